@@ -1,0 +1,61 @@
+"""Errors that name the thing, the place and the mend.
+
+AuditError              anything a person can mend; the command line prints it in one line and exits with 2
+├── SourceError         the dataset: not there, empty, a label file that does not fit
+├── ConfigError         an option, an ``audit.toml`` or a ``[tool.imagenet-audit]`` table
+├── BackboneError       a model: unknown, weights not reachable, checkpoint that does not fit
+└── RunError            a run directory: not a run, damaged, made by a newer version, not writable
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AuditError(Exception):
+    """Base of all errors that a person can mend.
+
+    Args:
+        place: what the error is about: a path, ``labels.csv:17``, an option's name.
+        problem: what is wrong, with the offending value.
+        mend: what to do about it.
+    """
+
+    def __init__(self, place: object, problem: str, mend: str) -> None:
+        self.place = str(place)
+        self.problem = problem
+        self.mend = mend
+        super().__init__(self.place, problem, mend)
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem}; {self.mend}"
+
+
+class SourceError(AuditError):
+    """The dataset cannot be listed or does not fit its description."""
+
+
+class ConfigError(AuditError):
+    """An option has an unknown name or an impossible value."""
+
+
+class BackboneError(AuditError):
+    """An image model cannot be loaded."""
+
+
+class RunError(AuditError):
+    """A run directory cannot be opened, read or written."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a mend for an unknown name: the nearest known one, or all of them.
+
+    >>> nearest("blured", ["blurred", "dark"])
+    "did you mean 'blurred'?"
+    >>> nearest("x", ["train", "val"])
+    'known: train, val'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"

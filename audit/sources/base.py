@@ -1,0 +1,41 @@
+"""The shape every source has, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One listed image, before its bytes are read."""
+
+    sample_id: str
+    """Path or key inside the source, '/' separated, valid UTF-8, unique: ``train/tench/7.jpg``."""
+    source_ref: str
+    """How the same source finds the bytes again; valid UTF-8."""
+    fingerprint: str
+    """Differs when the bytes may differ, found without reading them: size and modification time, a tar member's offset, ..."""
+    split: str | None = None
+    label: str | None = None
+    labels: tuple[str, ...] | None = None
+    """Several labels; ``label`` is then None."""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """A dataset as it is stored. Picklable; file handles are opened lazily, per process, never carried."""
+
+    kind: str
+    location: str
+    class_words: Mapping[str, str]
+    """Words for labels that are codes: ``n01440764`` -> ``tench, Tinca tinca``. Empty where labels are words already."""
+
+    def collect(self) -> Iterator[Sample]:
+        """Yield every image once, in any order, without reading image bytes where the storage allows."""
+        ...
+
+    def read(self, source_ref: str) -> bytes:
+        """Return one image's bytes. Raises OSError where they cannot be had."""
+        ...
