@@ -1,0 +1,81 @@
+"""TOML values as the types that options are declared with."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from audit.errors import ConfigError
+
+
+def converted(place: str, value: Any, hint: Any) -> Any:
+    """Return a TOML value as the type an option is declared with: integers serve as floats, arrays become tuples.
+
+    Args:
+        place: named in the error.
+        value: as ``tomllib`` gives it.
+        hint: a type, a union, ``tuple[T, ...]``, ``Literal`` or ``Mapping``.
+
+    Raises:
+        ConfigError: the value has another type.
+    """
+    try:
+        return _convert(value, hint)
+    except TypeError:
+        raise ConfigError(place, f"expected {describe(hint)}, got {value!r}", f"use {describe(hint)}") from None
+
+
+def describe(hint: Any) -> str:
+    """Say a type in words: ``int | None`` is "a whole number"."""
+    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe(option) for option in arguments if option is not type(None))
+    if origin is typing.Literal:
+        return " or ".join(repr(option) for option in arguments)
+    if origin is tuple:
+        return f"a list of {describe(arguments[0])}"
+    return words.get(hint, "a table")
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """Raise TypeError where the value does not fit."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is None:
+        return _plain(value, hint)
+    if origin in (typing.Union, types.UnionType):
+        return _first(value, arguments)
+    if origin is tuple and isinstance(value, list | tuple):
+        return _entries(value, arguments)
+    allowed = value in arguments if origin is typing.Literal else issubclass(origin, Mapping) and isinstance(value, Mapping)
+    if not allowed:
+        raise TypeError
+    return value
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    if hint in (Any, object) or type(value) is hint:
+        return value
+    # TOML writes 1 for 1.0, and has no paths.
+    if (hint is float and type(value) is int) or (hint is Path and type(value) is str):
+        return hint(value)
+    raise TypeError
+
+
+def _first(value: Any, options: tuple[Any, ...]) -> Any:
+    for option in options:
+        try:
+            return _convert(value, option)
+        except TypeError:
+            continue
+    raise TypeError
+
+
+def _entries(value: list[Any] | tuple[Any, ...], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    expected = [arguments[0]] * len(value) if arguments[1:] == (...,) else list(arguments)
+    if len(expected) != len(value):
+        raise TypeError
+    return tuple(_convert(entry, hint) for entry, hint in zip(value, expected, strict=True))
