@@ -1,0 +1,44 @@
+"""Image models: one module per family, weights, preprocessing and licence in one frozen record each."""
+
+from __future__ import annotations
+
+from audit.backbones.base import Backbone, Choice, Embedder, ModelState, Preprocessing
+from audit.errors import BackboneError
+
+__all__ = ["Backbone", "Choice", "Embedder", "ModelState", "Preprocessing", "choose", "list_models"]
+
+
+def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -> Choice:
+    """Return the backbone of a name, with the reason for it.
+
+    Args:
+        name: ``auto``, ``embedded``, ``clip`` or ``clip:ARCHITECTURE/TAG``. ``auto`` takes the checkpoint where one is given, else CLIP where its weights are
+            on this machine or can be fetched, else the embedded model.
+        checkpoint: a local file of CLIP weights; the name must then tell the architecture.
+        offline: never ask the model hub.
+
+    Raises:
+        BackboneError: the name is unknown or its weights cannot be had.
+    """
+    from audit.backbones import clip, embedded  # noqa: PLC0415
+
+    if checkpoint is not None and not name.startswith("clip:"):
+        raise BackboneError("--checkpoint", "a checkpoint does not tell its architecture", "give it too: --backbone clip:ViT-B-32")
+    if name == "embedded":
+        return Choice(backbone=embedded.backbone(), reason="asked for")
+    if name == "auto":
+        missing = clip.available(offline=offline)
+        if missing is None:
+            return Choice(backbone=clip.backbone(clip.DEFAULT, None, offline=offline), reason="the default where its weights can be had")
+        return Choice(backbone=embedded.backbone(), reason=missing)
+    family, _, rest = name.partition(":")
+    if family == "clip":
+        return Choice(backbone=clip.backbone(rest or clip.DEFAULT, checkpoint, offline=offline), reason="asked for")
+    raise BackboneError(name, "unknown backbone", "use auto, embedded, clip, or clip:ARCHITECTURE/TAG as in clip:ViT-B-32/openai")
+
+
+def list_models(*, offline: bool = False) -> list[ModelState]:
+    """Return every backbone with its state on this machine."""
+    from audit.backbones import clip, embedded  # noqa: PLC0415
+
+    return [*embedded.states(), *clip.states(offline=offline)]

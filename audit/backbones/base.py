@@ -1,0 +1,102 @@
+"""What a backbone is: weights, preprocessing and licence in one frozen record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+Resampling = Literal["bicubic", "bilinear"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How an upright RGB image becomes a model's input: it travels with the weights, which were trained on nothing else."""
+
+    input_size: int
+    """Side of the square input, in pixels."""
+    resize: int
+    """Length, in pixels, to which the short side is scaled before the centre crop of ``input_size``."""
+    resampling: Resampling
+    mean: tuple[float, float, float]
+    """Subtracted from 0..255 values, per channel; done inside the model."""
+    std: tuple[float, float, float]
+    squash: bool = False
+    """Scale both sides to ``input_size`` instead: nothing is cropped, the aspect ratio is lost."""
+
+    def prepare(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """Return the model's input, uint8 ``[input_size, input_size, 3]``, with Pillow's antialiased resampling.
+
+        Equal to torchvision's ``Resize`` then ``CenterCrop`` on a PIL image, but only the pixels inside the crop are computed.
+        """
+        from PIL import Image as pillow  # noqa: PLC0415, N813  keeps listing backbones free of Pillow
+
+        width, height = image.size
+        side = self.input_size
+        scaled_width, scaled_height = (side, side) if self.squash else _scaled(width, height, self.resize)
+        left, top = round((scaled_width - side) / 2), round((scaled_height - side) / 2)
+        step_x, step_y = width / scaled_width, height / scaled_height
+        box = (left * step_x, top * step_y, min((left + side) * step_x, width), min((top + side) * step_y, height))
+        method = pillow.Resampling.BICUBIC if self.resampling == "bicubic" else pillow.Resampling.BILINEAR
+        return np.asarray(image.resize((side, side), method, box=box))
+
+
+def _scaled(width: int, height: int, short: int) -> tuple[int, int]:
+    return (short, max(short, int(short * height / width))) if width <= height else (max(short, int(short * width / height)), short)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backbone:
+    """An image model that a scan can use."""
+
+    name: str
+    """Stable and public: ``embedded``, ``clip:ViT-B-32/laion2b_s34b_b79k``."""
+    weights_id: str
+    """Differs when the weights differ; embeddings of different ids are never compared."""
+    dimension: int
+    preprocessing: Preprocessing
+    licence: str
+    source: str
+    """Where weights and method were published."""
+    has_text_tower: bool
+    build: Callable[[], torch.nn.Module]
+    """Make the image tower: uint8 ``[b, s, s, 3]`` -> float32 ``[b, dimension]``, not scaled to length 1; normalisation of the input included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A backbone and why it was taken."""
+
+    backbone: Backbone
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """A line of ``imagenet-audit models``."""
+
+    name: str
+    kind: str
+    state: Literal["ready", "will download", "not reachable here"]
+    megabytes: int
+    licence: str
+    note: str
+
+
+class Embedder(Protocol):
+    """A backbone made ready to run on one device."""
+
+    runtime: str
+    device: str
+    precision: str
+
+    def embed(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Embed ``[b, s, s, 3]`` RGB inputs; float32 ``[b, dimension]``, not scaled to length 1. ``b`` is at most the batch size it was made for."""
+        ...

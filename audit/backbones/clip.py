@@ -1,0 +1,177 @@
+"""CLIP image towers through open_clip: any architecture with any published tag, or a local checkpoint file.
+
+Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020); open_clip: Ilharco et al. 2021. Weights are
+loaded as data only (safetensors, or ``torch.load`` with ``weights_only=True``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit.backbones.base import Backbone, ModelState, Preprocessing
+from audit.errors import BackboneError, nearest
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT = "ViT-B-32/laion2b_s34b_b79k"
+_DEFAULT_REPOSITORY = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+_DEFAULT_LICENCE = "MIT"
+_DEFAULT_MEGABYTES = 605
+_HUB = ("huggingface.co", 443)
+_HUB_PATIENCE_SECONDS = 4.0
+"""How long to wait for the model hub before it counts as unreachable; a name server alone may hang far longer."""
+
+
+def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
+    """Return the record of a CLIP backbone.
+
+    Args:
+        name: ``ARCHITECTURE/TAG`` as open_clip lists them; with a checkpoint, ``ARCHITECTURE`` alone.
+        checkpoint: a local file of weights, or None for the published ones.
+        offline: never ask the model hub.
+
+    Raises:
+        BackboneError: unknown architecture or tag, or weights that cannot be had.
+    """
+    import open_clip  # noqa: PLC0415  imports torch
+
+    architecture, _, tag = name.partition("/")
+    if architecture not in open_clip.list_models():
+        raise BackboneError(f"clip:{name}", f"open_clip has no architecture {architecture!r}", nearest(architecture, open_clip.list_models()))
+    if checkpoint is not None:
+        if not Path(checkpoint).is_file():
+            raise BackboneError(checkpoint, "there is no such checkpoint file", "give the path of a file saved by open_clip or torch.save")
+        pretrained, weights_id, source = checkpoint, _sha256(Path(checkpoint)), f"local checkpoint {Path(checkpoint).name}"
+    else:
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        if tag not in tags:
+            raise BackboneError(f"clip:{name}", f"{architecture} has no published weights {tag!r}", nearest(tag, tags) if tags else "give --checkpoint")
+        pretrained, weights_id, source = tag, f"open_clip {architecture}/{tag}", f"open_clip {architecture}/{tag}"
+        if not _cached(architecture, tag) and (offline or not hub_reachable()):
+            why = "--offline forbids fetching them" if offline else f"{_HUB[0]} cannot be reached"
+            raise BackboneError(f"clip:{name}", f"its weights are not on this machine and {why}", "give --checkpoint FILE, or --backbone embedded")
+
+    preprocessing = _preprocessing(architecture, None if checkpoint else tag)
+    return Backbone(
+        name=f"clip:{architecture}/{Path(checkpoint).name if checkpoint else tag}",
+        weights_id=weights_id,
+        dimension=int(open_clip.get_model_config(architecture)["embed_dim"]),
+        preprocessing=preprocessing,
+        licence=_licence(architecture, tag) if not checkpoint else "that of your checkpoint",
+        source=source,
+        has_text_tower=True,
+        build=lambda: _build(architecture, pretrained, preprocessing, offline=offline),
+    )
+
+
+def available(*, offline: bool) -> str | None:
+    """Return why the default CLIP model cannot be used on this machine, or None when it can."""
+    if _default_is_cached():
+        return None
+    if offline:
+        return "CLIP's weights are not on this machine and --offline forbids fetching them"
+    return None if hub_reachable() else f"CLIP's weights are not on this machine and {_HUB[0]} cannot be reached"
+
+
+def states(*, offline: bool) -> list[ModelState]:
+    """Return CLIP's lines for ``imagenet-audit models``."""
+    if _default_is_cached():
+        state, note = "ready", "weights are on this machine"
+    elif available(offline=offline) is None:
+        state, note = "will download", "fetched once on first use, then kept"
+    else:
+        state, note = "not reachable here", "--checkpoint FILE uses weights you have"
+    kind = "CLIP ViT-B/32, 512 dimensions, 224 px"
+    default = ModelState(name=f"clip:{DEFAULT}", kind=kind, state=state, megabytes=_DEFAULT_MEGABYTES, licence=_DEFAULT_LICENCE, note=note)
+    return [default]
+
+
+def hub_reachable() -> bool:
+    """Return whether the model hub answers; decided within five seconds, and never asked where Hugging Face's own offline switch is set."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
+        return False
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            with socket.create_connection(_HUB, timeout=_HUB_PATIENCE_SECONDS):
+                answered.set()
+        except OSError:
+            return
+
+    # A thread of its own: resolving a name takes no timeout and may hang for half a minute.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_HUB_PATIENCE_SECONDS)
+    return answered.is_set()
+
+
+def _build(architecture: str, pretrained: str, preprocessing: Preprocessing, *, offline: bool) -> torch.nn.Module:
+    import open_clip  # noqa: PLC0415
+
+    from audit.backbones.image_tower import ImageTower  # noqa: PLC0415
+
+    if offline:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        model = open_clip.create_model(architecture, pretrained=pretrained, precision="fp32", device="cpu", weights_only=True)
+    except Exception as error:
+        problem = " ".join(str(error).split())[:200]
+        raise BackboneError(pretrained, f"the weights do not load into {architecture}: {problem}", "check that architecture and checkpoint belong together") from error
+
+    def encode(network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        return network.encode_image(batch)  # type: ignore[no-any-return, operator]
+
+    return ImageTower(model, encode, preprocessing)
+
+
+def _preprocessing(architecture: str, tag: str | None) -> Preprocessing:
+    import open_clip  # noqa: PLC0415
+
+    published = (open_clip.get_pretrained_cfg(architecture, tag) if tag else None) or {}
+    vision = open_clip.get_model_config(architecture)["vision_cfg"]
+    size = vision.get("image_size", 224)
+    size = size[0] if isinstance(size, (list, tuple)) else size
+    mean = published.get("mean", open_clip.OPENAI_DATASET_MEAN)
+    std = published.get("std", open_clip.OPENAI_DATASET_STD)
+    return Preprocessing(
+        input_size=int(size),
+        resize=int(size),
+        resampling="bilinear" if published.get("interpolation") == "bilinear" else "bicubic",
+        mean=tuple(255 * value for value in mean),  # type: ignore[arg-type]
+        std=tuple(255 * value for value in std),  # type: ignore[arg-type]
+        squash=published.get("resize_mode") == "squash",
+    )
+
+
+def _cached(architecture: str, tag: str) -> bool:
+    import open_clip  # noqa: PLC0415
+
+    repository = (open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub") or "").rstrip("/")
+    return bool(repository) and _in_hub_cache(repository)
+
+
+def _default_is_cached() -> bool:
+    return _in_hub_cache(_DEFAULT_REPOSITORY)
+
+
+def _in_hub_cache(repository: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
+
+    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
+
+
+def _licence(architecture: str, tag: str) -> str:
+    return _DEFAULT_LICENCE if f"{architecture}/{tag}" == DEFAULT else "as its publisher says; see open_clip's list of pretrained models"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

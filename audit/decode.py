@@ -1,0 +1,203 @@
+"""One image's bytes -> upright 8-bit RGB pixels and the facts of its file: the only decode an image gets.
+
+A JPEG of more than twice the needed size is decoded at 1/2, 1/4 or 1/8 in the DCT domain (Pillow's *draft*): every measure is taken at a short side of
+at most 256 px and the model sees less, so nothing downstream can tell, but a 12-megapixel photo costs a tenth.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+SUFFICIENT_SIDE = 512
+"""Short side, in pixels, that a scaled JPEG decode must keep: twice what the measures use, so that their own reduction still averages."""
+
+DEFAULT_MAX_PIXELS = 178_956_970
+"""Larger images are refused as decompression bombs; Pillow's own error limit (2 x 1 GiB / 4 / 3 pixels)."""
+
+_DEPTHS = (8, 10, 12, 14, 16)
+"""Bit depths in which cameras and scanners deliver; a 16-bit file with 12-bit content is scaled by its content's depth."""
+
+_EXIF_IFD, _GPS_IFD = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
+_FAMILY_OF_TAG = {
+    ExifTags.Base.BodySerialNumber: "serial",
+    ExifTags.Base.LensSerialNumber: "serial",
+    ExifTags.Base.CameraOwnerName: "owner",
+    ExifTags.Base.Artist: "owner",
+    ExifTags.Base.XPAuthor: "owner",
+    ExifTags.Base.Copyright: "copyright",
+    ExifTags.Base.DateTime: "date",
+    ExifTags.Base.DateTimeOriginal: "date",
+    ExifTags.Base.DateTimeDigitized: "date",
+}
+_XMP_FAMILY = {b"exif:GPSLatitude": "gps", b"SerialNumber": "serial", b"OwnerName": "owner", b"dc:creator": "owner", b"dc:rights": "copyright"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What an image file says of itself; None where its header could not be read."""
+
+    format: str | None = None
+    mode: str | None = None
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    orientation: int | None = None
+    has_alpha: bool | None = None
+    exif_families: tuple[str, ...] = ()
+    camera: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The result of one decode. ``image`` is None exactly where ``outcome`` is not ``ok``."""
+
+    outcome: str
+    error: str | None
+    facts: FileFacts = field(default_factory=FileFacts)
+    image: Image.Image | None = None
+    """Upright, mode RGB; the first frame of several; transparency laid on white."""
+
+
+def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
+    """Decode an image from its bytes; never raises for what the bytes hold.
+
+    Args:
+        data: the file's bytes.
+        max_pixels: images whose header announces more are not decoded (outcome ``too_large``).
+
+    Returns:
+        The upright RGB image, or the outcome and the reason why there is none.
+    """
+    if not data:
+        return Decoded("empty", "the file has zero bytes")
+    facts = FileFacts()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of large images; both are reported as findings instead
+            image = Image.open(io.BytesIO(data))
+            facts = _facts(image)
+            pixels = image.size[0] * image.size[1]
+            if pixels > max_pixels:
+                return Decoded("too_large", f"{image.size[0]} x {image.size[1]} pixels, more than the limit of {max_pixels}", facts)
+            _scale_in_decoder(image)
+            image.load()
+            upright = cast("Image.Image", ImageOps.exif_transpose(image)) if facts.orientation not in {None, 1} else image
+            return Decoded("ok", None, facts, _to_rgb(upright))
+    except Image.DecompressionBombError as error:
+        return Decoded("too_large", _one_line(error), facts)
+    except UnidentifiedImageError:
+        return Decoded("unreadable", _what_it_is(data), facts)
+    except Exception as error:  # noqa: BLE001  a decoder may raise anything on hostile bytes; a broken image never ends a scan
+        message = _one_line(error)
+        cut_short = "truncated" in message.lower() or isinstance(error, EOFError)
+        return Decoded("truncated" if cut_short else "unreadable", message, facts)
+
+
+def _scale_in_decoder(image: Image.Image) -> None:
+    if image.format == "JPEG":
+        scale = min(image.size) / SUFFICIENT_SIDE
+        if scale >= 2:
+            image.draft(None, (math.ceil(image.size[0] / scale), math.ceil(image.size[1] / scale)))
+
+
+def _facts(image: Image.Image) -> FileFacts:
+    orientation, families, camera = _metadata(image)
+    width, height = image.size if orientation < 5 else image.size[::-1]
+    multi_picture = image.format == "MPO"  # a JPEG with a preview or a depth map behind it: one picture to any reader
+    return FileFacts(
+        format="JPEG" if multi_picture else image.format,
+        mode=image.mode,
+        width=width,
+        height=height,
+        frames=1 if multi_picture else int(getattr(image, "n_frames", 1)),
+        orientation=orientation,
+        has_alpha=image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info,
+        exif_families=families,
+        camera=camera,
+    )
+
+
+def _metadata(image: Image.Image) -> tuple[int, tuple[str, ...], str | None]:
+    """Return orientation, the families of personal metadata, and the camera; a damaged block counts as absent."""
+    families: set[str] = set()
+    xmp = image.info.get("xmp", b"")
+    if isinstance(xmp, bytes):
+        families.update(family for mark, family in _XMP_FAMILY.items() if mark in xmp)
+    if not image.info.get("exif") and image.format not in {"TIFF", "MPO"}:
+        return 1, tuple(sorted(families)), None
+    orientation, camera = 1, None
+    try:
+        exif = image.getexif()
+        found = exif.get(ExifTags.Base.Orientation, 1)
+        orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
+        camera = " ".join(str(exif[tag]).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model) if exif.get(tag)) or None
+        tags = {*(tag for tag, value in exif.items() if value), *(tag for tag, value in exif.get_ifd(_EXIF_IFD).items() if value)}
+        families.update(family for tag, family in _FAMILY_OF_TAG.items() if tag in tags)
+        if {ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLongitude} & set(exif.get_ifd(_GPS_IFD)):
+            families.add("gps")
+        if exif.get_ifd(ExifTags.IFD.IFD1):
+            families.add("thumbnail")
+    except Exception:  # noqa: BLE001  EXIF blocks are often damaged in ways Pillow meets with any exception; the pixels matter more
+        return orientation, tuple(sorted(families)), camera
+    return orientation, tuple(sorted(families)), camera
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(eight_bits(np.asarray(image))).convert("RGB")
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def eight_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Scale deep gray values to 8 bits by the depth of their content.
+
+    Args:
+        values: ``[h, w]`` integers of up to 32 bits, or floats.
+
+    Returns:
+        uint8 ``[h, w]``. Integers are scaled by the smallest of 8, 10, 12, 14, 16 bits that holds their maximum (full range beyond that); floats in
+        [0, 1] by 255; other floats from their minimum to their maximum. Non-finite values become 0.
+    """
+    if values.dtype.kind == "f":
+        numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = (0.0, 1.0) if numbers.min(initial=0.0) >= 0 and numbers.max(initial=0.0) <= 1 else (float(numbers.min()), float(numbers.max()))
+    else:
+        numbers = np.maximum(values.astype(np.float64), 0.0)
+        peak = float(numbers.max(initial=0.0))
+        low, high = 0.0, next((2.0**depth - 1 for depth in _DEPTHS if peak < 2**depth), peak)
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    return np.rint((numbers - low) * (255.0 / (high - low))).astype(np.uint8)
+
+
+def _what_it_is(data: bytes) -> str:
+    head = data[:64].lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "not an image: the file holds an HTML page, as left by a failed download"
+    if head.startswith((b"<?xml", b"<svg")):
+        return "not a raster image: the file holds XML or SVG"
+    if not any(data[:4096]):
+        return "not an image: the file begins with zero bytes only, as left by an interrupted copy"
+    if data[4:12] in {b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypheif"}:
+        return "HEIC, which this machine cannot decode; convert the file or register a Pillow plugin for it"
+    return "not an image in any known format"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
