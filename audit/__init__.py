@@ -1,0 +1,30 @@
+"""imagenet-audit: find what is wrong in an image-classification dataset, ranked and with reasons.
+
+>>> import audit
+>>> run = audit.scan("photos/", "run/")  # doctest: +SKIP
+>>> run.findings.head()  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from audit.errors import AuditError
+
+if TYPE_CHECKING:
+    from audit.config import ScanOptions
+    from audit.pipeline import scan
+    from audit.run import Run, open_run
+
+__all__ = ["AuditError", "Run", "ScanOptions", "open_run", "scan"]
+
+_HOMES = {"scan": "audit.pipeline", "Run": "audit.run", "open_run": "audit.run", "ScanOptions": "audit.config"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the heavy parts when they are first used, so that ``imagenet-audit --help`` is instant."""
+    if name in _HOMES:
+        from importlib import import_module  # noqa: PLC0415
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -93,10 +93,6 @@ class ModelState:
 class Embedder(Protocol):
     """A backbone made ready to run on one device."""
 
-    runtime: str
-    device: str
-    precision: str
-
     def embed(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed ``[b, s, s, 3]`` RGB inputs; float32 ``[b, dimension]``, not scaled to length 1. ``b`` is at most the batch size it was made for."""
         ...

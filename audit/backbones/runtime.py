@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,61 +25,78 @@ from audit.backbones.base import Backbone, Embedder
 from audit.errors import BackboneError
 
 if TYPE_CHECKING:
-    import onnxruntime
     import torch
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
-def open_embedder(backbone: Backbone, *, device: str, precision: str, batch_size: int, note: Callable[[str], None]) -> Embedder:
-    """Make a backbone ready to embed batches.
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how a backbone runs; part of what an embedding depends on."""
+
+    runtime: str
+    device: str
+    precision: str
+
+
+def place(*, device: str, precision: str) -> Placement:
+    """Decide where a backbone will run, without loading it.
 
     Args:
-        backbone: the model.
         device: ``auto`` (a GPU when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` (bfloat16 where the device has it), ``float32`` or ``bfloat16``.
-        batch_size: images per batch; smaller batches are padded to it.
-        note: told, in one line, of anything that takes long.
 
     Raises:
-        BackboneError: a GPU is asked for and there is none.
+        BackboneError: what is asked for is not to be had on this machine.
     """
     if device != "cpu" and (device != "auto" or _nvidia_driver()):
         import torch  # noqa: PLC0415  only imported when a GPU may be there: it takes seconds
 
         if torch.cuda.is_available():
-            return TorchEmbedder(backbone, "cuda" if device == "auto" else device, precision)
+            reduced = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_bf16_supported())
+            return Placement("PyTorch", "cuda" if device == "auto" else device, "bfloat16" if reduced else "float32")
         if device != "auto":
             raise BackboneError(device, "there is no such device that PyTorch can use", "use --device cpu, or check the NVIDIA driver")
-    return OnnxEmbedder(backbone, precision, batch_size, note)
+    import onnxruntime  # noqa: PLC0415
+
+    openvino = "OpenVINOExecutionProvider" in onnxruntime.get_available_providers()
+    if precision == "bfloat16" and not openvino:
+        problem = "bfloat16 on a CPU needs the OpenVINO execution provider of ONNX Runtime"
+        raise BackboneError("--precision", problem, "install onnxruntime-openvino in place of onnxruntime, or use --precision float32")
+    if openvino and (precision == "bfloat16" or (precision == "auto" and _has_bf16_units())):
+        return Placement("ONNX Runtime with OpenVINO", "cpu", "bfloat16")
+    return Placement("ONNX Runtime", "cpu", "float32")
+
+
+def open_embedder(backbone: Backbone, placement: Placement, *, batch_size: int, note: Callable[[str], None]) -> Embedder:
+    """Make a backbone ready to embed batches.
+
+    Args:
+        backbone: the model.
+        placement: where it runs, as decided by ``place``.
+        batch_size: images per batch; smaller batches are padded to it.
+        note: told, in one line, of anything that takes long.
+    """
+    if placement.runtime == "PyTorch":
+        return TorchEmbedder(backbone, placement)
+    return OnnxEmbedder(backbone, placement, batch_size, note)
 
 
 class OnnxEmbedder:
     """A backbone in ONNX Runtime on the CPU."""
 
-    runtime = "ONNX Runtime"
-    device = "cpu"
-
-    def __init__(self, backbone: Backbone, precision: str, batch_size: int, note: Callable[[str], None]) -> None:
+    def __init__(self, backbone: Backbone, placement: Placement, batch_size: int, note: Callable[[str], None]) -> None:
         import onnxruntime  # noqa: PLC0415
 
         self._batch_size = batch_size
-        accelerated = precision == "bfloat16" or (precision == "auto" and _has_bf16_units())
-        model = exported(backbone, batch_size, note)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = available_cpus()
         options.log_severity_level = 3
-        self._session: onnxruntime.InferenceSession
-        if accelerated and "OpenVINOExecutionProvider" in onnxruntime.get_available_providers():
+        provider: str | tuple[str, dict[str, str]] = "CPUExecutionProvider"
+        if placement.precision == "bfloat16":
             settings = {"CPU": {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": available_cpus()}}
             provider = ("OpenVINOExecutionProvider", {"device_type": "CPU", "load_config": json.dumps(settings)})
-            self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
-            self.runtime, self.precision = "ONNX Runtime with OpenVINO", "bfloat16"
-        else:
-            if precision == "bfloat16":
-                note("bfloat16 needs the OpenVINO execution provider of ONNX Runtime (package onnxruntime-openvino); running in float32")
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-            self.precision = "float32"
+        self._session = onnxruntime.InferenceSession(exported(backbone, batch_size, note), options, providers=[provider])
 
     def embed(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed up to ``batch_size`` inputs; see ``Embedder``."""
@@ -91,25 +109,21 @@ class OnnxEmbedder:
 
 
 class TorchEmbedder:
-    """A backbone in PyTorch, channels last; in bfloat16 under autocast where the device has it."""
+    """A backbone in PyTorch, channels last; under autocast where the precision is bfloat16."""
 
-    runtime = "PyTorch"
-
-    def __init__(self, backbone: Backbone, device: str, precision: str) -> None:
+    def __init__(self, backbone: Backbone, placement: Placement) -> None:
         import torch  # noqa: PLC0415
 
-        self.device = device
-        reduced = precision == "bfloat16" or (precision == "auto" and device != "cpu" and torch.cuda.is_bf16_supported())
-        self.precision = "bfloat16" if reduced else "float32"
-        self._tower: torch.nn.Module = backbone.build().to(device, memory_format=torch.channels_last)
+        self._placement = placement
+        self._tower: torch.nn.Module = backbone.build().to(placement.device, memory_format=torch.channels_last)
 
     def embed(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed inputs; see ``Embedder``."""
         import torch  # noqa: PLC0415
 
-        device_type = self.device.split(":")[0]
-        with torch.inference_mode(), torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            pixels = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device, non_blocking=True)
+        device_type = self._placement.device.split(":")[0]
+        with torch.inference_mode(), torch.autocast(device_type, torch.bfloat16, enabled=self._placement.precision == "bfloat16"):
+            pixels = torch.from_numpy(np.ascontiguousarray(batch)).to(self._placement.device)
             embeddings: npt.NDArray[np.float32] = self._tower(pixels).float().cpu().numpy()
         return embeddings
 

@@ -1,0 +1,101 @@
+"""Write a run's files so that a reader never sees half of one, and open them again.
+
+A small file is written beside its place and moved there; an array is allocated before it is filled, so that a full disk is an error and not a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from audit.errors import RunError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file beside ``path`` and move it there when the block ends without an error; flushed to disk first."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                Path(file.name).unlink()
+            raise
+    Path(file.name).replace(path)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON atomically; keys keep their order."""
+    with replacing(path) as file:
+        file.write((json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file atomically."""
+    with replacing(path) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an ``.npy`` file atomically."""
+    with replacing(path) as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises RunError where the file is damaged."""
+    return _reading(path, lambda: json.loads(path.read_text(encoding="utf-8")))
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file. Raises RunError where the file is damaged."""
+    return _reading(path, lambda: pq.read_table(path, columns=columns, partitioning=None))
+
+
+def open_array(path: Path, rows: int | None = None) -> npt.NDArray[Any]:
+    """Map an ``.npy`` file into memory, read-only.
+
+    Raises:
+        RunError: the file is missing or damaged, or does not have ``rows`` rows.
+    """
+    array = _reading(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
+    if rows is not None and len(array) != rows:
+        raise RunError(path, f"has shape {array.shape}, but the run has {rows} samples", "delete this file and scan again: only its stage is done again")
+    return array  # type: ignore[no-any-return]
+
+
+def create_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap[Any, np.dtype[Any]]:
+    """Create an ``.npy`` file of zeros with its space on the disk reserved, and map it for writing.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+    with path.open("r+b") as file:
+        size = path.stat().st_size
+        # Writing to a mapped hole on a full disk kills the process; asking for the blocks beforehand raises instead.
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(file.fileno(), 0, size)
+    return array
+
+
+def _reading(path: Path, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except FileNotFoundError:
+        raise RunError(path, "the run lacks this file", "scan again with the same command: only what is missing is done again") from None
+    except (ValueError, pa.ArrowException, EOFError, OSError) as error:
+        problem = f"damaged: {' '.join(str(error).split())[:160]}"
+        raise RunError(path, problem, "delete this file and scan again: only its stage is done again") from error

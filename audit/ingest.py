@@ -1,0 +1,227 @@
+"""Read each image once, decode it once, and take everything from that decode: hashes, measures, thumbnail and the model's input.
+
+Worker processes read and decode while the parent embeds. A worker that dies (a decoder crashing on hostile bytes) costs only the image that killed it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.backbones.base import Embedder, Preprocessing
+from audit.decode import Decoded, decode
+from audit.measures import perceptual_hash, pixel_id, quality, reduced, thumbnail
+from audit.sources.base import Source
+from audit.tables import THUMBNAIL_SIDE
+
+_CHUNKS_AHEAD_PER_WORKER = 2
+"""Chunks decoded ahead of the model: enough that neither side waits, few enough that memory stays small."""
+
+_PROCESSES_PAY_FROM = 256
+"""Below this many images, starting worker processes costs more than it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All a worker needs to know."""
+
+    source: Source
+    preprocessing: Preprocessing
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some images to read: their rows and where their bytes are."""
+
+    rows: npt.NDArray[np.int64]
+    source_refs: Sequence[str]
+
+
+@dataclass(slots=True)
+class Ingested:
+    """What became of a chunk, image by image, in the order of its rows."""
+
+    rows: npt.NDArray[np.int64]
+    measures: list[dict[str, Any]]
+    """Columns of ``audit.tables.MEASURES``."""
+    thumbnails: npt.NDArray[np.uint8]
+    """``[m, side, side, 3]``; black where there is no image."""
+    inputs: npt.NDArray[np.uint8] | None
+    """``[m, s, s, 3]``; black where there is no image. None once embedded."""
+    embeddings: npt.NDArray[np.float16] = field(default_factory=lambda: np.empty((0, 0), np.float16))
+    """``[m, d]`` unit rows; NaN where there is no image."""
+
+
+def ingest(chunks: Iterable[Chunk], images: int, recipe: Recipe, embedder: Embedder, *, workers: int) -> Iterator[Ingested]:
+    """Read, decode, measure and embed chunks, in order.
+
+    Args:
+        chunks: what to read; none larger than the embedder's batch.
+        images: how many images the chunks hold in all.
+        recipe: the source, the model's preprocessing, and limits.
+        embedder: the backbone, ready to run.
+        workers: decoding processes.
+
+    Yields:
+        One result per chunk, each image with exactly one outcome.
+    """
+    decoded = _in_processes(chunks, recipe, workers) if images >= _PROCESSES_PAY_FROM else (measure(chunk, recipe) for chunk in chunks)
+    for result in decoded:
+        yield _embed(result, embedder)
+
+
+def _embed(result: Ingested, embedder: Embedder) -> Ingested:
+    if result.inputs is None:
+        raise AssertionError("a chunk is embedded once")
+    vectors = embedder.embed(result.inputs)
+    good = np.array([measured["outcome"] == "ok" for measured in result.measures], bool)
+    norms = np.linalg.norm(vectors, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        units = (vectors / norms[:, None]).astype(np.float16)
+    units[~good] = np.nan
+    for measured, norm, succeeded in zip(result.measures, norms, good, strict=True):
+        measured["embedding_norm"] = float(norm) if succeeded else None
+    result.embeddings, result.inputs = units, None
+    return result
+
+
+def measure(chunk: Chunk, recipe: Recipe) -> Ingested:
+    """Read, decode and measure a chunk's images; never raises for what their bytes hold."""
+    thumbnails, inputs = _blank(len(chunk.rows), recipe)
+    measures = [_measure_one(ref, recipe, inputs[at], thumbnails[at]) for at, ref in enumerate(chunk.source_refs)]
+    return Ingested(chunk.rows, measures, thumbnails, inputs)
+
+
+def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.uint8], small: npt.NDArray[np.uint8]) -> dict[str, Any]:
+    try:
+        data = recipe.source.read(source_ref)
+    except Exception as error:  # noqa: BLE001  storage libraries raise their own kinds; one unreadable file never ends a scan
+        return {"outcome": "missing", "error": f"the bytes cannot be read: {' '.join(str(error).split())[:300] or type(error).__name__}"}
+    decoded = decode(data, max_pixels=recipe.max_pixels)
+    row = _facts(decoded, data)
+    if decoded.image is None:
+        return row
+    pixels = np.asarray(decoded.image)
+    model_input[:] = recipe.preprocessing.prepare(decoded.image)
+    small[:] = thumbnail(pixels)
+    row["pixel_id"] = pixel_id(pixels)
+    row["perceptual_hash"] = perceptual_hash(small)
+    row.update(quality(reduced(pixels)))
+    return row
+
+
+def _blank(count: int, recipe: Recipe) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return black thumbnails and model inputs."""
+    side = recipe.preprocessing.input_size
+    return np.zeros((count, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8), np.zeros((count, side, side, 3), np.uint8)
+
+
+def _facts(decoded: Decoded, data: bytes) -> dict[str, Any]:
+    facts = decoded.facts
+    return {
+        "content_id": hashlib.sha256(data).hexdigest(),
+        "outcome": decoded.outcome,
+        "error": decoded.error,
+        "byte_size": len(data),
+        "format": facts.format,
+        "mode": facts.mode,
+        "width": facts.width,
+        "height": facts.height,
+        "frames": facts.frames,
+        "orientation": facts.orientation,
+        "has_alpha": facts.has_alpha,
+        "exif_families": list(facts.exif_families),
+        "camera": facts.camera,
+    }
+
+
+_recipe: Recipe | None = None  # a worker process's own; set once when it starts
+
+
+def _start_worker(recipe: Recipe) -> None:
+    import cv2  # noqa: PLC0415
+
+    global _recipe  # noqa: PLW0603  a process pool hands constants to its workers in no other way
+    _recipe = recipe
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+
+
+def _work(chunk: Chunk) -> Ingested:
+    if _recipe is None:
+        raise AssertionError("the worker was started without a recipe")
+    return measure(chunk, _recipe)
+
+
+def _in_processes(chunks: Iterable[Chunk], recipe: Recipe, workers: int) -> Iterator[Ingested]:
+    """Measure chunks in worker processes, in order; a chunk that kills its worker is measured again image by image."""
+    ahead = iter(chunks)
+    running: deque[tuple[Chunk, Future[Ingested]]] = deque()
+    pool = _pool(recipe, workers)
+    try:
+        while True:
+            for chunk in islice(ahead, workers * _CHUNKS_AHEAD_PER_WORKER - len(running)):
+                running.append((chunk, pool.submit(_work, chunk)))
+            if not running:
+                return
+            chunk, future = running.popleft()
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                ahead = chain([other for other, _ in running], ahead)
+                running.clear()
+                pool.shutdown(wait=True, cancel_futures=True)
+                yield _isolate(chunk, recipe)
+                pool = _pool(recipe, workers)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _isolate(chunk: Chunk, recipe: Recipe) -> Ingested:
+    """Measure a chunk one image at a time, each in a process that may die."""
+    parts: list[Ingested] = []
+    pool = _pool(recipe, 1)
+    try:
+        for row, ref in zip(chunk.rows, chunk.source_refs, strict=True):
+            single = Chunk(np.array([row]), [ref])
+            try:
+                parts.append(pool.submit(_work, single).result())
+            except BrokenProcessPool:
+                pool.shutdown(wait=True)
+                pool = _pool(recipe, 1)
+                parts.append(_crashed(single, recipe))
+    finally:
+        pool.shutdown(wait=True)
+    measures = [measured for part in parts for measured in part.measures]
+    inputs = np.concatenate([part.inputs for part in parts if part.inputs is not None])
+    return Ingested(chunk.rows, measures, np.concatenate([part.thumbnails for part in parts]), inputs)
+
+
+def _crashed(single: Chunk, recipe: Recipe) -> Ingested:
+    row: dict[str, Any] = {"outcome": "crashed", "error": "decoding this file killed the decoding process"}
+    with contextlib.suppress(Exception):
+        data = recipe.source.read(single.source_refs[0])
+        row |= {"content_id": hashlib.sha256(data).hexdigest(), "byte_size": len(data)}
+    thumbnails, inputs = _blank(1, recipe)
+    return Ingested(single.rows, [row], thumbnails, inputs)
+
+
+def _pool(recipe: Recipe, workers: int) -> ProcessPoolExecutor:
+    # Not fork: the parent holds the threads of the model's runtime, which do not survive one.
+    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["audit.ingest"])
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(recipe,))

@@ -1,0 +1,330 @@
+"""A scan: the stages in order, each done once, continued where a killed scan stopped, and skipped while its inputs stay the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from audit import stages
+from audit.artifacts import read_json, read_table, write_array, write_table
+from audit.backbones import Choice, choose
+from audit.backbones.runtime import Placement, available_cpus, open_embedder, place
+from audit.config import ScanOptions
+from audit.errors import RunError, SourceError
+from audit.ingest import Chunk, Ingested, Recipe, ingest
+from audit.listing import list_samples, listing_key
+from audit.progress import SILENT, Observer
+from audit.run import RECORD, Run
+from audit.sources import Source, open_source
+from audit.stages import Record, digest_of, key_of
+from audit.tables import OUTCOMES, SCHEMA_VERSION
+from audit.unfinished import INGEST_PLAN, Unfinished, publish
+
+if TYPE_CHECKING:
+    from audit.checks import Check
+
+_MEASURES_VERSION = 1
+"""Counts up when decode or measures change what they give for the same bytes: stored rows are then measured anew."""
+
+_BATCHES_PER_SEGMENT = 16
+"""Batches stored at a time; a killed scan loses less than this much work."""
+
+
+def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = None, observer: Observer = SILENT) -> Run:
+    """Audit a dataset.
+
+    Args:
+        source: a folder, tar, manifest, Parquet file, shard pattern or fsspec URL; see ``docs/sources.md``.
+        out: the run directory; made where it is missing. One that holds a run is brought up to date: only what changed is done.
+        options: what to do and how; the defaults where None.
+        observer: told of the progress.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        AuditError: something a person can mend: the source, an option, a backbone, the run directory.
+        OSError: the disk is full or the run directory not writable.
+    """
+    options = options or ScanOptions()
+    run = Path(out)
+    dataset = open_source(str(source), options.source)
+    _refuse_inside(run, str(source))
+    with _locked(run):
+        record = _open_record(run)
+        publish(run)
+        observer.stage("listing", None)
+        listing = list_samples(dataset, observer.advance)
+        choice = _choose(options, record)
+        placement = place(device=options.device, precision=options.precision)
+        record.content |= {
+            "version": version("imagenet-audit"),
+            "source": {"kind": dataset.kind, "location": dataset.location, "ignored": dict(getattr(dataset, "ignored", {}))},
+            "options": _public(options),
+            "class_words": {label: words for label, words in dataset.class_words.items() if label in set(listing["label"].unique().to_pylist())},
+        }
+        samples = _ingest(run, dataset, listing, choice, placement, options, record, observer).to_pandas()
+        _account(samples, record)
+        _after_ingest(run, samples, options, record, observer)
+        record.content["finished"] = True
+        record.save()
+    return Run(run)
+
+
+def _ingest(
+    run: Path, dataset: Source, listing: pa.Table, choice: Choice, placement: Placement, options: ScanOptions, record: Record, observer: Observer
+) -> pa.Table:
+    backbone = choice.backbone
+    plan = {
+        "measures": _MEASURES_VERSION,
+        "weights": backbone.weights_id,
+        "preprocessing": dataclasses.asdict(backbone.preprocessing),
+        "placement": dataclasses.asdict(placement),
+        "max_pixels": options.max_pixels,
+    }
+    plan = _as_json(plan)
+    record.content["backbone"] = {
+        "name": backbone.name,
+        "weights_id": backbone.weights_id,
+        "input_size": backbone.preprocessing.input_size,
+        "dimension": backbone.dimension,
+        "licence": backbone.licence,
+        "source": backbone.source,
+        "has_text_tower": backbone.has_text_tower,
+        "asked": options.backbone,
+        "reason": choice.reason,
+        **dataclasses.asdict(placement),
+    }
+    observer.note(f"backbone {backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
+    key = listing_key(listing)
+    stage_key = key_of(key, plan)
+    unchanged = (run / INGEST_PLAN).is_file() and read_json(run / INGEST_PLAN) == plan
+    if unchanged and record.done("ingest", stage_key) and all((run / name).is_file() for name in ("samples.parquet", "embeddings.npy", "thumbnails.npy")):
+        return read_table(run / "samples.parquet")
+
+    began = time.perf_counter()
+    record.save()
+    unfinished = Unfinished(run, listing, plan=plan, listing_key=key, dimension=backbone.dimension)
+    missing = unfinished.missing_rows()
+    resumed = len(listing) - len(missing)
+    if len(missing):
+        adopted = unfinished.adopt(missing)
+        if adopted:
+            missing = unfinished.missing_rows()
+        if resumed or adopted:
+            observer.note(f"{resumed + adopted} of {len(listing)} images are known from an earlier scan")
+    if len(missing):
+        observer.stage("images", len(missing))
+        embedder = open_embedder(backbone, placement, batch_size=options.batch_size, note=observer.note)
+        refs = listing["source_ref"]
+        chunks = (
+            Chunk(rows, refs.take(pa.array(rows)).to_pylist())
+            for rows in (missing[start : start + options.batch_size] for start in range(0, len(missing), options.batch_size))
+        )
+        recipe = Recipe(dataset, backbone.preprocessing, options.max_pixels)
+        parts: list[Ingested] = []
+        for part in ingest(chunks, len(missing), recipe, embedder, workers=options.workers or available_cpus()):
+            parts.append(part)
+            observer.advance(len(part.rows))
+            if len(parts) == _BATCHES_PER_SEGMENT:
+                unfinished.store(parts)
+                parts = []
+        if parts:
+            unfinished.store(parts)
+    samples = unfinished.finish()
+    record.end("ingest", stage_key, time.perf_counter() - began, read=len(missing))
+    return samples
+
+
+def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record: Record, observer: Observer) -> None:
+    embedded = key_of(record.content["backbone"]["weights_id"], digest_of(stages.identities(samples)), record.content["backbone"]["precision"])
+    measured = key_of(record.content["stages"]["ingest"]["key"])
+    release = record.content["version"]
+
+    neighbors_key = key_of(embedded, options.neighbors, options.seed, release)
+    if not record.done("neighbors", neighbors_key):
+        began = time.perf_counter()
+        facts = stages.find_neighbors(run, samples, record, neighbors_key, options, observer)
+        record.end("neighbors", neighbors_key, time.perf_counter() - began, **facts)
+
+    pairs_key = key_of(neighbors_key, measured, options.min_precision)
+    if not record.done("pairs", pairs_key):
+        began = time.perf_counter()
+        facts = stages.find_pairs(run, samples, record, options, observer)
+        record.end("pairs", pairs_key, time.perf_counter() - began, **facts)
+
+    from audit.checks import Missing  # noqa: PLC0415
+
+    classes = sorted(samples["label"].dropna().unique())
+    record.content["classes"] = classes
+    why_not = _why_no_predictions(samples, classes)
+    predictions: Any = Missing(why_not) if why_not else None
+    predictions_key = key_of(pairs_key, classes)
+    if why_not:
+        record.begin("predictions")
+    elif not record.done("predictions", predictions_key):
+        began = time.perf_counter()
+        record.begin("predictions")
+        observer.stage("predictions", None)
+        facts = stages.predict(run, samples, read_table(run / "pairs.parquet").to_pandas(), classes, options.seed, observer.advance)
+        record.end("predictions", predictions_key, time.perf_counter() - began, **facts)
+    _check(run, samples, predictions, options, record, key_of(pairs_key, predictions_key, why_not), observer)
+
+
+def _why_no_predictions(samples: pd.DataFrame, classes: list[str]) -> str | None:
+    if samples["labels"].notna().any():
+        return "images of this dataset have several labels each"
+    if not classes:
+        return "no labels in this dataset"
+    if len(classes) == 1:
+        return f"all labelled images are of one class, {classes[0]!r}"
+    return None
+
+
+def _check(run: Path, samples: pd.DataFrame, predictions: Any, options: ScanOptions, record: Record, inputs_key: str, observer: Observer) -> None:
+    from audit.checks import Skipped, discover, run_check  # noqa: PLC0415
+    from audit.findings import to_table  # noqa: PLC0415
+
+    checks = {name: check for name, check in discover().items() if name not in options.skip and (not options.only or name in options.only)}
+    before = record.content.get("checks", {})
+    keys = {name: key_of(inputs_key, options.checks.get(name, {}), record.content["version"], _code_key(check)) for name, check in checks.items()}
+    todo = [name for name, key in keys.items() if before.get(name, {}).get("key") != key or not _kept(run, name, before[name])]
+    record.content["checks"] = {name: before[name] for name in checks if name not in todo}
+    if not todo:
+        return
+    record.save()
+    for folder in ("scores", "findings"):
+        (run / folder).mkdir(exist_ok=True)
+    observer.stage("checks", len(todo))
+    tables = _tables(run, samples, predictions, record)
+    for name in todo:
+        began = time.perf_counter()
+        result = run_check(checks[name], tables, _options_of(checks[name], options))
+        if isinstance(result, Skipped):
+            state: dict[str, Any] = {"state": "skipped", "reason": result.reason, "findings": 0}
+        else:
+            findings = to_table(checks[name], result, samples)
+            write_array(run / "scores" / f"{name}.npy", result.scores)
+            write_table(run / "findings" / f"{name}.parquet", findings)
+            state = {"state": "done", "reason": None, "findings": len(findings)}
+        record.content["checks"][name] = {**state, "key": keys[name], "seconds": round(time.perf_counter() - began, 3)}
+        observer.advance(1)
+    record.content["checks"] = dict(sorted(record.content["checks"].items()))
+    for folder in ("scores", "findings"):  # of checks that no longer run
+        for path in (run / folder).iterdir():
+            if record.content["checks"].get(path.stem, {}).get("state") != "done":
+                path.unlink()
+    record.save()
+
+
+def _kept(run: Path, name: str, state: dict[str, Any]) -> bool:
+    return state["state"] == "skipped" or all(path.is_file() for path in (run / "scores" / f"{name}.npy", run / "findings" / f"{name}.parquet"))
+
+
+def _options_of(check: Check, options: ScanOptions) -> Any:
+    given = options.checks.get(check.name, {})
+    return None if check.options is None else check.options(**given)
+
+
+def _choose(options: ScanOptions, record: Record) -> Choice:
+    """Choose the backbone; ``auto`` stays with the one this run has, so that a hub that comes and goes does not mix two models' embeddings."""
+    had = record.content.get("backbone", {})
+    if options.backbone == "auto" and options.checkpoint is None and had.get("asked") == "auto":
+        kept = choose(had["name"], offline=options.offline)
+        return dataclasses.replace(kept, reason=had["reason"])
+    return choose(options.backbone, checkpoint=options.checkpoint, offline=options.offline)
+
+
+def _account(samples: pd.DataFrame, record: Record) -> None:
+    """Every listed image has one outcome, and the run says how many have which."""
+    found = samples["outcome"].value_counts()
+    outcomes = {outcome: int(found.get(outcome, 0)) for outcome in OUTCOMES}
+    listed = len(samples)
+    if sum(outcomes.values()) != listed:
+        raise AssertionError(f"{listed} images are listed but {sum(outcomes.values())} have a known outcome")
+    record.content["counts"] = {"listed": listed, "scanned": outcomes["ok"], "failed": listed - outcomes["ok"], "outcomes": outcomes}
+
+
+def _open_record(run: Path) -> Record:
+    path = run / RECORD
+    content = {"schema_version": SCHEMA_VERSION, "stages": {}, "timings": {}}
+    if path.is_file():
+        before = read_json(path)
+        if not isinstance(before, dict) or not isinstance(before.get("schema_version"), int) or before["schema_version"] > SCHEMA_VERSION:
+            found = before.get("schema_version") if isinstance(before, dict) else None
+            raise RunError(run, f"made by a newer version (schema {found}; this version writes {SCHEMA_VERSION})", "update imagenet-audit, or name another --out")
+        content |= before
+    elif any(entry.name != _LOCK for entry in run.iterdir()):
+        raise RunError(run, "is not empty and holds no run", "name a new or empty folder with --out")
+    content["finished"] = False
+    return Record(path, content)
+
+
+_LOCK = ".lock"
+
+
+@contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    """Hold the run directory: two scans into one would overwrite each other."""
+    from filelock import FileLock, Timeout  # noqa: PLC0415
+
+    if run.exists() and not run.is_dir():
+        raise RunError(run, "is a file, not a folder", "name a new or empty folder with --out")
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run / _LOCK)
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout:
+        raise RunError(run, "another scan is writing into it", "wait for that scan, or name another --out") from None
+
+
+def _refuse_inside(run: Path, source: str) -> None:
+    """A run inside the scanned folder would write into the dataset."""
+    folder = Path(source)
+    if "://" not in source and folder.is_dir() and (folder.resolve() == run.resolve() or folder.resolve() in run.resolve().parents):
+        raise SourceError(run, "the run directory lies inside the dataset", "name an --out elsewhere: a scan never writes into the dataset")
+
+
+def _public(options: ScanOptions) -> dict[str, Any]:
+    """Options as JSON, without what may hold secrets."""
+    content: dict[str, Any] = _as_json(dataclasses.asdict(options))
+    content["source"].pop("storage_options", None)
+    return content
+
+
+def _as_json(content: Any) -> Any:
+    import json  # noqa: PLC0415
+
+    return json.loads(json.dumps(content, default=str))
+
+
+def _code_key(check: Check) -> str:
+    """Return a digest of a check's own module, so that editing a check runs it again."""
+    import inspect  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    return key_of(inspect.getsource(sys.modules[check.run.__module__]))
+
+
+def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record) -> dict[str, Any]:
+    """Return the tables a check may ask for by name."""
+    opened = Run(run)
+    return {
+        "samples": samples,
+        "pairs": opened.pairs,
+        "neighbors": opened.neighbors,
+        "similarities": opened.similarities,
+        "embeddings": opened.embeddings,
+        "predictions": opened.predictions if predictions is None else predictions,
+        "classes": record.content["classes"],
+        "class_words": record.content["class_words"],
+    }

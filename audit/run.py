@@ -1,0 +1,136 @@
+"""A finished run: its tables, read when they are first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.artifacts import open_array, read_json, read_table
+from audit.errors import RunError, nearest
+from audit.tables import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from audit.sources import Source
+
+RECORD = "run.json"
+SEVERITY_ORDER = {"error": 0, "warning": 1, "info": 2}
+
+
+class Run:
+    """A run directory, read-only. Row *i* of every table and array is sample *i*.
+
+    Args:
+        path: the directory that ``imagenet-audit scan --out`` wrote.
+
+    Raises:
+        RunError: there is no run, it is not finished, or a newer version made it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / RECORD).is_file():
+            raise RunError(path, "not a run directory: it has no run.json", "make one with: imagenet-audit scan SOURCE --out RUN")
+        self.record: dict[str, Any] = read_json(self.path / RECORD)
+        found = self.record.get("schema_version")
+        if not isinstance(found, int) or found > SCHEMA_VERSION:
+            problem = f"made by a newer version (schema {found}; this version reads up to {SCHEMA_VERSION})"
+            raise RunError(path, problem, "update imagenet-audit")
+        if not (self.path / "samples.parquet").is_file():
+            raise RunError(path, "its scan was interrupted before the images were read", "run the same scan command again: it continues")
+
+    def __len__(self) -> int:
+        """Return the number of listed samples."""
+        return int(self.record["counts"]["listed"])
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """Columns of ``audit.tables.SAMPLES``."""
+        return read_table(self.path / "samples.parquet").to_pandas()  # type: ignore[no-any-return]
+
+    @cached_property
+    def embeddings(self) -> npt.NDArray[np.float16]:
+        """float16 ``[n, d]`` unit rows; NaN where an image failed."""
+        return open_array(self.path / "embeddings.npy", len(self))
+
+    @cached_property
+    def thumbnails(self) -> npt.NDArray[np.uint8]:
+        """uint8 ``[n, side, side, 3]``: each whole image, squashed."""
+        return open_array(self.path / "thumbnails.npy", len(self))
+
+    @cached_property
+    def neighbors(self) -> npt.NDArray[np.int32]:
+        """int32 ``[n, k]`` rows, nearest first; -1 where there is none."""
+        return open_array(self.path / "neighbors.npy", len(self))
+
+    @cached_property
+    def similarities(self) -> npt.NDArray[np.float32]:
+        """float32 ``[n, k]`` cosines; NaN where there is no neighbor."""
+        return open_array(self.path / "similarities.npy", len(self))
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """Verified pairs; columns of ``audit.tables.PAIRS``."""
+        return read_table(self.path / "pairs.parquet").to_pandas()  # type: ignore[no-any-return]
+
+    @cached_property
+    def predictions(self) -> npt.NDArray[np.float32]:
+        """float32 ``[n, c]`` out-of-sample class probabilities; columns as in ``classes``. Raises RunError where the dataset has no labels."""
+        return open_array(self.path / "predictions.npy", len(self))
+
+    @property
+    def classes(self) -> list[str]:
+        """Labels in the order of the predictions' columns."""
+        return list(self.record.get("classes", []))
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """All checks' findings, worst first; columns of ``audit.tables.FINDINGS``."""
+        import pandas as pd  # noqa: PLC0415
+
+        from audit.tables import FINDINGS  # noqa: PLC0415
+
+        tables = [read_table(path).to_pandas() for path in self._findings_files()]
+        filled = [table for table in tables if len(table)]
+        if not filled:
+            return FINDINGS.empty_table().to_pandas()  # type: ignore[no-any-return]
+        every = pd.concat(filled, ignore_index=True)
+        order = every["severity"].map(SEVERITY_ORDER)
+        ranked = every.assign(_order=order).sort_values(["_order", "score", "check", "finding_id"], ascending=[True, False, True, True], kind="stable")
+        return ranked.drop(columns="_order").reset_index(drop=True)
+
+    def _findings_files(self) -> Iterator[Path]:
+        for name, check in sorted(self.record.get("checks", {}).items()):
+            if check["state"] == "done":
+                yield self.path / "findings" / f"{name}.parquet"
+
+    def scores(self, check: str) -> npt.NDArray[np.float32]:
+        """Return one check's scores, float32 ``[n]`` in [0, 1], higher = worse, NaN = not applicable.
+
+        Raises:
+            RunError: the run has no such check, or it was skipped; the error says why.
+        """
+        known = self.record.get("checks", {})
+        if check not in known:
+            raise RunError(self.path, f"has no check {check!r}", nearest(check, known))
+        if known[check]["state"] != "done":
+            raise RunError(self.path, f"{check} did not run: {known[check]['reason']}", "see: imagenet-audit checks")
+        return open_array(self.path / "scores" / f"{check}.npy", len(self))
+
+    def source(self) -> Source:
+        """Open the dataset the run was made from. Raises SourceError where it is gone."""
+        from audit.config import source_options  # noqa: PLC0415
+        from audit.sources import open_source  # noqa: PLC0415
+
+        return open_source(self.record["source"]["location"], source_options(self.record["options"]["source"]))
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a finished run; see ``Run``."""
+    return Run(path)

@@ -1,0 +1,159 @@
+"""The stages of a scan after ingest: each reads what earlier ones wrote, writes its own files once, and is skipped while its inputs stay the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from audit.artifacts import open_array, read_table, write_array, write_json, write_table
+from audit.progress import Observer
+from audit.tables import PAIRS
+
+if TYPE_CHECKING:
+    from audit.config import ScanOptions
+    from audit.neighbors import PreviousNeighbors
+
+_FILES = {
+    "neighbors": ("neighbors.npy", "similarities.npy", "neighbors-of.npy"),
+    "pairs": ("pairs.parquet", "verified.parquet"),
+    "predictions": ("predictions.npy",),
+}
+
+
+@dataclass(slots=True)
+class Record:
+    """``run.json`` as it grows: what was asked, found and done."""
+
+    path: Path
+    content: dict[str, Any]
+
+    def done(self, stage: str, key: str) -> bool:
+        """Return whether a stage's files were made from the same inputs and are still there."""
+        state = self.content["stages"].get(stage, {})
+        return state.get("state") == "done" and state.get("key") == key and all((self.path.parent / name).is_file() for name in _FILES.get(stage, ()))
+
+    def begin(self, stage: str) -> None:
+        """Note that a stage's files are no longer to be relied on."""
+        if self.content["stages"].pop(stage, None) is not None:
+            self.save()
+
+    def end(self, stage: str, key: str, seconds: float, **facts: object) -> None:
+        """Note that a stage is done, and save."""
+        self.content["stages"][stage] = {"state": "done", "key": key, **facts}
+        self.content["timings"][stage] = round(seconds, 3)
+        self.save()
+
+    def save(self) -> None:
+        """Write ``run.json``."""
+        write_json(self.path, self.content)
+
+
+def key_of(*parts: object) -> str:
+    """Return a digest of a stage's inputs."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def digest_of(column: npt.NDArray[Any]) -> str:
+    """Return a digest of an array's values."""
+    return hashlib.sha256(np.ascontiguousarray(column).tobytes()).hexdigest()[:32]
+
+
+def identities(samples: pd.DataFrame) -> npt.NDArray[np.bytes_]:
+    """Return what an embedding is made from, per row: the content id, 32 bytes; empty where there is no embedding."""
+    ok = (samples["outcome"] == "ok").to_numpy()
+    found = np.zeros(len(samples), "S32")
+    # Half of the hexadecimal digest is 128 bits: no two pictures share them by accident.
+    found[ok] = samples.loc[ok, "content_id"].str.slice(0, 32).to_numpy().astype("S32")
+    return found
+
+
+def find_neighbors(run: Path, samples: pd.DataFrame, record: Record, key: str, options: ScanOptions, observer: Observer) -> dict[str, object]:
+    """Write ``neighbors.npy`` and ``similarities.npy``; only changed rows are searched where most are known. Returns facts for the record."""
+    from audit.neighbors import search  # noqa: PLC0415  imports FAISS
+
+    mine = identities(samples)
+    previous = _previous_neighbors(run, record, mine, key, options.neighbors)
+    record.begin("neighbors")
+    observer.stage("neighbors", len(samples))
+    found = search(open_array(run / "embeddings.npy", len(samples)), k=options.neighbors, seed=options.seed, previous=previous, advance=observer.advance)
+    write_array(run / "neighbors.npy", found.indices)
+    write_array(run / "similarities.npy", found.similarities)
+    write_array(run / "neighbors-of.npy", mine)
+    return {"method": found.method, "recall": found.recall, "plan": _neighbor_plan(record, options.neighbors)}
+
+
+def _neighbor_plan(record: Record, k: int) -> str:
+    return key_of(record.content["backbone"], k)
+
+
+def _previous_neighbors(run: Path, record: Record, mine: npt.NDArray[np.bytes_], key: str, k: int) -> PreviousNeighbors | None:
+    from audit.neighbors import PreviousNeighbors  # noqa: PLC0415
+
+    state = record.content["stages"].get("neighbors", {})
+    if state.get("plan") != _neighbor_plan(record, k) or state.get("key") == key or not all((run / name).is_file() for name in _FILES["neighbors"]):
+        return None
+    before = np.load(run / "neighbors-of.npy")
+    old_row = _ordinal_index(before).get_indexer(_ordinal_index(mine)).astype(np.int64)
+    old_row[mine == b""] = -1
+    # Copies, not maps: the files they come from are about to be replaced.
+    return PreviousNeighbors(indices=np.load(run / "neighbors.npy"), similarities=np.load(run / "similarities.npy"), old_row_of_new=old_row)
+
+
+def _ordinal_index(identity: npt.NDArray[np.bytes_]) -> pd.MultiIndex:
+    """Make identities unique: the second byte twin of an image is number 1, and so on."""
+    series = pd.Series(identity)
+    return pd.MultiIndex.from_arrays([series, series.groupby(series).cumcount()])
+
+
+def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOptions, observer: Observer) -> dict[str, object]:
+    """Write ``pairs.parquet``; candidates verified by an earlier scan are not verified again. Returns facts for the record."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    from audit.pairs import PairOptions, find_pairs  # noqa: PLC0415
+
+    record.begin("pairs")
+    rows = len(samples)
+    cache = read_table(run / "verified.parquet").to_pandas() if (run / "verified.parquet").is_file() else None
+    observer.stage("pairs", rows)
+    found = find_pairs(
+        samples,
+        open_array(run / "thumbnails.npy", rows),
+        open_array(run / "neighbors.npy", rows),
+        options=PairOptions(min_precision=options.min_precision),
+        cache=cache,
+        advance=observer.advance,
+    )
+    write_table(run / "pairs.parquet", pa.Table.from_pandas(found.table, PAIRS, preserve_index=False))
+    write_table(run / "verified.parquet", pa.Table.from_pandas(found.verified, preserve_index=False))
+    return {"pairs": len(found.table)}
+
+
+def predict(
+    run: Path, samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], seed: int, advance: Callable[[int], None]
+) -> dict[str, object]:
+    """Write ``predictions.npy``: out-of-sample class probabilities, every duplicate group in one fold. Returns facts for the record."""
+    from audit.predictions import out_of_sample  # noqa: PLC0415
+
+    codes = pd.Categorical(samples["label"], categories=classes).codes.astype(np.int32)
+    embeddings = open_array(run / "embeddings.npy", len(samples))
+    found = out_of_sample(embeddings, codes, fold_groups(len(samples), pairs), seed=seed, advance=advance)
+    write_array(run / "predictions.npy", found.probabilities)
+    return dict(found.record)
+
+
+def fold_groups(rows: int, pairs: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return a group id per row: rows joined by verified pairs, however loosely, share one, so that no copy vouches for another."""
+    from scipy.sparse import coo_array  # noqa: PLC0415
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+
+    links = coo_array((np.ones(len(pairs), bool), (pairs["i"].to_numpy(), pairs["j"].to_numpy())), shape=(rows, rows))
+    _, groups = connected_components(links, directed=False)
+    return np.asarray(groups, dtype=np.int64)

@@ -1,0 +1,186 @@
+"""The part of a run that is still being made: what ``kill -9`` leaves and the next scan continues.
+
+``RUN/unfinished/`` holds the listing, the arrays (allocated whole, filled as images are read) and one small Parquet file per finished segment of rows, written
+after its rows are in the arrays. A row counts as stored exactly when a segment names it. When all are stored, the files are moved into place.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from audit.artifacts import create_array, open_array, read_json, read_table, write_json, write_table
+from audit.ingest import Ingested
+from audit.tables import MEASURES, SAMPLES, THUMBNAIL_SIDE
+
+FOLDER = "unfinished"
+INGEST_PLAN = "ingest.json"
+"""Beside the finished tables: what their rows depend on besides the images."""
+_LEFT_OVER = "unfinished-before"
+_PUBLISHED = "unfinished-published"
+_ROWS_COPIED_AT_ONCE = 65_536
+_ARRAYS = ("embeddings.npy", "thumbnails.npy")
+_SEGMENT = pa.schema([pa.field("row", pa.int64(), nullable=False), *MEASURES])
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """Images that an earlier scan measured the same way: a table of ids and measures, and where each row stands in its arrays."""
+
+    samples: pa.Table
+    """Columns sample_id, fingerprint and ``audit.tables.MEASURES``."""
+    array_rows: npt.NDArray[np.int64]
+    embeddings: npt.NDArray[np.float16]
+    thumbnails: npt.NDArray[np.uint8]
+
+
+class Unfinished:
+    """A run's ingest under way.
+
+    Args:
+        run: the run directory.
+        listing: ``audit.tables.LISTING``, in the run's row order.
+        plan: what the rows depend on besides the images; one that differs makes stored rows useless.
+        listing_key: digest of the listing.
+        dimension: length of an embedding.
+    """
+
+    def __init__(self, run: Path, listing: pa.Table, *, plan: dict[str, Any], listing_key: str, dimension: int) -> None:
+        self._run, self._listing, self._plan, self._dimension = run, listing, plan, dimension
+        self.path = run / FOLDER
+        wanted = {"plan": plan, "listing_key": listing_key}
+        if _plan_of(self.path) != wanted:
+            self._begin(wanted)
+        self.embeddings = np.load(self.path / "embeddings.npy", mmap_mode="r+")
+        self.thumbnails = np.load(self.path / "thumbnails.npy", mmap_mode="r+")
+
+    def _begin(self, wanted: dict[str, Any]) -> None:
+        left_over = self._run / _LEFT_OVER
+        if (self.path / "plan.json").is_file():  # the dataset changed after a scan was killed: keep what that scan had stored
+            shutil.rmtree(left_over, ignore_errors=True)
+            self.path.rename(left_over)
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
+        (self.path / "segments").mkdir(parents=True)
+        rows = len(self._listing)
+        create_array(self.path / "embeddings.npy", (rows, self._dimension), np.float16)
+        create_array(self.path / "thumbnails.npy", (rows, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
+        write_table(self.path / "listing.parquet", self._listing)
+        write_json(self.path / "plan.json", wanted)
+
+    def missing_rows(self) -> npt.NDArray[np.int64]:
+        """Return the rows not stored yet, ascending."""
+        stored = np.zeros(len(self._listing), bool)
+        for segment in self._segments():
+            stored[read_table(segment, columns=["row"])["row"].to_numpy()] = True
+        return np.flatnonzero(~stored)
+
+    def store(self, parts: Sequence[Ingested]) -> None:
+        """Store some rows: first the arrays, then the segment that makes them count."""
+        for part in parts:
+            self.embeddings[part.rows] = part.embeddings
+            self.thumbnails[part.rows] = part.thumbnails
+        rows = pa.array(np.concatenate([part.rows for part in parts]))
+        measures = pa.Table.from_pylist([measured for part in parts for measured in part.measures], MEASURES)
+        self._store_segment(measures.add_column(0, "row", rows).cast(_SEGMENT))
+
+    def adopt(self, missing: npt.NDArray[np.int64]) -> int:
+        """Take over missing rows that an earlier scan measured: same id, same fingerprint, same plan. Returns how many."""
+        adopted = 0
+        for earlier in self._earlier():
+            there = pd.Index(earlier.samples["sample_id"].to_pandas()).get_indexer(self._column("sample_id", missing))
+            here, there = missing[there >= 0], there[there >= 0]
+            before = np.asarray(earlier.samples["fingerprint"].take(pa.array(there)))
+            same = before == np.asarray(self._column("fingerprint", here))
+            lost = np.asarray(pc.equal(earlier.samples["outcome"], "missing").take(pa.array(there)))  # what could not be read may be readable now
+            here, there = here[same & ~lost], there[same & ~lost]
+            for start in range(0, len(here), _ROWS_COPIED_AT_ONCE):
+                rows, old = here[start : start + _ROWS_COPIED_AT_ONCE], there[start : start + _ROWS_COPIED_AT_ONCE]
+                self.embeddings[rows] = earlier.embeddings[earlier.array_rows[old]]
+                self.thumbnails[rows] = earlier.thumbnails[earlier.array_rows[old]]
+                measures = earlier.samples.select(MEASURES.names).take(pa.array(old))
+                self._store_segment(measures.add_column(0, "row", pa.array(rows)).cast(_SEGMENT))
+            adopted += len(here)
+            missing = np.setdiff1d(missing, here, assume_unique=True)
+        shutil.rmtree(self._run / _LEFT_OVER, ignore_errors=True)
+        return adopted
+
+    def finish(self) -> pa.Table:
+        """Put the stored rows together and move them into place; safe to be killed in and called again.
+
+        Returns:
+            The run's samples, ``audit.tables.SAMPLES``.
+        """
+        segments = pa.concat_tables([read_table(segment) for segment in self._segments()]).sort_by("row")
+        if len(segments) != len(self._listing) or not np.array_equal(segments["row"].to_numpy(), np.arange(len(self._listing))):
+            raise AssertionError(f"{len(segments)} rows are stored for {len(self._listing)} listed samples")
+        table = self._listing
+        for field in MEASURES:
+            table = table.append_column(field, segments[field.name])
+        table = table.cast(SAMPLES)
+        write_table(self.path / "samples.parquet", table)
+        self.embeddings.flush()
+        self.thumbnails.flush()
+        (self.path / "complete").touch()
+        publish(self._run)
+        return table
+
+    def _column(self, name: str, rows: npt.NDArray[np.int64]) -> Any:
+        return self._listing[name].take(pa.array(rows)).to_pandas()
+
+    def _store_segment(self, segment: pa.Table) -> None:
+        self.embeddings.flush()
+        self.thumbnails.flush()
+        numbers = [int(path.stem) for path in self._segments()]
+        write_table(self.path / "segments" / f"{max(numbers, default=-1) + 1:06}.parquet", segment)
+
+    def _segments(self) -> list[Path]:
+        return sorted((self.path / "segments").glob("[0-9]*.parquet"))
+
+    def _earlier(self) -> Iterator[Earlier]:
+        left_over = self._run / _LEFT_OVER
+        before = _plan_of(left_over)
+        if before is not None and before["plan"] == self._plan:
+            segments = [read_table(path) for path in sorted((left_over / "segments").glob("[0-9]*.parquet"))]
+            if segments:
+                stored = pa.concat_tables(segments)
+                listed = read_table(left_over / "listing.parquet", columns=["sample_id", "fingerprint"]).take(stored["row"])
+                for field in MEASURES:
+                    listed = listed.append_column(field, stored[field.name])
+                yield Earlier(listed, stored["row"].to_numpy(), *(open_array(left_over / name) for name in _ARRAYS))
+        plan = self._run / INGEST_PLAN
+        if plan.is_file() and read_json(plan) == self._plan:
+            samples = read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names])
+            yield Earlier(samples, np.arange(len(samples)), *(open_array(self._run / name, len(samples)) for name in _ARRAYS))
+
+
+def publish(run: Path) -> None:
+    """Move a complete ingest into place; does nothing where there is none. Each step can be repeated, so a kill in between does no harm."""
+    folder = run / FOLDER
+    if not (folder / "complete").exists():
+        return
+    plan = _plan_of(folder)
+    (run / INGEST_PLAN).unlink(missing_ok=True)  # until it is back, nobody takes the half-moved files for one run
+    for name in ("samples.parquet", *_ARRAYS):
+        if (folder / name).exists():
+            (folder / name).replace(run / name)
+    if plan is not None:
+        write_json(run / INGEST_PLAN, plan["plan"])
+    done = run / _PUBLISHED
+    shutil.rmtree(done, ignore_errors=True)
+    folder.rename(done)  # in one step: a folder half removed would look like a scan to continue
+    shutil.rmtree(done)
+
+
+def _plan_of(folder: Path) -> dict[str, Any] | None:
+    path = folder / "plan.json"
+    return read_json(path) if path.is_file() else None
