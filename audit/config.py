@@ -13,13 +13,14 @@ import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from audit.errors import ConfigError, nearest
 from audit.option_values import converted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from audit.sources import SourceOptions
 
 FILE_NAME = "audit.toml"
@@ -135,6 +136,20 @@ def load(
     except ConfigError as error:
         origin = origins.get(error.place) or origins.get(f"source.{error.place}")
         raise ConfigError(f"{origin}: {error.place}" if origin else error.place, error.problem, error.mend) from None
+
+
+def source_options(table: Mapping[str, Any]) -> SourceOptions:
+    """Return source options from a table of plain values, as a run's record keeps them.
+
+    Raises:
+        ConfigError: a key is unknown or a value has the wrong type.
+    """
+    from audit.sources import SourceOptions  # noqa: PLC0415 - keeps the command line's start light
+
+    hints = typing.get_type_hints(SourceOptions)
+    for name in table:
+        _known("source", name, hints)
+    return SourceOptions(**{name: converted(f"source: {name}", value, hints[name]) for name, value in table.items()})
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,8 +60,10 @@ def _plain(value: Any, hint: Any) -> Any:
     if hint in (Any, object) or type(value) is hint:
         return value
     # TOML writes 1 for 1.0, and has no paths.
-    if (hint is float and type(value) is int) or (hint is Path and type(value) is str):
-        return hint(value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is Path and type(value) is str:
+        return Path(value)
     raise TypeError
 
 

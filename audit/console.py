@@ -1,0 +1,202 @@
+"""What a person sees while a scan runs: bars on a terminal, plain lines elsewhere, always on standard error.
+
+Standard output carries results only, so that it can be piped.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from audit.progress import SILENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from rich.console import Console
+    from rich.progress import Progress, Task
+    from rich.table import Table
+
+    from audit.progress import Observer
+
+PATIENCE = 2.0
+"""Seconds a stage may take before anything is shown of it."""
+
+LINE_PERIOD = 10.0
+"""Seconds between two lines where there is no terminal: a log of an hour stays readable."""
+
+NARROW = 72
+"""Columns below which the bar itself is left out, so that the numbers fit."""
+
+
+def safe(text: object) -> str:
+    r"""Return text that can neither move the cursor nor break the line: whatever is not printable becomes an escape.
+
+    File names are other people's text: they may hold newlines, terminal commands, direction overrides and bytes that are no UTF-8.
+
+    >>> safe("a\x1b[31mb\n")
+    'a\\x1b[31mb\\n'
+    """
+    whole = str(text)
+    if whole.isprintable():
+        return whole
+    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in whole)
+
+
+def duration(seconds: float) -> str:
+    """Say a time in the units a person would use.
+
+    >>> duration(0.4), duration(75), duration(8000)
+    ('0.4 s', '1 min 15 s', '2 h 13 min')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def rate(per_second: float) -> str:
+    """Say a speed with as many digits as matter.
+
+    >>> rate(0.25), rate(3.21), rate(1234.5)
+    ('0.25/s', '3.2/s', '1,234/s')
+    """
+    digits = 2 if per_second < 1 else 1 if per_second < 10 else 0
+    return f"{per_second:,.{digits}f}/s"
+
+
+class Lines:
+    """Tells of progress in plain lines: for logs and pipes."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._name = ""
+        self._total: int | None = None
+        self._done = 0
+        self._begun = self._last = clock()
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Begin a stage."""
+        self.close()
+        self._name, self._total, self._done = name, total, 0
+        self._begun = self._last = self._clock()
+
+    def advance(self, count: int) -> None:
+        """Count, and print a line when the last one is long enough ago."""
+        self._done += count
+        now = self._clock()
+        if now - self._begun >= PATIENCE and (now - self._last >= LINE_PERIOD or self._last == self._begun):
+            self._last = now
+            self._print(now, finished=False)
+
+    def note(self, message: str) -> None:
+        """Print a note."""
+        print(f"note: {safe(message)}", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """End the running stage; a stage that was told of gets a last line."""
+        if self._last > self._begun:
+            self._print(self._clock(), finished=True)
+        self._last = self._begun
+
+    def _print(self, now: float, *, finished: bool) -> None:
+        elapsed = max(now - self._begun, 1e-9)
+        per_second = self._done / elapsed
+        parts = [f"{self._name}: {self._done:,}" + (f" of {self._total:,}" if self._total else "")]
+        if self._done:
+            parts.append(rate(per_second))
+        if finished:
+            parts.append(f"took {duration(elapsed)}")
+        elif self._total and self._done:
+            parts.append(f"{duration(max(self._total - self._done, 0) / per_second)} left")
+        print(", ".join(parts), file=self._stream, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+
+
+class Bars:
+    """Draws a bar with rate and time left for the running stage, once it has taken longer than `PATIENCE`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = _bars(console)
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Begin a stage."""
+        for task in self._progress.task_ids:
+            self._progress.remove_task(task)
+        self._progress.add_task(safe(name), total=total)
+
+    def advance(self, count: int) -> None:
+        """Move the bar."""
+        for task in self._progress.task_ids:
+            self._progress.advance(task, count)
+
+    def note(self, message: str) -> None:
+        """Print a note above the bar."""
+        self._console.print(f"note: {safe(message)}", markup=False, highlight=False)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+
+class _Quiet:
+    """`SILENT` as a context manager."""
+
+    def __enter__(self) -> Observer:
+        return SILENT
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+
+def observer(*, quiet: bool = False, color: bool = True) -> Lines | Bars | _Quiet:
+    """Return a context manager that gives the observer fitting standard error: bars on a terminal, lines elsewhere, nothing when quiet."""
+    if quiet:
+        return _Quiet()
+    if not sys.stderr.isatty():
+        return Lines(sys.stderr)
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+
+    return Bars(Console(stderr=True, no_color=None if color else True))
+
+
+def _bars(console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(rate(speed) if speed else "", style="progress.data.speed")
+
+    class Patient(Progress):
+        def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+            return super().make_tasks_table([task for task in tasks if (task.elapsed or 0) >= PATIENCE])
+
+    bar = [] if console.width < NARROW else [BarColumn(bar_width=None)]
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}", markup=False),
+        *bar,
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(compact=True),
+    ]
+    return Patient(*columns, console=console, transient=True, expand=bool(bar), speed_estimate_period=20)

@@ -1,0 +1,45 @@
+"""A run for machines: the summary and every finding, as one JSON object."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from reports.summary import ranked, summarize
+
+if TYPE_CHECKING:
+    from audit import Run
+
+FORMAT_VERSION = 1
+"""Rises when a key changes its meaning or goes; new keys do not raise it."""
+
+
+def render(run: Run) -> str:
+    """Return ``{"format_version", "run", "summary", "findings"}``; findings carry all columns of `audit.tables.FINDINGS`, the worst first.
+
+    Text is escaped to ASCII, so that any file name survives any terminal, pipe and encoding. NaN becomes null.
+    """
+    summary = dataclasses.asdict(summarize(run))
+    findings = [{**record, "evidence": json.loads(record["evidence"])} for record in ranked(run.findings).to_dict("records")]
+    document = {"format_version": FORMAT_VERSION, "run": run.record, "summary": summary, "findings": findings}
+    return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """Return a value that JSON can hold: numpy scalars become numbers, NaN and NA null, paths text, arrays lists."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | int) or value is None:
+        return value
+    return None if value is pd.NA or value is pd.NaT else str(value)

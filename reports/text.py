@@ -1,0 +1,153 @@
+"""A run for people: the ranked summary, for a terminal of any width or a plain file.
+
+Every name and message passes through `audit.console.safe`: a file name can then neither break a line nor command the terminal.
+"""
+
+from __future__ import annotations
+
+import io
+import shlex
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from audit.console import duration, safe
+from reports.summary import Summary, summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from audit import Run
+    from reports.summary import CheckTotal, Top
+
+WIDTH = 100
+"""Columns where nobody says how many there are."""
+
+STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+
+SPLITS_SHOWN = 6
+
+
+def render(run: Run, *, width: int | None = None, color: bool = False) -> str:
+    """Return the summary as text.
+
+    Args:
+        run: a finished run.
+        width: columns to wrap at; `WIDTH` where None.
+        color: emphasise with terminal colors.
+    """
+    summary = summarize(run)
+    parts: list[RenderableType] = [_heading(summary), _verdict(summary), *(_check(total) for total in summary.checks), _rest(summary), _next(summary)]
+    sink = io.StringIO()
+    console = Console(
+        file=sink,
+        width=width or WIDTH,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+    console.print(Group(*parts), soft_wrap=False)
+    return "".join(f"{line.rstrip()}\n" for line in sink.getvalue().splitlines())
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Say a number of things.
+
+    >>> counted(1, "image"), counted(2500, "image"), counted(2, "class", "classes")
+    ('1 image', '2,500 images', '2 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def explain_command(summary: Summary, finding: Top) -> str:
+    """Return the command that tells all about a finding's image; hostile names are replaced by the content's digest."""
+    sample = finding.sample_id or ""
+    if not sample.isprintable() and finding.content_id:
+        sample = finding.content_id[:16]
+    return f"imagenet-audit explain {shlex.quote(str(summary.path))} {shlex.quote(sample)}"
+
+
+def _heading(summary: Summary) -> Text:
+    counts, source, backbone = summary.counts, summary.source, summary.backbone
+    facts = [counted(counts.listed, "image")]
+    if counts.classes:
+        facts.append(counted(counts.classes, "class", "classes"))
+    elif counts.listed:
+        facts.append("no labels")
+    if 0 < counts.labelled < counts.listed:
+        facts.append(f"{counts.listed - counts.labelled:,} without label")
+    if counts.splits:
+        shown = [f"{safe(split)} {count:,}" for split, count in list(counts.splits.items())[:SPLITS_SHOWN]]
+        more = len(counts.splits) - len(shown)
+        facts.append("splits " + ", ".join([*shown, *([f"{more:,} more"] if more else [])]))
+    outcomes = _tally(counts.outcomes)
+    lines = [
+        Text.assemble((safe(source.get("location", "?")), "bold"), f"  ({safe(source.get('kind', '?'))}: {'; '.join(facts)})"),
+        Text(f"listed {counts.listed:,} = scanned {counts.scanned:,} + failed {counts.failed:,}" + (f" ({outcomes})" if outcomes else "")),
+    ]
+    ignored = {name: number for name, number in dict(source.get("ignored") or {}).items() if number}
+    if ignored:
+        lines.append(Text(f"ignored, not images: {_tally(ignored)}"))
+    if backbone:
+        place = " ".join(safe(backbone[key]) for key in ("device", "precision") if backbone.get(key))
+        reason = f": {safe(backbone['reason'])}" if backbone.get("reason") else ""
+        lines.append(Text(f"backbone {safe(backbone.get('name', '?'))}{f' on {place}' if place else ''}{reason}"))
+    return Text("\n").join(lines)
+
+
+def _verdict(summary: Summary) -> Text:
+    if not summary.findings:
+        return Text("\nNo findings.", style="bold")
+    words = {"error": ("error", "errors"), "warning": ("warning", "warnings"), "info": ("note", "notes")}
+    parts = [Text(counted(number, *words[severity]), STYLES[severity]) for severity, number in summary.severities.items() if number]
+    about = f" about {counted(summary.counts.flagged, 'image')}" if summary.counts.flagged else ""
+    return Text.assemble("\n", (counted(summary.findings, "finding"), "bold"), about, ": ", Text(", ").join(parts))
+
+
+def _check(total: CheckTotal) -> RenderableType:
+    kinds = _tally(total.kinds) if list(total.kinds) != [total.name] else ""
+    head = Text.assemble("\n", (safe(total.name), "bold"), f"  {total.findings:,}", f"  ({kinds})" if kinds else "")
+    entries = [_entry(finding) for finding in total.worst]
+    more = total.findings - len(total.worst)
+    if more:
+        entries.append(Text(f"and {more:,} more", style="dim"))
+    return Group(head, *(Padding(entry, (0, 0, 0, 2)) for entry in entries))
+
+
+def _entry(finding: Top) -> Text:
+    who = finding.sample_id if finding.sample_id is not None else f"class {finding.label}" if finding.label else "dataset"
+    return Text.assemble((finding.severity, STYLES[finding.severity]), f" {finding.score:.2f}  ", (safe(who), "bold"), f"  {safe(finding.message)}")
+
+
+def _rest(summary: Summary) -> Text:
+    lines = []
+    if summary.clean:
+        lines.append(Text(f"nothing found by: {', '.join(summary.clean)}"))
+    lines += [Text(f"skipped {skipped.name}: {safe(skipped.reason)}") for skipped in summary.skipped]
+    if summary.seconds:
+        lines.append(Text(f"took {duration(summary.seconds)}"))
+    return Text("\n").join([Text(), *lines]) if lines else Text()
+
+
+def _next(summary: Summary) -> RenderableType:
+    steps = []
+    about = next((finding for finding in summary.top if finding.sample_id is not None), None)
+    if about:
+        steps.append(("all that is known of one image:", explain_command(summary, about)))
+    if summary.findings:
+        steps.append(("all findings as one table, for pandas, DuckDB or Polars:", f"{safe(summary.path)}/findings"))
+    # A command that was wrapped could not be copied.
+    lines = [(Text(f"  {what}"), Text(f"    {how}", no_wrap=True, overflow="ignore")) for what, how in steps]
+    return Group(Text("\nnext", style="bold"), *(line for pair in lines for line in pair)) if steps else Text()
+
+
+def _tally(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{safe(name)} {number:,}" for name, number in _first(numbers.items()))
+
+
+def _first(entries: Iterable[tuple[str, int]], most: int = 8) -> list[tuple[str, int]]:
+    return list(entries)[:most]
