@@ -265,3 +265,11 @@ def _table(place: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigError(place, f"expected a table, got {value!r}", "write it as a [table]")
     return dict(value)
+
+
+def check_options(options: type | None) -> dict[str, Any]:
+    """Return a check's options with their defaults."""
+    if options is None:
+        return {}
+    defaults = options()
+    return {name: getattr(defaults, name) for name in _check_hints(options)}

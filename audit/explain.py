@@ -1,0 +1,305 @@
+"""All that a run knows of one image."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import difflib
+import json
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from audit.console import safe
+from audit.errors import AuditError
+from audit.tables import MEASURES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import pandas as pd
+
+    from audit import Run
+
+SHORTEST_CONTENT_ID = 6
+"""Characters of a content id that are taken for one: fewer would often be a file's name."""
+
+NEIGHBORS_SHOWN = 10
+PARTNERS_SHOWN = 20
+CANDIDATES_SHOWN = 4
+
+COMPARED = 50
+"""Ids on either side, in two sorted orders, among which the nearest to a typo is sought: comparing with all takes minutes at ImageNet's size."""
+
+RANKED_MEASURES = ("byte_size", "width", "height", "brightness", "contrast", "sharpness", "entropy", "chroma")
+"""Measures whose place among the dataset's images means something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One measured value."""
+
+    name: str
+    value: Any
+    above: float | None
+    """Share of the images that measure less, 0..1; None where that means nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What one check gave the image, flagged or not."""
+
+    check: str
+    score: float
+    """0..1, higher = worse."""
+    worse_than: float
+    """Share of the scored images that are better, 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Another image, as seen from this one."""
+
+    sample_id: str
+    label: str | None
+    split: str | None
+    relation: str
+    """``neighbor``, or how the two were verified to be the same picture: one of ``audit.tables.RELATIONS``."""
+    score: float
+    """Cosine of the embeddings for a neighbor, certainty of the verification for a pair."""
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One image: who it is, what was measured, what was found and what it resembles."""
+
+    sample_id: str
+    row: int
+    content_id: str | None
+    split: str | None
+    labels: tuple[str, ...]
+    class_words: Mapping[str, str]
+    """Words of those labels, and of the neighbors' and the suggested ones, that are codes."""
+    metadata: Mapping[str, Any]
+    outcome: str
+    error: str | None
+    measures: tuple[Measure, ...]
+    findings: tuple[Mapping[str, Any], ...]
+    """Findings about this image, the worst first."""
+    class_findings: tuple[Mapping[str, Any], ...]
+    """Findings about its class as a whole."""
+    scores: tuple[Score, ...]
+    not_run: Mapping[str, str]
+    """Check -> reason."""
+    same_picture: tuple[Other, ...]
+    """Images verified to show the same picture, the most certain first."""
+    neighbors: tuple[Other, ...]
+    """Nearest by embedding, nearest first."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as JSON values."""
+        return dataclasses.asdict(self)
+
+    def text(self) -> str:
+        """Return the same for people."""
+        return "".join(f"{line}\n" for line in _lines(self))
+
+
+def find_sample(samples: pd.DataFrame, text: str) -> int:
+    """Return the row of the image that a person means.
+
+    Args:
+        samples: columns ``sample_id`` and ``content_id``.
+        text: an image's id, the end of one, or the start of its content id.
+
+    Raises:
+        AuditError: no image is meant, and the nearest is named, or several are.
+    """
+    ids = samples["sample_id"]
+    contents = samples["content_id"]
+    wanted = text.strip("/") or text
+    attempts = [ids == text, ids.str.endswith(f"/{wanted}"), ids.str.endswith(wanted)]
+    if len(text) >= SHORTEST_CONTENT_ID:
+        attempts.append(contents.str.startswith(text.lower()).fillna(value=False))
+    for matches in attempts:
+        rows = np.flatnonzero(np.asarray(matches, bool))
+        if len(rows) == 1:
+            return int(rows[0])
+        if len(rows) > 1:
+            shown = ", ".join(repr(ids.iloc[row]) for row in rows[:CANDIDATES_SHOWN])
+            more = f" and {len(rows) - CANDIDATES_SHOWN} more" if len(rows) > CANDIDATES_SHOWN else ""
+            raise AuditError(repr(text), f"means {len(rows)} images", f"name one of them: {shown}{more}")
+    near = _nearest_id(list(ids), text)
+    raise AuditError(repr(text), "no such image in this run", f"did you mean {near!r}?" if near else "see the sample_id column of samples.parquet")
+
+
+def explain(run: Run, row: int) -> Explanation:
+    """Gather all that a run knows of the image in one row."""
+    sample = run.samples.iloc[row]
+    sample_id = str(sample["sample_id"])
+    labels = (sample["label"],) if isinstance(sample["label"], str) else tuple(sample["labels"]) if sample["labels"] is not None else ()
+    checks: Mapping[str, Mapping[str, Any]] = run.record.get("checks", {})
+    findings = run.findings
+    own = tuple(_records(findings[findings["sample_id"] == sample_id]))
+    of_class = findings[(findings["subject"] == "class") & findings["label"].isin(labels)]
+    same_picture, neighbors = tuple(_same_picture(run, row)), tuple(_neighbors(run, row))
+    words: Mapping[str, str] = run.record.get("class_words") or {}
+    shown = {*labels, *(other.label for other in (*same_picture, *neighbors)), *(finding["suggested_label"] for finding in own)}
+    return Explanation(
+        sample_id=sample_id,
+        row=row,
+        content_id=_known(sample["content_id"]),
+        split=_known(sample["split"]),
+        labels=labels,
+        class_words={label: words[label] for label in sorted(filter(None, shown)) if label in words},
+        metadata=json.loads(sample["metadata"]) if isinstance(sample["metadata"], str) else {},
+        outcome=str(sample["outcome"]),
+        error=_known(sample["error"]),
+        measures=tuple(_measures(run.samples, sample)),
+        findings=own,
+        class_findings=tuple(_records(of_class)),
+        scores=tuple(sorted(_scores(run, row, checks), key=lambda score: -score.score)),
+        not_run={name: str(state.get("reason")) for name, state in checks.items() if state.get("state") == "skipped"},
+        same_picture=same_picture,
+        neighbors=neighbors,
+    )
+
+
+def _nearest_id(ids: Sequence[str], text: str) -> str | None:
+    """The nearest id is sought around the place where the text would stand: sorted from the front and sorted from the back."""
+    candidates: set[str] = set()
+    for backwards in (False, True):
+        ordered = sorted((name[::-1] for name in ids) if backwards else ids)
+        place = bisect.bisect_left(ordered, text[::-1] if backwards else text)
+        near = ordered[max(place - COMPARED, 0) : place + COMPARED]
+        candidates.update(name[::-1] for name in near) if backwards else candidates.update(near)
+    close = difflib.get_close_matches(text, sorted(candidates), n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def _records(findings: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for record in findings.to_dict("records"):
+        plain = {str(name): _known(value) for name, value in record.items()}
+        yield {**plain, "score": round(float(record["score"]), 4), "evidence": json.loads(record["evidence"])}
+
+
+def _measures(samples: pd.DataFrame, sample: pd.Series[Any]) -> Iterator[Measure]:
+    for name in MEASURES.names:
+        value = _known(sample[name])
+        if name in ("content_id", "outcome", "error") or value is None:
+            continue
+        column = samples[name].to_numpy(np.float64, na_value=np.nan) if name in RANKED_MEASURES else None
+        above = float(np.sum(column < value) / max(np.sum(~np.isnan(column)), 1)) if column is not None else None
+        yield Measure(name, value, None if above is None else round(above, 4))
+
+
+def _scores(run: Run, row: int, checks: Mapping[str, Mapping[str, Any]]) -> Iterator[Score]:
+    for name, state in checks.items():
+        if state.get("state") == "done":
+            scores = run.scores(name)
+            if not np.isnan(scores[row]):
+                better = float(np.sum(scores < scores[row]) / np.sum(~np.isnan(scores)))
+                yield Score(name, round(float(scores[row]), 4), round(better, 4))
+
+
+def _same_picture(run: Run, row: int) -> Iterator[Other]:
+    pairs = run.pairs[(run.pairs["i"] == row) | (run.pairs["j"] == row)].sort_values("score", ascending=False)
+    for pair in pairs.to_dict("records"):
+        partner = int(pair["j"] if pair["i"] == row else pair["i"])
+        yield _other(run.samples, partner, str(pair["relation"]), float(pair["score"]), json.loads(pair["evidence"]))
+
+
+def _neighbors(run: Run, row: int) -> Iterator[Other]:
+    for neighbor, similarity in zip(run.neighbors[row], run.similarities[row], strict=True):
+        if neighbor >= 0:
+            yield _other(run.samples, int(neighbor), "neighbor", float(similarity), {})
+
+
+def _other(samples: pd.DataFrame, row: int, relation: str, score: float, evidence: Mapping[str, Any]) -> Other:
+    sample = samples.iloc[row]
+    return Other(str(sample["sample_id"]), _known(sample["label"]), _known(sample["split"]), relation, round(score, 4), evidence)
+
+
+def _known(value: Any) -> Any:
+    """A table's null may be None, NaN or NA; numpy's scalars and arrays become plain values."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return None if value is None or (not isinstance(value, list) and value != value) else value  # noqa: PLR0124 - NaN differs from itself
+
+
+def _lines(image: Explanation) -> Iterator[str]:
+    yield safe(image.sample_id)
+    yield f"  content {image.content_id or 'unknown'}"
+    yield f"  label {', '.join(_label(image, label) for label in image.labels) or 'none'}" + (f", split {safe(image.split)}" if image.split else "")
+    for name, value in image.metadata.items():
+        yield f"  {safe(name)} {safe(value)}"
+    yield f"  {image.outcome}" + (f": {safe(image.error)}" if image.error else "")
+    yield from _section("findings", (line for finding in image.findings for line in _finding(image, finding)), "none")
+    yield from _section(
+        f"findings about class {safe(', '.join(image.labels))}", (line for finding in image.class_findings for line in _finding(image, finding))
+    )
+    same = [_of_other(image, other, with_evidence=True) for other in image.same_picture[:PARTNERS_SHOWN]]
+    if len(image.same_picture) > PARTNERS_SHOWN:
+        same.append(f"and {len(image.same_picture) - PARTNERS_SHOWN:,} more")
+    yield from _section("the same picture", same, "no other image")
+    near = [_of_other(image, other) for other in image.neighbors[:NEIGHBORS_SHOWN]]
+    yield from _section(f"nearest images{_agreement(image)}", near, "none: the image has no embedding" if image.outcome != "ok" else "none")
+    yield from _section("measures", (_of_measure(measure) for measure in image.measures), "none")
+    yield from _section(
+        "scores, 0 to 1, higher is worse", (f"{score.check} {score.score:.3f}, worse than {score.worse_than:.0%}" for score in image.scores)
+    )
+    yield from _section("not run", (f"{name}: {safe(reason)}" for name, reason in image.not_run.items()))
+
+
+def _section(title: str, lines: Iterable[str], where_empty: str = "") -> Iterator[str]:
+    entries = list(lines) or ([where_empty] if where_empty else [])
+    if entries:
+        yield ""
+        yield title
+        yield from (f"  {line}" for line in entries)
+
+
+def _label(image: Explanation, label: str | None) -> str:
+    if label is None:
+        return "no label"
+    return safe(f"{label} ({image.class_words[label]})" if label in image.class_words else label)
+
+
+def _finding(image: Explanation, finding: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{finding['severity']} {finding['score']:.2f}  {finding['check']}: {finding['kind']}"
+    yield f"  {safe(finding['message'])}"
+    if finding["suggested_label"]:
+        yield f"  suggested label: {_label(image, finding['suggested_label'])}"
+    for name, value in finding["evidence"].items():
+        yield f"  {safe(name)}: {_value(value)}"
+
+
+def _of_other(image: Explanation, other: Other, *, with_evidence: bool = False) -> str:
+    relation = "" if other.relation == "neighbor" else f"  {other.relation}"
+    split = f", {safe(other.split)}" if other.split else ""
+    evidence = "  " + ", ".join(f"{safe(name)} {_value(value)}" for name, value in other.evidence.items()) if with_evidence and other.evidence else ""
+    return f"{other.score:.3f}{relation}  {safe(other.sample_id)}  [{_label(image, other.label)}{split}]{evidence}"
+
+
+def _agreement(image: Explanation) -> str:
+    labelled = [other for other in image.neighbors[:NEIGHBORS_SHOWN] if other.label is not None]
+    if not labelled or len(image.labels) != 1:
+        return ""
+    return f" ({sum(other.label in image.labels for other in labelled)} of {len(labelled)} have its label)"
+
+
+def _of_measure(measure: Measure) -> str:
+    place = "" if measure.above is None else f"  (more than {measure.above:.0%} of the images)"
+    name = measure.name.replace("_", " ")
+    return f"{name} {f'{measure.value:016x}' if measure.name == 'perceptual_hash' else _value(measure.value)}{place}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(_value(entry) for entry in value) or "none"
+    return textwrap.shorten(safe(value if isinstance(value, str | int) else json.dumps(value)), 300)

@@ -1,0 +1,106 @@
+"""Fixtures that tests of several folders share."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from audit.artifacts import write_array, write_json, write_table
+from audit.run import Run
+from audit.tables import FINDINGS, OUTCOMES, PAIRS, SAMPLES, SCHEMA_VERSION
+
+HOSTILE = "val/dog/\x1b[31mred\nline\u202egpj.jpg"
+
+
+def _sample(number, sample_id, split, label, outcome="ok", error=None):
+    measured = outcome == "ok"
+    row = dict.fromkeys(SAMPLES.names)
+    row |= {
+        "sample_id": sample_id,
+        "source_ref": sample_id,
+        "fingerprint": str(number),
+        "split": split,
+        "label": label,
+        "content_id": f"{number:02x}" * 32,
+        "outcome": outcome,
+        "error": error,
+        "byte_size": 1000 + number,
+        "format": "JPEG",
+    }
+    if measured:
+        row |= {"mode": "RGB", "width": 64, "height": 48, "frames": 1, "orientation": 1, "has_alpha": False, "exif_families": []}
+        row |= {"brightness": 0.1 * number, "sharpness": 2.0, "perceptual_hash": number}
+    return row
+
+
+def _finding(number, check, kind, severity, score, sample, message, **more):
+    row = dict.fromkeys(FINDINGS.names) | {"finding_id": f"f{number}", "check": check, "kind": kind, "severity": severity, "score": score}
+    row |= {"subject": "sample" if sample else "class", "message": message, "evidence": json.dumps(more.pop("evidence", {}))}
+    if sample:
+        row |= {name: sample[name] for name in ("sample_id", "content_id", "split", "label")}
+    return row | more
+
+
+@pytest.fixture
+def small_run(tmp_path):
+    """A finished run of six images, written by hand: a conflict, a leak, a truncated file, a class finding, a skipped check and a hostile file name."""
+    path = tmp_path / "run"
+    (path / "findings").mkdir(parents=True)
+    (path / "scores").mkdir()
+    samples = [
+        _sample(1, "train/cat/1.jpg", "train", "n1"),
+        _sample(2, "train/cat/2.jpg", "train", "n1"),
+        _sample(3, "train/dog/1.jpg", "train", "n2"),
+        _sample(4, "train/dog/3.jpg", "train", "n2", "truncated", "ends after 3 of 9 blocks"),
+        _sample(5, HOSTILE, "val", "n2"),
+        _sample(6, "val/dog/6.jpg", "val", None),
+    ]
+    write_table(path / "samples.parquet", pa.Table.from_pylist(samples, SAMPLES))
+    findings = {
+        "conflicting_labels": [
+            _finding(1, "conflicting_labels", "conflicting_labels", "error", 0.9, samples[0], "is train/dog/1.jpg, labelled n2", suggested_label="n2")
+        ],
+        "integrity": [_finding(2, "integrity", "truncated", "error", 1.0, samples[3], "ends after 3 of 9 blocks")],
+        "leakage": [
+            _finding(number, "leakage", "re_encoded", "warning", 0.5 + 0.01 * number, samples[4], "is also in train", evidence={"cosine": 0.991})
+            for number in range(3, 8)
+        ],
+        "class_balance": [_finding(8, "class_balance", "rare_class", "info", 0.2, None, "has 2 images", label="n1")],
+        "outliers": [],
+    }
+    for name, rows in findings.items():
+        write_table(path / "findings" / f"{name}.parquet", pa.Table.from_pylist(rows, FINDINGS))
+        scores = np.array([0.1, 0.2, 0.3, np.nan, 0.9, 0.0], np.float32)
+        write_array(path / "scores" / f"{name}.npy", scores)
+    pair = {
+        "i": 0,
+        "j": 2,
+        "relation": "identical_bytes",
+        "score": 1.0,
+        "group": 0,
+        "cosine": 1.0,
+        "hamming": 0,
+        "evidence": json.dumps({"bytes": 1001}),
+    }
+    write_table(path / "pairs.parquet", pa.Table.from_pylist([pair], PAIRS))
+    neighbors = np.array([[2, 1], [0, 2], [0, 1], [-1, -1], [2, 0], [0, 1]], np.int32)
+    write_array(path / "neighbors.npy", neighbors)
+    write_array(path / "similarities.npy", np.where(neighbors < 0, np.nan, [0.9, 0.5]).astype(np.float32))
+    outcomes = {outcome: sum(sample["outcome"] == outcome for sample in samples) for outcome in OUTCOMES}
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "version": "0.1.0",
+        "source": {"kind": "folder", "location": "/data/pets", "ignored": {"txt": 2}},
+        "options": {"source": {}},
+        "backbone": {"name": "embedded", "licence": "Apache-2.0", "device": "cpu", "precision": "float32", "reason": "asked for"},
+        "counts": {"listed": 6, "scanned": 5, "failed": 1, "outcomes": outcomes},
+        "timings": {"ingest": 61.0, "neighbors": 14.0},
+        "stages": {},
+        "checks": {name: {"state": "done", "reason": None, "findings": len(rows), "seconds": 0.1} for name, rows in findings.items()}
+        | {"label_errors": {"state": "skipped", "reason": "no predictions", "findings": 0, "seconds": 0.0}},
+        "class_words": {"n1": "cat, felis", "n2": "dog"},
+        "finished": True,
+    }
+    write_json(path / "run.json", record)
+    return Run(path)

@@ -1,0 +1,73 @@
+import shlex
+
+import pytest
+from rich.cells import cell_len
+
+from audit.run import Run
+from reports.summary import summarize
+from reports.text import counted, explain_command, render
+
+
+def test_the_account_of_images_is_always_there(small_run):
+    assert "listed 6 = scanned 5 + failed 1 (truncated 1)" in render(small_run)
+
+
+def test_what_was_found_by_whom_and_why(small_run):
+    text = render(small_run, width=200)
+    assert "8 findings about 3 images: 2 errors, 5 warnings, 1 note" in text
+    assert "leakage  5  (re_encoded 5)" in text
+    assert "and 2 more" in text
+    assert "error 0.90  train/cat/1.jpg  is train/dog/1.jpg, labelled n2" in text
+    assert "info 0.20  class n1  has 2 images" in text
+    assert "nothing found by: outliers" in text
+    assert "skipped label_errors: no predictions" in text
+    assert "backbone embedded on cpu float32: asked for" in text
+    assert "took 1 min 15 s" in text
+
+
+def test_no_file_name_commands_the_terminal(small_run):
+    for color in (False, True):
+        text = render(small_run, color=color)
+        plain = text.replace("\x1b[0m", "")
+        assert "\x1b[31mred" not in plain
+        assert "\u202e" not in text
+        assert r"\x1b[31mred\nline\u202egpj.jpg" in render(small_run, width=200)
+
+
+def test_without_color_there_is_no_escape(small_run):
+    assert "\x1b" not in render(small_run)
+    assert "\x1b[" in render(small_run, color=True)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_fits_the_terminal_except_for_what_is_to_be_copied(small_run, width):
+    for line in render(small_run, width=width).splitlines():
+        assert cell_len(line) <= width or line.startswith("    "), line
+
+
+def test_commands_are_on_one_line_and_quoted(small_run):
+    summary = summarize(small_run)
+    command = explain_command(summary, summary.top[0])
+    assert f"    {command}" in render(small_run, width=30).splitlines()
+    assert shlex.split(command) == ["imagenet-audit", "explain", str(small_run.path), "train/cat/1.jpg"]
+
+
+def test_a_hostile_name_is_asked_for_by_content(small_run):
+    summary = summarize(small_run)
+    finding = next(finding for finding in summary.top if finding.check == "leakage")
+    assert shlex.split(explain_command(summary, finding))[-1] == "05" * 8
+
+
+def test_an_empty_and_unlabelled_run_renders(small_run):
+    small_run.record["counts"] = {"listed": 0, "scanned": 0, "failed": 0, "outcomes": {}}
+    small_run.record["checks"] = {}
+    small_run.record["timings"] = {}
+    run = Run(small_run.path)
+    run.record = small_run.record
+    run.__dict__["samples"] = small_run.samples.iloc[:0]
+    assert "No findings." in render(run)
+    assert "listed 0 = scanned 0 + failed 0\n" in render(run)
+
+
+def test_counted():
+    assert counted(0, "image") == "0 images"
