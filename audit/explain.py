@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from audit.console import safe
 from audit.errors import AuditError
@@ -189,8 +190,11 @@ def _records(findings: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def _measures(samples: pd.DataFrame, sample: pd.Series[Any]) -> Iterator[Measure]:
     for name in MEASURES.names:
         value = _known(sample[name])
-        if name in ("content_id", "outcome", "error") or value is None:
+        # pandas holds an integer column with gaps as floats, in which a 64-bit hash loses its last bits: it is not shown.
+        if name in ("content_id", "outcome", "error", "perceptual_hash") or value is None:
             continue
+        if pa.types.is_integer(MEASURES.field(name).type):
+            value = int(value)
         column = samples[name].to_numpy(np.float64, na_value=np.nan) if name in RANKED_MEASURES else None
         above = float(np.sum(column < value) / max(np.sum(~np.isnan(column)), 1)) if column is not None else None
         yield Measure(name, value, None if above is None else round(above, 4))
@@ -293,8 +297,7 @@ def _agreement(image: Explanation) -> str:
 
 def _of_measure(measure: Measure) -> str:
     place = "" if measure.above is None else f"  (more than {measure.above:.0%} of the images)"
-    name = measure.name.replace("_", " ")
-    return f"{name} {f'{measure.value:016x}' if measure.name == 'perceptual_hash' else _value(measure.value)}{place}"
+    return f"{measure.name.replace('_', ' ')} {_value(measure.value)}{place}"
 
 
 def _value(value: Any) -> str:

@@ -50,7 +50,7 @@ def render(run: Run, *, width: int | None = None, color: bool = False) -> str:
         emoji=False,
         legacy_windows=False,
     )
-    console.print(Group(*parts), soft_wrap=False)
+    console.print(Group(*parts), crop=False)
     return "".join(f"{line.rstrip()}\n" for line in sink.getvalue().splitlines())
 
 

@@ -44,7 +44,7 @@ def _finding(number, check, kind, severity, score, sample, message, **more):
 
 @pytest.fixture
 def small_run(tmp_path):
-    """A finished run of six images, written by hand: a conflict, a leak, a truncated file, a class finding, a skipped check and a hostile file name."""
+    """A finished run of six images, written by hand: a conflict, leaks, a truncated file, a class finding, a skipped check, a hostile file name."""
     path = tmp_path / "run"
     (path / "findings").mkdir(parents=True)
     (path / "scores").mkdir()
