@@ -1,6 +1,7 @@
 """Read each image once, decode it once, and take everything from that decode: hashes, measures, thumbnail and the model's input.
 
-Worker processes read and decode while the parent embeds. A worker that dies (a decoder crashing on hostile bytes) costs only the image that killed it.
+Worker processes read and decode. On a CPU each also runs the model on its own core, so that pixels never travel between processes; for a GPU they hand the
+model's input to the parent. A worker that dies (a decoder crashing on hostile bytes) costs only the image that killed it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.backbones.base import Embedder, Preprocessing
+from audit.backbones.runtime import OnnxModel, available_cpus
 from audit.decode import Decoded, decode
-from audit.measures import perceptual_hash, pixel_id, quality, reduced, thumbnail
+from audit.measures import perceptual_hash, pixel_id, quality, thumbnail
 from audit.sources.base import Source
 from audit.tables import THUMBNAIL_SIDE
 
@@ -40,6 +42,8 @@ class Recipe:
     source: Source
     preprocessing: Preprocessing
     max_pixels: int
+    model: OnnxModel | None
+    """What each worker embeds with; None where the parent embeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +69,31 @@ class Ingested:
     """``[m, d]`` unit rows; NaN where there is no image."""
 
 
-def ingest(chunks: Iterable[Chunk], images: int, recipe: Recipe, embedder: Embedder, *, workers: int) -> Iterator[Ingested]:
+def ingest(chunks: Iterable[Chunk], images: int, recipe: Recipe, embedder: Embedder | None, *, workers: int) -> Iterator[Ingested]:
     """Read, decode, measure and embed chunks, in order.
 
     Args:
-        chunks: what to read; none larger than the embedder's batch.
+        chunks: what to read.
         images: how many images the chunks hold in all.
-        recipe: the source, the model's preprocessing, and limits.
-        embedder: the backbone, ready to run.
+        recipe: the source, the model's preprocessing, limits, and the model where workers embed.
+        embedder: the backbone on a GPU; None where workers embed.
         workers: decoding processes.
 
     Yields:
         One result per chunk, each image with exactly one outcome.
     """
-    decoded = _in_processes(chunks, recipe, workers) if images >= _PROCESSES_PAY_FROM else (measure(chunk, recipe) for chunk in chunks)
-    for result in decoded:
-        yield _embed(result, embedder)
+    for result in _in_processes(chunks, recipe, workers) if images >= _PROCESSES_PAY_FROM else _here(chunks, recipe):
+        yield result if embedder is None else _embed(result, embedder)
+
+
+def _here(chunks: Iterable[Chunk], recipe: Recipe) -> Iterator[Ingested]:
+    own = recipe.model.open(available_cpus()) if recipe.model is not None else None
+    return (_ingest_one(chunk, recipe, own) for chunk in chunks)
+
+
+def _ingest_one(chunk: Chunk, recipe: Recipe, embedder: Embedder | None) -> Ingested:
+    result = measure(chunk, recipe)
+    return result if embedder is None else _embed(result, embedder)
 
 
 def _embed(result: Ingested, embedder: Embedder) -> Ingested:
@@ -119,7 +132,7 @@ def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.ui
     small[:] = thumbnail(pixels)
     row["pixel_id"] = pixel_id(pixels)
     row["perceptual_hash"] = perceptual_hash(small)
-    row.update(quality(reduced(pixels)))
+    row.update(quality(pixels))
     return row
 
 
@@ -148,22 +161,22 @@ def _facts(decoded: Decoded, data: bytes) -> dict[str, Any]:
     }
 
 
-_recipe: Recipe | None = None  # a worker process's own; set once when it starts
+_worker: tuple[Recipe, Embedder | None] | None = None  # a worker process's own; set once when it starts
 
 
 def _start_worker(recipe: Recipe) -> None:
     import cv2  # noqa: PLC0415
 
-    global _recipe  # noqa: PLW0603  a process pool hands constants to its workers in no other way
-    _recipe = recipe
-    cv2.setNumThreads(1)
+    global _worker  # noqa: PLW0603  a process pool hands constants to its workers in no other way
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    cv2.setNumThreads(1)
+    _worker = recipe, recipe.model.open(threads=1) if recipe.model is not None else None
 
 
 def _work(chunk: Chunk) -> Ingested:
-    if _recipe is None:
+    if _worker is None:
         raise AssertionError("the worker was started without a recipe")
-    return measure(chunk, _recipe)
+    return _ingest_one(chunk, *_worker)
 
 
 def _in_processes(chunks: Iterable[Chunk], recipe: Recipe, workers: int) -> Iterator[Ingested]:
@@ -205,9 +218,18 @@ def _isolate(chunk: Chunk, recipe: Recipe) -> Ingested:
                 parts.append(_crashed(single, recipe))
     finally:
         pool.shutdown(wait=True)
-    measures = [measured for part in parts for measured in part.measures]
-    inputs = np.concatenate([part.inputs for part in parts if part.inputs is not None])
-    return Ingested(chunk.rows, measures, np.concatenate([part.thumbnails for part in parts]), inputs)
+    return _joined(chunk.rows, parts)
+
+
+def _joined(rows: npt.NDArray[np.int64], parts: Sequence[Ingested]) -> Ingested:
+    inputs = [part.inputs for part in parts if part.inputs is not None]
+    return Ingested(
+        rows,
+        [measured for part in parts for measured in part.measures],
+        np.concatenate([part.thumbnails for part in parts]),
+        np.concatenate(inputs) if inputs else None,
+        np.concatenate([part.embeddings for part in parts]),
+    )
 
 
 def _crashed(single: Chunk, recipe: Recipe) -> Ingested:
@@ -216,7 +238,9 @@ def _crashed(single: Chunk, recipe: Recipe) -> Ingested:
         data = recipe.source.read(single.source_refs[0])
         row |= {"content_id": hashlib.sha256(data).hexdigest(), "byte_size": len(data)}
     thumbnails, inputs = _blank(1, recipe)
-    return Ingested(single.rows, [row], thumbnails, inputs)
+    if recipe.model is None:
+        return Ingested(single.rows, [row], thumbnails, inputs)
+    return Ingested(single.rows, [row], thumbnails, None, np.full((1, recipe.model.dimension), np.nan, np.float16))
 
 
 def _pool(recipe: Recipe, workers: int) -> ProcessPoolExecutor:

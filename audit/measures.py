@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from audit.tables import THUMBNAIL_SIDE
 
@@ -16,26 +16,37 @@ Pixels = npt.NDArray[np.uint8]
 MEASURED_SIDE = 256
 """Short side, in pixels, to which larger images are reduced before they are measured: sharpness and noise depend on scale, so all are judged at one."""
 
+_CHROMA_SIDE = 96
+"""Color is sampled on a grid of about this many points along the short side; a percentile needs no more."""
+
 
 def pixel_id(pixels: Pixels) -> str:
-    """Return a hash of an image's size and pixels, hex, 32 characters (BLAKE2b, RFC 7693).
+    """Return a 128-bit hash of an image's size and pixels, hex (XXH3, not made against forgery: no one gains by two pictures that look identical).
 
     Args:
         pixels: uint8 ``[h, w, 3]``, upright RGB.
     """
-    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels))
-    return digest.hexdigest()
+    digest = xxhash.xxh3_128(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return str(digest.hexdigest())
 
 
-def reduced(pixels: Pixels, short_side: int = MEASURED_SIDE) -> Pixels:
-    """Return the image with its short side reduced to at most ``short_side`` by area averaging; smaller images unchanged."""
-    height, width = pixels.shape[:2]
-    scale = short_side / min(height, width)
+def luma_at_measured_side(pixels: Pixels) -> Pixels:
+    """Return an image's 8-bit luma (ITU-R BT.601), its short side reduced to at most ``MEASURED_SIDE``; smaller images keep their size.
+
+    Reduced by whole factors by averaging, then by less than two by linear interpolation: as good as averaging throughout at a fifth of its cost.
+    """
+    luma = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    height, width = luma.shape
+    factor = min(height, width) // MEASURED_SIDE
+    if factor > 1:
+        size = width // factor, height // factor
+        luma = np.asarray(cv2.resize(luma[: size[1] * factor, : size[0] * factor], size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    height, width = luma.shape
+    scale = MEASURED_SIDE / min(height, width)
     if scale >= 1:
-        return pixels
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        return luma
+    return np.asarray(cv2.resize(luma, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 def thumbnail(pixels: Pixels) -> Pixels:
@@ -67,30 +78,35 @@ def quality(pixels: Pixels) -> dict[str, float]:
     """Measure how an image looks: luma, sharpness, information and color.
 
     Args:
-        pixels: uint8 ``[h, w, 3]`` RGB, as made by ``reduced``.
+        pixels: uint8 ``[h, w, 3]``, upright RGB.
 
     Returns:
-        ``brightness``, ``luma_p01``, ``luma_p99``, ``contrast`` and ``chroma`` in [0, 1] (luma of ITU-R BT.601); ``sharpness`` as
-        log10(1 + variance of the Laplacian) of 8-bit luma (Pech-Pacheco et al. 2000); ``entropy`` of the 8-bit luma histogram in bits (Shannon 1948).
+        ``brightness``, ``luma_p01``, ``luma_p99``, ``contrast`` and ``chroma`` in [0, 1]; ``sharpness`` as log10(1 + variance of the Laplacian) of 8-bit
+        luma (Pech-Pacheco et al. 2000); ``entropy`` of the luma histogram in bits (Shannon 1948). Columns of ``audit.tables.MEASURES``.
     """
-    luma = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    histogram = np.bincount(luma.ravel(), minlength=256)
-    share = histogram / luma.size
+    luma = luma_at_measured_side(pixels)
+    share = np.bincount(luma.ravel(), minlength=256) / luma.size
     levels = np.arange(256)
     mean = float(share @ levels)
-    cumulative = np.cumsum(share)
-    p01, p99 = np.searchsorted(cumulative, [0.01, 0.99])
     present = share[share > 0]
-    laplacian = cv2.Laplacian(luma, cv2.CV_16S)
-    _, deviation = cv2.meanStdDev(laplacian)
-    spread = cv2.subtract(pixels.max(axis=2), pixels.min(axis=2))
-    chroma = np.searchsorted(np.cumsum(np.bincount(np.asarray(spread).ravel(), minlength=256)), 0.99 * luma.size)
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))
     return {
         "brightness": mean / 255,
-        "luma_p01": min(int(p01), 255) / 255,
-        "luma_p99": min(int(p99), 255) / 255,
+        "luma_p01": _percentile(share, 0.01) / 255,
+        "luma_p99": _percentile(share, 0.99) / 255,
         "contrast": math.sqrt(max(float(share @ (levels - mean) ** 2), 0.0)) / 255,
         "sharpness": math.log10(1 + float(deviation[0, 0]) ** 2),
         "entropy": float(-(present @ np.log2(present))) + 0.0,
-        "chroma": min(int(chroma), 255) / 255,
+        "chroma": _percentile(_chroma_histogram(pixels), 0.99) / 255,
     }
+
+
+def _chroma_histogram(pixels: Pixels) -> npt.NDArray[np.float64]:
+    step = max(1, min(pixels.shape[:2]) // _CHROMA_SIDE)
+    red, green, blue = cv2.split(np.ascontiguousarray(pixels[::step, ::step]))
+    spread = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
+    return np.bincount(np.asarray(spread).ravel(), minlength=256) / spread.size
+
+
+def _percentile(share: npt.NDArray[np.float64], part: float) -> int:
+    return min(int(np.searchsorted(np.cumsum(share), part)), 255)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from audit import stages
 from audit.artifacts import read_json, read_table, write_array, write_table
 from audit.backbones import Choice, choose
-from audit.backbones.runtime import Placement, available_cpus, open_embedder, place
+from audit.backbones.runtime import OnnxModel, Placement, available_cpus, place, prepare
 from audit.config import ScanOptions
 from audit.errors import RunError, SourceError
 from audit.ingest import Chunk, Ingested, Recipe, ingest
@@ -123,13 +123,14 @@ def _ingest(
             observer.note(f"{resumed + adopted} of {len(listing)} images are known from an earlier scan")
     if len(missing):
         observer.stage("images", len(missing))
-        embedder = open_embedder(backbone, placement, batch_size=options.batch_size, note=observer.note)
+        model = prepare(backbone, placement, observer.note)
+        shared, embedder = (model, None) if isinstance(model, OnnxModel) else (None, model)
         refs = listing["source_ref"]
         chunks = (
             Chunk(rows, refs.take(pa.array(rows)).to_pylist())
             for rows in (missing[start : start + options.batch_size] for start in range(0, len(missing), options.batch_size))
         )
-        recipe = Recipe(dataset, backbone.preprocessing, options.max_pixels)
+        recipe = Recipe(dataset, backbone.preprocessing, options.max_pixels, shared)
         parts: list[Ingested] = []
         for part in ingest(chunks, len(missing), recipe, embedder, workers=options.workers or available_cpus()):
             parts.append(part)

@@ -21,11 +21,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from audit.artifacts import replacing
 from audit.backbones.base import Backbone, Embedder
 from audit.errors import BackboneError
 
 if TYPE_CHECKING:
     import torch
+
+ONNX_BATCH = 8
+"""Images per run of the exported model. Its shape is fixed, so that an embedding depends on no other image; larger ones are slower on one thread."""
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
@@ -68,44 +72,59 @@ def place(*, device: str, precision: str) -> Placement:
     return Placement("ONNX Runtime", "cpu", "float32")
 
 
-def open_embedder(backbone: Backbone, placement: Placement, *, batch_size: int, note: Callable[[str], None]) -> Embedder:
-    """Make a backbone ready to embed batches.
+@dataclass(frozen=True, slots=True)
+class OnnxModel:
+    """A backbone exported for the CPU; travels to worker processes as a path."""
+
+    path: str
+    dimension: int
+    precision: str
+
+    def open(self, threads: int) -> Embedder:
+        """Load the model into this process."""
+        return OnnxEmbedder(self, threads)
+
+
+def prepare(backbone: Backbone, placement: Placement, note: Callable[[str], None]) -> OnnxModel | Embedder:
+    """Make a backbone ready: on a CPU a model that every worker process opens, on a GPU an embedder for the parent process.
 
     Args:
         backbone: the model.
         placement: where it runs, as decided by ``place``.
-        batch_size: images per batch; smaller batches are padded to it.
         note: told, in one line, of anything that takes long.
     """
     if placement.runtime == "PyTorch":
         return TorchEmbedder(backbone, placement)
-    return OnnxEmbedder(backbone, placement, batch_size, note)
+    return OnnxModel(str(_exported(backbone, note)), backbone.dimension, placement.precision)
 
 
 class OnnxEmbedder:
-    """A backbone in ONNX Runtime on the CPU."""
+    """A backbone in ONNX Runtime on the CPU, run in batches of one fixed shape."""
 
-    def __init__(self, backbone: Backbone, placement: Placement, batch_size: int, note: Callable[[str], None]) -> None:
+    def __init__(self, model: OnnxModel, threads: int) -> None:
         import onnxruntime  # noqa: PLC0415
 
-        self._batch_size = batch_size
+        self._dimension = model.dimension
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = available_cpus()
+        options.intra_op_num_threads = threads
         options.log_severity_level = 3
         provider: str | tuple[str, dict[str, str]] = "CPUExecutionProvider"
-        if placement.precision == "bfloat16":
-            settings = {"CPU": {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": available_cpus()}}
+        if model.precision == "bfloat16":
+            # Pinned threads of several processes land on the same core and halve the speed.
+            settings = {"CPU": {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": "NO"}}
             provider = ("OpenVINOExecutionProvider", {"device_type": "CPU", "load_config": json.dumps(settings)})
-        self._session = onnxruntime.InferenceSession(exported(backbone, batch_size, note), options, providers=[provider])
+        self._session = onnxruntime.InferenceSession(model.path, options, providers=[provider])
 
     def embed(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Embed up to ``batch_size`` inputs; see ``Embedder``."""
-        count = len(batch)
-        if count < self._batch_size:
-            padding = np.zeros((self._batch_size - count, *batch.shape[1:]), np.uint8)
-            batch = np.concatenate([batch, padding])
-        (embeddings,) = self._session.run(None, {"pixels": batch})
-        return np.asarray(embeddings[:count], dtype=np.float32)
+        """Embed inputs; see ``Embedder``."""
+        embeddings = np.empty((len(batch), self._dimension), np.float32)
+        for start in range(0, len(batch), ONNX_BATCH):
+            part = batch[start : start + ONNX_BATCH]
+            if len(part) < ONNX_BATCH:
+                part = np.concatenate([part, np.zeros((ONNX_BATCH - len(part), *batch.shape[1:]), np.uint8)])
+            (found,) = self._session.run(None, {"pixels": part})
+            embeddings[start : start + ONNX_BATCH] = found[: len(batch) - start]
+        return embeddings
 
 
 class TorchEmbedder:
@@ -128,35 +147,36 @@ class TorchEmbedder:
         return embeddings
 
 
-def exported(backbone: Backbone, batch_size: int, note: Callable[[str], None]) -> bytes:
-    """Return the image tower as an ONNX model with the fixed input ``pixels [batch_size, s, s, 3]`` uint8, exporting it on first use."""
+def _exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
+    """Return the image tower as an ONNX file with the input ``pixels [ONNX_BATCH, s, s, 3]`` uint8, exporting it on first use."""
     import onnxruntime  # noqa: PLC0415
     import platformdirs  # noqa: PLC0415
 
-    identity = f"{backbone.name}|{backbone.weights_id}|{backbone.preprocessing}|{batch_size}|{onnxruntime.__version__}"
-    name = hashlib.sha256(identity.encode()).hexdigest()[:24]
-    cached = Path(os.environ.get("IMAGENET_AUDIT_CACHE") or platformdirs.user_cache_dir("imagenet-audit")) / "onnx" / f"{name}.onnx"
-    if cached.is_file():
-        return cached.read_bytes()
-    note(f"preparing {backbone.name} for this CPU (once; kept in {cached.parent})")
-    model = _export(backbone, batch_size)
+    identity = f"{backbone.name}|{backbone.weights_id}|{backbone.preprocessing}|{ONNX_BATCH}|{onnxruntime.__version__}"
+    name = f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.onnx"
+    folder = Path(os.environ.get("IMAGENET_AUDIT_CACHE") or platformdirs.user_cache_dir("imagenet-audit")) / "onnx"
+    if (folder / name).is_file():
+        return folder / name
     try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cached.parent, delete=False) as file:
-            file.write(model)
-        Path(file.name).replace(cached)
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115  only to learn whether the folder can be written
+        probe.close()
     except OSError as error:
-        note(f"the prepared model could not be kept: {error}; it will be prepared again next time")
-    return model
+        folder = Path(tempfile.mkdtemp(prefix="imagenet-audit-"))
+        note(f"the cache cannot be written ({error}); the prepared model lies in {folder}")
+    note(f"preparing {backbone.name} for this CPU (once; kept in {folder})")
+    with replacing(folder / name) as file:
+        file.write(_export(backbone))
+    return folder / name
 
 
-def _export(backbone: Backbone, batch_size: int) -> bytes:
+def _export(backbone: Backbone) -> bytes:
     import io  # noqa: PLC0415
 
     import torch  # noqa: PLC0415
 
     side = backbone.preprocessing.input_size
-    pixels = torch.zeros((batch_size, side, side, 3), dtype=torch.uint8)
+    pixels = torch.zeros((ONNX_BATCH, side, side, 3), dtype=torch.uint8)
     with warnings.catch_warnings(), redirect_stdout(sys.stderr), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
         program = torch.onnx.export(backbone.build().eval(), (pixels,), input_names=["pixels"], output_names=["embeddings"], dynamo=True, verbose=False)
