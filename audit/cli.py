@@ -60,9 +60,6 @@ def invoke(arguments: Sequence[str]) -> int:
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = _say("interrupted", INTERRUPTED)
-    except SystemExit as stop:
-        # click leaves with 1 where the reader of our output has left, as in `| head`: that is no failure of ours.
-        code = 0 if isinstance(stop.__context__, BrokenPipeError) else int(stop.code or 0)
     except Exception as error:  # noqa: BLE001 - the last line of defence
         line = _fault(error)
         if line is None:
@@ -127,13 +124,13 @@ SCANNING = _flags(
 @click.option("--out", required=True, metavar="RUN", type=click.Path(path_type=Path), help="Run directory to write; an unfinished one is continued.")
 @click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Options file.  [default: audit.toml, then pyproject.toml]")
 @click.option("--kind", metavar="KIND", help="How the dataset is stored, where that is not recognised.")
-@click.option("--labels", "labels_file", metavar="FILE", help="File of labels beside the images.")
+@click.option("--labels", "labels_file", metavar="FILE", help="File of labels, for images whose folder is not their class.")
 @click.option("--class-words", "class_words_file", metavar="FILE", help="File of words for labels that are codes.")
 @click.option("--path-column", metavar="NAME", help="Manifest column that holds the images' paths.")
 @click.option("--image-column", metavar="NAME", help="Parquet column that holds the images' bytes.")
 @click.option("--label-column", metavar="NAME", help="Column that holds the label.")
 @click.option("--split-column", metavar="NAME", help="Column that holds the split.")
-@click.option("--split", metavar="NAME", help="The split of all images, where the dataset does not tell.")
+@click.option("--split", metavar="NAME", help="The split of every image, whatever folders and columns say.")
 @click.option("--checkpoint", metavar="FILE", help="Local checkpoint for the CLIP architecture of --backbone.")
 @SCANNING
 @click.option("--neighbors", type=int, metavar="K", help="Nearest neighbors kept of each image.  [default: 20]")
@@ -182,7 +179,7 @@ def demo(out: Path, *, quiet: bool, as_json: bool, color: bool | None, **options
     if as_json:
         _print_json({"planted": [outcome.as_dict() for outcome in outcomes], "run": str(run.path), "images": str(images)})
         return
-    click.echo(demonstration.describe(outcomes))
+    _print(demonstration.describe(outcomes))
     _show(run, as_json=False, color=color)
 
 
@@ -204,7 +201,7 @@ def explain(run: Path, sample: str, *, as_json: bool, color: bool | None) -> Non
     if as_json:
         _print_json(facts.as_dict())
     else:
-        click.echo(facts.text(), nl=False, color=color)
+        _print(facts.text(), nl=False, color=color)
 
 
 @commands.command()
@@ -214,7 +211,7 @@ def checks(*, as_json: bool, color: bool | None) -> None:
     from audit.checks import discover  # noqa: PLC0415 - see the module's docstring
     from audit.config import check_options  # noqa: PLC0415 - see the module's docstring
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": check.name, "title": check.title, "needs": list(check.needs), "options": check_options(check.options)}
         for _, check in sorted(discover().items())
     ]
@@ -222,11 +219,11 @@ def checks(*, as_json: bool, color: bool | None) -> None:
         _print_json(rows)
         return
     for row in rows:
-        click.secho(row["name"], bold=True, color=_wants_color(color))
-        click.echo(f"  {safe(row['title'])}")
-        click.echo(f"  needs: {', '.join(row['needs']) or 'nothing'}")
+        _print(row["name"], bold=True, color=_wants_color(color=color))
+        _print(f"  {safe(row['title'])}")
+        _print(f"  needs: {', '.join(row['needs']) or 'nothing'}")
         for name, default in row["options"].items():
-            click.echo(f"  option {row['name']}.{name} = {safe(default)}")
+            _print(f"  option {row['name']}.{name} = {safe(default)}")
 
 
 @commands.command()
@@ -244,10 +241,10 @@ def models(*, offline: bool, as_json: bool, color: bool | None) -> None:
         return
     for state in states:
         size = f" {state['megabytes']:,.0f} MB" if state["state"] == "will download" and state["megabytes"] else ""
-        click.secho(safe(state["name"]), bold=True, color=_wants_color(color), nl=False)
-        click.echo(f"  {state['state']}{size}  licence: {safe(state['licence'])}")
+        _print(safe(state["name"]), bold=True, color=_wants_color(color=color), nl=False)
+        _print(f"  {state['state']}{size}  licence: {safe(state['licence'])}")
         if state["note"]:
-            click.echo(f"  {safe(state['note'])}")
+            _print(f"  {safe(state['note'])}")
 
 
 def _scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool | None) -> Run:
@@ -281,16 +278,16 @@ def _settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _show(run: Run, *, as_json: bool, color: bool | None) -> None:
     if as_json:
-        click.echo(_format("json")(run), nl=False)
+        _print(_format("json")(run), nl=False)
         return
     import shutil  # noqa: PLC0415 - see the module's docstring
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None
-    colors = _wants_color(color)
-    click.echo(_format("text")(run, width=width, color=colors), nl=False, color=colors)
+    colors = _wants_color(color=color)
+    _print(_format("text")(run, width=width, color=colors), nl=False, color=colors)
 
 
-def _wants_color(color: bool | None) -> bool:  # noqa: FBT001 - the three states of a flag
+def _wants_color(*, color: bool | None) -> bool:
     if color is not None:
         return color
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -317,10 +314,19 @@ def _hidden_by(module: str) -> str:
     return f"{place} may hide the installed package: use the {PROGRAM} command or python -P" if place else "install imagenet-audit again"
 
 
+def _print(text: str = "", *, nl: bool = True, bold: bool = False, color: bool | None = None) -> None:
+    try:
+        click.secho(text, nl=nl, bold=bold or None, color=color)
+    except BrokenPipeError:
+        # The reader has left, as in `| head`: no failure. What is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(0) from None
+
+
 def _print_json(value: Any) -> None:
     import json  # noqa: PLC0415 - see the module's docstring
 
-    click.echo(json.dumps(value, indent=1))
+    _print(json.dumps(value, indent=1))
 
 
 if __name__ == "__main__":

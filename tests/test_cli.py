@@ -1,0 +1,357 @@
+import errno
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import audit
+from audit import cli
+from audit.config import scan_hints
+from audit.console import Bars, Lines, duration, observer, rate, safe
+from audit.errors import SourceError
+
+HEAVY = ("cv2", "faiss", "numpy", "onnxruntime", "pandas", "PIL", "pyarrow", "reports", "rich", "sklearn", "streamlit", "torch")
+
+
+def run(capsys, *arguments):
+    code = cli.invoke([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def command(*arguments, **more):
+    return subprocess.run([sys.executable, "-m", "audit.cli", *map(str, arguments)], capture_output=True, text=True, check=False, **more)
+
+
+@pytest.fixture
+def scanning(monkeypatch, small_run, tmp_path):
+    """Let the scan command end as a test wants, and keep what it was called with."""
+    calls = []
+    outcome = [small_run]
+
+    def scan(source, out, *, options, observer):
+        calls.append((source, out, options))
+        observer.stage("listing", None)
+        observer.note("a note\x1b[2J")
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
+
+    monkeypatch.setattr(audit, "scan", scan, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return calls, outcome
+
+
+def test_help_imports_nothing_heavy():
+    program = f"import sys, audit.cli; audit.cli.invoke(['--help']); print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stderr.strip() == "[]"
+    assert result.stdout.startswith("Usage: ")
+
+
+@pytest.mark.parametrize("name", ["scan", "demo", "explain", "checks", "models"])
+def test_every_command_has_help(capsys, name):
+    code, out, err = run(capsys, name, "--help")
+    assert (code, err) == (0, "")
+    assert name in out
+
+
+def test_usage_errors_exit_with_2(capsys):
+    code, _, err = run(capsys, "scan")
+    assert code == 2
+    assert "Missing argument 'SOURCE'" in err
+    code, _, err = run(capsys, "scna")
+    assert code == 2
+    assert "No such command 'scna'" in err
+
+
+def test_scan_prints_the_summary_to_stdout_and_notes_to_stderr(capsys, scanning):
+    code, out, err = run(capsys, "scan", "data", "--out", "r")
+    assert code == 0
+    assert "listed 6 = scanned 5 + failed 1 (truncated 1)" in out
+    assert err == "note: a note\\x1b[2J\n"
+
+
+def test_quiet_leaves_results_alone(capsys, scanning):
+    code, out, err = run(capsys, "scan", "data", "--out", "r", "--quiet")
+    assert (code, err) == (0, "")
+    assert "listed 6" in out
+
+
+def test_json_is_all_that_stdout_holds(capsys, scanning):
+    code, out, _ = run(capsys, "scan", "data", "--out", "r", "--json")
+    assert code == 0
+    assert json.loads(out)["summary"]["findings"] == 8
+
+
+def test_flags_reach_the_options_of_the_scan(capsys, scanning):
+    calls, _ = scanning
+    Path("audit.toml").write_text("seed = 4\nneighbors = 7\n")
+    flags = [
+        "--backbone",
+        "clip:ViT-B-32/x",
+        "--checkpoint",
+        "w.pt",
+        "--device",
+        "cpu",
+        "--precision",
+        "float32",
+        "--offline",
+        "--workers",
+        3,
+        "--seed",
+        5,
+    ]
+    flags += ["--batch-size", 8, "--max-pixels", 99, "--min-precision", 0.99, "--split", "val", "--labels", "l.csv", "--label-column", "y"]
+    flags += ["--path-column", "p", "--split-column", "s", "--image-column", "i", "--class-words", "w.txt", "--kind", "folder"]
+    code, _, err = run(capsys, "scan", "data", "--out", "r", *flags)
+    assert code == 0, err
+    source, out, options = calls[0]
+    assert (source, out) == ("data", Path("r"))
+    assert (options.backbone, options.checkpoint, options.device, options.precision) == ("clip:ViT-B-32/x", "w.pt", "cpu", "float32")
+    assert (options.offline, options.workers, options.seed, options.neighbors, options.batch_size) == (True, 3, 5, 7, 8)
+    assert (options.max_pixels, options.min_precision) == (99, 0.99)
+    source = options.source
+    assert (source.kind, source.labels_file, source.class_words_file, source.path_column) == ("folder", "l.csv", "w.txt", "p")
+    assert (source.label_column, source.split_column, source.image_column, source.split) == ("y", "s", "i", "val")
+
+
+def test_a_config_file_can_be_named(capsys, scanning):
+    calls, _ = scanning
+    Path("mine.toml").write_text("seed = 4\n")
+    assert run(capsys, "scan", "data", "--out", "r", "--config", "mine.toml")[0] == 0
+    assert calls[0][2].seed == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--skip", "leekage"], "command line: skip: unknown check 'leekage'; "),
+        (["--set", "nonsense"], "--set: 'nonsense' is not CHECK.OPTION=VALUE; "),
+        (["--set", "nosuchcheck.a=1"], "command line: checks: unknown check 'nosuchcheck'; "),
+        (["--neighbors", "0"], "command line: neighbors: 0 is too small; "),
+        (["--config", "absent.toml"], "absent.toml: no such file; "),
+    ],
+)
+def test_bad_options_are_one_line(capsys, scanning, flags, message):
+    code, out, err = run(capsys, "scan", "data", "--out", "r", *flags)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {message}")
+    assert len(err.splitlines()) == 1
+
+
+def test_settings_of_checks_are_toml_or_text():
+    parsed = cli._settings(["a.x=1", "a.y = [1, 2]", "b.z=true", "b.w=plain words"])
+    assert parsed == {"a": {"x": 1, "y": [1, 2]}, "b": {"z": True, "w": "plain words"}}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (SourceError("/no\nwhere", "no such folder", "check the path"), 2, "error: /no\\nwhere: no such folder; check the path\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "r/samples.parquet"), 2, "error: r/samples.parquet: the disk is full; free some space"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: storage: the disk is full; free some space"),
+        (PermissionError(errno.EACCES, "Permission denied", "/root/r"), 2, "error: /root/r: permission denied; "),
+        (MemoryError(), 2, "error: memory: not enough; use fewer --workers"),
+        (KeyboardInterrupt(), 130, "interrupted: what was done is kept; the same command resumes\n"),
+    ],
+)
+def test_expected_faults_are_one_line_without_traceback(capsys, scanning, error, code, message):
+    scanning[1][0] = error
+    result = run(capsys, "scan", "data", "--out", "r", "--quiet")
+    assert result[0] == code
+    assert result[1] == ""
+    assert result[2].startswith(message)
+    assert len(result[2].splitlines()) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), OSError(errno.EIO, "Input/output error", "disk")])
+def test_unexpected_faults_ask_for_a_report(capsys, scanning, error):
+    scanning[1][0] = error
+    code, _, err = run(capsys, "scan", "data", "--out", "r", "--quiet")
+    assert code == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("error: this is a fault of imagenet-audit, not of your data; please report it")
+
+
+def test_explain_tells_of_one_image(capsys, small_run):
+    code, out, err = run(capsys, "explain", small_run.path, "cat/1.jpg")
+    assert (code, err) == (0, "")
+    assert out.startswith("train/cat/1.jpg\n")
+    assert "conflicting_labels" in out
+    code, out, _ = run(capsys, "explain", small_run.path, "cat/1.jpg", "--json")
+    assert json.loads(out)["sample_id"] == "train/cat/1.jpg"
+
+
+def test_explain_names_the_nearest_to_a_typo(capsys, small_run):
+    assert run(capsys, "explain", small_run.path, "train/cta/1.jpg") == (
+        2,
+        "",
+        "error: 'train/cta/1.jpg': no such image in this run; did you mean 'train/cat/1.jpg'?\n",
+    )
+
+
+def test_explain_what_is_no_run(capsys, tmp_path):
+    code, _, err = run(capsys, "explain", tmp_path, "x")
+    assert code == 2
+    assert "not a run directory" in err
+
+
+def test_checks_and_models_are_listed(capsys):
+    code, out, _ = run(capsys, "checks", "--json")
+    listed = json.loads(out)
+    assert code == 0
+    assert "integrity" in {check["name"] for check in listed}
+    code, out, _ = run(capsys, "checks", "--no-color")
+    assert all(check["name"] in out and check["title"] in out for check in listed)
+    code, out, _ = run(capsys, "models", "--offline", "--json")
+    states = json.loads(out)
+    assert {"ready", "will download", "not reachable here"} >= {state["state"] for state in states}
+    assert any(state["name"].startswith("embedded") and state["state"] == "ready" for state in states)
+    assert run(capsys, "models", "--offline")[1].count("licence: ") == len(states)
+
+
+def test_no_color_in_a_pipe_or_where_it_is_not_wanted(monkeypatch):
+    assert cli._wants_color(color=None) is False
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert cli._wants_color(color=None) is True
+    assert cli._wants_color(color=False) is False
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert cli._wants_color(color=None) is False
+    assert cli._wants_color(color=True) is True
+
+
+def test_a_format_that_another_package_hides_is_named(monkeypatch, tmp_path):
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "__init__.py").touch()
+    program = "import audit.cli; audit.cli._format('text')"
+    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "may hide the installed package" in result.stderr
+    assert str(tmp_path / "reports") in result.stderr
+
+
+def test_a_format_that_is_not_there():
+    with pytest.raises(cli.ConfigError, match="did you mean 'text'"):
+        cli._format("txt")
+
+
+def test_a_reader_that_leaves_early_is_no_failure(small_run):
+    program = f"{sys.executable} -m audit.cli explain {small_run.path} cat/1.jpg --json | true; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+    assert (result.stdout.strip(), result.stderr) == ("0", "")
+
+
+def test_hostile_names_survive_an_ascii_terminal(small_run):
+    result = command("explain", small_run.path, "05" * 8, env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert result.returncode == 0
+    assert r"\x1b[31mred\nline\u202egpj.jpg" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 猫", "plain é 猫"),
+        ("a\nb", r"a\nb"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\udc80", r"\udc80"),
+        ("\u202e", r"\u202e"),
+        ("\x9b", r"\x9b"),
+        (3, "3"),
+    ],
+)
+def test_safe(text, shown):
+    assert safe(text) == shown
+    assert safe(text).isprintable()
+
+
+def test_duration_and_rate():
+    assert [duration(seconds) for seconds in (0, 9.96, 59.6, 3599.7)] == ["0.0 s", "10.0 s", "1 min 0 s", "1 h 0 min"]
+    assert rate(0) == "0.00/s"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_lines_wait_then_come_now_and_then(capsys):
+    clock = Clock()
+    with Lines(sys.stderr, clock) as watching:
+        watching.stage("quick", 10)
+        clock.now = 1.0
+        watching.advance(10)
+        watching.stage("slow", 100)
+        for _ in range(25):
+            clock.now += 1.0
+            watching.advance(2)
+        watching.stage("next", None)
+    assert capsys.readouterr().err.splitlines() == [
+        "slow: 4 of 100, 2.0/s, 48 s left",
+        "slow: 24 of 100, 2.0/s, 38 s left",
+        "slow: 44 of 100, 2.0/s, 28 s left",
+        "slow: 50 of 100, 2.0/s, took 25 s",
+    ]
+
+
+def test_the_observer_fits_standard_error(capsys, monkeypatch):
+    assert isinstance(observer(), Lines)
+    with observer(quiet=True) as watching:
+        watching.note("x")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert isinstance(observer(), Bars)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+def test_bars_appear_on_a_terminal_for_long_stages_only(columns):
+    program = """
+import time, audit.console
+audit.console.PATIENCE = 0.3
+with audit.console.observer() as watching:
+    watching.stage("quick", 10)
+    watching.advance(10)
+    watching.note("told")
+    watching.stage("slow", 100)
+    for _ in range(10):
+        watching.advance(5)
+        time.sleep(0.1)
+"""
+    main, side = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=side, stdout=subprocess.DEVNULL, env=environment)
+    os.close(side)
+    seen = b""
+    while True:
+        try:
+            block = os.read(main, 65536)
+        except OSError:
+            break
+        if not block:
+            break
+        seen += block
+    os.close(main)
+    assert process.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert "note: told" in text
+    assert "quick" not in text
+    assert "slow" in text
+    assert "/100" in text
+    assert "/s" in text
+
+
+def test_every_option_of_a_scan_can_be_given_on_the_command_line():
+    given = {parameter.name for parameter in cli.commands.commands["scan"].params}
+    for name in set(scan_hints()) - {"source", "checks"}:
+        assert name in given, name
+    assert isinstance(cli.commands, click.Group)
