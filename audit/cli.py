@@ -109,7 +109,7 @@ OUTPUT = _flags(
 )
 
 SCANNING = _flags(
-    click.option("--backbone", metavar="NAME", help="auto, embedded, clip or clip:ARCHITECTURE/TAG; see the models command.  [default: auto]"),
+    click.option("--backbone", metavar="NAME", help="auto, embedded, clip or clip:ARCHITECTURE/TAG; see the models command."),
     click.option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.  [default: auto]"),
     click.option("--precision", metavar="TYPE", help="auto, float32 or bfloat16.  [default: auto]"),
     click.option("--offline", is_flag=True, default=None, help="Never ask the network for model weights."),
@@ -146,7 +146,8 @@ def scan(
 ) -> None:
     """Audit the dataset SOURCE and write a run directory.
 
-    SOURCE is a folder, a tar, a manifest, a Parquet file, a shard pattern or a URL. It is only read, never changed.
+    SOURCE is a folder, a tar, a manifest, a Parquet file, a shard pattern or a URL. It is only read, never changed. The backbone is auto unless
+    asked otherwise: CLIP where its weights are here or can be fetched, else the embedded model.
     """
     from audit.config import load  # noqa: PLC0415 - see the module's docstring
 
@@ -165,7 +166,7 @@ def scan(
 def demo(out: Path, *, quiet: bool, as_json: bool, color: bool | None, **options: Any) -> None:
     """Plant known defects in a small real dataset and audit it.
 
-    Needs no network: the photographs come with an installed package.
+    Needs no network: the photographs come with installed packages, and the backbone is the embedded one unless asked otherwise.
     """
     from audit import demo as demonstration  # noqa: PLC0415 - see the module's docstring
     from audit.config import load  # noqa: PLC0415 - see the module's docstring
