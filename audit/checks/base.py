@@ -1,13 +1,18 @@
-"""What a check gives back. A check itself is a module: see ``docs/writing-a-check.md``."""
+"""What a check is, what it may ask for, and what it gives back. A check itself is a module: see ``docs/writing-a-check.md``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+TABLES = ("samples", "pairs", "neighbors", "similarities", "embeddings", "predictions", "classes", "class_words")
+"""What a check's ``run`` may name as a parameter, beside ``options``; types and shapes are in ``docs/writing-a-check.md``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +46,37 @@ class Result:
     scores: npt.NDArray[np.float32]
     """``[n]`` in [0, 1], higher = worse, NaN = not applicable."""
     findings: Sequence[Finding] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What a check gives back where it does not apply to a dataset."""
+
+    reason: str
+    """Said to the user: ``no labels in this dataset``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Stands for a table that a run does not have; checks that need it are skipped with the reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check as discovered."""
+
+    name: str
+    """The module's name; public and stable."""
+    title: str
+    """First line of the module's docstring."""
+    needs: tuple[str, ...]
+    """Tables it cannot do without: the parameters of ``run`` that have no default."""
+    optional_needs: tuple[str, ...]
+    """Tables it uses where there are any: the parameters of ``run`` whose default is None."""
+    options: type | None
+    """The module's frozen dataclass ``Options``, or None."""
+    run: Callable[..., Result | Skipped]
+    origin: str
+    """The file it was found in."""

@@ -1,0 +1,129 @@
+"""Images unlike everything around them: strays from another dataset, placeholders, renderings among photos, unique pictures.
+
+An outlier is worth a look because it is often not meant to be there; it may also be the rare case a model needs most. An image is judged by its
+similarity to its k-th nearest neighbor (Ramaswamy et al. 2000), compared with what is usual among images of its class. Verified copies of an image
+are left out of its neighbors, so that two copies of a stray do not vouch for each other.
+
+Blind spots: a group of strays larger than the number of neighbors looks normal. What counts as unlike depends on the backbone.
+
+Paper: Ramaswamy, Rastogi & Shim 2000, "Efficient Algorithms for Mining Outliers from Large Data Sets", SIGMOD; modified z-score: Iglewicz & Hoaglin
+1993.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audit.checks.base import Finding, Result, Skipped
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+_MAD_TO_SIGMA = 1.4826
+"""Median absolute deviation -> standard deviation, for a normal distribution."""
+
+_LEAST_SPREAD = 0.02
+"""Distances that spread less than this (1 - cosine) are all alike; a smaller scale would turn rounding into outliers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How far is far."""
+
+    threshold: float = 4.0
+    """Robust standard deviations beyond the median distance; above 0."""
+    least_distance: float = 0.3
+    """An image nearer than this to its neighbor (1 - cosine, 0..2) is never an outlier."""
+    neighbor: int = 3
+    """Which nearest neighbor is looked at, at least 1; with fewer, the farthest there is."""
+    fewest: int = 10
+    """Classes with fewer images are judged against the whole dataset; so many are also needed to judge at all."""
+
+
+def kth_distance(
+    neighbors: npt.NDArray[np.int32], similarities: npt.NDArray[np.float32], copies: npt.NDArray[np.int64], k: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return each sample's distance to its k-th nearest neighbor that is no copy of it, and its nearest such neighbor.
+
+    Args:
+        neighbors: int32 ``[n, m]``, -1 for none.
+        similarities: float32 ``[n, m]`` cosines, descending.
+        copies: int64 ``[p, 2]`` verified pairs of rows.
+        k: at least 1.
+
+    Returns:
+        float32 ``[n]`` of 1 - cosine, NaN where there is no neighbor; int64 ``[n]`` rows, -1 for none.
+    """
+    n, width = neighbors.shape
+    distance, nearest = np.full(n, np.nan, np.float32), np.full(n, -1, np.int64)
+    usable = (neighbors >= 0) & np.isfinite(similarities)
+    if len(copies):
+        affected = np.unique(copies)
+        keys = np.sort(np.concatenate([copies[:, 0] * n + copies[:, 1], copies[:, 1] * n + copies[:, 0]]))
+        asked = affected[:, None].astype(np.int64) * n + neighbors[affected]
+        usable[affected] &= ~np.isin(asked, keys)
+    if not width:
+        return distance, nearest
+    rank = np.cumsum(usable, axis=1)
+    some = np.flatnonzero(rank[:, -1] > 0)
+    at = (rank[some] >= np.minimum(k, rank[some, -1])[:, None]).argmax(axis=1)
+    distance[some] = 1 - similarities[some, at]
+    nearest[some] = neighbors[some, usable[some].argmax(axis=1)]
+    return distance, nearest
+
+
+def robust_z(values: npt.NDArray[np.float32], least_spread: float) -> tuple[npt.NDArray[np.float64], float]:
+    """Return how many robust standard deviations each value lies above the median, and the median; NaN stays NaN."""
+    known = values[np.isfinite(values)].astype(np.float64)
+    if not len(known):
+        return np.full(len(values), np.nan), float("nan")
+    median = float(np.median(known))
+    spread = max(_MAD_TO_SIGMA * float(np.median(np.abs(known - median))), least_spread)
+    return (values.astype(np.float64) - median) / spread, median
+
+
+def run(
+    samples: pd.DataFrame,
+    neighbors: npt.NDArray[np.int32],
+    similarities: npt.NDArray[np.float32],
+    pairs: pd.DataFrame | None = None,
+    *,
+    options: Options,
+) -> Result | Skipped:
+    """Report images far from everything; failed images and those without neighbors have no score."""
+    if len(samples) < options.fewest:
+        return Skipped(f"{len(samples)} images are too few to tell what is usual; {options.fewest} are needed")
+    copies = np.empty((0, 2), np.int64) if pairs is None else pairs[["i", "j"]].to_numpy(np.int64)
+    distance, nearest = kth_distance(neighbors, similarities, copies, options.neighbor)
+    z, overall = robust_z(distance, _LEAST_SPREAD)
+    median = np.full(len(samples), overall)
+    labels = samples["label"].to_numpy(object)
+    for _, rows in sorted(samples.groupby("label").indices.items()):
+        if np.isfinite(distance[rows]).sum() >= options.fewest:
+            z[rows], median[rows] = robust_z(distance[rows], _LEAST_SPREAD)
+    with np.errstate(over="ignore"):
+        scores = (1 / (1 + np.exp(-(z - options.threshold)))).astype(np.float32)
+    scores[(samples["outcome"] != "ok").to_numpy(bool)] = np.nan
+    flagged = np.flatnonzero((z > options.threshold) & (distance > options.least_distance) & np.isfinite(scores))
+    findings = []
+    for row in flagged.tolist():
+        label = labels[nearest[row]] if nearest[row] >= 0 else None
+        label = label if isinstance(label, str) else None
+        own = f"images labelled {labels[row]!r}" if isinstance(labels[row], str) else "images of this dataset"
+        message = (
+            f"Is unlike the rest: similarity {1 - distance[row]:.2f} to its neighbors where {own} usually have {1 - median[row]:.2f}; "
+            "see whether it belongs here."
+        )
+        evidence = {
+            "similarity": 1 - distance[row],
+            "usual_similarity": 1 - median[row],
+            "deviations": z[row],
+            "nearest": samples["sample_id"].iloc[nearest[row]],
+            "nearest_label": label,
+        }
+        findings.append(Finding(kind="outlier", score=float(scores[row]), message=message, row=row, evidence=evidence))
+    return Result(scores, findings)
