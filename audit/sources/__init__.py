@@ -1,7 +1,74 @@
-"""Where a dataset's images come from: one module per way of storing them, all yielding the same rows."""
+"""Where a dataset's images come from: one module per way of storing them, all yielding the same rows.
+
+A module of this package is a kind of source when it has ``KIND`` (its name), ``RANK`` (kinds are asked in rising order), ``matches(location, options)`` (whether
+``auto`` may take it) and ``open_kind(location, options)``; a new kind is one new file.
+"""
 
 from __future__ import annotations
 
-from audit.sources.base import Sample, Source
+import importlib
+import pkgutil
+from typing import Protocol, cast
 
-__all__ = ["Sample", "Source"]
+from audit.errors import SourceError, nearest
+from audit.sources.base import Sample, Source, SourceOptions
+
+__all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_source"]
+
+
+class Kind(Protocol):
+    """What a module must have to be a kind of source."""
+
+    KIND: str
+    RANK: int
+
+    def matches(self, location: str, options: SourceOptions) -> bool:
+        """Return whether the place looks stored this way."""
+        ...
+
+    def open_kind(self, location: str, options: SourceOptions) -> Source:
+        """Open the place as this kind. Raises SourceError."""
+        ...
+
+
+def find_kinds() -> dict[str, Kind]:
+    """Return every kind of source by name, in the order ``auto`` asks them."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    kinds = sorted((cast("Kind", module) for module in modules if hasattr(module, "KIND")), key=lambda kind: (kind.RANK, kind.KIND))
+    found: dict[str, Kind] = {}
+    for kind in kinds:
+        if kind.KIND in found:
+            raise SourceError(kind.KIND, f"{kind} and {found[kind.KIND]} both define this kind of source", "rename one of them")
+        found[kind.KIND] = kind
+    return found
+
+
+def open_source(location: str, options: SourceOptions | None = None) -> Source:
+    """Open a dataset.
+
+    Args:
+        location: a folder, tar, manifest, Parquet file, shard pattern or fsspec URL.
+        options: how to read it; by default the kind is found from the place itself.
+
+    Raises:
+        SourceError: there is nothing there, or nothing that any kind of source reads.
+    """
+    options = options or SourceOptions()
+    location = str(location)
+    kinds = find_kinds()
+    if options.kind != "auto":
+        if options.kind not in kinds:
+            raise SourceError(f"source kind {options.kind!r}", "there is no such kind of source", nearest(options.kind, ["auto", *kinds]))
+        return kinds[options.kind].open_kind(location, options)
+    for kind in kinds.values():
+        if kind.matches(location, options):
+            return kind.open_kind(location, options)
+
+    from audit.sources.storage import Storage  # noqa: PLC0415 - a source that opens never needs it here
+
+    storage = Storage(location, options.storage_options)
+    if storage.what_is(storage.root) is None:
+        raise SourceError(location, "there is no such file or folder", "check the spelling; give a folder, tar, manifest, shard pattern or URL")
+    raise SourceError(
+        location, "is no kind of dataset that is known here", f"give a folder, .tar, .csv or .parquet, or name its kind: {', '.join(kinds)}"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,6 +24,27 @@ class Sample:
     metadata: Mapping[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to read a dataset. The defaults find everything from the place itself."""
+
+    kind: str = "auto"
+    """A kind of source, as ``imagenet-audit`` lists them in ``docs/sources.md``; ``auto`` looks."""
+    labels_file: str | None = None
+    """A file of ``name label`` lines, a CSV, or ILSVRC's ground truth, for images whose folder is not their class."""
+    path_column: str | None = None
+    label_column: str | None = None
+    split_column: str | None = None
+    image_column: str | None = None
+    """The column of a Parquet file that holds the images' bytes."""
+    split: str | None = None
+    """The split of every sample, whatever folders and columns say."""
+    class_words_file: str | None = None
+    """Words for labels that are codes: a JSON object, or lines of ``code<TAB>words``."""
+    storage_options: Mapping[str, object] = field(default_factory=dict)
+    """Passed to fsspec for URLs: endpoints, profiles, anonymous access."""
+
+
 class Source(Protocol):
     """A dataset as it is stored. Picklable; file handles are opened lazily, per process, never carried."""
 
@@ -31,6 +52,10 @@ class Source(Protocol):
     location: str
     class_words: Mapping[str, str]
     """Words for labels that are codes: ``n01440764`` -> ``tench, Tinca tinca``. Empty where labels are words already."""
+    ignored: Mapping[str, int]
+    """Files that were passed over, by extension or reason; complete once ``collect()`` was exhausted."""
+    notes: Sequence[str]
+    """Sentences for the user about what could not be listed; complete once ``collect()`` was exhausted."""
 
     def collect(self) -> Iterator[Sample]:
         """Yield every image once, in any order, without reading image bytes where the storage allows."""

@@ -1,0 +1,44 @@
+"""A directory of images: ``split/class/image``, ``class/image``, flat, tiny-imagenet's and ILSVRC's extracted trees."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from audit.errors import SourceError
+from audit.sources.base import Source, SourceOptions
+from audit.sources.names import escape, unescape
+from audit.sources.storage import Storage
+from audit.sources.trees import Entry, TreeSource
+
+KIND = "folder"
+RANK = 90
+
+
+class FolderTree:
+    """The files below a directory."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    def entries(self, ignored: Counter[str], notes: list[str]) -> Iterator[Entry]:  # noqa: ARG002 - a directory is listed whole or not at all
+        """Yield every file below the directory."""
+        for path, fingerprint in self.storage.walk(ignored):
+            yield Entry(path, escape(path), fingerprint)
+
+    def read(self, source_ref: str) -> bytes:
+        """Return a file's bytes. Raises OSError."""
+        return self.storage.read(self.storage.join(self.storage.root, unescape(source_ref)))
+
+
+def matches(location: str, options: SourceOptions) -> bool:
+    """Return whether the place is a directory."""
+    storage = Storage(location, options.storage_options)
+    return storage.what_is(storage.root) == "folder"
+
+
+def open_kind(location: str, options: SourceOptions) -> Source:
+    """Open a directory. Raises SourceError."""
+    if not matches(location, options):
+        raise SourceError(location, "is no folder", "name a folder, or leave the kind of source to auto")
+    return TreeSource(KIND, location, FolderTree(Storage(location, options.storage_options)), options)

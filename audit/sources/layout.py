@@ -1,0 +1,63 @@
+"""What the folders of a dataset mean: splits, classes, or packaging. Pure: relative paths in, a layout out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+SPLIT_NAMES = frozenset(
+    "train training train_set trainset trainval val valid validation val_set valset eval evaluation test testing test_set testset dev development holdout "
+    "unlabeled unlabelled extra".split()
+)
+"""Folder names that are splits when all folders beside them are too; compared without case, kept as written."""
+
+
+def is_split(name: str) -> bool:
+    """Return whether a folder's name is that of a split."""
+    return name.lower() in SPLIT_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a dataset's folders are to be read."""
+
+    depth: int
+    """How many leading folders are packaging: ``tiny-imagenet-dev/train/n01443537/0.JPEG`` has 1."""
+    has_splits: bool
+    """Whether the first folder below the packaging is the split."""
+
+    def place(self, path: str) -> tuple[str, str | None, str | None]:
+        """Return a relative path without its packaging, its split and its label.
+
+        The label is the first folder below the split; deeper folders are not part of it.
+        """
+        parts = path.split("/")[self.depth :]
+        folders = parts[:-1]
+        split = folders.pop(0) if self.has_splits and folders else None
+        return "/".join(parts), split, folders[0] if folders else None
+
+
+def detect_layout(folders: Iterable[str]) -> Layout:
+    """Return the layout of a dataset from the folders that hold images.
+
+    Args:
+        folders: relative paths, '/' separated, of every folder that directly holds an image; ``""`` is the top.
+
+    Top folders are splits only if all of them have a split's name. A top folder that stands alone and is not a split is packaging as long as every image lies
+    in a further folder below it, so that at least a class is left.
+
+    >>> detect_layout(["photos/train/cat", "photos/val/cat"])
+    Layout(depth=1, has_splits=True)
+    >>> detect_layout(["train", "plane"])
+    Layout(depth=0, has_splits=False)
+    """
+    paths = [tuple(folder.split("/")) if folder else () for folder in set(folders)]
+    depth = 0
+    while True:
+        below = [path[depth:] for path in paths]
+        tops = {path[0] for path in below if path}
+        if tops and all(is_split(top) for top in tops):
+            return Layout(depth, has_splits=True)
+        if len(tops) != 1 or any(len(path) < 2 for path in below):
+            return Layout(depth, has_splits=False)
+        depth += 1

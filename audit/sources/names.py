@@ -1,0 +1,68 @@
+"""File names: which are images, which are nobody's business, and how any bytes become a valid and reversible text.
+
+Inside the package a path is text decoded from UTF-8 with ``surrogateescape``, as the operating system's own are.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+IMAGE_EXTENSIONS = frozenset(
+    "jpg jpeg jpe jfif jif png apng webp gif bmp dib tif tiff jp2 j2k j2c jpx jpf jpc avif avifs heic heif ppm pgm pbm pnm pfm "
+    "ico tga pcx sgi rgb ras sun exr hdr dds psd jxl qoi xbm xpm".split()
+)
+"""Extensions that make a file a sample, without the dot, in lower case."""
+
+HIDDEN = "(hidden)"
+UNSAFE = "(unsafe path)"
+
+_LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
+_SURROGATE = re.compile("[\udc80-\udcff]+")
+
+
+def extension(path: str) -> str:
+    """Return a path's extension in lower case, with its dot; ``(no extension)`` where there is none."""
+    name = path.rpartition("/")[2]
+    stem, dot, last = name.rpartition(".")
+    return sample_id("." + last.lower()) if dot and stem and last else "(no extension)"
+
+
+def is_image(path: str) -> bool:
+    """Return whether a path's extension is that of an image file."""
+    return extension(path)[1:] in IMAGE_EXTENSIONS
+
+
+def is_hidden(path: str) -> bool:
+    """Return whether some part of a path is hidden or left by an operating system: ``.git/x``, ``__MACOSX/x``, ``a/Thumbs.db``."""
+    return any(part.startswith(".") or part.lower() in _LITTER for part in path.split("/"))
+
+
+def safe_relative(path: str) -> str | None:
+    """Return an archive's member name without empty and ``.`` parts, or None where it leads outside: ``../x``, ``/x``, ``C:/x``.
+
+    >>> safe_relative("./a//b.jpg")
+    'a/b.jpg'
+    >>> safe_relative("a/../../b.jpg") is None
+    True
+    """
+    if path.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:[/\\]", path) or "\0" in path:
+        return None
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return None if ".." in parts or not parts else "/".join(parts)
+
+
+def sample_id(path: str) -> str:
+    r"""Return a path as valid UTF-8: bytes that are not become ``\xff``."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def escape(path: str) -> str:
+    """Return a path as valid UTF-8 from which `unescape` makes the path again: ``%`` and stray bytes become ``%XX``."""
+    path = path.replace("%", "%25")
+    return _SURROGATE.sub(lambda found: "".join(f"%{ord(char) - 0xDC00:02X}" for char in found.group()), path)
+
+
+def unescape(text: str) -> str:
+    """Return the path that `escape` made the text of."""
+    return unquote(text, errors="surrogateescape")

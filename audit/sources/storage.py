@@ -1,0 +1,198 @@
+"""Files, local or behind any fsspec URL, opened for reading only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, Literal, cast
+from urllib.parse import unquote, urlsplit
+
+from audit.sources.names import HIDDEN, is_hidden
+
+_MISSING = "missing"
+_ETAGS = ("ETag", "etag", "md5", "md5Hash", "content_md5", "crc32c", "checksum", "sha256")
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
+
+
+class Storage:
+    """The files at and below one place. Picklable; connections and handles are made where they are used.
+
+    Args:
+        location: a local path or an fsspec URL.
+        options: passed to fsspec.
+    """
+
+    def __init__(self, location: str, options: Mapping[str, object] | None = None) -> None:
+        self.options = dict(options or {})
+        self.protocol: str | None = None
+        if location.startswith("file://"):
+            location = unquote(urlsplit(location).path)
+        elif "://" in location:
+            self.protocol = location.split("://", 1)[0]
+        self.location = location
+        self._handles: dict[str, int] = {}
+        self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"location": self.location, "protocol": self.protocol, "options": self.options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _handles={}, _lock=Lock())
+
+    def __del__(self) -> None:
+        for handle in getattr(self, "_handles", {}).values():
+            os.close(handle)
+
+    @cached_property
+    def _remote(self) -> tuple[Any, str]:
+        import fsspec  # noqa: PLC0415 - local datasets never need it
+
+        return cast("tuple[Any, str]", fsspec.core.url_to_fs(self.location, **self.options))
+
+    @property
+    def root(self) -> str:
+        """The place itself, as the other methods take it."""
+        return self.location if self.protocol is None else self._remote[1]
+
+    def resolve(self, path: str) -> str:
+        """Return a path or URL of the same storage as the other methods take it; relative ones are kept."""
+        return cast("str", self._remote[0]._strip_protocol(path)) if self.protocol is not None and "://" in path else path  # noqa: SLF001 - fsspec's own spelling
+
+    def join(self, folder: str, name: str) -> str:
+        """Return the path of a name in a folder."""
+        return os.path.join(folder, name) if self.protocol is None else f"{folder.rstrip('/')}/{name}"  # noqa: PTH118 - names may hold any byte
+
+    def parent(self, path: str) -> str:
+        """Return the folder a path lies in."""
+        return str(Path(path).absolute().parent) if self.protocol is None else path.rstrip("/").rpartition("/")[0]
+
+    def what_is(self, path: str) -> Literal["file", "folder"] | None:
+        """Return what lies at a path."""
+        if self.protocol is None:
+            return "folder" if os.path.isdir(path) else "file" if os.path.exists(path) else None  # noqa: PTH110, PTH112 - names may hold any byte
+        filesystem = self._remote[0]
+        return "folder" if filesystem.isdir(path) else "file" if filesystem.exists(path) else None
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder, sorted; none where there is no such folder."""
+        if self.what_is(folder) != "folder":
+            return []
+        if self.protocol is None:
+            return sorted(os.listdir(folder))  # noqa: PTH208 - names may hold any byte
+        return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in self._remote[0].ls(folder, detail=True))
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file for reading and seeking. Raises OSError."""
+        return open(path, "rb") if self.protocol is None else cast("BinaryIO", self._remote[0].open(path, "rb"))  # noqa: PTH123, SIM115
+
+    def read(self, path: str) -> bytes:
+        """Return a file's bytes. Raises OSError."""
+        if self.protocol is not None:
+            return cast("bytes", self._remote[0].cat_file(path))
+        with self.open(path) as file:
+            return file.read()
+
+    def read_range(self, path: str, offset: int, size: int) -> bytes:
+        """Return some of a file's bytes in one request. Raises OSError where the file ends before."""
+        if self.protocol is not None:
+            data = cast("bytes", self._remote[0].cat_file(path, start=offset, end=offset + size)) if size else b""
+        else:
+            data = self._pread(path, offset, size)
+        if len(data) != size:
+            raise OSError(f"{path} ends after {offset + len(data)} bytes, inside a member that should reach byte {offset + size}")
+        return data
+
+    def size(self, path: str) -> int:
+        """Return a file's size in bytes. Raises OSError."""
+        return os.stat(path).st_size if self.protocol is None else int(self._remote[0].size(path))  # noqa: PTH116
+
+    def fingerprint(self, path: str) -> str:
+        """Return what is known of a file's state without reading it: size and modification time, or a store's own tag."""
+        try:
+            if self.protocol is None:
+                return _local_fingerprint(os.stat(path))  # noqa: PTH116
+            return _remote_fingerprint(self._remote[0].info(path))
+        except OSError:
+            return _MISSING
+
+    def walk(self, ignored: Counter[str]) -> Iterator[tuple[str, str]]:
+        """Yield every file below the root as its relative path ('/' separated) and fingerprint.
+
+        Symbolic links are followed, but no folder through a second link nor through one that leads back to a folder it lies in, so that loops end.
+        Hidden names, devices and pipes are counted in ``ignored``.
+        """
+        return self._walk_local(ignored) if self.protocol is None else self._walk_remote(ignored)
+
+    def _pread(self, path: str, offset: int, size: int) -> bytes:
+        with self._lock:
+            handle = self._handles.get(path)
+            if handle is None:
+                handle = self._handles[path] = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            if not hasattr(os, "pread"):
+                os.lseek(handle, offset, os.SEEK_SET)
+                return os.read(handle, size)
+        parts = []
+        while size > 0 and (part := os.pread(handle, size, offset)):
+            parts.append(part)
+            offset += len(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _walk_local(self, ignored: Counter[str]) -> Iterator[tuple[str, str]]:
+        top = os.stat(self.root)  # noqa: PTH116
+        followed: set[tuple[int, int]] = set()
+        pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(self.root, "", frozenset({(top.st_dev, top.st_ino)}))]
+        while pending:
+            folder, prefix, above = pending.pop()
+            below = []
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            for entry in entries:
+                path = prefix + entry.name
+                if is_hidden(entry.name):
+                    ignored[HIDDEN] += 1
+                    continue
+                try:
+                    state = entry.stat()
+                except OSError:  # a link to nothing is a sample whose bytes are missing
+                    yield path, _MISSING
+                    continue
+                if stat.S_ISREG(state.st_mode):
+                    yield path, _local_fingerprint(state)
+                elif stat.S_ISDIR(state.st_mode):
+                    identity = (state.st_dev, state.st_ino)
+                    if entry.is_symlink():
+                        if identity in above or identity in followed:
+                            ignored["(repeated link)"] += 1
+                            continue
+                        followed.add(identity)
+                    below.append((entry.path, path + "/", above | {identity}))
+                else:
+                    ignored["(special file)"] += 1
+            pending.extend(reversed(below))
+
+    def _walk_remote(self, ignored: Counter[str]) -> Iterator[tuple[str, str]]:
+        filesystem, root = self._remote
+        skip = len(root.rstrip("/")) + 1
+        for _folder, _folders, files in filesystem.walk(root, detail=True):
+            for _name, info in sorted(files.items()):
+                path = info["name"][skip:]
+                if is_hidden(path):
+                    ignored[HIDDEN] += 1
+                else:
+                    yield path, _remote_fingerprint(info)
+
+
+def _local_fingerprint(state: os.stat_result) -> str:
+    return f"{state.st_size}-{state.st_mtime_ns}"
+
+
+def _remote_fingerprint(info: Mapping[str, Any]) -> str:
+    tag = next((str(info[key]) for key in _ETAGS if info.get(key)), None)
+    time = next((str(info[key]) for key in _TIMES if info.get(key)), "")
+    return f"{info.get('size')}-{tag if tag is not None else time}"

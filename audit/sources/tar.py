@@ -1,0 +1,60 @@
+"""A tar of a folder tree, read in place: a member is one ranged read at its offset."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from audit.errors import SourceError
+from audit.sources.base import Source, SourceOptions
+from audit.sources.compressed import is_gzip, open_gzip
+from audit.sources.storage import Storage
+from audit.sources.tar_members import read_members
+from audit.sources.trees import Entry, TreeSource
+
+KIND = "tar"
+RANK = 50
+
+_ENDINGS = (".tar", ".tar.gz", ".tgz")
+
+
+class TarTree:
+    """The files in one tar, plain or gzipped."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    def entries(self, ignored: Counter[str], notes: list[str]) -> Iterator[Entry]:
+        """Yield every regular member. Raises SourceError where it is no tar."""
+        root = self.storage.root
+        with open_gzip(self.storage, root) if is_gzip(root) else self.storage.open(root) as file:
+            for member in read_members(file, self.storage.location, self.storage.fingerprint(root), ignored, notes):
+                yield Entry(member.path, f"{member.offset}+{member.size}", member.fingerprint)
+
+    def read(self, source_ref: str) -> bytes:
+        """Return a member's bytes. Raises OSError."""
+        offset, plus, size = source_ref.partition("+")
+        if not plus or not offset.isdigit() or not size.isdigit():
+            raise FileNotFoundError(f"{source_ref!r} is not in {self.storage.location}")
+        if is_gzip(self.storage.root):
+            with open_gzip(self.storage, self.storage.root) as file:
+                file.seek(int(offset))
+                data = file.read(int(size))
+            if len(data) != int(size):
+                raise OSError(f"{self.storage.location} ends inside the member at byte {offset}")
+            return data
+        return self.storage.read_range(self.storage.root, int(offset), int(size))
+
+
+def matches(location: str, options: SourceOptions) -> bool:
+    """Return whether the place is a file with a tar's ending."""
+    storage = Storage(location, options.storage_options)
+    return location.lower().endswith(_ENDINGS) and storage.what_is(storage.root) == "file"
+
+
+def open_kind(location: str, options: SourceOptions) -> Source:
+    """Open a tar. Raises SourceError."""
+    storage = Storage(location, options.storage_options)
+    if storage.what_is(storage.root) != "file":
+        raise SourceError(location, "there is no such file", "check the spelling, or leave the kind of source to auto")
+    return TreeSource(KIND, location, TarTree(storage), options)

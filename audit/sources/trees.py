@@ -1,0 +1,132 @@
+"""Datasets whose folders say what an image is: the same reading for a directory, a tar and ILSVRC's set of archives."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from tempfile import SpooledTemporaryFile
+from typing import NamedTuple, Protocol
+
+from audit.errors import SourceError
+from audit.sources.base import Sample, SourceOptions
+from audit.sources.class_words import find_class_words
+from audit.sources.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_given, read_known
+from audit.sources.layout import Layout, detect_layout
+from audit.sources.names import HIDDEN, escape, extension, is_hidden, is_image, sample_id
+from audit.sources.storage import Storage
+
+_SPOOL_BYTES = 32 << 20
+"""A listing is kept in memory up to this size and in an unnamed temporary file beyond: the layout is known only after the last folder."""
+
+
+class Entry(NamedTuple):
+    """One file of a tree."""
+
+    path: str
+    ref: str
+    fingerprint: str
+
+
+class Tree(Protocol):
+    """Files with relative paths, wherever they are kept."""
+
+    storage: Storage
+
+    def entries(self, ignored: Counter[str], notes: list[str]) -> Iterator[Entry]:
+        """Yield every file; count what is passed over, and note what cannot be listed."""
+        ...
+
+    def read(self, source_ref: str) -> bytes:
+        """Return a file's bytes. Raises OSError."""
+        ...
+
+
+class TreeSource:
+    """A tree of files, read by its layout and the label files found in it."""
+
+    def __init__(self, kind: str, location: str, tree: Tree, options: SourceOptions) -> None:
+        self.kind = kind
+        self.location = location
+        self.options = options
+        self.ignored: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self._tree = tree
+        self._seen_labels: set[str] = set()
+
+    @cached_property
+    def class_words(self) -> dict[str, str]:
+        """Words for the labels that ``collect()`` found."""
+        if not self._seen_labels:
+            for _sample in self.collect():
+                pass
+        return find_class_words(self._tree.storage, self.options, self._seen_labels)
+
+    def read(self, source_ref: str) -> bytes:
+        """Return one image's bytes. Raises OSError where they cannot be had."""
+        return self._tree.read(source_ref)
+
+    def collect(self) -> Iterator[Sample]:
+        """Yield every image of the tree. Raises SourceError where there is none or a label file does not fit."""
+        self.ignored.clear()
+        self.notes.clear()
+        with SpooledTemporaryFile(_SPOOL_BYTES, "w+", encoding="utf-8", newline="\n") as spool:
+            folders: set[str] = set()
+            known: dict[str, bytes] = {}
+            for entry in self._tree.entries(self.ignored, self.notes):
+                if is_hidden(entry.path):
+                    self.ignored[HIDDEN] += 1
+                elif is_image(entry.path):
+                    folders.add(entry.path.rpartition("/")[0])
+                    spool.write(json.dumps(entry) + "\n")
+                elif entry.path.rpartition("/")[2] in KNOWN_LABEL_FILES:
+                    known[entry.path] = self._tree.read(entry.ref)
+                else:
+                    self.ignored[extension(entry.path)] += 1
+            if not folders:
+                raise SourceError(self.location, f"holds no images{_seen(self.ignored)}", "name the folder or archive that holds them")
+            layout = detect_layout(folders)
+            label_files = [self._given_labels()] if self.options.labels_file else read_known(known, self.location)
+            spool.seek(0)
+            for line in spool:
+                yield self._sample(Entry(*json.loads(line)), layout, label_files)
+        for label_file in label_files:
+            if label_file.overrules:
+                yield from self._missing(label_file)
+
+    def _sample(self, entry: Entry, layout: Layout, label_files: list[Labels]) -> Sample:
+        path, split, label = layout.place(entry.path)
+        if label == "images" and any(label_file.place.endswith(TINY) for label_file in label_files):
+            label = None  # tiny-imagenet's val/images and test/images are no class
+        for label_file in label_files:
+            if (label is None or label_file.overrules) and label_file.covers(entry.path):
+                found = label_file.find(entry.path, path) or Found(None)
+                label, split = found.label, found.split or split
+        return self._placed(path, entry.ref, entry.fingerprint, split, label)
+
+    def _missing(self, label_file: Labels) -> Iterator[Sample]:
+        for name, found in label_file.unused():
+            if is_image(name):
+                yield self._placed(name, escape(name), "missing", found.split, found.label)
+
+    def _placed(self, path: str, ref: str, fingerprint: str, split: str | None, label: str | None) -> Sample:
+        label = None if label is None else sample_id(label)
+        if label is not None:
+            self._seen_labels.add(label)
+        split = self.options.split or (None if split is None else sample_id(split))
+        return Sample(sample_id(path), ref, fingerprint, split, label)
+
+    def _given_labels(self) -> Labels:
+        name = str(self.options.labels_file)
+        storage = Storage(name, self.options.storage_options)
+        try:
+            data = storage.read(storage.root)
+        except OSError as error:
+            raise SourceError(name, "the label file cannot be read", "check the spelling of labels_file") from error
+        return read_given(name, data)
+
+
+def _seen(ignored: Counter[str]) -> str:
+    most = ", ".join(f"{count} {name}" for name, count in ignored.most_common(3))
+    return f" among what it holds ({most})" if most else ""
