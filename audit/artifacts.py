@@ -72,7 +72,9 @@ def open_array(path: Path, rows: int | None = None) -> npt.NDArray[Any]:
     """
     array = _reading(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
     if rows is not None and len(array) != rows:
-        raise RunError(path, f"has shape {array.shape}, but the run has {rows} samples", "delete this file and scan again: only its stage is done again")
+        raise RunError(
+            path, f"has shape {array.shape}, but the run has {rows} samples", "delete this file and scan again: only its stage is done again"
+        )
     return array  # type: ignore[no-any-return]
 
 

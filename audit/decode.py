@@ -1,6 +1,7 @@
 """One image's bytes -> upright 8-bit RGB pixels and the facts of its file: the only decode an image gets.
 
-A JPEG of more than twice the needed size is decoded at 1/2, 1/4 or 1/8 in the DCT domain (Pillow's *draft*): every measure is taken at a short side of
+A JPEG of more than twice the needed size is decoded at 1/2, 1/4 or 1/8 in the DCT domain (Pillow's *draft*): every measure is taken at a short side
+of
 at most 256 px and the model sees less, so nothing downstream can tell, but a 12-megapixel photo costs a tenth.
 """
 
@@ -9,8 +10,9 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -82,23 +84,32 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of large images; both are reported as findings instead
-            image = Image.open(io.BytesIO(data))
+            with _own_limit():
+                image = Image.open(io.BytesIO(data))
             facts = _facts(image)
             pixels = image.size[0] * image.size[1]
             if pixels > max_pixels:
                 return Decoded("too_large", f"{image.size[0]} x {image.size[1]} pixels, more than the limit of {max_pixels}", facts)
             _scale_in_decoder(image)
             image.load()
-            upright = cast("Image.Image", ImageOps.exif_transpose(image)) if facts.orientation not in {None, 1} else image
+            upright = ImageOps.exif_transpose(image) if facts.orientation not in {None, 1} else image
             return Decoded("ok", None, facts, _to_rgb(upright))
-    except Image.DecompressionBombError as error:
-        return Decoded("too_large", _one_line(error), facts)
     except UnidentifiedImageError:
         return Decoded("unreadable", _what_it_is(data), facts)
     except Exception as error:  # noqa: BLE001  a decoder may raise anything on hostile bytes; a broken image never ends a scan
         message = _one_line(error)
         cut_short = "truncated" in message.lower() or isinstance(error, EOFError)
         return Decoded("truncated" if cut_short else "unreadable", message, facts)
+
+
+@contextmanager
+def _own_limit() -> Iterator[None]:
+    """Switch off Pillow's fixed limit: the caller's own is checked right after the header is read, before any pixel is."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _scale_in_decoder(image: Image.Image) -> None:
@@ -199,5 +210,3 @@ def _what_it_is(data: bytes) -> str:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
-
-

@@ -1,6 +1,7 @@
 """Read each image once, decode it once, and take everything from that decode: hashes, measures, thumbnail and the model's input.
 
-Worker processes read and decode. On a CPU each also runs the model on its own core, so that pixels never travel between processes; for a GPU they hand the
+Worker processes read and decode. On a CPU each also runs the model on its own core, so that pixels never travel between processes; for a GPU they
+hand the
 model's input to the parent. A worker that dies (a decoder crashing on hostile bytes) costs only the image that killed it.
 """
 

@@ -14,7 +14,8 @@ from audit.tables import THUMBNAIL_SIDE
 Pixels = npt.NDArray[np.uint8]
 
 MEASURED_SIDE = 256
-"""Short side, in pixels, to which larger images are reduced before they are measured: sharpness and noise depend on scale, so all are judged at one."""
+"""Short side, in pixels, to which larger images are reduced before they are measured: sharpness and noise depend on scale, so all are judged at
+one."""
 
 _CHROMA_SIDE = 96
 """Color is sampled on a grid of about this many points along the short side; a percentile needs no more."""
@@ -81,7 +82,8 @@ def quality(pixels: Pixels) -> dict[str, float]:
         pixels: uint8 ``[h, w, 3]``, upright RGB.
 
     Returns:
-        ``brightness``, ``luma_p01``, ``luma_p99``, ``contrast`` and ``chroma`` in [0, 1]; ``sharpness`` as log10(1 + variance of the Laplacian) of 8-bit
+        ``brightness``, ``luma_p01``, ``luma_p99``, ``contrast`` and ``chroma`` in [0, 1]; ``sharpness`` as log10(1 + variance of the Laplacian) of
+        8-bit
         luma (Pech-Pacheco et al. 2000); ``entropy`` of the luma histogram in bits (Shannon 1948). Columns of ``audit.tables.MEASURES``.
     """
     luma = luma_at_measured_side(pixels)
@@ -105,7 +107,8 @@ def _chroma_histogram(pixels: Pixels) -> npt.NDArray[np.float64]:
     step = max(1, min(pixels.shape[:2]) // _CHROMA_SIDE)
     red, green, blue = cv2.split(np.ascontiguousarray(pixels[::step, ::step]))
     spread = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
-    return np.bincount(np.asarray(spread).ravel(), minlength=256) / spread.size
+    counts: npt.NDArray[np.int64] = np.bincount(np.asarray(spread, dtype=np.uint8).ravel(), minlength=256)
+    return counts / float(spread.size)
 
 
 def _percentile(share: npt.NDArray[np.float64], part: float) -> int:

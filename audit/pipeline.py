@@ -107,7 +107,11 @@ def _ingest(
     key = listing_key(listing)
     stage_key = key_of(key, plan)
     unchanged = (run / INGEST_PLAN).is_file() and read_json(run / INGEST_PLAN) == plan
-    if unchanged and record.done("ingest", stage_key) and all((run / name).is_file() for name in ("samples.parquet", "embeddings.npy", "thumbnails.npy")):
+    if (
+        unchanged
+        and record.done("ingest", stage_key)
+        and all((run / name).is_file() for name in ("samples.parquet", "embeddings.npy", "thumbnails.npy"))
+    ):
         return read_table(run / "samples.parquet")
 
     began = time.perf_counter()
@@ -261,7 +265,9 @@ def _open_record(run: Path) -> Record:
         before = read_json(path)
         if not isinstance(before, dict) or not isinstance(before.get("schema_version"), int) or before["schema_version"] > SCHEMA_VERSION:
             found = before.get("schema_version") if isinstance(before, dict) else None
-            raise RunError(run, f"made by a newer version (schema {found}; this version writes {SCHEMA_VERSION})", "update imagenet-audit, or name another --out")
+            raise RunError(
+                run, f"made by a newer version (schema {found}; this version writes {SCHEMA_VERSION})", "update imagenet-audit, or name another --out"
+            )
         content |= before
     elif any(entry.name != _LOCK for entry in run.iterdir()):
         raise RunError(run, "is not empty and holds no run", "name a new or empty folder with --out")

@@ -102,7 +102,9 @@ class Run:
             return FINDINGS.empty_table().to_pandas()  # type: ignore[no-any-return]
         every = pd.concat(filled, ignore_index=True)
         order = every["severity"].map(SEVERITY_ORDER)
-        ranked = every.assign(_order=order).sort_values(["_order", "score", "check", "finding_id"], ascending=[True, False, True, True], kind="stable")
+        ranked: pd.DataFrame = every.assign(_order=order).sort_values(
+            ["_order", "score", "check", "finding_id"], ascending=[True, False, True, True], kind="stable"
+        )
         return ranked.drop(columns="_order").reset_index(drop=True)
 
     def _findings_files(self) -> Iterator[Path]:

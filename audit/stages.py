@@ -83,7 +83,9 @@ def find_neighbors(run: Path, samples: pd.DataFrame, record: Record, key: str, o
     previous = _previous_neighbors(run, record, mine, key, options.neighbors)
     record.begin("neighbors")
     observer.stage("neighbors", len(samples))
-    found = search(open_array(run / "embeddings.npy", len(samples)), k=options.neighbors, seed=options.seed, previous=previous, advance=observer.advance)
+    found = search(
+        open_array(run / "embeddings.npy", len(samples)), k=options.neighbors, seed=options.seed, previous=previous, advance=observer.advance
+    )
     write_array(run / "neighbors.npy", found.indices)
     write_array(run / "similarities.npy", found.similarities)
     write_array(run / "neighbors-of.npy", mine)

@@ -1,6 +1,7 @@
 """The part of a run that is still being made: what ``kill -9`` leaves and the next scan continues.
 
-``RUN/unfinished/`` holds the listing, the arrays (allocated whole, filled as images are read) and one small Parquet file per finished segment of rows, written
+``RUN/unfinished/`` holds the listing, the arrays (allocated whole, filled as images are read) and one small Parquet file per finished segment of
+rows, written
 after its rows are in the arrays. A row counts as stored exactly when a segment names it. When all are stored, the files are moved into place.
 """
 

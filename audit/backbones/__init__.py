@@ -12,7 +12,8 @@ def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -
     """Return the backbone of a name, with the reason for it.
 
     Args:
-        name: ``auto``, ``embedded``, ``clip`` or ``clip:ARCHITECTURE/TAG``. ``auto`` takes the checkpoint where one is given, else CLIP where its weights are
+        name: ``auto``, ``embedded``, ``clip`` or ``clip:ARCHITECTURE/TAG``. ``auto`` takes the checkpoint where one is given, else CLIP where its
+        weights are
             on this machine or can be fetched, else the embedded model.
         checkpoint: a local file of CLIP weights; the name must then tell the architecture.
         offline: never ask the model hub.

@@ -1,7 +1,8 @@
 """CLIP image towers through open_clip: any architecture with any published tag, or a local checkpoint file.
 
-Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020); open_clip: Ilharco et al. 2021. Weights are
-loaded as data only (safetensors, or ``torch.load`` with ``weights_only=True``).
+Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020); open_clip: Ilharco et al. 2021.
+Weights
+are loaded as data only (safetensors, or ``torch.load`` with ``weights_only=True``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from audit.backbones.base import Backbone, ModelState, Preprocessing
 from audit.errors import BackboneError, nearest
@@ -51,7 +52,9 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
     else:
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         if tag not in tags:
-            raise BackboneError(f"clip:{name}", f"{architecture} has no published weights {tag!r}", nearest(tag, tags) if tags else "give --checkpoint")
+            raise BackboneError(
+                f"clip:{name}", f"{architecture} has no published weights {tag!r}", nearest(tag, tags) if tags else "give --checkpoint"
+            )
         pretrained, weights_id, source = tag, f"open_clip {architecture}/{tag}", f"open_clip {architecture}/{tag}"
         if not _cached(architecture, tag) and (offline or not hub_reachable()):
             why = "--offline forbids fetching them" if offline else f"{_HUB[0]} cannot be reached"
@@ -81,6 +84,7 @@ def available(*, offline: bool) -> str | None:
 
 def states(*, offline: bool) -> list[ModelState]:
     """Return CLIP's lines for ``imagenet-audit models``."""
+    state: Literal["ready", "will download", "not reachable here"]
     if _default_is_cached():
         state, note = "ready", "weights are on this machine"
     elif available(offline=offline) is None:
@@ -88,8 +92,7 @@ def states(*, offline: bool) -> list[ModelState]:
     else:
         state, note = "not reachable here", "--checkpoint FILE uses weights you have"
     kind = "CLIP ViT-B/32, 512 dimensions, 224 px"
-    default = ModelState(name=f"clip:{DEFAULT}", kind=kind, state=state, megabytes=_DEFAULT_MEGABYTES, licence=_DEFAULT_LICENCE, note=note)
-    return [default]
+    return [ModelState(name=f"clip:{DEFAULT}", kind=kind, state=state, megabytes=_DEFAULT_MEGABYTES, licence=_DEFAULT_LICENCE, note=note)]
 
 
 def hub_reachable() -> bool:
@@ -123,10 +126,12 @@ def _build(architecture: str, pretrained: str, preprocessing: Preprocessing, *, 
         model = open_clip.create_model(architecture, pretrained=pretrained, precision="fp32", device="cpu", weights_only=True)
     except Exception as error:
         problem = " ".join(str(error).split())[:200]
-        raise BackboneError(pretrained, f"the weights do not load into {architecture}: {problem}", "check that architecture and checkpoint belong together") from error
+        raise BackboneError(
+            pretrained, f"the weights do not load into {architecture}: {problem}", "check that architecture and checkpoint belong together"
+        ) from error
 
     def encode(network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-        return network.encode_image(batch)  # type: ignore[no-any-return, operator]
+        return network.encode_image(batch)
 
     return ImageTower(model, encode, preprocessing)
 
@@ -144,8 +149,8 @@ def _preprocessing(architecture: str, tag: str | None) -> Preprocessing:
         input_size=int(size),
         resize=int(size),
         resampling="bilinear" if published.get("interpolation") == "bilinear" else "bicubic",
-        mean=tuple(255 * value for value in mean),  # type: ignore[arg-type]
-        std=tuple(255 * value for value in std),  # type: ignore[arg-type]
+        mean=tuple(255 * value for value in mean),
+        std=tuple(255 * value for value in std),
         squash=published.get("resize_mode") == "squash",
     )
 

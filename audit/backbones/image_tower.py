@@ -9,13 +9,15 @@ import torch
 from audit.backbones.base import Preprocessing
 
 
-class ImageTower(torch.nn.Module):
+class ImageTower(torch.nn.Module):  # type: ignore[misc]  # torch is not read by the type checker: it takes a minute
     """uint8 ``[b, s, s, 3]`` -> float32 ``[b, d]``: normalise, then encode."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, network: torch.nn.Module, encode: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor], preprocessing: Preprocessing) -> None:
+    def __init__(
+        self, network: torch.nn.Module, encode: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor], preprocessing: Preprocessing
+    ) -> None:
         super().__init__()
         self.network = network.eval()
         self.encode = encode

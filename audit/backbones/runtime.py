@@ -1,7 +1,9 @@
 """Make a backbone run: ONNX Runtime on a CPU, PyTorch on a GPU.
 
-On a CPU the image tower is exported once to ONNX (kept in the user's cache, named by the weights) and run in batches of one fixed shape, so that an image's
-embedding does not depend on its neighbors in the batch. Where the processor has bf16 units and the OpenVINO execution provider is present, it runs in bf16.
+On a CPU the image tower is exported once to ONNX (kept in the user's cache, named by the weights) and run in batches of one fixed shape, so that an
+image's
+embedding does not depend on its neighbors in the batch. Where the processor has bf16 units and the OpenVINO execution provider is present, it runs
+in bf16.
 """
 
 from __future__ import annotations
@@ -179,7 +181,9 @@ def _export(backbone: Backbone) -> bytes:
     pixels = torch.zeros((ONNX_BATCH, side, side, 3), dtype=torch.uint8)
     with warnings.catch_warnings(), redirect_stdout(sys.stderr), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
-        program = torch.onnx.export(backbone.build().eval(), (pixels,), input_names=["pixels"], output_names=["embeddings"], dynamo=True, verbose=False)
+        program = torch.onnx.export(
+            backbone.build().eval(), (pixels,), input_names=["pixels"], output_names=["embeddings"], dynamo=True, verbose=False
+        )
     buffer = io.BytesIO()
     program.save(buffer)
     return buffer.getvalue()

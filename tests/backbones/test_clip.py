@@ -1,0 +1,100 @@
+"""CLIP through open_clip for real: a small architecture is built, saved and loaded again through the scan's own code."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from audit.backbones import choose, clip, list_models
+from audit.backbones.runtime import OnnxModel, Placement, TorchEmbedder, prepare
+from audit.errors import BackboneError
+
+ARCHITECTURE = "ViT-S-32-alt"
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # open_clip and the exporter warn of their own internals
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    import open_clip
+    import torch
+
+    torch.manual_seed(0)
+    model = open_clip.create_model(ARCHITECTURE).eval()
+    path = tmp_path_factory.mktemp("weights") / "small.pt"
+    torch.save(model.state_dict(), path)
+    return model, path
+
+
+def photo() -> Image.Image:
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    return Image.fromarray(coarse).resize((371, 250), Image.Resampling.BICUBIC)
+
+
+def test_a_saved_checkpoint_gives_open_clips_own_embedding(checkpoint):
+    import open_clip
+    import torch
+
+    model, path = checkpoint
+    transform = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model)), is_train=False)
+    with torch.inference_mode():
+        expected = model.encode_image(transform(photo())[None]).numpy()
+
+    backbone = choose(f"clip:{ARCHITECTURE}", checkpoint=str(path)).backbone
+    assert backbone.dimension == expected.shape[1]
+    batch = backbone.preprocessing.prepare(photo())[None]
+    on_torch = TorchEmbedder(backbone, Placement("PyTorch", "cpu", "float32"))
+    on_onnx = prepare(backbone, Placement("ONNX Runtime", "cpu", "float32"), lambda _: None)
+    assert isinstance(on_onnx, OnnxModel)
+    assert np.abs(on_torch.embed(batch) - expected).max() < 1e-3
+    assert np.abs(on_onnx.open(1).embed(batch) - expected).max() < 1e-3
+
+
+def test_another_checkpoint_has_another_identity(checkpoint, tmp_path):
+    _, path = checkpoint
+    other = tmp_path / "other.pt"
+    other.write_bytes(path.read_bytes() + b"x")
+    one = choose(f"clip:{ARCHITECTURE}", checkpoint=str(path)).backbone
+    assert one.weights_id != choose(f"clip:{ARCHITECTURE}", checkpoint=str(other)).backbone.weights_id
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path):
+    wrong = tmp_path / "wrong.pt"
+    wrong.write_bytes(b"no weights at all")
+    with pytest.raises(BackboneError, match=r"wrong\.pt: the weights do not load into"):
+        choose(f"clip:{ARCHITECTURE}", checkpoint=str(wrong)).backbone.build()
+
+
+def test_unknown_names_come_with_the_nearest():
+    with pytest.raises(BackboneError, match="did you mean 'ViT-B-32'"):
+        choose("clip:ViT-B-23/openai", offline=True)
+    with pytest.raises(BackboneError, match="openai"):
+        choose("clip:ViT-B-32/openia", offline=True)
+    with pytest.raises(BackboneError, match="auto, embedded, clip"):
+        choose("resnet")
+    with pytest.raises(BackboneError, match="--backbone clip:"):
+        choose("auto", checkpoint="x.pt")
+
+
+def test_offline_never_asks(monkeypatch):
+    def fail() -> bool:
+        raise AssertionError("the model hub was asked")
+
+    monkeypatch.setattr(clip, "hub_reachable", fail)
+    monkeypatch.setattr(clip, "_default_is_cached", lambda: False)
+    chosen = choose("auto", offline=True)
+    assert chosen.backbone.name == "embedded"
+    assert "--offline" in chosen.reason
+    assert {state.name: state.state for state in list_models(offline=True)}[f"clip:{clip.DEFAULT}"] == "not reachable here"
+
+
+def test_a_hub_that_does_not_answer_is_given_up_in_time(monkeypatch):
+    import socket
+    import time
+
+    def hang(*_: object, **__: object) -> None:
+        time.sleep(60)
+
+    monkeypatch.setattr(socket, "create_connection", hang)
+    monkeypatch.setattr(clip, "_HUB_PATIENCE_SECONDS", 0.2)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    assert clip.hub_reachable() is False

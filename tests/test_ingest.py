@@ -1,0 +1,111 @@
+"""Ingest: one outcome per image whatever happens, and the same result however it is cut up."""
+
+import io
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from audit import ingest as module
+from audit.backbones import choose
+from audit.backbones.runtime import OnnxModel, place, prepare
+from audit.decode import DEFAULT_MAX_PIXELS
+from audit.ingest import Chunk, Recipe, ingest
+from audit.tables import MEASURES
+
+
+@dataclass
+class Memory:
+    """A source whose bytes lie in memory; a reference of ``kill`` ends the process that reads it."""
+
+    images: dict[str, bytes]
+    kind: str = "memory"
+    location: str = "memory"
+    class_words: dict[str, str] = field(default_factory=dict)
+    parent: int = field(default_factory=os.getpid)
+
+    def collect(self):
+        yield from ()
+
+    def read(self, source_ref):
+        if source_ref == "kill" and os.getpid() != self.parent:
+            os._exit(9)
+        return self.images[source_ref]
+
+
+@pytest.fixture(scope="module")
+def model() -> OnnxModel:
+    made = prepare(choose("embedded").backbone, place(device="cpu", precision="auto"), lambda _: None)
+    assert isinstance(made, OnnxModel)
+    return made
+
+
+def png(seed: int) -> bytes:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(coarse).resize((80, 60)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def run(images, size, model, workers=2):
+    refs = list(images)
+    recipe = Recipe(Memory(images), choose("embedded").backbone.preprocessing, DEFAULT_MAX_PIXELS, model)
+    chunks = [Chunk(np.arange(start, min(start + size, len(refs))), refs[start : start + size]) for start in range(0, len(refs), size)]
+    return list(ingest(chunks, len(refs), recipe, None, workers=workers))
+
+
+def joined(parts):
+    rows = np.concatenate([part.rows for part in parts])
+    measures = [measured for part in parts for measured in part.measures]
+    return rows, measures, np.concatenate([part.embeddings for part in parts])
+
+
+def test_every_image_has_one_outcome_and_good_ones_a_unit_embedding(model):
+    images = {"a": png(0), "empty": b"", "cut": png(1)[:60], "b": png(2)}
+    rows, measures, embeddings = joined(run(images, 3, model))
+    assert rows.tolist() == [0, 1, 2, 3]
+    assert [measured["outcome"] for measured in measures] == ["ok", "empty", "truncated", "ok"]
+    assert np.isnan(embeddings[[1, 2]]).all()
+    assert np.linalg.norm(embeddings[[0, 3]].astype(np.float32), axis=1) == pytest.approx([1, 1], abs=1e-2)
+    for measured in measures:
+        assert set(measured) <= set(MEASURES.names)
+    assert set(measures[0]) == set(MEASURES.names)
+
+
+def test_a_file_that_cannot_be_read_is_missing(model):
+    source_refs = ["there", "not there"]
+    recipe = Recipe(Memory({"there": png(0)}), choose("embedded").backbone.preprocessing, DEFAULT_MAX_PIXELS, model)
+    (part,) = ingest([Chunk(np.arange(2), source_refs)], 2, recipe, None, workers=1)
+    assert [measured["outcome"] for measured in part.measures] == ["ok", "missing"]
+    assert "not there" in part.measures[1]["error"]
+
+
+def test_results_do_not_depend_on_how_the_work_is_cut(model):
+    images = {str(seed): png(seed) for seed in range(13)}
+    _, one, together = joined(run(images, 13, model))
+    _, many, apart = joined(run(images, 4, model))
+    assert one == many
+    assert np.array_equal(together, apart)
+
+
+def test_a_decoder_that_dies_costs_only_its_image(model, monkeypatch):
+    monkeypatch.setattr(module, "_PROCESSES_PAY_FROM", 0)
+    images = {str(seed): png(seed) for seed in range(9)}
+    images = {**dict(list(images.items())[:5]), "kill": png(99), **dict(list(images.items())[5:])}
+    rows, measures, embeddings = joined(run(images, 3, model))
+    assert rows.tolist() == list(range(10))
+    assert [measured["outcome"] for measured in measures] == ["ok"] * 5 + ["crashed"] + ["ok"] * 4
+    assert len(measures[5]["content_id"]) == 64
+    assert np.isnan(embeddings[5]).all()
+    assert np.isfinite(embeddings[[0, 4, 6, 9]]).all()
+
+
+def test_processes_and_this_process_agree(model, monkeypatch):
+    images = {str(seed): png(seed) for seed in range(6)}
+    _, here, embedded_here = joined(run(images, 3, model))
+    monkeypatch.setattr(module, "_PROCESSES_PAY_FROM", 0)
+    _, there, embedded_there = joined(run(images, 3, model))
+    assert here == there
+    assert np.array_equal(embedded_here, embedded_there)
