@@ -32,6 +32,8 @@ STORAGE_MENDS = {
     errno.EDQUOT: "the disk quota is used up; free some space or name another --out, then give the same command: it resumes",
     errno.EACCES: "permission denied; make it accessible or name another place",
     errno.EPERM: "permission denied; make it accessible or name another place",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; name another place",
+    errno.EIO: "the storage failed to read or write; check the disk or the network share, then give the same command: it resumes",
     errno.EROFS: "the file system is read-only; name another --out",
     errno.EMFILE: "too many open files; raise the limit with: ulimit -n 4096",
 }

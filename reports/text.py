@@ -91,7 +91,7 @@ def _heading(summary: Summary) -> Text:
     ]
     ignored = {name: number for name, number in dict(source.get("ignored") or {}).items() if number}
     if ignored:
-        lines.append(Text(f"ignored, not images: {_tally(ignored)}"))
+        lines.append(Text(f"passed over: {_tally(ignored)}"))
     if backbone:
         place = " ".join(safe(backbone[key]) for key in ("device", "precision") if backbone.get(key))
         reason = f": {safe(backbone['reason'])}" if backbone.get("reason") else ""

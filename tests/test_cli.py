@@ -158,6 +158,7 @@ def test_settings_of_checks_are_toml_or_text():
         (OSError(errno.ENOSPC, "No space left on device", "r/samples.parquet"), 2, "error: r/samples.parquet: the disk is full; free some space"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: storage: the disk is full; free some space"),
         (PermissionError(errno.EACCES, "Permission denied", "/root/r"), 2, "error: /root/r: permission denied; "),
+        (OSError(errno.EIO, "Input/output error", "r/a.npy"), 2, "error: r/a.npy: the storage failed to read or write; "),
         (MemoryError(), 2, "error: memory: not enough; use fewer --workers"),
         (KeyboardInterrupt(), 130, "interrupted: what was done is kept; the same command resumes\n"),
     ],
@@ -171,13 +172,21 @@ def test_expected_faults_are_one_line_without_traceback(capsys, scanning, error,
     assert len(result[2].splitlines()) == 1
 
 
-@pytest.mark.parametrize("error", [ValueError("odd"), OSError(errno.EIO, "Input/output error", "disk")])
+@pytest.mark.parametrize("error", [ValueError("odd"), OSError(errno.ENXIO, "No such device", "disk")])
 def test_unexpected_faults_ask_for_a_report(capsys, scanning, error):
     scanning[1][0] = error
     code, _, err = run(capsys, "scan", "data", "--out", "r", "--quiet")
     assert code == 2
     assert "Traceback" in err
     assert err.splitlines()[-1].startswith("error: this is a fault of imagenet-audit, not of your data; please report it")
+
+
+def test_an_out_below_a_file_is_one_line(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "images").mkdir()
+    code, _, err = run(capsys, "scan", tmp_path / "images", "--out", tmp_path / "file" / "run", "--backbone", "embedded", "--quiet")
+    assert code == 2
+    assert len(err.splitlines()) == 1
 
 
 def test_explain_tells_of_one_image(capsys, small_run):
