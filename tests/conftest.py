@@ -84,6 +84,7 @@ def small_run(tmp_path):
         "evidence": json.dumps({"bytes": 1001}),
     }
     write_table(path / "pairs.parquet", pa.Table.from_pylist([pair], PAIRS))
+    write_array(path / "embeddings.npy", np.full((6, 4), 0.5, np.float16))
     neighbors = np.array([[2, 1], [0, 2], [0, 1], [-1, -1], [2, 0], [0, 1]], np.int32)
     write_array(path / "neighbors.npy", neighbors)
     write_array(path / "similarities.npy", np.where(neighbors < 0, np.nan, [0.9, 0.5]).astype(np.float32))
