@@ -1,6 +1,7 @@
 """Where a dataset's images come from: one module per way of storing them, all yielding the same rows.
 
-A module of this package is a kind of source when it has ``KIND`` (its name), ``RANK`` (kinds are asked in rising order), ``matches(location, options)`` (whether
+A module of this package is a kind of source when it has ``KIND`` (its name), ``RANK`` (kinds are asked in rising order), ``matches(location,
+options)`` (whether
 ``auto`` may take it) and ``open_kind(location, options)``; a new kind is one new file.
 """
 

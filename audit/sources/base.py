@@ -48,14 +48,30 @@ class SourceOptions:
 class Source(Protocol):
     """A dataset as it is stored. Picklable; file handles are opened lazily, per process, never carried."""
 
-    kind: str
-    location: str
-    class_words: Mapping[str, str]
-    """Words for labels that are codes: ``n01440764`` -> ``tench, Tinca tinca``. Empty where labels are words already."""
-    ignored: Mapping[str, int]
-    """Files that were passed over, by extension or reason; complete once ``collect()`` was exhausted."""
-    notes: Sequence[str]
-    """Sentences for the user about what could not be listed; complete once ``collect()`` was exhausted."""
+    @property
+    def kind(self) -> str:
+        """The name of the kind of source."""
+        ...
+
+    @property
+    def location(self) -> str:
+        """What the user named."""
+        ...
+
+    @property
+    def class_words(self) -> Mapping[str, str]:
+        """Words for labels that are codes: ``n01440764`` -> ``tench, Tinca tinca``. Empty where labels are words already."""
+        ...
+
+    @property
+    def ignored(self) -> Mapping[str, int]:
+        """Files that were passed over, by extension or reason; complete once ``collect()`` was exhausted."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences for the user about what could not be listed; complete once ``collect()`` was exhausted."""
+        ...
 
     def collect(self) -> Iterator[Sample]:
         """Yield every image once, in any order, without reading image bytes where the storage allows."""

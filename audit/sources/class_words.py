@@ -20,7 +20,8 @@ _NAMES = ("words.txt", "LOC_synset_mapping.txt", "synset_words.txt", "synset_map
 def find_class_words(storage: Storage, options: SourceOptions, labels: Iterable[str]) -> dict[str, str]:
     """Return words for those labels that have some.
 
-    Asked in turn: the file the options name; a words file in the dataset's folder or beside it; for WordNet synsets, the list that the installed ``timm`` has.
+    Asked in turn: the file the options name; a words file in the dataset's folder or beside it; for WordNet synsets, the list that the installed
+    ``timm`` has.
 
     Raises:
         SourceError: the file the options name cannot be read.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, cast
 
 from audit.sources.storage import Storage
@@ -13,6 +15,8 @@ def is_gzip(path: str) -> bool:
     return path.lower().endswith((".gz", ".tgz"))
 
 
-def open_gzip(storage: Storage, path: str) -> BinaryIO:
+@contextmanager
+def open_gzip(storage: Storage, path: str) -> Iterator[BinaryIO]:
     """Open a gzipped file as its uncompressed bytes. Going back starts again from the first byte."""
-    return cast("BinaryIO", gzip.GzipFile(fileobj=storage.open(path), mode="rb"))
+    with storage.open(path) as packed, gzip.GzipFile(fileobj=packed, mode="rb") as file:
+        yield cast("BinaryIO", file)

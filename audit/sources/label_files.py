@@ -93,7 +93,8 @@ def read_known(files: Mapping[str, bytes], place: str) -> list[Labels]:
 def read_given(place: str, data: bytes, splits: frozenset[str] = frozenset()) -> Labels:
     """Read a label file that the user named.
 
-    Either a CSV or tab-separated table whose header names a file and a label column (and perhaps ``split``), or lines of ``name label`` without a header.
+    Either a CSV or tab-separated table whose header names a file and a label column (and perhaps ``split``), or lines of ``name label`` without a
+    header.
 
     Raises:
         SourceError: a line has no label, a column is missing, a split is unknown.
@@ -112,8 +113,7 @@ def read_given(place: str, data: bytes, splits: frozenset[str] = frozenset()) ->
     labels: dict[str, Found] = {}
     for number, row in enumerate(rows, 2 if split_at is not None or name_at or label_at != 1 or header[0] in _NAME_COLUMNS else 1):
         split = row[split_at].strip() or None if split_at is not None and split_at < len(row) else None
-        known = splits if splits else frozenset({split} if split is None or is_split(split) else ())
-        if split is not None and split not in known:
+        if split is not None and not (split in splits if splits else is_split(split)):
             raise SourceError(f"{place}:{number}", f"unknown split {split!r}", nearest(split, splits or {"train", "val", "test"}))
         name = row[name_at].strip().removeprefix("./")
         found = Found(row[label_at].strip() or None, split)

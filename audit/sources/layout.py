@@ -6,8 +6,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 SPLIT_NAMES = frozenset(
-    "train training train_set trainset trainval val valid validation val_set valset eval evaluation test testing test_set testset dev development holdout "
-    "unlabeled unlabelled extra".split()
+    {
+        "train",
+        "training",
+        "train_set",
+        "trainset",
+        "trainval",
+        "val",
+        "valid",
+        "validation",
+        "val_set",
+        "valset",
+        "eval",
+        "evaluation",
+        "test",
+        "testing",
+        "test_set",
+        "testset",
+        "dev",
+        "development",
+        "holdout",
+        "unlabeled",
+        "unlabelled",
+        "extra",
+    }
 )
 """Folder names that are splits when all folders beside them are too; compared without case, kept as written."""
 
@@ -43,7 +65,8 @@ def detect_layout(folders: Iterable[str]) -> Layout:
     Args:
         folders: relative paths, '/' separated, of every folder that directly holds an image; ``""`` is the top.
 
-    Top folders are splits only if all of them have a split's name. A top folder that stands alone and is not a split is packaging as long as every image lies
+    Top folders are splits only if all of them have a split's name. A top folder that stands alone and is not a split is packaging as long as every
+    image lies
     in a further folder below it, so that at least a class is left.
 
     >>> detect_layout(["photos/train/cat", "photos/val/cat"])

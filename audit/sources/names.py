@@ -9,8 +9,51 @@ import re
 from urllib.parse import unquote
 
 IMAGE_EXTENSIONS = frozenset(
-    "jpg jpeg jpe jfif jif png apng webp gif bmp dib tif tiff jp2 j2k j2c jpx jpf jpc avif avifs heic heif ppm pgm pbm pnm pfm "
-    "ico tga pcx sgi rgb ras sun exr hdr dds psd jxl qoi xbm xpm".split()
+    {
+        "jpg",
+        "jpeg",
+        "jpe",
+        "jfif",
+        "jif",
+        "png",
+        "apng",
+        "webp",
+        "gif",
+        "bmp",
+        "dib",
+        "tif",
+        "tiff",
+        "jp2",
+        "j2k",
+        "j2c",
+        "jpx",
+        "jpf",
+        "jpc",
+        "avif",
+        "avifs",
+        "heic",
+        "heif",
+        "ppm",
+        "pgm",
+        "pbm",
+        "pnm",
+        "pfm",
+        "ico",
+        "tga",
+        "pcx",
+        "sgi",
+        "rgb",
+        "ras",
+        "sun",
+        "exr",
+        "hdr",
+        "dds",
+        "psd",
+        "jxl",
+        "qoi",
+        "xbm",
+        "xpm",
+    }
 )
 """Extensions that make a file a sample, without the dot, in lower case."""
 

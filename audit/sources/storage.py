@@ -88,7 +88,7 @@ class Storage:
 
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading and seeking. Raises OSError."""
-        return open(path, "rb") if self.protocol is None else cast("BinaryIO", self._remote[0].open(path, "rb"))  # noqa: PTH123, SIM115
+        return open(path, "rb") if self.protocol is None else cast("BinaryIO", self._remote[0].open(path, "rb"))  # noqa: PTH123
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes. Raises OSError."""

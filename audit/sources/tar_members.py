@@ -24,11 +24,14 @@ class Member(NamedTuple):
 def read_members(file: BinaryIO, place: str, state: str, ignored: Counter[str], notes: list[str]) -> Iterator[Member]:
     """Yield a tar's regular files.
 
-    Names that lead outside (``../x``, ``/x``), links, devices and sparse files are counted in ``ignored`` and never opened. An archive that ends early or is damaged
+    Names that lead outside (``../x``, ``/x``), links, devices and sparse files are counted in ``ignored`` and never opened. An archive that ends
+    early or is damaged
     midway yields what comes before, with a note.
 
-    A fingerprint is a member's size, modification time and header checksum, not its offset nor the archive's own time: an archive of a million images that was
-    rewritten with one of them changed costs one image. Members of archives packed without times (all 0) would hide a change of content, so they carry the
+    A fingerprint is a member's size, modification time and header checksum, not its offset nor the archive's own time: an archive of a million images
+    that was
+    rewritten with one of them changed costs one image. Members of archives packed without times (all 0) would hide a change of content, so they carry
+    the
     archive's ``state`` too.
 
     Args:
@@ -54,7 +57,7 @@ def read_members(file: BinaryIO, place: str, state: str, ignored: Counter[str], 
             return
         if member is None:
             break
-        archive.members.clear()  # tarfile would keep every header
+        archive.members.clear()  # type: ignore[attr-defined] # tarfile would keep every header
         listed += 1
         if not member.isreg() or member.issparse():
             if not member.isdir():

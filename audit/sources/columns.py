@@ -1,0 +1,63 @@
+"""Tables of samples, CSV or Parquet: which column is what, and one row as one sample."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from audit.errors import SourceError, nearest
+from audit.sources.base import SourceOptions
+
+_PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image")
+_LABELS = ("label", "labels", "class", "target", "category", "class_name")
+_SPLITS = ("split", "subset", "set")
+
+
+class Columns(NamedTuple):
+    """The names of the columns that mean something."""
+
+    path: str | None
+    label: str | None
+    split: str | None
+
+
+def find_columns(place: str, names: Sequence[str], options: SourceOptions, *, needs_path: bool = True) -> Columns:
+    """Return which columns hold path, label and split: those the options name, else those with a usual name.
+
+    Raises:
+        SourceError: a column that was named, or the path's, is not there.
+    """
+
+    def found(named: str | None, usual: tuple[str, ...]) -> str | None:
+        if named is not None and named not in names:
+            raise SourceError(place, f"has no column {named!r}; its columns are {', '.join(names)}", nearest(named, names))
+        return named or next((name for known in usual for name in names if name.lower() == known), None)
+
+    path = found(options.path_column, _PATHS)
+    if needs_path and path is None:
+        raise SourceError(place, f"has no column of paths; its columns are {', '.join(names)}", "name it with path_column")
+    return Columns(path, found(options.label_column, _LABELS), found(options.split_column, _SPLITS))
+
+
+def read_labels(value: object, column: str) -> tuple[str | None, tuple[str, ...] | None]:
+    """Return a cell as one label or as several.
+
+    Several are a list, a JSON list, or, in a column called ``labels``, text separated by ``|`` or ``;``.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return str(value), None
+    if isinstance(value, str) and column.lower() == "labels" and ("|" in value or ";" in value):
+        value = [part.strip() for part in value.replace(";", "|").split("|")]
+    if isinstance(value, (list, tuple)):
+        several = tuple(str(part) for part in value if part not in (None, ""))
+        return (several[0], None) if len(several) == 1 else (None, several or None)
+    return None if value is None or value == "" else str(value), None
+
+
+def metadata(row: Mapping[str, object], columns: Columns) -> dict[str, object]:
+    """Return the columns of a row that are not path, label or split, without empty cells."""
+    return {name: value for name, value in row.items() if name not in columns and value not in (None, "") and not isinstance(value, bytes)}

@@ -1,0 +1,173 @@
+"""Parquet files with the images inside, as Hugging Face datasets are kept: a column of ``{bytes, path}`` and a column of class numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+from audit.errors import SourceError
+from audit.sources.base import Sample, Source, SourceOptions
+from audit.sources.class_words import find_class_words
+from audit.sources.columns import find_columns, metadata, read_labels
+from audit.sources.names import escape, unescape
+from audit.sources.storage import Storage
+
+KIND = "huggingface"
+RANK = 30
+
+_SHARD = re.compile(r"^(?P<split>[^/]+?)-\d{5}-of-\d{5}(-[0-9a-f]+)?\.parquet$")
+
+
+class ParquetImages:
+    """Images kept in the rows of Parquet files. One row group's images are in memory at a time."""
+
+    kind = KIND
+
+    def __init__(self, location: str, options: SourceOptions, shards: list[str]) -> None:
+        self.location = location
+        self.options = options
+        self.ignored: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self._storage = Storage(location, options.storage_options)
+        self._shards = shards
+        self._seen_labels: set[str] = set()
+        self._lock = Lock()
+        self._group: tuple[str, list[Any]] = ("", [])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_group")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock(), _group=("", []))
+
+    @cached_property
+    def class_words(self) -> dict[str, str]:
+        """Words for the labels that ``collect()`` found."""
+        return find_class_words(self._storage, self.options, self._seen_labels)
+
+    def collect(self) -> Iterator[Sample]:
+        """Yield a sample per row, without reading the column of images' bytes where a path tells the name."""
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        for shard in self._shards:
+            where = self._path(shard)
+            state = self._storage.fingerprint(where)
+            named = _SHARD.match(shard.rpartition("/")[2])
+            with self._storage.open(where) as file:
+                table = pq.ParquetFile(file)
+                schema = table.schema_arrow
+                image = _image_column(schema, self.options) or ""
+                names = [name for name in schema.names if name != image]
+                columns = find_columns(self.location, names, self.options, needs_path=False)
+                classes = _classes(schema.metadata, columns.label)
+                wanted = [*names, *([f"{image}.path"] if _is_struct(schema, image) else [])]
+                for group in range(table.num_row_groups):
+                    rows = table.read_row_group(group, columns=wanted).to_pylist()
+                    for number in range(table.metadata.row_group(group).num_rows):
+                        row = rows[number] if rows else {}
+                        path = (row.pop(image, None) or {}).get("path") or ""
+                        value = row.get(columns.label or "")
+                        if classes and isinstance(value, int):
+                            value = classes[value] if 0 <= value < len(classes) else None
+                        label, labels = read_labels(value, columns.label or "")
+                        self._seen_labels.update(labels or ([label] if label is not None else []))
+                        split = self.options.split or row.get(columns.split or "") or (named["split"] if named else None)
+                        row_id = f"{shard.removesuffix('.parquet')}/{group:04d}-{number:06d}{'-' + path if path else ''}"
+                        name = path if "/" in path else row_id
+                        yield Sample(
+                            name, f"{escape(shard)}#{group}.{number}", f"{state}-{group}-{number}", split, label, labels, metadata(row, columns)
+                        )
+
+    def read(self, source_ref: str) -> bytes:
+        """Return one image's bytes. Raises OSError where the row has none."""
+        shard, _, place = source_ref.rpartition("#")
+        group, _, number = place.partition(".")
+        with self._lock:
+            if self._group[0] != f"{shard}#{group}":
+                self._group = (f"{shard}#{group}", self._images(unescape(shard), int(group)))
+            data = self._group[1][int(number)].as_py()
+        data = data.get("bytes") if isinstance(data, dict) else data
+        if data is None:
+            raise FileNotFoundError(f"row {place} of {shard} has no image bytes")
+        return bytes(data)
+
+    def _images(self, shard: str, group: int) -> Any:
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        with self._storage.open(self._path(shard)) as file:
+            table = pq.ParquetFile(file)
+            image = _image_column(table.schema_arrow, self.options)
+            return table.read_row_group(group, columns=[image]).column(image)
+
+    def _path(self, shard: str) -> str:
+        root = self._storage.root
+        return root if root.endswith(".parquet") else self._storage.join(root, shard)
+
+
+def matches(location: str, options: SourceOptions) -> bool:
+    """Return whether the place is a Parquet file, or a folder of them, with a column of images."""
+    return bool(_find_shards(Storage(location, options.storage_options), options))
+
+
+def open_kind(location: str, options: SourceOptions) -> Source:
+    """Open Parquet files with images. Raises SourceError."""
+    shards = _find_shards(Storage(location, options.storage_options), options)
+    if not shards:
+        raise SourceError(location, "holds no Parquet file with a column of images", "name the column with image_column, or use the manifest kind")
+    return ParquetImages(location, options, shards)
+
+
+def _find_shards(storage: Storage, options: SourceOptions) -> list[str]:
+    root = storage.root
+    if root.endswith(".parquet"):
+        shards = [root.rpartition("/")[2]] if storage.what_is(root) == "file" else []
+    else:
+        folders = [("", root), ("data/", storage.join(root, "data"))]
+        shards = [prefix + name for prefix, folder in folders for name in storage.names(folder) if name.endswith(".parquet")]
+    if not shards:
+        return []
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    path = root if root.endswith(".parquet") else storage.join(root, shards[0])
+    try:
+        with storage.open(path) as file:
+            schema = pq.ParquetFile(file).schema_arrow
+    except pa.ArrowInvalid as error:
+        raise SourceError(path, f"is no Parquet file ({error})", "download it again or check that it is complete") from error
+    return shards if _image_column(schema, options) else []
+
+
+def _image_column(schema: Any, options: SourceOptions) -> str | None:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if options.image_column is not None:
+        return options.image_column if options.image_column in schema.names else None
+    return next(
+        (field.name for field in schema if (pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0) or _is_blob(field)), None
+    )
+
+
+def _is_blob(field: Any) -> bool:
+    import pyarrow as pa  # noqa: PLC0415
+
+    return bool(pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
+
+
+def _is_struct(schema: Any, name: str) -> bool:
+    import pyarrow as pa  # noqa: PLC0415
+
+    return bool(pa.types.is_struct(schema.field(name).type))
+
+
+def _classes(described: dict[bytes, bytes] | None, label: str | None) -> list[str]:
+    try:
+        features = json.loads((described or {})[b"huggingface"])["info"]["features"]
+        return [str(name) for name in features[label]["names"]]
+    except (KeyError, TypeError, ValueError):
+        return []

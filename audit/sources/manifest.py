@@ -1,0 +1,119 @@
+"""A CSV, TSV or Parquet table with one row per image: path, label or labels, split, and whatever else."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from audit.errors import SourceError
+from audit.sources.base import Sample, Source, SourceOptions
+from audit.sources.class_words import find_class_words
+from audit.sources.columns import find_columns, metadata, read_labels
+from audit.sources.names import escape, sample_id, unescape
+from audit.sources.storage import Storage
+
+KIND = "manifest"
+RANK = 40
+
+_TEXTS = (".csv", ".tsv")
+
+
+class ManifestSource:
+    """Images named by the rows of a table; relative paths start at the table's folder."""
+
+    kind = KIND
+
+    def __init__(self, location: str, options: SourceOptions) -> None:
+        self.location = location
+        self.options = options
+        self.ignored: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self._table = Storage(location, options.storage_options)
+        self._seen_labels: set[str] = set()
+
+    @cached_property
+    def class_words(self) -> dict[str, str]:
+        """Words for the labels that ``collect()`` found."""
+        if not self._seen_labels:
+            for _sample in self.collect():
+                pass
+        return find_class_words(self._table, self.options, self._seen_labels)
+
+    def collect(self) -> Iterator[Sample]:
+        """Yield a sample per row. Raises SourceError where a column is missing or a line is malformed."""
+        rows = self._text_rows() if self.location.lower().endswith(_TEXTS) else self._parquet_rows()
+        columns = None
+        for place, row in rows:
+            columns = columns or find_columns(self.location, list(row), self.options)
+            path = row[columns.path or ""]
+            if not isinstance(path, str) or not path:
+                raise SourceError(place, "has no path", "give every row the path of its image")
+            label, labels = read_labels(row[columns.label], columns.label) if columns.label else (None, None)
+            self._seen_labels.update(labels or ([label] if label is not None else []))
+            split = self.options.split or (row[columns.split] if columns.split else None)
+            path = path.removeprefix("./")
+            storage, where = self._image(path)
+            yield Sample(
+                sample_id(path),
+                escape(path),
+                storage.fingerprint(where),
+                None if split in (None, "") else str(split),
+                label,
+                labels,
+                metadata(row, columns),
+            )
+
+    def read(self, source_ref: str) -> bytes:
+        """Return one image's bytes. Raises OSError where they cannot be had."""
+        storage, path = self._image(unescape(source_ref))
+        return storage.read(path)
+
+    def _image(self, path: str) -> tuple[Storage, str]:
+        if "://" in path:
+            storage = Storage(path, self.options.storage_options)
+            return storage, storage.root
+        if path.startswith("/") and self._table.protocol is None:
+            return self._table, path
+        return self._table, self._table.join(self._table.parent(self._table.root), path)
+
+    def _text_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
+        delimiter = "\t" if self.location.lower().endswith(".tsv") else ","
+        with self._table.open(self._table.root) as file, io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
+            lines = csv.reader(text, delimiter=delimiter)
+            header = next(lines, [])
+            find_columns(self.location, header, self.options)
+            for row in lines:
+                place = f"{self.location}:{lines.line_num}"
+                if row and len(row) != len(header):
+                    raise SourceError(place, f"has {len(row)} cells where the header has {len(header)}", "quote cells that hold the separator")
+                if row:
+                    yield place, dict(zip(header, row, strict=True))
+
+    def _parquet_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
+        import pyarrow.parquet as pq  # noqa: PLC0415 - a CSV needs no pyarrow
+
+        with self._table.open(self._table.root) as file:
+            table = pq.ParquetFile(file)
+            find_columns(self.location, table.schema_arrow.names, self.options)
+            number = 0
+            for batch in table.iter_batches(8192):
+                for row in batch.to_pylist():
+                    yield f"{self.location} row {number}", row
+                    number += 1
+
+
+def matches(location: str, options: SourceOptions) -> bool:
+    """Return whether the place is a table."""
+    storage = Storage(location, options.storage_options)
+    return location.lower().endswith((*_TEXTS, ".parquet")) and storage.what_is(storage.root) == "file"
+
+
+def open_kind(location: str, options: SourceOptions) -> Source:
+    """Open a table. Raises SourceError."""
+    storage = Storage(location, options.storage_options)
+    if storage.what_is(storage.root) != "file":
+        raise SourceError(location, "there is no such file", "check the spelling")
+    return ManifestSource(location, options)

@@ -1,0 +1,165 @@
+"""WebDataset shards: tars whose members with one key (``0001.jpg``, ``0001.cls``, ``0001.json``) are one sample."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from audit.errors import SourceError
+from audit.sources.archives import member_ref, read_ref
+from audit.sources.base import Sample, Source, SourceOptions
+from audit.sources.class_words import find_class_words
+from audit.sources.columns import read_labels
+from audit.sources.layout import is_split
+from audit.sources.names import HIDDEN, extension, is_hidden, is_image, sample_id
+from audit.sources.storage import Storage
+from audit.sources.tar_members import Member, read_members
+
+KIND = "webdataset"
+RANK = 35
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_SIDE = frozenset({"cls", "json", "txt", "cls.txt", "label"})
+
+
+class WebDatasetSource:
+    """Images in a sequence of tar shards, with their labels beside them."""
+
+    kind = KIND
+
+    def __init__(self, location: str, options: SourceOptions, folder: Storage, shards: list[str]) -> None:
+        self.location = location
+        self.options = options
+        self.ignored: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self._storage = folder
+        self._shards = shards
+        self._seen_labels: set[str] = set()
+
+    @cached_property
+    def class_words(self) -> dict[str, str]:
+        """Words for the labels that ``collect()`` found."""
+        return find_class_words(self._storage, self.options, self._seen_labels)
+
+    def collect(self) -> Iterator[Sample]:
+        """Yield every image of every shard; only the small members beside images are read."""
+        self.ignored.clear()
+        self.notes.clear()
+        for shard in self._shards:
+            path = self._storage.join(self._storage.root, shard)
+            word = re.split(r"[-_.\d]", shard, maxsplit=1)[0]
+            split = self.options.split or (word if is_split(word) else None)
+            with self._storage.open(path) as file:
+                members = read_members(file, path, self._storage.fingerprint(path), self.ignored, self.notes)
+                for key, group in groupby(members, lambda member: _key(member.path)):
+                    yield from self._samples(shard, key, list(group), split)
+
+    def read(self, source_ref: str) -> bytes:
+        """Return one image's bytes. Raises OSError where they cannot be had."""
+        return read_ref(self._storage, source_ref)
+
+    def _samples(self, shard: str, key: str, members: list[Member], split: str | None) -> Iterator[Sample]:
+        if is_hidden(key):
+            self.ignored[HIDDEN] += len(members)
+            return
+        label, labels = None, None
+        metadata: dict[str, Any] = {}
+        images = [member for member in members if is_image(member.path)]
+        state = ""
+        for member in members:
+            side = member.path[len(key) + 1 :].lower()
+            if member in images:
+                continue
+            if side not in _SIDE or not images:
+                self.ignored[extension(member.path)] += 1
+                continue
+            state += "-" + member.fingerprint
+            text = read_ref(self._storage, member_ref(shard, member.offset, member.size)).decode("utf-8", "replace").strip()
+            if side == "json":
+                try:
+                    metadata |= json.loads(text)
+                except (ValueError, TypeError) as error:
+                    raise SourceError(f"{shard}/{member.path}", f"is no JSON object ({error})", "repair or remove it") from error
+            elif side == "txt":
+                metadata["text"] = text
+            else:
+                label = text or None
+        if label is None:
+            name = next((name for name in (self.options.label_column, "label", "labels", "class_name", "class") if name and name in metadata), None)
+            label, labels = read_labels(metadata.pop(name), name) if name else (None, None)
+        split = self.options.split or metadata.pop(self.options.split_column or "split", None) or split
+        self._seen_labels.update(labels or ([label] if label is not None else []))
+        for member in images:
+            name = f"{shard.removesuffix('.tar')}/{member.path}"
+            ref = member_ref(shard, member.offset, member.size)
+            yield Sample(sample_id(name), ref, member.fingerprint + state, split, label, labels, metadata)
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Return the names a pattern stands for.
+
+    >>> expand_braces("train-{08..10}.tar")
+    ['train-08.tar', 'train-09.tar', 'train-10.tar']
+    """
+    found = _BRACES.search(pattern)
+    if found is None:
+        return [pattern]
+    first, dots, last = found[1].partition("..")
+    if dots and first.isdigit() and last.isdigit():
+        parts = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+    else:
+        parts = found[1].split(",")
+    return [name for part in parts for name in expand_braces(pattern[: found.start()] + part + pattern[found.end() :])]
+
+
+def matches(location: str, options: SourceOptions) -> bool:
+    """Return whether the place is a pattern of shards, a folder of nothing but tars, or a tar whose first members share a key with a label."""
+    folder, shards = _find(location, options)
+    if not shards:
+        return False
+    if _is_pattern(location):
+        return True
+    path = folder.join(folder.root, shards[0])
+    try:
+        with folder.open(path) as file:
+            seen = [member.path for _, member in zip(range(4), read_members(file, path, "", Counter(), []), strict=False)]
+    except SourceError:
+        return False
+    return any(
+        not is_image(path) and path[len(_key(path)) + 1 :].lower() in _SIDE and any(is_image(p) and _key(p) == _key(path) for p in seen)
+        for path in seen
+    )
+
+
+def open_kind(location: str, options: SourceOptions) -> Source:
+    """Open shards. Raises SourceError."""
+    folder, shards = _find(location, options)
+    if not shards:
+        raise SourceError(location, "no shard has such a name", "name a folder of .tar shards or a pattern such as train-{00000..00146}.tar")
+    return WebDatasetSource(location, options, folder, shards)
+
+
+def _is_pattern(location: str) -> bool:
+    return location.endswith(".tar") and any(mark in location.rpartition("/")[2] for mark in "{*?")
+
+
+def _find(location: str, options: SourceOptions) -> tuple[Storage, list[str]]:
+    head, slash, name = location.rpartition("/")
+    if location.endswith(".tar"):
+        folder = Storage(head + slash or ".", options.storage_options)
+        there = folder.names(folder.root)
+        wanted = expand_braces(name) if _is_pattern(location) else [name]
+        return folder, [shard for want in wanted for shard in (fnmatch.filter(there, want) if _is_pattern(want) else [want] if want in there else [])]
+    folder = Storage(location, options.storage_options)
+    return folder, [name for name in folder.names(folder.root) if name.endswith(".tar")]
+
+
+def _key(path: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + name.split(".", 1)[0]
