@@ -1,11 +1,14 @@
+import gzip
 import io
 import os
 import tarfile
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.io import savemat
 
 from audit.errors import SourceError
 from audit.sources import SourceOptions, open_source
@@ -154,3 +157,15 @@ def test_manifest_errors_name_the_column_and_the_line(tmp_path):
 
 def test_braces():
     assert expand_braces("t-{08..10}-{a,b}.tar")[:3] == ["t-08-a.tar", "t-08-b.tar", "t-09-a.tar"]
+
+
+def test_ilsvrc_val_tar_with_the_devkit(tmp_path):
+    meta = io.BytesIO()
+    synsets = np.zeros((2, 1), dtype=[("ILSVRC2012_ID", object), ("WNID", object)])
+    synsets[:, 0] = [(1, "n01440764"), (2, "n01443537")]
+    savemat(meta, {"synsets": synsets})
+    devkit = {"kit/data/meta.mat": meta.getvalue(), "kit/data/ILSVRC2012_validation_ground_truth.txt": b"2\n1\n"}
+    (tmp_path / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(gzip.compress(pack(devkit)))
+    (tmp_path / "ILSVRC2012_img_val.tar").write_bytes(pack({f"ILSVRC2012_val_0000000{i}.JPEG": png(i) for i in (1, 2)}))
+    labels = {name[-6]: label for name, (_, label) in listed(open_source(str(tmp_path / "ILSVRC2012_img_val.tar"))).items()}
+    assert labels == {"1": "n01443537", "2": "n01440764"}
