@@ -162,6 +162,7 @@ def _content() -> tuple[dict[str, bytes], list[Planted]]:
         "train/motorcycle/blurred.jpg", _jpeg(spare("motorcycle").filter(ImageFilter.GaussianBlur(6))), "a blurred image", "image_quality", "blurred"
     )
     plant("train/coffee/dark.jpg", _jpeg(spare("coffee").point(lambda value: value // 14)), "a dark image", "image_quality", "dark")
+    plant("val/cat/gray.jpg", _jpeg(spare("cat").convert("L")), "a gray image among colored ones", "image_quality", "grayscale")
     whole = _jpeg(spare("temple"))
     plant("train/temple/truncated.jpg", whole[: len(whole) * 3 // 5], "a truncated file", "integrity", "truncated")
     exif = Image.Exif()
