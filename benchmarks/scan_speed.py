@@ -1,0 +1,167 @@
+"""How fast a whole scan is, beside peers and beside what decode and model alone allow, all on the same images in one run.
+
+    python benchmarks/scan_speed.py --photos PHOTOS --small SMALL --peers ~/.cache/audit-peers
+
+``PHOTOS`` is a folder of full-size photos (copied until there are ``--count``), ``SMALL`` one of CIFAR-size images (10,000 are taken). Peers are installed into
+virtual environments of their own below ``--peers``. Prints Markdown tables; asserts nothing about time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+
+import numpy as np
+
+CLEANVISION = """
+import sys
+from cleanvision import Imagelab
+lab = Imagelab(data_path=sys.argv[1])
+lab.find_issues()
+"""
+
+FASTDUP = """
+import sys
+import fastdup
+found = fastdup.create(input_dir=sys.argv[1], work_dir=sys.argv[2])
+found.run(overwrite=True, print_summary=False)
+"""
+
+
+def peer(folder: Path, package: str) -> Path | None:
+    """Return the Python of a peer's own environment, making it on first use; None where the peer does not install."""
+    python = folder / package / "bin" / "python"
+    if not python.exists():
+        venv.create(folder / package, with_pip=True)
+        if subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=False).returncode:
+            shutil.rmtree(folder / package)
+            return None
+    return python
+
+
+def seconds(command: list[str | Path]) -> float:
+    """Run a command to its end and return its wall time."""
+    began = time.perf_counter()
+    done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{command[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return time.perf_counter() - began
+
+
+def decode_all(paths: list[str]) -> int:
+    from PIL import Image
+
+    for path in paths:
+        with Image.open(path) as image:
+            image.convert("RGB").load()
+    return len(paths)
+
+
+def bare_decode(paths: list[str], processes: int) -> float:
+    """Return images per second of Pillow's decode alone, on all cores."""
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        pool.map(decode_all, [paths[:4]] * processes)
+        began = time.perf_counter()
+        pool.map(decode_all, [paths[at::processes] for at in range(processes)])
+        return len(paths) / (time.perf_counter() - began)
+
+
+def bare_model(precision: str) -> tuple[str, float]:
+    """Return the runtime's name and the images per second of the embedded model alone, on all cores."""
+    from audit.backbones import choose
+    from audit.backbones.runtime import OnnxModel, Placement, available_cpus, place, prepare
+
+    placement = place(device="cpu", precision="auto") if precision == "auto" else Placement("ONNX Runtime", "cpu", "float32")
+    model = prepare(choose("embedded").backbone, placement, print)
+    assert isinstance(model, OnnxModel)
+    embedder = model.open(available_cpus())
+    batch = np.random.default_rng(0).integers(0, 256, (64, 224, 224, 3), np.uint8)
+    embedder.embed(batch)
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < 5:
+        embedder.embed(batch)
+        count += len(batch)
+    return f"{placement.runtime}, {placement.precision}", count / (time.perf_counter() - began)
+
+
+def gather(folder: Path, into: Path, count: int) -> list[str]:
+    """Copy images, over and over, until there are ``count``; their class folders are kept."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    made = []
+    for number in range(count):
+        source = found[number % len(found)]
+        target = into / source.parent.name / f"{number // len(found)}-{source.parent.parent.name}-{source.name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        made.append(str(target))
+    return made
+
+
+def scan(images: Path, run: Path) -> tuple[float, dict[str, float]]:
+    """Return a scan's wall time, process start included, and the seconds of its stages."""
+    command = [sys.executable, "-m", "audit.cli", "scan", images, "--out", run, "--backbone", "embedded", "--quiet"]
+    took = seconds(command)
+    return took, json.loads((run / "run.json").read_text())["timings"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--small", type=Path)
+    parser.add_argument("--peers", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--small-count", type=int, default=10_000)
+    arguments = parser.parse_args()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bare_model("auto")  # exports the model on a machine's first use, which is not what is measured
+
+    with tempfile.TemporaryDirectory() as scratch:
+        photos = Path(scratch) / "photos"
+        paths = gather(arguments.photos, photos, arguments.count)
+        took, stages = scan(photos, Path(scratch) / "run")
+        decode = bare_decode(paths, cores)
+        models = dict(bare_model(precision) for precision in ("float32", "auto"))
+        python = peer(arguments.peers, "cleanvision")
+        theirs = seconds([python, "-c", CLEANVISION, photos]) if python else float("nan")
+        again, _ = scan(photos, Path(scratch) / "run")
+        count = len(paths)
+        ingest = count / stages["ingest"]
+        print(f"\n{count} photos, {cores} cores\n")
+        print("| what | seconds | images/s | of the scan's time |\n|---|---|---|---|")
+        rows = [
+            ("whole scan", took),
+            ("of it: read, decode, measure, embed", stages["ingest"]),
+            ("second scan, nothing changed", again),
+            ("cleanvision", theirs),
+            ("bare decode (Pillow)", count / decode),
+        ]
+        rows += [(f"bare model ({name})", count / rate) for name, rate in models.items()]
+        for name, value in rows:
+            print(f"| {name} | {value:.1f} | {count / value:.0f} | {value / took:.2f} |")
+        plain = models["ONNX Runtime, float32"]
+        print(f"\nscan / cleanvision: {took / theirs:.2f}")
+        print(f"read-to-embedding stage / min(bare decode, bare ONNX Runtime in float32): {ingest / min(decode, plain):.2f}")
+
+        if arguments.small:
+            small = Path(scratch) / "small"
+            gather(arguments.small, small, arguments.small_count)
+            took, _ = scan(small, Path(scratch) / "run-small")
+            python = peer(arguments.peers, "fastdup")
+            theirs = seconds([python, "-c", FASTDUP, small, Path(scratch) / "fastdup"]) if python else float("nan")
+            print(f"\n{arguments.small_count} small images\n")
+            print("| what | seconds |\n|---|---|")
+            print(f"| whole scan | {took:.1f} |\n| fastdup | {theirs:.1f} |")
+            print(f"\nscan / fastdup: {took / theirs:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""A scan as a whole: resumed, repeated, changed, refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import audit
+from audit import ScanOptions
+from audit.errors import RunError, SourceError
+
+OPTIONS = ScanOptions(backbone="embedded", device="cpu")
+
+
+def photo(seed: int, size: tuple[int, int] = (72, 60)) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def dataset(folder: Path, per_class: int = 12) -> Path:
+    for split, offset in (("train", 0), ("val", 5000)):
+        for label in ("ant", "bee"):
+            for number in range(per_class):
+                path = folder / split / label / f"{number:04}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                photo(offset + number + 1000 * (label == "bee")).save(path)
+    shutil.copyfile(folder / "train/ant/0000.png", folder / "train/bee/stolen.png")
+    shutil.copyfile(folder / "train/ant/0001.png", folder / "val/ant/leaked.png")
+    (folder / "train/ant/broken.jpg").write_bytes(b"not an image")
+    (folder / "train/ant/empty.jpg").touch()
+    return folder
+
+
+def facts(run: audit.Run) -> pd.DataFrame:
+    return run.findings.sort_values("finding_id").reset_index(drop=True)
+
+
+def test_a_scan_finds_what_is_planted_and_accounts_for_every_image(tmp_path):
+    run = audit.scan(dataset(tmp_path / "data"), tmp_path / "run", options=OPTIONS)
+    counts = run.record["counts"]
+    assert counts["listed"] == 52 == len(run.samples)
+    assert counts["listed"] == counts["scanned"] + counts["failed"] == sum(counts["outcomes"].values())
+    assert counts["outcomes"]["unreadable"] == counts["outcomes"]["empty"] == 1
+    found = set(zip(run.findings["check"], run.findings["sample_id"], strict=True))
+    assert ("conflicting_labels", "train/bee/stolen.png") in found
+    assert ("integrity", "train/ant/broken.jpg") in found
+    assert "leakage" in set(run.findings["check"])
+    assert np.isnan(run.embeddings[(run.samples["outcome"] != "ok").to_numpy()]).all()
+    for check, state in run.record["checks"].items():
+        if state["state"] == "done":
+            assert len(run.scores(check)) == 52
+
+
+def test_the_dataset_is_not_written_to(tmp_path):
+    data = dataset(tmp_path / "data")
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.rglob("*")}
+    audit.scan(data, tmp_path / "run", options=OPTIONS)
+    assert before == {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.rglob("*")}
+
+
+def test_a_second_scan_computes_nothing(tmp_path):
+    data = dataset(tmp_path / "data")
+    audit.scan(data, tmp_path / "run", options=OPTIONS)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != "run.json" and path.is_file()}
+    first = json.loads((tmp_path / "run/run.json").read_text())
+    audit.scan(data, tmp_path / "run", options=OPTIONS)
+    second = json.loads((tmp_path / "run/run.json").read_text())
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert first == second
+
+
+def test_a_changed_dataset_gives_what_a_fresh_scan_gives(tmp_path):
+    data = dataset(tmp_path / "data")
+    audit.scan(data, tmp_path / "run", options=OPTIONS)
+    photo(77).save(data / "train/ant/0003.png")
+    photo(78).save(data / "val/bee/new.png")
+    (data / "train/bee/0004.png").unlink()
+    (data / "train/bee/0005.png").rename(data / "train/ant/moved.png")
+    updated = audit.scan(data, tmp_path / "run", options=OPTIONS)
+    assert updated.record["stages"]["ingest"]["read"] == 3  # changed, new, and moved: its bytes are known only under the old name
+    fresh = audit.scan(data, tmp_path / "fresh", options=OPTIONS)
+    pd.testing.assert_frame_equal(updated.samples, fresh.samples)
+    assert np.array_equal(updated.embeddings, fresh.embeddings, equal_nan=True)
+    assert np.array_equal(updated.neighbors, fresh.neighbors)
+    assert np.array_equal(updated.similarities, fresh.similarities, equal_nan=True)
+    pd.testing.assert_frame_equal(facts(updated), facts(fresh))
+
+
+def test_a_renamed_label_needs_no_image_again(tmp_path):
+    data = dataset(tmp_path / "data")
+    audit.scan(data, tmp_path / "run", options=OPTIONS)
+    os.utime(data / "train/ant/0000.png", ns=(1, 1))
+    assert audit.scan(data, tmp_path / "run", options=OPTIONS).record["stages"]["ingest"]["read"] == 1
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_started_again_gives_the_same_findings(tmp_path):
+    data = dataset(tmp_path / "data", per_class=330)
+    whole = audit.scan(data, tmp_path / "whole", options=OPTIONS)
+    command = [sys.executable, "-m", "audit.cli", "scan", str(data), "--out", str(tmp_path / "run"), "--backbone", "embedded", "--device", "cpu", "--quiet"]
+    moments = np.random.default_rng(0).uniform(0.5, 8.0, 6)
+    killed = 0
+    for moment in moments:
+        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(moment)
+        killed += process.poll() is None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert killed
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    run = audit.open_run(tmp_path / "run")
+    pd.testing.assert_frame_equal(run.samples, whole.samples)
+    assert np.array_equal(run.embeddings, whole.embeddings, equal_nan=True)
+    pd.testing.assert_frame_equal(facts(run), facts(whole))
+    assert not [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith("unfinished")]
+
+
+def test_progress_survives_a_dataset_that_changes_after_a_kill(tmp_path, monkeypatch):
+    from audit import pipeline
+
+    data = dataset(tmp_path / "data", per_class=40)
+    monkeypatch.setattr(pipeline, "_BATCHES_PER_SEGMENT", 1)
+    stop = KeyboardInterrupt()
+
+    class Impatient:
+        seen = 0
+
+        def stage(self, name, total):
+            pass
+
+        def advance(self, count):
+            self.seen += count
+            if self.seen > 164 + 96:  # after the listing and three batches
+                raise stop
+
+        def note(self, message):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        audit.scan(data, tmp_path / "run", options=OPTIONS, observer=Impatient())
+    photo(91).save(data / "val/bee/late.png")
+    run = audit.scan(data, tmp_path / "run", options=OPTIONS)
+    assert len(run) == 165
+    assert run.record["stages"]["ingest"]["read"] <= 165 - 64
+    fresh = audit.scan(data, tmp_path / "fresh", options=OPTIONS)
+    pd.testing.assert_frame_equal(run.samples, fresh.samples)
+    pd.testing.assert_frame_equal(facts(run), facts(fresh))
+
+
+def test_tars_and_folders_of_the_same_images_give_the_same_findings(tmp_path):
+    import tarfile
+
+    data = dataset(tmp_path / "data")
+    with tarfile.open(tmp_path / "data.tar", "w") as archive:
+        archive.add(data, "data")
+    folder = audit.scan(data, tmp_path / "run-folder", options=OPTIONS)
+    tar = audit.scan(tmp_path / "data.tar", tmp_path / "run-tar", options=OPTIONS)
+    pd.testing.assert_frame_equal(facts(folder), facts(tar))
+
+
+def test_refusals_name_the_mend(tmp_path):
+    data = dataset(tmp_path / "data", per_class=2)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/thesis.txt").touch()
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        audit.scan(data, tmp_path / "full", options=OPTIONS)
+    with pytest.raises(SourceError, match="inside the dataset"):
+        audit.scan(data, data / "run", options=OPTIONS)
+    with pytest.raises(RunError, match="is a file"):
+        audit.scan(data, tmp_path / "full/thesis.txt", options=OPTIONS)
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    (newer / "run.json").write_text('{"schema_version": 99}')
+    with pytest.raises(RunError, match="newer version"):
+        audit.scan(data, newer, options=OPTIONS)
+    with pytest.raises(RunError, match="newer version"):
+        audit.open_run(newer)
+    with pytest.raises(RunError, match="not a run directory"):
+        audit.open_run(tmp_path)
+
+
+def test_two_scans_do_not_share_a_run_directory(tmp_path):
+    from filelock import FileLock
+
+    data = dataset(tmp_path / "data", per_class=2)
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run/.lock"), pytest.raises(RunError, match="another scan"):
+        audit.scan(data, tmp_path / "run", options=OPTIONS)
+
+
+def test_secrets_in_storage_options_are_not_written(tmp_path):
+    from audit.sources import SourceOptions
+
+    options = ScanOptions(backbone="embedded", source=SourceOptions(storage_options={"secret": "hunter2"}))
+    audit.scan(dataset(tmp_path / "data", per_class=3), tmp_path / "run", options=options)
+    assert "hunter2" not in (tmp_path / "run/run.json").read_text()
+
+
+def test_a_full_disk_is_an_error_before_any_work(tmp_path, monkeypatch):
+    data = dataset(tmp_path / "data", per_class=2)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        audit.scan(data, tmp_path / "run", options=OPTIONS)
+    monkeypatch.undo()
+    assert len(audit.scan(data, tmp_path / "run", options=OPTIONS)) == 12
