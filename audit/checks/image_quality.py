@@ -43,13 +43,13 @@ _GRAY_SHARE = 0.2
 class Options:
     """Where the bounds lie; ``docs/checks/image_quality.md`` says where each was measured."""
 
-    dark: float = 0.35
+    dark: float = 0.3
     """An image is dark where the 99th percentile of its luma is below this, 0..1."""
     bright: float = 0.6
     """An image is bright where the 1st percentile of its luma is above this, 0..1."""
     blurred: float = 2.4
     """An image is blurred where log10(1 + variance of the Laplacian) is below this."""
-    low_information: float = 3.0
+    low_information: float = 2.0
     """Entropy of the luma histogram below which an image says little, in bits."""
     gray: float = 0.03
     """Largest distance between color channels of an image called gray, 0..1."""

@@ -1,0 +1,146 @@
+import re
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from audit.checks import Check, Missing, Result, Skipped, discover, run_check
+from audit.checks.base import Finding
+from audit.checks.discovery import from_modules, of_entry_points, of_package, read_check
+from audit.errors import AuditError
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "writing-a-check.md"
+
+
+def module_of(source, name="made_up"):
+    module = ModuleType(name)
+    module.__file__ = f"/somewhere/{name}.py"
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        exec(source, module.__dict__)
+    finally:
+        del sys.modules[name]
+    return module
+
+
+def check_of(run, **changes):
+    given = {"name": "c", "title": "t", "needs": ("samples",), "optional_needs": (), "options": None, "run": run, "origin": "c.py"}
+    return Check(**{**given, **changes})
+
+
+def test_discovered_checks_are_sorted_and_described():
+    checks = discover()
+    assert list(checks) == sorted(checks)
+    assert {"integrity", "leakage", "image_quality"} <= set(checks)
+    assert not {"base", "discovery", "execution"} & set(checks)
+    for name, check in checks.items():
+        assert check.name == name
+        assert check.title.endswith(".")
+        assert Path(check.origin).is_file()
+
+
+def test_needs_are_the_parameters():
+    check = read_check("c", module_of('"""Title.\n\nMore."""\ndef run(samples, pairs, neighbors=None): pass'))
+    assert (check.title, check.needs, check.optional_needs, check.options) == ("Title.", ("samples", "pairs"), ("neighbors",), None)
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ('"""T."""', "needs a function 'run'"),
+        ("def run(samples): pass", "needs a docstring"),
+        ('"""T."""\ndef run(sample): pass', "unknown table 'sample'.*did you mean 'samples'"),
+        ('"""T."""\ndef run(samples, pairs=3): pass', "a default"),
+        ('"""T."""\ndef run(samples, *, options): pass', "go together"),
+        ('"""T."""\nclass Options: pass\ndef run(samples): pass', "go together"),
+        ('"""T."""\nclass Options: pass\ndef run(samples, *, options): pass', "frozen dataclass"),
+    ],
+)
+def test_a_module_of_the_wrong_shape_is_an_error_at_discovery(source, problem):
+    with pytest.raises(AuditError, match=problem) as caught:
+        read_check("c", module_of(source))
+    assert caught.value.place == "/somewhere/made_up.py"
+
+
+def test_a_name_taken_twice_names_both_files():
+    source = '"""T."""\ndef run(samples): pass'
+    with pytest.raises(AuditError, match=r"/somewhere/one\.py and /somewhere/two\.py"):
+        from_modules([("same", module_of(source, "one")), ("same", module_of(source, "two"))])
+
+
+def test_a_dropped_in_file_is_found(tmp_path, monkeypatch):
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "__init__.py").touch()
+    (tmp_path / "room" / "base.py").touch()
+    (tmp_path / "room" / "fresh.py").write_text('"""T."""\ndef run(samples): pass')
+    monkeypatch.syspath_prepend(tmp_path)
+    import room  # noqa: PLC0415
+
+    assert list(from_modules(of_package(room))) == ["fresh"]
+
+
+def test_entry_points_are_loaded_and_their_failure_is_told():
+    found = of_entry_points([EntryPoint("other", "audit.checks.privacy", "imagenet_audit.checks")])
+    assert [name for name, _ in found] == ["other"]
+    with pytest.raises(AuditError, match=r"no_such_module.*cannot be loaded"):
+        of_entry_points([EntryPoint("bad", "no_such_module", "imagenet_audit.checks")])
+
+
+def test_missing_tables_skip_or_are_none(samples_of):
+    tables = {"samples": samples_of([{}]), "predictions": Missing("no labels in this dataset")}
+    assert run_check(check_of(None, needs=("samples", "predictions")), tables) == Skipped("no labels in this dataset")
+    seen = {}
+    run_check(check_of(lambda **given: seen.update(given) or Result(np.zeros(1)), optional_needs=("predictions",)), tables)
+    assert seen["predictions"] is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (None, "gave back NoneType"),
+        (Result(np.zeros(2, np.float32)), r"shape \(2,\) for 1"),
+        (Result(np.array([1.5])), "score 1.5"),
+        (Result(np.array([np.inf])), "score inf"),
+        (Result(np.zeros(1), [Finding(kind="k", score=float("nan"), message="m")]), "score nan"),
+        (Result(np.zeros(1), [Finding(kind="k", score=0, message="m", severity="bad")]), "severity 'bad'"),
+        (Result(np.zeros(1), [Finding(kind="k", score=0, message="m", row=1)]), "row 1 of 1"),
+    ],
+)
+def test_broken_answers_are_told_with_the_mend(samples_of, answer, problem):
+    with pytest.raises(AuditError, match=f"check c .*{problem}.*--skip c"):
+        run_check(check_of(lambda samples: answer), {"samples": samples_of([{}])})
+
+
+def test_tables_cannot_be_changed(samples_of):
+    tables = {"samples": samples_of([{}, {}]), "neighbors": np.zeros((2, 1), np.int32)}
+
+    def write(samples, neighbors):
+        samples["label"] = "changed"
+        with pytest.raises(ValueError, match="read-only"):
+            neighbors[0] = 1
+        return Result(np.zeros(2))
+
+    run_check(check_of(write, needs=("samples", "neighbors")), tables)
+    assert set(tables["samples"]["label"]) == {"cat"}
+
+
+def test_an_exception_says_in_which_check(samples_of):
+    def fail(samples):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_check(check_of(fail), {"samples": samples_of([{}])})
+    assert caught.value.__notes__ == ["in the check c (c.py)"]
+
+
+def test_the_documented_example_is_a_check(samples_of):
+    source = re.search(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL).group(1)
+    check = read_check("heavy", module_of(source))
+    samples = samples_of([{"byte_size": 100, "width": 10, "height": 10}, {"byte_size": 400, "width": 10, "height": 10}, {"width": None}])
+    result = run_check(check, {"samples": samples})
+    assert [(finding.row, finding.kind) for finding in result.findings] == [(1, "heavy")]
+    assert np.isnan(result.scores[2])
+    assert not run_check(check, {"samples": samples}, check.options(bytes_per_pixel=5)).findings

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from audit.checks.integrity import extension_score
+
+
+@pytest.mark.parametrize("outcome", ["unreadable", "truncated", "empty", "missing", "too_large", "crashed"])
+def test_every_failure_is_an_error(run_named, samples_of, outcome):
+    samples = samples_of([{"outcome": outcome, "error": "because {x}", "format": None, "mode": None}, {}])
+    result = run_named("integrity", samples=samples)
+    assert [(finding.kind, finding.severity, finding.row) for finding in result.findings] == [(outcome, "error", 0)]
+    assert result.scores.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"format": "PNG"}, "wrong_extension"),
+        ({"orientation": 6}, "exif_rotated"),
+        ({"mode": "CMYK"}, "odd_mode"),
+        ({"mode": "I;16", "format": "PNG", "sample_id": "a.png"}, "odd_mode"),
+        ({"frames": 3, "format": "GIF", "mode": "P", "sample_id": "a.gif"}, "animated"),
+        ({"has_alpha": True, "mode": "RGBA", "format": "PNG", "sample_id": "a.png"}, "alpha"),
+    ],
+)
+def test_oddities_are_named(run_named, samples_of, row, kind):
+    result = run_named("integrity", samples=samples_of([row, {}]))
+    assert [(finding.kind, finding.row) for finding in result.findings] == [(kind, 0)]
+    assert result.scores[0] > 0
+    assert result.scores[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "score"),
+    [("a.JPG", "JPEG", 0), ("a", "PNG", 0), ("a.jpg", "WEBP", 1), ("photo.2019", "JPEG", 0), ("a.tif", "TIFF", 0), ("dir.png/a.jpeg", "JPEG", 0)],
+)
+def test_extension(name, found, score):
+    assert extension_score(name, found) == score
+
+
+def test_missing_facts_are_no_oddity(run_named, samples_of):
+    result = run_named(
+        "integrity", samples=samples_of([{"frames": None, "orientation": None, "has_alpha": None, "sample_id": "key without extension"}])
+    )
+    assert not result.findings
+    assert np.array_equal(result.scores, [0])

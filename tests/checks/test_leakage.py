@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from audit.checks import Skipped
+
+
+def test_train_is_dropped_and_test_kept(run_named, samples_of, pairs_of):
+    samples = samples_of([{"split": split} for split in ("test", "train", "val", "train")])
+    pairs = pairs_of([(0, 1, "identical_bytes", 1, 0), (0, 2, "edited_copy", 0.8, 0), (2, 3, "same_scene", 0.9, 2), (1, 3, "identical_pixels", 1, 1)])
+    result = run_named("leakage", samples=samples, pairs=pairs)
+    assert [(finding.row, finding.partner, finding.severity) for finding in result.findings] == [(1, 0, "error"), (2, 0, "error"), (3, 2, "warning")]
+    assert [finding.evidence["drop_from"] for finding in result.findings] == ["train", "val", "train"]
+    np.testing.assert_allclose(result.scores, [1, 1, 0.8, 0.45], rtol=1e-6)
+
+
+def test_keep_says_which_split_is_precious(run_named, samples_of, pairs_of):
+    samples = samples_of([{"split": "train"}, {"split": "test"}])
+    result = run_named("leakage", {"keep": ("train",)}, samples=samples, pairs=pairs_of([(0, 1, "identical_bytes", 1, 0)]))
+    assert result.findings[0].row == 1
+
+
+@pytest.mark.parametrize(("split", "reason"), [("train", "one split"), (None, "no splits")])
+def test_one_split_is_skipped(run_named, samples_of, split, reason):
+    result = run_named("leakage", samples=samples_of([{"split": split}] * 3))
+    assert isinstance(result, Skipped)
+    assert reason in result.reason
