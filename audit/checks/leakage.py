@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import pandas as pd
 
 _SCENE_WEIGHT = 0.5
 """Another shot of the same scene is a weaker leak than the same picture: half its certainty ranks it below every copy."""
@@ -56,6 +56,7 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Resu
     order, names = drop_order(splits, options.keep), samples["sample_id"].to_numpy(object)
     scores = np.where(samples["outcome"] == "ok", 0.0, np.nan).astype(np.float32)
     scores[order < 0] = np.nan
+    pairs = pd.concat([pairs, _implied(pairs, splits, order, names)], ignore_index=True)
     first, second = pairs["i"].to_numpy(np.int64), pairs["j"].to_numpy(np.int64)
     across = (order[first] >= 0) & (order[second] >= 0) & (splits[first] != splits[second])
     crossing, first, second = pairs[across], first[across], second[across]
@@ -83,3 +84,21 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Resu
             )
         )
     return Result(scores, findings)
+
+
+def _implied(pairs: pd.DataFrame, splits: npt.NDArray[np.object_], order: npt.NDArray[np.int64], names: npt.NDArray[np.object_]) -> pd.DataFrame:
+    """Return pairs between copies that were each compared with the representative only: being identical is transitive, so they are copies too."""
+    exact = pairs[pairs["relation"].isin(["identical_bytes", "identical_pixels"]) & (pairs["group"] >= 0)]
+    known = set(zip(pairs["i"].tolist(), pairs["j"].tolist(), strict=True))
+    crossing = {row for i, j in known if splits[i] != splits[j] and min(order[i], order[j]) >= 0 for row in (i, j)}
+    added = []
+    for group, edges in exact.groupby("group"):
+        members = sorted({*edges["i"].tolist(), *edges["j"].tolist()}, key=lambda row: (order[row], str(splits[row]), names[row]))
+        members = [row for row in members if order[row] >= 0]
+        for row in members:
+            if row not in crossing and splits[row] != splits[members[0]]:
+                one, other = sorted((row, members[0]))
+                added.append({"i": one, "j": other, "relation": "identical_pixels", "score": 1.0, "group": group})
+    return pd.DataFrame(added, columns=["i", "j", "relation", "score", "group"]).astype(
+        {"i": np.int32, "j": np.int32, "relation": pairs["relation"].dtype, "score": np.float32, "group": np.int32}
+    )

@@ -24,3 +24,10 @@ def test_one_split_is_skipped(run_named, samples_of, split, reason):
     result = run_named("leakage", samples=samples_of([{"split": split}] * 3))
     assert isinstance(result, Skipped)
     assert reason in result.reason
+
+
+def test_two_train_copies_of_a_test_image_are_both_dropped(run_named, samples_of, pairs_of):
+    samples = samples_of([{"split": split} for split in ("train", "train", "test")])
+    pairs = pairs_of([(0, 1, "identical_bytes", 1, 0), (0, 2, "identical_bytes", 1, 0)])
+    result = run_named("leakage", samples=samples, pairs=pairs)
+    assert sorted((finding.row, finding.partner) for finding in result.findings) == [(0, 2), (1, 2)]
