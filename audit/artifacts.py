@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audit.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -62,6 +65,13 @@ def read_json(path: Path) -> Any:
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file. Raises RunError where the file is damaged."""
     return _reading(path, lambda: pq.read_table(path, columns=columns, partitioning=None))
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """Return a table as a frame; hashes keep all their 64 bits where some rows have none."""
+    import pandas as pd  # noqa: PLC0415
+
+    return table.to_pandas(types_mapper={pa.uint64(): pd.UInt64Dtype()}.get)  # type: ignore[no-any-return]
 
 
 def open_array(path: Path, rows: int | None = None) -> npt.NDArray[Any]:

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from audit import stages
-from audit.artifacts import read_json, read_table, write_array, write_table
+from audit.artifacts import read_json, read_table, to_frame, write_array, write_table
 from audit.backbones import Choice, choose
 from audit.backbones.runtime import OnnxModel, Placement, available_cpus, place, prepare
 from audit.config import ScanOptions
@@ -63,15 +63,18 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         publish(run)
         observer.stage("listing", None)
         listing = list_samples(dataset, observer.advance)
+        notes = list(getattr(dataset, "notes", ()))
+        for note in notes:
+            observer.note(note)
         choice = _choose(options, record)
         placement = place(device=options.device, precision=options.precision)
         record.content |= {
             "version": version("imagenet-audit"),
-            "source": {"kind": dataset.kind, "location": dataset.location, "ignored": dict(getattr(dataset, "ignored", {}))},
+            "source": {"kind": dataset.kind, "location": dataset.location, "ignored": dict(getattr(dataset, "ignored", {})), "notes": notes},
             "options": _public(options),
             "class_words": {label: words for label, words in dataset.class_words.items() if label in set(listing["label"].unique().to_pylist())},
         }
-        samples = _ingest(run, dataset, listing, choice, placement, options, record, observer).to_pandas()
+        samples = to_frame(_ingest(run, dataset, listing, choice, placement, options, record, observer))
         _account(samples, record)
         _after_ingest(run, samples, options, record, observer)
         record.content["finished"] = True
@@ -179,7 +182,7 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
         began = time.perf_counter()
         record.begin("predictions")
         observer.stage("predictions", None)
-        facts = stages.predict(run, samples, read_table(run / "pairs.parquet").to_pandas(), classes, options.seed, observer.advance)
+        facts = stages.predict(run, samples, to_frame(read_table(run / "pairs.parquet")), classes, options.seed, observer.advance)
         record.end("predictions", predictions_key, time.perf_counter() - began, **facts)
     _check(run, samples, predictions, options, record, key_of(pairs_key, predictions_key, why_not), observer)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import open_array, read_json, read_table
+from audit.artifacts import open_array, read_json, read_table, to_frame
 from audit.errors import RunError, nearest
 from audit.tables import SCHEMA_VERSION
 
@@ -52,7 +52,7 @@ class Run:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """Columns of ``audit.tables.SAMPLES``."""
-        return read_table(self.path / "samples.parquet").to_pandas()  # type: ignore[no-any-return]
+        return to_frame(read_table(self.path / "samples.parquet"))
 
     @cached_property
     def embeddings(self) -> npt.NDArray[np.float16]:
@@ -77,7 +77,7 @@ class Run:
     @cached_property
     def pairs(self) -> pd.DataFrame:
         """Verified pairs; columns of ``audit.tables.PAIRS``."""
-        return read_table(self.path / "pairs.parquet").to_pandas()  # type: ignore[no-any-return]
+        return to_frame(read_table(self.path / "pairs.parquet"))
 
     @cached_property
     def predictions(self) -> npt.NDArray[np.float32]:
@@ -96,10 +96,10 @@ class Run:
 
         from audit.tables import FINDINGS  # noqa: PLC0415
 
-        tables = [read_table(path).to_pandas() for path in self._findings_files()]
+        tables = [to_frame(read_table(path)) for path in self._findings_files()]
         filled = [table for table in tables if len(table)]
         if not filled:
-            return FINDINGS.empty_table().to_pandas()  # type: ignore[no-any-return]
+            return to_frame(FINDINGS.empty_table())
         every = pd.concat(filled, ignore_index=True)
         order = every["severity"].map(SEVERITY_ORDER)
         ranked: pd.DataFrame = every.assign(_order=order).sort_values(

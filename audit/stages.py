@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from audit.artifacts import open_array, read_table, write_array, write_json, write_table
+from audit.artifacts import open_array, read_table, to_frame, write_array, write_json, write_table
 from audit.progress import Observer
 from audit.tables import PAIRS
 
@@ -123,12 +123,13 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
 
     record.begin("pairs")
     rows = len(samples)
-    cache = read_table(run / "verified.parquet").to_pandas() if (run / "verified.parquet").is_file() else None
+    cache = to_frame(read_table(run / "verified.parquet")) if (run / "verified.parquet").is_file() else None
     observer.stage("pairs", rows)
     found = find_pairs(
         samples,
         open_array(run / "thumbnails.npy", rows),
         open_array(run / "neighbors.npy", rows),
+        open_array(run / "similarities.npy", rows),
         options=PairOptions(min_precision=options.min_precision),
         cache=cache,
         advance=observer.advance,

@@ -113,8 +113,6 @@ def test_outcomes(small_run, planted, state, reason):
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory):
     """The demo as the command runs it, once for all tests below."""
-    pytest.importorskip("audit.neighbors")
-    pytest.importorskip("audit.pairs")
     folder = tmp_path_factory.mktemp("scanned")
     planted = make(folder / "images")
     run = audit.scan(folder / "images", folder / "run", options=audit.ScanOptions(backbone="embedded", offline=True, workers=1))
@@ -144,8 +142,6 @@ def test_the_summary_of_a_real_run_accounts_for_its_images(scanned, capsys):
 
 
 def test_the_command_tells_of_each_defect_and_then_the_summary(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("audit.neighbors")
-    pytest.importorskip("audit.pairs")
     monkeypatch.chdir(tmp_path)
     assert cli.invoke(["demo", "--offline", "--workers", "1", "--quiet"]) == 0
     captured = capsys.readouterr()

@@ -46,6 +46,10 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame) -> Result:
     """Report every member that is not an exact copy beside its group's representative; failed images have no score."""
     near = pairs[pairs["relation"].isin(list(_MESSAGE))]
     first, second, kept = (near[name].to_numpy(np.int64) for name in ("i", "j", "group"))
+    # A picture whose partners all belong to other groups is in none itself, but it still is a copy of one of them.
+    grouped = pairs.loc[pairs["group"] >= 0, ["i", "j"]].to_numpy(np.int64)
+    alone = ~np.isin(first, grouped) | ~np.isin(second, grouped)
+    kept = np.where((kept < 0) & alone, np.where(np.isin(first, grouped), first, second), kept)
     to_kept = (first == kept) | (second == kept)
     near, first, second, kept = near[to_kept], first[to_kept], second[to_kept], kept[to_kept]
     members = np.where(first == kept, second, first)
