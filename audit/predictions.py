@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,16 @@ from audit.folds import stratified_group_folds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_ROWS_AT_ONCE = 8192
-_RIDGE_PENALTY = 1.0
-"""Added to the diagonal of the Gram matrix of unit rows; of 1, 5 and 20 the best on human labels of CIFAR-10."""
+    from audit.probes import Training
+
+MAX_TRAINING_ROWS = 200_000
+"""More rows than these are judged but not learned from; with many classes each keeps the same number. Bounds memory and time."""
+
+FEATURES = 384
+"""Principal components kept of an embedding."""
+
+_ROWS_AT_ONCE = 4096
+_CALIBRATION_ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +34,7 @@ class Predictions:
     probabilities: npt.NDArray[np.float32]
     """``[n, c]``; rows sum to 1, or are all NaN where there is no prediction."""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values: what was done."""
+    """JSON values: what was done, and ``warnings``, sentences for a person."""
 
 
 def out_of_sample(
@@ -40,11 +48,13 @@ def out_of_sample(
 ) -> Predictions:
     """Predict every image's class with models that saw neither it nor its copies.
 
+    The mean of four members (see `audit.probes`), calibrated by one temperature on the rows' given labels.
+
     Args:
         embeddings: float16 ``[n, d]`` unit rows; NaN rows for images without one. Read in blocks, so a memory map stays on disk.
         labels: int ``[n]`` class codes, 0 to c - 1; -1 = unlabelled, predicted by the models of all folds together.
-        groups: int ``[n]``; rows of one duplicate group share a number and a fold.
-        seed: decides the folds; same seed, same bytes.
+        groups: int ``[n]``; rows of one duplicate group share a number and a fold. An unlabelled copy of a labelled image shares its fold as well.
+        seed: decides folds and models; same seed, same bytes on one machine.
         folds: how many; fewer are taken where there are fewer groups.
         advance: told how many more rows are predicted.
 
@@ -52,41 +62,50 @@ def out_of_sample(
         float32 ``[n, c]`` with c = the highest code + 1. NaN rows: no embedding, or the row's own class has no example outside its fold.
 
     Raises:
-        AuditError: fewer than two classes have labelled images with an embedding.
+        AuditError: fewer than two classes have labelled images with an embedding, or all of them are copies of one image.
     """
-    advance = advance or (lambda _: None)
-    count = int(labels.max(initial=-1)) + 1
-    usable = _rows_with_embedding(embeddings)
-    train = usable & (labels >= 0)
-    present = np.unique(labels[train])
-    if len(present) < 2:
-        raise AuditError("labels", f"{len(present)} class(es) have readable labelled images", "predictions need at least two classes")
-    kept = min(folds, len(np.unique(groups[train])))
-    if kept < 2:
-        raise AuditError("labels", "all labelled images are copies of one another", "predictions need at least two different images")
-    fold = np.full(len(labels), -1, np.int8)
-    fold[train] = stratified_group_folds(labels[train], groups[train], folds=kept, seed=seed)
+    from audit.calibration import best_temperature, softmax  # noqa: PLC0415
+    from audit.probes import MEMBERS  # noqa: PLC0415  imports torch
 
-    grams, moments = _ridge_statistics(embeddings, labels, fold, kept, count)
-    weights = [
-        np.linalg.solve(sum(grams) - grams[k] + _RIDGE_PENALTY * np.eye(grams[k].shape[0]), sum(moments) - moments[k]).astype(np.float32)
-        for k in range(kept)
-    ]
-    logits = np.full((len(labels), count), np.nan, np.float32)
-    for start in range(0, len(labels), _ROWS_AT_ONCE):
-        block = slice(start, start + _ROWS_AT_ONCE)
-        rows = _with_one(embeddings[block])
-        for k in range(kept):
-            mine = fold[block] == k
-            logits[block][mine] = rows[mine] @ weights[k]
-        free = usable[block] & (fold[block] < 0)
-        logits[block][free] = rows[free] @ (sum(weights) / kept)
-        advance(len(rows))
-    temperature = _temperature(logits[train], labels[train])
-    probabilities = _softmax(logits / temperature)
-    probabilities[_own_class_unseen(labels, fold, count, kept)] = np.nan
-    sizes = np.bincount(fold[train], minlength=kept).tolist()
-    return Predictions(probabilities, {"folds": sizes, "temperature": temperature, "members": {"ridge": 1.0}})
+    classes = int(labels.max(initial=-1)) + 1
+    usable = _rows_with_embedding(embeddings)
+    fold = _folds(labels, groups, usable, folds, seed)
+    kept = int(fold.max()) + 1
+    judged = (fold >= 0) & (labels >= 0)
+    training, project = _training(embeddings, labels, fold, judged, kept, classes, seed)
+    members = {name: fit(training) for name, fit in MEMBERS.items()}
+
+    probabilities = np.full((len(labels), classes), np.nan, np.float32)
+    rows = np.flatnonzero(usable)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        block = rows[start : start + _ROWS_AT_ONCE]
+        features = project(embeddings[block])
+        probabilities[block] = np.mean([member(features, fold[block]) for member in members.values()], axis=0)
+        if advance is not None:
+            advance(len(block))
+
+    probabilities[_own_class_unseen(labels, fold, classes, kept)] = np.nan
+    known = np.flatnonzero(judged & np.isfinite(probabilities[:, 0]))
+    temperature = 1.0
+    if len(known):
+        known = known[:: max(1, len(known) // _CALIBRATION_ROWS)]
+        temperature = best_temperature(_log(probabilities[known]), labels[known].astype(np.int64))
+        for start in range(0, len(labels), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            probabilities[part] = softmax(_log(probabilities[part]) / np.float32(temperature))
+    record = {
+        "folds": np.bincount(fold[judged], minlength=kept).tolist(),
+        "trained_on": len(training.labels),
+        "features": training.features.shape[1],
+        "members": {name: 1 / len(members) for name in members},
+        "temperature": temperature,
+        "not_judged": int((judged & ~np.isfinite(probabilities[:, 0])).sum()),
+    }
+    return Predictions(probabilities, record)
+
+
+def _log(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.asarray(np.log(np.maximum(probabilities, 1e-8)), dtype=np.float32)
 
 
 def _rows_with_embedding(embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.bool_]:
@@ -96,48 +115,73 @@ def _rows_with_embedding(embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.
     return usable
 
 
-def _with_one(block: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
-    return np.concatenate([block.astype(np.float32), np.ones((len(block), 1), np.float32)], 1)
+def _folds(
+    labels: npt.NDArray[np.int32], groups: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_], folds: int, seed: int
+) -> npt.NDArray[np.int8]:
+    """Fold of every labelled row with an embedding and of its unlabelled copies; -1 for all others."""
+    train = np.flatnonzero(usable & (labels >= 0))
+    present = len(np.unique(labels[train]))
+    if present < 2:
+        problem = f"{present} class{'es have' if present != 1 else ' has'} labelled images that could be read"
+        raise AuditError("labels", problem, "predictions need at least two classes")
+    numbers = np.unique(groups[train])
+    kept = min(folds, len(numbers))
+    if kept < 2:
+        raise AuditError("labels", "all labelled images are copies of one another", "predictions need at least two different images")
+    fold = np.full(len(labels), -1, np.int8)
+    fold[train] = stratified_group_folds(labels[train], groups[train], folds=kept, seed=seed)
+    fold_of_group = np.empty(len(numbers), np.int8)
+    fold_of_group[np.searchsorted(numbers, groups[train])] = fold[train]
+    free = np.flatnonzero(usable & (labels < 0))
+    place = np.minimum(np.searchsorted(numbers, groups[free]), len(numbers) - 1)
+    copies = numbers[place] == groups[free]
+    fold[free[copies]] = fold_of_group[place[copies]]
+    return fold
 
 
-def _ridge_statistics(
-    embeddings: npt.NDArray[np.float16], labels: npt.NDArray[np.int32], fold: npt.NDArray[np.int8], folds: int, count: int
-) -> tuple[list[npt.NDArray[np.float64]], list[npt.NDArray[np.float64]]]:
-    width = embeddings.shape[1] + 1
-    grams = [np.zeros((width, width)) for _ in range(folds)]
-    moments = [np.zeros((width, count)) for _ in range(folds)]
-    for start in range(0, len(labels), _ROWS_AT_ONCE):
-        block = slice(start, start + _ROWS_AT_ONCE)
-        for k in range(folds):
-            mine = fold[block] == k
-            rows = _with_one(embeddings[block][mine])
-            grams[k] += rows.T @ rows
-            target = np.zeros((len(rows), count), np.float32)
-            target[np.arange(len(rows)), labels[block][mine]] = 1
-            moments[k] += rows.T @ target
-    return grams, moments
+def _training(
+    embeddings: npt.NDArray[np.float16],
+    labels: npt.NDArray[np.int32],
+    fold: npt.NDArray[np.int8],
+    judged: npt.NDArray[np.bool_],
+    folds: int,
+    classes: int,
+    seed: int,
+) -> tuple[Training, Callable[[npt.NDArray[np.float16]], npt.NDArray[np.float32]]]:
+    from audit.probes import Training, fit_projection  # noqa: PLC0415  imports torch
+
+    rows = np.flatnonzero(judged)
+    if len(rows) > MAX_TRAINING_ROWS:
+        rows = _even_share(rows, labels, seed)
+    learned = np.concatenate([embeddings[rows[start : start + _ROWS_AT_ONCE]] for start in range(0, len(rows), _ROWS_AT_ONCE)])
+    project = fit_projection(learned, FEATURES)
+    features = np.concatenate([project(learned[start : start + _ROWS_AT_ONCE]) for start in range(0, len(rows), _ROWS_AT_ONCE)])
+    training = Training(features, labels[rows].astype(np.int64), fold[rows], folds, classes, seed)
+    return training, project
 
 
-def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(1, keepdims=True), dtype=np.float32)
+def _even_share(rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], seed: int) -> npt.NDArray[np.int64]:
+    """Keep at most the same number of each class, as many as `MAX_TRAINING_ROWS` allows."""
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.bincount(labels[by_class])
+    rank = np.arange(len(by_class)) - np.repeat(np.cumsum(counts) - counts, counts)
+    allowed = np.sort(counts)
+    # The largest quota q with sum(min(count, q)) <= the limit, found among 1..max.
+    low, high = 1, int(allowed[-1])
+    while low < high:
+        middle = math.ceil((low + high) / 2)
+        if np.minimum(counts, middle).sum() <= MAX_TRAINING_ROWS:
+            low = middle
+        else:
+            high = middle - 1
+    return np.sort(by_class[rank < low])
 
 
-def _temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> float:
-    """Find the temperature of least log loss (Guo et al. 2017, On calibration of modern neural networks)."""
-    from scipy.optimize import minimize_scalar  # noqa: PLC0415
-
-    def loss(log_temperature: float) -> float:
-        own = _softmax(logits / np.exp(log_temperature))[np.arange(len(labels)), labels]
-        return float(-np.log(np.maximum(own, 1e-12)).mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-6, 3), method="bounded").x))
-
-
-def _own_class_unseen(labels: npt.NDArray[np.int32], fold: npt.NDArray[np.int8], count: int, folds: int) -> npt.NDArray[np.bool_]:
+def _own_class_unseen(labels: npt.NDArray[np.int32], fold: npt.NDArray[np.int8], classes: int, folds: int) -> npt.NDArray[np.bool_]:
     """Rows whose class has no example in another fold: no model that judges them knows it."""
-    held = np.zeros((count, folds), np.int64)
-    judged = fold >= 0
+    held = np.zeros((classes, folds), np.int64)
+    judged = (fold >= 0) & (labels >= 0)
     np.add.at(held, (labels[judged], fold[judged]), 1)
     unseen = np.zeros(len(labels), bool)
     unseen[judged] = held[labels[judged], fold[judged]] == held.sum(1)[labels[judged]]
