@@ -2,7 +2,8 @@
 
 Two pictures are slid over each other by a few pixels, mirrored and not, and compared by normalised correlation (Lewis 1995, "Fast Normalized Cross-Correlation").
 Smooth pictures (skies, gradients) correlate whatever they show, so what counts is the correlation of the details that remain when the smooth part is taken
-away, at the place where the whole fits best.
+away, at the place where the whole fits best. They are compared block by block: one strong outline, such as a tower against the sky, makes two
+different pictures agree as a whole, but not in the blocks that either fills with something of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ SHIFT = 4
 DETAIL_SCALE = 2.0
 """Standard deviation, in thumbnail pixels, of the blur that is subtracted to leave the details."""
 
+BLOCKS = 4
+"""Blocks along each side, in each of which the details must agree."""
+
 LEAST_DETAIL = 2.0
 """Standard deviation of the details, in 8-bit luma, below which a picture has nothing to recognise it by: compression noise alone reaches 1."""
 
@@ -38,7 +42,7 @@ class Evidence:
     correlation: Floats
     """Of luma, -1..1."""
     detail_correlation: Floats
-    """Of luma without its smooth part, -1..1; 0 where a picture has too little detail."""
+    """Of luma without its smooth part, -1..1, mean over blocks that have detail in either; 0 where a picture has too little of it."""
     color_difference: Floats
     """Mean absolute difference of the aligned RGB values, 0..1."""
     mirrored: npt.NDArray[np.bool_]
@@ -96,7 +100,7 @@ def _verify(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> Evidenc
         flip, (down, right) = bool(mirrored[pairs[0]]), shift[pairs[0]]
         (mine_y, their_y), (mine_x, their_x) = _overlap(int(down), side), _overlap(int(right), side)
         turned = slice(None, None, -1) if flip else slice(None)
-        detail[pairs] = _correlation(mine_detail[pairs][:, mine_y, mine_x], their_detail[pairs][:, :, turned][:, their_y, their_x])
+        detail[pairs] = _blockwise_correlation(mine_detail[pairs][:, mine_y, mine_x], their_detail[pairs][:, :, turned][:, their_y, their_x])
         overlapping = one[pairs][:, mine_y, mine_x].astype(np.int16) - other[pairs][:, :, turned][:, their_y, their_x]
         difference[pairs] = np.abs(overlapping).mean(axis=(1, 2, 3)) / 255
     return Evidence(correlation, np.where(enough, detail, 0).astype(np.float32), difference, mirrored, shift)
@@ -132,6 +136,24 @@ def _correlation(mine: Floats, theirs: Floats) -> Floats:
     product = np.einsum("mhw,mhw->m", a, b)
     scale = np.sqrt(np.einsum("mhw,mhw->m", a, a) * np.einsum("mhw,mhw->m", b, b))
     return np.asarray(np.where(scale > 1e-3, product / np.maximum(scale, 1e-3), 0), dtype=np.float32)
+
+
+def _blockwise_correlation(mine: Floats, theirs: Floats) -> Floats:
+    """Return the mean correlation of blocks, each weighted by its share of the details in the picture that has more of them there."""
+    a, b = _blocks(mine), _blocks(theirs)
+    a, b = a - a.mean(axis=2, keepdims=True), b - b.mean(axis=2, keepdims=True)
+    mine_energy, their_energy = (a * a).mean(axis=2), (b * b).mean(axis=2)
+    correlation = (a * b).mean(axis=2) / np.sqrt(mine_energy * their_energy + 1)
+    shares = [energy / (energy.mean(axis=1, keepdims=True) + 1e-6) for energy in (mine_energy, their_energy)]
+    weight = np.sqrt(np.minimum(np.maximum(*shares), 1))
+    return np.asarray((correlation * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-6), dtype=np.float32)
+
+
+def _blocks(pictures: Floats) -> Floats:
+    count = len(pictures)
+    height, width = (size // BLOCKS for size in pictures.shape[1:])
+    cut = pictures[:, : height * BLOCKS, : width * BLOCKS].reshape(count, BLOCKS, height, BLOCKS, width)
+    return cut.transpose(0, 1, 3, 2, 4).reshape(count, BLOCKS * BLOCKS, height * width)
 
 
 def _overlap(shift: int, side: int) -> tuple[slice, slice]:
