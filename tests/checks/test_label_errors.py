@@ -1,0 +1,88 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from audit.checks.label_errors import Options, overlapping, run, verdict
+from audit.errors import ConfigError
+from audit.tables import PAIRS
+
+CLASSES = ["bird", "cat", "dog"]
+
+
+def dataset(rows=300):
+    """Predictions that agree with the labels, but for row 0: labelled cat, predicted dog."""
+    given = np.arange(rows) % 3
+    predictions = np.full((rows, 3), 0.1, np.float32)
+    predictions[np.arange(rows), given] = 0.8
+    given[0] = 1
+    predictions[0] = [0.01, 0.01, 0.98]
+    samples = pd.DataFrame({"sample_id": [f"{at:03}.jpg" for at in range(rows)], "label": [CLASSES[code] for code in given]})
+    return samples, predictions
+
+
+def test_reports_the_planted_error_with_its_evidence():
+    samples, predictions = dataset()
+    neighbors = np.full((len(samples), 2), -1, np.int32)
+    neighbors[0] = [2, 5]
+    found = run(samples, predictions, CLASSES, neighbors=neighbors, options=Options())
+    assert [finding.row for finding in found.findings] == [0]
+    finding = found.findings[0]
+    assert (finding.kind, finding.suggested_label) == ("wrong", "dog")
+    assert next(iter(finding.evidence["probabilities"])) == "dog"
+    assert finding.evidence["neighbors"] == [{"sample_id": "002.jpg", "label": "dog"}, {"sample_id": "005.jpg", "label": "dog"}]
+    precision, low, high = finding.evidence["list_precision"]
+    assert 0 <= low <= precision <= high <= 1
+    assert found.scores.argmax() == 0
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "overlap", "copy_agrees", "expected"),
+    [
+        (0.05, 0.9, False, False, "wrong"),
+        (0.4, 0.5, False, False, "also_valid"),
+        (0.1, 0.8, True, False, "overlapping_classes"),
+        (0.2, 0.3, True, False, "unclear"),
+        (0.2, 0.3, True, True, "wrong"),
+    ],
+)
+def test_verdicts(own, other, overlap, copy_agrees, expected):
+    assert verdict(own, other, overlap=overlap, copy_agrees=copy_agrees, options=Options()) == expected
+
+
+def test_a_copy_with_another_label_puts_the_less_likely_one_on_the_list():
+    samples, predictions = dataset()
+    predictions[4] = [0.02, 0.68, 0.30]  # labelled cat
+    predictions[5] = [0.02, 0.68, 0.30]  # its copy, labelled dog
+    pairs = pd.DataFrame([{"i": 4, "j": 5, "relation": "identical_bytes", "score": 1.0, "group": 4, "evidence": "{}"}], columns=PAIRS.names)
+    alone = run(samples, predictions, CLASSES, options=Options())
+    found = run(samples, predictions, CLASSES, pairs=pairs, options=Options())
+    assert found.scores[5] > alone.scores[5]
+    reported = {finding.row: finding for finding in found.findings}
+    assert 5 in reported
+    assert 4 not in reported
+    assert reported[5].suggested_label == "cat"
+    assert reported[5].severity == "error"
+    assert reported[5].evidence["copies"] == [{"sample_id": "004.jpg", "label": "cat"}]
+
+
+def test_a_label_that_no_column_knows_is_not_judged():
+    samples, predictions = dataset()
+    samples.loc[9, "label"] = "unicorn"
+    samples.loc[10, "label"] = None
+    found = run(samples, predictions, CLASSES, options=Options())
+    assert np.flatnonzero(np.isnan(found.scores)).tolist() == [9, 10]
+
+
+def test_classes_that_are_mistaken_both_ways_overlap():
+    given = np.repeat([0, 1, 2], 10)
+    predicted = given.copy()
+    predicted[:4] = 1
+    predicted[10:14] = 0
+    predicted[20:29] = 1
+    found = overlapping(np.eye(3, dtype=np.float32)[predicted], given, 0.25)
+    assert found.tolist() == [[False, True, False], [True, False, False], [False, False, False]]
+
+
+def test_options_outside_their_range():
+    with pytest.raises(ConfigError, match="min_probability: 2 is not between"):
+        Options(min_probability=2)
