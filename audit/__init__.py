@@ -24,7 +24,7 @@ _HOMES = {"scan": "audit.pipeline", "Run": "audit.run", "open_run": "audit.run",
 def __getattr__(name: str) -> Any:
     """Import the heavy parts when they are first used, so that ``imagenet-audit --help`` is instant."""
     if name in _HOMES:
-        from importlib import import_module  # noqa: PLC0415
+        from importlib import import_module
 
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -69,7 +69,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """Return a table as a frame; hashes keep all their 64 bits where some rows have none."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     return table.to_pandas(types_mapper={pa.uint64(): pd.UInt64Dtype()}.get)  # type: ignore[no-any-return]
 

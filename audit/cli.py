@@ -151,7 +151,7 @@ def scan(
     SOURCE is a folder, a tar, a manifest, a Parquet file, a shard pattern or a URL. It is only read, never changed. The backbone is auto unless
     asked otherwise: CLIP where its weights are here or can be fetched, else the embedded model.
     """
-    from audit.config import load  # noqa: PLC0415 - see the module's docstring
+    from audit.config import load
 
     of_source = ("kind", "labels_file", "class_words_file", "path_column", "image_column", "label_column", "split_column", "split")
     flags = {name: value for name, value in options.items() if name not in of_source}
@@ -170,8 +170,8 @@ def demo(out: Path, *, quiet: bool, as_json: bool, color: bool | None, **options
 
     Needs no network: the photographs come with installed packages, and the backbone is the embedded one unless asked otherwise.
     """
-    from audit import demo as demonstration  # noqa: PLC0415 - see the module's docstring
-    from audit.config import load  # noqa: PLC0415 - see the module's docstring
+    from audit import demo as demonstration
+    from audit.config import load
 
     # The demo shows what the defaults find, whatever the folder it is run in says of another dataset.
     options["backbone"] = options["backbone"] or "embedded"
@@ -195,9 +195,9 @@ def explain(run: Path, sample: str, *, as_json: bool, color: bool | None) -> Non
 
     SAMPLE is an image's id, the end of one, or the start of its content id.
     """
-    from audit import open_run  # noqa: PLC0415 - see the module's docstring
-    from audit.explain import explain as explained  # noqa: PLC0415 - see the module's docstring
-    from audit.explain import find_sample  # noqa: PLC0415 - see the module's docstring
+    from audit import open_run
+    from audit.explain import explain as explained
+    from audit.explain import find_sample
 
     opened = open_run(run)
     facts = explained(opened, find_sample(opened.samples, sample))
@@ -211,8 +211,8 @@ def explain(run: Path, sample: str, *, as_json: bool, color: bool | None) -> Non
 @OUTPUT
 def checks(*, as_json: bool, color: bool | None) -> None:
     """List the checks: what each finds, needs and can be told."""
-    from audit.checks import discover  # noqa: PLC0415 - see the module's docstring
-    from audit.config import check_options  # noqa: PLC0415 - see the module's docstring
+    from audit.checks import discover
+    from audit.config import check_options
 
     rows: list[dict[str, Any]] = [
         {"name": check.name, "title": check.title, "needs": list(check.needs), "options": check_options(check.options)}
@@ -234,9 +234,9 @@ def checks(*, as_json: bool, color: bool | None) -> None:
 @OUTPUT
 def models(*, offline: bool, as_json: bool, color: bool | None) -> None:
     """List the image models and whether their weights are here."""
-    import dataclasses  # noqa: PLC0415 - see the module's docstring
+    import dataclasses
 
-    from audit.backbones import list_models  # noqa: PLC0415 - see the module's docstring
+    from audit.backbones import list_models
 
     states = [dataclasses.asdict(state) for state in list_models(offline=offline)]
     if as_json:
@@ -251,7 +251,7 @@ def models(*, offline: bool, as_json: bool, color: bool | None) -> None:
 
 
 def _scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool | None) -> Run:
-    from audit import scan as audit_scan  # noqa: PLC0415 - see the module's docstring
+    from audit import scan as audit_scan
 
     try:
         with observer(quiet=quiet, color=color is not False) as watching:
@@ -263,7 +263,7 @@ def _scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool | No
 
 def _settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Read ``CHECK.OPTION=VALUE``; the value is TOML, or text where it is none."""
-    import tomllib  # noqa: PLC0415 - see the module's docstring
+    import tomllib
 
     tables: dict[str, dict[str, Any]] = {}
     for setting in settings:
@@ -283,7 +283,7 @@ def _show(run: Run, *, as_json: bool, color: bool | None) -> None:
     if as_json:
         _print(_format("json")(run), nl=False)
         return
-    import shutil  # noqa: PLC0415 - see the module's docstring
+    import shutil
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None
     colors = _wants_color(color=color)
@@ -298,7 +298,7 @@ def _wants_color(*, color: bool | None) -> bool:
 
 def _format(name: str) -> Callable[..., str]:
     """Load a report format by its entry point: the engine itself does not know the reports."""
-    from importlib.metadata import entry_points  # noqa: PLC0415 - see the module's docstring
+    from importlib.metadata import entry_points
 
     found = {entry.name: entry for entry in entry_points(group=FORMATS)}
     if name not in found:
@@ -327,7 +327,7 @@ def _print(text: str = "", *, nl: bool = True, bold: bool = False, color: bool |
 
 
 def _print_json(value: Any) -> None:
-    import json  # noqa: PLC0415 - see the module's docstring
+    import json
 
     _print(json.dumps(value, indent=1))
 

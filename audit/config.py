@@ -39,7 +39,7 @@ DEVICE_FORM = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 def _source_options() -> SourceOptions:
-    from audit.sources import SourceOptions  # noqa: PLC0415 - keeps the command line's start light
+    from audit.sources import SourceOptions
 
     return SourceOptions()
 
@@ -129,7 +129,7 @@ def load(
         per_check.setdefault(check, {})[option] = values.pop(name)
     try:
         if source:
-            from audit.sources import SourceOptions  # noqa: PLC0415 - keeps the command line's start light
+            from audit.sources import SourceOptions
 
             values["source"] = SourceOptions(**source)
         return ScanOptions(**values, checks=per_check)
@@ -144,7 +144,7 @@ def source_options(table: Mapping[str, Any]) -> SourceOptions:
     Raises:
         ConfigError: a key is unknown or a value has the wrong type.
     """
-    from audit.sources import SourceOptions  # noqa: PLC0415 - keeps the command line's start light
+    from audit.sources import SourceOptions
 
     hints = typing.get_type_hints(SourceOptions)
     for name in table:
@@ -213,7 +213,7 @@ def _read_layer(
     for key, value in table.items():
         _known(place, key, hints)
         if key == "source":
-            from audit.sources import SourceOptions  # noqa: PLC0415 - keeps the command line's start light
+            from audit.sources import SourceOptions
 
             inner = typing.get_type_hints(SourceOptions)
             for name, entry in _table(f"{place}: source", value).items():
@@ -237,7 +237,7 @@ def _read_layer(
 
 def scan_hints() -> dict[str, Any]:
     """Return the types of `ScanOptions`' fields by name; those of ``source`` and ``checks`` are tables."""
-    from audit.sources import SourceOptions  # noqa: PLC0415 - keeps the command line's start light
+    from audit.sources import SourceOptions
 
     return typing.get_type_hints(ScanOptions, localns={"SourceOptions": SourceOptions})
 
@@ -250,7 +250,7 @@ def _check_hints(options: type | None) -> dict[str, Any]:
 
 
 def _discovered() -> dict[str, type | None]:
-    from audit.checks import discover  # noqa: PLC0415 - keeps the command line's start light
+    from audit.checks import discover
 
     return {name: check.options for name, check in discover().items()}
 

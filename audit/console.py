@@ -173,14 +173,14 @@ def observer(*, quiet: bool = False, color: bool = True) -> Lines | Bars | _Quie
         return _Quiet()
     if not sys.stderr.isatty():
         return Lines(sys.stderr)
-    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+    from rich.console import Console
 
     return Bars(Console(stderr=True, no_color=None if color else True))
 
 
 def _bars(console: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:

@@ -231,7 +231,9 @@ def _known(value: Any) -> Any:
     """A table's null may be None, NaN or NA; numpy's scalars and arrays become plain values."""
     if hasattr(value, "tolist"):
         value = value.tolist()
-    return None if value is None or (not isinstance(value, list) and value != value) else value  # noqa: PLR0124 - NaN differs from itself
+    import pandas as pd
+
+    return None if not isinstance(value, list) and pd.isna(value) else value
 
 
 def _lines(image: Explanation) -> Iterator[str]:

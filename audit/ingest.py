@@ -166,7 +166,7 @@ _worker: tuple[Recipe, Embedder | None] | None = None  # a worker process's own;
 
 
 def _start_worker(recipe: Recipe) -> None:
-    import cv2  # noqa: PLC0415
+    import cv2
 
     global _worker  # noqa: PLW0603  a process pool hands constants to its workers in no other way
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means

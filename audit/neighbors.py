@@ -1,6 +1,7 @@
 """Nearest neighbors by cosine, with FAISS: exact while that is cheap, else approximate with an exact re-rank and a measured recall.
 
-Whatever finds the candidates, the similarity that is kept is computed again pair by pair, in one fixed order of additions: it does not depend on row order, on
+Whatever finds the candidates, the similarity that is kept is computed again pair by pair, in one fixed order of additions: it does not depend on row
+order, on
 the size of a block or on the machine's matrix library, so a scan that only searched what changed equals a scan that searched everything.
 """
 
@@ -107,9 +108,7 @@ def _carry_over(embeddings: Halves, valid: Rows, previous: PreviousNeighbors, in
     return np.setdiff1d(valid, kept, assume_unique=True)
 
 
-def _merge(
-    embeddings: Halves, rows: Rows, old: Rows, carried: Floats, fresh: Rows, indices: npt.NDArray[np.int32], similarities: Floats
-) -> None:
+def _merge(embeddings: Halves, rows: Rows, old: Rows, carried: Floats, fresh: Rows, indices: npt.NDArray[np.int32], similarities: Floats) -> None:
     k = indices.shape[1]
     found = np.full((len(rows), 0), -1, np.int64)
     if len(fresh):
@@ -139,8 +138,8 @@ def _candidates(embeddings: Halves, rows: Rows, base: Rows, count: int) -> Itera
 
 def _knn(queries: Floats, base: Floats, count: int) -> tuple[Floats, Rows]:
     if faiss.get_num_gpus() > 0:
-        return faiss.knn_gpu(faiss.StandardGpuResources(), queries, base, count, metric=faiss.METRIC_INNER_PRODUCT)  # type: ignore[no-any-return]
-    return faiss.knn(queries, base, count, metric=faiss.METRIC_INNER_PRODUCT)  # type: ignore[no-any-return]
+        return faiss.knn_gpu(faiss.StandardGpuResources(), queries, base, count, metric=faiss.METRIC_INNER_PRODUCT)
+    return faiss.knn(queries, base, count, metric=faiss.METRIC_INNER_PRODUCT)
 
 
 def _search_approximately(

@@ -1,6 +1,7 @@
 """Pairs of images that are the same picture: proposed by neighbors and hashes, verified on pixels, named by kind, and grouped.
 
-Identical bytes and identical pixels are certain. Anything else is a candidate (a near neighbor, or a perceptual hash a few bits away) until its thumbnails fit;
+Identical bytes and identical pixels are certain. Anything else is a candidate (a near neighbor, or a perceptual hash a few bits away) until its
+thumbnails fit;
 ``docs/pairs.md`` says how the score was calibrated and how good it is.
 """
 
@@ -61,7 +62,7 @@ def find_pairs(
     neighbors: npt.NDArray[np.int32],
     similarities: npt.NDArray[np.float32],
     *,
-    options: PairOptions = PairOptions(),  # noqa: B008  frozen
+    options: PairOptions = PairOptions(),
     cache: pd.DataFrame | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Pairs:
@@ -114,7 +115,7 @@ def _near(
 ) -> tuple[Rows, Rows, npt.NDArray[np.float32]]:
     """Return the distinct pairs of near neighbors, byte and pixel twins standing for each other."""
     near, cosine = neighbors[:, :count], similarities[:, :count].ravel()
-    one, other = np.repeat(np.arange(len(near)), near.shape[1]), near.ravel()
+    one, other = np.repeat(np.arange(len(near)), near.shape[1]), near.ravel().astype(np.int64)
     there = other >= 0
     one, other, cosine = leaders[one[there]], leaders[other[there]], cosine[there]
     return _distinct(one, other, cosine)
@@ -153,7 +154,8 @@ def _with_near_hashes(
 
 _BRUTE_FORCE_UP_TO, _HASHES_AT_ONCE = 150_000, 4096
 _CROWD = 50
-"""A hash with more near ones than this belongs to a kind of picture (blank, one logo) that the hash cannot tell apart; neighbors still propose pairs."""
+"""A hash with more near ones than this belongs to a kind of picture (blank, one logo) that the hash cannot tell apart; neighbors still propose
+pairs."""
 
 
 def _look(samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], first: Rows, second: Rows, cache: pd.DataFrame | None) -> pd.DataFrame:
@@ -206,7 +208,8 @@ def _score(evidence: Evidence, cosine: npt.NDArray[np.float32]) -> npt.NDArray[n
 
 
 def _least_score(precision: float) -> float:
-    return float(np.interp(precision, *zip(*((0.0, 0.05), *_LEAST_SCORE, (1.0, 0.99)), strict=True)))
+    measured = np.array([(0.0, 0.05), *_LEAST_SCORE, (1.0, 0.99)])
+    return float(np.interp(precision, measured[:, 0], measured[:, 1]))
 
 
 def _relations(evidence: Evidence, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.str_]:
@@ -221,31 +224,28 @@ _SAME_DETAILS = 0.5
 
 
 def _describe(looked: pd.DataFrame) -> list[str]:
+    numbers = looked[["correlation", "detail_correlation", "color_difference"]].to_numpy(np.float64).round(4)
+    mirrored, shifts = (looked["mirrored"] > 0).to_numpy(), looked[["down", "right"]].to_numpy(np.int64)
     return [
-        json.dumps(
-            {
-                "correlation": round(float(row.correlation), 4),
-                "detail_correlation": round(float(row.detail_correlation), 4),
-                "color_difference": round(float(row.color_difference), 4),
-                "mirrored": bool(row.mirrored),
-                "shift": [int(row.down), int(row.right)],
-            }
-        )
-        for row in looked.itertuples(index=False)
+        json.dumps({"correlation": whole, "detail_correlation": details, "color_difference": color, "mirrored": bool(flip), "shift": shift})
+        for (whole, details, color), flip, shift in zip(numbers.tolist(), mirrored, shifts.tolist(), strict=True)
     ]
 
 
 def _table(first: Rows, second: Rows, relation: object, score: object, cosine: object, evidence: list[str]) -> pd.DataFrame:
-    return pd.DataFrame({"i": first, "j": second, "relation": relation, "score": score, "group": -1, "cosine": cosine, "hamming": 0, "evidence": evidence})
+    return pd.DataFrame(
+        {"i": first, "j": second, "relation": relation, "score": score, "group": -1, "cosine": cosine, "hamming": 0, "evidence": evidence}
+    )
 
 
 def _hamming(samples: pd.DataFrame, table: pd.DataFrame) -> npt.NDArray[np.int16]:
     hashes = _hashes(samples)
-    return np.bitwise_count(hashes[table["i"]] ^ hashes[table["j"]]).astype(np.int16)
+    different: npt.NDArray[np.uint64] = hashes[table["i"].to_numpy()] ^ hashes[table["j"].to_numpy()]
+    return np.asarray(np.bitwise_count(different), dtype=np.int16)
 
 
 def _hashes(samples: pd.DataFrame) -> npt.NDArray[np.uint64]:
-    return samples["perceptual_hash"].astype("UInt64").fillna(0).to_numpy(np.uint64)
+    return np.asarray(samples["perceptual_hash"].astype("UInt64").fillna(0), dtype=np.uint64)
 
 
 def _grouped(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
@@ -264,5 +264,6 @@ def _grouped(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
                 group[row] = row
                 group.update(dict.fromkeys(free, row))
     groups = np.array([group.get(i, -1) if group.get(i) == group.get(j) else -1 for i, j in zip(table["i"], table["j"], strict=True)], np.int32)
-    table = table.assign(group=groups).sort_values(["i", "j"], ignore_index=True)
-    return table.astype({"i": np.int32, "j": np.int32, "score": np.float32, "cosine": np.float32, "hamming": np.int16})[PAIRS.names]
+    table = table.assign(group=groups).sort_values(["i", "j"], ignore_index=True)[PAIRS.names]
+    typed: pd.DataFrame = table.astype({"i": np.int32, "j": np.int32, "score": np.float32, "cosine": np.float32, "hamming": np.int16})
+    return typed

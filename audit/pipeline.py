@@ -169,7 +169,7 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
         facts = stages.find_pairs(run, samples, record, options, observer)
         record.end("pairs", pairs_key, time.perf_counter() - began, **facts)
 
-    from audit.checks import Missing  # noqa: PLC0415
+    from audit.checks import Missing
 
     classes = sorted(samples["label"].dropna().unique())
     record.content["classes"] = classes
@@ -198,8 +198,8 @@ def _why_no_predictions(samples: pd.DataFrame, classes: list[str]) -> str | None
 
 
 def _check(run: Path, samples: pd.DataFrame, predictions: Any, options: ScanOptions, record: Record, inputs_key: str, observer: Observer) -> None:
-    from audit.checks import Skipped, discover, run_check  # noqa: PLC0415
-    from audit.findings import to_table  # noqa: PLC0415
+    from audit.checks import Skipped, discover, run_check
+    from audit.findings import to_table
 
     checks = {name: check for name, check in discover().items() if name not in options.skip and (not options.only or name in options.only)}
     before = record.content.get("checks", {})
@@ -284,7 +284,7 @@ _LOCK = ".lock"
 @contextmanager
 def _locked(run: Path) -> Iterator[None]:
     """Hold the run directory: two scans into one would overwrite each other."""
-    from filelock import FileLock, Timeout  # noqa: PLC0415
+    from filelock import FileLock, Timeout
 
     if run.exists() and not run.is_dir():
         raise RunError(run, "is a file, not a folder", "name a new or empty folder with --out")
@@ -312,15 +312,15 @@ def _public(options: ScanOptions) -> dict[str, Any]:
 
 
 def _as_json(content: Any) -> Any:
-    import json  # noqa: PLC0415
+    import json
 
     return json.loads(json.dumps(content, default=str))
 
 
 def _code_key(check: Check) -> str:
     """Return a digest of a check's own module, so that editing a check runs it again."""
-    import inspect  # noqa: PLC0415
-    import sys  # noqa: PLC0415
+    import inspect
+    import sys
 
     return key_of(inspect.getsource(sys.modules[check.run.__module__]))
 

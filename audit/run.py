@@ -92,9 +92,9 @@ class Run:
     @cached_property
     def findings(self) -> pd.DataFrame:
         """All checks' findings, worst first; columns of ``audit.tables.FINDINGS``."""
-        import pandas as pd  # noqa: PLC0415
+        import pandas as pd
 
-        from audit.tables import FINDINGS  # noqa: PLC0415
+        from audit.tables import FINDINGS
 
         tables = [to_frame(read_table(path)) for path in self._findings_files()]
         filled = [table for table in tables if len(table)]
@@ -127,8 +127,8 @@ class Run:
 
     def source(self) -> Source:
         """Open the dataset the run was made from. Raises SourceError where it is gone."""
-        from audit.config import source_options  # noqa: PLC0415
-        from audit.sources import open_source  # noqa: PLC0415
+        from audit.config import source_options
+        from audit.sources import open_source
 
         return open_source(self.record["source"]["location"], source_options(self.record["options"]["source"]))
 

@@ -77,7 +77,7 @@ def identities(samples: pd.DataFrame) -> npt.NDArray[np.bytes_]:
 
 def find_neighbors(run: Path, samples: pd.DataFrame, record: Record, key: str, options: ScanOptions, observer: Observer) -> dict[str, object]:
     """Write ``neighbors.npy`` and ``similarities.npy``; only changed rows are searched where most are known. Returns facts for the record."""
-    from audit.neighbors import search  # noqa: PLC0415  imports FAISS
+    from audit.neighbors import search
 
     mine = identities(samples)
     previous = _previous_neighbors(run, record, mine, key, options.neighbors)
@@ -97,7 +97,7 @@ def _neighbor_plan(record: Record, k: int) -> str:
 
 
 def _previous_neighbors(run: Path, record: Record, mine: npt.NDArray[np.bytes_], key: str, k: int) -> PreviousNeighbors | None:
-    from audit.neighbors import PreviousNeighbors  # noqa: PLC0415
+    from audit.neighbors import PreviousNeighbors
 
     state = record.content["stages"].get("neighbors", {})
     if state.get("plan") != _neighbor_plan(record, k) or state.get("key") == key or not all((run / name).is_file() for name in _FILES["neighbors"]):
@@ -117,9 +117,9 @@ def _ordinal_index(identity: npt.NDArray[np.bytes_]) -> pd.MultiIndex:
 
 def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOptions, observer: Observer) -> dict[str, object]:
     """Write ``pairs.parquet``; candidates verified by an earlier scan are not verified again. Returns facts for the record."""
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
-    from audit.pairs import PairOptions, find_pairs  # noqa: PLC0415
+    from audit.pairs import PairOptions, find_pairs
 
     record.begin("pairs")
     rows = len(samples)
@@ -143,7 +143,7 @@ def predict(
     run: Path, samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], seed: int, advance: Callable[[int], None]
 ) -> dict[str, object]:
     """Write ``predictions.npy``: out-of-sample class probabilities, every duplicate group in one fold. Returns facts for the record."""
-    from audit.predictions import out_of_sample  # noqa: PLC0415
+    from audit.predictions import out_of_sample
 
     codes = pd.Categorical(samples["label"], categories=classes).codes.astype(np.int32)
     embeddings = open_array(run / "embeddings.npy", len(samples))
@@ -154,8 +154,8 @@ def predict(
 
 def fold_groups(rows: int, pairs: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Return a group id per row: rows joined by verified pairs, however loosely, share one, so that no copy vouches for another."""
-    from scipy.sparse import coo_array  # noqa: PLC0415
-    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
     links = coo_array((np.ones(len(pairs), bool), (pairs["i"].to_numpy(), pairs["j"].to_numpy())), shape=(rows, rows))
     _, groups = connected_components(links, directed=False)

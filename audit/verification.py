@@ -1,7 +1,9 @@
 """Do two thumbnails show the same picture? Aligned pixels decide, not the likeness of embeddings.
 
-Two pictures are slid over each other by a few pixels, mirrored and not, and compared by normalised correlation (Lewis 1995, "Fast Normalized Cross-Correlation").
-Smooth pictures (skies, gradients) correlate whatever they show, so what counts is the correlation of the details that remain when the smooth part is taken
+Two pictures are slid over each other by a few pixels, mirrored and not, and compared by normalised correlation (Lewis 1995, "Fast Normalized
+Cross-Correlation").
+Smooth pictures (skies, gradients) correlate whatever they show, so what counts is the correlation of the details that remain when the smooth part is
+taken
 away, at the place where the whole fits best. They are compared block by block: one strong outline, such as a tower against the sky, makes two
 different pictures agree as a whole, but not in the blocks that either fills with something of its own.
 """

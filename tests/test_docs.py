@@ -97,7 +97,7 @@ def test_the_two_commands_do_all_set_up():
 
 def test_python_examples_run(small_run, monkeypatch, capsys):
     """They read a finished run; ``audit.scan`` gives one without scanning, which other tests do."""
-    import audit  # noqa: PLC0415 - the examples import it themselves
+    import audit
 
     examples = [block for page in PAGES if page.name in ("README.md", "index.md", "configuration.md") for block in blocks(page, "python")]
     assert examples

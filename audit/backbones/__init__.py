@@ -21,7 +21,7 @@ def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -
     Raises:
         BackboneError: the name is unknown or its weights cannot be had.
     """
-    from audit.backbones import clip, embedded  # noqa: PLC0415
+    from audit.backbones import clip, embedded
 
     if checkpoint is not None and not name.startswith("clip:"):
         raise BackboneError("--checkpoint", "a checkpoint does not tell its architecture", "give it too: --backbone clip:ViT-B-32")
@@ -40,6 +40,6 @@ def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -
 
 def list_models(*, offline: bool = False) -> list[ModelState]:
     """Return every backbone with its state on this machine."""
-    from audit.backbones import clip, embedded  # noqa: PLC0415
+    from audit.backbones import clip, embedded
 
     return [*embedded.states(), *clip.states(offline=offline)]

@@ -36,7 +36,7 @@ class Preprocessing:
 
         Equal to torchvision's ``Resize`` then ``CenterCrop`` on a PIL image, but only the pixels inside the crop are computed.
         """
-        from PIL import Image as pillow  # noqa: PLC0415, N813  keeps listing backbones free of Pillow
+        from PIL import Image as pillow  # noqa: N813  keeps listing backbones free of Pillow
 
         width, height = image.size
         side = self.input_size

@@ -40,7 +40,7 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
     Raises:
         BackboneError: unknown architecture or tag, or weights that cannot be had.
     """
-    import open_clip  # noqa: PLC0415  imports torch
+    import open_clip
 
     architecture, _, tag = name.partition("/")
     if architecture not in open_clip.list_models():
@@ -116,9 +116,9 @@ def hub_reachable() -> bool:
 
 
 def _build(architecture: str, pretrained: str, preprocessing: Preprocessing, *, offline: bool) -> torch.nn.Module:
-    import open_clip  # noqa: PLC0415
+    import open_clip
 
-    from audit.backbones.image_tower import ImageTower  # noqa: PLC0415
+    from audit.backbones.image_tower import ImageTower
 
     if offline:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -137,7 +137,7 @@ def _build(architecture: str, pretrained: str, preprocessing: Preprocessing, *, 
 
 
 def _preprocessing(architecture: str, tag: str | None) -> Preprocessing:
-    import open_clip  # noqa: PLC0415
+    import open_clip
 
     published = (open_clip.get_pretrained_cfg(architecture, tag) if tag else None) or {}
     vision = open_clip.get_model_config(architecture)["vision_cfg"]
@@ -156,7 +156,7 @@ def _preprocessing(architecture: str, tag: str | None) -> Preprocessing:
 
 
 def _cached(architecture: str, tag: str) -> bool:
-    import open_clip  # noqa: PLC0415
+    import open_clip
 
     repository = (open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub") or "").rstrip("/")
     return bool(repository) and _in_hub_cache(repository)
@@ -167,7 +167,7 @@ def _default_is_cached() -> bool:
 
 
 def _in_hub_cache(repository: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
+    from huggingface_hub import try_to_load_from_cache
 
     names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)

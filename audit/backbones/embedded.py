@@ -63,7 +63,7 @@ def states() -> list[ModelState]:
 
 
 def _build() -> torch.nn.Module:
-    from audit.backbones.image_tower import ImageTower  # noqa: PLC0415  imports torch, which takes seconds: only a scan with images to embed pays
+    from audit.backbones.image_tower import ImageTower
 
     def encode(network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
         return network.global_pool(network.forward_features(batch)).float()
@@ -78,8 +78,8 @@ def classifier() -> torch.nn.Module:
     Raises:
         BackboneError: the weights' file is missing or is not the one this version was made for.
     """
-    import timm  # noqa: PLC0415
-    import torch  # noqa: PLC0415
+    import timm
+    import torch
 
     resource = files(_PACKAGE) / _WEIGHTS
     with as_file(resource) as path:

@@ -56,14 +56,14 @@ def place(*, device: str, precision: str) -> Placement:
         BackboneError: what is asked for is not to be had on this machine.
     """
     if device != "cpu" and (device != "auto" or _nvidia_driver()):
-        import torch  # noqa: PLC0415  only imported when a GPU may be there: it takes seconds
+        import torch
 
         if torch.cuda.is_available():
             reduced = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_bf16_supported())
             return Placement("PyTorch", "cuda" if device == "auto" else device, "bfloat16" if reduced else "float32")
         if device != "auto":
             raise BackboneError(device, "there is no such device that PyTorch can use", "use --device cpu, or check the NVIDIA driver")
-    import onnxruntime  # noqa: PLC0415
+    import onnxruntime
 
     openvino = "OpenVINOExecutionProvider" in onnxruntime.get_available_providers()
     if precision == "bfloat16" and not openvino:
@@ -104,7 +104,7 @@ class OnnxEmbedder:
     """A backbone in ONNX Runtime on the CPU, run in batches of one fixed shape."""
 
     def __init__(self, model: OnnxModel, threads: int) -> None:
-        import onnxruntime  # noqa: PLC0415
+        import onnxruntime
 
         self._dimension = model.dimension
         options = onnxruntime.SessionOptions()
@@ -133,14 +133,14 @@ class TorchEmbedder:
     """A backbone in PyTorch, channels last; under autocast where the precision is bfloat16."""
 
     def __init__(self, backbone: Backbone, placement: Placement) -> None:
-        import torch  # noqa: PLC0415
+        import torch
 
         self._placement = placement
         self._tower: torch.nn.Module = backbone.build().to(placement.device, memory_format=torch.channels_last)
 
     def embed(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed inputs; see ``Embedder``."""
-        import torch  # noqa: PLC0415
+        import torch
 
         device_type = self._placement.device.split(":")[0]
         with torch.inference_mode(), torch.autocast(device_type, torch.bfloat16, enabled=self._placement.precision == "bfloat16"):
@@ -151,8 +151,8 @@ class TorchEmbedder:
 
 def _exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
     """Return the image tower as an ONNX file with the input ``pixels [ONNX_BATCH, s, s, 3]`` uint8, exporting it on first use."""
-    import onnxruntime  # noqa: PLC0415
-    import platformdirs  # noqa: PLC0415
+    import onnxruntime
+    import platformdirs
 
     identity = f"{backbone.name}|{backbone.weights_id}|{backbone.preprocessing}|{ONNX_BATCH}|{onnxruntime.__version__}"
     name = f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.onnx"
@@ -173,9 +173,9 @@ def _exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
 
 
 def _export(backbone: Backbone) -> bytes:
-    import io  # noqa: PLC0415
+    import io
 
-    import torch  # noqa: PLC0415
+    import torch
 
     side = backbone.preprocessing.input_size
     pixels = torch.zeros((ONNX_BATCH, side, side, 3), dtype=torch.uint8)

@@ -76,7 +76,7 @@ def neighbors_of():
 @pytest.fixture
 def run_named():
     """Run a check by name on given tables, through discovery and validation."""
-    from audit.checks import Missing, discover, run_check  # noqa: PLC0415
+    from audit.checks import Missing, discover, run_check
 
     def run(name, options=None, **tables):
         check = discover()[name]

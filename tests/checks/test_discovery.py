@@ -77,7 +77,7 @@ def test_a_dropped_in_file_is_found(tmp_path, monkeypatch):
     (tmp_path / "room" / "base.py").touch()
     (tmp_path / "room" / "fresh.py").write_text('"""T."""\ndef run(samples): pass')
     monkeypatch.syspath_prepend(tmp_path)
-    import room  # noqa: PLC0415
+    import room
 
     assert list(from_modules(of_package(room))) == ["fresh"]
 
