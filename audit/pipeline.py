@@ -173,7 +173,10 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
 
     classes = sorted(samples["label"].dropna().unique())
     record.content["classes"] = classes
+    checks = _wanted(options)
     why_not = _why_no_predictions(samples, classes)
+    if why_not is None and not any("predictions" in check.needs for check in checks.values()):
+        why_not = "no check that was asked for needs predictions"
     predictions: Any = Missing(why_not) if why_not else None
     predictions_key = key_of(pairs_key, classes)
     if why_not:
@@ -184,7 +187,7 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
         observer.stage("predictions", None)
         facts = stages.predict(run, samples, to_frame(read_table(run / "pairs.parquet")), classes, options.seed, observer.advance)
         record.end("predictions", predictions_key, time.perf_counter() - began, **facts)
-    _check(run, samples, predictions, options, record, key_of(pairs_key, predictions_key, why_not), observer)
+    _check(run, samples, checks, predictions, options, record, key_of(pairs_key, predictions_key, why_not), observer)
 
 
 def _why_no_predictions(samples: pd.DataFrame, classes: list[str]) -> str | None:
@@ -197,11 +200,25 @@ def _why_no_predictions(samples: pd.DataFrame, classes: list[str]) -> str | None
     return None
 
 
-def _check(run: Path, samples: pd.DataFrame, predictions: Any, options: ScanOptions, record: Record, inputs_key: str, observer: Observer) -> None:
-    from audit.checks import Skipped, discover, run_check
+def _wanted(options: ScanOptions) -> dict[str, Check]:
+    from audit.checks import discover
+
+    return {name: check for name, check in discover().items() if name not in options.skip and (not options.only or name in options.only)}
+
+
+def _check(
+    run: Path,
+    samples: pd.DataFrame,
+    checks: dict[str, Check],
+    predictions: Any,
+    options: ScanOptions,
+    record: Record,
+    inputs_key: str,
+    observer: Observer,
+) -> None:
+    from audit.checks import Skipped, run_check
     from audit.findings import to_table
 
-    checks = {name: check for name, check in discover().items() if name not in options.skip and (not options.only or name in options.only)}
     before = record.content.get("checks", {})
     keys = {name: key_of(inputs_key, options.checks.get(name, {}), record.content["version"], _code_key(check)) for name, check in checks.items()}
     todo = [name for name, key in keys.items() if before.get(name, {}).get("key") != key or not _kept(run, name, before[name])]
