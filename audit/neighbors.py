@@ -22,7 +22,8 @@ EXACT_UP_TO = 50_000
 """Rows up to which every pair is compared: at 1280 dimensions about two minutes on two cores, growing with the square."""
 
 SPARE = 6
-"""More candidates than neighbors, so that rounding in the search cannot drop one that the exact re-rank would keep."""
+"""More neighbors found than asked for: rounding in the search cannot drop one that counts, and a row that loses a few later need not be searched
+again."""
 
 _QUERY_BLOCK, _BASE_BLOCK, _RERANK_BLOCK = 4096, 65_536, 128
 _PROJECTED = 128
@@ -36,6 +37,17 @@ _SEARCH_ALL_FROM = 0.3
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Every row's nearest rows, some more than were asked for; nothing nearer than the last of a row is missing from it."""
+
+    indices: npt.NDArray[np.int32]
+    """``[n, k + SPARE]``; -1 at the end where fewer are known."""
+    similarities: Floats
+    complete: bool
+    """Whether there were so few rows that every row knows all others."""
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbors:
     """Every row's nearest rows, never itself."""
 
@@ -46,14 +58,15 @@ class Neighbors:
     method: str
     recall: float | None
     """Share of true neighbors found, measured on a sample; None where the search was exact."""
+    known: Known
+    """What a later search can start from."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreviousNeighbors:
     """What an earlier exact search found, and where its rows are now."""
 
-    indices: npt.NDArray[np.int32]
-    similarities: Floats
+    known: Known
     old_row_of_new: Rows
     """``[n]``: which old row each row was; -1 for a new one."""
 
@@ -72,51 +85,70 @@ def search(
     """
     advance = advance or (lambda _: None)
     valid = np.flatnonzero(~np.isnan(np.asarray(embeddings[:, 0])))
-    indices = np.full((len(embeddings), k), -1, np.int32)
-    similarities = np.full((len(embeddings), k), np.nan, np.float32)
-    if len(valid) < 2:
-        return Neighbors(indices, similarities, "exact", None)
+    width = k + SPARE
+    indices = np.full((len(embeddings), width), -1, np.int32)
+    similarities = np.full((len(embeddings), width), np.nan, np.float32)
+    method, recall = "exact", None
     if len(valid) > EXACT_UP_TO and faiss.get_num_gpus() == 0:
+        method = "IVF, exactly re-ranked"
         recall = _search_approximately(embeddings, valid, k, seed, indices, similarities, advance)
-        return Neighbors(indices, similarities, "IVF, exactly re-ranked", recall)
-    wanted = valid
-    if previous is not None:
-        wanted = _carry_over(embeddings, valid, previous, indices, similarities)
-        if len(wanted) > _SEARCH_ALL_FROM * len(valid):
-            wanted = valid
-    for rows, candidates in _candidates(embeddings, wanted, valid, min(k + 1 + SPARE, len(valid))):
-        _rank(embeddings, rows, candidates, indices, similarities)
-        advance(len(rows))
-    return Neighbors(indices, similarities, "exact", None)
+    elif len(valid) > 1:
+        wanted = valid
+        if previous is not None:
+            wanted = _carry_over(embeddings, valid, previous.known, previous.old_row_of_new, k, indices, similarities)
+            if len(wanted) > _SEARCH_ALL_FROM * len(valid):
+                wanted = valid
+        for rows, candidates in _candidates(embeddings, wanted, valid, min(width + 1, len(valid))):
+            _rank(embeddings, rows, candidates, indices, similarities)
+            advance(len(rows))
+    known = Known(indices, similarities, complete=len(valid) <= width + 1)
+    return Neighbors(np.ascontiguousarray(indices[:, :k]), np.ascontiguousarray(similarities[:, :k]), method, recall, known)
 
 
-def _carry_over(embeddings: Halves, valid: Rows, previous: PreviousNeighbors, indices: npt.NDArray[np.int32], similarities: Floats) -> Rows:
-    """Fill in the rows that kept all their neighbors, new rows merged in; return the rows that must be searched."""
-    old_rows = previous.old_row_of_new
+def _carry_over(
+    embeddings: Halves, valid: Rows, previous: Known, old_row_of_new: Rows, k: int, indices: npt.NDArray[np.int32], similarities: Floats
+) -> Rows:
+    """Fill in the rows that still know enough neighbors, new rows merged in; return the rows that must be searched."""
     new_row_of_old = np.full(len(previous.indices) + 1, -1, np.int64)  # the last entry stands for "no neighbor"
-    known = valid[old_rows[valid] >= 0]
-    new_row_of_old[old_rows[known]] = known
-    before = previous.indices[old_rows[known]]
+    known = valid[old_row_of_new[valid] >= 0]
+    new_row_of_old[old_row_of_new[known]] = known
+    before = previous.indices[old_row_of_new[known]]
     moved = new_row_of_old[before]
-    complete = ((moved >= 0) | (before < 0)).all(axis=1) & (before >= 0).any(axis=1)
-    kept, moved = known[complete], moved[complete]
+    enough = (moved >= 0).sum(axis=1) >= k
+    if previous.complete:
+        enough[:] = True
+    kept = known[enough]
     fresh = np.setdiff1d(valid, known, assume_unique=True)
-    carried = previous.similarities[old_rows[kept]]
+    sure = np.ones(len(kept), bool)
     for start in range(0, len(kept), _QUERY_BLOCK):
-        rows = slice(start, start + _QUERY_BLOCK)
-        _merge(embeddings, kept[rows], moved[rows], carried[rows], fresh, indices, similarities)
-    return np.setdiff1d(valid, kept, assume_unique=True)
+        block = slice(start, start + _QUERY_BLOCK)
+        carried = previous.similarities[old_row_of_new[kept[block]]]
+        horizon = np.full(len(carried), -np.inf) if previous.complete else np.nanmin(carried, axis=1)
+        sure[block] = _merge(embeddings, kept[block], moved[enough][block], carried, horizon, fresh, indices, similarities)
+    return np.setdiff1d(valid, kept[sure], assume_unique=True)
 
 
-def _merge(embeddings: Halves, rows: Rows, old: Rows, carried: Floats, fresh: Rows, indices: npt.NDArray[np.int32], similarities: Floats) -> None:
-    k = indices.shape[1]
+def _merge(
+    embeddings: Halves,
+    rows: Rows,
+    old: Rows,
+    carried: Floats,
+    horizon: npt.NDArray[np.float64],
+    fresh: Rows,
+    indices: npt.NDArray[np.int32],
+    similarities: Floats,
+) -> npt.NDArray[np.bool_]:
+    """Merge new rows into known neighbors; below its horizon a row knows nothing. Returns which rows came out certain."""
     found = np.full((len(rows), 0), -1, np.int64)
     if len(fresh):
-        rough, at = _knn(_floats(embeddings, rows), _floats(embeddings, fresh), min(k + SPARE, len(fresh)))
-        weakest = np.where(old[:, -1] >= 0, carried[:, -1], -np.inf)
-        found = np.where(rough >= weakest[:, None] - _ROUNDING, fresh[at], -1)
-    scores = np.concatenate([np.where(old >= 0, carried, -np.inf), _similarities(embeddings, rows, found)], axis=1)
-    _keep_best(rows, np.concatenate([old, found], axis=1), scores, indices, similarities)
+        rough, at = _knn(_floats(embeddings, rows), _floats(embeddings, fresh), min(indices.shape[1] + 1, len(fresh)))
+        found = np.where(rough >= horizon[:, None] - _ROUNDING, fresh[at], -1)
+    scores = _similarities(embeddings, rows, found)
+    tied = (scores == horizon[:, None]).any(axis=1)  # an old row just as near may have been left out: which of the two counts is not known
+    found = np.where(scores > horizon[:, None], found, -1)
+    both = np.concatenate([np.where(old >= 0, carried, -np.inf), scores], axis=1)
+    _keep_best(rows, np.concatenate([old, found], axis=1), both, indices, similarities)
+    return ~tied
 
 
 def _candidates(embeddings: Halves, rows: Rows, base: Rows, count: int) -> Iterator[tuple[Rows, Rows]]:
@@ -158,19 +190,19 @@ def _search_approximately(
     for start in range(0, len(valid), _BASE_BLOCK):
         index.add(_floats(embeddings, valid[start : start + _BASE_BLOCK]))
     inverted.nprobe = min(_LISTS_PROBED, lists)
-    count = min(2 * k + 1 + SPARE, len(valid))
+    count = min(2 * indices.shape[1] + 1, len(valid))
     for start in range(0, len(valid), _QUERY_BLOCK):
         rows = valid[start : start + _QUERY_BLOCK]
         _, at = index.search(_floats(embeddings, rows), count)
         _rank(embeddings, rows, np.where(at >= 0, valid[at], -1), indices, similarities)
         advance(len(rows))
     checked = np.sort(random.choice(valid, min(_RECALL_SAMPLE, len(valid)), replace=False))
-    exact = np.full_like(indices[: len(checked)], -1)
-    true_scores = np.full_like(similarities[: len(checked)], np.nan)
+    exact = np.full((len(checked), k), -1, np.int32)
+    true_scores = np.full((len(checked), k), np.nan, np.float32)
     for rows, candidates in _candidates(embeddings, checked, valid, min(k + 1 + SPARE, len(valid))):
         at = np.searchsorted(checked, rows)
         _keep_best(at, np.where(candidates == rows[:, None], -1, candidates), _similarities(embeddings, rows, candidates), exact, true_scores)
-    hits = sum(np.intersect1d(indices[row], found).size for row, found in zip(checked, exact, strict=True))
+    hits = sum(np.intersect1d(indices[row, :k], found).size for row, found in zip(checked, exact, strict=True))
     return float(hits / max(int((exact >= 0).sum()), 1))
 
 

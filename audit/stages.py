@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from audit.neighbors import PreviousNeighbors
 
 _FILES = {
-    "neighbors": ("neighbors.npy", "similarities.npy", "neighbors-of.npy"),
-    "pairs": ("pairs.parquet", "verified.parquet"),
+    "neighbors": ("neighbors.npy", "similarities.npy", "state/neighbors.npy", "state/similarities.npy", "state/neighbors-of.npy"),
+    "pairs": ("pairs.parquet", "state/verified.parquet"),
     "predictions": ("predictions.npy",),
 }
 
@@ -88,8 +88,12 @@ def find_neighbors(run: Path, samples: pd.DataFrame, record: Record, key: str, o
     )
     write_array(run / "neighbors.npy", found.indices)
     write_array(run / "similarities.npy", found.similarities)
-    write_array(run / "neighbors-of.npy", mine)
-    return {"method": found.method, "recall": found.recall, "plan": _neighbor_plan(record, options.neighbors)}
+    (run / "state").mkdir(exist_ok=True)
+    write_array(run / "state/neighbors.npy", found.known.indices)
+    write_array(run / "state/similarities.npy", found.known.similarities)
+    write_array(run / "state/neighbors-of.npy", mine)
+    plan = _neighbor_plan(record, options.neighbors)
+    return {"method": found.method, "recall": found.recall, "plan": plan, "complete": found.known.complete}
 
 
 def _neighbor_plan(record: Record, k: int) -> str:
@@ -97,16 +101,22 @@ def _neighbor_plan(record: Record, k: int) -> str:
 
 
 def _previous_neighbors(run: Path, record: Record, mine: npt.NDArray[np.bytes_], key: str, k: int) -> PreviousNeighbors | None:
-    from audit.neighbors import PreviousNeighbors
+    from audit.neighbors import Known, PreviousNeighbors
 
     state = record.content["stages"].get("neighbors", {})
-    if state.get("plan") != _neighbor_plan(record, k) or state.get("key") == key or not all((run / name).is_file() for name in _FILES["neighbors"]):
+    if (
+        state.get("plan") != _neighbor_plan(record, k)
+        or state.get("method") != "exact"
+        or state.get("key") == key
+        or not all((run / name).is_file() for name in _FILES["neighbors"])
+    ):
         return None
-    before = np.load(run / "neighbors-of.npy")
+    before = np.load(run / "state/neighbors-of.npy")
     old_row = _ordinal_index(before).get_indexer(_ordinal_index(mine)).astype(np.int64)
     old_row[mine == b""] = -1
     # Copies, not maps: the files they come from are about to be replaced.
-    return PreviousNeighbors(indices=np.load(run / "neighbors.npy"), similarities=np.load(run / "similarities.npy"), old_row_of_new=old_row)
+    known = Known(np.load(run / "state/neighbors.npy"), np.load(run / "state/similarities.npy"), complete=state["complete"])
+    return PreviousNeighbors(known, old_row)
 
 
 def _ordinal_index(identity: npt.NDArray[np.bytes_]) -> pd.MultiIndex:
@@ -123,7 +133,7 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
 
     record.begin("pairs")
     rows = len(samples)
-    cache = to_frame(read_table(run / "verified.parquet")) if (run / "verified.parquet").is_file() else None
+    cache = to_frame(read_table(run / "state/verified.parquet")) if (run / "state/verified.parquet").is_file() else None
     observer.stage("pairs", rows)
     found = find_pairs(
         samples,
@@ -135,7 +145,7 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
         advance=observer.advance,
     )
     write_table(run / "pairs.parquet", pa.Table.from_pandas(found.table, PAIRS, preserve_index=False))
-    write_table(run / "verified.parquet", pa.Table.from_pandas(found.verified, preserve_index=False))
+    write_table(run / "state/verified.parquet", pa.Table.from_pandas(found.verified, preserve_index=False))
     return {"pairs": len(found.table)}
 
 
