@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _SCENE_WEIGHT = 0.3
 """Two shots of a scene may rightly differ in label; they rank below every copy."""
 
+SURE = 0.9
+"""Certainty of a pair from which a conflict is an error: every judged CIFAR-10 pair above it was a duplicate (docs/pairs.md)."""
+
 
 def majority(votes: Sequence[str | None]) -> str | None:
     """Return the label that more than half of the votes name, or None.
@@ -65,13 +68,14 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, neighbors: npt.NDArray[np.in
         near = [] if neighbors is None else [labels[other] for other in neighbors[row] if other >= 0 and other not in copies[row]]
         suggestion = majority([_single(vote) for vote in [labels[row], *votes]]) or majority([_single(vote) for vote in near])
         scores[row] = np.fmax(scores[row], score)
-        what = "the same scene as" if relation == "same_scene" else "the same picture as"
+        sure = relation != "same_scene" and score >= SURE
+        what = "the same scene as" if relation == "same_scene" else "the same picture as" if sure else "probably the same picture as"
         mine, other = _say(labels[row]), _say(labels[partner])
         findings.append(
             Finding(
                 kind="same_scene" if relation == "same_scene" else "same_picture",
                 score=score,
-                severity="warning" if relation == "same_scene" else "error",
+                severity="error" if sure else "warning",
                 message=f"Labelled {mine}, but is {what} {names[partner]!r}, labelled {other}; decide which is right.",
                 row=row,
                 partner=partner,

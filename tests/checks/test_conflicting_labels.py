@@ -46,3 +46,11 @@ def test_without_labels_it_is_skipped(run_named, samples_of):
 @pytest.mark.parametrize(("votes", "label"), [([], None), ([None], None), (["a", None], "a"), (["a", "b"], None), (["b", "a", "b"], "b")])
 def test_majority(votes, label):
     assert majority(votes) == label
+
+
+def test_an_uncertain_pair_is_a_warning(run_named, samples_of, pairs_of):
+    samples = samples_of([{"label": "cat"}, {"label": "dog"}])
+    for score, severity in ((0.95, "error"), (0.6, "warning")):
+        findings = run_named("conflicting_labels", samples=samples, pairs=pairs_of([(0, 1, "edited_copy", score, 0)])).findings
+        assert {finding.severity for finding in findings} == {severity}
+        assert all(("probably" in finding.message) == (severity == "warning") for finding in findings)
