@@ -64,8 +64,8 @@ def out_of_sample(
     Raises:
         AuditError: fewer than two classes have labelled images with an embedding, or all of them are copies of one image.
     """
-    from audit.calibration import best_temperature, softmax  # noqa: PLC0415
-    from audit.probes import MEMBERS  # noqa: PLC0415  imports torch
+    from audit.calibration import best_temperature, softmax
+    from audit.probes import MEMBERS
 
     classes = int(labels.max(initial=-1)) + 1
     usable = _rows_with_embedding(embeddings)
@@ -148,7 +148,7 @@ def _training(
     classes: int,
     seed: int,
 ) -> tuple[Training, Callable[[npt.NDArray[np.float16]], npt.NDArray[np.float32]]]:
-    from audit.probes import Training, fit_projection  # noqa: PLC0415  imports torch
+    from audit.probes import Training, fit_projection
 
     rows = np.flatnonzero(judged)
     if len(rows) > MAX_TRAINING_ROWS:

@@ -51,3 +51,50 @@ def test_same_seed_same_bytes():
     embeddings, _, given = blobs(noise=0.1)
     first, second = (out_of_sample(embeddings, given, np.arange(len(given)), seed=3).probabilities for _ in range(2))
     assert first.tobytes() == second.tobytes()
+
+
+def test_a_copy_does_not_vouch_for_a_mislabelled_image():
+    embeddings, true, given = blobs(noise=0.0)
+    embeddings[:8] = embeddings[0]
+    given[:8] = (true[0] + 1) % 3
+    apart = out_of_sample(embeddings, given, np.arange(len(given))).probabilities[0, given[0]]
+    groups = np.arange(len(given))
+    groups[:8] = 0
+    together = out_of_sample(embeddings, given, groups).probabilities[0, given[0]]
+    assert together < apart / 2
+
+
+def test_an_unlabelled_copy_is_predicted_without_its_labelled_twin():
+    embeddings, true, given = blobs(rows=120)
+    given[:6] = (true[0] + 1) % 3
+    embeddings[:7] = embeddings[0]
+    given[6] = -1
+    groups = np.arange(len(given))
+    groups[:7] = 0
+    found = out_of_sample(embeddings, given, groups).probabilities
+    np.testing.assert_allclose(found[6], found[0], atol=1e-5)
+    assert found[6].argmax() == true[0]
+
+
+def test_more_rows_than_are_learned_from(monkeypatch):
+    monkeypatch.setattr("audit.predictions.MAX_TRAINING_ROWS", 150)
+    embeddings, true, given = blobs(rows=600)
+    found = out_of_sample(embeddings, given, np.arange(len(given)))
+    assert found.record["trained_on"] <= 150
+    assert (found.probabilities.argmax(1) == true).mean() > 0.9
+
+
+def test_copies_of_one_image_are_an_error():
+    embeddings, _, given = blobs(rows=20)
+    with pytest.raises(AuditError, match="copies of one another"):
+        out_of_sample(embeddings, given, np.zeros(20, np.int64))
+
+
+def test_many_classes_of_two_images():
+    draw = np.random.default_rng(0)
+    centres = draw.normal(size=(300, 32))
+    points = np.repeat(centres, 2, 0) + draw.normal(0, 0.05, (600, 32))
+    embeddings = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16)
+    found = out_of_sample(embeddings, np.repeat(np.arange(300), 2).astype(np.int32), np.arange(600)).probabilities
+    assert np.isfinite(found).all()
+    assert (found.argmax(1) == np.repeat(np.arange(300), 2)).mean() > 0.8
