@@ -25,7 +25,7 @@ def best_temperature(logits: Floats, labels: npt.NDArray[np.int64]) -> float:
     Returns:
         What to divide the logits by, 0.0025 to 20.
     """
-    from scipy.optimize import minimize_scalar  # noqa: PLC0415
+    from scipy.optimize import minimize_scalar
 
     rows = np.arange(len(labels))
 

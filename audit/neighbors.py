@@ -148,7 +148,8 @@ def _merge(
     found = np.where(scores > horizon[:, None], found, -1)
     both = np.concatenate([np.where(old >= 0, carried, -np.inf), scores], axis=1)
     _keep_best(rows, np.concatenate([old, found], axis=1), both, indices, similarities)
-    return np.logical_not(np.asarray(tied, dtype=bool))
+    certain: npt.NDArray[np.bool_] = ~tied
+    return certain
 
 
 def _candidates(embeddings: Halves, rows: Rows, base: Rows, count: int) -> Iterator[tuple[Rows, Rows]]:

@@ -174,7 +174,8 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
     classes = sorted(samples["label"].dropna().unique())
     record.content["classes"] = classes
     checks = _wanted(options)
-    why_not = _why_no_predictions(samples, classes)
+    pairs = to_frame(read_table(run / "pairs.parquet"))
+    why_not = _why_no_predictions(samples, pairs, classes)
     if why_not is None and not any("predictions" in check.needs for check in checks.values()):
         why_not = "no check that was asked for needs predictions"
     predictions: Any = Missing(why_not) if why_not else None
@@ -185,18 +186,22 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
         began = time.perf_counter()
         record.begin("predictions")
         observer.stage("predictions", None)
-        facts = stages.predict(run, samples, to_frame(read_table(run / "pairs.parquet")), classes, options.seed, observer.advance)
+        facts = stages.predict(run, samples, pairs, classes, options.seed, observer.advance)
         record.end("predictions", predictions_key, time.perf_counter() - began, **facts)
     _check(run, samples, checks, predictions, options, record, key_of(pairs_key, predictions_key, why_not), observer)
 
 
-def _why_no_predictions(samples: pd.DataFrame, classes: list[str]) -> str | None:
+def _why_no_predictions(samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str]) -> str | None:
     if samples["labels"].notna().any():
         return "images of this dataset have several labels each"
     if not classes:
         return "no labels in this dataset"
     if len(classes) == 1:
         return f"all labelled images are of one class, {classes[0]!r}"
+    embedded = (samples["outcome"] == "ok") & samples["label"].notna()
+    pictures = pd.Series(stages.fold_groups(len(samples), pairs))[embedded].groupby(samples["label"][embedded]).nunique()
+    if (pictures >= 2).sum() < 2:
+        return "fewer than two classes have two different pictures, and a class is judged by its other pictures"
     return None
 
 

@@ -219,3 +219,15 @@ def test_a_full_disk_is_an_error_before_any_work(tmp_path, monkeypatch):
         audit.scan(data, tmp_path / "run", options=OPTIONS)
     monkeypatch.undo()
     assert len(audit.scan(data, tmp_path / "run", options=OPTIONS)) == 12
+
+
+def test_classes_of_one_picture_each_cannot_be_judged_by_their_others(tmp_path):
+    for number in range(12):
+        path = tmp_path / f"data/class{number}/photo.png"
+        path.parent.mkdir(parents=True)
+        photo(number).save(path)
+        shutil.copyfile(path, path.with_name("copy.png"))
+    run = audit.scan(tmp_path / "data", tmp_path / "run", options=OPTIONS)
+    assert run.record["checks"]["label_errors"]["state"] == "skipped"
+    assert "two different pictures" in run.record["checks"]["label_errors"]["reason"]
+    assert run.record["checks"]["exact_duplicates"]["findings"] == 12

@@ -65,7 +65,7 @@ def open_source(location: str, options: SourceOptions | None = None) -> Source:
         if kind.matches(location, options):
             return kind.open_kind(location, options)
 
-    from audit.sources.storage import Storage  # noqa: PLC0415 - a source that opens never needs it here
+    from audit.sources.storage import Storage
 
     storage = Storage(location, options.storage_options)
     if storage.what_is(storage.root) is None:

@@ -52,7 +52,7 @@ class ParquetImages:
 
     def collect(self) -> Iterator[Sample]:
         """Yield a sample per row, without reading the column of images' bytes where a path tells the name."""
-        import pyarrow.parquet as pq  # noqa: PLC0415
+        import pyarrow.parquet as pq
 
         for shard in self._shards:
             where = self._path(shard)
@@ -97,7 +97,7 @@ class ParquetImages:
         return bytes(data)
 
     def _images(self, shard: str, group: int) -> Any:
-        import pyarrow.parquet as pq  # noqa: PLC0415
+        import pyarrow.parquet as pq
 
         with self._storage.open(self._path(shard)) as file:
             table = pq.ParquetFile(file)
@@ -131,8 +131,8 @@ def _find_shards(storage: Storage, options: SourceOptions) -> list[str]:
         shards = [prefix + name for prefix, folder in folders for name in storage.names(folder) if name.endswith(".parquet")]
     if not shards:
         return []
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     path = root if root.endswith(".parquet") else storage.join(root, shards[0])
     try:
@@ -144,7 +144,7 @@ def _find_shards(storage: Storage, options: SourceOptions) -> list[str]:
 
 
 def _image_column(schema: Any, options: SourceOptions) -> str | None:
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     if options.image_column is not None:
         return options.image_column if options.image_column in schema.names else None
@@ -154,13 +154,13 @@ def _image_column(schema: Any, options: SourceOptions) -> str | None:
 
 
 def _is_blob(field: Any) -> bool:
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     return bool(pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
 
 
 def _is_struct(schema: Any, name: str) -> bool:
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     return bool(pa.types.is_struct(schema.field(name).type))
 

@@ -128,7 +128,7 @@ def _ground_truth(place: str, text: str, meta: bytes | None) -> dict[str, Found]
         raise SourceError(
             place, "gives class numbers, and there is no meta.mat that says which synset each is", "put the devkit's data/meta.mat beside it"
         )
-    from scipy.io import loadmat  # noqa: PLC0415 - only this layout needs it
+    from scipy.io import loadmat
 
     synsets = {int(row["ILSVRC2012_ID"].item()): str(row["WNID"].item()) for row in loadmat(io.BytesIO(meta))["synsets"].ravel()}
     labels = {}

@@ -93,7 +93,7 @@ class ManifestSource:
                     yield place, dict(zip(header, row, strict=True))
 
     def _parquet_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
-        import pyarrow.parquet as pq  # noqa: PLC0415 - a CSV needs no pyarrow
+        import pyarrow.parquet as pq
 
         with self._table.open(self._table.root) as file:
             table = pq.ParquetFile(file)

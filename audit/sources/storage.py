@@ -50,7 +50,7 @@ class Storage:
 
     @cached_property
     def _remote(self) -> tuple[Any, str]:
-        import fsspec  # noqa: PLC0415 - local datasets never need it
+        import fsspec
 
         return cast("tuple[Any, str]", fsspec.core.url_to_fs(self.location, **self.options))
 
