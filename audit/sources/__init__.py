@@ -1,12 +1,14 @@
 """Where a dataset's images come from: one module per way of storing them, all yielding the same rows.
 
-A module of this package is a kind of source when it has ``KIND`` (its name), ``RANK`` (kinds are asked in rising order), ``matches(location,
-options)`` (whether
-``auto`` may take it) and ``open_kind(location, options)``; a new kind is one new file.
+A module of this package is a kind of source when it has ``KIND`` (its name), ``RANK`` (kinds are asked in rising order), ``OPTIONS`` (the fields of
+`SourceOptions` that it reads besides those that all do), ``matches(location, options)`` (whether ``auto`` may take it) and ``open_kind(location,
+options)``; a
+new kind is one new file.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
 from typing import Protocol, cast
@@ -22,6 +24,7 @@ class Kind(Protocol):
 
     KIND: str
     RANK: int
+    OPTIONS: frozenset[str]
 
     def matches(self, location: str, options: SourceOptions) -> bool:
         """Return whether the place looks stored this way."""
@@ -60,9 +63,11 @@ def open_source(location: str, options: SourceOptions | None = None) -> Source:
     if options.kind != "auto":
         if options.kind not in kinds:
             raise SourceError(f"source kind {options.kind!r}", "there is no such kind of source", nearest(options.kind, ["auto", *kinds]))
+        _refuse_unused(kinds[options.kind], options)
         return kinds[options.kind].open_kind(location, options)
     for kind in kinds.values():
         if kind.matches(location, options):
+            _refuse_unused(kind, options)
             return kind.open_kind(location, options)
 
     from audit.sources.storage import Storage
@@ -73,3 +78,15 @@ def open_source(location: str, options: SourceOptions | None = None) -> Source:
     raise SourceError(
         location, "is no kind of dataset that is known here", f"give a folder, .tar, .csv or .parquet, or name its kind: {', '.join(kinds)}"
     )
+
+
+_ALWAYS_READ = frozenset({"kind", "split", "class_words_file", "storage_options"})
+
+
+def _refuse_unused(kind: Kind, options: SourceOptions) -> None:
+    """An option that does nothing would be believed to do something."""
+    for field in dataclasses.fields(options):
+        asked = getattr(options, field.name) != getattr(SourceOptions(), field.name)
+        if asked and field.name not in _ALWAYS_READ | kind.OPTIONS:
+            mend = f"leave it out; a {kind.KIND} source takes {', '.join(sorted(kind.OPTIONS))}"
+            raise SourceError(field.name, f"means nothing for a {kind.KIND} source", mend)

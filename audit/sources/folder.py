@@ -13,6 +13,7 @@ from audit.sources.trees import Entry, TreeSource
 
 KIND = "folder"
 RANK = 90
+OPTIONS = frozenset({"labels_file"})
 
 
 class FolderTree:

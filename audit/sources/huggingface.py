@@ -14,11 +14,12 @@ from audit.errors import SourceError
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
 from audit.sources.columns import find_columns, metadata, read_labels
-from audit.sources.names import escape, unescape
+from audit.sources.names import escape, is_image, unescape
 from audit.sources.storage import Storage
 
 KIND = "huggingface"
 RANK = 30
+OPTIONS = frozenset({"image_column", "path_column", "label_column", "split_column"})
 
 _SHARD = re.compile(r"^(?P<split>[^/]+?)-\d{5}-of-\d{5}(-[0-9a-f]+)?\.parquet$")
 
@@ -128,7 +129,10 @@ def _find_shards(storage: Storage, options: SourceOptions) -> list[str]:
         shards = [root.rpartition("/")[2]] if storage.what_is(root) == "file" else []
     else:
         folders = [("", root), ("data/", storage.join(root, "data"))]
-        shards = [prefix + name for prefix, folder in folders for name in storage.names(folder) if name.endswith(".parquet")]
+        names = [prefix + name for prefix, folder in folders for name in storage.names(folder)]
+        shards = [name for name in names if name.endswith(".parquet")]
+        if any(is_image(name) for name in names) and not all(_SHARD.match(name.rpartition("/")[2]) for name in shards):
+            return []  # a folder of images with a table beside them
     if not shards:
         return []
     import pyarrow as pa

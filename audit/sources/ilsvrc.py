@@ -22,6 +22,7 @@ from audit.sources.trees import Entry, TreeSource
 
 KIND = "ilsvrc"
 RANK = 20
+OPTIONS = frozenset({"labels_file"})
 
 _SPLITS = {
     "ilsvrc2012_img_train.tar": "train",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from audit.errors import SourceError, nearest
 from audit.sources.layout import is_split
-from audit.sources.names import is_image
+from audit.sources.names import is_image, safe_relative
 
 TINY = "val_annotations.txt"
 SOLUTION = "LOC_val_solution.csv"
@@ -102,7 +102,7 @@ def read_given(place: str, data: bytes, splits: frozenset[str] = frozenset()) ->
     text = _text(place, data)
     first = text.split("\n", 1)[0].rstrip("\r")
     delimiter = "\t" if "\t" in first else "," if "," in first else None
-    rows = _rows(place, text, delimiter, 2)
+    rows = _numbered_rows(place, text, delimiter, 2)
     header = [cell.strip().lower() for cell in (first.split(delimiter) if delimiter else first.split())]
     if header and not is_image(header[0]) and (any(name in header for name in _NAME_COLUMNS) or any(name in header for name in _LABEL_COLUMNS)):
         name_at, label_at = _column(place, header, _NAME_COLUMNS), _column(place, header, _LABEL_COLUMNS)
@@ -111,11 +111,13 @@ def read_given(place: str, data: bytes, splits: frozenset[str] = frozenset()) ->
     else:
         name_at, label_at, split_at = 0, 1, None
     labels: dict[str, Found] = {}
-    for number, row in enumerate(rows, 2 if split_at is not None or name_at or label_at != 1 or header[0] in _NAME_COLUMNS else 1):
+    for number, row in rows:
         split = row[split_at].strip() or None if split_at is not None and split_at < len(row) else None
         if split is not None and not (split in splits if splits else is_split(split)):
             raise SourceError(f"{place}:{number}", f"unknown split {split!r}", nearest(split, splits or {"train", "val", "test"}))
         name = row[name_at].strip().removeprefix("./")
+        if safe_relative(name) is None:
+            raise SourceError(f"{place}:{number}", f"the name {name!r} leads out of the dataset", "write names relative to the dataset's folder")
         found = Found(row[label_at].strip() or None, split)
         if name in labels and labels[name] != found:
             raise SourceError(f"{place}:{number}", f"names {name!r} a second time with another label", "keep one of the two lines")
@@ -140,13 +142,18 @@ def _ground_truth(place: str, text: str, meta: bytes | None) -> dict[str, Found]
 
 
 def _rows(place: str, text: str, delimiter: str | None, least: int) -> Iterator[list[str]]:
+    return (row for _, row in _numbered_rows(place, text, delimiter, least))
+
+
+def _numbered_rows(place: str, text: str, delimiter: str | None, least: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not empty, each with the number of its line."""
     lines = csv.reader(io.StringIO(text), delimiter=delimiter) if delimiter else (line.rsplit(None, 1) for line in text.split("\n"))
     for number, row in enumerate(lines, 1):
         if not any(row):
             continue
         if len(row) < least:
             raise SourceError(f"{place}:{number}", f"has no label: {' '.join(row)[:80]!r}", "write the image's name and its label on every line")
-        yield row
+        yield number, row
 
 
 def _text(place: str, data: bytes) -> str:

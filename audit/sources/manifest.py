@@ -17,6 +17,7 @@ from audit.sources.storage import Storage
 
 KIND = "manifest"
 RANK = 40
+OPTIONS = frozenset({"path_column", "label_column", "split_column"})
 
 _TEXTS = (".csv", ".tsv")
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 from audit.errors import SourceError
 from audit.sources.base import Source, SourceOptions
-from audit.sources.compressed import is_gzip, open_gzip
+from audit.sources.compressed import GzipReader, is_gzip, open_gzip
 from audit.sources.storage import Storage
 from audit.sources.tar_members import read_members
 from audit.sources.trees import Entry, TreeSource
 
 KIND = "tar"
 RANK = 50
+OPTIONS = frozenset({"labels_file"})
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz")
 
@@ -23,6 +24,7 @@ class TarTree:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
+        self._packed = GzipReader(storage, storage.root) if is_gzip(storage.root) else None
 
     def entries(self, ignored: Counter[str], notes: list[str]) -> Iterator[Entry]:
         """Yield every regular member. Raises SourceError where it is no tar."""
@@ -36,13 +38,8 @@ class TarTree:
         offset, plus, size = source_ref.partition("+")
         if not plus or not offset.isdigit() or not size.isdigit():
             raise FileNotFoundError(f"{source_ref!r} is not in {self.storage.location}")
-        if is_gzip(self.storage.root):
-            with open_gzip(self.storage, self.storage.root) as file:
-                file.seek(int(offset))
-                data = file.read(int(size))
-            if len(data) != int(size):
-                raise OSError(f"{self.storage.location} ends inside the member at byte {offset}")
-            return data
+        if self._packed is not None:
+            return self._packed.read_range(int(offset), int(size))
         return self.storage.read_range(self.storage.root, int(offset), int(size))
 
 

@@ -23,6 +23,7 @@ from audit.sources.tar_members import Member, read_members
 
 KIND = "webdataset"
 RANK = 35
+OPTIONS = frozenset({"label_column", "split_column"})
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _SIDE = frozenset({"cls", "json", "txt", "cls.txt", "label"})
