@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 TEMPER = 0.6
-"""Exponent of ``T`` in Bayes' rule: one image's prediction and the dataset's habits are not independent evidence. Of 0.5 to 1 on half of the
-CIFAR-10N images the best, within 0.001; the other half and the other label set agree."""
+"""Exponent of ``T`` in Bayes' rule: one image's prediction and the dataset's habits are not independent evidence. Of 0.5 to 1 the
+best or within 0.001 of it, on both label sets of CIFAR-10N."""
 
 ROUNDS = 10
 """Of expectation-maximisation; the ranking no longer changes after these."""

@@ -100,12 +100,12 @@ def fit_projection(rows: npt.NDArray[np.float16], width: int, *, at_once: int = 
 
 def softmax_probe(training: Training) -> Member:
     """Fit multinomial logistic regression by AdamW with dropout on its inputs."""
-    return _fit_network(training, hidden=0, epochs=10, rate=4e-3, decay=1e-2, dropout=0.0)
+    return _fit_network(training, hidden=0, epochs=6, rate=5e-3, decay=1e-2, dropout=0.0)
 
 
 def small_network(training: Training) -> Member:
     """Fit one hidden layer of 256 rectified units, with dropout before and behind it."""
-    return _fit_network(training, hidden=256, epochs=8, rate=3e-3, decay=0.1, dropout=0.5)
+    return _fit_network(training, hidden=256, epochs=5, rate=4e-3, decay=0.1, dropout=0.5)
 
 
 _INPUT_DROPOUT = 0.2
