@@ -1,5 +1,7 @@
 """CLIP through open_clip for real: a small architecture is built, saved and loaded again through the scan's own code."""
 
+import threading
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -89,12 +91,18 @@ def test_offline_never_asks(monkeypatch):
 
 def test_a_hub_that_does_not_answer_is_given_up_in_time(monkeypatch):
     import socket
-    import time
+
+    over = threading.Event()
 
     def hang(*_: object, **__: object) -> None:
-        time.sleep(60)
+        over.wait(60)
+        raise TimeoutError
 
     monkeypatch.setattr(socket, "create_connection", hang)
     monkeypatch.setattr(clip, "_HUB_PATIENCE_SECONDS", 0.2)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    asking = set(threading.enumerate())
     assert clip.hub_reachable() is False
+    over.set()
+    for thread in set(threading.enumerate()) - asking:
+        thread.join()
