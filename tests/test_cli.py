@@ -12,9 +12,11 @@ import pytest
 
 import audit
 from audit import cli
+from audit.commands.base import report_format, wants_color
+from audit.commands.scan import check_settings, scan
 from audit.config import scan_hints
 from audit.console import Bars, Lines, duration, observer, rate, safe
-from audit.errors import SourceError
+from audit.errors import ConfigError, SourceError
 
 HEAVY = ("cv2", "faiss", "numpy", "onnxruntime", "pandas", "PIL", "pyarrow", "reports", "rich", "sklearn", "streamlit", "torch")
 
@@ -147,7 +149,7 @@ def test_bad_options_are_one_line(capsys, scanning, flags, message):
 
 
 def test_settings_of_checks_are_toml_or_text():
-    parsed = cli._settings(["a.x=1", "a.y = [1, 2]", "b.z=true", "b.w=plain words"])
+    parsed = check_settings(["a.x=1", "a.y = [1, 2]", "b.z=true", "b.w=plain words"])
     assert parsed == {"a": {"x": 1, "y": [1, 2]}, "b": {"z": True, "w": "plain words"}}
 
 
@@ -227,29 +229,29 @@ def test_checks_and_models_are_listed(capsys):
 
 
 def test_no_color_in_a_pipe_or_where_it_is_not_wanted(monkeypatch):
-    assert cli._wants_color(color=None) is False
+    assert wants_color(color=None) is False
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert cli._wants_color(color=None) is True
-    assert cli._wants_color(color=False) is False
+    assert wants_color(color=None) is True
+    assert wants_color(color=False) is False
     monkeypatch.setenv("NO_COLOR", "1")
-    assert cli._wants_color(color=None) is False
-    assert cli._wants_color(color=True) is True
+    assert wants_color(color=None) is False
+    assert wants_color(color=True) is True
 
 
 def test_a_format_that_another_package_hides_is_named(monkeypatch, tmp_path):
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "__init__.py").touch()
-    program = "import audit.cli; audit.cli._format('text')"
+    program = "import audit.commands.base; audit.commands.base.report_format('text')"
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "may hide the installed package" in result.stderr
     assert str(tmp_path / "reports") in result.stderr
 
 
 def test_a_format_that_is_not_there():
-    with pytest.raises(cli.ConfigError, match="did you mean 'text'"):
-        cli._format("txt")
+    with pytest.raises(ConfigError, match="did you mean 'text'"):
+        report_format("txt")
 
 
 def test_a_reader_that_leaves_early_is_no_failure(small_run):
@@ -360,7 +362,7 @@ with audit.console.observer() as watching:
 
 
 def test_every_option_of_a_scan_can_be_given_on_the_command_line():
-    given = {parameter.name for parameter in cli.commands.commands["scan"].params}
+    given = {parameter.name for parameter in scan.params}
     for name in set(scan_hints()) - {"source", "checks"}:
         assert name in given, name
     assert isinstance(cli.commands, click.Group)

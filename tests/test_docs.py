@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import pytest
 
-from audit.cli import PROGRAM, commands
+from audit.cli import commands
+from audit.commands.base import PROGRAM
 from audit.config import ScanOptions, scan_hints
 from audit.sources import SourceOptions
 
@@ -25,10 +26,20 @@ Results go to standard output, progress and notes to standard error. Exit codes:
 """
 
 
+def every_command(name, command):
+    """A command, and those below it where it is a group."""
+    found = [(name, command)]
+    if isinstance(command, click.Group):
+        with click.Context(command) as context:
+            for below in command.list_commands(context):
+                found += every_command(f"{name} {below}", command.get_command(context, below))
+    return found
+
+
 def command_line():
     """The page as it should be: what ``--help`` prints, for every command."""
     parts = [INTRODUCTION]
-    for name, command in [(PROGRAM, commands), *((f"{PROGRAM} {name}", commands.commands[name]) for name in sorted(commands.commands))]:
+    for name, command in every_command(PROGRAM, commands):
         with click.Context(command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=["-h", "--help"]) as context:
             parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
@@ -45,7 +56,7 @@ def test_command_line_page_is_what_help_prints():
 
 def test_every_option_is_on_the_page():
     page = COMMAND_LINE.read_text(encoding="utf-8")
-    for command in commands.commands.values():
+    for _, command in every_command(PROGRAM, commands):
         for parameter in command.params:
             for option in parameter.opts if isinstance(parameter, click.Option) else []:
                 assert option in page, option
@@ -77,7 +88,8 @@ def test_commands_in_the_text_exist(page):
                     continue
                 if words[1] in ("--help", "--version"):
                     continue
-                command = commands.commands[words[1]]
+                command = commands.get_command(click.Context(commands), words[1])
+                assert command, line
                 known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
                 assert {word.split("=")[0] for word in words[2:] if word.startswith("-")} <= known, line
 

@@ -1,0 +1,127 @@
+"""What commands share: flags, printing, running a scan with its progress shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from audit.console import observer, safe
+from audit.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from audit import Run
+
+PROGRAM = "imagenet-audit"
+FORMATS = "imagenet_audit.formats"
+"""Entry-point group of report formats: name -> ``(Run) -> str``."""
+
+COULD_NOT = 2
+INTERRUPTED = 130
+
+
+def flags(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return one decorator that adds several options, shown in the order given."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+OUTPUT = flags(
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text; nothing else goes to standard output."),
+    click.option("--color/--no-color", default=None, help="Colors; by default on a terminal, unless NO_COLOR is set."),
+)
+
+SCANNING = flags(
+    click.option("--backbone", metavar="NAME", help="auto, embedded, clip or clip:ARCHITECTURE/TAG; see the models command."),
+    click.option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.  [default: auto]"),
+    click.option("--precision", metavar="TYPE", help="auto, float32 or bfloat16.  [default: auto]"),
+    click.option("--offline", is_flag=True, default=None, help="Never ask the network for model weights."),
+    click.option("--batch-size", type=int, metavar="N", help="Images per step of the model.  [default: 32]"),
+    click.option("--workers", type=int, metavar="N", help="Processes that read and decode.  [default: one per CPU]"),
+    click.option("-q", "--quiet", is_flag=True, help="No progress and no notes; results and errors only."),
+)
+
+
+def run_scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool | None) -> Run:
+    """Audit a dataset with its progress on standard error; an interruption exits with 130 and says that the scan can be continued."""
+    from audit import scan as audit_scan
+
+    try:
+        with observer(quiet=quiet, color=color is not False) as watching:
+            return audit_scan(source, out, options=options, observer=watching)
+    except KeyboardInterrupt:
+        say("interrupted: what was done is kept; the same command resumes")
+        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def say(line: str, code: int = COULD_NOT) -> int:
+    """Print one line on standard error and return the exit code."""
+    click.echo(safe(line), err=True)
+    return code
+
+
+def show_run(run: Run, *, as_json: bool, color: bool | None) -> None:
+    """Print a run: for people as wide as their terminal, or as JSON."""
+    if as_json:
+        print_text(report_format("json")(run), nl=False)
+        return
+    import shutil
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None
+    colors = wants_color(color=color)
+    print_text(report_format("text")(run, width=width, color=colors), nl=False, color=colors)
+
+
+def wants_color(*, color: bool | None) -> bool:
+    """Return whether to print in color: as asked, else on a terminal that has no wish against it (https://no-color.org)."""
+    if color is not None:
+        return color
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def report_format(name: str) -> Callable[..., str]:
+    """Load a report format by its entry point: the engine itself does not know the reports."""
+    from importlib.metadata import entry_points
+
+    found = {entry.name: entry for entry in entry_points(group=FORMATS)}
+    if name not in found:
+        raise ConfigError(f"format {name}", "is not installed", nearest(name, found) if found else "install imagenet-audit again")
+    try:
+        loaded: Callable[..., str] = found[name].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"format {name}", f"cannot be loaded ({error})", _hidden_by(found[name].module)) from error
+    return loaded
+
+
+def _hidden_by(module: str) -> str:
+    """Name the file that hides ours: a folder called ``reports`` in the working directory wins over the installed package."""
+    top = sys.modules.get(module.partition(".")[0])
+    place = getattr(top, "__file__", None) or next(iter(getattr(top, "__path__", [])), None)
+    return f"{place} may hide the installed package: use the {PROGRAM} command or python -P" if place else "install imagenet-audit again"
+
+
+def print_text(text: str = "", *, nl: bool = True, bold: bool = False, color: bool | None = None) -> None:
+    """Print on standard output; a reader that has left, as in ``| head``, is no failure."""
+    try:
+        click.secho(text, nl=nl, bold=bold or None, color=color)
+    except BrokenPipeError:
+        # What is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(0) from None
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on standard output."""
+    import json
+
+    print_text(json.dumps(value, indent=1))
