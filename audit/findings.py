@@ -75,6 +75,11 @@ def finding_ids(check: str, findings: Sequence[Finding], sample_of: Mapping[int,
     return ids
 
 
+def identity(content_id: str | None, sample_id: str) -> str:
+    """Return the hash of an image's bytes; where they could not be read, one of its name, which is all there is."""
+    return content_id or hashlib.sha256(f"unread: {sample_id}".encode()).hexdigest()
+
+
 def evidence_json(evidence: Mapping[str, Any]) -> str:
     """Return evidence as JSON that repeats byte for byte: sorted keys, six significant digits, null for what is not finite."""
     return json.dumps(_plain(evidence), sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -119,8 +124,7 @@ def _subject(finding: Finding) -> str:
 
 
 def _identity(sample: Mapping[str, Any]) -> str:
-    """Return the hash of a sample's bytes; where they could not be read, one of its name, which is all there is."""
-    return str(sample["content_id"] or hashlib.sha256(f"unread: {sample['sample_id']}".encode()).hexdigest())
+    return identity(sample["content_id"], sample["sample_id"])
 
 
 def _names(finding: Finding, sample_of: Mapping[int, Mapping[str, Any]]) -> tuple[str, ...]:

@@ -55,6 +55,15 @@ class Run:
         return to_frame(read_table(self.path / "samples.parquet"))
 
     @cached_property
+    def twins(self) -> dict[str, int]:
+        """Sample id -> its ordinal among the samples with the same bytes; only those that have byte twins, all others are 0."""
+        columns = read_table(self.path / "samples.parquet", ["sample_id", "content_id"])
+        content = columns["content_id"].to_pandas()
+        shared = np.flatnonzero(content.notna() & content.duplicated(keep=False))
+        ordinals = content.iloc[shared].groupby(content.iloc[shared]).cumcount()
+        return dict(zip(columns["sample_id"].take(shared).to_pylist(), ordinals.tolist(), strict=True))
+
+    @cached_property
     def embeddings(self) -> npt.NDArray[np.float16]:
         """float16 ``[n, d]`` unit rows; NaN where an image failed."""
         return open_array(self.path / "embeddings.npy", len(self))
