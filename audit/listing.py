@@ -86,5 +86,7 @@ def _refuse_twins(table: pa.Table, source: Source) -> None:
         return
     at = pc.index(same, value=True).as_py()
     twin = table.slice(at, 2).to_pylist()
-    places = " and ".join(row["source_ref"] for row in twin)
+    find_places = getattr(source, "places", None)  # a table knows its lines
+    found = find_places(twin[0]["sample_id"]) if find_places else [row["source_ref"] for row in twin]
+    places = " and ".join(found[:2]) + (f" and {len(found) - 2} more" if len(found) > 2 else "")
     raise SourceError(source.location, f"two samples share the id {twin[0]['sample_id']!r}: {places}", "give every sample a path of its own")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from audit import stages
 from audit.artifacts import read_json, read_table, to_frame, write_array, write_table
@@ -72,7 +73,7 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
             "version": version("imagenet-audit"),
             "source": {"kind": dataset.kind, "location": dataset.location, "ignored": dict(getattr(dataset, "ignored", {})), "notes": notes},
             "options": _public(options),
-            "class_words": {label: words for label, words in dataset.class_words.items() if label in set(listing["label"].unique().to_pylist())},
+            "class_words": dict(dataset.class_words(_labels(listing))),
         }
         samples = to_frame(_ingest(run, dataset, listing, choice, placement, options, record, observer))
         _account(samples, record)
@@ -271,6 +272,12 @@ def _choose(options: ScanOptions, record: Record) -> Choice:
         kept = choose(had["name"], offline=options.offline)
         return dataclasses.replace(kept, reason=had["reason"])
     return choose(options.backbone, checkpoint=options.checkpoint, offline=options.offline)
+
+
+def _labels(listing: pa.Table) -> list[str]:
+    """Return every label that is used, alone or among several."""
+    several = pc.list_flatten(listing["labels"])
+    return sorted({*pc.unique(listing["label"]).drop_null().to_pylist(), *pc.unique(several).drop_null().to_pylist()})
 
 
 def _account(samples: pd.DataFrame, record: Record) -> None:

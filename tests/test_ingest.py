@@ -23,7 +23,6 @@ class Memory:
     images: dict[str, bytes]
     kind: str = "memory"
     location: str = "memory"
-    class_words: dict[str, str] = field(default_factory=dict)
     parent: int = field(default_factory=os.getpid)
 
     def collect(self):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -58,9 +58,8 @@ class Source(Protocol):
         """What the user named."""
         ...
 
-    @property
-    def class_words(self) -> Mapping[str, str]:
-        """Words for labels that are codes: ``n01440764`` -> ``tench, Tinca tinca``. Empty where labels are words already."""
+    def class_words(self, labels: Iterable[str]) -> Mapping[str, str]:
+        """Return words for those of some labels that are codes: ``n01440764`` -> ``tench, Tinca tinca``. Raises SourceError."""
         ...
 
     @property

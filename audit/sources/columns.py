@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from audit.errors import SourceError, nearest
 from audit.sources.base import SourceOptions
+from audit.sources.layout import is_split
 
 _PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image")
 _LABELS = ("label", "labels", "class", "target", "category", "class_name")
@@ -38,6 +40,23 @@ def find_columns(place: str, names: Sequence[str], options: SourceOptions, *, ne
     if needs_path and path is None:
         raise SourceError(place, f"has no column of paths; its columns are {', '.join(names)}", "name it with path_column")
     return Columns(path, found(options.label_column, _LABELS), found(options.split_column, _SPLITS))
+
+
+def refuse_misspelt_splits(first_seen: Mapping[str, str]) -> None:
+    """Refuse a split that looks like a slip of another one in the same table: ``vaal`` beside ``val``.
+
+    Args:
+        first_seen: every split of the table and the place where it was first met. Splits may be called anything, so only letters that nearly spell
+            a usual split which the table has as well count as a slip.
+
+    Raises:
+        SourceError: names the place and the nearest split.
+    """
+    usual = {split.lower() for split in first_seen if is_split(split)}
+    for split, place in first_seen.items():
+        if split.isalpha() and not is_split(split) and difflib.get_close_matches(split.lower(), usual, n=1, cutoff=0.75):
+            known = sorted(name for name in first_seen if is_split(name))
+            raise SourceError(place, f"unknown split {split!r}; splits are {', '.join(known)}", nearest(split, known))
 
 
 def read_labels(value: object, column: str) -> tuple[str | None, tuple[str, ...] | None]:

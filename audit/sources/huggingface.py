@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from threading import Lock
 from typing import Any
 
-from audit.errors import SourceError
+from audit.errors import SourceError, nearest
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
-from audit.sources.columns import find_columns, metadata, read_labels
+from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits
 from audit.sources.names import escape, is_image, unescape
 from audit.sources.storage import Storage
 
@@ -36,7 +35,6 @@ class ParquetImages:
         self.notes: list[str] = []
         self._storage = Storage(location, options.storage_options)
         self._shards = shards
-        self._seen_labels: set[str] = set()
         self._lock = Lock()
         self._group: tuple[str, list[Any]] = ("", [])
 
@@ -46,15 +44,15 @@ class ParquetImages:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=Lock(), _group=("", []))
 
-    @cached_property
-    def class_words(self) -> dict[str, str]:
-        """Words for the labels that ``collect()`` found."""
-        return find_class_words(self._storage, self.options, self._seen_labels)
+    def class_words(self, labels: Iterable[str]) -> dict[str, str]:
+        """Return words for those labels that have some. Raises SourceError."""
+        return find_class_words(self._storage, self.options, labels)
 
     def collect(self) -> Iterator[Sample]:
         """Yield a sample per row, without reading the column of images' bytes where a path tells the name."""
         import pyarrow.parquet as pq
 
+        splits: dict[str, str] = {}
         for shard in self._shards:
             where = self._path(shard)
             state = self._storage.fingerprint(where)
@@ -76,13 +74,17 @@ class ParquetImages:
                         if classes and isinstance(value, int):
                             value = classes[value] if 0 <= value < len(classes) else None
                         label, labels = read_labels(value, columns.label or "")
-                        self._seen_labels.update(labels or ([label] if label is not None else []))
                         split = self.options.split or row.get(columns.split or "") or (named["split"] if named else None)
+                        split = None if split in (None, "") else str(split)
+                        if split is not None:
+                            splits.setdefault(split, f"{shard} row {number} of row group {group}")
                         row_id = f"{shard.removesuffix('.parquet')}/{group:04d}-{number:06d}{'-' + path if path else ''}"
                         name = path if "/" in path else row_id
                         yield Sample(
                             name, f"{escape(shard)}#{group}.{number}", f"{state}-{group}-{number}", split, label, labels, metadata(row, columns)
                         )
+
+        refuse_misspelt_splits(splits)
 
     def read(self, source_ref: str) -> bytes:
         """Return one image's bytes. Raises OSError where the row has none."""
@@ -144,6 +146,9 @@ def _find_shards(storage: Storage, options: SourceOptions) -> list[str]:
             schema = pq.ParquetFile(file).schema_arrow
     except pa.ArrowInvalid as error:
         raise SourceError(path, f"is no Parquet file ({error})", "download it again or check that it is complete") from error
+    if options.image_column is not None and options.image_column not in schema.names:
+        known = ", ".join(schema.names)
+        raise SourceError(path, f"has no column {options.image_column!r}; its columns are {known}", nearest(options.image_column, schema.names))
     return shards if _image_column(schema, options) else []
 
 
@@ -151,7 +156,7 @@ def _image_column(schema: Any, options: SourceOptions) -> str | None:
     import pyarrow as pa
 
     if options.image_column is not None:
-        return options.image_column if options.image_column in schema.names else None
+        return options.image_column
     return next(
         (field.name for field in schema if (pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0) or _is_blob(field)), None
     )

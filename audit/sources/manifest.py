@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping
 
 from audit.errors import SourceError
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
-from audit.sources.columns import find_columns, metadata, read_labels
+from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits
 from audit.sources.names import escape, sample_id, unescape
-from audit.sources.storage import Storage
+from audit.sources.storage import MISSING, Storage
 
 KIND = "manifest"
 RANK = 40
 OPTIONS = frozenset({"path_column", "label_column", "split_column"})
+
+_FOLDERS_REMEMBERED = 64
 
 _TEXTS = (".csv", ".tsv")
 
@@ -33,44 +34,55 @@ class ManifestSource:
         self.ignored: Counter[str] = Counter()
         self.notes: list[str] = []
         self._table = Storage(location, options.storage_options)
-        self._seen_labels: set[str] = set()
 
-    @cached_property
-    def class_words(self) -> dict[str, str]:
-        """Words for the labels that ``collect()`` found."""
-        if not self._seen_labels:
-            for _sample in self.collect():
-                pass
-        return find_class_words(self._table, self.options, self._seen_labels)
+    def class_words(self, labels: Iterable[str]) -> dict[str, str]:
+        """Return words for those labels that have some. Raises SourceError."""
+        return find_class_words(self._table, self.options, labels)
 
     def collect(self) -> Iterator[Sample]:
         """Yield a sample per row. Raises SourceError where a column is missing or a line is malformed."""
-        rows = self._text_rows() if self.location.lower().endswith(_TEXTS) else self._parquet_rows()
+        rows = self._text_rows() if self._is_text() else self._parquet_rows()
         columns = None
+        splits: dict[str, str] = {}
+        listed: dict[str, dict[str, str] | None] = {}
         for place, row in rows:
             columns = columns or find_columns(self.location, list(row), self.options)
             path = row[columns.path or ""]
             if not isinstance(path, str) or not path:
                 raise SourceError(place, "has no path", "give every row the path of its image")
             label, labels = read_labels(row[columns.label], columns.label) if columns.label else (None, None)
-            self._seen_labels.update(labels or ([label] if label is not None else []))
             split = self.options.split or (row[columns.split] if columns.split else None)
+            split = None if split in (None, "") else str(split)
+            if split is not None:
+                splits.setdefault(split, place)
             path = path.removeprefix("./")
-            storage, where = self._image(path)
-            yield Sample(
-                sample_id(path),
-                escape(path),
-                storage.fingerprint(where),
-                None if split in (None, "") else str(split),
-                label,
-                labels,
-                metadata(row, columns),
-            )
+            yield Sample(sample_id(path), escape(path), self._fingerprint(path, listed), split, label, labels, metadata(row, columns))
+        refuse_misspelt_splits(splits)
+
+    def places(self, wanted: str) -> list[str]:
+        """Return where in the table a sample id stands."""
+        rows = self._text_rows() if self._is_text() else self._parquet_rows()
+        named = ((place, row[find_columns(self.location, list(row), self.options).path or ""]) for place, row in rows)
+        return [place for place, path in named if isinstance(path, str) and sample_id(path.removeprefix("./")) == wanted]
+
+    def _is_text(self) -> bool:
+        return self.location.lower().endswith(_TEXTS)
 
     def read(self, source_ref: str) -> bytes:
         """Return one image's bytes. Raises OSError where they cannot be had."""
         storage, path = self._image(unescape(source_ref))
         return storage.read(path)
+
+    def _fingerprint(self, path: str, listed: dict[str, dict[str, str] | None]) -> str:
+        """Ask a remote store for whole folders: a request per image would take hours."""
+        storage, where = self._image(path)
+        folder = storage.parent(where)
+        if folder not in listed:
+            if len(listed) >= _FOLDERS_REMEMBERED:
+                listed.pop(next(iter(listed)))
+            listed[folder] = storage.fingerprints(folder)
+        known = listed[folder]
+        return storage.fingerprint(where) if known is None else known.get(where, MISSING)
 
     def _image(self, path: str) -> tuple[Storage, str]:
         if "://" in path:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from audit.sources.names import HIDDEN, is_hidden
 
-_MISSING = "missing"
+MISSING = "missing"
+"""The fingerprint of a file that is not there."""
 _ETAGS = ("ETag", "etag", "md5", "md5Hash", "content_md5", "crc32c", "checksum", "sha256")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
@@ -35,18 +36,12 @@ class Storage:
         elif "://" in location:
             self.protocol = location.split("://", 1)[0]
         self.location = location
-        self._handles: dict[str, int] = {}
-        self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"location": self.location, "protocol": self.protocol, "options": self.options}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _handles={}, _lock=Lock())
-
-    def __del__(self) -> None:
-        for handle in getattr(self, "_handles", {}).values():
-            os.close(handle)
+        self.__dict__.update(state)
 
     @cached_property
     def _remote(self) -> tuple[Any, str]:
@@ -102,7 +97,9 @@ class Storage:
         if self.protocol is not None:
             data = cast("bytes", self._remote[0].cat_file(path, start=offset, end=offset + size)) if size else b""
         else:
-            data = self._pread(path, offset, size)
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - opening is cheap; handles kept would run out on a thousand shards
+                file.seek(offset)
+                data = _read_fully(file, size)
         if len(data) != size:
             raise OSError(f"{path} ends after {offset + len(data)} bytes, inside a member that should reach byte {offset + size}")
         return data
@@ -118,7 +115,16 @@ class Storage:
                 return _local_fingerprint(os.stat(path))  # noqa: PTH116
             return _remote_fingerprint(self._remote[0].info(path))
         except OSError:
-            return _MISSING
+            return MISSING
+
+    def fingerprints(self, folder: str) -> dict[str, str] | None:
+        """Return the fingerprint of every file of a folder by its path, for a few requests; None where a store cannot list folders."""
+        if self.protocol in (None, "http", "https"):
+            return None
+        try:
+            return {entry["name"]: _remote_fingerprint(entry) for entry in self._remote[0].ls(folder, detail=True)}
+        except OSError:
+            return {}
 
     def walk(self, ignored: Counter[str]) -> Iterator[tuple[str, str]]:
         """Yield every file below the root as its relative path ('/' separated) and fingerprint.
@@ -127,21 +133,6 @@ class Storage:
         Hidden names, devices and pipes are counted in ``ignored``.
         """
         return self._walk_local(ignored) if self.protocol is None else self._walk_remote(ignored)
-
-    def _pread(self, path: str, offset: int, size: int) -> bytes:
-        with self._lock:
-            handle = self._handles.get(path)
-            if handle is None:
-                handle = self._handles[path] = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            if not hasattr(os, "pread"):
-                os.lseek(handle, offset, os.SEEK_SET)
-                return os.read(handle, size)
-        parts = []
-        while size > 0 and (part := os.pread(handle, size, offset)):
-            parts.append(part)
-            offset += len(part)
-            size -= len(part)
-        return b"".join(parts)
 
     def _walk_local(self, ignored: Counter[str]) -> Iterator[tuple[str, str]]:
         top = os.stat(self.root)  # noqa: PTH116
@@ -160,7 +151,7 @@ class Storage:
                 try:
                     state = entry.stat()
                 except OSError:  # a link to nothing is a sample whose bytes are missing
-                    yield path, _MISSING
+                    yield path, MISSING
                     continue
                 if stat.S_ISREG(state.st_mode):
                     yield path, _local_fingerprint(state)
@@ -186,6 +177,14 @@ class Storage:
                     ignored[HIDDEN] += 1
                 else:
                     yield path, _remote_fingerprint(info)
+
+
+def _read_fully(file: io.FileIO, size: int) -> bytes:
+    parts = []
+    while size > 0 and (part := file.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def _local_fingerprint(state: os.stat_result) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from tempfile import SpooledTemporaryFile
 from typing import NamedTuple, Protocol
 
@@ -15,7 +14,7 @@ from audit.sources.class_words import find_class_words
 from audit.sources.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_given, read_known
 from audit.sources.layout import Layout, detect_layout
 from audit.sources.names import HIDDEN, escape, extension, is_hidden, is_image, sample_id
-from audit.sources.storage import Storage
+from audit.sources.storage import MISSING, Storage
 
 _SPOOL_BYTES = 32 << 20
 """A listing is kept in memory up to this size and in an unnamed temporary file beyond: the layout is known only after the last folder."""
@@ -53,15 +52,10 @@ class TreeSource:
         self.ignored: Counter[str] = Counter()
         self.notes: list[str] = []
         self._tree = tree
-        self._seen_labels: set[str] = set()
 
-    @cached_property
-    def class_words(self) -> dict[str, str]:
-        """Words for the labels that ``collect()`` found."""
-        if not self._seen_labels:
-            for _sample in self.collect():
-                pass
-        return find_class_words(self._tree.storage, self.options, self._seen_labels)
+    def class_words(self, labels: Iterable[str]) -> dict[str, str]:
+        """Return words for those labels that have some. Raises SourceError."""
+        return find_class_words(self._tree.storage, self.options, labels)
 
     def read(self, source_ref: str) -> bytes:
         """Return one image's bytes. Raises OSError where they cannot be had."""
@@ -108,12 +102,10 @@ class TreeSource:
     def _missing(self, label_file: Labels) -> Iterator[Sample]:
         for name, found in label_file.unused():
             if is_image(name):
-                yield self._placed(name, escape(name), "missing", found.split, found.label)
+                yield self._placed(name, escape(name), MISSING, found.split, found.label)
 
     def _placed(self, path: str, ref: str, fingerprint: str, split: str | None, label: str | None) -> Sample:
         label = None if label is None else sample_id(label)
-        if label is not None:
-            self._seen_labels.add(label)
         split = self.options.split or (None if split is None else sample_id(split))
         return Sample(sample_id(path), ref, fingerprint, split, label)
 

@@ -6,8 +6,7 @@ import fnmatch
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
@@ -41,12 +40,10 @@ class WebDatasetSource:
         self.notes: list[str] = []
         self._storage = folder
         self._shards = shards
-        self._seen_labels: set[str] = set()
 
-    @cached_property
-    def class_words(self) -> dict[str, str]:
-        """Words for the labels that ``collect()`` found."""
-        return find_class_words(self._storage, self.options, self._seen_labels)
+    def class_words(self, labels: Iterable[str]) -> dict[str, str]:
+        """Return words for those labels that have some. Raises SourceError."""
+        return find_class_words(self._storage, self.options, labels)
 
     def collect(self) -> Iterator[Sample]:
         """Yield every image of every shard; only the small members beside images are read."""
@@ -95,7 +92,6 @@ class WebDatasetSource:
             name = next((name for name in (self.options.label_column, "label", "labels", "class_name", "class") if name and name in metadata), None)
             label, labels = read_labels(metadata.pop(name), name) if name else (None, None)
         split = self.options.split or metadata.pop(self.options.split_column or "split", None) or split
-        self._seen_labels.update(labels or ([label] if label is not None else []))
         for member in images:
             name = f"{shard.removesuffix('.tar')}/{member.path}"
             ref = member_ref(shard, member.offset, member.size)
@@ -126,6 +122,8 @@ def matches(location: str, options: SourceOptions) -> bool:
         return False
     if _is_pattern(location):
         return True
+    if not location.endswith(".tar") and _holds_more_than_shards(folder):
+        return False
     path = folder.join(folder.root, shards[0])
     try:
         with folder.open(path) as file:
@@ -144,6 +142,12 @@ def open_kind(location: str, options: SourceOptions) -> Source:
     if not shards:
         raise SourceError(location, "no shard has such a name", "name a folder of .tar shards or a pattern such as train-{00000..00146}.tar")
     return WebDatasetSource(location, options, folder, shards)
+
+
+def _holds_more_than_shards(folder: Storage) -> bool:
+    """Return whether images or folders lie beside the tars: then a stray archive must not hide them."""
+    others = [name for name in folder.names(folder.root) if not name.endswith(".tar") and not is_hidden(name)]
+    return any(is_image(name) or folder.what_is(folder.join(folder.root, name)) == "folder" for name in others)
 
 
 def _is_pattern(location: str) -> bool:
