@@ -51,6 +51,8 @@ class Decision:
     """Hash of the image's bytes, or of its name where they could not be read; see `audit.findings.identity`. None for a class or the dataset."""
     ordinal: int = 0
     """Which of the images with these same bytes, in the order of sample ids."""
+    copies: int = 1
+    """How many images had these bytes when it was decided: where there are fewer now, an image that is gone is not mistaken for its twin."""
     finding_id: str | None = None
     check: str | None = None
     """The finding's check. Decisions without one say nothing of any check's precision."""
@@ -218,7 +220,7 @@ def latest(decisions: Sequence[Decision]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [[getattr(decision, name) for name in COLUMNS] + [decision.subject] for decision in decisions]
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, "subject"], dtype=object).astype({"ordinal": "int64"})
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, "subject"], dtype=object).astype({"ordinal": "int64", "copies": "int64"})
     ordered = frame.sort_values("time", kind="stable")
     return ordered.drop_duplicates(["reviewer", "subject"], keep="last").reset_index(drop=True)
 
@@ -242,12 +244,14 @@ def decide(run: Run, findings: pd.DataFrame, verdict: str, *, reviewer: str, lab
     decisions = []
     for finding in findings.to_dict("records"):
         sample_id = _text(finding["sample_id"])
+        ordinal, copies = run.twins.get(sample_id or "", (0, 1))
         decisions.append(
             Decision(
                 verdict=verdict,
                 reviewer=reviewer,
                 content_id=None if sample_id is None else identity(_text(finding["content_id"]), sample_id),
-                ordinal=run.twins.get(sample_id, 0) if sample_id else 0,
+                ordinal=ordinal,
+                copies=copies,
                 finding_id=str(finding["finding_id"]),
                 check=str(finding["check"]),
                 label=(label or _text(finding["suggested_label"])) if verdict == "relabel" else None,

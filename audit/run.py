@@ -55,13 +55,14 @@ class Run:
         return to_frame(read_table(self.path / "samples.parquet"))
 
     @cached_property
-    def twins(self) -> dict[str, int]:
-        """Sample id -> its ordinal among the samples with the same bytes; only those that have byte twins, all others are 0."""
+    def twins(self) -> dict[str, tuple[int, int]]:
+        """Sample id -> its ordinal among the samples with the same bytes, and how many there are; only those with byte twins, others are (0, 1)."""
         columns = read_table(self.path / "samples.parquet", ["sample_id", "content_id"])
         content = columns["content_id"].to_pandas()
         shared = np.flatnonzero(content.notna() & content.duplicated(keep=False))
-        ordinals = content.iloc[shared].groupby(content.iloc[shared]).cumcount()
-        return dict(zip(columns["sample_id"].take(shared).to_pylist(), ordinals.tolist(), strict=True))
+        groups = content.iloc[shared].groupby(content.iloc[shared])
+        places = zip(groups.cumcount().tolist(), groups.transform("size").tolist(), strict=True)
+        return dict(zip(columns["sample_id"].take(shared).to_pylist(), places, strict=True))
 
     @cached_property
     def embeddings(self) -> npt.NDArray[np.float16]:
@@ -92,6 +93,11 @@ class Run:
     def predictions(self) -> npt.NDArray[np.float32]:
         """float32 ``[n, c]`` out-of-sample class probabilities; columns as in ``classes``. Raises RunError where the dataset has no labels."""
         return open_array(self.path / "predictions.npy", len(self))
+
+    @cached_property
+    def label_quality(self) -> pd.DataFrame:
+        """What is known of every given label; columns of ``audit.tables.LABEL_QUALITY``. Raises RunError where there are no predictions."""
+        return to_frame(read_table(self.path / "label_quality.parquet"))
 
     @property
     def classes(self) -> list[str]:
