@@ -27,6 +27,9 @@ DEFAULT_MAX_PIXELS = 178_956_970
 _DEPTHS = (8, 10, 12, 14, 16)
 """Bit depths in which cameras and scanners deliver; a 16-bit file with 12-bit content is scaled by its content's depth."""
 
+_MOST = 2**31 - 1
+"""The largest size that the tables hold; damaged headers announce more."""
+
 _EXIF_IFD, _GPS_IFD = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
 _FAMILY_OF_TAG = {
     ExifTags.Base.BodySerialNumber: "serial",
@@ -126,9 +129,9 @@ def _facts(image: Image.Image) -> FileFacts:
     return FileFacts(
         format="JPEG" if multi_picture else image.format,
         mode=image.mode,
-        width=width,
-        height=height,
-        frames=1 if multi_picture else int(getattr(image, "n_frames", 1)),
+        width=width if width <= _MOST else None,
+        height=height if height <= _MOST else None,
+        frames=1 if multi_picture else min(int(getattr(image, "n_frames", 1)), _MOST),
         orientation=orientation,
         has_alpha=image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info,
         exif_families=families,

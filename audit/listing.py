@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from audit.errors import SourceError
 from audit.sources import Sample, Source
+from audit.sources.faults import readable
 from audit.tables import LISTING
 
 _ROWS_AT_ONCE = 65_536
@@ -28,13 +29,14 @@ def list_samples(source: Source, advance: Callable[[int], None]) -> pa.Table:
         A table of ``audit.tables.LISTING``.
 
     Raises:
-        SourceError: two samples share an id, or there are none.
+        SourceError: two samples share an id, there are none, or the place is damaged or out of reach.
     """
     samples = source.collect()
     batches = []
-    while some := list(islice(samples, _ROWS_AT_ONCE)):
-        batches.append(_batch(some))
-        advance(len(some))
+    with readable(source.location):
+        while some := list(islice(samples, _ROWS_AT_ONCE)):
+            batches.append(_batch(some))
+            advance(len(some))
     table = pa.Table.from_batches(batches, LISTING).sort_by("sample_id").combine_chunks()
     if not len(table):
         raise SourceError(source.location, "holds no images", "name a folder, tar, manifest or shard pattern that does; see docs/sources.md")

@@ -25,6 +25,7 @@ from audit.listing import list_samples, listing_key
 from audit.progress import SILENT, Observer
 from audit.run import RECORD, Run
 from audit.sources import Source, open_source
+from audit.sources.faults import readable
 from audit.stages import Record, digest_of, key_of
 from audit.tables import OUTCOMES, SCHEMA_VERSION
 from audit.unfinished import INGEST_PLAN, Unfinished, publish
@@ -73,7 +74,7 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
             "version": version("imagenet-audit"),
             "source": {"kind": dataset.kind, "location": dataset.location, "ignored": dict(getattr(dataset, "ignored", {})), "notes": notes},
             "options": _public(options),
-            "class_words": dict(dataset.class_words(_labels(listing))),
+            "class_words": _class_words(dataset, listing),
         }
         samples = to_frame(_ingest(run, dataset, listing, choice, placement, options, record, observer))
         _account(samples, record)
@@ -274,10 +275,12 @@ def _choose(options: ScanOptions, record: Record) -> Choice:
     return choose(options.backbone, checkpoint=options.checkpoint, offline=options.offline)
 
 
-def _labels(listing: pa.Table) -> list[str]:
-    """Return every label that is used, alone or among several."""
+def _class_words(dataset: Source, listing: pa.Table) -> dict[str, str]:
+    """Return words for the labels that are used, alone or among several."""
     several = pc.list_flatten(listing["labels"])
-    return sorted({*pc.unique(listing["label"]).drop_null().to_pylist(), *pc.unique(several).drop_null().to_pylist()})
+    labels = sorted({*pc.unique(listing["label"]).drop_null().to_pylist(), *pc.unique(several).drop_null().to_pylist()})
+    with readable(dataset.location):
+        return dict(dataset.class_words(labels))
 
 
 def _account(samples: pd.DataFrame, record: Record) -> None:

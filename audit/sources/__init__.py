@@ -15,6 +15,7 @@ from typing import Protocol, cast
 
 from audit.errors import SourceError, nearest
 from audit.sources.base import Sample, Source, SourceOptions
+from audit.sources.faults import readable
 
 __all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_source"]
 
@@ -55,10 +56,13 @@ def open_source(location: str, options: SourceOptions | None = None) -> Source:
         options: how to read it; by default the kind is found from the place itself.
 
     Raises:
-        SourceError: there is nothing there, or nothing that any kind of source reads.
+        SourceError: there is nothing there, nothing that any kind of source reads, or it cannot be reached.
     """
-    options = options or SourceOptions()
-    location = str(location)
+    with readable(str(location)):
+        return _open(str(location), options or SourceOptions())
+
+
+def _open(location: str, options: SourceOptions) -> Source:
     kinds = find_kinds()
     if options.kind != "auto":
         if options.kind not in kinds:

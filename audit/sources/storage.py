@@ -114,7 +114,7 @@ class Storage:
             if self.protocol is None:
                 return _local_fingerprint(os.stat(path))  # noqa: PTH116
             return _remote_fingerprint(self._remote[0].info(path))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: no file's name holds a null byte
             return MISSING
 
     def fingerprints(self, folder: str) -> dict[str, str] | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from audit.errors import SourceError
 from audit.sources.names import UNSAFE, safe_relative
+
+_DAMAGE = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error)
+"""What ``tarfile`` and ``gzip`` raise of damaged archives; ValueError for sizes that no file can have."""
 
 
 class Member(NamedTuple):
@@ -46,13 +50,13 @@ def read_members(file: BinaryIO, place: str, state: str, ignored: Counter[str], 
     """
     try:
         archive = tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - closing is the caller's
-    except tarfile.TarError as error:
+    except _DAMAGE as error:
         raise SourceError(place, f"is no tar that can be read ({error})", "download it again or check that it is complete") from error
     listed = 0
     while True:
         try:
             member = archive.next()
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except _DAMAGE as error:
             notes.append(f"{place}: the archive breaks off ({error}) after {listed} files; what follows is not listed")
             return
         if member is None:
@@ -68,8 +72,13 @@ def read_members(file: BinaryIO, place: str, state: str, ignored: Counter[str], 
             ignored[UNSAFE] += 1
             continue
         yield Member(path, member.offset_data, member.size, _fingerprint(member, state))
-    file.seek(archive.offset)
-    if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+    try:
+        file.seek(archive.offset)
+        behind = file.read(tarfile.BLOCKSIZE)
+    except _DAMAGE as error:
+        notes.append(f"{place}: the archive breaks off ({error}) after {listed} files; what follows is not listed")
+        return
+    if behind.strip(b"\0"):
         notes.append(f"{place}: a damaged header at byte {archive.offset}, after {listed} files; what follows is not listed")
 
 

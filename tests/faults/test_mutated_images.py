@@ -1,0 +1,165 @@
+"""Thousands of damaged images, tars and manifests: every one is listed once and has one outcome, and nothing crashes or hangs."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import audit
+from audit.console import safe
+from audit.decode import decode
+from audit.errors import AuditError
+from audit.listing import list_samples
+from audit.sources import SourceOptions, open_source
+from audit.tables import OUTCOMES
+
+PATIENCE = 900  # seconds until a scan counts as hung
+
+
+def test_a_scan_accounts_for_every_damaged_image(tmp_path, counts, tally, images_of_every_format, mutate, start):
+    random = np.random.default_rng(counts.seed)
+    names, kinds = set(), sorted(images_of_every_format)
+    with tarfile.open(tmp_path / "images.tar", "w") as archive:
+        for number in range(counts.mutations):
+            kind = kinds[number % len(kinds)]
+            whole = images_of_every_format[kind]
+            data = mutate(whole[int(random.integers(0, len(whole)))], random)
+            member = tarfile.TarInfo(f"train/{'ant' if number % 4 else 'bee'}/{number:06}.{kind}")
+            member.size, member.mtime = len(data), 1
+            archive.addfile(member, io.BytesIO(data))
+            names.add(member.name)
+    process = start("scan", tmp_path / "images.tar", "--out", tmp_path / "run", "--backbone", "embedded", "--offline", "--json")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err[-3000:]
+    run = audit.open_run(tmp_path / "run")
+    said = json.loads(out)["counts"] if "counts" in json.loads(out) else run.record["counts"]
+    assert said["listed"] == counts.mutations == said["scanned"] + said["failed"] == sum(said["outcomes"].values())
+    assert set(run.samples["sample_id"]) == names
+    assert len(run.samples) == counts.mutations
+    failed = run.samples["outcome"] != "ok"
+    assert (run.samples["error"].notna() == failed).all()
+    assert np.array_equal(np.isnan(run.embeddings.astype(np.float32)).any(axis=1), failed.to_numpy())
+    assert not (run.samples["outcome"] == "crashed").any()
+    tally("mutated images, scanned whole", counts.mutations, ", ".join(f"{number} {name}" for name, number in said["outcomes"].items() if number))
+
+
+def tar_of(images: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, data in images.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def looked_through(location: object, options: SourceOptions) -> str:
+    """List a place and read every image of it; what goes wrong must be an AuditError or an image's own outcome."""
+    try:
+        source = open_source(str(location), options)
+        table = list_samples(source, lambda _: None)
+    except AuditError as error:
+        return "refused with a reason" if safe(str(error)).isprintable() else f"refused unprintably: {error!r}"
+    ids = table["sample_id"].to_pylist()
+    assert len(ids) == len(set(ids))
+    for ref in table["source_ref"].to_pylist():
+        try:
+            data = source.read(ref)
+        except Exception:  # noqa: BLE001 - to a scan it is one missing image, whatever the storage raises
+            continue
+        assert decode(data, max_pixels=10_000_000).outcome in OUTCOMES
+    return "listed in part, with a note" if source.notes else "listed"
+
+
+@pytest.mark.parametrize("name", ["images.tar", "images.tar.gz"])
+def test_damaged_tars_are_listed_as_far_as_they_go(tmp_path, counts, tally, images_of_every_format, mutate, name):
+    import gzip
+
+    random = np.random.default_rng(counts.seed + 1)
+    long = "train/" + "very-long-name-" * 9
+    whole = tar_of(
+        {f"{long if number == 1 else 'train/ant'}/{number}.{kind}": images[0] for number, (kind, images) in enumerate(images_of_every_format.items())}
+    )
+    packed = gzip.compress(whole, 1) if name.endswith("gz") else whole
+    path = tmp_path / name
+    times = max(counts.mutations // 10, 20)
+    outcomes = []
+    for number in range(times):
+        damaged = mutate(packed, random)
+        if not name.endswith("gz") and number % 2:  # aim at a header: they are a small share of the bytes
+            at = 512 * int(random.integers(0, 6))
+            damaged = whole[:at] + mutate(whole[at : at + 512], random).ljust(512, b"\0")[:512] + whole[at + 512 :]
+        path.write_bytes(damaged)
+        outcomes.append(looked_through(path, SourceOptions()))
+    assert len(set(outcomes)) > 1
+    assert not [outcome for outcome in outcomes if "unprintably" in outcome]
+    tally(f"mutated {name.partition('.')[2]} archives", times, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))))
+
+
+def manifest(tmp_path, kind: str, photo) -> bytes:
+    rows = [{"path": f"{number}.png", "label": "ant" if number % 2 else "bee", "split": "train", "note": f'n{number}, "x"'} for number in range(12)]
+    for number in range(12):
+        photo(number).save(tmp_path / f"{number}.png")
+    if kind == "parquet":
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows), buffer)
+        return buffer.getvalue()
+    import csv
+
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), delimiter="," if kind == "csv" else "\t")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_damaged_manifests_are_read_or_refused(tmp_path, counts, tally, mutate, make_photo, kind):
+    random = np.random.default_rng(counts.seed + 2)
+    whole = manifest(tmp_path, kind, make_photo)
+    path = tmp_path / f"list.{kind}"
+    times = max(counts.mutations // 10, 20)
+    outcomes = []
+    for _ in range(times):
+        path.write_bytes(mutate(whole, random))
+        outcomes.append(looked_through(path, SourceOptions()))
+    assert "refused with a reason" in outcomes
+    assert not [outcome for outcome in outcomes if "unprintably" in outcome]
+    tally(f"mutated {kind} manifests", times, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))))
+
+
+def test_damaged_parquet_with_images_inside(tmp_path, counts, tally, images_of_every_format, mutate):
+    random = np.random.default_rng(counts.seed + 3)
+    rows = [{"image": {"bytes": images[0], "path": None}, "label": number % 2} for number, images in enumerate(images_of_every_format.values())]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    path = tmp_path / "train-00000-of-00001.parquet"
+    times = max(counts.mutations // 10, 20)
+    outcomes = []
+    for _ in range(times):
+        path.write_bytes(mutate(buffer.getvalue(), random))
+        outcomes.append(looked_through(path, SourceOptions()))
+    tally("mutated Parquet files of images", times, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))))
+
+
+def test_damaged_webdataset_shards(tmp_path, counts, tally, images_of_every_format, mutate):
+    random = np.random.default_rng(counts.seed + 4)
+    members = {}
+    for number, images in enumerate(images_of_every_format.values()):
+        members[f"{number:04}.jpg"] = images[0]
+        members[f"{number:04}.cls"] = str(number % 2).encode()
+        members[f"{number:04}.json"] = json.dumps({"label": number % 2, "caption": "x"}).encode()
+    whole = tar_of(members)
+    times = max(counts.mutations // 10, 20)
+    outcomes = []
+    (tmp_path / "shards").mkdir()
+    for number in range(times):
+        at = 512 * int(random.integers(0, len(whole) // 512)) if number % 2 else 0
+        damaged = whole[:at] + mutate(whole[at : at + 1536], random) + whole[at + 1536 :] if number % 2 else mutate(whole, random)
+        (tmp_path / "shards/train-000000.tar").write_bytes(damaged)
+        outcomes.append(looked_through(tmp_path / "shards/train-{000000..000000}.tar", SourceOptions()))
+    tally("mutated WebDataset shards", times, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))))
