@@ -45,7 +45,7 @@ class Noise(NamedTuple):
 
 
 class Suspicion(NamedTuple):
-    """One value per row; NaN, or -1 for ``other``, where there is no label or no prediction."""
+    """One value per row; NaN, or -1 for classes, where there is no label or no prediction."""
 
     score: npt.NDArray[np.float32]
     """0..1, higher = look earlier."""
@@ -53,6 +53,12 @@ class Suspicion(NamedTuple):
     """0..1: that a reviewer would call the given label wrong."""
     other: npt.NDArray[np.int64]
     """The likeliest other class."""
+    predicted: npt.NDArray[np.int64]
+    """The most probable class; also of rows without a label."""
+    top: npt.NDArray[np.float32]
+    """Its predicted probability."""
+    own: npt.NDArray[np.float32]
+    """The predicted probability of the given label."""
 
 
 def judged_rows(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -102,27 +108,32 @@ def suspect(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], 
         given: int ``[n]``; -1 = none.
         noise: of the same dataset.
     """
-    score, probability = np.full(len(given), np.nan, np.float32), np.full(len(given), np.nan, np.float32)
-    other = np.full(len(given), -1, np.int64)
+    score, probability, top, own = (np.full(len(given), np.nan, np.float32) for _ in range(4))
+    other, predicted = (np.full(len(given), -1, np.int64) for _ in range(2))
+    found = Suspicion(score, probability, other, predicted, top, own)
     classes = predictions.shape[1]
     if classes < 2:
-        return Suspicion(score, probability, other)
+        return found
     low, high = DECISIVE
     margins_count = float(np.clip((noise.decisiveness - low) / (high - low), 0, 1))
     likelihood = (noise.transition.T**TEMPER).astype(np.float32)
-    for part in _blocks(judged_rows(predictions, given), classes):
-        block = np.asarray(predictions[part], dtype=np.float32)
+    for every in _blocks(np.arange(len(given)), classes):
+        block = np.asarray(predictions[every], dtype=np.float32)
+        finite = np.isfinite(block[:, 0])
+        part, block = every[finite], block[finite]
+        predicted[part] = block.argmax(1)
+        top[part] = block[np.arange(len(part)), predicted[part]]
+        part, block = part[given[part] >= 0], block[given[part] >= 0]
         at, label = np.arange(len(part)), given[part]
         posterior = _normalized(block * likelihood[label])
         probability[part] = np.clip(1 - posterior[at, label], 0, 1)
-        own = block[at, label]
+        own[part] = block[at, label]
         posterior[at, label] = -1
         other[part] = posterior.argmax(1)
-        rest = block.copy()
-        rest[at, label] = -1
-        margin = (rest.max(1) - own + 1) / 2
+        block[at, label] = -1
+        margin = (block.max(1) - own[part] + 1) / 2
         score[part] = np.clip((1 - margins_count) * probability[part] + margins_count * margin, 0, 1)
-    return Suspicion(score, probability, other)
+    return found
 
 
 class Yield(NamedTuple):

@@ -178,7 +178,7 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
     checks = _wanted(options)
     pairs = to_frame(read_table(run / "pairs.parquet"))
     why_not = _why_no_predictions(samples, pairs, classes)
-    if why_not is None and not any("predictions" in check.needs for check in checks.values()):
+    if why_not is None and not any({"predictions", "label_quality"} & set(check.needs) for check in checks.values()):
         why_not = "no check that was asked for needs predictions"
     predictions: Any = Missing(why_not) if why_not else None
     predictions_key = key_of(pairs_key, classes)
@@ -367,6 +367,7 @@ def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record) 
         "similarities": opened.similarities,
         "embeddings": opened.embeddings,
         "predictions": opened.predictions if predictions is None else predictions,
+        "label_quality": opened.label_quality if predictions is None else predictions,
         "classes": record.content["classes"],
         "class_words": record.content["class_words"],
     }

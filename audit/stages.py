@@ -15,7 +15,7 @@ import pandas as pd
 
 from audit.artifacts import open_array, read_table, to_frame, write_array, write_json, write_table
 from audit.progress import Observer
-from audit.tables import PAIRS
+from audit.tables import LABEL_QUALITY, PAIRS
 
 if TYPE_CHECKING:
     from audit.config import ScanOptions
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FILES = {
     "neighbors": ("neighbors.npy", "similarities.npy", "state/neighbors.npy", "state/similarities.npy", "state/neighbors-of.npy"),
     "pairs": ("pairs.parquet", "state/verified.parquet"),
-    "predictions": ("predictions.npy",),
+    "predictions": ("predictions.npy", "label_quality.parquet"),
 }
 
 
@@ -152,13 +152,18 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
 def predict(
     run: Path, samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], seed: int, advance: Callable[[int], None]
 ) -> dict[str, object]:
-    """Write ``predictions.npy``: out-of-sample class probabilities, every duplicate group in one fold. Returns facts for the record."""
+    """Write ``predictions.npy`` and ``label_quality.parquet``; every duplicate group is in one fold. Returns facts for the record."""
+    import pyarrow as pa
+
+    from audit.label_quality import judge_labels, label_codes
     from audit.predictions import out_of_sample
 
-    codes = pd.Categorical(samples["label"], categories=classes).codes.astype(np.int32)
+    codes = label_codes(samples["label"], classes)
     embeddings = open_array(run / "embeddings.npy", len(samples))
-    found = out_of_sample(embeddings, codes, fold_groups(len(samples), pairs), seed=seed, advance=advance)
+    found = out_of_sample(embeddings, codes.astype(np.int32), fold_groups(len(samples), pairs), seed=seed, advance=advance)
     write_array(run / "predictions.npy", found.probabilities)
+    quality = judge_labels(open_array(run / "predictions.npy", len(samples)), codes, pairs)
+    write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
     return dict(found.record)
 
 

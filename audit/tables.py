@@ -75,6 +75,19 @@ PAIRS = pa.schema(
     ]
 )
 
+LABEL_QUALITY = pa.schema(
+    [
+        pa.field("given", pa.int32(), nullable=False),  # column of the given label; -1 = none, or several
+        pa.field("predicted", pa.int32(), nullable=False),  # column of the most probable class, out of sample; -1 = no prediction
+        pa.field("predicted_probability", pa.float32()),  # of it, 0..1; NaN here and below where there is none
+        pa.field("given_probability", pa.float32()),  # predicted probability of the given label, 0..1
+        pa.field("alternative", pa.int32(), nullable=False),  # likeliest class other than the given one; -1 = not judged
+        pa.field("probability_wrong", pa.float32()),  # that a reviewer would call the given label wrong, 0..1
+        pa.field("score", pa.float32()),  # 0..1, higher = look earlier
+    ]
+)
+"""What is known of every given label; row *i* is sample *i*."""
+
 SEVERITIES = ("info", "warning", "error")
 SUBJECTS = ("sample", "group", "class", "dataset")
 

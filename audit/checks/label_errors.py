@@ -14,28 +14,23 @@ Dawid & Skene 1979, "Maximum Likelihood Estimation of Observer Error-Rates", App
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.class_statistics import confusion_matrix, overlapping
 from audit.errors import ConfigError
-from audit.label_noise import Suspicion, estimate_noise, expected_yield, judged_rows, suspect
+from audit.label_noise import expected_yield
+from audit.label_quality import disagreeing_copies
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-COPIES = frozenset({"identical_bytes", "identical_pixels", "re_encoded", "edited_copy"})
-"""Relations of a pair that show the same picture."""
-
 CERTAIN = 0.9
 """A wrong label is an error rather than a warning from this probability, or where a copy says so."""
-
-COPY_DISAGREES = 0.5
-"""Of two copies with different labels one is wrong: before any model is asked, each with this probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,19 +51,6 @@ class Options:
         for name in ("min_probability", "valid_ratio", "fitting", "confusable"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(name, f"{getattr(self, name)} is not between 0 and 1", "use a number such as 0.5")
-
-
-def overlapping(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], confusable: float) -> npt.NDArray[np.bool_]:
-    """Return bool ``[c, c]``, symmetric: which classes' images are predicted as each other's in at least this share, both ways."""
-    classes = predictions.shape[1]
-    counts = np.zeros((classes, classes))
-    rows = judged_rows(predictions, given)
-    for start in range(0, len(rows), 8192):
-        part = rows[start : start + 8192]
-        np.add.at(counts, (given[part], np.asarray(predictions[part]).argmax(1)), 1)
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    np.fill_diagonal(share, 0)
-    return np.asarray(np.minimum(share, share.T) >= max(confusable, 1e-9))
 
 
 def verdict(own: float, other: float, *, overlap: bool, copy_agrees: bool, options: Options) -> str:
@@ -93,6 +75,7 @@ def verdict(own: float, other: float, *, overlap: bool, copy_agrees: bool, optio
 def run(
     samples: pd.DataFrame,
     predictions: npt.NDArray[np.float32],
+    label_quality: pd.DataFrame,
     classes: list[str],
     pairs: pd.DataFrame | None = None,
     neighbors: npt.NDArray[np.int32] | None = None,
@@ -102,62 +85,33 @@ def run(
     """Score every labelled image that has a prediction, and report those whose label is probably wrong."""
     if len(classes) < 2:
         return Skipped("fewer than two classes")
-    given = samples["label"].map({name: index for index, name in enumerate(classes)}).fillna(-1).to_numpy().astype(np.int64)
-    if not len(judged_rows(predictions, given)):
+    given, alternative = (label_quality[name].to_numpy().astype(np.int64) for name in ("given", "alternative"))
+    score, probability = (label_quality[name].to_numpy(np.float32) for name in ("score", "probability_wrong"))
+    if not np.isfinite(score).any():
         return Skipped("no labelled image has a prediction")
-    found = suspect(predictions, given, estimate_noise(predictions, given))
-    copies = _disagreeing_copies(pairs, given)
-    found = _with_copies(found, copies, given)
-    flagged = np.flatnonzero(found.probability >= options.min_probability)
+    copies = disagreeing_copies(pairs, given)
     names = samples["sample_id"].to_numpy(object)
-    flagged = np.array(sorted(flagged.tolist(), key=lambda row: (-found.score[row], names[row])), np.int64)
-    ahead = expected_yield(found.score[flagged], found.probability[flagged])
-    overlaps = overlapping(predictions, given, options.confusable)
+    flagged = np.flatnonzero(probability >= options.min_probability)
+    flagged = np.array(sorted(flagged.tolist(), key=lambda row: (-score[row], names[row])), np.int64)
+    ahead = expected_yield(score[flagged], probability[flagged])
+    overlaps = overlapping(confusion_matrix(given, label_quality["predicted"].to_numpy(), len(classes)), options.confusable)
     findings = []
     for place, row in enumerate(flagged.tolist()):
-        other = int(found.other[row])
-        partners = sorted(copies.get(row, []), key=lambda at: names[at])
+        mine, other = int(given[row]), int(alternative[row])
+        partners = sorted(copies.get(row, {}), key=lambda at: names[at])
         near = [] if neighbors is None else [at for at in neighbors[row].tolist() if at >= 0 and given[at] >= 0][:5]
         shown: dict[str, Any] = {
-            "probability_wrong": round(float(found.probability[row]), 4),
+            "probability_wrong": round(float(probability[row]), 4),
             "list_precision": [round(float(value[place]), 3) for value in (ahead.precision, ahead.low, ahead.high)],
             "neighbors": [{"sample_id": str(names[at]), "label": classes[given[at]]} for at in near],
             "copies": [{"sample_id": str(names[at]), "label": classes[given[at]]} for at in partners],
         }
         copy_agrees = any(given[at] == other for at in partners)
-        own, best = (float(value) for value in np.nan_to_num(predictions[row, [given[row], other]]))
-        kind = verdict(own, best, overlap=bool(overlaps[given[row], other]), copy_agrees=copy_agrees, options=options)
-        shown |= _shown_probabilities(predictions[row], int(given[row]), classes)
-        findings.append(_finding(row, float(found.score[row]), kind, (classes[given[row]], classes[other]), shown))
-    return Result(found.score, findings)
-
-
-def _disagreeing_copies(pairs: pd.DataFrame | None, given: npt.NDArray[np.int64]) -> dict[int, list[int]]:
-    """Row -> verified copies that carry another label."""
-    found: dict[int, list[int]] = defaultdict(list)
-    if pairs is not None:
-        for i, j, relation in zip(pairs["i"].tolist(), pairs["j"].tolist(), pairs["relation"].tolist(), strict=True):
-            if relation in COPIES and given[i] >= 0 and given[j] >= 0 and given[i] != given[j]:
-                found[i].append(j)
-                found[j].append(i)
-    return found
-
-
-def _with_copies(found: Suspicion, copies: dict[int, list[int]], given: npt.NDArray[np.int64]) -> Suspicion:
-    """Fold in the certain evidence: of two copies with different labels one is wrong; the model only says which."""
-    score, probability, other = found.score.copy(), found.probability.copy(), found.other.copy()
-    for row, partners in copies.items():
-        if np.isfinite(probability[row]):
-            against = float(np.clip(probability[row], 1e-3, 1 - 1e-3))
-            for_partner = max(float(np.clip(np.nan_to_num(found.probability[partner], nan=0.5), 1e-3, 1 - 1e-3)) for partner in partners)
-            # Exactly one of the two is wrong, or nearly so: P(this one | one of them).
-            only_this, only_that = against * (1 - for_partner), (1 - against) * for_partner
-            probability[row] = max(probability[row], only_this / (only_this + only_that))
-        else:
-            probability[row] = COPY_DISAGREES
-            other[row] = min(given[partner] for partner in partners)
-        score[row] = np.fmax(score[row], probability[row])
-    return Suspicion(score, probability, other)
+        own, best = (float(value) for value in np.nan_to_num(predictions[row, [mine, other]]))
+        kind = verdict(own, best, overlap=bool(overlaps[mine, other]), copy_agrees=copy_agrees, options=options)
+        shown |= _shown_probabilities(predictions[row], mine, classes)
+        findings.append(_finding(row, float(score[row]), kind, (classes[mine], classes[other]), shown))
+    return Result(score, findings)
 
 
 def _shown_probabilities(prediction: npt.NDArray[np.float32], given: int, classes: list[str]) -> dict[str, Any]:

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.checks.class_overlap import Options, confident_joint, confusion_matrix, overlap_groups, run, wilson
+from audit.checks.class_overlap import Options, run
 from audit.errors import ConfigError
+from audit.label_quality import judge_labels
 
 CLASSES = ["a", "b", "c", "d"]
 
@@ -14,23 +15,20 @@ def predicted(codes, sure=0.9, classes=4):
     return predictions
 
 
+def overlap(given, codes, words=None):
+    predictions = predicted(codes)
+    return run(frame(given), predictions, judge_labels(predictions, given), CLASSES, words, options=Options())
+
+
 def frame(given):
     return pd.DataFrame({"sample_id": [str(at) for at in range(len(given))], "label": [None if code < 0 else CLASSES[code] for code in given]})
-
-
-def test_counts_given_against_predicted():
-    predictions = predicted([0, 1, 1, 2])
-    predictions[3] = np.nan
-    found = confusion_matrix(predictions, np.array([0, 0, -1, 2]))
-    assert found.sum() == 2
-    assert (found[0, 0], found[0, 1]) == (1, 1)
 
 
 def test_a_pair_is_directed():
     given = np.repeat([0, 1, 2, 3], 50)
     codes = given.copy()
     codes[:20] = 1
-    found = run(frame(given), predicted(codes), CLASSES, {"a": "words of a"}, options=Options())
+    found = overlap(given, codes, {"a": "words of a"})
     pairs = [finding for finding in found.findings if finding.kind == "confused_pair"]
     assert [(finding.label, finding.suggested_label) for finding in pairs] == [("a", "b")]
     evidence = pairs[0].evidence
@@ -42,39 +40,18 @@ def test_a_pair_is_directed():
     assert np.isnan(found.scores).all()
 
 
-def test_three_classes_form_a_group_only_where_every_two_overlap():
-    share = np.eye(4)
-    for one, two in ((0, 1), (1, 2)):
-        share[one, two] = share[two, one] = 0.2
-    assert overlap_groups(share, 0.05) == [[0, 1]]
-    share[0, 2] = share[2, 0] = 0.2
-    assert overlap_groups(share, 0.05) == [[0, 1, 2]]
-
-
 def test_the_group_is_reported():
     given = np.repeat([0, 1, 2, 3], 60)
     codes = np.where(given < 3, np.tile([0, 1, 2], 80), 3)
-    found = run(frame(given), predicted(codes), CLASSES, options=Options())
+    found = overlap(given, codes)
     groups = [finding.evidence["classes"] for finding in found.findings if finding.kind == "overlap_group"]
     assert groups == [["a", "b", "c"]]
-
-
-def test_wilson_interval():
-    low, high = wilson(np.array([0.0, 5.0, 0.0]), np.array([10.0, 10.0, 0.0]))
-    np.testing.assert_allclose(low, [0, 0.2366, 0], atol=1e-4)
-    np.testing.assert_allclose(high, [0.2775, 0.7634, 1], atol=1e-4)
-
-
-def test_confident_joint_keeps_the_images_of_each_label_also_with_empty_classes():
-    given = np.array([0] * 8 + [2] * 6)
-    joint = confident_joint(predicted(given), given)
-    np.testing.assert_allclose(joint.sum(1), [8, 0, 6, 0])
 
 
 def test_small_classes_are_left_alone():
     given = np.array([0] * 5 + [1] * 50)
     codes = np.ones(55, int)
-    assert not run(frame(given), predicted(codes), CLASSES, options=Options()).findings
+    assert not overlap(given, codes).findings
 
 
 def test_options_outside_their_range():

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.checks.label_errors import Options, overlapping, run, verdict
+from audit.checks.label_errors import Options, run, verdict
 from audit.errors import ConfigError
+from audit.label_quality import judge_labels, label_codes
 from audit.tables import PAIRS
 
 CLASSES = ["bird", "cat", "dog"]
@@ -20,11 +21,16 @@ def dataset(rows=300):
     return samples, predictions
 
 
+def errors(samples, predictions, pairs=None, neighbors=None, **options):
+    quality = judge_labels(predictions, label_codes(samples["label"], CLASSES), pairs)
+    return run(samples, predictions, quality, CLASSES, pairs, neighbors, options=Options(**options))
+
+
 def test_reports_the_planted_error_with_its_evidence():
     samples, predictions = dataset()
     neighbors = np.full((len(samples), 2), -1, np.int32)
     neighbors[0] = [2, 5]
-    found = run(samples, predictions, CLASSES, neighbors=neighbors, options=Options())
+    found = errors(samples, predictions, neighbors=neighbors)
     assert [finding.row for finding in found.findings] == [0]
     finding = found.findings[0]
     assert (finding.kind, finding.suggested_label) == ("wrong", "dog")
@@ -54,8 +60,8 @@ def test_a_copy_with_another_label_puts_the_less_likely_one_on_the_list():
     predictions[4] = [0.02, 0.68, 0.30]  # labelled cat
     predictions[5] = [0.02, 0.68, 0.30]  # its copy, labelled dog
     pairs = pd.DataFrame([{"i": 4, "j": 5, "relation": "identical_bytes", "score": 1.0, "group": 4, "evidence": "{}"}], columns=PAIRS.names)
-    alone = run(samples, predictions, CLASSES, options=Options())
-    found = run(samples, predictions, CLASSES, pairs=pairs, options=Options())
+    alone = errors(samples, predictions)
+    found = errors(samples, predictions, pairs)
     assert found.scores[5] > alone.scores[5]
     reported = {finding.row: finding for finding in found.findings}
     assert 5 in reported
@@ -69,18 +75,8 @@ def test_a_label_that_no_column_knows_is_not_judged():
     samples, predictions = dataset()
     samples.loc[9, "label"] = "unicorn"
     samples.loc[10, "label"] = None
-    found = run(samples, predictions, CLASSES, options=Options())
+    found = errors(samples, predictions)
     assert np.flatnonzero(np.isnan(found.scores)).tolist() == [9, 10]
-
-
-def test_classes_that_are_mistaken_both_ways_overlap():
-    given = np.repeat([0, 1, 2], 10)
-    predicted = given.copy()
-    predicted[:4] = 1
-    predicted[10:14] = 0
-    predicted[20:29] = 1
-    found = overlapping(np.eye(3, dtype=np.float32)[predicted], given, 0.25)
-    assert found.tolist() == [[False, True, False], [True, False, False], [False, False, False]]
 
 
 def test_options_outside_their_range():

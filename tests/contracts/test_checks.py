@@ -10,6 +10,7 @@ import pytest
 
 from audit.checks import Missing, Skipped, discover, run_check
 from audit.findings import to_table
+from audit.label_quality import judge_labels, label_codes
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, RELATIONS, SAMPLES, SEVERITIES
 
 CHECKS = discover()
@@ -75,9 +76,11 @@ def assemble(samples, vectors, ok, rng):
             pairs.append({"i": i, "j": j, "relation": relation, "score": float(rng.uniform(0.5, 1)), "group": i, "evidence": "{}"})
     classes = sorted(samples["label"].dropna().unique())
     predictions: object = Missing("no labels in this dataset")
+    quality: object = predictions
     if classes:
         predictions = rng.dirichlet(np.ones(len(classes)), n).astype(np.float32)
         predictions[~ok] = np.nan
+        quality = judge_labels(predictions, label_codes(samples["label"], classes), pa.Table.from_pylist(pairs, PAIRS).to_pandas())
     return {
         "samples": samples,
         "pairs": pa.Table.from_pylist(pairs, PAIRS).to_pandas(),
@@ -85,6 +88,7 @@ def assemble(samples, vectors, ok, rng):
         "similarities": similarities,
         "embeddings": np.where(ok[:, None], vectors, np.nan).astype(np.float16),
         "predictions": predictions,
+        "label_quality": quality,
         "classes": classes,
         "class_words": dict.fromkeys(classes, "words"),
     }
@@ -98,7 +102,7 @@ def permuted(tables, order):
     pairs = old.assign(i=np.minimum(i, j).astype(np.int32), j=np.maximum(i, j).astype(np.int32), group=place[old["group"]].astype(np.int32))
     moved = {name: tables[name][order] for name in ("similarities", "embeddings")}
     neighbors = tables["neighbors"][order]
-    predictions = tables["predictions"]
+    predictions, quality = tables["predictions"], tables["label_quality"]
     return {
         **tables,
         **moved,
@@ -106,6 +110,7 @@ def permuted(tables, order):
         "pairs": pairs.sort_values(["i", "j"]).reset_index(drop=True),
         "neighbors": np.where(neighbors >= 0, place[neighbors], -1).astype(np.int32),
         "predictions": predictions if isinstance(predictions, Missing) else predictions[order],
+        "label_quality": quality if isinstance(quality, Missing) else quality.iloc[order].reset_index(drop=True),
     }
 
 
