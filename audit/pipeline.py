@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from audit import stages
-from audit.artifacts import read_json, read_table, to_frame, write_array, write_table
+from audit.artifacts import read_json, read_table, sweep, to_frame, write_array, write_table
 from audit.backbones import Choice, choose
 from audit.backbones.runtime import OnnxModel, Placement, available_cpus, place, prepare
 from audit.config import ScanOptions
 from audit.errors import RunError, SourceError
+from audit.identity import identities
 from audit.ingest import Chunk, Ingested, Recipe, ingest
 from audit.listing import list_samples, listing_key
 from audit.progress import SILENT, Observer
@@ -61,6 +62,8 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
     dataset = open_source(str(source), options.source)
     _refuse_inside(run, str(source))
     with _locked(run):
+        for folder in (run, *(run / name for name in ("state", "scores", "findings"))):
+            sweep(folder)
         record = _open_record(run)
         publish(run)
         observer.stage("listing", None)
@@ -155,7 +158,7 @@ def _ingest(
 
 
 def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record: Record, observer: Observer) -> None:
-    embedded = key_of(record.content["backbone"]["weights_id"], digest_of(stages.identities(samples)), record.content["backbone"]["precision"])
+    embedded = key_of(record.content["backbone"]["weights_id"], digest_of(identities(samples)), record.content["backbone"]["precision"])
     measured = key_of(record.content["stages"]["ingest"]["key"])
     release = record.content["version"]
 
@@ -186,9 +189,7 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
         record.begin("predictions")
     elif not record.done("predictions", predictions_key):
         began = time.perf_counter()
-        record.begin("predictions")
-        observer.stage("predictions", None)
-        facts = stages.predict(run, samples, pairs, classes, options.seed, observer.advance)
+        facts = stages.predict(run, samples, pairs, classes, options, record, observer)
         record.end("predictions", predictions_key, time.perf_counter() - began, **facts)
     _check(run, samples, checks, predictions, options, record, key_of(pairs_key, predictions_key, why_not), observer)
 

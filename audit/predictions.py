@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ from audit.folds import stratified_group_folds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from audit.probes import Training
+    from audit.predictor import Predictor
+    from audit.probes import Projection, Training
 
 MAX_TRAINING_ROWS = 200_000
 """More rows than these are judged but not learned from; with many classes each keeps the same number. Bounds memory and time."""
@@ -35,6 +37,10 @@ class Predictions:
     """``[n, c]``; rows sum to 1, or are all NaN where there is no prediction."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """JSON values: what was done, and ``warnings``, sentences for a person."""
+    fold: npt.NDArray[np.int8] | None = None
+    """``[n]``, the fold whose model judged a row; -1 = all of them, or none. None for a user's own predictions, as is ``predictor``."""
+    predictor: Predictor | None = None
+    """What made them, for images still to come."""
 
 
 def out_of_sample(
@@ -64,7 +70,8 @@ def out_of_sample(
     Raises:
         AuditError: fewer than two classes have labelled images with an embedding, or all of them are copies of one image.
     """
-    from audit.calibration import best_temperature, softmax
+    from audit.calibration import best_temperature
+    from audit.predictor import Predictor, log_of, tempered
     from audit.probes import MEMBERS
 
     classes = int(labels.max(initial=-1)) + 1
@@ -73,14 +80,13 @@ def out_of_sample(
     kept = int(fold.max()) + 1
     judged = (fold >= 0) & (labels >= 0)
     training, project = _training(embeddings, labels, fold, judged, kept, classes, seed)
-    members = {name: fit(training) for name, fit in MEMBERS.items()}
+    predict = Predictor(project, {name: fit(training) for name, (fit, _) in MEMBERS.items()})
 
     probabilities = np.full((len(labels), classes), np.nan, np.float32)
     rows = np.flatnonzero(usable)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         block = rows[start : start + _ROWS_AT_ONCE]
-        features = project(embeddings[block])
-        probabilities[block] = np.mean([member(features, fold[block]) for member in members.values()], axis=0)
+        probabilities[block] = predict(embeddings[block], fold[block])
         if advance is not None:
             advance(len(block))
 
@@ -89,23 +95,19 @@ def out_of_sample(
     temperature = 1.0
     if len(known):
         known = known[:: max(1, len(known) // _CALIBRATION_ROWS)]
-        temperature = best_temperature(_log(probabilities[known]), labels[known].astype(np.int64))
+        temperature = best_temperature(log_of(probabilities[known]), labels[known].astype(np.int64))
         for start in range(0, len(labels), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
-            probabilities[part] = softmax(_log(probabilities[part]) / np.float32(temperature))
+            probabilities[part] = tempered(probabilities[part], temperature)
     record = {
         "folds": np.bincount(fold[judged], minlength=kept).tolist(),
         "trained_on": len(training.labels),
         "features": training.features.shape[1],
-        "members": {name: 1 / len(members) for name in members},
+        "members": {name: 1 / len(predict.members) for name in predict.members},
         "temperature": temperature,
         "not_judged": int((judged & ~np.isfinite(probabilities[:, 0])).sum()),
     }
-    return Predictions(probabilities, record)
-
-
-def _log(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.asarray(np.log(np.maximum(probabilities, 1e-8)), dtype=np.float32)
+    return Predictions(probabilities, record, fold, dataclasses.replace(predict, temperature=temperature))
 
 
 def _rows_with_embedding(embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.bool_]:
@@ -147,7 +149,7 @@ def _training(
     folds: int,
     classes: int,
     seed: int,
-) -> tuple[Training, Callable[[npt.NDArray[np.float16]], npt.NDArray[np.float32]]]:
+) -> tuple[Training, Projection]:
     from audit.probes import Training, fit_projection
 
     rows = np.flatnonzero(judged)

@@ -1,6 +1,6 @@
 """Small models on fixed embeddings, one per fold, fitted together: a softmax probe, a small network, kernel ridge regression, a neighbor vote.
 
-Every member is a function of features and folds: ``member(features [m, k], fold [m]) -> float32 [m, c]`` class probabilities. A row with fold *f* is
+Every fitted member is called with features and folds and gives class probabilities. A row with fold *f* is
 predicted by the model that never saw fold *f*; a row with fold -1 by the mean of all folds' models.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,15 @@ from torch.nn import functional
 from audit.calibration import best_temperature, softmax
 
 Floats = npt.NDArray[np.float32]
-Member = Callable[[Floats, npt.NDArray[np.int8]], Floats]
+
+
+class Member(Protocol):
+    """A fitted model of every fold; a frozen dataclass of arrays, so that it can be stored and taken up again."""
+
+    def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
+        """Return float32 ``[m, c]`` class probabilities for ``[m, k]`` features."""
+        ...
+
 
 LANDMARKS = 2000
 """Of the kernel member: its cost grows with the cube."""
@@ -98,12 +107,40 @@ def fit_projection(rows: npt.NDArray[np.float16], width: int, *, at_once: int = 
     return Projection(mean.astype(np.float32), (axes / np.sqrt(np.mean(variance**0.5))).astype(np.float32))
 
 
-def softmax_probe(training: Training) -> Member:
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Every fold's network with one hidden layer, or with none where ``first`` has no rows."""
+
+    first: Floats
+    """``[k, folds * hidden]``, or ``[0, 0]``."""
+    first_bias: Floats
+    """``[folds * hidden]``."""
+    last: Floats
+    """``[folds, hidden or k, c]``."""
+    bias: Floats
+    """``[folds, 1, c]``."""
+
+    def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
+        """Return the softmax of each row's own fold; the mean over folds where it has none."""
+        with torch.inference_mode():
+            block, last, bias = torch.from_numpy(features), torch.from_numpy(self.last), torch.from_numpy(self.bias)
+            layer = block.expand(len(last), *block.shape)
+            if len(self.first):
+                hidden = torch.relu(torch.addmm(torch.from_numpy(self.first_bias), block, torch.from_numpy(self.first)))
+                layer = hidden.view(len(block), len(last), -1).transpose(0, 1)
+            by_fold: Floats = torch.softmax(torch.baddbmm(bias, layer, last), 2).numpy()
+        chosen = by_fold[np.maximum(fold, 0).astype(np.int64), np.arange(len(fold))]
+        free = fold < 0
+        chosen[free] = by_fold[:, free].mean(0)
+        return chosen
+
+
+def softmax_probe(training: Training) -> Network:
     """Fit multinomial logistic regression by AdamW with dropout on its inputs."""
     return _fit_network(training, hidden=0, epochs=6, rate=5e-3, decay=1e-2, dropout=0.0)
 
 
-def small_network(training: Training) -> Member:
+def small_network(training: Training) -> Network:
     """Fit one hidden layer of 256 rectified units, with dropout before and behind it."""
     return _fit_network(training, hidden=256, epochs=5, rate=4e-3, decay=0.1, dropout=0.5)
 
@@ -127,7 +164,7 @@ def _threads_that_pay(weights: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _fit_network(training: Training, *, hidden: int, epochs: int, rate: float, decay: float, dropout: float) -> Member:
+def _fit_network(training: Training, *, hidden: int, epochs: int, rate: float, decay: float, dropout: float) -> Network:
     """Fit all folds' networks at once: every batch passes through each, and a fold's own rows weigh nothing in its loss."""
     features = torch.from_numpy(training.features).to(training.device)
     labels = torch.from_numpy(training.labels).to(training.device)
@@ -182,23 +219,38 @@ def _fit_network(training: Training, *, hidden: int, epochs: int, rate: float, d
             optimizer.step()
             schedule.step()
 
-    def predict(block: Floats, block_fold: npt.NDArray[np.int8]) -> Floats:
-        with torch.inference_mode():
-            logits = forward(torch.from_numpy(block).to(training.device), 1.0)
-            return _of_own_fold(torch.softmax(logits, 2).cpu().numpy(), block_fold)
+    def stored(parameter: torch.Tensor) -> Floats:
+        return np.asarray(parameter.detach().cpu().numpy(), dtype=np.float32)
 
-    return predict
-
-
-def _of_own_fold(by_fold: Floats, fold: npt.NDArray[np.int8]) -> Floats:
-    """Pick from ``[folds, m, c]`` each row's own fold; the mean over folds where it has none."""
-    chosen = by_fold[np.maximum(fold, 0).astype(np.int64), np.arange(len(fold))]
-    free = fold < 0
-    chosen[free] = by_fold[:, free].mean(0)
-    return chosen
+    none = torch.zeros(0, 0)
+    return Network(stored(first if hidden else none), stored(first_bias if hidden else none[0:0].flatten()), stored(last), stored(bias))
 
 
-def kernel_ridge(training: Training) -> Member:
+@dataclass(frozen=True, slots=True)
+class KernelRidge:
+    """Every fold's ridge regression on similarities to landmarks."""
+
+    landmarks: Floats
+    """``[l, k]`` unit rows."""
+    weights: Floats
+    """``[folds, l + 1, c]``."""
+    temperature: Floats
+    """``[]``, what the outputs are divided by before the softmax."""
+
+    def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
+        """Return the softmax of each row's own fold; of the folds' mean where it has none."""
+        return softmax(self.logits(features, fold) / self.temperature)
+
+    def logits(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
+        """Return float32 ``[m, c]`` regression outputs."""
+        rows = _kernel(_unit(features), self.landmarks)
+        out = np.empty((len(features), self.weights.shape[2]), np.float32)
+        for k in np.unique(fold):
+            out[fold == k] = rows[fold == k] @ (self.weights[k] if k >= 0 else self.weights.mean(0))
+        return out
+
+
+def kernel_ridge(training: Training) -> KernelRidge:
     """Fit closed-form ridge regression on similarities to random landmarks (Nyström features of a Gaussian kernel)."""
     from scipy.linalg import cho_factor, cho_solve
 
@@ -219,18 +271,10 @@ def kernel_ridge(training: Training) -> Member:
         kept[np.diag_indices_from(kept)] += KERNEL_PENALTY * np.trace(kept) / len(kept)
         factor = cho_factor(kept, overwrite_a=True, check_finite=False)
         weights.append(cho_solve(factor, moment - moments[k], check_finite=False).astype(np.float32))
-    stacked = np.stack(weights)
-
-    def logits(block: Floats, fold: npt.NDArray[np.int8]) -> Floats:
-        rows = _kernel(_unit(block), landmarks)
-        out = np.empty((len(block), training.classes), np.float32)
-        for k in np.unique(fold):
-            out[fold == k] = rows[fold == k] @ (stacked[k] if k >= 0 else stacked.mean(0))
-        return out
-
+    plain = KernelRidge(landmarks, np.stack(weights), np.ones((), np.float32))
     sample = slice(None, None, max(1, len(unit) // 10_000))
-    temperature = best_temperature(logits(training.features[sample], training.fold[sample]), training.labels[sample])
-    return lambda block, fold: softmax(logits(block, fold) / temperature)
+    temperature = best_temperature(plain.logits(training.features[sample], training.fold[sample]), training.labels[sample])
+    return KernelRidge(landmarks, plain.weights, np.array(temperature, np.float32))
 
 
 def _unit(rows: Floats) -> Floats:
@@ -245,34 +289,46 @@ def _kernel(rows: Floats, landmarks: Floats) -> Floats:
     return np.concatenate([similar, np.ones((len(rows), 1), np.float32)], 1)
 
 
-def neighbor_vote(training: Training) -> Member:
-    """Let the nearest rows of other folds vote, the nearer the more."""
-    unit = _unit(training.features)
-    chosen = np.sort(np.random.default_rng(training.seed).permutation(len(unit))[:MAX_REFERENCES])
-    references = torch.from_numpy(unit[chosen])
-    labels, fold_of = training.labels[chosen], training.fold[chosen]
-    prior = np.bincount(labels, minlength=training.classes).astype(np.float32) / len(labels)
+@dataclass(frozen=True, slots=True)
+class NeighborVote:
+    """Labelled rows whose nearest vote."""
 
-    def vote(block: Floats, fold: npt.NDArray[np.int8]) -> Floats:
-        out = np.empty((len(block), training.classes), np.float32)
-        rows = torch.from_numpy(_unit(block))
+    references: Floats
+    """``[r, k]`` unit rows."""
+    labels: npt.NDArray[np.int64]
+    """``[r]``."""
+    fold: npt.NDArray[np.int8]
+    """``[r]``."""
+    prior: Floats
+    """``[c]`` shares of the classes."""
+
+    def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
+        """Let the nearest rows of other folds vote, the nearer the more."""
+        out = np.empty((len(features), len(self.prior)), np.float32)
+        rows, references = torch.from_numpy(_unit(features)), torch.from_numpy(self.references)
         for k in np.unique(fold):
-            mine, other = np.flatnonzero(fold == k), np.flatnonzero(fold_of != k)
+            mine, other = np.flatnonzero(fold == k), np.flatnonzero(self.fold != k)
             similarity, index = torch.topk(rows[mine] @ references[other].T, min(VOTERS, len(other)), dim=1, sorted=False)
             weight = np.exp((similarity.numpy() - 1) / VOTE_TEMPERATURE)
-            votes = np.zeros((len(mine), training.classes), np.float32)
-            np.add.at(votes, (np.arange(len(mine))[:, None], labels[other][index.numpy()]), weight)
+            votes = np.zeros((len(mine), len(self.prior)), np.float32)
+            np.add.at(votes, (np.arange(len(mine))[:, None], self.labels[other][index.numpy()]), weight)
             # One further vote in hundred is cast by the class frequencies: no class is impossible.
-            out[mine] = 0.99 * votes / votes.sum(1, keepdims=True) + 0.01 * prior
+            out[mine] = 0.99 * votes / votes.sum(1, keepdims=True) + 0.01 * self.prior
         return out
 
-    return vote
+
+def neighbor_vote(training: Training) -> NeighborVote:
+    """Choose the rows that vote."""
+    unit = _unit(training.features)
+    chosen = np.sort(np.random.default_rng(training.seed).permutation(len(unit))[:MAX_REFERENCES])
+    prior = np.bincount(training.labels[chosen], minlength=training.classes).astype(np.float32) / np.float32(len(chosen))
+    return NeighborVote(unit[chosen], training.labels[chosen], training.fold[chosen], prior)
 
 
-MEMBERS: dict[str, Callable[[Training], Member]] = {
-    "softmax_probe": softmax_probe,
-    "small_network": small_network,
-    "kernel_ridge": kernel_ridge,
-    "neighbor_vote": neighbor_vote,
+MEMBERS: dict[str, tuple[Callable[[Training], Member], type[Member]]] = {
+    "softmax_probe": (softmax_probe, Network),
+    "small_network": (small_network, Network),
+    "kernel_ridge": (kernel_ridge, KernelRidge),
+    "neighbor_vote": (neighbor_vote, NeighborVote),
 }
-"""The ensemble, by name."""
+"""The ensemble by name: how a member is fitted, and what it then is."""

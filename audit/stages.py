@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from audit.artifacts import open_array, read_table, to_frame, write_array, write_json, write_table
+from audit.identity import identities, ordinal_index
 from audit.progress import Observer
 from audit.tables import LABEL_QUALITY, PAIRS
 
@@ -66,15 +66,6 @@ def digest_of(column: npt.NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(column).tobytes()).hexdigest()[:32]
 
 
-def identities(samples: pd.DataFrame) -> npt.NDArray[np.bytes_]:
-    """Return what an embedding is made from, per row: the content id, 32 bytes; empty where there is no embedding."""
-    ok = (samples["outcome"] == "ok").to_numpy()
-    found = np.zeros(len(samples), "S32")
-    # Half of the hexadecimal digest is 128 bits: no two pictures share them by accident.
-    found[ok] = samples.loc[ok, "content_id"].str.slice(0, 32).to_numpy().astype("S32")
-    return found
-
-
 def find_neighbors(run: Path, samples: pd.DataFrame, record: Record, key: str, options: ScanOptions, observer: Observer) -> dict[str, object]:
     """Write ``neighbors.npy`` and ``similarities.npy``; only changed rows are searched where most are known. Returns facts for the record."""
     from audit.neighbors import search
@@ -112,17 +103,11 @@ def _previous_neighbors(run: Path, record: Record, mine: npt.NDArray[np.bytes_],
     ):
         return None
     before = np.load(run / "state/neighbors-of.npy")
-    old_row = _ordinal_index(before).get_indexer(_ordinal_index(mine)).astype(np.int64)
+    old_row = ordinal_index(before).get_indexer(ordinal_index(mine)).astype(np.int64)
     old_row[mine == b""] = -1
     # Copies, not maps: the files they come from are about to be replaced.
     known = Known(np.load(run / "state/neighbors.npy"), np.load(run / "state/similarities.npy"), complete=state["complete"])
     return PreviousNeighbors(known, old_row)
-
-
-def _ordinal_index(identity: npt.NDArray[np.bytes_]) -> pd.MultiIndex:
-    """Make identities unique: the second byte twin of an image is number 1, and so on."""
-    series = pd.Series(identity)
-    return pd.MultiIndex.from_arrays([series, series.groupby(series).cumcount()])
 
 
 def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOptions, observer: Observer) -> dict[str, object]:
@@ -150,21 +135,32 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
 
 
 def predict(
-    run: Path, samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], seed: int, advance: Callable[[int], None]
+    run: Path, samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], options: ScanOptions, record: Record, observer: Observer
 ) -> dict[str, object]:
     """Write ``predictions.npy`` and ``label_quality.parquet``; every duplicate group is in one fold. Returns facts for the record."""
     import pyarrow as pa
 
     from audit.label_quality import judge_labels, label_codes
-    from audit.predictions import out_of_sample
+    from audit.prediction_stage import predict as predict_rows
 
     codes = label_codes(samples["label"], classes)
-    embeddings = open_array(run / "embeddings.npy", len(samples))
-    found = out_of_sample(embeddings, codes.astype(np.int32), fold_groups(len(samples), pairs), seed=seed, advance=advance)
-    write_array(run / "predictions.npy", found.probabilities)
+    before = {name: value for name, value in record.content["stages"].get("predictions", {}).items() if name not in ("state", "key")}
+    plan = key_of(record.content["backbone"], record.content["version"], classes, options.seed, options.min_precision)
+    record.begin("predictions")
+    observer.stage("predictions", len(samples))
+    facts = predict_rows(
+        run,
+        identities(samples),
+        codes.astype(np.int32),
+        fold_groups(len(samples), pairs),
+        plan=plan,
+        before=before,
+        seed=options.seed,
+        observer=observer,
+    )
     quality = judge_labels(open_array(run / "predictions.npy", len(samples)), codes, pairs)
     write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
-    return dict(found.record)
+    return facts
 
 
 def fold_groups(rows: int, pairs: pd.DataFrame) -> npt.NDArray[np.int64]:

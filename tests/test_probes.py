@@ -14,7 +14,7 @@ def training(rows=240, width=6, folds=3, seed=0):
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_member_predicts_probabilities_of_the_right_class(name):
     known = training()
-    member = MEMBERS[name](known)
+    member = MEMBERS[name][0](known)
     for fold in (known.fold, np.full(len(known.fold), -1, np.int8)):
         found = member(known.features, fold)
         assert found.dtype == np.float32
@@ -27,7 +27,7 @@ def test_a_fold_never_sees_its_own_labels(name):
     """With the labels of one fold turned round, that fold's own predictions still follow the others'."""
     known = training()
     turned = np.where(known.fold == 0, (known.labels + 1) % 3, known.labels)
-    member = MEMBERS[name](Training(known.features, turned, known.fold, known.folds, 3, 0))
+    member = MEMBERS[name][0](Training(known.features, turned, known.fold, known.folds, 3, 0))
     mine = known.fold == 0
     assert (member(known.features[mine], known.fold[mine]).argmax(1) == known.labels[mine]).mean() > 0.95
 
