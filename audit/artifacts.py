@@ -23,11 +23,17 @@ from audit.errors import RunError
 if TYPE_CHECKING:
     import pandas as pd
 
+_ROWS_READ_TOGETHER = 65_536
+"""Rows of a Parquet row group: few enough to read one row of millions quickly, enough to compress well."""
+
+
+_PARTIAL = ".partial"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file beside ``path`` and move it there when the block ends without an error; flushed to disk first."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL, delete=False) as file:
         try:
             yield file
             file.flush()
@@ -39,6 +45,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     Path(file.name).replace(path)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a killed writer left beside the files of a folder; nobody may be writing there."""
+    for path in folder.glob(f".*{_PARTIAL}"):
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON atomically; keys keep their order."""
     with replacing(path) as file:
@@ -48,7 +60,7 @@ def write_json(path: Path, content: object) -> None:
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file atomically."""
     with replacing(path) as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, compression="zstd", row_group_size=_ROWS_READ_TOGETHER)
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
@@ -65,6 +77,22 @@ def read_json(path: Path) -> Any:
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file. Raises RunError where the file is damaged."""
     return _reading(path, lambda: pq.read_table(path, columns=columns, partitioning=None))
+
+
+def read_rows(path: Path, rows: npt.NDArray[np.int64], columns: list[str] | None = None) -> pa.Table:
+    """Read some rows of a Parquet file, in the order given; only their row groups are read. Raises RunError where the file is damaged."""
+
+    def read() -> pa.Table:
+        with pq.ParquetFile(path) as file:
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+            group_of = np.searchsorted(starts, rows, side="right") - 1
+            needed = np.unique(group_of)
+            table = file.read_row_groups(needed.tolist(), columns=columns)
+            before = np.cumsum([0, *(sizes[group] for group in needed)])[:-1]
+            return table.take(pa.array(before[np.searchsorted(needed, group_of)] + rows - starts[group_of]))
+
+    return _reading(path, read)
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from audit.artifacts import open_array, read_json, read_table, to_frame
+from audit.artifacts import open_array, read_json, read_rows, read_table, to_frame
 from audit.errors import RunError, nearest
+from audit.findings_index import Page, Where, read_index, read_page, select
+from audit.ranking import ranked
 from audit.tables import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from audit.sources import Source
 
 RECORD = "run.json"
-SEVERITY_ORDER = {"error": 0, "warning": 1, "info": 2}
 
 
 class Run:
@@ -107,25 +109,55 @@ class Run:
     @cached_property
     def findings(self) -> pd.DataFrame:
         """All checks' findings, worst first; columns of ``audit.tables.FINDINGS``."""
+        return read_page(self._findings_files, self.findings_index).rows
+
+    @cached_property
+    def findings_index(self) -> pd.DataFrame:
+        """All findings without sentences and evidence, worst first; see `audit.findings_index`."""
+        return read_index(self._findings_files)
+
+    def findings_page(self, where: Where | None = None, *, precision: pd.DataFrame | None = None, offset: int = 0, limit: int | None = None) -> Page:
+        """Return some of the findings, the worst first; of a million, only those shown are read whole.
+
+        Args:
+            where: column -> the value, or the values, that are wanted: ``{"check": "label_errors", "split": ["train", "val"]}``.
+            precision: how often each check was right so far, which changes the order; see `audit.ranking.ranked`.
+            offset: how many to pass over.
+            limit: how many to return at most.
+
+        Raises:
+            AuditError: findings have no such column.
+        """
+        chosen = select(self.findings_index, where or {})
+        if precision is not None:
+            chosen = ranked(chosen, precision)
+        return read_page(self._findings_files, chosen, offset=offset, limit=limit)
+
+    def columns(self, *names: str, rows: npt.NDArray[np.int64] | None = None) -> pd.DataFrame:
+        """Return some columns of ``audit.tables.SAMPLES``, of all samples or of some rows in the order given; nothing else is read."""
+        path = self.path / "samples.parquet"
+        return to_frame(read_table(path, list(names)) if rows is None else read_rows(path, np.asarray(rows, np.int64), list(names)))
+
+    def rows_of(self, sample_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Return the row of each sample id; -1 where the run has none of that name."""
         import pandas as pd
+        import pyarrow.compute as pc
 
-        from audit.tables import FINDINGS
+        wanted = pd.Index(list(sample_ids))
+        places = pc.index_in(self._sample_ids, value_set=pa.array(wanted.unique(), pa.string()))
+        rows = np.flatnonzero(places.is_valid())
+        of_place = np.full(len(wanted.unique()), -1, np.int64)
+        of_place[places.take(rows).to_numpy()] = rows
+        return of_place[wanted.unique().get_indexer(wanted)]
 
-        tables = [to_frame(read_table(path)) for path in self._findings_files()]
-        filled = [table for table in tables if len(table)]
-        if not filled:
-            return to_frame(FINDINGS.empty_table())
-        every = pd.concat(filled, ignore_index=True)
-        order = every["severity"].map(SEVERITY_ORDER)
-        ranked: pd.DataFrame = every.assign(_order=order).sort_values(
-            ["_order", "score", "check", "finding_id"], ascending=[True, False, True, True], kind="stable"
-        )
-        return ranked.drop(columns="_order").reset_index(drop=True)
+    @cached_property
+    def _sample_ids(self) -> pa.ChunkedArray:
+        return read_table(self.path / "samples.parquet", ["sample_id"])["sample_id"]
 
-    def _findings_files(self) -> Iterator[Path]:
-        for name, check in sorted(self.record.get("checks", {}).items()):
-            if check["state"] == "done":
-                yield self.path / "findings" / f"{name}.parquet"
+    @property
+    def _findings_files(self) -> list[Path]:
+        done = (name for name, check in sorted(self.record.get("checks", {}).items()) if check["state"] == "done")
+        return [self.path / "findings" / f"{name}.parquet" for name in done]
 
     def scores(self, check: str) -> npt.NDArray[np.float32]:
         """Return one check's scores, float32 ``[n]`` in [0, 1], higher = worse, NaN = not applicable.

@@ -1,0 +1,94 @@
+"""A run is read by the piece; what the pieces say is what the whole says."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from audit.agreement import precision
+from audit.decisions import decide, latest
+from audit.errors import AuditError
+from audit.ranking import ranked
+from audit.run import Run
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A run of 3,000 samples as the benchmark draws it."""
+    spec = importlib.util.spec_from_file_location("make_run", ROOT / "benchmarks" / "make_run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    path = tmp_path_factory.mktemp("drawn") / "run"
+    module.make_run(path, samples=3000, classes=20, findings=900)
+    return Run(path)
+
+
+def test_pages_together_are_all_findings_in_their_order(drawn):
+    pages = [drawn.findings_page(offset=offset, limit=200) for offset in range(0, len(drawn.findings), 200)]
+    together = pd.concat([page.rows for page in pages], ignore_index=True)
+    pd.testing.assert_frame_equal(together, drawn.findings, check_dtype=False)
+    assert {page.total for page in pages} == {len(drawn.findings)}
+    assert drawn.findings["finding_id"].tolist() == ranked(drawn.findings)["finding_id"].tolist()
+
+
+def test_a_page_is_of_what_was_asked_for(drawn):
+    page = drawn.findings_page({"check": "label_errors", "split": ["train", "val"], "severity": "error"}, offset=10, limit=5)
+    every = drawn.findings
+    wanted = every[(every["check"] == "label_errors") & (every["severity"] == "error")]
+    assert page.total == len(wanted)
+    assert page.rows["finding_id"].tolist() == wanted["finding_id"].iloc[10:15].tolist()
+    assert page.rows["message"].tolist() == wanted["message"].iloc[10:15].tolist()
+
+
+def test_a_page_beyond_the_last_is_empty_and_an_unknown_column_is_named(drawn):
+    page = drawn.findings_page({"check": "leakage"}, offset=10_000, limit=5)
+    assert page.rows.empty
+    assert list(page.rows.columns) == list(drawn.findings.columns)
+    with pytest.raises(AuditError, match="did you mean 'split'"):
+        drawn.findings_page({"splt": "train"})
+
+
+def test_precision_changes_the_order_of_a_page(drawn):
+    worst = drawn.findings_page(limit=200).rows
+    first = worst[worst["check"] == "leakage"]
+    poor = precision(latest(decide(drawn, first, "keep", reviewer="ada")), drawn.findings_index)
+    after = drawn.findings_page(precision=poor, limit=200).rows
+    assert (after["check"] == "leakage").sum() < len(first)
+
+
+def test_columns_of_some_rows(drawn):
+    rows = np.array([2999, 0, 7, 7])
+    expected = drawn.samples.iloc[rows][["sample_id", "perceptual_hash"]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(drawn.columns("sample_id", "perceptual_hash", rows=rows), expected)
+
+
+def test_rows_of_names(drawn):
+    names = drawn.samples["sample_id"].iloc[[5, 2, 5]].tolist()
+    assert drawn.rows_of([*names, "no such image"]).tolist() == [5, 2, 5, -1]
+    assert drawn.rows_of([]).tolist() == []
+
+
+def test_twins_have_an_ordinal_each(drawn):
+    content = drawn.samples.set_index("sample_id")["content_id"]
+    by_content = {}
+    for name, (ordinal, copies) in drawn.twins.items():
+        by_content.setdefault((content[name], copies), []).append(ordinal)
+    assert by_content
+    assert all(sorted(ordinals) == list(range(copies)) for (_, copies), ordinals in by_content.items())
+    assert len(drawn.twins) == content.duplicated(keep=False).sum()
+
+
+def test_rows_are_read_across_row_groups(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from audit.artifacts import read_rows
+
+    pq.write_table(pa.table({"a": range(100)}), tmp_path / "t.parquet", row_group_size=7)
+    rows = np.array([99, 0, 6, 7, 50, 50])
+    assert read_rows(tmp_path / "t.parquet", rows)["a"].to_pylist() == rows.tolist()
+    assert len(read_rows(tmp_path / "t.parquet", np.array([], np.int64))) == 0
