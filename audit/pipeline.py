@@ -23,6 +23,7 @@ from audit.errors import RunError, SourceError
 from audit.identity import identities
 from audit.ingest import Chunk, Ingested, Recipe, ingest
 from audit.listing import list_samples, listing_key
+from audit.previews import make
 from audit.progress import SILENT, Observer
 from audit.run import RECORD, Run
 from audit.sources import Source, open_source
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 _MEASURES_VERSION = 1
 """Counts up when decode or measures change what they give for the same bytes: stored rows are then measured anew."""
+
+_PREVIEWS_SHARE = 0.04
+"""Of a scan's time, given to previews of the worst it found: all of them where the dataset is large, the rest when they are looked at."""
 
 _BATCHES_PER_SEGMENT = 16
 """Batches stored at a time; a killed scan loses less than this much work."""
@@ -57,6 +61,7 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         AuditError: something a person can mend: the source, an option, a backbone, the run directory.
         OSError: the disk is full or the run directory not writable.
     """
+    began = time.perf_counter()
     options = options or ScanOptions()
     run = Path(out)
     dataset = open_source(str(source), options.source)
@@ -75,7 +80,13 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         placement = place(device=options.device, precision=options.precision)
         record.content |= {
             "version": version("imagenet-audit"),
-            "source": {"kind": dataset.kind, "location": dataset.location, "ignored": dict(getattr(dataset, "ignored", {})), "notes": notes},
+            "source": {
+                "kind": dataset.kind,
+                "location": dataset.location,
+                "absolute": dataset.location if "://" in dataset.location else str(Path(dataset.location).absolute()),
+                "ignored": dict(getattr(dataset, "ignored", {})),
+                "notes": notes,
+            },
             "options": _public(options),
             "class_words": _class_words(dataset, listing),
         }
@@ -84,6 +95,8 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         _after_ingest(run, samples, options, record, observer)
         record.content["finished"] = True
         record.save()
+        observer.stage("previews", None)
+        make(Run(run), source=dataset, seconds=_PREVIEWS_SHARE * (time.perf_counter() - began), advance=observer.advance)
     return Run(run)
 
 
@@ -180,12 +193,14 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
     record.content["classes"] = classes
     checks = _wanted(options)
     pairs = to_frame(read_table(run / "pairs.parquet"))
-    why_not = _why_no_predictions(samples, pairs, classes)
+    why_not = _why_no_predictions(samples, pairs, classes, own=options.predictions is not None)
     if why_not is None and not any({"predictions", "label_quality"} & set(check.needs) for check in checks.values()):
         why_not = "no check that was asked for needs predictions"
     predictions: Any = Missing(why_not) if why_not else None
-    predictions_key = key_of(pairs_key, classes)
+    predictions_key = key_of(pairs_key, classes, stages.predictions_plan(options))
     if why_not:
+        if options.predictions is not None:
+            observer.note(f"--predictions is not used: {why_not}")
         record.begin("predictions")
     elif not record.done("predictions", predictions_key):
         began = time.perf_counter()
@@ -194,13 +209,15 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
     _check(run, samples, checks, predictions, options, record, key_of(pairs_key, predictions_key, why_not), observer)
 
 
-def _why_no_predictions(samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str]) -> str | None:
+def _why_no_predictions(samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], *, own: bool) -> str | None:
     if samples["labels"].notna().any():
         return "images of this dataset have several labels each"
     if not classes:
         return "no labels in this dataset"
     if len(classes) == 1:
         return f"all labelled images are of one class, {classes[0]!r}"
+    if own:
+        return None
     embedded = (samples["outcome"] == "ok") & samples["label"].notna()
     pictures = pd.Series(stages.fold_groups(len(samples), pairs))[embedded].groupby(samples["label"][embedded]).nunique()
     if (pictures >= 2).sum() < 2:
@@ -351,11 +368,10 @@ def _as_json(content: Any) -> Any:
 
 
 def _code_key(check: Check) -> str:
-    """Return a digest of a check's own module, so that editing a check runs it again."""
-    import inspect
-    import sys
+    """Return a digest of a check's module and what it imports, so that editing one of them runs the check again."""
+    from audit.code_digest import code_digest
 
-    return key_of(inspect.getsource(sys.modules[check.run.__module__]))
+    return code_digest(check.run.__module__)
 
 
 def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def preview(run: Run, row: int) -> bytes | None:
     return previews(run, [row])[0]
 
 
-def previews(run: Run, rows: Sequence[int]) -> list[bytes | None]:
+def previews(run: Run, rows: Sequence[int], *, source: Source | None = None) -> list[bytes | None]:
     """Return previews as JPEG: those kept with the run, else made from the dataset and kept, else the stored thumbnails.
 
     An image whose bytes have changed since the scan is not shown: the findings are about what was scanned.
@@ -69,6 +69,7 @@ def previews(run: Run, rows: Sequence[int]) -> list[bytes | None]:
     Args:
         run: a run; where its directory may not be written, nothing is kept.
         rows: of the images.
+        source: the dataset, where it is open already.
 
     Returns:
         One entry a row; None for an image that could not be decoded.
@@ -78,16 +79,24 @@ def previews(run: Run, rows: Sequence[int]) -> list[bytes | None]:
     """
     if any(not 0 <= row < len(run) for row in rows):
         raise IndexError(f"rows {list(rows)} of a run of {len(run)} images")
-    found = dict(_kept_or_made(run, rows))
+    found = dict(_kept_or_made(run, rows, source))
     return [found.get(row) or _stand_in(run, row) for row in rows]
 
 
-def make(run: Run, limit: int = 500, *, seconds: float | None = None, advance: Callable[[int], None] = lambda _: None) -> int:
+def make(
+    run: Run,
+    limit: int = 500,
+    *,
+    source: Source | None = None,
+    seconds: float | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> int:
     """Make the previews of the worst flagged images and of the images they were compared with, as far as they are not there.
 
     Args:
         run: a finished run.
         limit: images, partners included.
+        source: the dataset, where it is open already.
         seconds: stop after about so long; what is left is made when it is first looked at.
         advance: told of each image looked at.
 
@@ -102,7 +111,7 @@ def make(run: Run, limit: int = 500, *, seconds: float | None = None, advance: C
         if deadline is not None and time.monotonic() >= deadline:
             break
         part = rows[start : start + step]
-        there += sum(data is not None for _, data in _kept_or_made(run, part))
+        there += sum(data is not None for _, data in _kept_or_made(run, part, source))
         advance(len(part))
     return there
 
@@ -120,7 +129,7 @@ def flagged_rows(run: Run, limit: int) -> list[int]:
     return [int(row) for row in rows if row >= 0]
 
 
-def _kept_or_made(run: Run, rows: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
+def _kept_or_made(run: Run, rows: Sequence[int], source: Source | None) -> Iterator[tuple[int, bytes | None]]:
     """Yield row and preview; of an image that cannot be had from the dataset, None."""
     samples = run.columns("content_id", "source_ref", "outcome", rows=np.asarray(rows, np.int64))
     missing = []
@@ -132,7 +141,8 @@ def _kept_or_made(run: Run, rows: Sequence[int]) -> Iterator[tuple[int, bytes | 
             missing.append((row, sample["content_id"], sample["source_ref"]))
         else:
             yield row, kept
-    if missing and (source := _source(run)) is not None:
+    source = source or (_source(run) if missing else None)
+    if missing and source is not None:
         with ThreadPoolExecutor(_THREADS) as pool:
             for start in range(0, len(missing), _AT_ONCE):
                 part = missing[start : start + _AT_ONCE]
@@ -155,9 +165,10 @@ def _source(run: Run) -> Source | None:
 
 
 def _bytes(source: Source, source_ref: str) -> bytes | None:
-    with suppress(AuditError, OSError):
+    try:
         return source.read(source_ref)
-    return None
+    except Exception:  # noqa: BLE001 - storage libraries raise their own kinds; an image that cannot be had has no preview
+        return None
 
 
 def _place(run: Run, content_id: str) -> Path:

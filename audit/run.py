@@ -177,7 +177,8 @@ class Run:
         from audit.config import source_options
         from audit.sources import open_source
 
-        return open_source(self.record["source"]["location"], source_options(self.record["options"]["source"]))
+        place = self.record["source"].get("absolute") or self.record["source"]["location"]
+        return open_source(place, source_options(self.record["options"]["source"]))
 
 
 def open_run(path: str | Path) -> Run:

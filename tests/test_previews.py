@@ -127,5 +127,29 @@ def test_what_is_no_image_has_no_preview():
     assert shrink(photo(1), max_pixels=10) is None
 
 
+def test_storage_that_fails_in_any_way_costs_a_preview_only(run):
+    class Broken:
+        def read(self, source_ref):
+            raise RuntimeError(source_ref)
+
+    assert [opened(data).width for data in previews(run, [0, 1], source=Broken())] == [96, 96]
+    assert make(run, source=Broken()) == 0
+
+
 def test_time_is_kept(run):
     assert make(run, seconds=0) == 0
+
+
+def test_a_scan_leaves_previews_and_is_found_from_any_folder(tmp_path, monkeypatch):
+    import audit
+    from audit.pipeline import scan
+
+    for number in range(3):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "images" / f"{number}.jpg").write_bytes(photo(0))
+    monkeypatch.chdir(tmp_path)
+    made = scan("images", "run", options=audit.ScanOptions(backbone="embedded", only=("exact_duplicates",), workers=1))
+    assert len(list((made.path / FOLDER).iterdir())) == 1  # three copies of one picture
+    shutil.rmtree(made.path / FOLDER)
+    monkeypatch.chdir("/")
+    assert opened(preview(Run(tmp_path / "run"), 0)).width == SIDE
