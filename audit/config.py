@@ -29,7 +29,7 @@ FILE_NAME = "audit.toml"
 TOOL_TABLE = "imagenet-audit"
 """The table below ``[tool]`` in ``pyproject.toml``."""
 
-PATH_OPTIONS = frozenset({"checkpoint", "source.labels_file", "source.class_words_file"})
+PATH_OPTIONS = frozenset({"checkpoint", "predictions", "source.labels_file", "source.class_words_file"})
 """Options that name files: in a file they are relative to that file's folder, on the command line to the working directory."""
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -58,6 +58,8 @@ class ScanOptions:
     """``auto`` (CLIP where its weights can be had, else the embedded model), ``embedded``, ``clip`` or ``clip:ARCHITECTURE/TAG``."""
     checkpoint: str | None = None
     """A local checkpoint file for the CLIP architecture that ``backbone`` names."""
+    predictions: str | None = None
+    """A file of out-of-sample class probabilities, taken instead of making them: ``.npy``, Parquet or CSV; see ``docs/predictions.md``."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     precision: str = "auto"

@@ -21,7 +21,7 @@ COPIES = frozenset({"identical_bytes", "identical_pixels", "re_encoded", "edited
 
 def label_codes(labels: pd.Series, classes: list[str]) -> npt.NDArray[np.int64]:
     """Return int64 ``[n]`` columns of labels; -1 where there is none, or one that no column knows."""
-    return np.asarray(pd.Index(classes, dtype=object).get_indexer(pd.Index(labels, dtype=object)), dtype=np.int64)
+    return np.asarray(pd.Index(np.array(classes, dtype=object)).get_indexer(pd.Index(labels.astype(object))), dtype=np.int64)
 
 
 def judge_labels(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], pairs: pd.DataFrame | None = None) -> pd.DataFrame:

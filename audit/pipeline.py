@@ -31,6 +31,7 @@ from audit.sources.faults import readable
 from audit.stages import Record, digest_of, key_of
 from audit.tables import OUTCOMES, SCHEMA_VERSION
 from audit.unfinished import INGEST_PLAN, Unfinished, publish
+from audit.user_predictions import refuse_predictions
 
 if TYPE_CHECKING:
     from audit.checks import Check
@@ -65,6 +66,8 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
     options = options or ScanOptions()
     run = Path(out)
     dataset = open_source(str(source), options.source)
+    if options.predictions is not None:
+        refuse_predictions(options.predictions)
     _refuse_inside(run, str(source))
     with _locked(run):
         for folder in (run, *(run / name for name in ("state", "scores", "findings"))):
@@ -206,6 +209,8 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
         began = time.perf_counter()
         facts = stages.predict(run, samples, pairs, classes, options, record, observer)
         record.end("predictions", predictions_key, time.perf_counter() - began, **facts)
+    for warning in record.content["stages"].get("predictions", {}).get("warnings", ()):
+        observer.note(f"predictions: {warning}")
     _check(run, samples, checks, predictions, options, record, key_of(pairs_key, predictions_key, why_not), observer)
 
 

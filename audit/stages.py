@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from audit.artifacts import open_array, read_table, to_frame, write_array, write_json, write_table
+from audit.errors import AuditError
 from audit.identity import identities, ordinal_index
 from audit.progress import Observer
 from audit.tables import LABEL_QUALITY, PAIRS
@@ -134,6 +135,26 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
     return {"pairs": len(found.table)}
 
 
+def predictions_plan(options: ScanOptions) -> str:
+    """Return a digest of how predictions are made: the code, and what a file of the user's own holds.
+
+    Raises:
+        AuditError: there is no such file, or it cannot be read.
+    """
+    from audit.code_digest import code_digest
+
+    if options.predictions is None:
+        return code_digest("audit.prediction_stage", "audit.label_quality")
+    try:
+        with Path(options.predictions).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise AuditError(
+            options.predictions, f"cannot be read: {error.strerror}", "name a .npy, .parquet or .csv file of class probabilities"
+        ) from None
+    return key_of(content, code_digest("audit.user_predictions", "audit.label_quality"))
+
+
 def predict(
     run: Path, samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], options: ScanOptions, record: Record, observer: Observer
 ) -> dict[str, object]:
@@ -141,23 +162,32 @@ def predict(
     import pyarrow as pa
 
     from audit.label_quality import judge_labels, label_codes
-    from audit.prediction_stage import predict as predict_rows
 
     codes = label_codes(samples["label"], classes)
     before = {name: value for name, value in record.content["stages"].get("predictions", {}).items() if name not in ("state", "key")}
-    plan = key_of(record.content["backbone"], record.content["version"], classes, options.seed, options.min_precision)
+    plan = key_of(record.content["backbone"], predictions_plan(options), classes, options.seed, options.min_precision)
     record.begin("predictions")
     observer.stage("predictions", len(samples))
-    facts = predict_rows(
-        run,
-        identities(samples),
-        codes.astype(np.int32),
-        fold_groups(len(samples), pairs),
-        plan=plan,
-        before=before,
-        seed=options.seed,
-        observer=observer,
-    )
+    if options.predictions is None:
+        from audit.prediction_stage import predict as predict_rows
+
+        facts = predict_rows(
+            run,
+            identities(samples),
+            codes.astype(np.int32),
+            fold_groups(len(samples), pairs),
+            plan=plan,
+            before=before,
+            seed=options.seed,
+            observer=observer,
+        )
+    else:
+        from audit.user_predictions import load_predictions
+
+        found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, codes)
+        write_array(run / "predictions.npy", found.probabilities)
+        codes[np.isin(codes, [classes.index(name) for name in found.record["unknown_classes"]])] = -1
+        facts = dict(found.record)
     quality = judge_labels(open_array(run / "predictions.npy", len(samples)), codes, pairs)
     write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
     return facts

@@ -100,6 +100,8 @@ def test_flags_reach_the_options_of_the_scan(capsys, scanning):
         "clip:ViT-B-32/x",
         "--checkpoint",
         "w.pt",
+        "--predictions",
+        "p.npy",
         "--device",
         "cpu",
         "--precision",
@@ -118,7 +120,7 @@ def test_flags_reach_the_options_of_the_scan(capsys, scanning):
     assert (source, out) == ("data", Path("r"))
     assert (options.backbone, options.checkpoint, options.device, options.precision) == ("clip:ViT-B-32/x", "w.pt", "cpu", "float32")
     assert (options.offline, options.workers, options.seed, options.neighbors, options.batch_size) == (True, 3, 5, 7, 8)
-    assert (options.max_pixels, options.min_precision) == (99, 0.99)
+    assert (options.max_pixels, options.min_precision, options.predictions) == (99, 0.99, "p.npy")
     source = options.source
     assert (source.kind, source.labels_file, source.class_words_file, source.path_column) == ("folder", "l.csv", "w.txt", "p")
     assert (source.label_column, source.split_column, source.image_column, source.split) == ("y", "s", "i", "val")

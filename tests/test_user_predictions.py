@@ -59,10 +59,13 @@ def test_a_sample_without_a_row_has_no_prediction(save):
         (np.array([[0.9, 0.1], [np.nan, 0.8], [0.5, 0.5]]), "p.npy", "row 1: some classes are NaN"),
         (np.array([[0.9, 0.1], [0.9, 0.9], [0.5, 0.5]]), "p.npy", "row 1: adds up to 1.8"),
         (np.array(["x"]), "p.npy", "holds shape"),
-        (table(columns=("cat",)), "p.csv", "no column for the class 'dog'"),
+        (table(columns=("cat",)), "p.csv", r"no column for the class 'dog' \(1 of 2 are missing\)"),
+        (table().assign(cat=[0.9, 3.0, 0.5]), "p.csv", "p.csv:3: 3 is not a probability"),
+        (table((2, 0, 1)).assign(cat=[0.5, np.nan, 0.2]), "p.csv", "p.csv:3: some classes are NaN"),
+        (table((0, 1, 2, 0)).drop(columns="sample_id"), "p.csv", "has 4 rows and no column 'sample_id'"),
+        (table(()), "p.csv", "is empty"),
         (table((0, 1, 1)), "p.csv", "p.csv:4: the sample 'b.jpg' appears twice"),
-        (table().assign(sample_id="x"), "p.csv", "appears twice"),
-        (table((0,)).assign(sample_id="x"), "p.csv", "names none of the dataset's samples"),
+        (table().assign(sample_id="x"), "p.csv", "names none of the dataset's samples; its first is 'x'"),
         (table((0, 1)).drop(columns="sample_id"), "p.csv", "has 2 rows and no column 'sample_id'"),
         (table().assign(cat="much"), "p.csv", "the column 'cat' holds text"),
         (table(), "p.txt", "unknown kind '.txt'"),
@@ -96,3 +99,55 @@ def test_in_sample_and_shuffled_predictions_are_suspected(save):
     honest = sure.copy()
     honest[:10] = honest[:10, ::-1]
     assert not load_predictions(save(honest, "p.npy"), ids, CLASSES, labels).record["warnings"]
+
+
+def test_a_class_without_a_column_is_named_and_the_others_are_read(save):
+    found = load_predictions(save(table(), "p.csv"), IDS, ["bird", *CLASSES])
+    np.testing.assert_allclose(found.probabilities, np.column_stack([np.zeros(3), GOOD]), atol=1e-6)
+    assert found.record["unknown_classes"] == ["bird"]
+    assert "1 of 3 classes have no column in p.csv; images labelled so are not judged: 'bird'." in found.record["warnings"]
+
+
+def test_classes_that_the_dataset_lacks_are_left_out(save):
+    content = table().assign(cat=[0.45, 0.1, 0.001], dog=[0.05, 0.4, 0.001], fish=[0.5, 0.5, 0.998])
+    found = load_predictions(save(content, "p.parquet"), IDS, CLASSES)
+    np.testing.assert_allclose(found.probabilities[:2], GOOD[:2], atol=1e-6)
+    assert np.isnan(found.probabilities[2]).all()
+    assert any("fish" in warning for warning in found.record["warnings"])
+    assert any("1 rows of p.parquet say nothing" in warning for warning in found.record["warnings"])
+
+
+def test_rows_of_other_samples_are_left_out(save):
+    stranger = pd.DataFrame({"sample_id": ["x.jpg"], "dog": [0.5], "cat": [0.5]})
+    found = load_predictions(save(pd.concat([stranger, table()]), "p.csv"), IDS, CLASSES)
+    np.testing.assert_allclose(found.probabilities, GOOD, atol=1e-6)
+    assert found.record["warnings"] == ["1 rows of p.csv name no sample of the dataset and are left out."]
+
+
+@pytest.mark.parametrize("name", ["p.npy", "p.csv", "p.parquet"])
+def test_block_size_changes_nothing(save, monkeypatch, name):
+    monkeypatch.setattr("audit.user_predictions._ROWS_AT_ONCE", 2)
+    path = save(GOOD if name == "p.npy" else table((2, 0, 1)), name)
+    np.testing.assert_allclose(load_predictions(path, IDS, CLASSES).probabilities, GOOD, atol=1e-6)
+
+
+def test_a_sample_twice_in_different_blocks(save, monkeypatch):
+    monkeypatch.setattr("audit.user_predictions._ROWS_AT_ONCE", 2)
+    with pytest.raises(AuditError, match=r"p.csv:5: the sample 'a.jpg' appears twice"):
+        load_predictions(save(table((0, 1, 2, 0)), "p.csv"), IDS, CLASSES)
+
+
+def test_rows_of_several_labels_need_not_add_up(save):
+    content = np.array([[0.9, 0.8], [0.1, 0.0], [0.5, 1.0]], np.float32)
+    np.testing.assert_allclose(load_predictions(save(content, "p.npy"), IDS, CLASSES, several=True).probabilities, content)
+
+
+def test_two_columns_that_changed_places_are_suspected(save):
+    labels = np.arange(300) % 5
+    swapped = np.eye(5, dtype=np.float32)[labels][:, [1, 2, 3, 0, 4]] * 0.9 + 0.02
+    ids = [str(at) for at in range(300)]
+    classes = list("abcde")
+    assert "order of the classes" in load_predictions(save(swapped, "p.npy"), ids, classes, labels).record["warnings"][0]
+    bad = np.full((300, 5), 0.2, np.float32)
+    bad[:, 0] += 0.001
+    assert not load_predictions(save(bad / bad.sum(1, keepdims=True), "p.npy"), ids, classes, labels).record["warnings"]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--split-column", metavar="NAME", help="Column that holds the split.")
 @click.option("--split", metavar="NAME", help="The split of every image, whatever folders and columns say.")
 @click.option("--checkpoint", metavar="FILE", help="Local checkpoint for the CLIP architecture of --backbone.")
+@click.option("--predictions", metavar="FILE", help="Your own out-of-sample class probabilities: .npy, .parquet or .csv.")
 @SCANNING
 @click.option("--neighbors", type=int, metavar="K", help="Nearest neighbors kept of each image.  [default: 20]")
 @click.option("--max-pixels", type=int, metavar="N", help="Do not decode larger images.  [default: 178956970]")
