@@ -192,7 +192,7 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
 
     from audit.checks import Missing
 
-    classes = sorted(samples["label"].dropna().unique())
+    classes = sorted({*samples["label"].dropna(), *samples["labels"].dropna().explode().dropna()})
     record.content["classes"] = classes
     checks = _wanted(options)
     pairs = to_frame(read_table(run / "pairs.parquet"))
@@ -215,16 +215,18 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
 
 
 def _why_no_predictions(samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], *, own: bool) -> str | None:
-    if samples["labels"].notna().any():
-        return "images of this dataset have several labels each"
     if not classes:
         return "no labels in this dataset"
+    several = samples["labels"].notna()
     if len(classes) == 1:
         return f"all labelled images are of one class, {classes[0]!r}"
     if own:
         return None
-    embedded = (samples["outcome"] == "ok") & samples["label"].notna()
-    pictures = pd.Series(stages.fold_groups(len(samples), pairs))[embedded].groupby(samples["label"][embedded]).nunique()
+    embedded = (samples["outcome"] == "ok") & (samples["label"].notna() | several)
+    groups = pd.Series(stages.fold_groups(len(samples), pairs))[embedded]
+    if several.any():
+        return "all labelled images are copies of one another" if groups.nunique() < 2 else None
+    pictures = groups.groupby(samples["label"][embedded]).nunique()
     if (pictures >= 2).sum() < 2:
         return "fewer than two classes have two different pictures, and a class is judged by its other pictures"
     return None

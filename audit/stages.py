@@ -144,7 +144,7 @@ def predictions_plan(options: ScanOptions) -> str:
     from audit.code_digest import code_digest
 
     if options.predictions is None:
-        return code_digest("audit.prediction_stage", "audit.label_quality")
+        return code_digest("audit.prediction_stage", "audit.label_set_predictions", "audit.label_quality", "audit.label_sets")
     try:
         with Path(options.predictions).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -152,7 +152,7 @@ def predictions_plan(options: ScanOptions) -> str:
         raise AuditError(
             options.predictions, f"cannot be read: {error.strerror}", "name a .npy, .parquet or .csv file of class probabilities"
         ) from None
-    return key_of(content, code_digest("audit.user_predictions", "audit.label_quality"))
+    return key_of(content, code_digest("audit.user_predictions", "audit.label_quality", "audit.label_sets"))
 
 
 def predict(
@@ -163,6 +163,8 @@ def predict(
 
     from audit.label_quality import judge_labels, label_codes
 
+    if samples["labels"].notna().any():
+        return _predict_sets(run, samples, pairs, classes, options, record, observer)
     codes = label_codes(samples["label"], classes)
     before = {name: value for name, value in record.content["stages"].get("predictions", {}).items() if name not in ("state", "key")}
     plan = key_of(record.content["backbone"], predictions_plan(options), classes, options.seed, options.min_precision)
@@ -191,6 +193,34 @@ def predict(
     quality = judge_labels(open_array(run / "predictions.npy", len(samples)), codes, pairs)
     write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
     return facts
+
+
+def _predict_sets(
+    run: Path, samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], options: ScanOptions, record: Record, observer: Observer
+) -> dict[str, object]:
+    """As `predict`, where images have several labels."""
+    import pyarrow as pa
+
+    from audit.label_quality import COPIES
+    from audit.label_sets import disagreeing_sets, judge_label_sets, membership, sets_of_labels
+
+    labels = sets_of_labels(samples)
+    given = membership(labels, classes)
+    record.begin("predictions")
+    observer.stage("predictions", len(samples))
+    if options.predictions is None:
+        from audit.label_set_predictions import out_of_sample_sets
+
+        embeddings = open_array(run / "embeddings.npy", len(samples))
+        found = out_of_sample_sets(embeddings, given, fold_groups(len(samples), pairs), seed=options.seed, advance=observer.advance)
+    else:
+        from audit.user_predictions import load_predictions
+
+        found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, several=True)
+    write_array(run / "predictions.npy", found.probabilities)
+    quality = judge_label_sets(open_array(run / "predictions.npy", len(samples)), given, disagreeing_sets(pairs, labels, COPIES))
+    write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
+    return dict(found.record)
 
 
 def fold_groups(rows: int, pairs: pd.DataFrame) -> npt.NDArray[np.int64]:

@@ -151,3 +151,32 @@ def test_a_bad_file_is_one_line_and_costs_no_image(data, capsys, name):
     table().to_csv("good.csv", index=False)
     assert scan(capsys, "--predictions", "good.csv")[0] == 0
     assert json.loads((data.parent / "run/run.json").read_text())["finished"]
+
+
+def test_images_with_several_labels_are_judged(tmp_path, capsys, monkeypatch):
+    draw = np.random.default_rng(0)
+    rows = []
+    for number in range(90):
+        halves = [("red", "green", "blue")[at] for at in draw.integers(0, 3, 2)]
+        pixels = draw.integers(0, 60, (60, 80, 3), np.uint8)
+        for side, name in enumerate(halves):
+            pixels[:, 40 * side : 40 * side + 40, ("red", "green", "blue").index(name)] += 190
+        Image.fromarray(pixels).save(tmp_path / f"{number:02}.png")
+        rows.append({"path": f"{number:02}.png", "labels": "|".join(sorted(set(halves)))})
+    shown = rows[3]["labels"].split("|")
+    absent = next(name for name in ("red", "green", "blue") if name not in shown)
+    rows[3]["labels"] = "|".join([*shown, absent])
+    pd.DataFrame(rows).to_csv(tmp_path / "images.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["scan", "images.csv", "--out", "run", "--backbone", "embedded", "--device", "cpu", "--no-color", "--only", "label_errors"]
+    assert cli.invoke(arguments) == 0, capsys.readouterr().err
+    run = open_run("run")
+    assert run.classes == ["blue", "green", "red"]
+    assert run.record["checks"]["label_errors"]["state"] == "done"
+    assert 3 in np.argsort(-run.scores("label_errors"))[:5]
+    told = run.findings.set_index("sample_id").loc["03.png", "message"]
+    assert f"{absent!r} does not fit; remove it." in told
+    own = pd.DataFrame(np.full((90, 3), 0.5), columns=["red", "green", "blue"])
+    own.to_parquet("p.parquet")
+    assert cli.invoke([*arguments, "--predictions", "p.parquet"]) == 0, capsys.readouterr().err
+    np.testing.assert_allclose(open_run("run").predictions, 0.5)

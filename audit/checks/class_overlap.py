@@ -61,6 +61,8 @@ def run(
     """Report pairs and groups of classes that overlap, and classes with poor labels. Findings are about classes; images have no score."""
     if len(classes) < 2:
         return Skipped("fewer than two classes")
+    if samples["labels"].notna().any():
+        return Skipped("images of this dataset have several labels each")
     given = label_quality["given"].to_numpy().astype(np.int64)
     counts = confusion_matrix(given, label_quality["predicted"].to_numpy(), len(classes))
     if not counts.any():

@@ -6,7 +6,7 @@ A label's probability of being wrong combines the out-of-sample prediction with 
 copy that carries another label is evidence on its own: at least one of the two is wrong.
 
 Blind spots: errors that a model makes as well, because most images of the kind are labelled so; classes that the backbone cannot see apart; a class
-of one image, which no model can know; images with several labels are not judged.
+of one image, which no model can know. Where images have several labels, there are no people's judgments that the probabilities were measured on.
 
 Papers: Northcutt, Jiang & Chuang 2021, "Confident Learning", JAIR; Northcutt, Athalye & Mueller 2021, "Pervasive Label Errors in Test Sets", NeurIPS;
 Dawid & Skene 1979, "Maximum Likelihood Estimation of Observer Error-Rates", Applied Statistics.
@@ -15,7 +15,7 @@ Dawid & Skene 1979, "Maximum Likelihood Estimation of Observer Error-Rates", App
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,11 +23,17 @@ from audit.checks.base import Finding, Result, Skipped
 from audit.class_statistics import confusion_matrix, overlapping
 from audit.errors import ConfigError
 from audit.label_noise import expected_yield
-from audit.label_quality import disagreeing_copies
+from audit.label_quality import COPIES
+from audit.label_sets import corrected, disagreeing_sets, sets_of_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     import pandas as pd
+
+SET_MASS, SET_SIZE = 0.8, 5
+"""Where no class fits, the likeliest ones are named: those that together hold this much of the probability, this many at most."""
 
 CERTAIN = 0.9
 """A wrong label is an error rather than a warning from this probability, or where a copy says so."""
@@ -83,65 +89,141 @@ def run(
     options: Options,
 ) -> Result | Skipped:
     """Score every labelled image that has a prediction, and report those whose label is probably wrong."""
-    if len(classes) < 2:
-        return Skipped("fewer than two classes")
-    given, alternative = (label_quality[name].to_numpy().astype(np.int64) for name in ("given", "alternative"))
     score, probability = (label_quality[name].to_numpy(np.float32) for name in ("score", "probability_wrong"))
     if not np.isfinite(score).any():
         return Skipped("no labelled image has a prediction")
-    copies = disagreeing_copies(pairs, given)
     names = samples["sample_id"].to_numpy(object)
     flagged = np.flatnonzero(probability >= options.min_probability)
     flagged = np.array(sorted(flagged.tolist(), key=lambda row: (-score[row], names[row])), np.int64)
     ahead = expected_yield(score[flagged], probability[flagged])
-    overlaps = overlapping(confusion_matrix(given, label_quality["predicted"].to_numpy(), len(classes)), options.confusable)
+    several = bool(samples["labels"].notna().any())
+    labels = sets_of_labels(samples)
+    copies = disagreeing_sets(pairs, labels, COPIES)
+    judged = _SetsJudged if several else _LabelsJudged
+    judge = judged(predictions, label_quality, classes, labels, options)
     findings = []
     for place, row in enumerate(flagged.tolist()):
-        mine, other = int(given[row]), int(alternative[row])
+        near = [] if neighbors is None else [at for at in neighbors[row].tolist() if at >= 0 and labels[at]][:5]
         partners = sorted(copies.get(row, {}), key=lambda at: names[at])
-        near = [] if neighbors is None else [at for at in neighbors[row].tolist() if at >= 0 and given[at] >= 0][:5]
         shown: dict[str, Any] = {
             "probability_wrong": round(float(probability[row]), 4),
             "list_precision": [round(float(value[place]), 3) for value in (ahead.precision, ahead.low, ahead.high)],
-            "neighbors": [{"sample_id": str(names[at]), "label": classes[given[at]]} for at in near],
-            "copies": [{"sample_id": str(names[at]), "label": classes[given[at]]} for at in partners],
+            "neighbors": [{"sample_id": str(names[at]), "label": _told(labels[at])} for at in near],
+            "copies": [{"sample_id": str(names[at]), "label": _told(labels[at])} for at in partners],
+            **_shown_probabilities(predictions[row], float(label_quality["given_probability"].iloc[row]), classes),
         }
-        copy_agrees = any(given[at] == other for at in partners)
-        own, best = (float(value) for value in np.nan_to_num(predictions[row, [mine, other]]))
-        kind = verdict(own, best, overlap=bool(overlaps[mine, other]), copy_agrees=copy_agrees, options=options)
-        shown |= _shown_probabilities(predictions[row], mine, classes)
-        findings.append(_finding(row, float(score[row]), kind, (classes[mine], classes[other]), shown))
+        found = judge(row, partners)
+        severity = {"wrong": "warning", "unclear": "warning"}.get(found.kind, "info")
+        if found.kind == "wrong" and (partners or probability[row] >= CERTAIN):
+            severity = "error"
+        findings.append(
+            Finding(
+                kind=found.kind,
+                score=float(score[row]),
+                message=found.message,
+                severity=severity,
+                row=row,
+                suggested_label=found.suggestion,
+                evidence=shown | ({"label_set": found.label_set} if found.label_set else {}),
+            )
+        )
     return Result(score, findings)
 
 
-def _shown_probabilities(prediction: npt.NDArray[np.float32], given: int, classes: list[str]) -> dict[str, Any]:
+def _told(labels: tuple[str, ...]) -> str | list[str]:
+    return labels[0] if len(labels) == 1 else list(labels)
+
+
+def _shown_probabilities(prediction: npt.NDArray[np.float32], own: float, classes: list[str]) -> dict[str, Any]:
     if not np.isfinite(prediction[0]):
         return {}
     top = np.argsort(-prediction, kind="stable")[:3].tolist()
-    return {
-        "probabilities": {classes[index]: round(float(prediction[index]), 4) for index in top},
-        "given_probability": round(float(prediction[given]), 4),
-    }
+    return {"probabilities": {classes[index]: round(float(prediction[index]), 4) for index in top}, "given_probability": round(own, 4)}
 
 
-def _finding(row: int, score: float, kind: str, labels: tuple[str, str], shown: dict[str, Any]) -> Finding:
-    label, suggestion = labels
-    message = {
-        "wrong": f"Labelled {label!r}, but {suggestion!r} fits better; correct the label.",
-        "also_valid": f"Labelled {label!r}, but {suggestion!r} fits as well; decide, or allow both.",
-        "overlapping_classes": f"Labelled {label!r}, but could be {suggestion!r}: the classes are mistaken for each other; compare definitions.",
-        "unclear": f"Labelled {label!r}, and no class fits well; look at the image.",
-    }[kind]
-    severity = {"wrong": "warning", "unclear": "warning"}.get(kind, "info")
-    if kind == "wrong" and (shown["copies"] or shown["probability_wrong"] >= CERTAIN):
-        severity = "error"
-    evidence = shown | ({"label_set": [label, suggestion]} if kind == "also_valid" else {})
-    return Finding(
-        kind=kind,
-        score=score,
-        message=message,
-        severity=severity,
-        row=row,
-        suggested_label=None if kind == "unclear" else suggestion,
-        evidence=evidence,
-    )
+class _Verdict(NamedTuple):
+    kind: str
+    message: str
+    suggestion: str | None
+    label_set: list[str]
+
+
+class _LabelsJudged:
+    """Verdicts where every image has one label."""
+
+    def __init__(
+        self, predictions: npt.NDArray[np.float32], quality: pd.DataFrame, classes: list[str], labels: list[tuple[str, ...]], options: Options
+    ) -> None:
+        self.predictions, self.classes, self.labels, self.options = predictions, classes, labels, options
+        self.given, self.alternative = (quality[name].to_numpy().astype(np.int64) for name in ("given", "alternative"))
+        self.overlaps = overlapping(confusion_matrix(self.given, quality["predicted"].to_numpy(), len(classes)), options.confusable)
+
+    def __call__(self, row: int, partners: list[int]) -> _Verdict:
+        mine, other = int(self.given[row]), int(self.alternative[row])
+        label, suggestion = self.classes[mine], self.classes[other]
+        own, best = (float(value) for value in np.nan_to_num(self.predictions[row, [mine, other]]))
+        copy_agrees = any(self.labels[at] == (suggestion,) for at in partners)
+        kind = verdict(own, best, overlap=bool(self.overlaps[mine, other]), copy_agrees=copy_agrees, options=self.options)
+        message = {
+            "wrong": f"Labelled {label!r}, but {suggestion!r} fits better; correct the label.",
+            "also_valid": f"Labelled {label!r}, but {suggestion!r} fits as well; decide, or allow both.",
+            "overlapping_classes": f"Labelled {label!r}, but could be {suggestion!r}: the classes are mistaken for each other; compare definitions.",
+            "unclear": f"Labelled {label!r}, and no class fits well; look at the image.",
+        }[kind]
+        if kind == "unclear":
+            return _Verdict(kind, message, None, [self.classes[at] for at in likely_set(self.predictions[row])])
+        return _Verdict(kind, message, suggestion, [] if kind == "wrong" else [label, suggestion])
+
+
+class _SetsJudged:
+    """Verdicts where images have several labels."""
+
+    def __init__(
+        self, predictions: npt.NDArray[np.float32], quality: pd.DataFrame, classes: list[str], labels: list[tuple[str, ...]], options: Options
+    ) -> None:
+        self.predictions, self.classes, self.labels, self.options = predictions, classes, labels, options
+        self.alternative = quality["alternative"].to_numpy()
+
+    def __call__(self, row: int, partners: list[int]) -> _Verdict:
+        mine = self.labels[row]
+        carried = np.isin(self.classes, mine)
+        prediction = np.asarray(self.predictions[row])
+        if not np.isfinite(prediction).all():
+            told = f"Labelled {_listed(mine)}, but a copy is labelled {_listed(self.labels[partners[0]])}; decide which is right."
+            return _Verdict("unclear", told, None, sorted({*mine, *self.labels[partners[0]]}))
+        kind, fitting, missing = corrected(prediction, carried, self.options.min_probability)
+        found = [self.classes[at] for at in fitting]
+        extra = [name for name in mine if name not in found]
+        lacking = _listed([self.classes[at] for at in missing])
+        if kind == "unclear":
+            message = f"Labelled {_listed(mine)}, of which none fits well; look at the image."
+        elif kind == "also_valid":
+            message = (
+                f"Labelled {_listed(mine)}; {lacking} fits as well: add it." if len(missing) else _doubted(mine, self.classes, self.alternative[row])
+            )
+        elif len(missing):
+            message = f"Labelled {_listed(mine)}, but {_listed(extra)} does not fit and {lacking} does; correct the labels."
+        else:
+            message = f"Labelled {_listed(mine)}, but {_listed(extra)} does not fit; remove it."
+        return _Verdict(kind, message, self.classes[missing[0]] if len(missing) else None, found)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(map(repr, names))
+
+
+def _doubted(mine: tuple[str, ...], classes: list[str], doubtful: int) -> str:
+    return f"Labelled {_listed(mine)}, but a copy disagrees about {classes[doubtful]!r}; compare the two."
+
+
+def likely_set(prediction: npt.NDArray[np.float32]) -> list[int]:
+    """Return the likeliest classes that together hold `SET_MASS` of the probability, `SET_SIZE` at most; none where there is no prediction.
+
+    >>> likely_set(np.array([0.3, 0.1, 0.55, 0.05]))
+    [2, 0]
+    """
+    if not np.isfinite(prediction[0]):
+        return []
+    order = np.argsort(-prediction, kind="stable")[:SET_SIZE]
+    reached = int(np.searchsorted(np.cumsum(prediction[order]), SET_MASS)) + 1
+    return [int(at) for at in order[:reached]]

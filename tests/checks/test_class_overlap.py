@@ -21,7 +21,9 @@ def overlap(given, codes, words=None):
 
 
 def frame(given):
-    return pd.DataFrame({"sample_id": [str(at) for at in range(len(given))], "label": [None if code < 0 else CLASSES[code] for code in given]})
+    return pd.DataFrame(
+        {"sample_id": [str(at) for at in range(len(given))], "label": [None if code < 0 else CLASSES[code] for code in given], "labels": None}
+    )
 
 
 def test_a_pair_is_directed():

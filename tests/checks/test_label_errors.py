@@ -17,7 +17,7 @@ def dataset(rows=300):
     predictions[np.arange(rows), given] = 0.8
     given[0] = 1
     predictions[0] = [0.01, 0.01, 0.98]
-    samples = pd.DataFrame({"sample_id": [f"{at:03}.jpg" for at in range(rows)], "label": [CLASSES[code] for code in given]})
+    samples = pd.DataFrame({"sample_id": [f"{at:03}.jpg" for at in range(rows)], "label": [CLASSES[code] for code in given], "labels": None})
     return samples, predictions
 
 
