@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+import faiss
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional
 
 from audit.calibration import best_temperature, softmax
+
+if TYPE_CHECKING:
+    import torch
 
 Floats = npt.NDArray[np.float32]
 
@@ -122,17 +124,18 @@ class Network:
 
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
         """Return the softmax of each row's own fold; the mean over folds where it has none."""
-        with torch.inference_mode():
-            block, last, bias = torch.from_numpy(features), torch.from_numpy(self.last), torch.from_numpy(self.bias)
-            layer = block.expand(len(last), *block.shape)
-            if len(self.first):
-                hidden = torch.relu(torch.addmm(torch.from_numpy(self.first_bias), block, torch.from_numpy(self.first)))
-                layer = hidden.view(len(block), len(last), -1).transpose(0, 1)
-            by_fold: Floats = torch.softmax(torch.baddbmm(bias, layer, last), 2).numpy()
-        chosen = by_fold[np.maximum(fold, 0).astype(np.int64), np.arange(len(fold))]
-        free = fold < 0
-        chosen[free] = by_fold[:, free].mean(0)
-        return chosen
+        out = np.zeros((len(features), self.last.shape[2]), np.float32)
+        for k in range(len(self.last)):
+            mine = (fold == k) | (fold < 0)
+            if mine.any():
+                out[mine] += self._of_fold(features[mine], k)
+        return np.asarray(out / np.where(fold < 0, len(self.last), 1)[:, None], dtype=np.float32)
+
+    def _of_fold(self, features: Floats, k: int) -> Floats:
+        width = self.last.shape[1]
+        columns = slice(k * width, (k + 1) * width)
+        layer = np.maximum(features @ self.first[:, columns] + self.first_bias[columns], 0) if len(self.first) else features
+        return softmax(layer @ self.last[k] + self.bias[k])
 
 
 def softmax_probe(training: Training) -> Network:
@@ -155,6 +158,8 @@ _CELLS_FOR_THREADS = 1_000_000
 
 @contextmanager
 def _threads_that_pay(weights: int) -> Iterator[None]:
+    import torch
+
     before = torch.get_num_threads()
     if weights < _CELLS_FOR_THREADS:
         torch.set_num_threads(1)
@@ -166,6 +171,9 @@ def _threads_that_pay(weights: int) -> Iterator[None]:
 
 def _fit_network(training: Training, *, hidden: int, epochs: int, rate: float, decay: float, dropout: float) -> Network:
     """Fit all folds' networks at once: every batch passes through each, and a fold's own rows weigh nothing in its loss."""
+    import torch
+    from torch.nn import functional
+
     features = torch.from_numpy(training.features).to(training.device)
     labels = torch.from_numpy(training.labels).to(training.device)
     fold = torch.from_numpy(training.fold.astype(np.int64)).to(training.device)
@@ -305,13 +313,13 @@ class NeighborVote:
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
         """Let the nearest rows of other folds vote, the nearer the more."""
         out = np.empty((len(features), len(self.prior)), np.float32)
-        rows, references = torch.from_numpy(_unit(features)), torch.from_numpy(self.references)
+        rows = _unit(features)
         for k in np.unique(fold):
             mine, other = np.flatnonzero(fold == k), np.flatnonzero(self.fold != k)
-            similarity, index = torch.topk(rows[mine] @ references[other].T, min(VOTERS, len(other)), dim=1, sorted=False)
-            weight = np.exp((similarity.numpy() - 1) / VOTE_TEMPERATURE)
+            similarity, index = faiss.knn(rows[mine], self.references[other], min(VOTERS, len(other)), metric=faiss.METRIC_INNER_PRODUCT)
+            weight = np.exp((similarity - 1) / VOTE_TEMPERATURE)
             votes = np.zeros((len(mine), len(self.prior)), np.float32)
-            np.add.at(votes, (np.arange(len(mine))[:, None], self.labels[other][index.numpy()]), weight)
+            np.add.at(votes, (np.arange(len(mine))[:, None], self.labels[other][index]), weight)
             # One further vote in hundred is cast by the class frequencies: no class is impossible.
             out[mine] = 0.99 * votes / votes.sum(1, keepdims=True) + 0.01 * self.prior
         return out
