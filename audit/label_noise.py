@@ -136,44 +136,6 @@ def suspect(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], 
     return found
 
 
-class Yield(NamedTuple):
-    """What reviewing the list down to a depth is expected to give."""
-
-    depth: npt.NDArray[np.int64]
-    """``[m]`` images reviewed."""
-    precision: npt.NDArray[np.float64]
-    """``[m]`` expected share of them whose label is wrong."""
-    low: npt.NDArray[np.float64]
-    """``[m]`` ends of the interval."""
-    high: npt.NDArray[np.float64]
-
-
-CALIBRATION_DOUBT = 0.05
-"""How far stated and observed probability may lie apart on average: the largest calibration error measured, rounded up. Widens every interval."""
-
-
-def expected_yield(
-    score: npt.NDArray[np.float32], probability: npt.NDArray[np.float32], depths: npt.NDArray[np.int64] | None = None, *, z: float = 1.96
-) -> Yield:
-    """Say what share of the first images of the list are expected to be wrong.
-
-    The sum of independent Bernoulli draws: mean of the probabilities, its standard error, widened by `CALIBRATION_DOUBT`.
-
-    Args:
-        score: ``[n]``; the list's order, NaN = not on it.
-        probability: ``[n]`` that a reviewer agrees.
-        depths: how many images; by default every depth of the list.
-        z: half width of the interval in standard errors.
-    """
-    known = np.flatnonzero(np.isfinite(score) & np.isfinite(probability))
-    order = known[np.argsort(-score[known], kind="stable")]
-    depths = np.arange(1, len(order) + 1) if depths is None else depths[(depths >= 1) & (depths <= len(order))]
-    listed = probability[order].astype(np.float64)
-    mean = np.cumsum(listed)[depths - 1] / depths
-    half = z * np.sqrt(np.cumsum(listed * (1 - listed))[depths - 1]) / depths + CALIBRATION_DOUBT
-    return Yield(depths, mean, np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1))
-
-
 def _normalized(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     weights /= np.maximum(weights.sum(1, keepdims=True), 1e-30)
     return weights

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audit.label_noise import estimate_noise, expected_yield, suspect
+from audit.label_noise import estimate_noise, suspect
 
 
 def slips(rows=4000, share=0.15, seed=0):
@@ -54,14 +54,6 @@ def test_decisive_predictions_are_ranked_by_margin():
 def test_nothing_to_judge(rows, classes):
     predictions, given = np.ones((rows, classes), np.float32), np.zeros(rows, np.int64)
     assert np.isnan(suspect(predictions, given, estimate_noise(predictions, given)).score).all()
-
-
-def test_expected_yield_is_the_mean_probability_of_the_list():
-    found = expected_yield(np.array([0.9, np.nan, 0.5, 0.8], np.float32), np.array([1.0, 1.0, 0.2, 0.6], np.float32))
-    np.testing.assert_allclose(found.precision, [1, 0.8, 0.6], atol=1e-6)
-    assert (found.low <= found.precision).all()
-    assert (found.high >= found.precision).all()
-    assert (found.low >= 0).all()
 
 
 def test_block_size_changes_nothing(monkeypatch):

@@ -22,9 +22,9 @@ import numpy as np
 from audit.checks.base import Finding, Result, Skipped
 from audit.class_statistics import confusion_matrix, overlapping
 from audit.errors import ConfigError
-from audit.label_noise import expected_yield
 from audit.label_quality import COPIES
 from audit.label_sets import corrected, disagreeing_sets, sets_of_labels
+from audit.review_yield import expected_yield
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,167 @@
+"""How much to review for what yield: the expected precision at every depth of a list, with an interval that reviewers' decisions narrow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    from audit.run import Run
+
+PRIOR_SHIFT, PRIOR_SLOPE = 0.3, 0.2
+"""How far, before anybody has decided anything, the stated log odds may be off: standard deviations of a shift and of a factor around 1. At a
+probability of 0.5 the interval is then 0.15 wide each way, three times the largest calibration error measured (0.05)."""
+
+_STEPS = 50
+
+
+class Yield(NamedTuple):
+    """What reviewing the list down to a depth is expected to give, in all: what was reviewed before counts with its outcome."""
+
+    depth: npt.NDArray[np.int64]
+    """``[m]`` images reviewed."""
+    precision: npt.NDArray[np.float64]
+    """``[m]`` expected share of them whose label is wrong."""
+    low: npt.NDArray[np.float64]
+    """``[m]`` ends of the 95% interval."""
+    high: npt.NDArray[np.float64]
+    recall: npt.NDArray[np.float64]
+    """``[m]`` expected share of all wrong labels that is found by then."""
+
+
+class Calibration(NamedTuple):
+    """What decisions say of stated probabilities: the log odds become ``shift + slope * log odds``."""
+
+    shift: float
+    slope: float
+    covariance: npt.NDArray[np.float64]
+    """``[2, 2]`` of both."""
+
+
+def calibrate(probability: npt.NDArray[np.floating], outcome: npt.NDArray[np.floating]) -> Calibration:
+    """Correct stated probabilities by what reviewers found: Platt's two parameters with a normal prior around "as stated", and their uncertainty.
+
+    The maximum a posteriori by Newton's method, its covariance by Laplace's approximation (Bishop 2006, Pattern Recognition, 4.4).
+    Reviewing the head of the list only is no bias: the outcomes are explained by the probabilities they were chosen by.
+
+    Args:
+        probability: ``[n]`` stated, 0..1; NaN = not on the list.
+        outcome: ``[n]`` 1 = the label was wrong, 0 = it was right, NaN = not decided.
+    """
+    known = np.isfinite(probability) & np.isfinite(outcome)
+    logits, happened = _log_odds(probability[known]), outcome[known].astype(np.float64)
+    design = np.column_stack([np.ones(len(logits)), logits])
+    prior = np.diag([PRIOR_SHIFT**-2.0, PRIOR_SLOPE**-2.0])
+    centre = np.array([0.0, 1.0])
+    weights, hessian = centre.copy(), prior
+    for _ in range(_STEPS):
+        expected = _sigmoid(design @ weights)
+        gradient = design.T @ (expected - happened) + prior @ (weights - centre)
+        hessian = (design * (expected * (1 - expected))[:, None]).T @ design + prior
+        step = np.linalg.solve(hessian, gradient)
+        weights = weights - step / max(1.0, float(np.abs(step).max()))
+        if np.abs(step).max() < 1e-9:
+            break
+    return Calibration(float(weights[0]), float(weights[1]), np.linalg.inv(hessian))
+
+
+def calibrated(probability: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
+    """Return corrected probabilities, 0..1; NaN stays NaN."""
+    return _sigmoid(calibration.shift + calibration.slope * _log_odds(probability))
+
+
+def expected_yield(
+    score: npt.NDArray[np.floating],
+    probability: npt.NDArray[np.floating],
+    depths: npt.NDArray[np.int64] | None = None,
+    *,
+    outcome: npt.NDArray[np.floating] | None = None,
+    z: float = 1.96,
+) -> Yield:
+    """Say what share of the first images of the list is expected to be wrong.
+
+    The mean of independent Bernoulli draws; its variance is theirs plus what is not known of the calibration. What was decided is no longer drawn.
+
+    Args:
+        score: ``[n]``; the list's order, NaN = not on it.
+        probability: ``[n]`` that a reviewer agrees, as stated.
+        depths: how many images; by default every depth of the list.
+        outcome: ``[n]`` 1 = decided to be wrong, 0 = to be right, NaN = not decided; nothing is decided where None.
+        z: half width of the interval in standard errors.
+    """
+    on_list = np.flatnonzero(np.isfinite(score) & np.isfinite(probability))
+    order = on_list[np.argsort(-score[on_list], kind="stable")]
+    depths = np.arange(1, len(order) + 1) if depths is None else depths[(depths >= 1) & (depths <= len(order))]
+    stated = probability[order].astype(np.float64)
+    found = np.full(len(order), np.nan) if outcome is None else outcome[order].astype(np.float64)
+    calibration = calibrate(stated, found)
+    decided = np.isfinite(found)
+    expected = np.where(decided, found, calibrated(stated, calibration))
+    spread = np.where(decided, 0.0, expected * (1 - expected))
+    total = np.cumsum(expected)
+    # How the sum changes with shift and slope (delta method).
+    change = np.cumsum(np.column_stack([spread, spread * _log_odds(stated)]), axis=0)
+    unknown = np.einsum("ij,jk,ik->i", change, calibration.covariance, change)
+    at = depths - 1
+    mean = total[at] / depths
+    half = z * np.sqrt(np.cumsum(spread)[at] + unknown[at]) / depths
+    recall = total[at] / max(total[-1], 1e-12) if len(order) else np.empty(0)
+    return Yield(depths, mean, np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1), recall)
+
+
+def depth_for_precision(found: Yield, precision: float, *, certain: bool = False) -> int:
+    """Return how many images to review so that at least this share of them is wrong, 0 where no depth gives that.
+
+    Args:
+        found: as `expected_yield` returns, of every depth.
+        precision: the share, 0..1.
+        certain: hold the interval's lower end to it rather than what is expected.
+    """
+    reached = np.flatnonzero((found.low if certain else found.precision) >= precision)
+    return int(found.depth[reached[-1]]) if len(reached) else 0
+
+
+def depth_for_recall(found: Yield, recall: float) -> int:
+    """Return how many images to review to find this share of all wrong labels, 0..1; the whole list where it takes that."""
+    reached = np.flatnonzero(found.recall >= recall - 1e-12)
+    return int(found.depth[reached[0]]) if len(reached) else int(found.depth[-1]) if len(found.depth) else 0
+
+
+def label_error_yield(run: Run, decisions: pd.DataFrame | None = None, depths: npt.NDArray[np.int64] | None = None) -> Yield:
+    """Return the expected yield of reviewing a run's labels from the most suspicious one down.
+
+    Args:
+        run: a finished run with predictions.
+        decisions: columns ``check``, ``sample_id`` and ``verdict`` of each reviewer's latest decisions; ``relabel`` and ``drop`` say that a label was
+            wrong, ``keep`` that it was right, most of an image's reviewers count.
+        depths: how many images; by default every depth.
+
+    Raises:
+        RunError: the run has no predictions.
+    """
+    quality = run.label_quality
+    outcome = None if decisions is None or not len(decisions) else outcomes(run.samples["sample_id"], decisions)
+    return expected_yield(quality["score"].to_numpy(), quality["probability_wrong"].to_numpy(), depths, outcome=outcome)
+
+
+def outcomes(sample_ids: pd.Series, decisions: pd.DataFrame, check: str = "label_errors") -> npt.NDArray[np.float64]:
+    """Return what most reviewers decided of each sample: 1 = wrong, 0 = right, NaN = nobody, or as many for as against; ``unsure`` does not count."""
+    import pandas as pd
+
+    decided = decisions[(decisions["check"] == check) & decisions["sample_id"].notna() & decisions["verdict"].isin(["relabel", "drop", "keep"])]
+    vote = pd.Series(np.where(decided["verdict"] == "keep", -1, 1), index=decided.index).groupby(decided["sample_id"].astype(str)).sum()
+    balance = sample_ids.map(vote).to_numpy(np.float64)
+    return np.where(balance == 0, np.nan, np.where(np.isnan(balance), np.nan, (balance > 0).astype(float)))
+
+
+def _log_odds(probability: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    inside = np.clip(probability.astype(np.float64), 1e-4, 1 - 1e-4)
+    return np.log(inside) - np.log1p(-inside)
+
+
+def _sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))))
