@@ -133,6 +133,10 @@ class Run:
             chosen = ranked(chosen, precision)
         return read_page(self._findings_files, chosen, offset=offset, limit=limit)
 
+    def read_findings(self, chosen: pd.DataFrame) -> pd.DataFrame:
+        """Return rows of `findings_index` whole, in their order, with sentences and evidence."""
+        return read_page(self._findings_files, chosen).rows
+
     def columns(self, *names: str, rows: npt.NDArray[np.int64] | None = None) -> pd.DataFrame:
         """Return some columns of ``audit.tables.SAMPLES``, of all samples or of some rows in the order given; nothing else is read."""
         path = self.path / "samples.parquet"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from reports.summary import ranked, summarize
+from audit.ranking import ranked
+from reports.summary import summarize
 
 if TYPE_CHECKING:
     from audit import Run

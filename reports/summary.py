@@ -9,7 +9,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from audit.tables import SEVERITIES
+from audit.agreement import agreement, precision
+from audit.decisions import Decisions
+from audit.ranking import MOST_CERTAIN, ranked
+from audit.settlement import ACTIONS, settle
+from audit.tables import RELATIONS, SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +29,8 @@ WORST_PER_CHECK = 3
 TOP = 10
 """Findings in the list across all checks."""
 
-MOST_CERTAIN = ("conflicting_labels",)
-"""Checks that come first among those of equal severity: one picture with two labels is an error whatever the labels mean."""
+CONFUSED_PAIRS = 10
+"""Confused classes listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,61 @@ class CheckTotal:
     """Kind -> findings, most frequent first."""
     worst: tuple[Top, ...]
     """At most `WORST_PER_CHECK`, the worst first."""
+    flagged: int
+    """Images with an error or a warning of this check; notes do not count."""
+    health: float
+    """Share of the listed images without one, 0..1."""
+    precision: Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How often a check was right, as far as its findings were decided; see `audit.agreement.precision`."""
+
+    decided: int
+    right: int
+    share: float | None
+    """None where nothing was decided."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionTotals:
+    """What reviewers decided."""
+
+    decisions: int
+    reviewers: tuple[str, ...]
+    images: Mapping[str, int]
+    """Action -> images, as `audit.settlement.settle` settles them, without zeros."""
+    shared: int
+    """Subjects that two or more decided, and of them `disputed`."""
+    disputed: int
+    alpha: float | None
+    """Krippendorff's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Verified pairs and their groups."""
+
+    groups: int
+    images: int
+    """Images in a group."""
+    relations: Mapping[str, int]
+    """Relation -> pairs, the most certain relation first, without zeros."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusedPair:
+    """A class whose images are taken for another, as a finding of ``class_overlap`` says."""
+
+    finding_id: str
+    label: str
+    predicted: str
+    share: float
+    share_back: float | None
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +166,29 @@ class Summary:
     skipped: tuple[Skipped, ...]
     top: tuple[Top, ...]
     """At most `TOP` findings over all checks, the worst first."""
+    health: float
+    """Share of the listed images without any error or warning, 0..1."""
+    decisions: DecisionTotals
+    duplicates: Duplicates
+    confused: tuple[ConfusedPair, ...]
+    """At most `CONFUSED_PAIRS`, the worst first."""
+    leaving: Mapping[str, int]
+    """Split -> images that would leave it for a clean split: those that leakage findings are about."""
     seconds: float
     """Time of all stages together."""
 
 
 def summarize(run: Run) -> Summary:
-    """Compute the numbers of a finished run."""
-    findings = ranked(run.findings)
+    """Compute the numbers of a finished run; sentences and evidence are read of the few findings that are shown."""
+    standing = Decisions(run.path).current()
+    measured = precision(standing, run.findings_index)
+    findings = ranked(run.findings_index, measured)
     checks: Mapping[str, Mapping[str, Any]] = run.record.get("checks", {})
-    totals = [_total(str(name), group) for name, group in findings.groupby("check", sort=False, observed=True)]
+    of_check = {str(row["check"]): row for row in measured.to_dict("records")}
+    listed = int(run.record["counts"]["listed"])
+    totals = [_total(run, str(name), group, of_check[str(name)], listed) for name, group in findings.groupby("check", sort=False, observed=True)]
     found = {total.name for total in totals}
+    leaks = findings.loc[findings["check"] == "leakage", ["sample_id", "split"]].drop_duplicates("sample_id")
     return Summary(
         path=run.path,
         version=str(run.record.get("version", "")),
@@ -130,20 +202,57 @@ def summarize(run: Run) -> Summary:
         skipped=tuple(
             Skipped(name, str(state.get("reason") or "no reason given")) for name, state in sorted(checks.items()) if state.get("state") == "skipped"
         ),
-        top=tuple(_top(findings.head(TOP))),
+        top=tuple(_top(run.read_findings(findings.head(TOP)))),
+        health=_health(findings, listed)[1],
+        decisions=_decisions(run, standing),
+        duplicates=_duplicates(run),
+        confused=_confused(run),
+        leaving={str(split): int(count) for split, count in leaks["split"].value_counts().sort_index().items()},
         seconds=float(sum(run.record.get("timings", {}).values())),
     )
 
 
-def ranked(findings: pd.DataFrame) -> pd.DataFrame:
-    """Return the findings in the order a person should look at them: severity, certainty of the check, score; ties by check and id."""
-    severity = findings["severity"].map({name: position for position, name in enumerate(reversed(SEVERITIES))})
-    certain = ~findings["check"].isin(MOST_CERTAIN)
-    keys = findings.assign(_severity=severity, _certain=certain)
-    order = keys.sort_values(
-        ["_severity", "_certain", "score", "check", "finding_id"], ascending=[True, True, False, True, True], kind="stable"
-    ).index
-    return findings.loc[order]
+def _health(findings: pd.DataFrame, listed: int) -> tuple[int, float]:
+    """Return how many images have an error or a warning, and the share of the others."""
+    flagged = int(findings.loc[findings["severity"] != "info", "sample_id"].nunique())
+    return flagged, 1 - flagged / listed if listed else 1.0
+
+
+def _decisions(run: Run, standing: pd.DataFrame) -> DecisionTotals:
+    agreed = agreement(standing)
+    settled = settle(standing, run.columns("sample_id", "content_id", "label"))["action"] if len(standing) else standing["verdict"]
+    return DecisionTotals(
+        decisions=len(standing),
+        reviewers=tuple(sorted(standing["reviewer"].unique())),
+        images={action: number for action in ACTIONS if (number := int((settled == action).sum()))},
+        shared=agreed.subjects,
+        disputed=agreed.disputed,
+        alpha=agreed.alpha,
+    )
+
+
+def _duplicates(run: Run) -> Duplicates:
+    if not (run.path / "pairs.parquet").is_file():
+        return Duplicates(0, 0, {})
+    pairs = run.pairs
+    grouped = pairs[pairs["group"] >= 0]
+    number = pairs["relation"].value_counts()
+    return Duplicates(
+        groups=int(grouped["group"].nunique()),
+        images=len({*grouped["i"], *grouped["j"]}),
+        relations={relation: int(number[relation]) for relation in RELATIONS if relation in number.index},
+    )
+
+
+def _confused(run: Run) -> tuple[ConfusedPair, ...]:
+    rows = run.findings_page({"check": "class_overlap", "kind": "confused_pair"}, limit=CONFUSED_PAIRS).rows
+    pairs = []
+    for row in rows.to_dict("records"):
+        evidence = json.loads(row["evidence"])
+        predicted = _text(row["suggested_label"]) or str(evidence.get("predicted", evidence.get("other", "")))
+        share = float(evidence.get("share", row["score"]))
+        pairs.append(ConfusedPair(str(row["finding_id"]), str(row["label"]), predicted, share, evidence.get("share_back"), str(row["message"])))
+    return tuple(pairs)
 
 
 def _rank(total: CheckTotal) -> tuple[int, bool, float, int, str]:
@@ -151,14 +260,20 @@ def _rank(total: CheckTotal) -> tuple[int, bool, float, int, str]:
     return -SEVERITIES.index(worst.severity), total.name not in MOST_CERTAIN, -worst.score, -total.findings, total.name
 
 
-def _total(name: str, group: pd.DataFrame) -> CheckTotal:
+def _total(run: Run, name: str, group: pd.DataFrame, measured: Mapping[Any, Any], listed: int) -> CheckTotal:
     severities = group["severity"].value_counts()
+    flagged, health = _health(group, listed)
+    decided = int(measured["decided"])
+    share = float(measured["precision"]) if decided else None
     return CheckTotal(
         name=name,
         findings=len(group),
         severities={severity: int(severities[severity]) for severity in reversed(SEVERITIES) if severity in severities.index},
         kinds={str(kind): int(count) for kind, count in group["kind"].value_counts().items()},
-        worst=tuple(_top(group.head(WORST_PER_CHECK))),
+        worst=tuple(_top(run.read_findings(group.head(WORST_PER_CHECK)))),
+        flagged=flagged,
+        health=health,
+        precision=Precision(decided, int(measured["right"]), share, float(measured["low"]), float(measured["high"])),
     )
 
 
@@ -189,7 +304,7 @@ def _text(value: Any) -> str | None:
 
 def _counts(run: Run, findings: pd.DataFrame) -> Counts:
     counts: Mapping[str, Any] = run.record["counts"]
-    samples = run.samples
+    samples = run.columns("split", "label", "labels")
     several = samples["labels"].dropna()
     labels = set(samples["label"].dropna().unique()) | {label for labels in several for label in labels}
     failures = {name: int(count) for name, count in counts["outcomes"].items() if name != "ok" and count}

@@ -4,8 +4,9 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.ranking import ranked
 from audit.tables import FINDINGS, SEVERITIES
-from reports.summary import WORST_PER_CHECK, ranked, summarize
+from reports.summary import WORST_PER_CHECK, summarize
 
 
 def test_counts_account_for_every_image(small_run):
@@ -45,7 +46,8 @@ def test_worst_of_a_check_are_its_highest_scores(small_run):
 
 
 def test_a_run_without_findings(small_run):
-    small_run.__dict__["findings"] = FINDINGS.empty_table().to_pandas()
+    empty = FINDINGS.empty_table().to_pandas()
+    small_run.__dict__["findings_index"] = empty.assign(file=[], place=[])
     summary = summarize(small_run)
     assert (summary.findings, summary.checks, summary.top, summary.counts.flagged) == (0, (), (), 0)
     assert set(summary.clean) == {"conflicting_labels", "integrity", "leakage", "class_balance", "outliers"}
