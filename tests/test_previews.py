@@ -148,6 +148,7 @@ def test_a_scan_leaves_previews_and_is_found_from_any_folder(tmp_path, monkeypat
         (tmp_path / "images").mkdir(exist_ok=True)
         (tmp_path / "images" / f"{number}.jpg").write_bytes(photo(0))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("audit.pipeline._PREVIEWS_SHARE", 100)  # however slow this machine is just now
     made = scan("images", "run", options=audit.ScanOptions(backbone="embedded", only=("exact_duplicates",), workers=1))
     assert len(list((made.path / FOLDER).iterdir())) == 1  # three copies of one picture
     shutil.rmtree(made.path / FOLDER)
