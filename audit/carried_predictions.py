@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from audit.predictor import Predictor
 
-MAX_CHANGED = 0.02
-"""Share of images that came, went or got another label since the fit, up to which its models are kept."""
+MAX_CHANGED = 0.05
+"""Share of images that were replaced, came, went or got another label since the fit, up to which its models are kept."""
 
 FROM_ROWS = 5_000
 """Fewer images than these are fitted anew in seconds."""
@@ -36,7 +36,7 @@ class Fitted:
     images: int
     """Rows that have an embedding."""
     changed: int
-    """Images that have come, gone or got another label since the fit."""
+    """Images that were replaced, came, went or got another label since the fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Carried:
 
 
 def count_changed(before: Fitted, old_row: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], images: int) -> int:
-    """Return how many images have come, gone or got another label since the fit.
+    """Return how many images were replaced, came, went or got another label since the fit.
 
     Args:
         before: the last scan's predictions.
@@ -59,7 +59,7 @@ def count_changed(before: Fitted, old_row: npt.NDArray[np.int64], labels: npt.ND
     """
     stayed = np.flatnonzero(old_row >= 0)
     relabelled = int((before.labels[old_row[stayed]] != labels[stayed]).sum())
-    return before.changed + (images - len(stayed)) + (before.images - len(stayed)) + relabelled
+    return before.changed + max(images - len(stayed), before.images - len(stayed)) + relabelled
 
 
 def carry_over(
