@@ -93,6 +93,23 @@ def load_predictions(
     return Predictions(found, {"source": file.name, "covered": covered, "unknown_classes": unknown, "warnings": warnings})
 
 
+def row_count(path: str | Path) -> int:
+    """Return how many rows a file in row order has; 0 for a table with sample ids, whose order does not matter. Raises as `load_predictions`."""
+    file = Path(path)
+    refuse_predictions(file)
+    if file.suffix == ".npy":
+        try:
+            return len(np.load(file, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError, EOFError, TypeError) as error:
+            raise AuditError(file, f"not a NumPy array: {error}", "save it with numpy.save, without objects") from None
+    rows = 0
+    for frame in _frames(file):
+        if ID_COLUMN in frame.columns:
+            return 0
+        rows += len(frame)
+    return rows
+
+
 def refuse_predictions(path: str | Path) -> None:
     """Raise AuditError where there is no file, or not one that `load_predictions` reads; nothing is read yet."""
     file = Path(path)
