@@ -1,0 +1,56 @@
+"""What a reviewed run gives to other tools: lists and files that say what to do. The dataset itself is never touched.
+
+One module per kind, named after it (``audit/exports/drop_list.py`` is ``--what drop-list``), with ``ENDINGS``, the files it can write, and
+``write(run, actions, out)``. ``actions`` is what `audit.settlement.settle` says of the decided images.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from audit.errors import AuditError, nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from audit.run import Run
+
+_SHARED = ("table",)
+
+
+def kinds() -> dict[str, str]:
+    """Return the kinds of export: name -> module."""
+    return {name.replace("_", "-"): name for _, name, _ in pkgutil.iter_modules(__path__) if name not in _SHARED}
+
+
+def export(run: Run, what: str, out: Path) -> dict[str, Any]:
+    """Write one export.
+
+    Args:
+        run: a finished run.
+        what: one of `kinds`.
+        out: a file whose ending says its format, or a folder; see ``docs/exports.md``.
+
+    Returns:
+        What was written, as JSON values: numbers by name.
+
+    Raises:
+        AuditError: there is no such kind, the kind does not write such a file, or the run lacks what it needs.
+    """
+    from audit.decisions import Decisions
+    from audit.settlement import settle
+
+    known = kinds()
+    if what not in known:
+        raise AuditError("--what", f"unknown export {what!r}", nearest(what, known))
+    module = import_module(f"{__name__}.{known[what]}")
+    if out.suffix.lower() not in module.ENDINGS:
+        endings = " or ".join(ending or "a folder" for ending in module.ENDINGS)
+        raise AuditError(out, f"{what} cannot be written as {out.suffix or 'a folder'!r}", f"name {endings}")
+    if not out.parent.is_dir():
+        raise AuditError(out.parent, "there is no such folder", "make it, or name another --out")
+    actions = settle(Decisions(run.path).current(), run.columns("sample_id", "content_id", "label"))
+    written: dict[str, Any] = module.write(run, actions, out)
+    return written

@@ -1,0 +1,41 @@
+"""Splits without leaks: every image with the split it should be in, none where it should leave.
+
+The images that leave are those that the ``leakage`` check proposes to drop, except where reviewers decided to keep them, and those that were decided
+to be dropped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from audit.errors import AuditError
+from audit.exports.table import ENDINGS, write_frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from audit.run import Run
+
+__all__ = ["ENDINGS", "write"]
+
+
+def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
+    """Write ``sample_id, split, new_split, reason``; ``new_split`` is empty for an image that leaves."""
+    state = run.record.get("checks", {}).get("leakage", {})
+    if state.get("state") != "done":
+        raise AuditError("clean-split", f"the run knows of no leaks: {state.get('reason') or 'leakage did not run'}", "scan with the leakage check")
+    samples = run.columns("sample_id", "split")
+    new = samples["split"].copy()
+    reason = samples["split"].map(lambda _: "")
+    leaks = run.findings_index
+    rows = run.rows_of(leaks.loc[leaks["check"] == "leakage", "sample_id"].unique().tolist())
+    kept = set(actions.loc[actions["action"] == "keep", "row"])
+    leaving = [row for row in rows.tolist() if row >= 0 and row not in kept]
+    dropped = actions.loc[actions["action"] == "drop", "row"].to_numpy(int)
+    for at, why in ((leaving, "a copy is in another split"), (dropped, "decided to be dropped")):
+        new.iloc[at] = None
+        reason.iloc[at] = why
+    write_frame(samples.assign(new_split=new, reason=reason), out)
+    return {"images": len(samples), "leaving": int((reason != "").sum())}

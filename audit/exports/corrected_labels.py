@@ -1,0 +1,23 @@
+"""Images that were decided to have another label: the label they had and the right one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from audit.exports.table import ENDINGS, write_frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from audit.run import Run
+
+__all__ = ["ENDINGS", "write"]
+
+
+def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:  # noqa: ARG001 - every export takes the run
+    """Write ``sample_id, content_id, given_label, label, checks, reviewers, note`` of each image whose label changes."""
+    changed = actions[(actions["action"] == "relabel") & (actions["label"] != actions["given_label"])]
+    write_frame(changed[["sample_id", "content_id", "given_label", "label", "checks", "reviewers", "note"]], out)
+    return {"images": len(changed)}

@@ -1,0 +1,23 @@
+"""Images that were decided to be left out, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from audit.exports.table import ENDINGS, write_frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from audit.run import Run
+
+__all__ = ["ENDINGS", "write"]
+
+
+def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:  # noqa: ARG001 - every export takes the run
+    """Write ``sample_id, content_id, label, checks, reviewers, note`` of each image to drop."""
+    dropped = actions[actions["action"] == "drop"].drop(columns="label").rename(columns={"given_label": "label"})
+    write_frame(dropped[["sample_id", "content_id", "label", "checks", "reviewers", "note"]], out)
+    return {"images": len(dropped)}

@@ -1,0 +1,58 @@
+"""Tasks for Label Studio: the flagged images, with what was suggested as a prediction and what was decided as an annotation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from audit.exports.table import write_json_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from audit.run import Run
+
+ENDINGS = (".json",)
+
+
+def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
+    """Write one task an image; the labelling interface needs ``<Choices name="label" toName="image">`` and local files served below the dataset."""
+    root = str(run.record["source"].get("absolute") or run.record["source"]["location"])
+    findings = run.findings
+    decided = {row["sample_id"]: row for row in actions.to_dict("records")}
+    tasks = []
+    for name, about in findings[findings["sample_id"].notna()].groupby("sample_id", sort=False):
+        first = about.iloc[0]
+        suggested = next(
+            ((label, score) for label, score in zip(about["suggested_label"], about["score"], strict=True) if isinstance(label, str)), None
+        )
+        action = decided.get(name)
+        place = f"{root.rstrip('/')}/{name}"
+        tasks.append(
+            {
+                "data": {
+                    "image": place if "://" in root else f"/data/local-files/?d={quote(place.lstrip('/'))}",
+                    "sample_id": name,
+                    "given_label": _text(first["label"]),
+                    "split": _text(first["split"]),
+                    "messages": about["message"].tolist(),
+                },
+                "predictions": [{"model_version": "imagenet-audit", "score": float(suggested[1]), "result": [_choice(suggested[0])]}]
+                if suggested
+                else [],
+                "annotations": [{"result": [_choice(action["label"])]}] if action and action["action"] == "relabel" else [],
+                "meta": {"content_id": _text(first["content_id"]), "action": action["action"] if action else None},
+            }
+        )
+    write_json_file(tasks, out)
+    return {"tasks": len(tasks)}
+
+
+def _choice(label: str) -> dict[str, Any]:
+    return {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": [label]}}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,141 @@
+"""What an export says is what was found and decided, and the dataset stays as it is."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from audit.artifacts import write_array
+from audit.decisions import Decisions, decide
+from audit.errors import AuditError
+from audit.exports import export, kinds
+from audit.run import Run
+
+
+@pytest.fixture
+def decided(small_run):
+    """train/cat/1.jpg becomes n2; one leak is kept; train/dog/3.jpg is dropped."""
+    log = Decisions(small_run.path)
+    page = small_run.findings_page
+    log.append(decide(small_run, page({"finding_id": "f1"}).rows, "relabel", reviewer="ada"))
+    log.append(decide(small_run, page({"finding_id": "f2"}).rows, "drop", reviewer="ada", note="=cut off"))
+    return small_run
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_kind_is_there():
+    assert set(kinds()) == {"cleaned-manifest", "corrected-labels", "drop-list", "clean-split", "cleanlab", "fiftyone", "label-studio", "croissant"}
+
+
+def test_corrected_labels(decided, tmp_path):
+    assert export(decided, "corrected-labels", tmp_path / "c.csv") == {"images": 1}
+    (row,) = table(tmp_path / "c.csv")
+    assert (row["sample_id"], row["given_label"], row["label"], row["reviewers"]) == ("train/cat/1.jpg", "n1", "n2", "ada")
+
+
+def test_drop_list_holds_no_formula(decided, tmp_path):
+    export(decided, "drop-list", tmp_path / "d.csv")
+    (row,) = table(tmp_path / "d.csv")
+    assert (row["sample_id"], row["note"]) == ("train/dog/3.jpg", "'=cut off")
+    export(decided, "drop-list", tmp_path / "d.jsonl")
+    assert json.loads((tmp_path / "d.jsonl").read_text())["note"] == "=cut off"
+
+
+def test_cleaned_manifest_is_what_stays(decided, tmp_path):
+    told = export(decided, "cleaned-manifest", tmp_path / "m.parquet")
+    frame = pd.read_parquet(tmp_path / "m.parquet").set_index("sample_id")
+    assert set(frame.index) == set(decided.samples["sample_id"]) - {"train/dog/3.jpg"}
+    assert frame.loc["train/cat/1.jpg", "label"] == "n2"
+    assert told == {"images": 5, "dropped": 1, "relabelled": 1, "failed": 1}
+
+
+def test_clean_split_lets_leaks_leave(decided, tmp_path):
+    leaks = set(decided.findings.loc[decided.findings["check"] == "leakage", "sample_id"])
+    export(decided, "clean-split", tmp_path / "s.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert len(rows) == len(decided)
+    assert {row["sample_id"] for row in rows if row["new_split"] is None} == leaks | {"train/dog/3.jpg"}
+    Decisions(decided.path).append(decide(decided, decided.findings_page({"check": "leakage"}).rows, "keep", reviewer="ada"))
+    assert export(decided, "clean-split", tmp_path / "s.jsonl")["leaving"] == 1
+
+
+def test_cleanlab_arrays_are_row_for_row(decided, tmp_path):
+    with pytest.raises(AuditError, match="no predictions"):
+        export(decided, "cleanlab", tmp_path / "arrays")
+    predictions = np.full((6, 2), 0.5, np.float32)
+    predictions[3] = np.nan
+    write_array(decided.path / "predictions.npy", predictions)
+    decided.record["classes"] = ["n1", "n2"]
+    assert export(decided, "cleanlab", tmp_path / "arrays") == {"images": 4, "classes": 2}
+    ids = json.loads((tmp_path / "arrays" / "ids.json").read_text())
+    labels = np.load(tmp_path / "arrays" / "labels.npy")
+    assert np.load(tmp_path / "arrays" / "pred_probs.npy").shape == (4, 2)
+    assert dict(zip(ids, labels.tolist(), strict=True))["train/cat/1.jpg"] == 1  # as decided
+    assert "train/dog/3.jpg" not in ids
+
+
+def test_fiftyone_samples_name_images_where_they_are(decided, tmp_path):
+    told = export(decided, "fiftyone", tmp_path / "fo")
+    samples = json.loads((tmp_path / "fo" / "samples.json").read_text())["samples"]
+    assert told["samples"] == len(samples) == decided.findings["sample_id"].nunique()
+    first = next(sample for sample in samples if sample["filepath"] == "/data/pets/train/cat/1.jpg")
+    assert (first["ground_truth"]["label"], first["decided"]["label"]) == ("n1", "n2")
+    assert first["tags"] == ["train", "audit:relabel"]
+
+
+def test_label_studio_tasks_hold_suggestion_and_decision(decided, tmp_path):
+    export(decided, "label-studio", tmp_path / "t.json")
+    tasks = json.loads((tmp_path / "t.json").read_text())
+    first = next(task for task in tasks if task["data"]["sample_id"] == "train/cat/1.jpg")
+    assert first["predictions"][0]["result"][0]["value"]["choices"] == first["annotations"][0]["result"][0]["value"]["choices"] == ["n2"]
+    assert first["data"]["image"] == "/data/local-files/?d=data/pets/train/cat/1.jpg"
+    hostile = next(task for task in tasks if "red" in task["data"]["image"])
+    assert "\x1b" not in hostile["data"]["image"]
+
+
+def test_croissant_has_the_audits_figures(decided, tmp_path):
+    export(decided, "croissant", tmp_path / "c.json")
+    content = json.loads((tmp_path / "c.json").read_text())
+    assert content["conformsTo"] == "http://mlcommons.org/croissant/1.0"
+    figures = content["rai:dataQualityAudit"]
+    assert figures["listed"] == figures["scanned"] + figures["failed"] == len(decided)
+    assert figures["findings"] == sum(figures["findingsByCheck"].values()) == len(decided.findings)
+    assert figures["decidedImages"] == {"drop": 1, "relabel": 1}
+    ids = [field["@id"] for records in content["recordSet"] for field in records["field"]]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("what", "out", "problem"),
+    [
+        ("drop-lst", "x.csv", "did you mean 'drop-list'"),
+        ("drop-list", "x.xlsx", "name .csv or .jsonl or .parquet"),
+        ("cleanlab", "x.csv", "name a folder"),
+        ("drop-list", "nowhere/x.csv", "there is no such folder"),
+    ],
+)
+def test_what_cannot_be_written_is_said(decided, tmp_path, what, out, problem):
+    with pytest.raises(AuditError, match=problem):
+        export(decided, what, tmp_path / out)
+
+
+def test_a_run_without_findings_and_decisions_exports_nothing_but_is_no_error(small_run, tmp_path):
+    for name in small_run.record["checks"]:
+        small_run.record["checks"][name] = {"state": "skipped", "reason": "none", "findings": 0}
+    empty = Run(small_run.path)
+    empty.record = small_run.record
+    for what, out in (
+        ("drop-list", "d.csv"),
+        ("corrected-labels", "c.parquet"),
+        ("fiftyone", "fo"),
+        ("label-studio", "t.json"),
+        ("croissant", "c.json"),
+    ):
+        assert export(empty, what, tmp_path / out)
+    assert export(empty, "cleaned-manifest", tmp_path / "m.csv")["images"] == 5
