@@ -3,10 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -100,31 +96,6 @@ def test_a_renamed_label_needs_no_image_again(tmp_path):
     audit.scan(data, tmp_path / "run", options=OPTIONS)
     os.utime(data / "train/ant/0000.png", ns=(1, 1))
     assert audit.scan(data, tmp_path / "run", options=OPTIONS).record["stages"]["ingest"]["read"] == 1
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_and_started_again_gives_the_same_findings(tmp_path):
-    data = dataset(tmp_path / "data", per_class=330)
-    whole = audit.scan(data, tmp_path / "whole", options=OPTIONS)
-    command = [sys.executable, "-m", "audit.cli", "scan", str(data), "--out", str(tmp_path / "run")]
-    command += ["--backbone", "embedded", "--device", "cpu", "--quiet"]
-    moments = np.random.default_rng(0).uniform(0.8, 4.5, 6)
-    killed = 0
-    for moment in moments:
-        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(moment)
-        if process.poll() is None:
-            killed += 1
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert killed
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    run = audit.open_run(tmp_path / "run")
-    pd.testing.assert_frame_equal(run.samples, whole.samples)
-    assert np.array_equal(run.embeddings, whole.embeddings, equal_nan=True)
-    pd.testing.assert_frame_equal(facts(run), facts(whole))
-    assert not [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith("unfinished")]
 
 
 def test_progress_survives_a_dataset_that_changes_after_a_kill(tmp_path, monkeypatch):
