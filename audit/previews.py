@@ -80,7 +80,9 @@ def previews(run: Run, rows: Sequence[int], *, source: Source | None = None) -> 
     if any(not 0 <= row < len(run) for row in rows):
         raise IndexError(f"rows {list(rows)} of a run of {len(run)} images")
     found = dict(_kept_or_made(run, rows, source))
-    return [found.get(row) or _stand_in(run, row) for row in rows]
+    lacking = [row for row in dict.fromkeys(rows) if found.get(row) is None]
+    found |= dict(zip(lacking, _stand_ins(run, lacking), strict=True))
+    return [found[row] for row in rows]
 
 
 def make(
@@ -193,19 +195,21 @@ def _keep(path: Path, data: bytes) -> None:
         Path(file.name).replace(path)
 
 
-def _stand_in(run: Run, row: int) -> bytes | None:
-    """Return the stored square thumbnail in the image's own proportions."""
-    sample = run.columns("outcome", "width", "height", rows=np.array([row])).iloc[0]
-    if sample["outcome"] != "ok":
-        return None
-    try:
+def _stand_ins(run: Run, rows: Sequence[int]) -> list[bytes | None]:
+    """Return the stored square thumbnails in the images' own proportions; None for images that failed."""
+    if not rows or not (run.path / "thumbnails.npy").is_file():
+        return [None] * len(rows)
+    samples = run.columns("outcome", "width", "height", rows=np.asarray(rows, np.int64))
+    made: list[bytes | None] = []
+    for row, outcome, width, height in zip(rows, *(samples[name].tolist() for name in ("outcome", "width", "height")), strict=True):
+        if outcome != "ok":
+            made.append(None)
+            continue
         square: npt.NDArray[np.uint8] = np.asarray(run.thumbnails[row])
-    except AuditError:
-        return None
-    width, height = (float(str(sample[name])) for name in ("width", "height"))
-    scale = STAND_IN_SIDE / max(width, height, 1.0)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return _jpeg(Image.fromarray(square).resize(size, Image.Resampling.BICUBIC), STAND_IN_SIDE)
+        scale = STAND_IN_SIDE / max(width, height, 1.0)
+        size = (max(round(width * scale), 1), max(round(height * scale), 1))
+        made.append(_jpeg(Image.fromarray(square).resize(size, Image.Resampling.BICUBIC), STAND_IN_SIDE))
+    return made
 
 
 def _jpeg(image: Image.Image, side: int) -> bytes:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from audit.ranking import ranked
-from reports.summary import summarize
+from reports.summary import ordered, summarize
 
 if TYPE_CHECKING:
     from audit import Run
@@ -26,7 +25,7 @@ def render(run: Run) -> str:
     Text is escaped to ASCII, so that any file name survives any terminal, pipe and encoding. NaN becomes null.
     """
     summary = dataclasses.asdict(summarize(run))
-    findings = [{**record, "evidence": json.loads(record["evidence"])} for record in ranked(run.findings).to_dict("records")]
+    findings = [{**record, "evidence": json.loads(record["evidence"])} for record in ordered(run).to_dict("records")]
     document = {"format_version": FORMAT_VERSION, "run": run.record, "summary": summary, "findings": findings}
     return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
 

@@ -212,6 +212,17 @@ def summarize(run: Run) -> Summary:
     )
 
 
+def ordered(run: Run) -> pd.DataFrame:
+    """Return every finding whole, in the order of `Summary.top`: decisions made so far count."""
+    measured = precision(Decisions(run.path).current(), run.findings_index)
+    return run.findings_page(precision=measured).rows
+
+
+def examples(run: Run, check: str, limit: int) -> list[Top]:
+    """Return the worst findings of one check; none where it found none."""
+    return _top(run.findings_page({"check": check}, limit=limit).rows)
+
+
 def _health(findings: pd.DataFrame, listed: int) -> tuple[int, float]:
     """Return how many images have an error or a warning, and the share of the others."""
     flagged = int(findings.loc[findings["severity"] != "info", "sample_id"].nunique())

@@ -1,0 +1,20 @@
+"""Every finding of a run as CSV, the worst first, for a spreadsheet: no cell is a formula, and nothing invisible is in a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from audit.console import safe
+from audit.spreadsheet import csv_text
+from audit.tables import FINDINGS
+from reports.summary import ordered
+
+if TYPE_CHECKING:
+    from audit import Run
+
+
+def render(run: Run) -> str:
+    r"""Return all columns of ``audit.tables.FINDINGS``; what cannot be printed becomes an escape such as ``\x1b``."""
+    records = ordered(run).to_dict("records")
+    rows = [{str(name): safe(value) if isinstance(value, str) else value for name, value in record.items()} for record in records]
+    return csv_text(FINDINGS.names, rows)

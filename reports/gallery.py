@@ -1,0 +1,121 @@
+"""What a report shows with pictures: examples of findings, groups of duplicates side by side, confused classes. Pictures are small and few."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from audit.previews import previews
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from audit import Run
+    from reports.summary import ConfusedPair, Top
+
+GROUPS, MEMBERS = 20, 6
+EXAMPLES_PER_CHECK = 12
+EXAMPLES_PER_PAIR = 4
+
+BUDGET = 3_400_000
+"""Bytes of all pictures of a report before encoding: with a third more for base64 and the text, the file stays below 5 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image as a report shows it."""
+
+    sample_id: str
+    label: str | None
+    split: str | None
+    data: str | None
+    """A data URI; None where there is no picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Images verified to show the same picture, each compared with the first."""
+
+    relations: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    more: int
+    """Members not shown."""
+
+
+class Pictures:
+    """The pictures of a report, each made once, until `BUDGET` is used up."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._left = BUDGET
+        self._known: dict[int, Picture] = {}
+
+    def of_names(self, names: Sequence[str]) -> list[Picture]:
+        """Return the pictures of images, in order; names the run does not have are passed over."""
+        return self.of_rows([int(row) for row in self._run.rows_of(list(names)) if row >= 0])
+
+    def of_rows(self, rows: Sequence[int]) -> list[Picture]:
+        """Return the pictures of rows, in order."""
+        fresh = [row for row in dict.fromkeys(rows) if row not in self._known]
+        if fresh:
+            samples = self._run.columns("sample_id", "label", "split", rows=np.asarray(fresh, np.int64)).to_dict("records")
+            for row, sample, data in zip(fresh, samples, previews(self._run, fresh), strict=True):
+                shown = data is not None and len(data) <= self._left
+                self._left -= len(data) if data is not None and shown else 0
+                uri = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" if data is not None and shown else None
+                self._known[row] = Picture(str(sample["sample_id"]), _text(sample["label"]), _text(sample["split"]), uri)
+        return [self._known[row] for row in rows]
+
+
+def of_findings(findings: Iterable[Top], pictures: Pictures) -> list[tuple[Top, list[Picture]]]:
+    """Return findings with the picture they are about and the one it was compared with."""
+    shown = []
+    for finding in findings:
+        partner = finding.evidence.get("partner")
+        names = [name for name in (finding.sample_id, partner) if isinstance(name, str)]
+        shown.append((finding, pictures.of_names(names)))
+    return shown
+
+
+def groups_of(run: Run, pictures: Pictures) -> list[Group]:
+    """Return the largest groups of duplicates, at most `GROUPS` of them with `MEMBERS` members each."""
+    if not (run.path / "pairs.parquet").is_file():
+        return []
+    pairs = run.pairs[run.pairs["group"] >= 0]
+    size = pairs.groupby("group").size()
+    largest = sorted(size.items(), key=lambda item: (-item[1], str(item[0]).zfill(12)))[:GROUPS]
+    groups = []
+    for first, _ in largest:
+        own = pairs[pairs["group"] == first]
+        members = sorted({*own["i"].tolist(), *own["j"].tolist()} - {first})
+        shown = [int(str(first)), *members][:MEMBERS]
+        groups.append(Group(tuple(sorted(own["relation"].unique())), tuple(pictures.of_rows(shown)), len(members) + 1 - len(shown)))
+    return groups
+
+
+def of_pair(run: Run, pair: ConfusedPair, pictures: Pictures) -> list[Picture]:
+    """Return images of the one class whose label findings suggest the other; where there are none, an image of either class."""
+    where = {"check": "label_errors", "label": pair.label, "suggested_label": pair.predicted}
+    names = [name for name in run.findings_page(where, limit=EXAMPLES_PER_PAIR).rows["sample_id"] if isinstance(name, str)]
+    if names:
+        return pictures.of_names(names)
+    labels = run.columns("label")["label"]
+    rows = [np.flatnonzero(labels == label)[:2].tolist() for label in (pair.label, pair.predicted)]
+    return pictures.of_rows([row for part in rows for row in part])
+
+
+def evidence_lines(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return evidence as name and short text."""
+    lines = []
+    for name, value in evidence.items():
+        text = value if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+        lines.append((name.replace("_", " "), text if len(text) <= 160 else f"{text[:157]}..."))
+    return lines
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,114 @@
+"""A run as Markdown, for a pull request: totals, what to look at first, each check; short enough for a comment.
+
+Names and sentences are other people's text: they can start no link, no heading, no HTML, no table cell, and call on nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from audit.console import duration, safe
+from reports.html import percent
+from reports.summary import summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from audit import Run
+    from reports.summary import Precision, Summary, Top
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]!|~$^])")
+_CALLS = re.compile(r"(?i)[@#]|://|www\.")
+"""What a forge makes a mention, an issue or a link of, wherever it stands."""
+
+
+def render(run: Run) -> str:
+    """Return the report as GitHub-flavoured Markdown."""
+    summary = summarize(run)
+    parts = [f"## Audit of {code(str(summary.source.get('location', '?')))}", account(summary), _first(summary), check_table(summary), _rest(summary)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escape(text: str) -> str:
+    r"""Return text that Markdown shows as it is.
+
+    >>> escape("<b>*a*|@me"), escape("x\ny")
+    ('&lt;b&gt;\\*a\\*\\|@<!-- -->me', 'x\\\\ny')
+    """
+    plain = _SPECIAL.sub(r"\\\1", safe(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    return _CALLS.sub(lambda found: f"{found[0][0]}<!-- -->{found[0][1:]}", plain)
+
+
+def code(text: str) -> str:
+    r"""Return text as a code span, also inside a table.
+
+    >>> code("a`b|c")
+    '``a`b\\|c``'
+    """
+    plain = safe(text).replace("|", "\\|") or " "
+    fence = "`" * (max((len(run) for run in re.findall("`+", plain)), default=0) + 1)
+    space = " " if plain[0] == "`" or plain[-1] == "`" else ""
+    return f"{fence}{space}{plain}{space}{fence}"
+
+
+def account(summary: Summary) -> str:
+    """Say what was scanned and how much was found."""
+    counts = summary.counts
+    severities = ", ".join(f"{name} {number:,}" for name, number in summary.severities.items())
+    backbone = f", backbone {escape(str(summary.backbone.get('name')))}" if summary.backbone else ""
+    return (
+        f"{counts.listed:,} images = {counts.scanned:,} scanned + {counts.failed:,} failed, {counts.classes:,} classes{backbone}, "
+        f"{duration(summary.seconds)}.\n\n**{summary.findings:,} findings** about {counts.flagged:,} images ({severities}); "
+        f"{percent(summary.health)} of the images are without error or warning."
+    )
+
+
+def check_table(summary: Summary) -> str:
+    """Return one row for each check that ran."""
+    rows = [
+        f"| {code(one.name)} | {one.findings:,} | {_tally(one.kinds)} | {one.flagged:,} | {percent(one.health)} | {_right(one.precision)} |"
+        for one in summary.checks
+    ]
+    rows += [f"| {code(name)} | 0 | | 0 | 100% | |" for name in summary.clean]
+    if not rows:
+        return ""
+    return "\n".join(["| check | findings | kinds | images with error or warning | health | right, of decided |", "|---|--:|---|--:|--:|---|", *rows])
+
+
+def _right(precision: Precision) -> str:
+    return f"{precision.right:,} of {precision.decided:,}" if precision.decided else ""
+
+
+def _first(summary: Summary) -> str:
+    if not summary.top:
+        return "No findings."
+    lines = [f"{number}. {_entry(finding)}" for number, finding in enumerate(summary.top, 1)]
+    return "\n".join(["### Look at these first", "", *lines])
+
+
+def _entry(finding: Top) -> str:
+    who = code(finding.sample_id) if finding.sample_id is not None else f"class {code(finding.label)}" if finding.label else "dataset"
+    return f"**{finding.severity}** {finding.score:.2f} {code(finding.check)} {who}: {escape(finding.message)}"
+
+
+def _rest(summary: Summary) -> str:
+    lines = []
+    if summary.duplicates.groups:
+        pairs = _tally(summary.duplicates.relations)
+        lines.append(f"- Duplicates: {summary.duplicates.groups:,} groups of {summary.duplicates.images:,} images; pairs: {pairs}.")
+    if summary.leaving:
+        lines.append(f"- For a clean split these would leave: {_tally(summary.leaving)}.")
+    if summary.decisions.decisions:
+        who = ", ".join(code(name) for name in summary.decisions.reviewers)
+        lines.append(f"- {summary.decisions.decisions:,} decisions by {who}; images: {_tally(summary.decisions.images)}.")
+    lines += [f"- {code(skipped.name)} was skipped: {escape(skipped.reason)}." for skipped in summary.skipped]
+    return "\n".join(lines)
+
+
+def _tally(numbers: Mapping[str, int]) -> str:
+    return ", ".join(_each(numbers.items()))
+
+
+def _each(entries: Iterable[tuple[str, int]]) -> list[str]:
+    return [f"{code(name)} {number:,}" for name, number in entries]

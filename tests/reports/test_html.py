@@ -1,0 +1,71 @@
+"""The HTML report is valid, small, alone, and escapes what is not its own."""
+
+import re
+
+import html5lib
+import pytest
+
+from audit.decisions import Decisions, decide
+from reports.html import percent, render
+from reports.summary import summarize
+
+
+def parse(text):
+    """Raise where the document is not valid HTML5 by html5lib's strict parser."""
+    return html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(text)
+
+
+@pytest.mark.parametrize("fixture", ["small_run", "hostile_run", "demo_run"])
+def test_is_valid_alone_and_small(request, fixture):
+    text = render(request.getfixturevalue(fixture))
+    tree = parse(text)
+    assert len(text.encode()) < 5_000_000
+    for element in tree.iter():
+        if not isinstance(element.tag, str):
+            continue
+        for name, value in element.attrib.items():
+            assert not name.startswith("on"), name
+            if name in ("src", "href"):
+                assert value.startswith(("data:image/jpeg;base64,", "#")), value
+        assert element.tag not in ("script", "link", "iframe", "object", "form", "base")
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+
+
+def test_hostile_text_is_shown_not_run(hostile_run):
+    text = render(hostile_run)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&#34;onload=x/1.jpg" in text
+    assert "&lt;script&gt;alert(2)" in text
+    assert "&lt;b&gt;key&lt;/b&gt;" in text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    assert r"\x1b[31m\u202e[a](http://x)\n# 3.jpg" in text
+
+
+def test_the_demo_shows_its_pictures(demo_run):
+    tree = parse(render(demo_run))
+    images = [element.attrib["src"] for element in tree.iter("img")]
+    assert len(images) > 20
+    ids = {element.attrib["id"] for element in tree.iter("section") if "id" in element.attrib}
+    assert {"first", "checks", "labels", "groups", "split", "review"} <= ids
+    first = next(element for element in tree.iter("section") if element.attrib.get("id") == "first")
+    assert len([element for element in first.iter("article")]) == len(summarize(demo_run).top) == 10  # noqa: C416
+
+
+def test_decisions_are_told(small_run):
+    Decisions(small_run.path).append(decide(small_run, small_run.findings_page({"check": "leakage"}).rows, "keep", reviewer="<ada>"))
+    text = render(small_run)
+    assert "0 of 5 (0% to " in text
+    assert "5 decisions by &lt;ada&gt;" in text
+
+
+def test_an_empty_run_renders(small_run):
+    (small_run.path / "pairs.parquet").unlink()
+    small_run.record["checks"] = {}
+    small_run.record["counts"] = {"listed": 0, "scanned": 0, "failed": 0, "outcomes": {}}
+    assert "No findings." in render(small_run)
+
+
+@pytest.mark.parametrize(("share", "said"), [(1.0, "100%"), (0.99999, ">99.9%"), (0.0, "0%"), (1e-6, "<0.1%"), (0.123, "12.3%")])
+def test_percent_never_says_all_where_it_is_not(share, said):
+    assert percent(share) == said
