@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STORAGE_MENDS = {
     errno.ENOSPC: "the disk is full; free some space or name another --out, then give the same command: it resumes",
     errno.EDQUOT: "the disk quota is used up; free some space or name another --out, then give the same command: it resumes",
+    errno.EFBIG: "a file may not grow further; raise the limit (ulimit -f) or the quota, then give the same command: it resumes",
     errno.EACCES: "permission denied; make it accessible or name another place",
     errno.EPERM: "permission denied; make it accessible or name another place",
     errno.ENOTDIR: "a part of this path is a file, not a folder; name another place",

@@ -28,6 +28,7 @@ from audit.progress import SILENT, Observer
 from audit.run import RECORD, Run
 from audit.sources import Source, open_source
 from audit.sources.faults import readable
+from audit.sources.storage import MISSING
 from audit.stages import Record, digest_of, key_of
 from audit.tables import OUTCOMES, SCHEMA_VERSION
 from audit.unfinished import INGEST_PLAN, Unfinished, publish
@@ -136,7 +137,9 @@ def _ingest(
         and record.done("ingest", stage_key)
         and all((run / name).is_file() for name in ("samples.parquet", "embeddings.npy", "thumbnails.npy"))
     ):
-        return read_table(run / "samples.parquet")
+        known = read_table(run / "samples.parquet")
+        if not _may_be_back(known):
+            return known
 
     began = time.perf_counter()
     record.save()
@@ -298,6 +301,12 @@ def _choose(options: ScanOptions, record: Record) -> Choice:
         kept = choose(had["name"], offline=options.offline)
         return dataclasses.replace(kept, reason=had["reason"])
     return choose(options.backbone, checkpoint=options.checkpoint, offline=options.offline)
+
+
+def _may_be_back(samples: pa.Table) -> bool:
+    """Return whether images that could not be read were there when they were listed: a network or a share was down, and may be up again."""
+    lost = pc.and_(pc.equal(samples["outcome"], "missing"), pc.not_equal(samples["fingerprint"], MISSING))
+    return bool(pc.any(lost).as_py())
 
 
 def _class_words(dataset: Source, listing: pa.Table) -> dict[str, str]:
