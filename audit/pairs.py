@@ -1,8 +1,7 @@
 """Pairs of images that are the same picture: proposed by neighbors and hashes, verified on pixels, named by kind, and grouped.
 
-Identical bytes and identical pixels are certain. Anything else is a candidate (a near neighbor, or a perceptual hash a few bits away) until its
-thumbnails fit;
-``docs/pairs.md`` says how the score was calibrated and how good it is.
+Identical bytes and identical pixels are certain. Anything else is a candidate (``audit.candidates``) until its thumbnails fit
+(``audit.verification``); how likely it is then right, and what it is, says ``audit.pair_score``.
 """
 
 from __future__ import annotations
@@ -11,24 +10,17 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from audit.candidates import Candidates, candidates
+from audit.groups import group
+from audit.pair_score import OperatingPoint, margin, operating_point, relations, score
 from audit.tables import PAIRS
-from audit.verification import Evidence, promising, verify
+from audit.verification import Evidence, concatenated, promising, verify
 
 Rows = npt.NDArray[np.int64]
-
-# Logistic regression on the judged CIFAR-10 pairs and on unjudged candidates that fit badly, and on Tiny ImageNet's candidates; mean of two folds.
-_DETAIL, _LUMA, _COSINE, _INTERCEPT = 9.9, 11.9, 16.7, -30.4
-
-_LEAST_SCORE = ((0.90, 0.3), (0.95, 0.5), (0.99, 0.9))
-"""Expected precision -> the score from which pairs are kept, as measured out of fold on the judged CIFAR-10 pairs."""
-
-SAME_ENCODING_DIFFERENCE = 0.03
-"""Mean absolute RGB difference of aligned thumbnails up to which an unshifted pair is a re-encoding; recompression to JPEG quality 30 stays below."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,23 +29,26 @@ class PairOptions:
 
     min_precision: float = 0.95
     """Pairs are kept down to the score at which this share of them is expected to be right."""
-    neighbors: int = 10
-    """Nearest neighbors of an image that are looked at; 98% of the judged CIFAR-10 duplicates are among the first 10."""
+    neighbors: int = 20
+    """Nearest neighbors of an image that are looked at; 96% of the judged CIFAR-10 duplicates are among the first 10, 98% among 20."""
     hamming: int = 6
-    """Perceptual hashes that differ in at most so many of their 64 bits are looked at too."""
+    """Perceptual hashes that differ in at most so many of their 64 bits are looked at too; at most 7."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Verified pairs, and everything that was looked at."""
+    """Verified pairs, and everything that was looked at closely."""
 
     table: pd.DataFrame
     """Columns of ``audit.tables.PAIRS``."""
     verified: pd.DataFrame
-    """Every pair looked at, by content: handed back in, it is not looked at again."""
+    """Evidence by content: handed back in, these pairs are not looked at again."""
+    operating_point: OperatingPoint
 
 
-_LOOKED_AT = ["first", "second", "correlation", "detail_correlation", "color_difference", "mirrored", "down", "right"]
+_NUMBERS = ("correlation", "detail_correlation", "residual", "color_difference", "local_difference", "overlap")
+_MATRIX = tuple(f"transform_{number}" for number in range(6))
+_KEYS = ("first", "second")
 
 
 def find_pairs(
@@ -79,19 +74,109 @@ def find_pairs(
     """
     ok = (samples["outcome"] == "ok").to_numpy()
     leaders, exact = _identical(samples, ok)
-    first, second, cosine = _near(neighbors, similarities, leaders, options.neighbors)
-    first, second, cosine = _with_near_hashes(samples, leaders, ok, (first, second, cosine), options.hamming)
-    looked_at = _look(samples, thumbnails, first, second, cache)
-    evidence = _evidence(looked_at)
-    score = _score(evidence, cosine)
-    kept = score >= _least_score(options.min_precision)
-    near = _table(first[kept], second[kept], _relations(evidence, kept), score[kept], cosine[kept], _describe(looked_at[kept]))
-    table = pd.concat([exact, near], ignore_index=True) if len(near) else exact
-    table["hamming"] = _hamming(samples, table)
-    table = _grouped(table, samples)
-    if advance is not None:
-        advance(len(samples))
-    return Pairs(table, looked_at)
+    hashes, content = _hashes(samples), _short_ids(samples)
+    known = _Known(cache)
+    near, parts, scores = [], [], []
+    for block in candidates(neighbors[:, : options.neighbors], similarities[:, : options.neighbors], hashes, ok, leaders, options.hamming):
+        kept, evidence = _look(thumbnails, content, block, known)
+        near.append((block.first[kept], block.second[kept], block.cosine[kept]))
+        parts.append(evidence)
+        scores.append(score(evidence, margin(block.cosine[kept], block.first[kept], block.second[kept], similarities)))
+        if advance is not None:
+            advance(block.rows)
+    first, second, cosine = (np.concatenate(side) for side in zip(*near, strict=True)) if near else (_NO_ROWS, _NO_ROWS, _NO_COSINE)
+    evidence, certainty = concatenated(parts), np.concatenate(scores) if scores else np.zeros(0)
+    fresh = _first_of_each(first, second, cosine)
+    first, second, cosine, evidence, certainty = first[fresh], second[fresh], cosine[fresh], evidence.take(fresh), certainty[fresh]
+    point = operating_point(certainty, options.min_precision)
+    good = (certainty >= point.least_score) & (point.pairs > 0)
+    found = _table(
+        first[good],
+        second[good],
+        relations(evidence.take(good)),
+        certainty[good],
+        cosine[good],
+        _describe(evidence.take(good), content[first[good]] > content[second[good]]),
+    )
+    table = pd.concat([exact, found], ignore_index=True) if len(found) else exact
+    table["hamming"] = np.bitwise_count(hashes[table["i"].to_numpy()] ^ hashes[table["j"].to_numpy()]).astype(np.int16)
+    area = (samples["width"].fillna(0) * samples["height"].fillna(0)).to_numpy(np.float64)
+    table["group"] = group(table["i"].to_numpy(), table["j"].to_numpy(), area, samples["content_id"].fillna("").to_numpy(object))
+    table = table.sort_values(["i", "j"], ignore_index=True)[PAIRS.names]
+    typed = table.astype({"i": np.int32, "j": np.int32, "score": np.float32, "cosine": np.float32, "hamming": np.int16, "group": np.int32})
+    return Pairs(typed, _remembered(content, first, second, evidence), point)
+
+
+_NO_ROWS, _NO_COSINE = np.zeros(0, np.int64), np.zeros(0, np.float32)
+
+
+class _Known:
+    """Evidence of an earlier call, by the content of the two images."""
+
+    def __init__(self, cache: pd.DataFrame | None) -> None:
+        usable = cache is not None and {*_KEYS, *_NUMBERS, "mirrored", *_MATRIX} <= set(cache.columns)
+        self._table = cache if usable else None
+        self._index = pd.MultiIndex.from_frame(cache[list(_KEYS)]) if cache is not None and usable else None
+
+    def find(self, first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
+        """Return where each pair stands; -1 where it is not known."""
+        if self._index is None or not len(self._index):
+            return np.full(len(first), -1, np.intp)
+        return self._index.get_indexer(pd.MultiIndex.from_arrays([first, second]))
+
+    def evidence(self, at: npt.NDArray[np.intp]) -> Evidence:
+        """Return what is known of the pairs at these places."""
+        if self._table is None:
+            return concatenated([])
+        rows = self._table.iloc[at]
+        numbers = {name: rows[name].to_numpy(np.float32) for name in _NUMBERS}
+        matrix = rows[list(_MATRIX)].to_numpy(np.float32).reshape(-1, 2, 3)
+        return Evidence(**numbers, mirrored=rows["mirrored"].to_numpy(bool), transform=matrix)
+
+
+def _look(thumbnails: npt.NDArray[np.uint8], content: npt.NDArray[np.uint64], block: Candidates, known: _Known) -> tuple[Rows, Evidence]:
+    """Return which of the candidates look alike at all, and the evidence of those."""
+    # Evidence is measured from the image with the smaller content id to the other: it must not depend on which row comes first.
+    swap = content[block.first] > content[block.second]
+    one, other = np.where(swap, block.second, block.first), np.where(swap, block.first, block.second)
+    at = known.find(content[one], content[other])
+    fresh = np.flatnonzero(at < 0)
+    close, starts = promising(thumbnails, one[fresh], other[fresh])
+    fresh = fresh[close]
+    kept = np.sort(np.concatenate([np.flatnonzero(at >= 0), fresh]))
+    parts, places = [], []
+    if len(fresh):
+        parts.append(verify(thumbnails, one[fresh], other[fresh], starts[close]))
+        places.append(fresh)
+    if (at >= 0).any():
+        parts.append(known.evidence(at[at >= 0]))
+        places.append(np.flatnonzero(at >= 0))
+    evidence = concatenated(parts)
+    return kept, evidence.take(np.argsort(np.concatenate(places))) if places else evidence
+
+
+def _first_of_each(first: Rows, second: Rows, cosine: npt.NDArray[np.float32]) -> Rows:
+    """Return the places of distinct pairs, those with a known cosine preferred, in the order of their rows."""
+    order = np.lexsort((cosine, second, first))
+    fresh = np.ones(len(order), bool)
+    one, other = first[order], second[order]
+    fresh[1:] = (one[1:] != one[:-1]) | (other[1:] != other[:-1])
+    return order[fresh]
+
+
+def _remembered(content: npt.NDArray[np.uint64], first: Rows, second: Rows, evidence: Evidence) -> pd.DataFrame:
+    one, other = content[first], content[second]
+    table = {"first": np.minimum(one, other), "second": np.maximum(one, other), **{name: getattr(evidence, name) for name in _NUMBERS}}
+    matrix = evidence.transform.reshape(-1, 6)
+    return pd.DataFrame({**table, "mirrored": evidence.mirrored, **{name: matrix[:, at] for at, name in enumerate(_MATRIX)}}).drop_duplicates(
+        list(_KEYS), ignore_index=True
+    )
+
+
+def _short_ids(samples: pd.DataFrame) -> npt.NDArray[np.uint64]:
+    """Return the last 64 bits of each content id; 0 where there is none."""
+    digits = samples["content_id"].fillna("0" * 16).str.slice(-16)
+    return np.frombuffer(bytes.fromhex("".join(digits)), ">u8").astype(np.uint64)
 
 
 def _identical(samples: pd.DataFrame, ok: npt.NDArray[np.bool_]) -> tuple[Rows, pd.DataFrame]:
@@ -110,160 +195,27 @@ def _identical(samples: pd.DataFrame, ok: npt.NDArray[np.bool_]) -> tuple[Rows, 
     return leaders, _table(leaders[copies], copies, relations, np.ones(len(copies)), cosine, ["{}"] * len(copies))
 
 
-def _near(
-    neighbors: npt.NDArray[np.int32], similarities: npt.NDArray[np.float32], leaders: Rows, count: int
-) -> tuple[Rows, Rows, npt.NDArray[np.float32]]:
-    """Return the distinct pairs of near neighbors, byte and pixel twins standing for each other."""
-    near, cosine = neighbors[:, :count], similarities[:, :count].ravel()
-    one, other = np.repeat(np.arange(len(near)), near.shape[1]), near.ravel().astype(np.int64)
-    there = other >= 0
-    one, other, cosine = leaders[one[there]], leaders[other[there]], cosine[there]
-    return _distinct(one, other, cosine)
-
-
-def _distinct(one: Rows, other: Rows, cosine: npt.NDArray[np.float32]) -> tuple[Rows, Rows, npt.NDArray[np.float32]]:
-    first, second = np.minimum(one, other), np.maximum(one, other)
-    apart = first != second
-    first, second, cosine = first[apart], second[apart], cosine[apart]
-    _, at = np.unique(first * (int(second.max(initial=0)) + 1) + second, return_index=True)
-    return first[at], second[at], cosine[at]
-
-
-def _with_near_hashes(
-    samples: pd.DataFrame, leaders: Rows, ok: npt.NDArray[np.bool_], known: tuple[Rows, Rows, npt.NDArray[np.float32]], radius: int
-) -> tuple[Rows, Rows, npt.NDArray[np.float32]]:
-    """Add the pairs whose perceptual hashes are at most ``radius`` bits apart; their cosine is unknown where they are no neighbors."""
-    own = np.flatnonzero(ok & (leaders == np.arange(len(leaders))))
-    if len(own) < 2:
-        return known
-    codes = _hashes(samples)[own].view(np.uint8).reshape(-1, 8)
-    index = faiss.IndexBinaryHash(64, 16) if len(own) > _BRUTE_FORCE_UP_TO else faiss.IndexBinaryFlat(64)
-    index.add(codes)
-    found: list[tuple[Rows, Rows]] = []
-    for start in range(0, len(own), _HASHES_AT_ONCE):
-        limits, _, at = index.range_search(codes[start : start + _HASHES_AT_ONCE], radius + 1)
-        one = np.repeat(np.arange(len(limits) - 1) + start, np.diff(limits.astype(np.int64)))
-        crowded = np.repeat(np.diff(limits.astype(np.int64)) > _CROWD, np.diff(limits.astype(np.int64)))
-        kept = (at > one) & ~crowded
-        found.append((own[one[kept]], own[at[kept]]))
-    one, other = (np.concatenate(side) for side in zip(*found, strict=True))
-    first, second = np.concatenate([known[0], one]), np.concatenate([known[1], other])
-    cosine = np.concatenate([known[2], np.full(len(one), np.nan, np.float32)])
-    return _distinct(first, second, cosine)
-
-
-_BRUTE_FORCE_UP_TO, _HASHES_AT_ONCE = 150_000, 4096
-_CROWD = 50
-"""A hash with more near ones than this belongs to a kind of picture (blank, one logo) that the hash cannot tell apart; neighbors still propose
-pairs."""
-
-
-def _look(samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], first: Rows, second: Rows, cache: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the evidence of every pair, taken from the cache where it is there."""
-    content = samples["content_id"].to_numpy()
-    # Evidence is measured from the image with the smaller content id to the other: it must not depend on which row comes first.
-    swap = content[first] > content[second]
-    one, other = np.where(swap, second, first), np.where(swap, first, second)
-    looked = pd.DataFrame({"first": content[one], "second": content[other]})
-    if cache is not None and len(cache):
-        looked = looked.merge(cache, on=["first", "second"], how="left")
-        todo = looked["correlation"].isna().to_numpy()
-    else:
-        for name in _LOOKED_AT[2:]:
-            looked[name] = np.nan
-        todo = np.ones(len(looked), bool)
-    rows = np.flatnonzero(todo)
-    if len(rows):
-        close = promising(thumbnails, one[rows], other[rows])
-        measured = {name: np.zeros(len(rows), np.float32) for name in _LOOKED_AT[2:]}
-        found = verify(thumbnails, one[rows[close]], other[rows[close]])
-        measured["correlation"][close] = found.correlation
-        measured["detail_correlation"][close] = found.detail_correlation
-        measured["color_difference"][close] = found.color_difference
-        measured["mirrored"][close] = found.mirrored
-        measured["down"][close], measured["right"][close] = found.shift.T
-        for name, values in measured.items():
-            column = looked[name].to_numpy(np.float32, copy=True)
-            column[rows] = values
-            looked[name] = column
-    return looked[_LOOKED_AT]
-
-
-def _evidence(looked: pd.DataFrame) -> Evidence:
-    return Evidence(
-        looked["correlation"].to_numpy(np.float32),
-        looked["detail_correlation"].to_numpy(np.float32),
-        looked["color_difference"].to_numpy(np.float32),
-        looked["mirrored"].to_numpy() > 0,
-        looked[["down", "right"]].to_numpy().astype(np.int8),
-    )
-
-
-def _score(evidence: Evidence, cosine: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    # A pair that only its hashes proposed has no cosine: it is as alike as neighbors of a good pair usually are, and its pixels decide.
-    known = np.where(np.isnan(cosine), 0.75, cosine)
-    logit = _DETAIL * evidence.detail_correlation + _LUMA * evidence.correlation + _COSINE * known + _INTERCEPT
-    score = 1 / (1 + np.exp(-np.clip(logit.astype(np.float64), -50, 50)))
-    return np.where(evidence.detail_correlation > 0, score, 0)
-
-
-def _least_score(precision: float) -> float:
-    measured = np.array([(0.0, 0.05), *_LEAST_SCORE, (1.0, 0.99)])
-    return float(np.interp(precision, measured[:, 0], measured[:, 1]))
-
-
-def _relations(evidence: Evidence, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.str_]:
-    still = np.abs(evidence.shift[kept]).max(axis=1, initial=0) <= 1
-    same = still & ~evidence.mirrored[kept] & (evidence.color_difference[kept] <= SAME_ENCODING_DIFFERENCE)
-    another = evidence.detail_correlation[kept] < _SAME_DETAILS
-    return np.where(same, "re_encoded", np.where(another, "same_scene", "edited_copy"))
-
-
-_SAME_DETAILS = 0.5
-"""Correlation of details below which two aligned pictures are rather two shots of one scene than one picture edited."""
-
-
-def _describe(looked: pd.DataFrame) -> list[str]:
-    numbers = looked[["correlation", "detail_correlation", "color_difference"]].to_numpy(np.float64).round(4)
-    mirrored, shifts = (looked["mirrored"] > 0).to_numpy(), looked[["down", "right"]].to_numpy(np.int64)
+def _describe(evidence: Evidence, swapped: npt.NDArray[np.bool_]) -> list[str]:
+    """Return the evidence as JSON, its transformation from the first row's image to the second's."""
+    matrix = np.zeros((len(swapped), 3, 3))
+    matrix[:, :2], matrix[:, 2, 2] = evidence.transform, 1
+    turn = np.array([[-1, 0, 1], [0, 1, 0], [0, 0, 1]], np.float64)
+    if swapped.any():
+        back = np.linalg.inv(matrix[swapped])
+        matrix[swapped] = np.where(evidence.mirrored[swapped, None, None], turn @ back @ turn, back)
+    numbers = np.stack([getattr(evidence, name) for name in _NUMBERS], axis=1).astype(np.float64).round(4).tolist()
+    flat = matrix[:, :2].reshape(-1, 6).round(4).tolist()
     return [
-        json.dumps({"correlation": whole, "detail_correlation": details, "color_difference": color, "mirrored": bool(flip), "shift": shift})
-        for (whole, details, color), flip, shift in zip(numbers.tolist(), mirrored, shifts.tolist(), strict=True)
+        json.dumps(dict(zip(_NUMBERS, values, strict=True)) | {"mirrored": mirrored, "transform": transform})
+        for values, mirrored, transform in zip(numbers, evidence.mirrored.tolist(), flat, strict=True)
     ]
 
 
-def _table(first: Rows, second: Rows, relation: object, score: object, cosine: object, evidence: list[str]) -> pd.DataFrame:
+def _table(first: Rows, second: Rows, relation: object, certainty: object, cosine: object, evidence: list[str]) -> pd.DataFrame:
     return pd.DataFrame(
-        {"i": first, "j": second, "relation": relation, "score": score, "group": -1, "cosine": cosine, "hamming": 0, "evidence": evidence}
+        {"i": first, "j": second, "relation": relation, "score": certainty, "group": -1, "cosine": cosine, "hamming": 0, "evidence": evidence}
     )
-
-
-def _hamming(samples: pd.DataFrame, table: pd.DataFrame) -> npt.NDArray[np.int16]:
-    hashes = _hashes(samples)
-    different: npt.NDArray[np.uint64] = hashes[table["i"].to_numpy()] ^ hashes[table["j"].to_numpy()]
-    return np.asarray(np.bitwise_count(different), dtype=np.int16)
 
 
 def _hashes(samples: pd.DataFrame) -> npt.NDArray[np.uint64]:
     return np.asarray(samples["perceptual_hash"].astype("UInt64").fillna(0), dtype=np.uint64)
-
-
-def _grouped(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """Assign groups in which every member was matched with the representative: the image with most matches, then with most pixels, leads."""
-    partners: dict[int, list[int]] = {}
-    for i, j in zip(table["i"].tolist(), table["j"].tolist(), strict=True):
-        partners.setdefault(i, []).append(j)
-        partners.setdefault(j, []).append(i)
-    area = (samples["width"].fillna(0) * samples["height"].fillna(0)).to_numpy()
-    content = samples["content_id"].fillna("").to_numpy()
-    group: dict[int, int] = {}
-    for row in sorted(partners, key=lambda row: (-len(partners[row]), -area[row], content[row], row)):
-        if row not in group:
-            free = [other for other in partners[row] if other not in group]
-            if free:
-                group[row] = row
-                group.update(dict.fromkeys(free, row))
-    groups = np.array([group.get(i, -1) if group.get(i) == group.get(j) else -1 for i, j in zip(table["i"], table["j"], strict=True)], np.int32)
-    table = table.assign(group=groups).sort_values(["i", "j"], ignore_index=True)[PAIRS.names]
-    typed: pd.DataFrame = table.astype({"i": np.int32, "j": np.int32, "score": np.float32, "cosine": np.float32, "hamming": np.int16})
-    return typed

@@ -18,6 +18,7 @@ from audit import stages
 from audit.artifacts import read_json, read_table, sweep, to_frame, write_array, write_table
 from audit.backbones import Choice, choose
 from audit.backbones.runtime import OnnxModel, Placement, available_cpus, place, prepare
+from audit.code_digest import code_digest
 from audit.config import ScanOptions
 from audit.errors import RunError, SourceError
 from audit.identity import identities
@@ -187,7 +188,7 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
         facts = stages.find_neighbors(run, samples, record, neighbors_key, options, observer)
         record.end("neighbors", neighbors_key, time.perf_counter() - began, **facts)
 
-    pairs_key = key_of(neighbors_key, measured, options.min_precision)
+    pairs_key = key_of(neighbors_key, measured, options.min_precision, code_digest("audit.pairs"))
     if not record.done("pairs", pairs_key):
         began = time.perf_counter()
         facts = stages.find_pairs(run, samples, record, options, observer)

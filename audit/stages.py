@@ -132,7 +132,14 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
     )
     write_table(run / "pairs.parquet", pa.Table.from_pandas(found.table, PAIRS, preserve_index=False))
     write_table(run / "state/verified.parquet", pa.Table.from_pandas(found.verified, preserve_index=False))
-    return {"pairs": len(found.table)}
+    point = found.operating_point
+    return {
+        "pairs": len(found.table),
+        "verified": point.pairs,
+        "least_score": point.least_score,
+        "expected_precision": point.expected_precision,
+        "interval": point.interval,
+    }
 
 
 def predictions_plan(options: ScanOptions) -> str:

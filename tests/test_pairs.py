@@ -140,7 +140,7 @@ def test_what_was_looked_at_is_not_looked_at_again(monkeypatch):
     def fail(*_):
         raise AssertionError("looked again")
 
-    monkeypatch.setattr(module, "promising", fail)
+    monkeypatch.setattr(module, "verify", fail)
     again = find_pairs(samples, smalls, neighbors, similarities, cache=first.verified)
     pd.testing.assert_frame_equal(first.table, again.table)
 

@@ -1,0 +1,105 @@
+"""Pairs of images worth comparing: near neighbors, and perceptual hashes within a true Hamming radius. In blocks of rows, never n x n."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+BLOCK = 8192
+"""Rows whose candidates are proposed at a time."""
+
+_BRUTE_FORCE_UP_TO = 150_000
+_TABLES, _BITS, _FLIPS = 4, 16, 1
+"""A hash of 64 bits in 4 parts: of at most 7 differing bits one part holds at most one, so that looking up every part with one bit flipped finds all
+within a radius of 7."""
+
+_CROWD = 50
+"""A hash with more near ones than this belongs to a kind of picture (blank, one logo) that the hash cannot tell apart; neighbors still propose
+pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Distinct pairs of rows, ``first`` < ``second``."""
+
+    first: Rows
+    second: Rows
+    cosine: Floats
+    """NaN where only their hashes proposed the pair."""
+    rows: int
+    """How many rows of the dataset they were proposed for."""
+
+
+def candidates(
+    neighbors: npt.NDArray[np.int32], similarities: Floats, hashes: npt.NDArray[np.uint64], usable: npt.NDArray[np.bool_], leaders: Rows, radius: int
+) -> Iterator[Candidates]:
+    """Propose pairs, block by block; a pair may come up in two blocks.
+
+    Args:
+        neighbors: int32 ``[n, k]`` rows; -1 where there is none.
+        similarities: float32 ``[n, k]`` cosines.
+        hashes: uint64 ``[n]`` perceptual hashes.
+        usable: ``[n]``: which rows have a hash.
+        leaders: ``[n]`` the row that stands for each: byte and pixel twins are compared once.
+        radius: bits by which hashes may differ, at most 7.
+    """
+    own = np.flatnonzero(usable & (leaders == np.arange(len(leaders))))
+    codes = hashes[own].view(np.uint8).reshape(-1, 8)
+    index = _index(codes)
+    for start in range(0, len(neighbors), BLOCK):
+        stop = min(start + BLOCK, len(neighbors))
+        near = _near(neighbors, similarities, leaders, start, stop)
+        low, high = np.searchsorted(own, [start, stop])
+        alike = _alike(index, codes, own, int(low), int(high), radius)
+        first, second = (np.concatenate([near[side], alike[side]]) for side in (0, 1))
+        yield _distinct(first, second, np.concatenate([near[2], np.full(len(alike[0]), np.nan, np.float32)]), stop - start)
+
+
+def _near(neighbors: npt.NDArray[np.int32], similarities: Floats, leaders: Rows, start: int, stop: int) -> tuple[Rows, Rows, Floats]:
+    near = np.asarray(neighbors[start:stop])
+    one, other = np.repeat(np.arange(start, stop), near.shape[1]), near.ravel().astype(np.int64)
+    # Of two rows that are each other's neighbors, the lower one proposes the pair.
+    lower = (other >= 0) & (other < one)
+    twice = np.zeros(len(one), bool)
+    twice[lower] = (neighbors[other[lower]] == one[lower, None]).any(axis=1)
+    kept = (other >= 0) & ~twice
+    return leaders[one[kept]], leaders[other[kept]], np.asarray(similarities[start:stop]).ravel()[kept]
+
+
+def _index(codes: npt.NDArray[np.uint8]) -> Any:
+    index: Any = faiss.IndexBinaryFlat(64) if len(codes) <= _BRUTE_FORCE_UP_TO else faiss.IndexBinaryMultiHash(64, _TABLES, _BITS)
+    if len(codes) > _BRUTE_FORCE_UP_TO:
+        index.nflip = _FLIPS
+    if len(codes):
+        index.add(codes)
+    return index
+
+
+def _alike(index: Any, codes: npt.NDArray[np.uint8], own: Rows, low: int, high: int, radius: int) -> tuple[Rows, Rows]:
+    if high <= low:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    limits, _, at = index.range_search(codes[low:high], radius + 1)
+    counts = np.diff(limits.astype(np.int64))
+    one = np.repeat(np.arange(low, high), counts)
+    kept = (at > one) & np.repeat(counts <= _CROWD, counts)
+    return own[one[kept]], own[at[kept]]
+
+
+def _distinct(one: Rows, other: Rows, cosine: Floats, rows: int) -> Candidates:
+    first, second = np.minimum(one, other), np.maximum(one, other)
+    apart = first != second
+    first, second, cosine = first[apart], second[apart], cosine[apart]
+    # A known cosine sorts before an unknown one, and the first of equal pairs is kept.
+    order = np.lexsort((cosine, second, first))
+    first, second, cosine = first[order], second[order], cosine[order]
+    fresh = np.ones(len(first), bool)
+    fresh[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    return Candidates(first[fresh], second[fresh], cosine[fresh], rows)
