@@ -119,6 +119,14 @@ def overlapping(counts: npt.NDArray[np.int64], confusable: float) -> npt.NDArray
     return np.asarray(np.minimum(share, share.T) >= max(confusable, 1e-9))
 
 
+def label_health(joint: npt.NDArray[np.float64]) -> float:
+    """Return cleanlab's overall label health: the share of labels that the joint of given and true classes puts on its diagonal, 0..1."""
+    from cleanlab.dataset import overall_label_health_score
+
+    total = joint.sum()
+    return float(overall_label_health_score(num_examples=round(total), joint=joint / total, verbose=False)) if total else 1.0
+
+
 def confident_joint(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return cleanlab's confident joint, given label (row) against true class (column), ``[c, c]``, scaled to the judged images of each label."""
     classes = predictions.shape[1]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.class_statistics import confident_joint, confusion_matrix, overlap_groups, pairs_of_classes, quality_of_classes
+from audit.class_statistics import confident_joint, confusion_matrix, label_health, overlap_groups, pairs_of_classes, quality_of_classes
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import pandas as pd
+
+_IMAGES_FOR_HEALTH = 100
+"""Judged images below which the expected share of wrong labels says more of the models than of the labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +41,13 @@ class Options:
     """Report that a class is taken for another from this share of its images, 0..1."""
     group_share: float = 0.05
     """Classes form a group where every two of them are taken for each other in this share of their images, both directions averaged, 0..1."""
+    min_errors: float = 0.01
+    """Report the dataset's label health where at least this share of its labels is expected to be wrong, 0..1."""
     min_images: int = 10
     """Judged images a class needs before anything is said of it, at least 1."""
 
     def __post_init__(self) -> None:
-        for name in ("min_share", "group_share"):
+        for name in ("min_share", "group_share", "min_errors"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(name, f"{getattr(self, name)} is not above 0 and at most 1", "use a share such as 0.1")
         if self.min_images < 1:
@@ -69,8 +74,10 @@ def run(
         return Skipped("no labelled image has a prediction")
     words = class_words or {}
     quality = quality_of_classes(label_quality["probability_wrong"].to_numpy(), given, classes)
+    joint = confident_joint(predictions, given)
     findings = [
-        *_confused_pairs(counts, confident_joint(predictions, given), classes, words, options),
+        *_health(joint, quality, classes, options),
+        *_confused_pairs(counts, joint, classes, words, options),
         *_groups(counts, classes, words, options),
         *_poor_classes(quality, words, options),
     ]
@@ -80,6 +87,29 @@ def run(
 def _name(label: str, words: Mapping[str, str]) -> str:
     known = words.get(label)
     return f"{label!r} ({known})" if known and known != label else repr(label)
+
+
+def _health(joint: npt.NDArray[np.float64], quality: pd.DataFrame, classes: list[str], options: Options) -> list[Finding]:
+    """The dataset's labels as a whole, in cleanlab's terms beside the expected share of wrong ones."""
+    health = label_health(joint)
+    judged = quality[quality["n"] > 0]
+    images = int(judged["n"].sum())
+    wrong = float((judged["estimated_error_rate"] * judged["n"]).sum() / images)
+    if wrong < options.min_errors or images < _IMAGES_FOR_HEALTH:
+        return []
+    both = np.triu(joint + joint.T, 1) / max(joint.sum(), 1e-12)
+    order = np.argsort(-both, axis=None, kind="stable")[:5]
+    pairs = [(int(at // len(joint)), int(at % len(joint)), float(both.flat[at])) for at in order if both.flat[at] > 0]
+    worst = judged[judged["n"] >= options.min_images].sort_values(["estimated_error_rate", "label"], ascending=[False, True], kind="stable").head(5)
+    evidence: dict[str, Any] = {
+        "images": images,
+        "label_health": health,
+        "expected_errors": round(wrong * images, 1),
+        "worst_classes": dict(zip(worst["label"].tolist(), worst["estimated_error_rate"].tolist(), strict=True)),
+        "overlapping_pairs": [{"classes": [classes[a], classes[b]], "share": share} for a, b, share in pairs],
+    }
+    message = f"An expected {wrong:.1%} of {images:,} labels are wrong; review the worst classes and label_errors from the top."
+    return [Finding(kind="label_health", score=min(wrong, 1.0), severity="info", message=message, evidence=evidence)]
 
 
 def _confused_pairs(

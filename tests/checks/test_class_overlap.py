@@ -59,3 +59,22 @@ def test_small_classes_are_left_alone():
 def test_options_outside_their_range():
     with pytest.raises(ConfigError, match="min_share: 0 is not above 0"):
         Options(min_share=0)
+
+
+def test_the_health_of_the_dataset():
+    given = np.repeat([0, 1, 2, 3], 50)
+    codes = given.copy()
+    codes[:20] = 1
+    health = [finding for finding in overlap(given, codes).findings if finding.kind == "label_health"]
+    assert [(finding.label, finding.row) for finding in health] == [(None, None)]
+    evidence = health[0].evidence
+    assert 0.88 < evidence["label_health"] < 0.92
+    assert 15 < evidence["expected_errors"] < 25
+    assert next(iter(evidence["worst_classes"])) == "a"
+    assert evidence["overlapping_pairs"][0]["classes"] == ["a", "b"]
+
+
+def test_labels_that_are_right_have_no_health_finding():
+    given = np.repeat([0, 1, 2, 3], 50)
+    predictions = predicted(given, sure=0.9999)
+    assert not run(frame(given), predictions, judge_labels(predictions, given), CLASSES, options=Options()).findings
