@@ -74,20 +74,20 @@ def score(evidence: Evidence, margins: Floats) -> Doubles:
     return np.asarray(np.where(evidence.detail_correlation > 0, _sigmoid(logit), 0), dtype=np.float64)
 
 
-def operating_point(scores: Doubles, min_precision: float) -> OperatingPoint:
+def operating_point(scores: Doubles, min_precision: float, least_score: float = LEAST_SCORE) -> OperatingPoint:
     """Return the lowest score down to which the mean probability of the kept pairs is at least ``min_precision``."""
-    falling = -np.sort(-scores[scores >= LEAST_SCORE])
+    falling = -np.sort(-scores[scores >= least_score])
     means = np.cumsum(falling) / np.arange(1, len(falling) + 1)
     kept = int(np.searchsorted(-means, -min_precision, side="right"))  # the means fall
     if kept == 0:
-        return OperatingPoint(1.0 if len(falling) else LEAST_SCORE, 0, None, None)
+        return OperatingPoint(1.0 if len(falling) else least_score, 0, None, None)
     found = falling[:kept]
     logit = np.log(found / np.maximum(1 - found, 1e-12))
     low, high = (float(_sigmoid(logit + shift).mean()) for shift in (-1.96 * _LOGIT_ERROR, 1.96 * _LOGIT_ERROR))
     counting = max(1.96 * float(np.sqrt((found * (1 - found)).sum())), _NONE_SEEN) / kept
     mean = float(found.mean())
     low, high = mean - float(np.hypot(mean - low, counting)), mean + float(np.hypot(high - mean, counting))
-    return OperatingPoint(float(found[-1]) if kept < len(falling) else LEAST_SCORE, kept, mean, (max(low, 0.0), min(high, 1.0)))
+    return OperatingPoint(float(found[-1]) if kept < len(falling) else least_score, kept, mean, (max(low, 0.0), min(high, 1.0)))
 
 
 def relations(evidence: Evidence) -> npt.NDArray[np.str_]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from audit.candidates import Candidates, candidates
 from audit.groups import group
-from audit.pair_score import OperatingPoint, margin, operating_point, relations, score
+from audit.pair_score import LEAST_SCORE, OperatingPoint, margin, operating_point, relations, score
 from audit.tables import PAIRS
 from audit.verification import Evidence, concatenated, promising, verify
 
@@ -29,6 +29,8 @@ class PairOptions:
 
     min_precision: float = 0.95
     """Pairs are kept down to the score at which this share of them is expected to be right."""
+    least_score: float = LEAST_SCORE
+    """A pair below this is never kept, however many good ones stand beside it: it is more likely wrong than right."""
     neighbors: int = 20
     """Nearest neighbors of an image that are looked at; 96% of the judged CIFAR-10 duplicates are among the first 10, 98% among 20."""
     hamming: int = 6
@@ -88,7 +90,7 @@ def find_pairs(
     evidence, certainty = concatenated(parts), np.concatenate(scores) if scores else np.zeros(0)
     fresh = _first_of_each(first, second, cosine)
     first, second, cosine, evidence, certainty = first[fresh], second[fresh], cosine[fresh], evidence.take(fresh), certainty[fresh]
-    point = operating_point(certainty, options.min_precision)
+    point = operating_point(certainty, options.min_precision, options.least_score)
     good = (certainty >= point.least_score) & (point.pairs > 0)
     found = _table(
         first[good],
