@@ -53,10 +53,14 @@ class Pictures:
         self._run = run
         self._left = BUDGET
         self._known: dict[int, Picture] = {}
+        self._rows: dict[str, int] = {}
 
     def of_names(self, names: Sequence[str]) -> list[Picture]:
         """Return the pictures of images, in order; names the run does not have are passed over."""
-        return self.of_rows([int(row) for row in self._run.rows_of(list(names)) if row >= 0])
+        fresh = [name for name in dict.fromkeys(names) if name not in self._rows]
+        if fresh:
+            self._rows |= dict(zip(fresh, self._run.rows_of(fresh).tolist(), strict=True))
+        return self.of_rows([self._rows[name] for name in names if self._rows[name] >= 0])
 
     def of_rows(self, rows: Sequence[int]) -> list[Picture]:
         """Return the pictures of rows, in order."""
@@ -73,12 +77,9 @@ class Pictures:
 
 def of_findings(findings: Iterable[Top], pictures: Pictures) -> list[tuple[Top, list[Picture]]]:
     """Return findings with the picture they are about and the one it was compared with."""
-    shown = []
-    for finding in findings:
-        partner = finding.evidence.get("partner")
-        names = [name for name in (finding.sample_id, partner) if isinstance(name, str)]
-        shown.append((finding, pictures.of_names(names)))
-    return shown
+    shown = [(finding, [name for name in (finding.sample_id, finding.evidence.get("partner")) if isinstance(name, str)]) for finding in findings]
+    pictures.of_names([name for _, names in shown for name in names])  # all in one reading
+    return [(finding, pictures.of_names(names)) for finding, names in shown]
 
 
 def groups_of(run: Run, pictures: Pictures) -> list[Group]:
@@ -92,20 +93,22 @@ def groups_of(run: Run, pictures: Pictures) -> list[Group]:
     for first, _ in largest:
         own = pairs[pairs["group"] == first]
         members = sorted({*own["i"].tolist(), *own["j"].tolist()} - {first})
-        shown = [int(str(first)), *members][:MEMBERS]
-        groups.append(Group(tuple(sorted(own["relation"].unique())), tuple(pictures.of_rows(shown)), len(members) + 1 - len(shown)))
-    return groups
+        groups.append((tuple(sorted(own["relation"].unique())), [int(str(first)), *members]))
+    pictures.of_rows([row for _, rows in groups for row in rows[:MEMBERS]])  # all in one reading
+    return [Group(relations, tuple(pictures.of_rows(rows[:MEMBERS])), max(len(rows) - MEMBERS, 0)) for relations, rows in groups]
 
 
-def of_pair(run: Run, pair: ConfusedPair, pictures: Pictures) -> list[Picture]:
-    """Return images of the one class whose label findings suggest the other; where there are none, an image of either class."""
-    where = {"check": "label_errors", "label": pair.label, "suggested_label": pair.predicted}
-    names = [name for name in run.findings_page(where, limit=EXAMPLES_PER_PAIR).rows["sample_id"] if isinstance(name, str)]
-    if names:
-        return pictures.of_names(names)
-    labels = run.columns("label")["label"]
-    rows = [np.flatnonzero(labels == label)[:2].tolist() for label in (pair.label, pair.predicted)]
-    return pictures.of_rows([row for part in rows for row in part])
+def of_pairs(run: Run, pairs: Sequence[ConfusedPair], pictures: Pictures) -> list[tuple[ConfusedPair, list[Picture]]]:
+    """Return confused classes with images of the one whose label findings suggest the other; where there are none, images of either class."""
+    labels = run.columns("label")["label"] if pairs else None
+    rows = []
+    for pair in pairs:
+        where = {"check": "label_errors", "label": pair.label, "suggested_label": pair.predicted}
+        names = [name for name in run.findings_page(where, limit=EXAMPLES_PER_PAIR).rows["sample_id"] if isinstance(name, str)]
+        either = [row for label in (pair.label, pair.predicted) for row in np.flatnonzero(labels == label)[:2].tolist()]
+        rows.append([int(row) for row in run.rows_of(names) if row >= 0] or either)
+    pictures.of_rows([row for own in rows for row in own])  # all in one reading
+    return [(pair, pictures.of_rows(own)) for pair, own in zip(pairs, rows, strict=True)]
 
 
 def evidence_lines(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:

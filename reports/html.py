@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from audit.console import duration, safe
-from reports.gallery import EXAMPLES_PER_CHECK, Pictures, evidence_lines, groups_of, of_findings, of_pair
+from reports.gallery import EXAMPLES_PER_CHECK, Pictures, evidence_lines, groups_of, of_findings, of_pairs
 from reports.summary import examples, summarize
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def render(run: Run) -> str:
     pictures = Pictures(run)
     top = of_findings(summary.top, pictures)
     groups = groups_of(run, pictures)
-    pairs = [(pair, of_pair(run, pair, pictures)) for pair in summary.confused]
-    labels = [shown for check in LABEL_CHECKS for shown in of_findings(examples(run, check, EXAMPLES_PER_CHECK), pictures)]
+    pairs = of_pairs(run, summary.confused, pictures)
+    labels = of_findings([finding for check in LABEL_CHECKS for finding in examples(run, check, EXAMPLES_PER_CHECK)], pictures)
     rest = [check.name for check in summary.checks if check.name not in (*LABEL_CHECKS, *DUPLICATE_CHECKS)]
     others = [(name, of_findings(examples(run, name, EXAMPLES_PER_CHECK // 2), pictures)) for name in rest]
     template = _environment().get_template("report.html.j2")

@@ -33,7 +33,7 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
     relabelled = actions[actions["action"] == "relabel"]
     label.iloc[relabelled["row"].to_numpy(int)] = relabelled["label"].to_numpy()
     place = {name: at for at, name in enumerate(run.classes)}
-    codes = label.map(place).fillna(-1).to_numpy(np.int64)
+    codes = np.array(label.map(place).fillna(-1), np.int64)  # a copy: pandas may hand out what must not be written
     codes[actions.loc[actions["action"] == "drop", "row"].to_numpy(int)] = -1
     predictions = run.predictions
     rows = np.flatnonzero((codes >= 0) & np.isfinite(predictions[:, 0]))

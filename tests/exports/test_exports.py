@@ -5,13 +5,15 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from audit.artifacts import write_array
+from audit.artifacts import read_table, write_array, write_table
 from audit.decisions import Decisions, decide
 from audit.errors import AuditError
 from audit.exports import export, kinds
 from audit.run import Run
+from audit.tables import SAMPLES
 
 
 @pytest.fixture
@@ -78,6 +80,15 @@ def test_cleanlab_arrays_are_row_for_row(decided, tmp_path):
     assert np.load(tmp_path / "arrays" / "pred_probs.npy").shape == (4, 2)
     assert dict(zip(ids, labels.tolist(), strict=True))["train/cat/1.jpg"] == 1  # as decided
     assert "train/dog/3.jpg" not in ids
+
+
+def test_cleanlab_arrays_where_every_image_has_a_label(decided, tmp_path):
+    table = read_table(decided.path / "samples.parquet")
+    label = pa.array([label or "n1" for label in table["label"].to_pylist()], pa.string())
+    write_table(decided.path / "samples.parquet", table.set_column(SAMPLES.get_field_index("label"), SAMPLES.field("label"), label))
+    write_array(decided.path / "predictions.npy", np.full((6, 2), 0.5, np.float32))
+    decided.record["classes"] = ["n1", "n2"]
+    assert export(decided, "cleanlab", tmp_path / "arrays")["images"] == 5
 
 
 def test_fiftyone_samples_name_images_where_they_are(decided, tmp_path):
