@@ -1,0 +1,94 @@
+"""The app that ``imagenet-audit dashboard`` serves: its pages, and what is said where there is no run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from audit.errors import AuditError
+from dashboard.state import open_finished, reviewer_input
+from dashboard.text import literal, short
+from dashboard.views import bias, compare, confusion, decisions, duplicates, label_errors, overview, quality, search
+
+if TYPE_CHECKING:
+    from audit.run import Run
+
+
+def main(path: str) -> None:
+    """Draw the page that is asked for."""
+    st.set_page_config(page_title="imagenet-audit", page_icon=_icon(), layout="wide")
+    try:
+        run = open_finished(path)
+    except AuditError as error:
+        _problem(error)
+        return
+    pages, of_check = _pages(run)
+    chosen = st.navigation(pages)
+    st.session_state["pages"] = of_check
+    with st.sidebar:
+        reviewer_input()
+        st.caption(f"Run: {literal(short(run.path, 60))}", help=literal(run.path))
+    try:
+        chosen.run()
+    except AuditError as error:
+        _problem(error)
+
+
+def _pages(run: Run) -> tuple[list[Any], dict[str, Any]]:
+    """Return the pages of a run, and check -> the page it is reviewed on. Pages appear where their checks ran."""
+    done = [name for name, check in run.record.get("checks", {}).items() if check["state"] == "done"]
+    known = {*label_errors.CHECKS, *duplicates.CHECKS, *bias.CHECKS, *confusion.CHECKS}
+    other = [*quality.CHECKS, *(name for name in done if name not in known and name not in quality.CHECKS)]
+    reviewed: list[tuple[Callable[[Run], None], str, str, str, tuple[str, ...]]] = [
+        (label_errors.show, "Label errors", "labels", "sell", label_errors.CHECKS),
+        (confusion.show, "Class confusion", "confusion", "grid_on", confusion.CHECKS),
+        (duplicates.show, "Duplicates & leakage", "duplicates", "content_copy", duplicates.CHECKS),
+        (partial(quality.show, checks=other), "Quality & integrity", "quality", "broken_image", tuple(other)),
+        (bias.show, "Bias & privacy", "bias", "groups", bias.CHECKS),
+    ]
+    pages = [_page(run, overview.show, "Overview", "overview", "dashboard", default=True)]
+    of_check: dict[str, Any] = {}
+    for view, name, address, icon, checks in reviewed:
+        if any(check in done for check in checks):
+            page = _page(run, view, name, address, icon)
+            pages.append(page)
+            of_check |= dict.fromkeys(checks, page)
+    pages.append(_page(run, decisions.show, "Decisions & export", "decisions", "rule"))
+    pages.append(_page(run, search.show, "Search", "search", "search"))
+    pages.append(_page(run, compare.show, "Compare", "compare", "compare"))
+    return pages, of_check
+
+
+def _page(run: Run, view: Callable[[Run], None], name: str, address: str, icon: str, *, default: bool = False) -> Any:
+    return st.Page(partial(view, run), title=name, url_path=address, icon=f":material/{icon}:", default=default)
+
+
+@st.cache_data(show_spinner=False)
+def _icon() -> bytes:
+    """Return the icon of the browser's tab, as PNG: Streamlit would fetch one named by a code from a server of others."""
+    import io
+
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(image)
+    draw.rounded_rectangle((2, 2, 62, 62), 14, fill=(38, 99, 235, 255))
+    draw.line([(17, 33), (28, 45), (48, 20)], fill="white", width=8, joint="curve")
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _problem(error: AuditError) -> None:
+    st.title("This cannot be shown")
+    st.error(literal(f"{error.place}: {error.problem}"), icon=":material/error:")
+    st.markdown(f"**What to do:** {literal(error.mend)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else str(Path.cwd()))

@@ -1,0 +1,111 @@
+"""``imagenet-audit dashboard``: look at a run in the browser and decide."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import webbrowser
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from audit.commands.base import say
+from audit.errors import ConfigError, RunError
+
+ADDRESS = "127.0.0.1"
+"""The only address listened on: what is reviewed is often private."""
+
+PORT = 8501
+_PORTS_TRIED = 50
+_START_TIMEOUT = 60.0
+_INTERRUPTED = 130
+
+SETTINGS = {
+    "server.address": ADDRESS,
+    "server.headless": "true",
+    "server.fileWatcherType": "none",
+    "server.maxUploadSize": "64",
+    "browser.gatherUsageStats": "false",
+    "browser.serverAddress": ADDRESS,
+    "client.toolbarMode": "minimal",
+    "client.showErrorDetails": "none",
+    "logger.level": "warning",
+}
+"""Streamlit's options, given on its command line so that no configuration file of the user's can undo them."""
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--port", type=click.IntRange(1024, 65535), metavar="N", help=f"Port on this machine.  [default: {PORT}, or the next free one]")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in the browser.")
+def dashboard(run: Path, port: int | None, *, browser: bool) -> None:
+    """Look at a finished run in the browser, and decide what to keep, relabel and drop.
+
+    Listens on this machine only and sends nothing anywhere. Decisions are kept in RUN/decisions.jsonl; the dataset is never touched.
+    """
+    check_run(run)
+    chosen = free_port(port)
+    address = f"http://{ADDRESS}:{chosen}"
+    say(f"dashboard of {run}: {address}  (Ctrl+C ends it)")
+    process = subprocess.Popen(server_command(run, chosen), env=_environment())  # noqa: S603 - our own interpreter and fixed arguments
+    if browser:
+        threading.Thread(target=_open_when_there, args=(address, chosen, process), daemon=True).start()
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        with suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
+            process.wait(5)
+        raise click.exceptions.Exit(0) from None
+    raise click.exceptions.Exit(0 if code in (0, _INTERRUPTED, -2, -15) else code)
+
+
+def check_run(path: Path) -> None:
+    """Raise RunError where there is no finished run to look at."""
+    from audit import open_run
+
+    if not open_run(path).record.get("finished"):
+        raise RunError(path, "its scan is not finished", "run the same scan command again: it continues where it was")
+
+
+def free_port(asked: int | None) -> int:
+    """Return the port asked for, or the first free one from `PORT` on.
+
+    Raises:
+        ConfigError: it is taken.
+    """
+    candidates = [asked] if asked is not None else list(range(PORT, PORT + _PORTS_TRIED))
+    for port in candidates:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((ADDRESS, port))
+            except OSError:
+                continue
+            return port
+    raise ConfigError("--port", f"{candidates[0]} is in use by another program", "choose another, or leave --port out to have one chosen")
+
+
+def server_command(run: Path, port: int) -> list[str]:
+    """Return the command that serves the dashboard; ``-P`` keeps a user's own ``audit`` or ``reports`` folder from hiding ours."""
+    settings = [f"--{name}={value}" for name, value in {**SETTINGS, "server.port": str(port)}.items()]
+    return [sys.executable, "-P", "-m", "streamlit", "run", str(Path(__file__).with_name("app.py")), *settings, "--", str(run.absolute())]
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
+
+
+def _open_when_there(address: str, port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex((ADDRESS, port)) == 0:
+                webbrowser.open(address)
+                return
+        time.sleep(0.2)

@@ -1,0 +1,90 @@
+"""Images of rows that the run lists; nothing else of the machine is ever shown."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+import streamlit as st
+
+from audit.previews import previews
+from dashboard.state import stamp
+
+if TYPE_CHECKING:
+    from audit.run import Run
+    from audit.sources import Source
+
+LARGE_SIDE = 900
+"""Longest side, in pixels, of an image shown large."""
+_QUALITY = 88
+
+
+def small(run: Run, rows: Sequence[int]) -> list[bytes | None]:
+    """Return previews of some rows, as JPEG; None for an image that cannot be shown."""
+    return cast("list[bytes | None]", _small(str(run.path), stamp(run), tuple(int(row) for row in rows), run))
+
+
+def large(run: Run, row: int) -> bytes | None:
+    """Return one image as large as it is worth, as JPEG without metadata; its preview where the dataset is elsewhere or has changed."""
+    return cast("bytes | None", _large(str(run.path), stamp(run), int(row), run)) or small(run, [row])[0]
+
+
+def show(container: Any, data: bytes | None, *, alt: str, width: Any = "stretch") -> None:
+    """Draw an image, or say that there is none."""
+    if data is None:
+        container.info("This image cannot be shown: it could not be decoded.", icon=":material/broken_image:")
+    else:
+        container.image(data, width=width, alt=alt)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _small(path: str, changed: int, rows: tuple[int, ...], _run: Run) -> list[bytes | None]:
+    del path, changed
+    return previews(_run, rows, source=_source(str(_run.path), stamp(_run), _run))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _large(path: str, changed: int, row: int, _run: Run) -> bytes | None:
+    import numpy as np
+
+    from audit.decode import decode
+
+    source = _source(path, changed, _run)
+    sample = _run.columns("content_id", "source_ref", "outcome", rows=np.array([row])).iloc[0]
+    if source is None or sample["outcome"] != "ok":
+        return None
+    with suppress(Exception):  # storage libraries raise their own kinds
+        data = source.read(str(sample["source_ref"]))
+        image = decode(data).image if hashlib.sha256(data).hexdigest() == sample["content_id"] else None
+        if image is not None:
+            shown = image.convert("RGB")
+            shown.thumbnail((LARGE_SIDE, LARGE_SIDE))
+            shown.info.clear()
+            stream = io.BytesIO()
+            shown.save(stream, "JPEG", quality=_QUALITY)
+            return stream.getvalue()
+    return None
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _source(path: str, changed: int, _run: Run) -> Source | None:
+    del path, changed
+    with suppress(Exception):  # the dataset may be elsewhere: previews kept with the run are shown
+        return _run.source()
+    return None
+
+
+def difference(first: bytes, second: bytes) -> bytes:
+    """Return where two pictures differ, as PNG: black where they agree, brighter the more they differ; both squashed to one size."""
+    import numpy as np
+    from PIL import Image
+
+    one = Image.open(io.BytesIO(first)).convert("RGB")
+    other = Image.open(io.BytesIO(second)).convert("RGB").resize(one.size)
+    apart = np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max(axis=2)
+    stream = io.BytesIO()
+    Image.fromarray(np.minimum(apart * 3, 255).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()

@@ -1,0 +1,88 @@
+"""The list that is reviewed: which findings, in which order, and what stands about each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNDECIDED, DECIDED, ALL = "not decided", "decided", "all"
+STATES = (UNDECIDED, DECIDED, ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a reviewer wants to see; an empty tuple means everything."""
+
+    checks: tuple[str, ...]
+    """At least one."""
+    kinds: tuple[str, ...] = ()
+    severities: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    suggested: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()
+    state: str = ALL
+
+    def where(self) -> dict[str, tuple[str, ...]]:
+        """Return the same as `audit.findings_index.select` takes it; verdicts and state are not columns of findings."""
+        wanted = {
+            "check": self.checks,
+            "kind": self.kinds,
+            "severity": self.severities,
+            "split": self.splits,
+            "label": self.labels,
+            "suggested_label": self.suggested,
+        }
+        return {column: values for column, values in wanted.items() if values}
+
+
+def verdict_of(decisions: pd.DataFrame) -> dict[str, str]:
+    """Return finding id -> the verdict that stands; ``disputed`` where reviewers differ, ``unsure`` where nobody decided more.
+
+    Args:
+        decisions: as `audit.decisions.Decisions.current` returns them.
+    """
+    found: dict[str, str] = {}
+    about = decisions[decisions["finding_id"].notna()]
+    for finding, verdict in zip(about["finding_id"], about["verdict"], strict=True):
+        before = found.get(finding)
+        if before in (None, "unsure", verdict):
+            found[finding] = verdict
+        elif verdict != "unsure":
+            found[finding] = "disputed"
+    return found
+
+
+def build(index: pd.DataFrame, filters: Filters, decisions: pd.DataFrame, precision: pd.DataFrame | None = None) -> list[str]:
+    """Return the ids of the findings to review, those most worth a person's time first.
+
+    Args:
+        index: as `audit.run.Run.findings_index`.
+        filters: what is wanted.
+        decisions: those that stand.
+        precision: how often each check was right so far, which changes the order; None where nothing was decided.
+    """
+    from audit.findings_index import select
+    from audit.ranking import ranked
+
+    chosen = select(index, filters.where())
+    decided = verdict_of(decisions)
+    if filters.state != ALL:
+        chosen = chosen[chosen["finding_id"].isin(decided) == (filters.state == DECIDED)]
+    if filters.verdicts:
+        chosen = chosen[chosen["finding_id"].map(decided).isin(filters.verdicts)]
+    if precision is not None and precision["decided"].any():
+        chosen = ranked(chosen, precision)
+    return [str(finding) for finding in chosen["finding_id"]]
+
+
+def next_undecided(queue: list[str], position: int, decided: dict[str, str]) -> int:
+    """Return the place of the next finding nobody decided, seeking from the one after ``position`` and round; the next one where all are."""
+    for step in range(1, len(queue)):
+        place = (position + step) % len(queue)
+        if queue[place] not in decided:
+            return place
+    return min(position + 1, max(len(queue) - 1, 0))

@@ -1,0 +1,68 @@
+"""Images most like a picture that is not in the run."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from audit.backbones import Embedder, Preprocessing
+    from audit.run import Run
+
+_ROWS_AT_ONCE = 65_536
+
+
+def embed(run: Run, data: bytes) -> npt.NDArray[np.float32] | None:
+    """Return a picture's embedding by the run's own backbone, float32 ``[d]`` of length 1; None where it cannot be decoded.
+
+    Args:
+        run: a finished run.
+        data: the image file's bytes.
+
+    Raises:
+        BackboneError: the backbone's weights are not on this machine; nothing is fetched.
+    """
+    from audit.decode import decode
+
+    image = decode(data).image
+    if image is None:
+        return None
+    backbone, options = run.record["backbone"], run.record["options"]
+    preprocessing, embedder = _model(str(backbone["name"]), options.get("checkpoint"), str(backbone["precision"]))
+    found = embedder.embed(preprocessing.prepare(image.convert("RGB"))[None])[0]
+    return np.asarray(found / max(float(np.linalg.norm(found)), 1e-12), np.float32)
+
+
+def most_alike(
+    embeddings: npt.NDArray[np.float16], query: npt.NDArray[np.float32], limit: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return the rows most like a query and their cosines, the most alike first.
+
+    Args:
+        embeddings: ``[n, d]`` unit rows, NaN where an image failed; read in blocks.
+        query: ``[d]`` of length 1.
+        limit: how many at most.
+    """
+    likeness = np.concatenate(
+        [np.nan_to_num(embeddings[at : at + _ROWS_AT_ONCE].astype(np.float32) @ query, nan=-2.0) for at in range(0, len(embeddings), _ROWS_AT_ONCE)]
+        or [np.empty(0, np.float32)]
+    )
+    rows = np.argpartition(-likeness, min(limit, len(likeness)) - 1)[:limit] if len(likeness) else np.empty(0, np.int64)
+    rows = rows[np.lexsort((rows, -likeness[rows]))]
+    rows = rows[likeness[rows] > -2]
+    return rows.astype(np.int64), likeness[rows].astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _model(name: str, checkpoint: str | None, precision: str) -> tuple[Preprocessing, Embedder]:
+    from audit.backbones import choose
+    from audit.backbones.runtime import OnnxModel, place, prepare
+
+    asked = name.rpartition("/")[0] if checkpoint else name  # a checkpoint's file stands in the name where a tag would
+    backbone = choose(asked, checkpoint=checkpoint, offline=True).backbone
+    placement = place(device="cpu", precision=precision if precision == "float32" else "auto")
+    model = prepare(backbone, placement, lambda _: None)
+    return backbone.preprocessing, model.open(2) if isinstance(model, OnnxModel) else model

@@ -1,0 +1,95 @@
+"""What a session holds: the run, read once for all sessions, its decisions, and who reviews."""
+
+from __future__ import annotations
+
+import getpass
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+import streamlit as st
+
+from audit.agreement import precision
+from audit.decisions import Decisions
+from audit.errors import RunError
+from audit.run import RECORD, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from reports.summary import Summary
+
+_REVIEWER = "reviewer"
+
+
+def open_finished(path: str) -> Run:
+    """Open a run once for all sessions; opened anew when a scan has changed it.
+
+    Raises:
+        RunError: there is no run, or its scan is not finished.
+    """
+    run = Run(path)
+    if not run.record.get("finished"):
+        raise RunError(path, "its scan is not finished", "run the same scan command again: it continues where it was")
+    return cast("Run", _opened(path, stamp(run), run))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _opened(path: str, changed: int, _run: Run) -> Run:
+    del path, changed
+    return _run
+
+
+def stamp(run: Run) -> int:
+    """Return what changes when a scan writes the run anew: the key of everything cached of it."""
+    return (run.path / RECORD).stat().st_mtime_ns
+
+
+def decisions_of(run: Run) -> Decisions:
+    """Return this session's reader and writer of the run's decisions."""
+    key = f"decisions {run.path}"
+    if key not in st.session_state:
+        st.session_state[key] = Decisions(run.path)
+    return cast("Decisions", st.session_state[key])
+
+
+def precision_now(run: Run) -> pd.DataFrame:
+    """Return how often each check was right, by the decisions that stand now."""
+    return precision(decisions_of(run).current(), run.findings_index)
+
+
+def summary_of(run: Run) -> Summary:
+    """Return the run in numbers; computed anew when it or its decisions change."""
+    log = run.path / "decisions.jsonl"
+    return cast("Summary", _summary(str(run.path), stamp(run), log.stat().st_mtime_ns if log.exists() else 0, run))
+
+
+@st.cache_data(max_entries=8, show_spinner="Counting")
+def _summary(path: str, changed: int, decided: int, _run: Run) -> Summary:
+    from reports.summary import summarize
+
+    del path, changed, decided
+    return summarize(_run)
+
+
+def reviewer() -> str:
+    """Return who decides: as entered, as the address of the page says, or the user's name."""
+    if _REVIEWER not in st.session_state:
+        st.session_state[_REVIEWER] = str(st.query_params.get(_REVIEWER, "")).strip() or _user()
+    return str(st.session_state[_REVIEWER]).strip() or _user()
+
+
+def reviewer_input() -> None:
+    """Draw the field of the reviewer's name. The name is kept in the page's address, so that it survives a reload."""
+    reviewer()
+    st.session_state[_REVIEWER] = st.session_state[_REVIEWER]  # a widget's value is forgotten with its page unless it is set again
+    st.text_input("Reviewer", key=_REVIEWER, max_chars=80, help="Kept with every decision. Two reviewers may work at once.")
+    if reviewer() != _user():
+        st.query_params[_REVIEWER] = reviewer()
+    elif _REVIEWER in st.query_params:
+        del st.query_params[_REVIEWER]
+
+
+def _user() -> str:
+    with suppress(Exception):  # no user name is known, as in a container
+        return getpass.getuser()
+    return "reviewer"

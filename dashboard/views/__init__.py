@@ -1,0 +1,1 @@
+"""One module per page; each draws itself from a run by its ``show``."""

@@ -1,0 +1,20 @@
+"""What a model could learn that it should not, who is in the pictures, and what they give away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from dashboard.review import review
+
+if TYPE_CHECKING:
+    from audit.run import Run
+
+CHECKS = ("class_balance", "shortcuts", "subgroups", "split_shift", "attributes", "multi_object", "privacy")
+
+
+def show(run: Run) -> None:
+    """Draw the page."""
+    st.title("Bias & privacy")
+    review(run, "bias", CHECKS)

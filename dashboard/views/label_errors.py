@@ -1,0 +1,20 @@
+"""Labels that are probably wrong: given and suggested label, the evidence, and the decision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from dashboard.review import review
+
+if TYPE_CHECKING:
+    from audit.run import Run
+
+CHECKS = ("conflicting_labels", "label_errors")
+
+
+def show(run: Run) -> None:
+    """Draw the page."""
+    st.title("Label errors")
+    review(run, "labels", CHECKS)
