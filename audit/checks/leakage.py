@@ -91,6 +91,9 @@ def _implied(pairs: pd.DataFrame, splits: npt.NDArray[np.object_], order: npt.ND
     exact = pairs[pairs["relation"].isin(["identical_bytes", "identical_pixels"]) & (pairs["group"] >= 0)]
     known = set(zip(pairs["i"].tolist(), pairs["j"].tolist(), strict=True))
     crossing = {row for i, j in known if splits[i] != splits[j] and min(order[i], order[j]) >= 0 for row in (i, j)}
+    # Copies of one split imply nothing across splits, and most groups are of one.
+    spans = pd.DataFrame({"group": np.tile(exact["group"], 2), "split": splits[np.concatenate([exact["i"], exact["j"]])]}).groupby("group")["split"]
+    exact = exact[exact["group"].isin(spans.nunique().loc[lambda count: count > 1].index)]
     added = []
     for group, edges in exact.groupby("group"):
         members = sorted({*edges["i"].tolist(), *edges["j"].tolist()}, key=lambda row: (order[row], str(splits[row]), names[row]))
