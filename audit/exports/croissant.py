@@ -72,6 +72,7 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
         "description": f"{counts['listed']} images audited by imagenet-audit {run.record.get('version', '')}".strip(),
         "distribution": [
             {"@type": "cr:FileObject", "@id": "images", "name": "images", "contentUrl": str(source["location"]), "encodingFormat": "inode/directory"}
+            # A file object must have a hash; a folder has none, and this is what the standard's own examples write then.
             | {"sha256": "https://github.com/mlcommons/croissant/issues/80"},
             {"@type": "cr:FileSet", "@id": "image-files", "name": "image-files", "containedIn": {"@id": "images"}}
             | {"encodingFormat": "image/*", "includes": "**/*"},
