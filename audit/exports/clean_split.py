@@ -1,13 +1,14 @@
 """Splits without leaks: every image with the split it should be in, none where it should leave.
 
-The images that leave are those that the ``leakage`` check proposes to drop, except where reviewers decided to keep them, and those that were decided
-to be dropped.
+The images that leave are those that `audit.clean_split` proposes, except where reviewers decided to keep them, and those that were decided to be
+dropped.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from audit.clean_split import KEEP, propose
 from audit.errors import AuditError
 from audit.exports.table import ENDINGS, write_frame
 
@@ -29,12 +30,11 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
     samples = run.columns("sample_id", "split")
     new = samples["split"].copy()
     reason = samples["split"].map(lambda _: "")
-    leaks = run.findings_index
-    rows = run.rows_of(leaks.loc[leaks["check"] == "leakage", "sample_id"].unique().tolist())
-    kept = set(actions.loc[actions["action"] == "keep", "row"])
-    leaving = [row for row in rows.tolist() if row >= 0 and row not in kept]
+    whole = run.record.get("options", {}).get("checks", {}).get("leakage", {}).get("keep", KEEP)
+    proposed = propose(samples, run.pairs, keep=whole)
+    leaving = proposed[~proposed["row"].isin(actions.loc[actions["action"] == "keep", "row"])]
     dropped = actions.loc[actions["action"] == "drop", "row"].to_numpy(int)
-    for at, why in ((leaving, "a copy is in another split"), (dropped, "decided to be dropped")):
+    for at, why in ((leaving["row"].to_numpy(int), leaving["reason"].to_numpy()), (dropped, "decided to be dropped")):
         new.iloc[at] = None
         reason.iloc[at] = why
     write_frame(samples.assign(new_split=new, reason=reason), out)

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 from audit.artifacts import read_table, write_array, write_table
-from audit.decisions import Decisions, decide
+from audit.decisions import Decision, Decisions, decide
 from audit.errors import AuditError
 from audit.exports import export, kinds
 from audit.run import Run
-from audit.tables import SAMPLES
+from audit.tables import PAIRS, SAMPLES
 
 
 @pytest.fixture
@@ -57,14 +57,18 @@ def test_cleaned_manifest_is_what_stays(decided, tmp_path):
     assert told == {"images": 5, "dropped": 1, "relabelled": 1, "failed": 1}
 
 
-def test_clean_split_lets_leaks_leave(decided, tmp_path):
-    leaks = set(decided.findings.loc[decided.findings["check"] == "leakage", "sample_id"])
-    export(decided, "clean-split", tmp_path / "s.jsonl")
+def test_clean_split_lets_leaks_leave_unless_they_were_kept(decided, tmp_path):
+    pairs = read_table(decided.path / "pairs.parquet").to_pylist()
+    leak = pairs[0] | {"i": 1, "j": 4, "relation": "re_encoded", "group": -1}  # train/cat/2.jpg is in val too
+    write_table(decided.path / "pairs.parquet", pa.Table.from_pylist([*pairs, leak], PAIRS))
+    export(Run(decided.path), "clean-split", tmp_path / "s.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
     assert len(rows) == len(decided)
-    assert {row["sample_id"] for row in rows if row["new_split"] is None} == leaks | {"train/dog/3.jpg"}
-    Decisions(decided.path).append(decide(decided, decided.findings_page({"check": "leakage"}).rows, "keep", reviewer="ada"))
-    assert export(decided, "clean-split", tmp_path / "s.jsonl")["leaving"] == 1
+    assert {row["sample_id"] for row in rows if row["new_split"] is None} == {"train/cat/2.jpg", "train/dog/3.jpg"}
+    assert "val" in next(row["reason"] for row in rows if row["sample_id"] == "train/cat/2.jpg")
+    kept = Decision(verdict="keep", reviewer="ada", content_id="02" * 32, sample_id="train/cat/2.jpg")
+    Decisions(decided.path).append([kept])
+    assert export(Run(decided.path), "clean-split", tmp_path / "s.jsonl")["leaving"] == 1
 
 
 def test_cleanlab_arrays_are_row_for_row(decided, tmp_path):
