@@ -112,9 +112,7 @@ class _Members:
     def __init__(self, features: Floats, given: csr_array, fold: npt.NDArray[np.int8], folds: int, seed: int) -> None:
         from scipy.linalg import cho_factor, cho_solve
 
-        from audit.probes import KERNEL_PENALTY, LANDMARKS, MAX_REFERENCES
-        from audit.probes import _kernel as kernel
-        from audit.probes import _unit as unit_rows
+        from audit.probes import KERNEL_PENALTY, LANDMARKS, MAX_REFERENCES, kernel, unit_rows
 
         unit = unit_rows(features)
         order = np.random.default_rng(seed).permutation(len(unit))
@@ -144,9 +142,7 @@ class _Members:
         import faiss
         from scipy.sparse import csr_array
 
-        from audit.probes import VOTE_TEMPERATURE, VOTERS
-        from audit.probes import _kernel as kernel
-        from audit.probes import _unit as unit_rows
+        from audit.probes import VOTE_TEMPERATURE, VOTERS, kernel, unit_rows
 
         unit = unit_rows(features)
         rows = kernel(unit, self.landmarks)

@@ -251,7 +251,7 @@ class KernelRidge:
 
     def logits(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
         """Return float32 ``[m, c]`` regression outputs."""
-        rows = _kernel(_unit(features), self.landmarks)
+        rows = kernel(unit_rows(features), self.landmarks)
         out = np.empty((len(features), self.weights.shape[2]), np.float32)
         for k in np.unique(fold):
             out[fold == k] = rows[fold == k] @ (self.weights[k] if k >= 0 else self.weights.mean(0))
@@ -262,13 +262,13 @@ def kernel_ridge(training: Training) -> KernelRidge:
     """Fit closed-form ridge regression on similarities to random landmarks (Nyström features of a Gaussian kernel)."""
     from scipy.linalg import cho_factor, cho_solve
 
-    unit = _unit(training.features)
+    unit = unit_rows(training.features)
     chosen = np.random.default_rng(training.seed).permutation(len(unit))[:LANDMARKS]
     landmarks = unit[np.sort(chosen)]
     grams, moments = [], []
     for k in range(training.folds):
         mine = training.fold == k
-        rows = _kernel(unit[mine], landmarks)
+        rows = kernel(unit[mine], landmarks)
         target = np.eye(training.classes, dtype=np.float32)[training.labels[mine]]
         grams.append(rows.T @ rows)
         moments.append(rows.T @ target)
@@ -285,11 +285,13 @@ def kernel_ridge(training: Training) -> KernelRidge:
     return KernelRidge(landmarks, plain.weights, np.array(temperature, np.float32))
 
 
-def _unit(rows: Floats) -> Floats:
+def unit_rows(rows: Floats) -> Floats:
+    """Scale rows to length 1."""
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
 
-def _kernel(rows: Floats, landmarks: Floats) -> Floats:
+def kernel(rows: Floats, landmarks: Floats) -> Floats:
+    """Return Gaussian similarities of unit rows to landmarks, and a column of ones: float32 ``[m, l + 1]``."""
     similar = rows @ landmarks.T
     similar -= 1
     similar *= 2 * BANDWIDTH
@@ -313,7 +315,7 @@ class NeighborVote:
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
         """Let the nearest rows of other folds vote, the nearer the more."""
         out = np.empty((len(features), len(self.prior)), np.float32)
-        rows = _unit(features)
+        rows = unit_rows(features)
         for k in np.unique(fold):
             mine, other = np.flatnonzero(fold == k), np.flatnonzero(self.fold != k)
             similarity, index = faiss.knn(rows[mine], self.references[other], min(VOTERS, len(other)), metric=faiss.METRIC_INNER_PRODUCT)
@@ -327,7 +329,7 @@ class NeighborVote:
 
 def neighbor_vote(training: Training) -> NeighborVote:
     """Choose the rows that vote."""
-    unit = _unit(training.features)
+    unit = unit_rows(training.features)
     chosen = np.sort(np.random.default_rng(training.seed).permutation(len(unit))[:MAX_REFERENCES])
     prior = np.bincount(training.labels[chosen], minlength=training.classes).astype(np.float32) / np.float32(len(chosen))
     return NeighborVote(unit[chosen], training.labels[chosen], training.fold[chosen], prior)
