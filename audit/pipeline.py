@@ -400,6 +400,7 @@ def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record) 
         "neighbors": opened.neighbors,
         "similarities": opened.similarities,
         "embeddings": opened.embeddings,
+        "thumbnails": opened.thumbnails,
         "predictions": opened.predictions if predictions is None else predictions,
         "label_quality": opened.label_quality if predictions is None else predictions,
         "classes": record.content["classes"],

@@ -87,6 +87,7 @@ def assemble(samples, vectors, ok, rng):
         "neighbors": neighbors,
         "similarities": similarities,
         "embeddings": np.where(ok[:, None], vectors, np.nan).astype(np.float16),
+        "thumbnails": np.where(ok[:, None, None, None], rng.integers(0, 256, (n, 8, 8, 3)), 0).astype(np.uint8),
         "predictions": predictions,
         "label_quality": quality,
         "classes": classes,
@@ -100,7 +101,7 @@ def permuted(tables, order):
     old = tables["pairs"]
     i, j = place[old["i"]], place[old["j"]]
     pairs = old.assign(i=np.minimum(i, j).astype(np.int32), j=np.maximum(i, j).astype(np.int32), group=place[old["group"]].astype(np.int32))
-    moved = {name: tables[name][order] for name in ("similarities", "embeddings")}
+    moved = {name: tables[name][order] for name in ("similarities", "embeddings", "thumbnails")}
     neighbors = tables["neighbors"][order]
     predictions, quality = tables["predictions"], tables["label_quality"]
     return {

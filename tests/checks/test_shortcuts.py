@@ -1,0 +1,94 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.checks.base import Skipped
+from audit.checks.shortcuts import Options, bins_of_numbers, run, separability
+from audit.errors import ConfigError
+
+
+def dataset(samples_of, seed=0, classes=4, each=60, **of_first):
+    """Photos whose measures and thumbnails are random; rows of the first class get what is planted."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for at in range(classes * each):
+        row = {
+            "label": f"class {at % classes}",
+            "content_id": random.bytes(32).hex(),
+            **{name: float(random.beta(5, 5)) for name in ("brightness", "contrast", "chroma")},
+            "sharpness": float(random.normal(3, 0.5)),
+            "width": int(random.integers(300, 600)),
+            "byte_size": int(random.integers(10_000, 90_000)),
+        }
+        rows.append(row | ({name: value(random) for name, value in of_first.items()} if at % classes == 0 else {}))
+    coarse = random.integers(0, 256, (len(rows), 4, 4, 3)).astype(np.uint8)
+    return samples_of(rows), coarse.repeat(8, 1).repeat(8, 2)
+
+
+def test_chance_is_not_reported(samples_of):
+    for seed in range(3):
+        samples, thumbnails = dataset(samples_of, seed)
+        assert run(samples, thumbnails, options=Options()).findings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "planted", "property_"),
+    [
+        ("brightness", lambda random: float(random.beta(9, 3)), "brightness"),
+        ("camera", lambda random: "ACME 1" if random.random() < 0.7 else None, "camera"),
+        ("byte_size", lambda random: int(random.integers(60_000, 120_000)), "bytes per pixel"),
+        ("metadata", lambda random: json.dumps({"site": "north" if random.random() < 0.8 else "south"}), "column site"),
+    ],
+)
+def test_a_planted_property_is_found_without_being_named(samples_of, name, planted, property_):
+    samples, thumbnails = dataset(samples_of, each=120, **{name: planted})
+    found = run(samples, thumbnails, options=Options(least_auc=0.7))
+    assert {(finding.label, finding.evidence["property"]) for finding in found.findings} == {("class 0", property_)}
+    finding = found.findings[0]
+    assert finding.evidence["share_of_class"] > finding.evidence["share_of_rest"]
+    first = (samples["label"] == "class 0").to_numpy()
+    assert found.scores[first].max() > 0
+    assert found.scores[~first].max() == 0
+    assert set(finding.evidence["examples"]) <= set(samples["sample_id"][found.scores > 0])
+
+
+def test_a_mark_on_sixty_percent_of_a_class_is_found_where_it_is(samples_of):
+    samples, thumbnails = dataset(samples_of)
+    random = np.random.default_rng(1)
+    marked = np.flatnonzero((samples["label"] == "class 0").to_numpy() & (random.random(len(samples)) < 0.6))
+    for row in marked:
+        thumbnails[row, 26:31, 2:8] = np.array([250, 20, 20]) + random.integers(-4, 5, 3)
+    found = run(samples, thumbnails, options=Options())
+    assert [(finding.kind, finding.label) for finding in found.findings] == [("mark", "class 0")]
+    assert "bottom left" in found.findings[0].message
+    left, top, right, bottom = found.findings[0].evidence["box"]
+    assert (left < 0.2, right < 0.3, top > 0.75, bottom <= 1) == (True, True, True, True)
+    assert set(np.flatnonzero(found.scores > 0)) == set(marked)
+
+
+def test_a_background_that_all_classes_share_is_no_mark(samples_of):
+    samples, thumbnails = dataset(samples_of)
+    thumbnails[:, :6] = 255
+    assert run(samples, thumbnails, options=Options()).findings == []
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 1000), st.integers(2, 40))
+def test_bins_cover_every_value_and_areas_stay_in_range(seed, spread):
+    random = np.random.default_rng(seed)
+    values = random.integers(0, spread, 200).astype(float)
+    values[random.random(200) < 0.1] = np.nan
+    found = bins_of_numbers("x", values)
+    assert found.bins.max() < len(found.told)
+    areas, p = separability(found.bins, random.integers(0, 3, 200), random.random(200) < 0.5, 3)
+    assert ((areas >= 0) & (areas <= 1) & (p >= 0) & (p <= 1)).all()
+
+
+def test_small_classes_and_impossible_options(samples_of):
+    samples, thumbnails = dataset(samples_of, each=5)
+    assert isinstance(run(samples, thumbnails, options=Options()), Skipped)
+    with pytest.raises(ConfigError, match=r"least_auc: 0.4 is out of range"):
+        Options(least_auc=0.4)
