@@ -1,0 +1,221 @@
+"""The dashboard as a person has it: the command, a server on this machine, and Chromium."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from audit import demo, scan
+from audit.config import ScanOptions
+from audit.decisions import Decisions
+from dashboard.command import SETTINGS, free_port
+
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver here: apt-get install chromium chromium-driver"),
+    pytest.mark.xdist_group("browser"),
+    # Selenium leaves its connection to the driver to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+PAGES = {
+    "Label errors": "Label errors",
+    "Class confusion": "Confused pairs",
+    "Duplicates & leakage": "Images in a group",
+    "Quality & integrity": "Quality & integrity",
+    "Bias & privacy": "Bias & privacy",
+    "Decisions & export": "Corrected labels",
+    "Search": "Part of a name",
+    "Compare": "Compare this run with",
+    "Overview": "Look at these first",
+}
+PATIENCE = 30.0
+
+
+class Browser:
+    """Chromium on one address, with what it logged and asked for."""
+
+    def __init__(self, address):
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = CHROMIUM
+        for flag in (
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--disable-dev-shm-usage",
+            "--window-size=1440,1400",
+        ):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self.address = address
+
+    def open(self, path=""):
+        self.driver.get(f"{self.address}/{path}")
+
+    def text(self):
+        return self.driver.execute_script("return document.body.innerText")
+
+    def until(self, happened, what):
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with contextlib.suppress(Exception):  # the page is drawn anew while it is asked
+                if found := happened():
+                    return found
+            time.sleep(0.05)
+        raise AssertionError(f"{what} did not happen; the page says:\n{self.text()[:2000]}")
+
+    def sees(self, text):
+        self.until(lambda: text in self.text(), f"{text!r} to be seen")
+
+    def go(self, page):
+        from selenium.webdriver.common.by import By
+
+        links = self.driver.find_elements(By.CSS_SELECTOR, "[data-testid=stSidebarNavLink]")
+        next(link for link in links if link.text.endswith(page)).click()
+        self.sees(PAGES[page])
+        self.until(lambda: page in self.driver.find_element(By.TAG_NAME, "h1").text, f"the page {page}")
+        self.settles()
+
+    def settles(self):
+        """Wait until nothing is computed and every image is there: one that a page left behind asked for would be missing."""
+        script = """return !document.querySelector('[data-testid=stApp][data-test-script-state=running], [data-testid=stStatusWidget]')
+            && [...document.images].every((image) => image.complete)"""
+        self.until(lambda: self.driver.execute_script(script), "the page to settle")
+
+    def press(self, key):
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.driver).send_keys(key).perform()
+
+    def problems(self):
+        """What the console says, but for what Streamlit asks in vain when a page's own address is opened: where its server's root is."""
+        lines = [line["message"] for line in self.driver.get_log("browser") if line["level"] in ("SEVERE", "ERROR")]
+        return [line for line in lines if not ("/_stcore/" in line and "404" in line)]
+
+    def foreign_requests(self):
+        events = [json.loads(line["message"])["message"] for line in self.driver.get_log("performance")]
+        asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        assert asked
+        return [url for url in asked if not url.startswith((self.address, "data:", "blob:", "chrome:"))]
+
+
+@contextlib.contextmanager
+def served(run):
+    port = free_port(None)
+    command = [sys.executable, "-m", "audit.cli", "dashboard", str(run), "--no-browser", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+@contextlib.contextmanager
+def browsed(address):
+    browser = Browser(address)
+    try:
+        yield browser
+    finally:
+        browser.driver.quit()
+
+
+def standing(run):
+    return Decisions(run).current()
+
+
+def test_every_page_decisions_by_keyboard_and_a_reload(own_run):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    with served(own_run) as address, browsed(address) as browser:
+        browser.open()
+        browser.sees("Look at these first")
+        for page in PAGES:
+            browser.go(page)
+            assert not browser.driver.find_elements(By.CSS_SELECTOR, "[data-testid=stException]")
+        browser.go("Label errors")
+        browser.sees("Finding 1 of")
+        for number, (key, verdict) in enumerate((("k", "keep"), ("d", "drop"), ("u", "unsure"), ("r", "relabel")), start=1):
+            browser.press(key)
+            browser.until(lambda number=number: len(standing(own_run)) == number, f"decision {number}")
+            assert standing(own_run)["verdict"].iloc[-1] == verdict
+            browser.sees(f"{number} decided")
+            browser.settles()
+        browser.press("z")
+        browser.until(lambda: len(standing(own_run)) == 3, "undo")
+        browser.sees("3 decided")
+        browser.press(Keys.ARROW_LEFT)
+        browser.sees("Finding 3 of")
+        browser.press(Keys.ARROW_RIGHT)
+        browser.sees("Finding 4 of")
+        browser.settles()
+        note = browser.driver.find_element(By.CSS_SELECTOR, "input[aria-label='Note']")
+        note.click()
+        browser.press("d")  # typed, not decided
+        time.sleep(1)
+        assert len(standing(own_run)) == 3
+        browser.driver.refresh()
+        browser.sees("3 decided")
+        browser.settles()
+        assert standing(own_run)["verdict"].tolist() == ["keep", "drop", "unsure"]
+        assert browser.problems() == []
+        assert browser.foreign_requests() == []
+
+
+def test_names_that_are_markup_are_shown_as_they_are(tmp_path):
+    """File and class names that would be HTML, Markdown with an image from elsewhere, or a link."""
+    from selenium.webdriver.common.by import By
+
+    images = tmp_path / "images"
+    demo.make(images)
+    hostile = "![x](http:evil.test) <img src=x onerror=document.title='owned'> :smile: $x$"
+    for split in ("train", "val"):
+        (images / split / "cat").rename(images / split / hostile)
+    run = scan(images, tmp_path / "run", options=ScanOptions(backbone="embedded", device="cpu")).path
+    with served(run) as address, browsed(address) as browser:
+        browser.open()
+        browser.sees("Look at these first")
+        browser.sees("<img src=x")
+        for page in PAGES:
+            browser.go(page)
+            made = browser.driver.find_elements(By.CSS_SELECTOR, "img[src*='evil'], img[src='x'], a[href*='evil']:not([href^='#']), .katex")
+            assert [(page, element.get_attribute("outerHTML")) for element in made] == []
+        assert browser.driver.title != "owned"
+        assert browser.problems() == []
+        assert browser.foreign_requests() == []
+
+
+def test_only_this_machine_is_listened_to(own_run):
+    assert SETTINGS["server.address"] == "127.0.0.1"
+    with served(own_run) as address:
+        port = int(address.rpartition(":")[2])
+        table = Path("/proc/net/tcp")
+        if not table.exists():
+            pytest.skip("no /proc/net/tcp to look into")
+        entries = [line.split() for line in table.read_text().splitlines()[1:]]
+        here = [entry[1] for entry in entries if entry[3] == "0A" and entry[1].endswith(f":{port:04X}")]
+        assert here == [f"0100007F:{port:04X}"]

@@ -1,0 +1,36 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboard.text import label, literal, short, title, value
+
+
+@given(st.text())
+def test_escaped_text_keeps_nothing_that_markdown_acts_on(text):
+    shown = literal(text)
+    assert "\n" not in shown
+    plain = shown.replace("\\\\", "")
+    for mark in "<>[]()*_`:$!#|~":
+        assert mark not in plain.replace(f"\\{mark}", "")
+
+
+@given(st.text(), st.integers(8, 60))
+def test_short_text_fits_and_keeps_both_ends(text, length):
+    shown = short(text, length)
+    assert len(shown) <= length
+    if "…" in shown and "…" not in text:
+        assert shown[-2:] == short(text, 10**6)[-2:]
+
+
+@pytest.mark.parametrize(
+    ("thing", "shown"), [(0.123456, "0.123"), ([1, "a"], "1, a"), ({"cat": 2}, "cat 2"), (None, "none"), ([], "none"), (True, "True")]
+)
+def test_values_are_told_in_words(thing, shown):
+    assert value(thing) == shown
+
+
+def test_names_are_for_people():
+    assert title("label_errors") == "Label errors"
+    assert label("n1", {"n1": "tench, Tinca"}) == "tench (n1)"
+    assert label("cat", {}) == "cat"
+    assert label(None, {}) == "no label"
