@@ -1,0 +1,168 @@
+"""Which test images of CIFAR-10 have a duplicate in train? Ours beside raw cosine, imagehash and fastdup, in one run.
+
+    python benchmarks/duplicates.py cifar10-dev cifar10-duplicates-dev.csv [--peers FOLDER] [--sheet sheet.png]
+
+The first argument is a folder ``{train,test}/class/index.jpg``, the second a table ``test_index, train_index, verdict``. A test image whose pairs
+were all judged *unsure* is left out. Average precision is given three ways: with every test image outside the list counted as having no duplicate
+(*list only*), among the judged test images (*judged*), and with ``duplicates_seen.csv``, the verdicts by eye on the best 240 test images outside the
+list, joined to it (*with seen*). ``--sheet`` draws the pairs kept beyond the list. Peers run in virtual environments below ``--peers``, each named as
+its package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score
+
+import audit
+from audit.pairs import PairOptions, find_pairs
+
+Scores = dict[tuple[int, int], float]
+"""(test index, train index) -> likeness, higher = more alike."""
+
+SEEN = Path(__file__).with_name("duplicates_seen.csv")
+
+FASTDUP = """
+import sys
+import fastdup
+found = fastdup.create(input_dir=sys.argv[1], work_dir=sys.argv[2])
+found.run(overwrite=True, print_summary=False, ccthreshold=0.9, threshold=0.5, nearest_neighbors_k=5)
+found.similarity().to_csv(sys.argv[3])
+"""
+
+IMAGEHASH = """
+import csv, sys
+from pathlib import Path
+import imagehash
+import numpy as np
+from PIL import Image
+files = {part: sorted(Path(sys.argv[1], part).rglob("*.jpg")) for part in ("test", "train")}
+codes = {part: np.array([np.packbits(imagehash.phash(Image.open(path)).hash) for path in files[part]]) for part in files}
+with open(sys.argv[3], "w") as out:
+    writer = csv.writer(out)
+    writer.writerow(["filename_from", "filename_to", "distance"])
+    for path, code in zip(files["test"], codes["test"]):
+        far = np.bitwise_count(codes["train"] ^ code).sum(axis=1)
+        for at in np.argsort(far, kind="stable")[:5]:
+            writer.writerow([path, files["train"][at], 1 - far[at] / 64])
+"""
+
+
+def ours(run: audit.Run) -> tuple[Scores, Scores, Scores]:
+    """Return the score of every pair looked at, of those kept by default, and the raw cosine of all neighbors."""
+    tables = (run.samples, run.thumbnails, run.neighbors, run.similarities)
+    everything = find_pairs(*tables, options=PairOptions(min_precision=1e-6, least_score=1e-6)).table
+    names = [Path(sample_id) for sample_id in run.samples["sample_id"]]
+    every, kept = (_across(names, table["i"], table["j"], table["score"]) for table in (everything, run.pairs))
+    rows = np.repeat(np.arange(len(names)), run.neighbors.shape[1])
+    return every, kept, _across(names, rows, run.neighbors.ravel(), run.similarities.ravel())
+
+
+def _across(names: list[Path], first: object, second: object, score: object) -> Scores:
+    found: Scores = {}
+    for i, j, value in zip(first, second, score, strict=True):  # type: ignore[call-overload]
+        one, other = names[i], names[j]
+        parts = (one.parts[0], other.parts[0])
+        if parts in (("test", "train"), ("train", "test")):
+            key = (int(one.stem), int(other.stem)) if parts[0] == "test" else (int(other.stem), int(one.stem))
+            found[key] = max(found.get(key, -1), float(value))
+    return found
+
+
+def peer(python: Path, script: str, folder: Path) -> tuple[Scores, float]:
+    """Run a peer's script; return its pairs across the splits and the seconds it took."""
+    with tempfile.TemporaryDirectory() as scratch:
+        began = time.perf_counter()
+        subprocess.run([python, "-c", script, folder, f"{scratch}/work", f"{scratch}/pairs.csv"], check=True, capture_output=True)
+        took = time.perf_counter() - began
+        table = pd.read_csv(f"{scratch}/pairs.csv")
+    sides = [[Path(*Path(name).parts[-3:]) for name in table[column]] for column in ("filename_from", "filename_to")]
+    names = sides[0] + sides[1]
+    return _across(names, range(len(table)), range(len(table), 2 * len(table)), table["distance"]), took
+
+
+def precisions(scores: Scores, tests: list[int], judged: pd.DataFrame, seen: pd.DataFrame) -> tuple[float, float, float]:
+    """Return average precision: list only, judged, with seen."""
+    best: dict[int, float] = {}
+    for (test, _), value in scores.items():
+        best[test] = max(best.get(test, -1), value)
+
+    def measure(verdicts: pd.DataFrame, among: set[int]) -> float:
+        right = set(verdicts["test_index"][verdicts["verdict"] == "duplicate"])
+        unsure = set(verdicts["test_index"][verdicts["verdict"] == "unsure"]) - right
+        wanted = [test for test in tests if test in among and test not in unsure]
+        return float(average_precision_score([test in right for test in wanted], [best.get(test, -1) for test in wanted]))
+
+    return measure(judged, set(tests)), measure(judged, set(judged["test_index"])), measure(pd.concat([judged, seen]), set(tests))
+
+
+def operating(kept: Scores, verdicts: Mapping[tuple[int, int], str]) -> str:
+    """Return precision and recall of the pairs that have a verdict."""
+    right = sum(verdict == "duplicate" for pair, verdict in verdicts.items() if pair in kept)
+    wrong = sum(verdict == "different" for pair, verdict in verdicts.items() if pair in kept)
+    possible = sum(verdict == "duplicate" for verdict in verdicts.values())
+    return f"precision {right / max(right + wrong, 1):.3f} ({right} right, {wrong} wrong), recall {right / possible:.3f} of {possible}"
+
+
+def sheet(folder: Path, pairs: list[tuple[int, int]], path: Path) -> None:
+    """Draw pairs side by side, ten to a row."""
+    from PIL import Image
+
+    files = {(file.parts[-3], int(file.stem)): file for file in folder.rglob("*.jpg")}
+    drawn = Image.new("RGB", (10 * 140, max(-(-len(pairs) // 10), 1) * 70), "white")
+    for at, (test, train) in enumerate(pairs):
+        for side, key in enumerate((("test", test), ("train", train))):
+            drawn.paste(Image.open(files[key]).resize((64, 64)), (at % 10 * 140 + side * 66, at // 10 * 70))
+    drawn.save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("verdicts", type=Path)
+    parser.add_argument("--peers", type=Path)
+    parser.add_argument("--run", type=Path, help="where the run is kept; a temporary folder by default")
+    parser.add_argument("--sheet", type=Path)
+    arguments = parser.parse_args()
+    judged, seen = pd.read_csv(arguments.verdicts), pd.read_csv(SEEN)
+    tests = sorted(int(path.stem) for path in (arguments.images / "test").rglob("*.jpg"))
+    with tempfile.TemporaryDirectory() as scratch:
+        began = time.perf_counter()
+        options = audit.ScanOptions(backbone="embedded", offline=True, only=("leakage",))
+        run = audit.scan(arguments.images, arguments.run or Path(scratch) / "run", options=options)
+        took = time.perf_counter() - began
+        every, kept, cosine = ours(run)
+    results = {"ours": (every, took), "raw cosine, same backbone": (cosine, np.nan)}
+    for name, script in (("imagehash", IMAGEHASH), ("fastdup", FASTDUP)):
+        python = arguments.peers / name / "bin" / "python" if arguments.peers else None
+        if python and python.exists():
+            results[name] = peer(python, script, arguments.images)
+    print("| what | AP, list only | AP, judged | AP, with seen | pairs in its list | seconds |\n|---|---|---|---|---|---|")
+    true = {(row.test_index, row.train_index) for row in judged.itertuples() if row.verdict == "duplicate"}
+    for name, (scores, seconds) in results.items():
+        figures = " | ".join(f"{value:.3f}" for value in precisions(scores, tests, judged, seen))
+        print(f"| {name} | {figures} | {len(true & scores.keys()) / len(true):.3f} | {seconds:.0f} |")
+    known = {(row.test_index, row.train_index): row.verdict for row in judged.itertuples()}
+    by_eye = {(row.test_index, row.train_index): row.verdict for row in seen.itertuples()}
+    print(f"\nAt the default operating point, judged pairs: {operating(kept, known)}")
+    print(f"With those seen by eye: {operating(kept, known | by_eye)}")
+    beyond = sorted((pair for pair in kept if pair not in known), key=lambda pair: -kept[pair])
+    counts = pd.Series([by_eye.get(pair, "not looked at") for pair in beyond]).value_counts().to_dict()
+    print(f"Kept beyond the list: {len(beyond)}; by eye: {json.dumps(counts)}")
+    facts = run.record["stages"]["pairs"]
+    print(f"Expected precision {facts['expected_precision']}, 95% interval {facts['interval']}, from score {facts['least_score']:.3f}")
+    if arguments.sheet:
+        sheet(arguments.images, beyond, arguments.sheet)
+
+
+if __name__ == "__main__":
+    main()
