@@ -8,7 +8,8 @@ Every property is cut into bins; how well a class can be told from the bins alon
 patch that is nearly the same in many images of one class, as its median over one half shows, and hardly anywhere else.
 
 Blind spots: a cue may be the class itself (night scenes are dark): a finding says what gives the class away, not that it should not. Marks that
-less than half of a class bears, that move about, are half transparent, or cover less than a tenth of the picture's side are not seen; nor is a cue that only works together with another.
+less than half of a class bears, that move about, are half transparent, or cover less than a tenth of the picture's side are not seen; nor is a cue
+that only works together with another.
 
 Papers: Geirhos et al. 2020, "Shortcut Learning in Deep Neural Networks", Nature Machine Intelligence; Li et al. 2023, "A Whac-A-Mole Dilemma", CVPR
 (ImageNet's carton watermark); Benjamini & Yekutieli 2001, "The Control of the False Discovery Rate under Dependency", Annals of Statistics.
