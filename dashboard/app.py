@@ -32,7 +32,7 @@ def main(path: str) -> None:
     st.session_state["pages"] = of_check
     with st.sidebar:
         reviewer_input()
-        st.caption(f"Run: {literal(short(run.path, 60))}", help=literal(run.path))
+        st.caption(f"Run: {literal(short(run.path.name, 40))}", help=literal(run.path.absolute()))
     try:
         chosen.run()
     except AuditError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -53,6 +54,7 @@ def dashboard(run: Path, port: int | None, *, browser: bool) -> None:
     address = f"http://{ADDRESS}:{chosen}"
     say(f"dashboard of {run}: {address}  (Ctrl+C ends it)")
     process = subprocess.Popen(server_command(run, chosen), env=_environment())  # noqa: S603 - our own interpreter and fixed arguments
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # the server must not outlive the command
     if browser:
         threading.Thread(target=_open_when_there, args=(address, chosen, process), daemon=True).start()
     try:
@@ -94,7 +96,7 @@ def free_port(asked: int | None) -> int:
 def server_command(run: Path, port: int) -> list[str]:
     """Return the command that serves the dashboard; ``-P`` keeps a user's own ``audit`` or ``reports`` folder from hiding ours."""
     settings = [f"--{name}={value}" for name, value in {**SETTINGS, "server.port": str(port)}.items()]
-    return [sys.executable, "-P", "-m", "streamlit", "run", str(Path(__file__).with_name("app.py")), *settings, "--", str(run.absolute())]
+    return [sys.executable, "-P", "-m", "dashboard.server", str(run.absolute()), *settings]
 
 
 def _environment() -> dict[str, str]:

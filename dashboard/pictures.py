@@ -35,7 +35,9 @@ def large(run: Run, row: int) -> bytes | None:
 def show(container: Any, data: bytes | None, *, alt: str, width: Any = "stretch") -> None:
     """Draw an image, or say that there is none."""
     if data is None:
-        container.info("This image cannot be shown: it could not be decoded.", icon=":material/broken_image:")
+        container.caption(
+            ":material/broken_image: No picture", help="Its file cannot be decoded, or the dataset is not where it was when it was scanned."
+        )
     else:
         container.image(data, width=width, alt=alt)
 

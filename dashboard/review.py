@@ -33,6 +33,7 @@ ICONS = {"keep": ":material/check:", "relabel": ":material/sell:", "drop": ":mat
 BADGES = {"keep": "green", "relabel": "orange", "drop": "red", "unsure": "gray", "disputed": "violet"}
 SEVERITY_COLORS = {"error": "red", "warning": "orange", "info": "blue"}
 GRID = 12
+_NEIGHBOR_WIDTH = 150
 FOCUS = "focus"
 """In the session: id of the finding that the next page opens with."""
 
@@ -215,12 +216,17 @@ def _bar(page: Page, record: Mapping[str, Any], decided: Mapping[str, str]) -> N
                 args=(page, record["finding_id"], verdict, to),
             )
         st.button("Undo `Z`", key="decide_undo", icon=":material/undo:", on_click=_undo, args=(page,), help="Take back your last action")
-        st.button("", key="decide_back", icon=":material/arrow_back:", on_click=page.go, args=(page.position - 1,), help="Previous, left arrow")
-        st.button("", key="decide_on", icon=":material/arrow_forward:", on_click=page.go, args=(page.position + 1,), help="Next, right arrow")
+        st.button("", key="decide_back", icon=":material/arrow_back:", on_click=_step, args=(page, -1), help="Previous, left arrow")
+        st.button("", key="decide_on", icon=":material/arrow_forward:", on_click=_step, args=(page, 1), help="Next, right arrow")
     keys(
         {letter: f"decide_{verdict}" for verdict, letter in KEYS.items()}
         | {"z": "decide_undo", "ArrowLeft": "decide_back", "ArrowRight": "decide_on"}
     )
+
+
+def _step(page: Page, places: int) -> None:
+    """Move from where the page is by now: a key may be pressed while the page is still being drawn."""
+    page.go(page.position + places)
 
 
 def _relabel_to(page: Page, record: Mapping[str, Any]) -> str | None:
@@ -304,10 +310,12 @@ def _neighbors(page: Page, record: Mapping[str, Any]) -> None:
     rows = [int(other) for other in near[places]]
     facts = page.run.columns("sample_id", "label", rows=np.array(rows))
     previews = pictures.small(page.run, rows)
-    for column, place, data, fact in zip(st.columns(6), places, previews, facts.to_dict("records"), strict=False):
-        pictures.show(column, data, alt=short(fact["sample_id"]))
-        given = fact["label"] if isinstance(fact["label"], str) else None
-        column.caption(f"{literal(label(given, page.words))}  \n{likeness[place]:.2f} alike", help=literal(fact["sample_id"]))
+    with st.container(horizontal=True, gap="small"):
+        for place, data, fact in zip(places, previews, facts.to_dict("records"), strict=True):
+            cell = st.container(width=_NEIGHBOR_WIDTH)
+            pictures.show(cell, data, alt=short(fact["sample_id"]))
+            given = fact["label"] if isinstance(fact["label"], str) else None
+            cell.caption(f"{literal(label(given, page.words))}  \n{likeness[place]:.2f} alike", help=literal(fact["sample_id"]))
 
 
 def _grid(page: Page) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import threading
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import streamlit as st
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from reports.summary import Summary
 
 _REVIEWER = "reviewer"
+_COUNTING = threading.Lock()
+"""Two sessions never count the same run at once."""
 
 
 def open_finished(path: str) -> Run:
@@ -30,13 +34,13 @@ def open_finished(path: str) -> Run:
     run = Run(path)
     if not run.record.get("finished"):
         raise RunError(path, "its scan is not finished", "run the same scan command again: it continues where it was")
-    return cast("Run", _opened(path, stamp(run), run))
+    return _opened(path, stamp(run))
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _opened(path: str, changed: int, _run: Run) -> Run:
-    del path, changed
-    return _run
+@lru_cache(maxsize=4)
+def _opened(path: str, changed: int) -> Run:
+    del changed
+    return Run(path)
 
 
 def stamp(run: Run) -> int:
@@ -60,15 +64,16 @@ def precision_now(run: Run) -> pd.DataFrame:
 def summary_of(run: Run) -> Summary:
     """Return the run in numbers; computed anew when it or its decisions change."""
     log = run.path / "decisions.jsonl"
-    return cast("Summary", _summary(str(run.path), stamp(run), log.stat().st_mtime_ns if log.exists() else 0, run))
+    with _COUNTING:
+        return _summary(str(run.path), stamp(run), log.stat().st_mtime_ns if log.exists() else 0)
 
 
-@st.cache_data(max_entries=8, show_spinner="Counting")
-def _summary(path: str, changed: int, decided: int, _run: Run) -> Summary:
+@lru_cache(maxsize=8)
+def _summary(path: str, changed: int, decided: int) -> Summary:
     from reports.summary import summarize
 
-    del path, changed, decided
-    return summarize(_run)
+    del decided
+    return summarize(_opened(path, changed))
 
 
 def reviewer() -> str:

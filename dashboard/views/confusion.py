@@ -112,8 +112,16 @@ def _chart(table: pd.DataFrame, rows: list[str], columns: list[str], key: str) -
         alt.Chart(table[table["confused"] > 0])
         .mark_rect()
         .encode(
-            x=alt.X("predicted:N", title="Taken for", sort=columns, scale=alt.Scale(domain=columns), axis=alt.Axis(labelLimit=110, labelAngle=-60)),
-            y=alt.Y("given:N", title="Given", sort=rows, scale=alt.Scale(domain=rows), axis=alt.Axis(labelLimit=110)),
+            x=alt.X(
+                "predicted:N",
+                title="Taken for",
+                sort=columns,
+                scale=alt.Scale(domain=columns),
+                axis=alt.Axis(labelLimit=110, labelAngle=-90, labelOverlap=False, labelFontSize=9),
+            ),
+            y=alt.Y(
+                "given:N", title="Given", sort=rows, scale=alt.Scale(domain=rows), axis=alt.Axis(labelLimit=110, labelOverlap=False, labelFontSize=9)
+            ),
             color=alt.Color("share:Q", title="Share", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(format="%")),
             tooltip=["given", "predicted", "confused", alt.Tooltip("share:Q", format=".1%")],
         )
@@ -153,17 +161,13 @@ def _pairs(run: Run, pairs: pd.DataFrame) -> None:
 
 def _examples(run: Run, given: str, predicted: str, words: Mapping[str, str]) -> None:
     """Draw typical images of both classes, and between them those that are taken for the other."""
-    quality = run.label_quality
     first, second = run.classes.index(given), run.classes.index(predicted)
-    labels, taken_for = quality["given"].to_numpy(), quality["predicted"].to_numpy()
-    sure = quality["predicted_probability"].fillna(0).to_numpy()
     for text, chosen in (
-        (f"{literal(label(given, words))}, as it should be", (labels == first) & (taken_for == first)),
-        (f"{literal(label(given, words))} taken for **{literal(label(predicted, words))}**", (labels == first) & (taken_for == second)),
-        (f"{literal(label(predicted, words))}, as it should be", (labels == second) & (taken_for == second)),
+        (f"{literal(label(given, words))}, as it should be", (first, first)),
+        (f"{literal(label(given, words))} taken for **{literal(label(predicted, words))}**", (first, second)),
+        (f"{literal(label(predicted, words))}, as it should be", (second, second)),
     ):
-        rows = np.flatnonzero(chosen)
-        rows = rows[np.argsort(-sure[rows], kind="stable")][:_EXAMPLES]
+        rows = _surest(str(run.path), stamp(run), *chosen, run)
         st.markdown(text)
         if not len(rows):
             st.caption("None.")
@@ -172,6 +176,16 @@ def _examples(run: Run, given: str, predicted: str, words: Mapping[str, str]) ->
         for column, data, name in zip(st.columns(_EXAMPLES), pictures.small(run, rows.tolist()), names, strict=False):
             pictures.show(column, data, alt=short(name))
             column.caption(literal(short(name, 24)), help=literal(name))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _surest(path: str, changed: int, given: int, predicted: int, _run: Run) -> npt.NDArray[np.int64]:
+    """Return rows of a label that were taken for a class, the surest first."""
+    del path, changed
+    quality = _run.label_quality
+    rows = np.flatnonzero((quality["given"].to_numpy() == given) & (quality["predicted"].to_numpy() == predicted))
+    sure = quality["predicted_probability"].to_numpy(np.float32, na_value=0.0)[rows]
+    return rows[np.argsort(-sure, kind="stable")][:_EXAMPLES]
 
 
 def _groups(run: Run) -> None:

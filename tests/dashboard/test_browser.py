@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -114,7 +115,7 @@ class Browser:
 
 
 @contextlib.contextmanager
-def served(run):
+def served(run, ending=signal.SIGINT):
     port = free_port(None)
     command = [sys.executable, "-m", "audit.cli", "dashboard", str(run), "--no-browser", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
@@ -126,7 +127,7 @@ def served(run):
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        process.send_signal(ending)
         try:
             process.communicate(timeout=10)
         except subprocess.TimeoutExpired:
@@ -167,7 +168,8 @@ def test_every_page_decisions_by_keyboard_and_a_reload(own_run):
             browser.settles()
         browser.press("z")
         browser.until(lambda: len(standing(own_run)) == 3, "undo")
-        browser.sees("3 decided")
+        browser.sees("Finding 4 of")
+        browser.settles()
         browser.press(Keys.ARROW_LEFT)
         browser.sees("Finding 3 of")
         browser.press(Keys.ARROW_RIGHT)
@@ -219,3 +221,10 @@ def test_only_this_machine_is_listened_to(own_run):
         entries = [line.split() for line in table.read_text().splitlines()[1:]]
         here = [entry[1] for entry in entries if entry[3] == "0A" and entry[1].endswith(f":{port:04X}")]
         assert here == [f"0100007F:{port:04X}"]
+
+
+def test_the_server_ends_with_the_command(demo_run):
+    with served(demo_run, signal.SIGTERM) as address:
+        port = int(address.rpartition(":")[2])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
