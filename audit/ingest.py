@@ -23,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.backbones.base import Embedder, Preprocessing
-from audit.backbones.runtime import OnnxModel, available_cpus
+from audit.backbones.runtime import OnnxModel
 from audit.decode import Decoded, decode
 from audit.measures import perceptual_hash, pixel_id, quality, thumbnail
+from audit.processors import available_cpus
 from audit.sources.base import Source
 from audit.tables import THUMBNAIL_SIDE
 

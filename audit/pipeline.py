@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from audit import stages
 from audit.artifacts import read_json, read_table, sweep, to_frame, write_array, write_table
 from audit.backbones import Choice, choose
-from audit.backbones.runtime import OnnxModel, Placement, available_cpus, place, prepare
+from audit.backbones.runtime import OnnxModel, Placement, place, prepare
 from audit.code_digest import code_digest
 from audit.config import ScanOptions
 from audit.errors import RunError, SourceError
@@ -25,6 +25,7 @@ from audit.identity import identities
 from audit.ingest import Chunk, Ingested, Recipe, ingest
 from audit.listing import list_samples, listing_key
 from audit.previews import make
+from audit.processors import available_cpus
 from audit.progress import SILENT, Observer
 from audit.run import RECORD, Run
 from audit.sources import Source, open_source

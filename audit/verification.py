@@ -8,6 +8,7 @@ makes two different pictures agree as a whole, but not in the blocks that either
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import cv2
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.alignment import Alignment, align, describe, guess, luma, overlap
+from audit.processors import available_cpus
 from audit.tables import THUMBNAIL_SIDE
 
 Floats = npt.NDArray[np.float32]
@@ -40,7 +42,7 @@ _LEAST_OF_BLOCK = 0.4
 
 _LEAST_BLOCKS = 3
 
-_BLOCK = 1024
+_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,14 @@ def verify(thumbnails: npt.NDArray[np.uint8], first: Rows, second: Rows, starts:
         second: int64 ``[m]`` rows.
         starts: ``[m, 2]`` of ``promising``.
     """
-    parts = []
-    for block in _blocks_of(len(first)):
+
+    def look(block: slice) -> Evidence:
         one, other = thumbnails[first[block]], thumbnails[second[block]]
-        parts.append(measure(one, other, align(luma(one), luma(other), starts[block])))
-    return concatenated(parts)
+        return measure(one, other, align(luma(one), luma(other), starts[block]))
+
+    # OpenCV lets go of the interpreter while it aligns, so threads use all cores.
+    with ThreadPoolExecutor(available_cpus()) as threads:
+        return concatenated(list(threads.map(look, _blocks_of(len(first)))))
 
 
 def measure(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8], alignment: Alignment) -> Evidence:

@@ -79,7 +79,8 @@ def bare_decode(paths: list[str], processes: int) -> float:
 def bare_model(precision: str) -> tuple[str, float]:
     """Return the runtime's name and the images per second of the embedded model alone, on all cores."""
     from audit.backbones import choose
-    from audit.backbones.runtime import OnnxModel, Placement, available_cpus, place, prepare
+    from audit.backbones.runtime import OnnxModel, Placement, place, prepare
+    from audit.processors import available_cpus
 
     placement = place(device="cpu", precision="auto") if precision == "auto" else Placement("ONNX Runtime", "cpu", "float32")
     model = prepare(choose("embedded").backbone, placement, print)

@@ -189,13 +189,6 @@ def _export(backbone: Backbone) -> bytes:
     return buffer.getvalue()
 
 
-def available_cpus() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _has_bf16_units() -> bool:
     try:
         flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
