@@ -1,0 +1,24 @@
+"""``imagenet-audit init``: write a starter policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from audit.commands.base import print_text
+from audit.errors import ConfigError
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default="policy.toml")
+def init(path: Path) -> None:
+    """Write a starter policy for the check command to PATH, policy.toml by default. An existing file is left as it is."""
+    from audit.policy import STARTER
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(STARTER)
+    except FileExistsError:
+        raise ConfigError(path, "is there already", "name another file, or remove this one first") from None
+    print_text(f"wrote {path}; then: imagenet-audit check RUN --policy {path}")
