@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from audit.artifacts import read_rows, read_table, to_frame
 from audit.errors import AuditError, nearest
-from audit.ranking import ranked
+from audit.review.ranking import ranked
 from audit.tables import FINDINGS
 
 if TYPE_CHECKING:

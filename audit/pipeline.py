@@ -23,6 +23,7 @@ from audit.config import ScanOptions
 from audit.errors import RunError, SourceError
 from audit.identity import identities
 from audit.ingest import Chunk, Ingested, Recipe, ingest
+from audit.labels.user_predictions import refuse_predictions
 from audit.listing import list_samples, listing_key
 from audit.previews import make
 from audit.processors import available_cpus
@@ -34,7 +35,6 @@ from audit.sources.storage import MISSING
 from audit.stages import Record, digest_of, key_of
 from audit.tables import OUTCOMES, SCHEMA_VERSION
 from audit.unfinished import INGEST_PLAN, Unfinished, publish
-from audit.user_predictions import refuse_predictions
 
 if TYPE_CHECKING:
     from audit.checks import Check
@@ -189,7 +189,7 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
         facts = stages.find_neighbors(run, samples, record, neighbors_key, options, observer)
         record.end("neighbors", neighbors_key, time.perf_counter() - began, **facts)
 
-    pairs_key = key_of(neighbors_key, measured, options.min_precision, code_digest("audit.pairs"))
+    pairs_key = key_of(neighbors_key, measured, options.min_precision, code_digest("audit.duplicates.pairs"))
     if not record.done("pairs", pairs_key):
         began = time.perf_counter()
         facts = stages.find_pairs(run, samples, record, options, observer)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from audit.artifacts import open_array, read_json, read_rows, read_table, to_frame
 from audit.errors import RunError, nearest
 from audit.findings_index import Page, Where, read_index, read_page, select
-from audit.ranking import ranked
+from audit.review.ranking import ranked
 from audit.tables import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Run:
 
         Args:
             where: column -> the value, or the values, that are wanted: ``{"check": "label_errors", "split": ["train", "val"]}``.
-            precision: how often each check was right so far, which changes the order; see `audit.ranking.ranked`.
+            precision: how often each check was right so far, which changes the order; see `audit.review.ranking.ranked`.
             offset: how many to pass over.
             limit: how many to return at most.
 

@@ -20,7 +20,7 @@ from audit.tables import LABEL_QUALITY, PAIRS
 
 if TYPE_CHECKING:
     from audit.config import ScanOptions
-    from audit.neighbors import PreviousNeighbors
+    from audit.duplicates.neighbors import PreviousNeighbors
 
 _FILES = {
     "neighbors": ("neighbors.npy", "similarities.npy", "state/neighbors.npy", "state/similarities.npy", "state/neighbors-of.npy"),
@@ -69,7 +69,7 @@ def digest_of(column: npt.NDArray[Any]) -> str:
 
 def find_neighbors(run: Path, samples: pd.DataFrame, record: Record, key: str, options: ScanOptions, observer: Observer) -> dict[str, object]:
     """Write ``neighbors.npy`` and ``similarities.npy``; only changed rows are searched where most are known. Returns facts for the record."""
-    from audit.neighbors import search
+    from audit.duplicates.neighbors import search
 
     mine = identities(samples)
     previous = _previous_neighbors(run, record, mine, key, options.neighbors)
@@ -93,7 +93,7 @@ def _neighbor_plan(record: Record, k: int) -> str:
 
 
 def _previous_neighbors(run: Path, record: Record, mine: npt.NDArray[np.bytes_], key: str, k: int) -> PreviousNeighbors | None:
-    from audit.neighbors import Known, PreviousNeighbors
+    from audit.duplicates.neighbors import Known, PreviousNeighbors
 
     state = record.content["stages"].get("neighbors", {})
     if (
@@ -115,7 +115,7 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
     """Write ``pairs.parquet``; candidates verified by an earlier scan are not verified again. Returns facts for the record."""
     import pyarrow as pa
 
-    from audit.pairs import PairOptions, find_pairs
+    from audit.duplicates.pairs import PairOptions, find_pairs
 
     record.begin("pairs")
     rows = len(samples)
@@ -151,7 +151,9 @@ def predictions_plan(options: ScanOptions) -> str:
     from audit.code_digest import code_digest
 
     if options.predictions is None:
-        return code_digest("audit.prediction_stage", "audit.label_set_predictions", "audit.label_quality", "audit.label_sets")
+        return code_digest(
+            "audit.labels.prediction_stage", "audit.labels.label_set_predictions", "audit.labels.label_quality", "audit.labels.label_sets"
+        )
     try:
         with Path(options.predictions).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -159,7 +161,7 @@ def predictions_plan(options: ScanOptions) -> str:
         raise AuditError(
             options.predictions, f"cannot be read: {error.strerror}", "name a .npy, .parquet or .csv file of class probabilities"
         ) from None
-    return key_of(content, code_digest("audit.user_predictions", "audit.label_quality", "audit.label_sets"))
+    return key_of(content, code_digest("audit.labels.user_predictions", "audit.labels.label_quality", "audit.labels.label_sets"))
 
 
 def predict(
@@ -168,7 +170,7 @@ def predict(
     """Write ``predictions.npy`` and ``label_quality.parquet``; every duplicate group is in one fold. Returns facts for the record."""
     import pyarrow as pa
 
-    from audit.label_quality import judge_labels, label_codes
+    from audit.labels.label_quality import judge_labels, label_codes
 
     if samples["labels"].notna().any():
         return _predict_sets(run, samples, pairs, classes, options, record, observer)
@@ -178,7 +180,7 @@ def predict(
     record.begin("predictions")
     observer.stage("predictions", len(samples))
     if options.predictions is None:
-        from audit.prediction_stage import predict as predict_rows
+        from audit.labels.prediction_stage import predict as predict_rows
 
         facts = predict_rows(
             run,
@@ -191,7 +193,7 @@ def predict(
             observer=observer,
         )
     else:
-        from audit.user_predictions import load_predictions
+        from audit.labels.user_predictions import load_predictions
 
         found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, codes)
         write_array(run / "predictions.npy", found.probabilities)
@@ -208,20 +210,20 @@ def _predict_sets(
     """As `predict`, where images have several labels."""
     import pyarrow as pa
 
-    from audit.label_quality import COPIES
-    from audit.label_sets import disagreeing_sets, judge_label_sets, membership, sets_of_labels
+    from audit.labels.label_quality import COPIES
+    from audit.labels.label_sets import disagreeing_sets, judge_label_sets, membership, sets_of_labels
 
     labels = sets_of_labels(samples)
     given = membership(labels, classes)
     record.begin("predictions")
     observer.stage("predictions", len(samples))
     if options.predictions is None:
-        from audit.label_set_predictions import out_of_sample_sets
+        from audit.labels.label_set_predictions import out_of_sample_sets
 
         embeddings = open_array(run / "embeddings.npy", len(samples))
         found = out_of_sample_sets(embeddings, given, fold_groups(len(samples), pairs), seed=options.seed, advance=observer.advance)
     else:
-        from audit.user_predictions import load_predictions
+        from audit.labels.user_predictions import load_predictions
 
         found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, several=True)
     write_array(run / "predictions.npy", found.probabilities)

@@ -24,7 +24,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 
 import audit
-from audit.pairs import PairOptions, find_pairs
+from audit.duplicates.pairs import PairOptions, find_pairs
 
 Scores = dict[tuple[int, int], float]
 """(test index, train index) -> likeness, higher = more alike."""

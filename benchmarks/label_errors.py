@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from audit.calibration import expected_calibration_error
 from audit.checks.label_errors import Options, verdict
-from audit.class_statistics import confusion_matrix, overlapping
-from audit.label_noise import estimate_noise, suspect
-from audit.predictions import out_of_sample
-from audit.review_yield import expected_yield
+from audit.labels.calibration import expected_calibration_error
+from audit.labels.class_statistics import confusion_matrix, overlapping
+from audit.labels.label_noise import estimate_noise, suspect
+from audit.labels.predictions import out_of_sample
+from audit.labels.review_yield import expected_yield
 
 FOLDS = 5
 Array = npt.NDArray[Any]

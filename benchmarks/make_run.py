@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from audit.artifacts import write_array, write_json, write_table
-from audit.ranking import ranked
+from audit.review.ranking import ranked
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, SAMPLES, SCHEMA_VERSION, SEVERITIES
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ def verdict_of(decisions: pd.DataFrame) -> dict[str, str]:
     """Return finding id -> the verdict that stands; ``disputed`` where reviewers differ, ``unsure`` where nobody decided more.
 
     Args:
-        decisions: as `audit.decisions.Decisions.current` returns them.
+        decisions: as `audit.review.decisions.Decisions.current` returns them.
     """
     found: dict[str, str] = {}
     about = decisions[decisions["finding_id"].notna()]
@@ -66,7 +66,7 @@ def build(index: pd.DataFrame, filters: Filters, decisions: pd.DataFrame, precis
         precision: how often each check was right so far, which changes the order; None where nothing was decided.
     """
     from audit.findings_index import select
-    from audit.ranking import ranked
+    from audit.review.ranking import ranked
 
     chosen = select(index, filters.where())
     decided = verdict_of(decisions)

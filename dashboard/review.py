@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from audit.decisions import decide
+from audit.review.decisions import decide
 from audit.tables import SEVERITIES
 from dashboard import pictures
 from dashboard.keyboard import keys

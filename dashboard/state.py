@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 
 import streamlit as st
 
-from audit.agreement import precision
-from audit.decisions import Decisions
 from audit.errors import RunError
+from audit.review.agreement import precision
+from audit.review.decisions import Decisions
 from audit.run import RECORD, Run
 
 if TYPE_CHECKING:

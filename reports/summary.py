@@ -9,10 +9,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from audit.agreement import agreement, precision
-from audit.decisions import Decisions
-from audit.ranking import MOST_CERTAIN, ranked
-from audit.settlement import ACTIONS, settle
+from audit.review.agreement import agreement, precision
+from audit.review.decisions import Decisions
+from audit.review.ranking import MOST_CERTAIN, ranked
+from audit.review.settlement import ACTIONS, settle
 from audit.tables import RELATIONS, SEVERITIES
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class CheckTotal:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How often a check was right, as far as its findings were decided; see `audit.agreement.precision`."""
+    """How often a check was right, as far as its findings were decided; see `audit.review.agreement.precision`."""
 
     decided: int
     right: int
@@ -108,7 +108,7 @@ class DecisionTotals:
     decisions: int
     reviewers: tuple[str, ...]
     images: Mapping[str, int]
-    """Action -> images, as `audit.settlement.settle` settles them, without zeros."""
+    """Action -> images, as `audit.review.settlement.settle` settles them, without zeros."""
     shared: int
     """Subjects that two or more decided, and of them `disputed`."""
     disputed: int

@@ -76,5 +76,5 @@ def test_predictions_stand_on_what_makes_them():
                 reached(other, seen)
         return seen
 
-    assert {"audit.probes", "audit.folds", "audit.calibration"} <= reached("audit.predictions", set())
-    assert {"audit.class_statistics", "audit.label_quality", "audit.label_noise"} <= reached("audit.checks.label_errors", set())
+    assert {"audit.labels.probes", "audit.labels.folds", "audit.labels.calibration"} <= reached("audit.labels.predictions", set())
+    assert {"audit.labels.class_statistics", "audit.labels.label_quality", "audit.labels.label_noise"} <= reached("audit.checks.label_errors", set())

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.calibration import expected_calibration_error
-from audit.label_quality import judge_labels
-from audit.predictions import out_of_sample
-from audit.review_yield import expected_yield
+from audit.labels.calibration import expected_calibration_error
+from audit.labels.label_quality import judge_labels
+from audit.labels.predictions import out_of_sample
+from audit.labels.review_yield import expected_yield
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "data" / "label-errors-cifar10"
 
@@ -19,7 +19,7 @@ RANK_A_MILLION = """
 import resource
 import numpy as np
 from audit.artifacts import create_array, open_array
-from audit.label_quality import judge_labels
+from audit.labels.label_quality import judge_labels
 import sys, pathlib
 rows, classes = 1_281_167, 1000
 path = pathlib.Path(sys.argv[1]) / "predictions.npy"

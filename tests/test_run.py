@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.agreement import precision
-from audit.decisions import decide, latest
 from audit.errors import AuditError
-from audit.ranking import ranked
+from audit.review.agreement import precision
+from audit.review.decisions import decide, latest
+from audit.review.ranking import ranked
 from audit.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -182,7 +182,7 @@ def test_images_with_several_labels_are_judged(tmp_path, capsys, monkeypatch):
     np.testing.assert_allclose(open_run("run").predictions, 0.5)
 
 
-@pytest.mark.parametrize("changed", ["audit.prediction_stage", "audit.checks.label_errors"])
+@pytest.mark.parametrize("changed", ["audit.labels.prediction_stage", "audit.checks.label_errors"])
 def test_changed_code_is_run_again(data, capsys, monkeypatch, changed):
     from audit import code_digest
 
@@ -194,4 +194,4 @@ def test_changed_code_is_run_again(data, capsys, monkeypatch, changed):
     monkeypatch.setattr("audit.code_digest.code_digest", lambda *modules: known(*modules) + ("changed" if changed in modules else ""))
     assert scan(capsys)[0] == 0
     again = [path.stat().st_mtime_ns != old for path, old in zip(files, before, strict=True)]
-    assert again == [changed == "audit.prediction_stage", True]
+    assert again == [changed == "audit.labels.prediction_stage", True]

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.class_statistics import confident_joint, confusion_matrix, label_health, overlap_groups, pairs_of_classes, quality_of_classes
 from audit.errors import ConfigError
+from audit.labels.class_statistics import confident_joint, confusion_matrix, label_health, overlap_groups, pairs_of_classes, quality_of_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

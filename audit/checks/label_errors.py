@@ -2,7 +2,8 @@
 
 Why it matters: a wrong training label is learned, a wrong test label is scored, and test sets have them too (3.3% on average in the paper below).
 
-A label's probability of being wrong combines the out-of-sample prediction with how labels go wrong in this dataset (`audit.label_noise`). A verified
+A label's probability of being wrong combines the out-of-sample prediction with how labels go wrong in this dataset (`audit.labels.label_noise`). A
+verified
 copy that carries another label is evidence on its own: at least one of the two is wrong.
 
 Blind spots: errors that a model makes as well, because most images of the kind are labelled so; classes that the backbone cannot see apart; a class
@@ -20,11 +21,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.class_statistics import confusion_matrix, overlapping
 from audit.errors import ConfigError
-from audit.label_quality import COPIES
-from audit.label_sets import corrected, disagreeing_sets, sets_of_labels
-from audit.review_yield import expected_yield
+from audit.labels.class_statistics import confusion_matrix, overlapping
+from audit.labels.label_quality import COPIES
+from audit.labels.label_sets import corrected, disagreeing_sets, sets_of_labels
+from audit.labels.review_yield import expected_yield
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

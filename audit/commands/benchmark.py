@@ -41,7 +41,7 @@ def benchmark(run: Path, files: tuple[str, ...], split: str | None, *, as_json: 
     sample_id, or in the order of the split or of the whole dataset.
     """
     from audit import open_run
-    from audit.benchmark_scores import corrections, ranking_changes, scores
+    from audit.labels.benchmark_scores import corrections, ranking_changes, scores
 
     opened = open_run(run)
     rows, name = _split_rows(opened, split)
@@ -115,7 +115,7 @@ def _split_rows(run: Run, split: str | None) -> tuple[npt.NDArray[np.int64], str
 
 
 def _codes(run: Run) -> npt.NDArray[np.int64]:
-    from audit.label_quality import label_codes
+    from audit.labels.label_quality import label_codes
 
     return label_codes(run.samples["label"], run.classes)
 
@@ -130,7 +130,7 @@ def _predicted(run: Run, rows: npt.NDArray[np.int64], file: str, notes: list[str
     """Return each row's most probable class, -1 where there is no prediction."""
     import numpy as np
 
-    from audit.user_predictions import load_predictions, row_count
+    from audit.labels.user_predictions import load_predictions, row_count
 
     ids = run.samples["sample_id"].to_numpy(object)
     counted = row_count(file)
@@ -159,8 +159,8 @@ def _decided(run: Run, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     """Return what reviewers settled about labels, by row of the benchmark."""
     import pandas as pd
 
-    from audit.decisions import Decisions
-    from audit.settlement import settle
+    from audit.review.decisions import Decisions
+    from audit.review.settlement import settle
 
     current = Decisions(run.path).current()
     settled = settle(current[current["check"].isin(["label_errors", "conflicting_labels"])], run.samples)

@@ -13,7 +13,7 @@ from audit.console import safe
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from audit.gate import Gate
+    from audit.versions.gate import Gate
 
 FAILED = 1
 
@@ -34,7 +34,7 @@ def check(source: str, policy: Path, out: Path | None, *, first_run: bool, quiet
     """
     from audit.checks import discover
     from audit.config import load
-    from audit.policy import read_policy
+    from audit.versions.policy import read_policy
 
     asked = read_policy(policy, discover())
     accepted = _waivers(options.pop("waivers"))
@@ -53,7 +53,7 @@ def check(source: str, policy: Path, out: Path | None, *, first_run: bool, quiet
 
 
 def _waivers(path: Path | None) -> list[Any]:
-    from audit.waivers import read_waivers
+    from audit.versions.waivers import read_waivers
 
     return [] if path is None else read_waivers(path)
 
@@ -72,10 +72,10 @@ def _judge(path: Path, policy: Any, waivers: list[Any], before: Any) -> Gate:
     from datetime import UTC, datetime
 
     from audit import open_run
-    from audit.comparison import compare
-    from audit.decisions import Decisions
-    from audit.gate import judge
-    from audit.waivers import Waived, apply_waivers
+    from audit.review.decisions import Decisions
+    from audit.versions.comparison import compare
+    from audit.versions.gate import judge
+    from audit.versions.waivers import Waived, apply_waivers
 
     run = open_run(path)
     ids = run.findings_index["finding_id"].tolist()
@@ -89,7 +89,7 @@ def _judge(path: Path, policy: Any, waivers: list[Any], before: Any) -> Gate:
 def _document(gate: Gate) -> dict[str, Any]:
     import dataclasses
 
-    from audit.comparison_text import records
+    from audit.versions.comparison_text import records
 
     return {
         "passed": gate.passed,

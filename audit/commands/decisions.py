@@ -35,7 +35,7 @@ def decisions(
     decisions into lists.
     """
     from audit import open_run
-    from audit.decisions import Decisions
+    from audit.review.decisions import Decisions
 
     opened = open_run(run)
     log = Decisions(run)
@@ -45,15 +45,15 @@ def decisions(
     if source := files["source"]:
         done |= _import(opened, log, source, reviewer or _user())
     if sheet := files["sheet"]:
-        from audit.agreement import precision
-        from audit.decision_files import write_sheet
+        from audit.review.agreement import precision
+        from audit.review.decision_files import write_sheet
 
         where = _of_check(opened, check)
         worst = opened.findings_page(where, precision=precision(log.current(), opened.findings_index), limit=limit).rows
         write_sheet(sheet, worst)
         done["sheet"] = {"file": str(sheet), "findings": len(worst)}
     if target := files["target"]:
-        from audit.decision_files import write_decisions
+        from audit.review.decision_files import write_decisions
 
         standing = log.current()
         write_decisions(target, standing)
@@ -82,7 +82,7 @@ def _of_check(run: Run, check: str | None) -> dict[str, str]:
 
 
 def _import(run: Run, log: Any, source: Path, reviewer: str) -> dict[str, Any]:
-    from audit.decision_files import new_decisions, read_decisions
+    from audit.review.decision_files import new_decisions, read_decisions
 
     given = read_decisions(source, run, reviewer=reviewer)
     fresh = new_decisions(given, log.current())
@@ -92,9 +92,9 @@ def _import(run: Run, log: Any, source: Path, reviewer: str) -> dict[str, Any]:
 
 
 def _state(run: Run, log: Any) -> dict[str, Any]:
-    from audit.agreement import agreement, precision
-    from audit.decisions import VERDICTS
-    from audit.settlement import ACTIONS, settle
+    from audit.review.agreement import agreement, precision
+    from audit.review.decisions import VERDICTS
+    from audit.review.settlement import ACTIONS, settle
 
     standing = log.current()
     settled = settle(standing, run.columns("sample_id", "content_id", "label"))

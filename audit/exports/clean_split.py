@@ -1,6 +1,7 @@
 """Splits without leaks: every image with the split it should be in, none where it should leave.
 
-The images that leave are those that `audit.clean_split` proposes, except where reviewers decided to keep them, and those that were decided to be
+The images that leave are those that `audit.duplicates.clean_split` proposes, except where reviewers decided to keep them, and those that were
+decided to be
 dropped.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from audit.clean_split import KEEP, propose
+from audit.duplicates.clean_split import KEEP, propose
 from audit.errors import AuditError
 from audit.exports.table import ENDINGS, write_frame
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 import streamlit as st
 
-from audit.class_confusion import class_quality, confused_pairs, confusion
 from audit.errors import AuditError
+from audit.labels.class_confusion import class_quality, confused_pairs, confusion
 from dashboard import pictures
 from dashboard.heat_map import BLOCK, blocks, order_of_classes, window
 from dashboard.state import stamp

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from audit.agreement import agreement
-from audit.decision_files import new_decisions, read_decisions, write_decisions
 from audit.errors import AuditError
+from audit.review.agreement import agreement
+from audit.review.decision_files import new_decisions, read_decisions, write_decisions
 from dashboard.state import decisions_of, precision_now, reviewer, summary_of
 from dashboard.text import literal, title
 

@@ -10,7 +10,7 @@ import pytest
 
 from audit.checks import Missing, Skipped, discover, run_check
 from audit.findings import to_table
-from audit.label_quality import judge_labels, label_codes
+from audit.labels.label_quality import judge_labels, label_codes
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, RELATIONS, SAMPLES, SEVERITIES
 
 CHECKS = discover()

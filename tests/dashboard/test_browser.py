@@ -16,7 +16,7 @@ import pytest
 
 from audit import demo, scan
 from audit.config import ScanOptions
-from audit.decisions import Decisions
+from audit.review.decisions import Decisions
 from dashboard.command import SETTINGS, free_port
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")

@@ -1,7 +1,7 @@
 import pandas as pd
 
-from audit.agreement import precision
-from audit.decisions import Decision, latest
+from audit.review.agreement import precision
+from audit.review.decisions import Decision, latest
 from dashboard.queue import ALL, DECIDED, UNDECIDED, Filters, build, next_undecided, verdict_of
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from audit import open_run
-from audit.decisions import Decisions
+from audit.review.decisions import Decisions
 from dashboard.pictures import difference
 from dashboard.views import compare, decisions
 from reports.summary import summarize

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from audit.artifacts import read_table, write_array, write_table
-from audit.decisions import Decision, Decisions, decide
 from audit.errors import AuditError
 from audit.exports import export, kinds
+from audit.review.decisions import Decision, Decisions, decide
 from audit.run import Run
 from audit.tables import PAIRS, SAMPLES
 

@@ -11,7 +11,7 @@ import jsonschema
 import pandas as pd
 import pytest
 
-from audit.decisions import Decisions, decide
+from audit.review.decisions import Decisions, decide
 from reports import csv as csv_format
 from reports import dataset_card, html, markdown, text
 from reports import json as json_format

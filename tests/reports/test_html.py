@@ -5,7 +5,7 @@ import re
 import html5lib
 import pytest
 
-from audit.decisions import Decisions, decide
+from audit.review.decisions import Decisions, decide
 from reports.html import percent, render
 from reports.summary import summarize
 

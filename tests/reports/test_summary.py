@@ -4,7 +4,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.ranking import ranked
+from audit.review.ranking import ranked
 from audit.tables import FINDINGS, SEVERITIES
 from reports.summary import WORST_PER_CHECK, summarize
 

@@ -1,0 +1,45 @@
+"""Which classes of a finished run are taken for which, and how good the labels of each class are.
+
+All of it is read from ``label_quality.parquet``, one row per image, so that a million images of a thousand classes are answered at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from audit.labels.class_statistics import confusion_matrix, pairs_of_classes, quality_of_classes
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    from audit.run import Run
+
+
+def confusion(run: Run) -> npt.NDArray[np.int64]:
+    """Count given label (row) against the class predicted out of sample (column), int64 ``[c, c]`` in the order of ``run.classes``.
+
+    Raises:
+        RunError: the run has no predictions.
+    """
+    quality = run.label_quality
+    return confusion_matrix(quality["given"].to_numpy(), quality["predicted"].to_numpy(), len(run.classes))
+
+
+def confused_pairs(run: Run, limit: int | None = None, *, min_images: int = 1) -> pd.DataFrame:
+    """Return directed pairs of classes, the largest share first; see `pairs_of_classes`.
+
+    Args:
+        run: a finished run.
+        limit: how many; all where None.
+        min_images: judged images a class needs before anything is said of it.
+    """
+    return pairs_of_classes(confusion(run), run.classes, min_images=min_images).head(limit if limit is not None else len(run.classes) ** 2)
+
+
+def class_quality(run: Run) -> pd.DataFrame:
+    """Return how good the labels of each class are, the worst first; see `quality_of_classes`."""
+    quality = run.label_quality
+    found = quality_of_classes(quality["probability_wrong"].to_numpy(), quality["given"].to_numpy(), run.classes)
+    return found.sort_values(["estimated_error_rate", "label"], ascending=[False, True], na_position="last", kind="stable").reset_index(drop=True)

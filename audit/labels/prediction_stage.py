@@ -1,0 +1,84 @@
+"""The predictions stage: a full fit, or after a small change of the dataset the last fit's models for the new images alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.artifacts import open_array, replacing, write_array
+from audit.identity import ordinal_index
+from audit.labels.carried_predictions import FROM_ROWS, MAX_CHANGED, Fitted, carry_over, count_changed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from audit.progress import Observer
+
+MADE_OF, PREDICTOR = "state/predicted.npz", "state/predictor.npz"
+"""What predictions were made of, and the models that made them."""
+
+
+def predict(
+    run: Path,
+    images: npt.NDArray[np.bytes_],
+    labels: npt.NDArray[np.int32],
+    groups: npt.NDArray[np.int64],
+    *,
+    plan: str,
+    before: Mapping[str, Any],
+    seed: int,
+    observer: Observer,
+) -> dict[str, object]:
+    """Write ``predictions.npy`` and what a later scan needs to carry them over.
+
+    Args:
+        run: the run directory, with ``embeddings.npy``.
+        images: ``[n]`` what each embedding was made from; empty where there is none.
+        labels: ``[n]`` class codes; -1 = unlabelled.
+        groups: ``[n]``; copies of one picture share a number.
+        plan: digest of all that predictions depend on besides the images; one that differs asks for a full fit.
+        before: the stage's facts as the last scan returned them; empty where there was none.
+        seed: decides folds and models.
+        observer: told of the progress.
+
+    Returns:
+        Facts for the run's record.
+    """
+    embeddings = open_array(run / "embeddings.npy", len(images))
+    readable = int((images != b"").sum())
+    if before.get("plan") == plan and readable >= FROM_ROWS and (run / MADE_OF).is_file() and (run / PREDICTOR).is_file():
+        known, old_row = _known(run, images, int(before["changed_since_fit"]))
+        changed = count_changed(known, old_row, labels, readable)
+        if changed <= MAX_CHANGED * readable:
+            from audit.labels.predictor import load_predictor
+
+            carried = carry_over(known, load_predictor(run / PREDICTOR), old_row, embeddings, groups, len(before["folds"]))
+            write_array(run / "predictions.npy", carried.probabilities)
+            _store(run, images, labels, carried.fold)
+            observer.note(f"label predictions: {carried.predicted_anew:,} new images are judged by the models of the last full fit")
+            return {**before, "changed_since_fit": changed, "predicted_anew": carried.predicted_anew}
+    from audit.labels.predictions import out_of_sample
+
+    found = out_of_sample(embeddings, labels, groups, seed=seed, advance=observer.advance)
+    write_array(run / "predictions.npy", found.probabilities)
+    if found.fold is not None and found.predictor is not None and readable >= FROM_ROWS:
+        (run / "state").mkdir(exist_ok=True)
+        found.predictor.save(run / PREDICTOR)
+        _store(run, images, labels, found.fold)
+    return {**found.record, "plan": plan, "changed_since_fit": 0, "predicted_anew": readable}
+
+
+def _known(run: Path, images: npt.NDArray[np.bytes_], changed: int) -> tuple[Fitted, npt.NDArray[np.int64]]:
+    with np.load(run / MADE_OF, allow_pickle=False) as stored:
+        of, labels, fold = stored["of"], stored["labels"], stored["fold"]
+    old_row = ordinal_index(of).get_indexer(ordinal_index(images)).astype(np.int64)
+    old_row[images == b""] = -1
+    return Fitted(open_array(run / "predictions.npy", len(of)), fold, labels, int((of != b"").sum()), changed), old_row
+
+
+def _store(run: Path, images: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int32], fold: npt.NDArray[np.int8]) -> None:
+    with replacing(run / MADE_OF) as file:
+        np.savez(file, allow_pickle=False, of=images, labels=labels, fold=fold)

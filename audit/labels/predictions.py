@@ -1,0 +1,190 @@
+"""Out-of-sample class probabilities: what models that never saw an image, nor a copy of it, say of its class."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.errors import AuditError
+from audit.labels.folds import stratified_group_folds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from audit.labels.predictor import Predictor
+    from audit.labels.probes import Projection, Training
+
+MAX_TRAINING_ROWS = 200_000
+"""More rows than these are judged but not learned from; with many classes each keeps the same number. Bounds memory and time."""
+
+FEATURES = 384
+"""Principal components kept of an embedding."""
+
+_ROWS_AT_ONCE = 4096
+_CALIBRATION_ROWS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Class probabilities and how they were made."""
+
+    probabilities: npt.NDArray[np.float32]
+    """``[n, c]``; rows sum to 1, or are all NaN where there is no prediction."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values: what was done, and ``warnings``, sentences for a person."""
+    fold: npt.NDArray[np.int8] | None = None
+    """``[n]``, the fold whose model judged a row; -1 = all of them, or none. None for a user's own predictions, as is ``predictor``."""
+    predictor: Predictor | None = None
+    """What made them, for images still to come."""
+
+
+def out_of_sample(
+    embeddings: npt.NDArray[np.float16],
+    labels: npt.NDArray[np.int32],
+    groups: npt.NDArray[np.int64],
+    *,
+    seed: int = 0,
+    folds: int = 5,
+    advance: Callable[[int], None] | None = None,
+) -> Predictions:
+    """Predict every image's class with models that saw neither it nor its copies.
+
+    The mean of four members (see `audit.labels.probes`), calibrated by one temperature on the rows' given labels.
+
+    Args:
+        embeddings: float16 ``[n, d]`` unit rows; NaN rows for images without one. Read in blocks, so a memory map stays on disk.
+        labels: int ``[n]`` class codes, 0 to c - 1; -1 = unlabelled, predicted by the models of all folds together.
+        groups: int ``[n]``; rows of one duplicate group share a number and a fold. An unlabelled copy of a labelled image shares its fold as well.
+        seed: decides folds and models; same seed, same bytes on one machine.
+        folds: how many; fewer are taken where there are fewer groups.
+        advance: told how many more rows are predicted.
+
+    Returns:
+        float32 ``[n, c]`` with c = the highest code + 1. NaN rows: no embedding, or the row's own class has no example outside its fold.
+
+    Raises:
+        AuditError: fewer than two classes have labelled images with an embedding, or all of them are copies of one image.
+    """
+    from audit.labels.calibration import best_temperature
+    from audit.labels.predictor import Predictor, log_of, tempered
+    from audit.labels.probes import MEMBERS
+
+    classes = int(labels.max(initial=-1)) + 1
+    usable = _rows_with_embedding(embeddings)
+    fold = _folds(labels, groups, usable, folds, seed)
+    kept = int(fold.max()) + 1
+    judged = (fold >= 0) & (labels >= 0)
+    training, project = _training(embeddings, labels, fold, judged, kept, classes, seed)
+    predict = Predictor(project, {name: fit(training) for name, (fit, _) in MEMBERS.items()})
+
+    probabilities = np.full((len(labels), classes), np.nan, np.float32)
+    rows = np.flatnonzero(usable)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        block = rows[start : start + _ROWS_AT_ONCE]
+        probabilities[block] = predict(embeddings[block], fold[block])
+        if advance is not None:
+            advance(len(block))
+
+    probabilities[_own_class_unseen(labels, fold, classes, kept)] = np.nan
+    known = np.flatnonzero(judged & np.isfinite(probabilities[:, 0]))
+    temperature = 1.0
+    if len(known):
+        known = known[:: max(1, len(known) // _CALIBRATION_ROWS)]
+        temperature = best_temperature(log_of(probabilities[known]), labels[known].astype(np.int64))
+        for start in range(0, len(labels), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            probabilities[part] = tempered(probabilities[part], temperature)
+    record = {
+        "folds": np.bincount(fold[judged], minlength=kept).tolist(),
+        "trained_on": len(training.labels),
+        "features": training.features.shape[1],
+        "members": {name: 1 / len(predict.members) for name in predict.members},
+        "temperature": temperature,
+        "not_judged": int((judged & ~np.isfinite(probabilities[:, 0])).sum()),
+    }
+    return Predictions(probabilities, record, fold, dataclasses.replace(predict, temperature=temperature))
+
+
+def _rows_with_embedding(embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.bool_]:
+    usable = np.empty(len(embeddings), bool)
+    for start in range(0, len(embeddings), _ROWS_AT_ONCE):
+        usable[start : start + _ROWS_AT_ONCE] = np.isfinite(embeddings[start : start + _ROWS_AT_ONCE]).all(1)
+    return usable
+
+
+def _folds(
+    labels: npt.NDArray[np.int32], groups: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_], folds: int, seed: int
+) -> npt.NDArray[np.int8]:
+    """Fold of every labelled row with an embedding and of its unlabelled copies; -1 for all others."""
+    train = np.flatnonzero(usable & (labels >= 0))
+    present = len(np.unique(labels[train]))
+    if present < 2:
+        problem = f"{present} class{'es have' if present != 1 else ' has'} labelled images that could be read"
+        raise AuditError("labels", problem, "predictions need at least two classes")
+    numbers = np.unique(groups[train])
+    kept = min(folds, len(numbers))
+    if kept < 2:
+        raise AuditError("labels", "all labelled images are copies of one another", "predictions need at least two different images")
+    fold = np.full(len(labels), -1, np.int8)
+    fold[train] = stratified_group_folds(labels[train], groups[train], folds=kept, seed=seed)
+    fold_of_group = np.empty(len(numbers), np.int8)
+    fold_of_group[np.searchsorted(numbers, groups[train])] = fold[train]
+    free = np.flatnonzero(usable & (labels < 0))
+    place = np.minimum(np.searchsorted(numbers, groups[free]), len(numbers) - 1)
+    copies = numbers[place] == groups[free]
+    fold[free[copies]] = fold_of_group[place[copies]]
+    return fold
+
+
+def _training(
+    embeddings: npt.NDArray[np.float16],
+    labels: npt.NDArray[np.int32],
+    fold: npt.NDArray[np.int8],
+    judged: npt.NDArray[np.bool_],
+    folds: int,
+    classes: int,
+    seed: int,
+) -> tuple[Training, Projection]:
+    from audit.labels.probes import Training, fit_projection
+
+    rows = np.flatnonzero(judged)
+    if len(rows) > MAX_TRAINING_ROWS:
+        rows = _even_share(rows, labels, seed)
+    learned = np.concatenate([embeddings[rows[start : start + _ROWS_AT_ONCE]] for start in range(0, len(rows), _ROWS_AT_ONCE)])
+    project = fit_projection(learned, FEATURES)
+    features = np.concatenate([project(learned[start : start + _ROWS_AT_ONCE]) for start in range(0, len(rows), _ROWS_AT_ONCE)])
+    training = Training(features, labels[rows].astype(np.int64), fold[rows], folds, classes, seed)
+    return training, project
+
+
+def _even_share(rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], seed: int) -> npt.NDArray[np.int64]:
+    """Keep at most the same number of each class, as many as `MAX_TRAINING_ROWS` allows."""
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.bincount(labels[by_class])
+    rank = np.arange(len(by_class)) - np.repeat(np.cumsum(counts) - counts, counts)
+    allowed = np.sort(counts)
+    # The largest quota q with sum(min(count, q)) <= the limit, found among 1..max.
+    low, high = 1, int(allowed[-1])
+    while low < high:
+        middle = math.ceil((low + high) / 2)
+        if np.minimum(counts, middle).sum() <= MAX_TRAINING_ROWS:
+            low = middle
+        else:
+            high = middle - 1
+    return np.sort(by_class[rank < low])
+
+
+def _own_class_unseen(labels: npt.NDArray[np.int32], fold: npt.NDArray[np.int8], classes: int, folds: int) -> npt.NDArray[np.bool_]:
+    """Rows whose class has no example in another fold: no model that judges them knows it."""
+    held = np.zeros((classes, folds), np.int64)
+    judged = (fold >= 0) & (labels >= 0)
+    np.add.at(held, (labels[judged], fold[judged]), 1)
+    unseen = np.zeros(len(labels), bool)
+    unseen[judged] = held[labels[judged], fold[judged]] == held.sum(1)[labels[judged]]
+    return unseen

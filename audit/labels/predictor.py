@@ -1,0 +1,81 @@
+"""The fitted ensemble as a thing to keep: what it takes to judge an image that was not there when it was fitted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.artifacts import replacing
+from audit.errors import RunError
+from audit.labels.calibration import softmax
+from audit.labels.probes import MEMBERS, Member, Projection
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """Calibrated class probabilities from embeddings: the mean of some members, at one temperature."""
+
+    projection: Projection
+    members: Mapping[str, Member]
+    """By their names in `audit.labels.probes.MEMBERS`."""
+    temperature: float = 1.0
+
+    def __call__(self, embeddings: npt.NDArray[np.float16], fold: npt.NDArray[np.int8]) -> Floats:
+        """Return class probabilities.
+
+        Args:
+            embeddings: float16 ``[m, d]``, finite unit rows.
+            fold: int8 ``[m]``; the fold whose model judges a row, since it saw neither it nor its copies; -1 = all folds' models together.
+
+        Returns:
+            float32 ``[m, c]``; rows sum to 1.
+        """
+        features = self.projection(embeddings)
+        mean: Floats = np.mean([member(features, fold) for member in self.members.values()], axis=0)
+        return mean if self.temperature == 1 else tempered(mean, self.temperature)
+
+    def save(self, path: Path) -> None:
+        """Write the arrays to an ``.npz`` file, atomically."""
+        arrays = {f"projection.{name}": value for name, value in _fields(self.projection).items()}
+        for member, fitted in self.members.items():
+            arrays |= {f"{member}.{name}": value for name, value in _fields(fitted).items()}
+        with replacing(path) as file:
+            np.savez(file, allow_pickle=False, temperature=np.float64(self.temperature), **arrays)
+
+
+def load_predictor(path: Path) -> Predictor:
+    """Read what `Predictor.save` wrote. Raises RunError where the file is missing, damaged, or of other members than today's."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        members: dict[str, Member] = {name: _restored(kind, name, arrays) for name, (_, kind) in MEMBERS.items()}
+        return Predictor(_restored(Projection, "projection", arrays), members, float(arrays["temperature"]))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise RunError(path, f"holds no fitted predictor ({error})", "delete it and scan again: predictions are made anew") from error
+
+
+def tempered(probabilities: Floats, temperature: float) -> Floats:
+    """Return probabilities made bolder (temperature < 1) or more careful (> 1): the softmax of their logarithms over it."""
+    return softmax(log_of(probabilities) / np.float32(temperature))
+
+
+def log_of(probabilities: Floats) -> Floats:
+    """Return natural logarithms, of 1e-8 at the least."""
+    return np.asarray(np.log(np.maximum(probabilities, 1e-8)), dtype=np.float32)
+
+
+def _fields(record: Any) -> dict[str, npt.NDArray[Any]]:
+    return {field.name: np.asarray(getattr(record, field.name)) for field in dataclasses.fields(record)}
+
+
+def _restored(kind: Any, prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
+    return kind(**{field.name: arrays[f"{prefix}.{field.name}"] for field in dataclasses.fields(kind)})

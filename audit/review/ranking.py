@@ -1,0 +1,45 @@
+"""The order in which a person should look at findings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audit.tables import SEVERITIES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_CERTAIN = ("conflicting_labels",)
+"""Checks that come first among those of equal severity: one picture with two labels is an error whatever the labels mean."""
+
+CREDIT = 2
+"""Right decisions that every check is taken to have before any was made: one wrong finding does not yet send a check down."""
+
+MORE_OFTEN_WRONG = 0.5
+"""A check whose precision is below this, and whose interval is too, counts one severity less."""
+
+
+def ranked(findings: pd.DataFrame, precision: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return findings with those most worth a person's time first.
+
+    They go by severity, then by certainty of the check, then by score, ties by check and id. Decisions made so far change that: a score counts as
+    much as its check was right, ``(right + CREDIT) / (decided + CREDIT)``, and a check that is wrong more often than right counts one severity less.
+
+    Args:
+        findings: columns of ``audit.tables.FINDINGS``; its values are returned unchanged.
+        precision: as `audit.review.agreement.precision` returns it; None where nothing was decided.
+    """
+    level = findings["severity"].map({name: position for position, name in enumerate(reversed(SEVERITIES))}).to_numpy(np.int64)
+    score = findings["score"].to_numpy(np.float64)
+    if precision is not None and precision["decided"].any():
+        measured = precision.set_index("check")
+        weight = (measured["right"] + CREDIT) / (measured["decided"] + CREDIT)
+        score = score * findings["check"].map(weight).fillna(1.0).to_numpy(np.float64)
+        poor = measured.index[measured["high"] < MORE_OFTEN_WRONG]
+        level = np.minimum(level + findings["check"].isin(poor).to_numpy(), len(SEVERITIES) - 1)
+    certain = findings["check"].isin(MOST_CERTAIN).to_numpy()
+    keys = findings[["check", "finding_id"]].assign(_level=level, _uncertain=~certain, _score=-score)
+    order = keys.sort_values(["_level", "_uncertain", "_score", "check", "finding_id"], kind="stable").index
+    return findings.loc[order]

@@ -1,0 +1,122 @@
+"""From decisions to one action an image: which of the run's images each is about, and what was settled where reviewers differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.findings import identity
+from audit.review.agreement import answers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+ACTIONS = ("drop", "disputed", "relabel", "keep", "unsure")
+"""What is settled for an image; where its findings say different things, the first of these. ``disputed``: reviewers differ, nobody acts."""
+
+
+def rows_of(decisions: pd.DataFrame, samples: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return the row of the image that each decision is about, found by its bytes.
+
+    Images with the same bytes are told apart by the name they had when it was decided; those whose name is gone, by their ordinal, unless one of
+    them has gone too: then nobody can say which, and none is acted upon.
+
+    Args:
+        decisions: as `audit.review.decisions.Decisions.current` returns them.
+        samples: columns ``sample_id`` and ``content_id``; row *i* is sample *i*.
+
+    Returns:
+        int64, a row or -1 where the run has no such image.
+    """
+    wanted = {content for content in decisions["content_id"] if isinstance(content, str)}
+    candidates = np.flatnonzero(samples["content_id"].isin(wanted) | samples["content_id"].isna()).tolist()
+    names: dict[int, str] = {}
+    of_content: dict[str, list[int]] = {}
+    for row, sample_id, content in zip(candidates, *(samples[name].iloc[candidates] for name in ("sample_id", "content_id")), strict=True):
+        names[row] = str(sample_id)
+        of_content.setdefault(identity(content if isinstance(content, str) else None, str(sample_id)), []).append(row)
+    found = np.full(len(decisions), -1, np.int64)
+    decided = list(zip(decisions["sample_id"].tolist(), decisions["copies"].tolist(), strict=True))
+    places: dict[str, dict[int, list[int]]] = {}  # content -> ordinal -> positions among the decisions, the oldest first
+    for position, (content, ordinal) in enumerate(zip(decisions["content_id"], decisions["ordinal"], strict=True)):
+        if content in of_content:
+            places.setdefault(content, {}).setdefault(int(ordinal), []).append(position)
+    for content, ordinals in places.items():
+        known = {ordinal: decided[positions[-1]] for ordinal, positions in ordinals.items()}
+        for ordinal, row in _twins({names[row]: row for row in of_content[content]}, known).items():
+            found[ordinals[ordinal]] = row
+    return found
+
+
+def _twins(rows: Mapping[str, int], known: Mapping[int, tuple[str | None, int]]) -> dict[int, int]:
+    """Return ordinal -> row for images with the same bytes, given their names now and those they had; see `rows_of`."""
+    found = {ordinal: rows[name] for ordinal, (name, _) in known.items() if name is not None and name in rows}
+    in_order: Sequence[int] = list(rows.values())
+    for ordinal, (_, copies) in sorted(known.items()):
+        free = [row for row in in_order if row not in found.values()]
+        if ordinal not in found and free and len(in_order) >= copies:
+            own = in_order[ordinal] if ordinal < len(in_order) else -1
+            found[ordinal] = own if own in free else free[0]
+    return found
+
+
+def settle(decisions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """Return what is to be done with each image that was decided about.
+
+    For one finding the answer that most reviewers gave counts, and with a tie it is disputed; ``unsure`` is no answer. Of an image's findings the
+    strongest answer counts, in the order of `ACTIONS`; two different new labels are a dispute.
+
+    Args:
+        decisions: as `audit.review.decisions.Decisions.current` returns them.
+        samples: columns ``sample_id``, ``content_id`` and ``label``; row *i* is sample *i*.
+
+    Returns:
+        One row an image, by row: ``row, sample_id, content_id, given_label, action, label, reviewers, checks, note``. ``label`` is the new one, None
+        but for ``relabel``; reviewers, checks and notes are joined by commas, and notes by ``; ``.
+    """
+    import pandas as pd
+
+    columns = ["row", "sample_id", "content_id", "given_label", "action", "label", "reviewers", "checks", "note"]
+    placed = decisions.assign(row=rows_of(decisions, samples))
+    placed = placed[placed["row"] >= 0]
+    answered = answers(placed)
+    # An answer's two parts never leave the finding they were given about; an image's findings meet only in the last step.
+    votes = answered.groupby(["row", "subject", "answer"]).size().rename("votes").reset_index()
+    top = votes[votes["votes"] == votes.groupby(["row", "subject"])["votes"].transform("max")]
+    tied = top.groupby(["row", "subject"])["answer"].transform("size") > 1
+    settled = top.assign(answer=top["answer"].where(~tied, "disputed:"))
+    by_row = settled.groupby("row")["answer"].agg(lambda given: sorted(set(given)))
+    rows = []
+    for row, group in placed.groupby("row"):
+        action, label = _strongest(by_row.get(row, []))
+        sample = samples.iloc[int(str(row))]
+        given, content = sample["label"], sample["content_id"]
+        rows.append(
+            [
+                row,
+                sample["sample_id"],
+                content if isinstance(content, str) else None,
+                given if isinstance(given, str) else None,
+                action,
+                label,
+                *(_joined(group[name], ",") for name in ("reviewer", "check")),
+                _joined(group["note"], "; "),
+            ]
+        )
+    return pd.DataFrame(rows, columns=columns).sort_values("row").reset_index(drop=True)
+
+
+def _strongest(given: Sequence[str]) -> tuple[str, str | None]:
+    """Return the action of an image whose findings got these settled answers, and its new label."""
+    labels = {answer.partition(":")[2] for answer in given if answer.startswith("relabel:")}
+    actions = {answer.partition(":")[0] for answer in given} | ({"disputed"} if len(labels) > 1 else set())
+    action = next((action for action in ACTIONS if action in actions), "unsure")
+    return action, min(labels) if action == "relabel" else None
+
+
+def _joined(values: pd.Series[str], separator: str) -> str:
+    return separator.join(sorted({value for value in values.dropna() if value}))

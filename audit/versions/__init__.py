@@ -1,0 +1,1 @@
+"""Two versions of a dataset beside each other: what changed, what is allowed to, and what pins one."""

@@ -1,0 +1,239 @@
+"""What changed between two versions of a dataset: samples, findings, health and drift, by content and not by name.
+
+A file that was renamed is the same sample. A class or split that was renamed as a whole is still the same class: its images are renamed, not
+relabelled, and the findings about it persist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from audit.tables import FINDINGS
+from audit.versions.drift import Drift, embedding_drift
+from audit.versions.finding_matching import causes, match_findings
+from audit.versions.sample_matching import match, renamed_names
+
+if TYPE_CHECKING:
+    from audit.run import Run
+
+CHANGES = ("added", "removed", "changed", "moved", "relabelled", "renamed")
+"""What can have become of a sample. ``changed``: other bytes under the same name. ``moved``: to another split. ``renamed``: another name and nothing
+else. A sample can be moved and relabelled at once."""
+
+STATES = ("new", "fixed", "persisting")
+
+CAUSES = ("added", "removed", "changed", "moved", "relabelled", "context")
+"""Why a finding is new or fixed: what became of its image or of the one it was verified against; ``context`` where both are as they were, and other
+images or the fit changed."""
+
+_MODEL_FREE = frozenset({"samples", "classes", "class_words"})
+"""Tables that no image model has a part in."""
+
+_CERTAIN_KINDS = ("identical_bytes", "identical_pixels")
+"""Findings that every model leads to."""
+
+_CLASS_DRIFT = ["label", "shift", "old_images", "new_images"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two versions of a dataset side by side."""
+
+    old: str
+    new: str
+    samples: pd.DataFrame
+    """One row per sample that is not just as it was: ``added, removed, changed, moved, relabelled, renamed`` (bool), ``old_row, new_row``
+    (-1 = none), and ``old_id, new_id, old_split, new_split, old_label, new_label``."""
+    counts: Mapping[str, int]
+    """Change -> samples, of `CHANGES`; and ``unchanged``, ``old``, ``new``."""
+    renamed_classes: Mapping[str, str]
+    renamed_splits: Mapping[str, str]
+    classes_added: tuple[str, ...]
+    classes_removed: tuple[str, ...]
+    findings: pd.DataFrame
+    """Columns of ``audit.tables.FINDINGS``, ``state`` (of `STATES`) and ``cause`` (of `CAUSES`; None for a persisting one); fixed ones as they were,
+    others as they are."""
+    not_compared: Mapping[str, str]
+    """Check -> why its findings are not, or only in part, compared."""
+    health: pd.DataFrame
+    """``part`` (all, check, class), ``name``, and ``images, flagged, rate`` of both versions (``images_old``, ...): the share of the images that has
+    a warning or an error."""
+    drift: Drift | None
+    """How far the embeddings as a whole moved; None where two models made them."""
+    class_drift: pd.DataFrame
+    """``label, shift, old_images, new_images``, the largest first; empty where there is no ``drift``."""
+    warnings: tuple[str, ...]
+    """What limits the comparison."""
+
+
+def compare(old: Run, new: Run) -> Difference:
+    """Compare two versions of a dataset.
+
+    Args:
+        old: the run of the version before.
+        new: the run of the version in question.
+    """
+    columns = ("sample_id", "content_id", "split", "label", "labels")
+    before, after = _with_texts(old.columns(*columns)), _with_texts(new.columns(*columns))
+    old_of = match(before, after)
+    classes = renamed_names(before["label"], after["label"], old_of)
+    splits = renamed_names(before["split"], after["split"], old_of)
+    samples, counts = _samples(before, after, old_of, classes, splits)
+    not_compared, warnings, certain_only = _limits(old, new)
+    chosen_old, chosen_new = (_comparable(run.findings, set(not_compared) - certain_only, certain_only) for run in (old, new))
+    same_model = _model(old) == _model(new)
+    return Difference(
+        old=str(old.path),
+        new=str(new.path),
+        samples=samples,
+        counts=counts,
+        renamed_classes=classes,
+        renamed_splits=splits,
+        classes_added=tuple(sorted({*after["label"].dropna()} - {*before["label"].dropna()} - {*classes.values()})),
+        classes_removed=tuple(sorted({*before["label"].dropna()} - {*after["label"].dropna()} - {*classes})),
+        findings=_findings(chosen_old, chosen_new, samples, classes),
+        not_compared=not_compared,
+        health=_health(old, new, before, after, classes),
+        drift=embedding_drift(old.embeddings, new.embeddings) if same_model else None,
+        class_drift=_class_drift(old, new, before, after, classes) if same_model else pd.DataFrame(columns=_CLASS_DRIFT),
+        warnings=tuple(warnings),
+    )
+
+
+def _with_texts(samples: pd.DataFrame) -> pd.DataFrame:
+    """Join several labels to one text, so that they can be compared."""
+    several = samples["labels"].notna()
+    if several.any():
+        samples["label"] = samples["label"].astype(object)
+        samples.loc[several, "label"] = samples.loc[several, "labels"].map(lambda labels: ", ".join(sorted(labels)))
+    return samples.drop(columns="labels")
+
+
+def _samples(
+    before: pd.DataFrame, after: pd.DataFrame, old_of: npt.NDArray[np.int64], classes: Mapping[str, str], splits: Mapping[str, str]
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    gone = np.setdiff1d(np.arange(len(before)), old_of)
+    old_row = np.concatenate([old_of, gone])
+    new_row = np.concatenate([np.arange(len(after)), np.full(len(gone), -1)])
+    frame = pd.DataFrame({"old_row": old_row, "new_row": new_row})
+    for name, short in (("sample_id", "id"), ("split", "split"), ("label", "label"), ("content_id", "content")):
+        frame[f"old_{short}"], frame[f"new_{short}"] = _taken(before[name], old_row), _taken(after[name], new_row)
+    both = (frame["old_row"] >= 0) & (frame["new_row"] >= 0)
+    frame["added"], frame["removed"] = frame["old_row"] < 0, frame["new_row"] < 0
+    frame["changed"] = both & _differ(frame["old_content"], frame["new_content"])
+    frame["moved"] = both & _differ(frame["old_split"].replace(dict(splits)), frame["new_split"])
+    frame["relabelled"] = both & _differ(frame["old_label"].replace(dict(classes)), frame["new_label"])
+    frame["renamed"] = both & _differ(frame["old_id"], frame["new_id"]) & ~frame["moved"] & ~frame["relabelled"]
+    touched = frame[list(CHANGES)].any(axis=1)
+    counts = {change: int(frame[change].sum()) for change in CHANGES}
+    counts |= {"unchanged": int((~touched).sum()), "old": len(before), "new": len(after)}
+    changed = frame[touched].drop(columns=["old_content", "new_content"])
+    called = changed["new_id"].where(changed["new_row"] >= 0, changed["old_id"])
+    return changed.iloc[np.argsort(called.to_numpy(), kind="stable")].reset_index(drop=True), counts
+
+
+def _taken(values: pd.Series[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Return values by row as objects, None for row -1 and for nulls."""
+    found = np.full(len(rows), None, object)
+    given = values.astype(object)
+    found[rows >= 0] = given.where(given.notna(), None).to_numpy()[rows[rows >= 0]]
+    return found
+
+
+def _differ(first: pd.Series[Any], second: pd.Series[Any]) -> pd.Series[bool]:
+    return first.fillna("") != second.fillna("")
+
+
+def _findings(old: pd.DataFrame, new: pd.DataFrame, samples: pd.DataFrame, classes: Mapping[str, str]) -> pd.DataFrame:
+    in_new, in_old = match_findings(old, new, classes)
+    fixed, fresh = old[~in_new], new[~in_old]
+    parts = [
+        fresh.assign(state="new", cause=causes(fresh, samples, "new_id")),
+        fixed.assign(state="fixed", cause=causes(fixed, samples, "old_id")),
+        new[in_old].assign(state="persisting", cause=None),
+    ]
+    some = [part.astype(object) for part in parts if len(part)]
+    return pd.concat(some, ignore_index=True) if some else pd.DataFrame(columns=[*FINDINGS.names, "state", "cause"])
+
+
+def _comparable(findings: pd.DataFrame, left_out: set[str], certain_only: set[str]) -> pd.DataFrame:
+    return findings[~findings["check"].isin(left_out) & (~findings["check"].isin(certain_only) | findings["kind"].isin(_CERTAIN_KINDS))]
+
+
+def _limits(old: Run, new: Run) -> tuple[dict[str, str], list[str], set[str]]:
+    """Return what cannot be compared, what limits the rest, and the checks of which only what every model finds is compared."""
+    not_compared: dict[str, str] = {}
+    warnings: list[str] = []
+    certain_only: set[str] = set()
+    ran = {"old": old.record.get("checks", {}), "new": new.record.get("checks", {})}
+    every = sorted({*ran["old"], *ran["new"]})
+    for name in every:
+        missing = [(side, checks.get(name, {})) for side, checks in ran.items() if checks.get(name, {}).get("state") != "done"]
+        if missing:
+            side, state = missing[0]
+            not_compared[name] = f"it did not run on the {side} version" + (f": {state['reason']}" if state.get("reason") else "")
+    if _model(old) != _model(new):
+        from audit.checks import discover
+
+        warnings.append(f"the embeddings were made by {_model_words(old)} and by {_model_words(new)}: drift is not compared")
+        needs = {name: {*check.needs, *check.optional_needs} for name, check in discover().items()}
+        certain_only = {name for name in every if name not in not_compared and needs.get(name, {"embeddings"}) - _MODEL_FREE}
+        not_compared |= dict.fromkeys(sorted(certain_only), f"its findings stand on two models; only {' and '.join(_CERTAIN_KINDS)} are compared")
+    versions = [run.record.get("version") for run in (old, new)]
+    if versions[0] != versions[1]:
+        warnings.append(f"made by imagenet-audit {versions[0]} and {versions[1]}: new and fixed findings may come from the program")
+    options = [run.record.get("options", {}).get("checks", {}) for run in (old, new)]
+    differ = sorted(name for name in {*options[0], *options[1]} if options[0].get(name) != options[1].get(name))
+    warnings += [f"{name} ran with other options: its new and fixed findings may come from them" for name in differ]
+    return not_compared, warnings, certain_only
+
+
+def _model(run: Run) -> tuple[Any, Any]:
+    backbone = run.record.get("backbone", {})
+    return backbone.get("weights_id", backbone.get("name")), backbone.get("precision")
+
+
+def _model_words(run: Run) -> str:
+    backbone = run.record.get("backbone", {})
+    return f"{backbone.get('name', 'an unknown model')} in {backbone.get('precision', 'unknown precision')}"
+
+
+def _health(old: Run, new: Run, before: pd.DataFrame, after: pd.DataFrame, classes: Mapping[str, str]) -> pd.DataFrame:
+    sides = (_health_of(old, before, before["label"].replace(dict(classes))), _health_of(new, after, after["label"]))
+    joined = sides[0].add_suffix("_old").join(sides[1].add_suffix("_new"), how="outer")
+    for side in ("old", "new"):
+        numbers = [f"images_{side}", f"flagged_{side}"]
+        joined[numbers] = joined[numbers].fillna(0).astype(int)
+        joined[f"rate_{side}"] = joined[f"flagged_{side}"] / joined[f"images_{side}"].where(joined[f"images_{side}"] > 0)
+    return joined.reset_index()
+
+
+def _health_of(run: Run, samples: pd.DataFrame, labels: pd.Series[Any]) -> pd.DataFrame:
+    """Return images and flagged images in all, per check and per class."""
+    index = run.findings_index
+    serious = index[(index["severity"] != "info") & index["sample_id"].notna()]
+    flagged = samples["sample_id"].isin(serious["sample_id"])
+    of_check = serious.groupby("check", observed=True)["sample_id"].nunique()
+    done = sorted(name for name, state in run.record.get("checks", {}).items() if state["state"] == "done")
+    rows = [("all", "all", len(samples), int(flagged.sum()))]
+    rows += [("check", name, len(samples), int(of_check.get(name, 0))) for name in done]
+    sizes = flagged.groupby(labels).agg(["size", "sum"])
+    rows += [("class", str(name), int(row["size"]), int(row["sum"])) for name, row in sizes.iterrows()]
+    return pd.DataFrame(rows, columns=["part", "name", "images", "flagged"]).set_index(["part", "name"])
+
+
+def _class_drift(old: Run, new: Run, before: pd.DataFrame, after: pd.DataFrame, classes: Mapping[str, str]) -> pd.DataFrame:
+    rows_old: Mapping[Any, Any] = before.groupby(before["label"].replace(dict(classes))).indices
+    rows_new: Mapping[Any, Any] = after.groupby("label").indices
+    rows = []
+    for label in sorted({*rows_old} & {*rows_new}):
+        found = embedding_drift(old.embeddings, new.embeddings, np.sort(rows_old[label]), np.sort(rows_new[label]))
+        if found is not None:
+            rows.append((label, found.shift, found.old_images, found.new_images))
+    return pd.DataFrame(rows, columns=_CLASS_DRIFT).sort_values(["shift", "label"], ascending=[False, True]).reset_index(drop=True)

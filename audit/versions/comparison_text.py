@@ -1,0 +1,143 @@
+"""A comparison of two versions, for people as lines and for machines as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from audit.console import safe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from audit.versions.comparison import Difference
+
+FORMAT_VERSION = 1
+"""Rises when a key of `document` changes its meaning or goes."""
+
+
+def document(difference: Difference) -> dict[str, Any]:
+    """Return everything a comparison holds, as JSON values."""
+    drift = difference.drift
+    return {
+        "format_version": FORMAT_VERSION,
+        "old": difference.old,
+        "new": difference.new,
+        "counts": dict(difference.counts),
+        "renamed_classes": dict(difference.renamed_classes),
+        "renamed_splits": dict(difference.renamed_splits),
+        "classes_added": list(difference.classes_added),
+        "classes_removed": list(difference.classes_removed),
+        "samples": records(difference.samples),
+        "findings": [{**row, "evidence": json.loads(row["evidence"])} for row in records(difference.findings)],
+        "health": records(difference.health),
+        "drift": None if drift is None else {"shift": _number(drift.shift), "old_images": drift.old_images, "new_images": drift.new_images},
+        "class_drift": records(difference.class_drift),
+        "not_compared": dict(difference.not_compared),
+        "warnings": list(difference.warnings),
+    }
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a frame's rows as JSON values; null where there is none."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [{str(name): _number(value) for name, value in row.items()} for row in plain.to_dict("records")]
+
+
+def lines(difference: Difference, *, limit: int) -> Iterator[str]:
+    """Yield a comparison as a person reads it; lines that go on with a heading are indented.
+
+    Args:
+        difference: what to show.
+        limit: samples and findings named of each kind.
+    """
+    yield from _sample_lines(difference, limit)
+    yield from _finding_lines(difference, limit)
+    yield from _health_lines(difference.health, limit)
+    yield from _drift_lines(difference, limit)
+    for warning in difference.warnings:
+        yield f"note: {safe(warning)}"
+
+
+def _sample_lines(difference: Difference, limit: int) -> Iterator[str]:
+    from audit.versions.comparison import CHANGES
+
+    counts = difference.counts
+    yield f"samples: {counts['old']:,} -> {counts['new']:,}"
+    told = [f"{counts[change]:,} {change}" for change in CHANGES if counts[change]]
+    yield f"  {', '.join(told)}, {counts['unchanged']:,} unchanged" if told else "  no sample is new, gone or different"
+    for what, names in (("class", difference.renamed_classes), ("split", difference.renamed_splits)):
+        for before, after in names.items():
+            yield f"  {what} {safe(before)} is now called {safe(after)}"
+    for word, classes in (("new", difference.classes_added), ("gone", difference.classes_removed)):
+        if classes:
+            yield f"  {word} classes: {', '.join(map(safe, classes[:limit]))}{_more(len(classes), limit)}"
+    for change in CHANGES:
+        yield from _samples(difference.samples[difference.samples[change]], change, limit)
+
+
+def _finding_lines(difference: Difference, limit: int) -> Iterator[str]:
+    from audit.versions.comparison import STATES
+
+    states = difference.findings["state"].value_counts()
+    yield "findings: " + ", ".join(f"{int(states.get(state, 0)):,} {state}" for state in STATES)
+    for state in ("new", "fixed"):
+        yield from _findings(difference.findings[difference.findings["state"] == state], state, limit)
+    for check, reason in difference.not_compared.items():
+        yield f"  not compared: {check}: {safe(reason)}"
+
+
+def _health_lines(health: pd.DataFrame, limit: int) -> Iterator[str]:
+    yield "images with a warning or an error: before -> after"
+    for part in ("all", "check"):
+        for row in health[health["part"] == part].to_dict("records"):
+            yield f"  {safe(row['name']):<20} {_share(row, 'old'):>16} -> {_share(row, 'new')}"
+    classes = health[health["part"] == "class"]
+    moved = (classes["rate_new"].fillna(0) - classes["rate_old"].fillna(0)).abs()
+    changed = classes[moved > 0].assign(by=moved).sort_values(["by", "name"], ascending=[False, True])
+    for row in changed.head(limit).to_dict("records"):
+        yield f"  class {safe(row['name'])}: {_share(row, 'old')} -> {_share(row, 'new')}"
+    if len(changed) > limit:
+        yield f"  and {len(changed) - limit:,} more classes that changed"
+
+
+def _drift_lines(difference: Difference, limit: int) -> Iterator[str]:
+    if difference.drift is not None:
+        worst = difference.class_drift[difference.class_drift["shift"] > 0].head(limit)
+        yield f"drift of the embeddings: {difference.drift.shift:.3f} of their spread"
+        for row in worst.to_dict("records"):
+            yield f"  class {safe(row['label'])}: {row['shift']:.3f} ({row['old_images']:,} -> {row['new_images']:,} images)"
+
+
+def _samples(samples: pd.DataFrame, change: str, limit: int) -> Iterator[str]:
+    for row in samples.head(limit).to_dict("records"):
+        old, new = row["old_id"], row["new_id"]
+        named = safe(new or old) if new is None or old is None or new == old else f"{safe(old)} -> {safe(new)}"
+        detail = f" ({safe(row['old_label'])} -> {safe(row['new_label'])})" if change == "relabelled" else ""
+        yield f"  {change}: {named}{detail}"
+    if len(samples) > limit:
+        yield f"  {change}: and {len(samples) - limit:,} more"
+
+
+def _findings(findings: pd.DataFrame, state: str, limit: int) -> Iterator[str]:
+    for row in findings.head(limit).to_dict("records"):
+        place = next((name for name in (row["sample_id"], row["label"]) if isinstance(name, str)), "dataset")
+        yield f"  {state}: {row['severity']} {row['check']} {safe(place)}: {safe(row['message'])} [{row['cause']}, {row['finding_id']}]"
+    if len(findings) > limit:
+        yield f"  {state}: and {len(findings) - limit:,} more"
+
+
+def _share(row: dict[Any, Any], side: str) -> str:
+    images, flagged = int(row[f"images_{side}"]), int(row[f"flagged_{side}"])
+    return f"{flagged:,} ({flagged / images:.1%})" if images else "-"
+
+
+def _more(number: int, limit: int) -> str:
+    return f" and {number - limit:,} more" if number > limit else ""
+
+
+def _number(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,164 @@
+"""Hold a run against a policy: which limits and requirements pass, fail, or cannot be judged, each with its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from audit.versions.policy import TOTAL, Limit, Policy
+from audit.versions.waivers import Waived
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from audit.run import Run
+    from audit.versions.comparison import Difference
+
+PASSED, FAILED, NOT_JUDGED = "passed", "failed", "not judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one rule."""
+
+    rule: str
+    state: str
+    """`PASSED`, `FAILED` or `NOT_JUDGED`."""
+    message: str
+    """The figures, or why it cannot be judged."""
+    findings: tuple[str, ...] = ()
+    """Ids of the findings that a failed limit counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A run held against a policy."""
+
+    run: str
+    verdicts: tuple[Verdict, ...]
+    findings: pd.DataFrame
+    """Columns of ``audit.tables.FINDINGS``, and ``state``: new, persisting, or None without a baseline; ``waived`` (bool)."""
+    waived: Waived
+    notes: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no rule failed."""
+        return all(verdict.state != FAILED for verdict in self.verdicts)
+
+
+def judge(run: Run, policy: Policy, waived: Waived, difference: Difference | None) -> Gate:
+    """Hold a run against a policy.
+
+    Args:
+        run: the version in question.
+        policy: as read.
+        waived: findings that do not count.
+        difference: from the baseline to the run; None where there is no baseline.
+    """
+    findings = run.findings.assign(state=None, cause=None)
+    if difference is not None:
+        seen = difference.findings[difference.findings["state"] != "fixed"].set_index("finding_id")
+        findings["state"] = findings["finding_id"].map(seen["state"])
+        findings["cause"] = findings["finding_id"].map(seen["cause"])
+    findings["waived"] = findings["finding_id"].isin(waived.ids)
+    counted = findings[~findings["waived"]]
+    verdicts = [_limit(limit, run, counted, difference, policy.confidence) for limit in policy.limits]
+    verdicts += [_requirement(name, wanted, run, difference) for name, wanted in policy.require.items()]
+    notes = [] if difference is None else [*difference.warnings, *(f"{name}: {why}" for name, why in difference.not_compared.items())]
+    return Gate(str(run.path), tuple(verdicts), findings, waived, tuple(notes))
+
+
+def rate_interval(flagged: int, images: int, confidence: float) -> tuple[float, float]:
+    """Return the one-sided Clopper-Pearson bounds of a share (Clopper and Pearson, Biometrika 1934)."""
+    from scipy.stats import beta
+
+    low = 0.0 if flagged == 0 else float(beta.ppf(1 - confidence, flagged, images - flagged + 1))
+    high = 1.0 if flagged == images else float(beta.ppf(confidence, flagged + 1, images - flagged))
+    return low, high
+
+
+def _limit(limit: Limit, run: Run, findings: pd.DataFrame, difference: Difference | None, confidence: float) -> Verdict:
+    why_not = _why_not(limit, run, difference)
+    if why_not:
+        return Verdict(limit.name, NOT_JUDGED, why_not)
+    chosen = findings
+    if limit.check != TOTAL:
+        chosen = chosen[chosen["check"] == limit.check]
+    for name, wanted in limit.scope.items():
+        chosen = chosen[chosen["label" if name == "class" else name] == wanted]
+    if limit.new:  # of the images that changed: what a new fit thinks of an old image is not the change's doing
+        chosen = chosen[(chosen["state"] == "new") & (chosen["cause"] != "context")]
+    state, told = PASSED, []
+    if limit.count is not None:
+        told.append(f"{len(chosen):,} findings, at most {limit.count:,}")
+        state = FAILED if len(chosen) > limit.count else state
+    if limit.rate is not None:
+        images, flagged = _judged(limit, run), chosen["sample_id"].dropna().nunique()
+        low, high = rate_interval(flagged, images, confidence) if images else (0.0, 1.0)
+        told.append(f"{flagged:,} of {images:,} images ({flagged / max(images, 1):.2%}, {low:.2%} to {high:.2%}), at most {limit.rate:.2%}")
+        if low > limit.rate:
+            state = FAILED
+        elif flagged > limit.rate * images:
+            told.append("above it, but so few images may differ by chance")
+    return Verdict(limit.name, state, "; ".join(told), tuple(chosen["finding_id"]) if state == FAILED else ())
+
+
+def _why_not(limit: Limit, run: Run, difference: Difference | None) -> str | None:
+    if limit.new and difference is None:
+        return "there is no baseline"
+    if limit.check == TOTAL:
+        return None
+    if limit.new and difference is not None and limit.check in difference.not_compared:
+        return difference.not_compared[limit.check]
+    state = run.record.get("checks", {}).get(limit.check)
+    if state is None:
+        return f"{limit.check} was left out of the scan"
+    return None if state["state"] == "done" else f"{limit.check} did not run: {state['reason']}"
+
+
+def _judged(limit: Limit, run: Run) -> int:
+    """Return how many images of the limit's split and class the check applies to."""
+    samples = run.columns("split", "label")
+    inside = np.ones(len(samples), bool) if limit.check == TOTAL else np.isfinite(run.scores(limit.check))
+    for name, column in (("split", "split"), ("class", "label")):
+        if name in limit.scope:
+            inside &= (samples[column] == limit.scope[name]).to_numpy()
+    return int(inside.sum())
+
+
+def _requirement(name: str, wanted: Any, run: Run, difference: Difference | None) -> Verdict:
+    rule = f"require.{name}"
+    if name.endswith("_drift"):
+        return _drift(name, wanted, difference)
+    samples = run.columns("split", "label")
+    if name == "readable":
+        failed = int(run.record["counts"]["failed"])
+        return Verdict(rule, FAILED if wanted and failed else PASSED, f"{failed:,} of {len(run):,} listed images cannot be read")
+    if name == "min_per_class":
+        sizes = samples["label"].value_counts()
+        poor = sorted(sizes[sizes < wanted].index)
+        few = f"{len(poor):,} classes have fewer than {wanted:,}: {', '.join(poor[:5])}{' ...' if len(poor) > 5 else ''}"
+        return Verdict(rule, FAILED if poor else PASSED, few if poor else f"every class has {wanted:,} images or more")
+    found = {*samples["label" if name == "classes" else "split"].dropna()}
+    wrong = [
+        f"{word}: {', '.join(sorted(names)[:5])}" for word, names in (("missing", {*wanted} - found), ("not declared", found - {*wanted})) if names
+    ]
+    return Verdict(rule, FAILED if wrong else PASSED, "; ".join(wrong) or "as declared")
+
+
+def _drift(name: str, limit: float, difference: Difference | None) -> Verdict:
+    rule = f"require.{name}"
+    if difference is None:
+        return Verdict(rule, NOT_JUDGED, "there is no baseline")
+    if name == "embedding_drift":
+        if difference.drift is None:
+            return Verdict(rule, NOT_JUDGED, "the embeddings cannot be compared")
+        found, words = difference.drift.shift, "of their spread"
+    else:
+        classes = difference.health[difference.health["part"] == "class"]
+        shares = [classes[side] / max(int(classes[side].sum()), 1) for side in ("images_old", "images_new")]
+        found, words = float((shares[0] - shares[1]).abs().sum() / 2), "of the images would have to change class (total variation)"
+    return Verdict(rule, FAILED if found > limit else PASSED, f"{found:.3f} {words}, at most {limit:g}")

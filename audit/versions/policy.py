@@ -1,0 +1,157 @@
+"""What a version of a dataset must hold to pass: ``policy.toml``, read and checked key by key; see ``docs/gate.md``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from audit.errors import ConfigError, nearest
+from audit.tables import SEVERITIES
+from audit.versions.toml_lines import lines_of_keys
+
+TOTAL = "total"
+"""Stands for findings of all checks."""
+
+_CONFIDENCE = 0.95
+_SCOPES = ("kind", "severity", "split", "class")
+_REQUIRED = {"readable": bool, "classes": list, "splits": list, "min_per_class": int, "embedding_drift": float, "class_balance_drift": float}
+_TABLES = {"limits": dict, "new": dict, "require": dict, "confidence": float}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most so many findings, or so large a share of images with one."""
+
+    name: str
+    """As the policy writes it: ``limits.leakage``."""
+    check: str
+    """A check, or `TOTAL`."""
+    new: bool
+    """Of the findings that the baseline does not have."""
+    count: int | None = None
+    rate: float | None = None
+    """0..1, of the images that the check applies to."""
+    scope: dict[str, str] = field(default_factory=dict)
+    """``kind``, ``severity``, ``split``, ``class`` -> the only one counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy as read."""
+
+    limits: tuple[Limit, ...] = ()
+    require: dict[str, Any] = field(default_factory=dict)
+    confidence: float = _CONFIDENCE
+    """A rate fails where it is above its limit with this confidence."""
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether a limit or a requirement compares with a baseline."""
+        return any(limit.new for limit in self.limits) or any(name.endswith("_drift") for name in self.require)
+
+
+def read_policy(path: Path, checks: Collection[str]) -> Policy:
+    """Read a policy.
+
+    Args:
+        path: the TOML file.
+        checks: names of all checks there are.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown key or check, a value of the wrong kind; the place is ``policy.toml:LINE: key``.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(path, "no such file", "write a starter policy with: imagenet-audit init") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, f"not TOML: {error}", "mend the file at that place") from None
+    return _Reader(path, lines_of_keys(text), checks).policy(content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    path: Path
+    lines: dict[tuple[str, ...], int]
+    checks: Collection[str]
+
+    def policy(self, content: dict[str, Any]) -> Policy:
+        for key, value in content.items():
+            self.known((key,), _TABLES)
+            self.typed((key,), value, _TABLES[key])
+        limits = [limit for new, table in ((False, "limits"), (True, "new")) for limit in self.limits(table, content.get(table, {}), new=new)]
+        require = content.get("require", {})
+        for key, value in require.items():
+            self.known(("require", key), _REQUIRED)
+            self.typed(("require", key), value, _REQUIRED[key])
+        confidence = content.get("confidence", _CONFIDENCE)
+        if not 0.5 <= confidence < 1:
+            raise self.error(("confidence",), f"{confidence} is no confidence", "use a number from 0.5 to below 1, such as 0.95")
+        return Policy(tuple(limits), require, float(confidence))
+
+    def limits(self, table: str, given: dict[str, Any], *, new: bool) -> list[Limit]:
+        found = []
+        for key, value in given.items():
+            self.known((table, key), [TOTAL, *SEVERITIES, *self.checks])
+            found += [self.limit((table, key), part, new=new) for part in (value if isinstance(value, list) else [value])]
+        return found
+
+    def limit(self, key: tuple[str, str], value: Any, *, new: bool) -> Limit:
+        given = value if isinstance(value, dict) else {"count": value}
+        for name in given:
+            self.known((*key, name), ["count", "rate", *_SCOPES])
+        if not {"count", "rate"} & given.keys():
+            raise self.error(key, "sets no limit", "give count or rate")
+        count, rate = given.get("count"), given.get("rate")
+        if count is not None and (type(count) is not int or count < 0):
+            raise self.error((*key, "count"), f"{count!r} is not a number of findings", "use a whole number from 0; for a share write rate")
+        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1):
+            raise self.error((*key, "rate"), f"{rate!r} is not a share", "use a number from 0 to 1")
+        scope = {name: given[name] for name in _SCOPES if name in given}
+        for name, wanted in scope.items():
+            self.typed((*key, name), wanted, str)
+        if key[1] in SEVERITIES:
+            scope["severity"] = key[1]
+        if scope.get("severity", SEVERITIES[0]) not in SEVERITIES:
+            raise self.error((*key, "severity"), f"unknown severity {scope['severity']!r}", nearest(scope["severity"], SEVERITIES))
+        name = ".".join(key) + "".join(f"[{scope_name}={wanted}]" for scope_name, wanted in scope.items() if wanted != key[1])
+        return Limit(name, TOTAL if key[1] in SEVERITIES else key[1], new, count, rate, scope)
+
+    def known(self, key: tuple[str, ...], names: Collection[str]) -> None:
+        if key[-1] not in names:
+            raise self.error(key, f"unknown {'check or ' if len(key) == 2 and key[0] != 'require' else ''}key {key[-1]!r}", nearest(key[-1], names))
+
+    def typed(self, key: tuple[str, ...], value: Any, kind: type) -> None:
+        fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+        if not fits or (isinstance(value, bool) and kind is not bool):
+            words = {bool: "true or false", list: "a list", int: "a whole number", float: "a number", str: "text", dict: "a table"}[kind]
+            raise self.error(key, f"{value!r} is not {words}", f"write {words}")
+
+    def error(self, key: tuple[str, ...], problem: str, mend: str) -> ConfigError:
+        line = next((self.lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in self.lines), 1)
+        return ConfigError(f"{self.path}:{line}: {'.'.join(key)}", problem, mend)
+
+
+STARTER = """# What a version of the dataset must hold to pass `imagenet-audit check`. See docs/gate.md.
+
+confidence = 0.95  # a rate fails only where it is above its limit with this confidence
+
+[limits]  # findings in this version; waived ones do not count
+leakage = 0
+conflicting_labels = 0
+label_errors = { rate = 0.03, severity = "error" }
+
+[new]  # findings that the baseline does not have, because of images that changed
+error = 0
+
+[require]
+readable = true
+min_per_class = 2
+"""
+"""What ``imagenet-audit init`` writes."""

@@ -1,0 +1,50 @@
+"""Candidates: every near neighbor and every hash within the radius, once, whatever the size of a block."""
+
+import numpy as np
+import pytest
+
+from audit.duplicates import candidates as module
+from audit.duplicates.candidates import candidates
+
+
+def proposed(neighbors, hashes, leaders=None):
+    count = len(hashes)
+    leaders = np.arange(count) if leaders is None else np.array(leaders)
+    similarities = np.where(neighbors >= 0, 0.5, np.nan).astype(np.float32)
+    blocks = candidates(neighbors, similarities, hashes, np.ones(count, bool), leaders, 6)
+    return {(i, j) for block in blocks for i, j in zip(block.first.tolist(), block.second.tolist(), strict=True)}
+
+
+def crowd(count, seed=0):
+    random = np.random.default_rng(seed)
+    hashes = random.integers(0, 2**64, count, np.uint64)
+    for row in range(0, count, 5):
+        bits = random.choice(64, random.integers(1, 10), replace=False)
+        hashes[row] = hashes[(row + 1) % count] ^ np.bitwise_or.reduce(np.uint64(1) << bits.astype(np.uint64))
+    return hashes
+
+
+@pytest.mark.parametrize("brute_force_up_to", [0, 10_000])
+def test_hashes_within_the_radius_are_all_found(monkeypatch, brute_force_up_to):
+    monkeypatch.setattr(module, "_BRUTE_FORCE_UP_TO", brute_force_up_to)
+    monkeypatch.setattr(module, "BLOCK", 64)
+    hashes = crowd(400)
+    apart = np.bitwise_count(hashes[:, None] ^ hashes[None])
+    true = {(i, j) for i, j in np.argwhere(apart <= 6).tolist() if i < j}
+    assert len(true) > 30
+    assert proposed(np.full((400, 3), -1, np.int32), hashes) == true
+
+
+@pytest.mark.parametrize("block", [7, 1000])
+def test_neighbors_are_proposed_from_either_side(monkeypatch, block):
+    monkeypatch.setattr(module, "BLOCK", block)
+    random = np.random.default_rng(1)
+    neighbors = np.array([random.choice(np.delete(np.arange(60), row), 4, replace=False) for row in range(60)], np.int32)
+    hashes = random.integers(0, 2**64, 60, np.uint64)
+    true = {(min(i, j), max(i, j)) for i, row in enumerate(neighbors.tolist()) for j in row}
+    assert true <= proposed(neighbors, hashes)
+
+
+def test_twins_are_compared_once():
+    neighbors = np.array([[2], [3], [0], [1]], np.int32)
+    assert proposed(neighbors, np.array([0, 0, 2**64 - 1, 2**64 - 1], np.uint64), leaders=[0, 0, 2, 2]) == {(0, 2)}

@@ -1,0 +1,37 @@
+"""The difference map shows what was changed, where the copy lies in the original."""
+
+import numpy as np
+from skimage import data
+
+from audit.duplicates.difference import aligned, difference_map
+from audit.duplicates.verification import promising, verify
+from audit.measures import thumbnail
+
+
+def evidence_of(first, second):
+    smalls = np.stack([thumbnail(first), thumbnail(second)])
+    one, other = np.array([0]), np.array([1])
+    found = verify(smalls, one, other, promising(smalls, one, other)[1])
+    return {"mirrored": bool(found.mirrored[0]), "transform": found.transform[0].ravel().tolist()}
+
+
+def test_a_mirrored_crop_is_laid_back_and_an_overlay_stands_out():
+    picture = data.astronaut()[:256, 100:356]
+    changed = picture[16:240, 20:244].copy()
+    changed[100:130, 60:120] = 255
+    evidence = evidence_of(picture, np.ascontiguousarray(changed[:, ::-1]))
+    assert evidence["mirrored"]
+    difference = difference_map(picture, np.ascontiguousarray(changed[:, ::-1]), transform=evidence["transform"], mirrored=True)
+    inside = np.zeros(picture.shape[:2], bool)
+    inside[116:146, 80:140] = True
+    assert np.isnan(difference[:10]).all()
+    assert np.nanmean(difference[inside]) > 4 * np.nanmean(difference[~inside])
+
+
+def test_the_same_picture_at_another_size_shows_no_difference():
+    picture = data.chelsea()
+    half = picture[::2, ::2]
+    other, covered = aligned(picture, half, transform=[1, 0, 0, 0, 1, 0], mirrored=False)
+    assert other.shape == picture.shape
+    assert covered.all()
+    assert np.nanmean(difference_map(picture, half, transform=[1, 0, 0, 0, 1, 0], mirrored=False)) < 0.03

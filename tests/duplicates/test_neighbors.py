@@ -1,0 +1,133 @@
+"""Neighbors: exact, the same however they are found, and cheap to update."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.duplicates import neighbors as module
+from audit.duplicates.neighbors import PreviousNeighbors, search
+
+
+def units(n: int, d: int = 24, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+
+
+def brute_force(embeddings: np.ndarray, k: int) -> np.ndarray:
+    wide = embeddings.astype(np.float64)
+    cosines = np.nan_to_num(wide) @ np.nan_to_num(wide).T
+    np.fill_diagonal(cosines, -9)
+    bad = np.isnan(wide[:, 0])
+    cosines[:, bad] = -9
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    return np.where(bad[:, None] | (np.take_along_axis(cosines, order, 1) == -9), -1, order)
+
+
+def test_exact_search_is_exact():
+    embeddings = units(200)
+    embeddings[[3, 50]] = np.nan
+    found = search(embeddings, k=7)
+    assert found.recall is None
+    assert np.array_equal(found.indices, brute_force(embeddings, 7))
+    assert found.indices.dtype == np.int32
+    assert np.isnan(found.similarities[[3, 50]]).all()
+    good = np.delete(np.arange(200), [3, 50])
+    assert (np.diff(found.similarities[good], axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
+def test_few_rows(n):
+    found = search(units(n), k=5)
+    assert found.indices.shape == (n, 5)
+    assert (found.indices[:, : max(n - 1, 0)] >= 0).all()
+    assert (found.indices[:, max(n - 1, 0) :] == -1).all()
+    assert not (found.indices == np.arange(n)[:, None]).any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 90), st.integers(1, 9))
+def test_row_order_does_not_matter(seed, n, k):
+    embeddings = units(n, seed=seed)
+    order = np.random.default_rng(seed).permutation(n)
+    one, other = search(embeddings, k=k), search(embeddings[order], k=k)
+    assert np.array_equal(one.similarities[order], other.similarities, equal_nan=True)
+    back = np.append(order, -1)
+    assert np.array_equal(one.indices[order], back[other.indices])
+
+
+def test_block_sizes_do_not_matter(monkeypatch):
+    embeddings = units(150)
+    whole = search(embeddings, k=6)
+    monkeypatch.setattr(module, "_QUERY_BLOCK", 17)
+    monkeypatch.setattr(module, "_BASE_BLOCK", 31)
+    monkeypatch.setattr(module, "_RERANK_BLOCK", 5)
+    cut = search(embeddings, k=6)
+    assert np.array_equal(whole.indices, cut.indices)
+    assert np.array_equal(whole.similarities, cut.similarities)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 8), st.integers(0, 8), st.integers(0, 3))
+def test_an_update_equals_a_whole_search(seed, removed, added, failed):
+    random = np.random.default_rng(seed)
+    before = units(120, seed=seed)
+    kept = np.sort(random.permutation(120)[removed:])
+    new = units(added, seed=seed + 1) if added else np.empty((0, 24), np.float16)
+    after = np.concatenate([before[kept], new])
+    old_row = np.concatenate([kept, np.full(added, -1)])
+    order = random.permutation(len(after))
+    after, old_row = after[order], old_row[order]
+    broken = random.choice(len(after), failed, replace=False)
+    after[broken], old_row[broken] = np.nan, -1
+    first = search(before, k=5)
+    updated = search(after, k=5, previous=PreviousNeighbors(first.known, old_row))
+    whole = search(after, k=5)
+    assert np.array_equal(updated.indices, whole.indices)
+    assert np.array_equal(updated.similarities, whole.similarities, equal_nan=True)
+
+
+def test_an_update_searches_little(monkeypatch):
+    before = units(400)
+    first = search(before, k=5)
+    searched = []
+    candidates = module._candidates
+    monkeypatch.setattr(module, "_candidates", lambda e, rows, *rest: searched.append(len(rows)) or candidates(e, rows, *rest))
+    old_row = np.arange(400)
+    after = before.copy()
+    after[7], old_row[7] = units(1, seed=9)[0], -1
+    search(after, k=5, previous=PreviousNeighbors(first.known, old_row))
+    assert sum(searched) < 5
+
+
+def test_the_approximate_search_says_how_good_it_is(monkeypatch):
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
+    centers = units(40, 64, seed=1).astype(np.float32)
+    noise = np.random.default_rng(2).normal(scale=0.08, size=(4000, 64))
+    vectors = centers[np.arange(4000) % 40] + noise
+    embeddings = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    found = search(embeddings, k=10)
+    assert found.recall is not None
+    truth = brute_force(embeddings, 10)
+    recall = np.mean([np.isin(truth[row], found.indices[row]).mean() for row in range(4000)])
+    assert recall > 0.9
+    assert found.recall == pytest.approx(recall, abs=0.05)
+    assert np.array_equal(found.indices, search(embeddings, k=10).indices)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_updates_of_updates_equal_a_whole_search(seed):
+    random = np.random.default_rng(seed)
+    embeddings = units(150, seed=seed)
+    found = search(embeddings, k=5)
+    for step in range(5):
+        kept = np.sort(random.permutation(len(embeddings))[random.integers(0, 6) :])
+        new = units(3, seed=seed + step + 1)
+        if step % 2:
+            new[0] = embeddings[kept[0]]
+        embeddings = np.concatenate([embeddings[kept], new])
+        found = search(embeddings, k=5, previous=PreviousNeighbors(found.known, np.concatenate([kept, [-1, -1, -1]])))
+        whole = search(embeddings, k=5)
+        assert np.array_equal(found.indices, whole.indices)
+        assert np.array_equal(found.similarities, whole.similarities)

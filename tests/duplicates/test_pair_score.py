@@ -1,0 +1,59 @@
+"""The operating point: what it expects, how sure it is, and that asking for more precision keeps fewer pairs."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.duplicates.pair_score import LEAST_SCORE, margin, operating_point, relations
+from audit.duplicates.verification import Evidence
+
+probabilities = st.lists(st.floats(0, 1), max_size=40).map(np.array)
+
+
+@settings(max_examples=80, deadline=None)
+@given(probabilities, st.floats(0.5, 1))
+def test_the_kept_pairs_are_expected_to_be_as_precise_as_asked(scores, wanted):
+    point = operating_point(scores.astype(float), wanted)
+    kept = scores[scores >= point.least_score] if point.pairs else scores[:0]
+    assert len(kept) >= point.pairs
+    if point.pairs:
+        assert point.expected_precision >= wanted - 1e-9
+        assert point.interval[0] <= point.expected_precision <= point.interval[1]
+        assert kept.min() >= LEAST_SCORE
+    more = operating_point(scores.astype(float), min(1, wanted + 0.05))
+    assert more.pairs <= point.pairs
+
+
+def test_many_good_pairs_do_not_carry_bad_ones():
+    point = operating_point(np.array([0.999] * 1000 + [0.3] * 5), 0.9)
+    assert point.pairs == 1000
+
+
+def test_more_pairs_make_the_interval_narrower():
+    few, many = (operating_point(np.full(count, 0.97), 0.9).interval for count in (10, 1000))
+    assert few[1] - few[0] > many[1] - many[0]
+
+
+def test_margin_is_measured_from_the_farther_neighbors():
+    similarities = np.array([[0.9, 0.8, 0.5, 0.3], [0.9, 0.7, 0.6, 0.4], [0.5, np.nan, np.nan, np.nan]], np.float32)
+    pairs = np.array([0, 0]), np.array([1, 1])
+    assert margin(np.array([0.9, np.nan], np.float32), *pairs, similarities) == pytest.approx([0.45, 0])
+
+
+@pytest.mark.parametrize(
+    ("change", "relation"),
+    [
+        ({}, "re_encoded"),
+        ({"local_difference": 0.2}, "edited_copy"),
+        ({"color_difference": 0.1}, "edited_copy"),
+        ({"mirrored": True}, "edited_copy"),
+        ({"transform": [[0.8, 0, 0.1], [0, 0.8, 0.1]]}, "edited_copy"),
+        ({"color_difference": 0.1, "detail_correlation": 0.3}, "same_scene"),
+    ],
+)
+def test_relations(change, relation):
+    plain = {"correlation": 0.99, "detail_correlation": 0.95, "residual": 0.01, "color_difference": 0.01, "local_difference": 0.02, "overlap": 1.0}
+    values = plain | {"mirrored": False, "transform": [[1, 0, 0], [0, 1, 0]]} | change
+    evidence = Evidence(**{name: np.array([value], bool if name == "mirrored" else np.float32) for name, value in values.items()})
+    assert relations(evidence).tolist() == [relation]

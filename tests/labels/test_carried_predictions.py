@@ -1,0 +1,117 @@
+"""Predictions after a small change: what stays is kept to the bit, what is new is judged by models that saw none of its copies."""
+
+import numpy as np
+import pytest
+
+from audit.artifacts import write_array
+from audit.errors import RunError
+from audit.labels.carried_predictions import Fitted, carry_over, count_changed
+from audit.labels.prediction_stage import MADE_OF, PREDICTOR, predict
+from audit.labels.predictions import out_of_sample
+from audit.labels.predictor import load_predictor
+from audit.progress import SILENT
+
+
+def blobs(rows, seed=0, classes=3, width=16):
+    draw = np.random.default_rng(seed)
+    true = draw.integers(0, classes, rows).astype(np.int32)
+    points = np.eye(classes, width)[true] * 2 + draw.normal(0, 0.35, (rows, width))
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16), true
+
+
+def names(rows, prefix="image"):
+    return np.array([f"{prefix}{row}" for row in range(rows)], "S32")
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    embeddings, labels = blobs(400)
+    found = out_of_sample(embeddings, labels, np.arange(400))
+    return embeddings, labels, found
+
+
+def test_a_stored_predictor_says_the_same(fitted, tmp_path):
+    embeddings, _, found = fitted
+    found.predictor.save(tmp_path / "p.npz")
+    again = load_predictor(tmp_path / "p.npz")
+    for fold in (found.fold, np.full(400, -1, np.int8)):
+        np.testing.assert_array_equal(found.predictor(embeddings, fold), again(embeddings, fold))
+    np.testing.assert_allclose(again(embeddings, found.fold), found.probabilities, atol=1e-6)
+
+
+def test_a_damaged_predictor_says_what_to_do(tmp_path):
+    (tmp_path / "p.npz").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises(RunError, match=r"p\.npz: holds no fitted predictor.*scan again"):
+        load_predictor(tmp_path / "p.npz")
+
+
+def test_known_rows_keep_their_predictions_wherever_they_move(fitted):
+    embeddings, labels, found = fitted
+    order = np.random.default_rng(1).permutation(400)[:390]
+    added, truth = blobs(10, seed=5)
+    before = Fitted(found.probabilities, found.fold, labels, 400, 0)
+    old_row = np.concatenate([order, np.full(10, -1)])
+    after = np.concatenate([embeddings[order], added])
+    carried = carry_over(before, found.predictor, old_row, after, np.arange(400), 5)
+    np.testing.assert_array_equal(carried.probabilities[:390], found.probabilities[order])
+    np.testing.assert_array_equal(carried.fold[:390], found.fold[order])
+    assert (carried.probabilities[390:].argmax(1) == truth).mean() >= 0.9
+    assert carried.predicted_anew == 10
+    assert count_changed(before, old_row, np.concatenate([labels[order], truth]), 400) == 10
+
+
+def test_a_new_copy_is_judged_by_the_model_that_never_saw_the_original(fitted):
+    embeddings, labels, found = fitted
+    before = Fitted(found.probabilities, found.fold, labels, 400, 0)
+    originals = np.arange(0, 40)
+    groups = np.concatenate([np.arange(400), originals])
+    old_row = np.concatenate([np.arange(400), np.full(40, -1)])
+    carried = carry_over(before, found.predictor, old_row, np.concatenate([embeddings, embeddings[originals]]), groups, 5)
+    np.testing.assert_array_equal(carried.fold[400:], found.fold[originals])
+    np.testing.assert_allclose(carried.probabilities[400:], found.probabilities[originals], atol=1e-6)
+
+
+def test_an_unreadable_image_has_no_prediction_and_is_no_change(fitted):
+    embeddings, labels, found = fitted
+    before = Fitted(found.probabilities, found.fold, labels, 400, 0)
+    after = np.concatenate([embeddings, np.full((1, 16), np.nan, np.float16)])
+    old_row = np.concatenate([np.arange(400), [-1]])
+    carried = carry_over(before, found.predictor, old_row, after, np.arange(401), 5)
+    assert np.isnan(carried.probabilities[400]).all()
+    assert count_changed(before, old_row, np.append(labels, 0), 400) == 0
+
+
+def scanned(run, embeddings, labels, images, before, plan="plan"):
+    write_array(run / "embeddings.npy", embeddings)
+    return predict(run, images, labels, np.arange(len(labels)), plan=plan, before=before, seed=0, observer=SILENT)
+
+
+def test_changes_add_up_until_all_is_fitted_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("audit.labels.prediction_stage.FROM_ROWS", 100)
+    embeddings, labels = blobs(400)
+    images = names(400)
+    facts = scanned(tmp_path, embeddings, labels, images, {})
+    assert facts["predicted_anew"] == 400
+    for step in (1, 2):
+        labels = labels.copy()
+        labels[step] = (labels[step] + 1) % 3  # another label for the same picture
+        images = images.copy()
+        images[100 + step] = f"new{step}"  # one picture gone, one come
+        kept = np.load(tmp_path / "predictions.npy")
+        facts = scanned(tmp_path, embeddings, labels, images, facts)
+        assert (facts["changed_since_fit"], facts["predicted_anew"]) == (2 * step, 1)
+        np.testing.assert_array_equal(np.delete(np.load(tmp_path / "predictions.npy"), 100 + step, 0), np.delete(kept, 100 + step, 0))
+    labels = (labels + (np.arange(400) < 20)) % 3
+    facts = scanned(tmp_path, embeddings, labels.astype(np.int32), images, facts)
+    assert (facts["changed_since_fit"], facts["predicted_anew"]) == (0, 400)
+
+
+@pytest.mark.parametrize("lost", [MADE_OF, PREDICTOR, "plan"])
+def test_nothing_is_carried_over_from_another_plan_or_without_its_files(tmp_path, monkeypatch, lost):
+    monkeypatch.setattr("audit.labels.prediction_stage.FROM_ROWS", 100)
+    embeddings, labels = blobs(400)
+    facts = scanned(tmp_path, embeddings, labels, names(400), {})
+    if lost != "plan":
+        (tmp_path / lost).unlink()
+    facts = scanned(tmp_path, embeddings, labels, names(400), facts, plan="other" if lost == "plan" else "plan")
+    assert facts["predicted_anew"] == 400

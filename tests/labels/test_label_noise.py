@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from audit.labels.label_noise import estimate_noise, suspect
+
+
+def slips(rows=4000, share=0.15, seed=0):
+    """Three classes, predictions that know the truth to 85%, and labels that slip from 0 to 1 only."""
+    draw = np.random.default_rng(seed)
+    true = draw.integers(0, 3, rows)
+    guess = np.where(draw.random(rows) < 0.85, true, draw.integers(0, 3, rows))
+    predictions = np.full((rows, 3), 0.075, np.float32)
+    predictions[np.arange(rows), guess] = 0.85
+    given = np.where((true == 0) & (draw.random(rows) < share), 1, true)
+    return predictions, given, true
+
+
+def test_finds_how_labels_go_wrong():
+    predictions, given, _ = slips()
+    transition = estimate_noise(predictions, given).transition
+    np.testing.assert_allclose(transition.sum(1), 1)
+    assert transition[0, 1] == transition[~np.eye(3, dtype=bool)].max()
+
+
+def test_a_usual_slip_is_more_suspicious_than_an_unusual_one():
+    predictions, given, _ = slips()
+    found = suspect(np.array([[0.78, 0.2, 0.02], [0.02, 0.2, 0.78]], np.float32), np.array([1, 1]), estimate_noise(predictions, given))
+    assert found.probability[0] > found.probability[1]
+    assert found.other.tolist() == [0, 2]
+
+
+def test_rows_without_label_or_prediction_are_not_judged():
+    predictions, given, _ = slips(50)
+    predictions[3] = np.nan
+    given[7] = -1
+    found = suspect(predictions, given, estimate_noise(predictions, given))
+    assert np.flatnonzero(np.isnan(found.score)).tolist() == [3, 7]
+    assert found.other[[3, 7]].tolist() == [-1, -1]
+
+
+def test_decisive_predictions_are_ranked_by_margin():
+    rows = 400
+    given = np.arange(rows) % 3
+    predictions = np.full((rows, 3), 0.005, np.float32)
+    predictions[np.arange(rows), given] = 0.99
+    given[0], given[1] = 1, 1
+    predictions[0] = [0.95, 0.05, 0.0]  # another class, surely
+    predictions[1] = [0.49, 0.02, 0.49]  # nothing for sure
+    found = suspect(predictions, given, estimate_noise(predictions, given))
+    assert found.score[0] > found.score[1] > np.sort(found.score)[-3]
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(0, 3), (5, 1), (5, 0)])
+def test_nothing_to_judge(rows, classes):
+    predictions, given = np.ones((rows, classes), np.float32), np.zeros(rows, np.int64)
+    assert np.isnan(suspect(predictions, given, estimate_noise(predictions, given)).score).all()
+
+
+def test_block_size_changes_nothing(monkeypatch):
+    predictions, given, _ = slips(300)
+    whole = suspect(predictions, given, estimate_noise(predictions, given))
+    monkeypatch.setattr("audit.labels.label_noise._CELLS_AT_ONCE", 21)
+    np.testing.assert_allclose(suspect(predictions, given, estimate_noise(predictions, given)).score, whole.score, atol=1e-6)

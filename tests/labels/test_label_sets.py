@@ -1,0 +1,125 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from audit.checks.label_errors import Options, run
+from audit.errors import AuditError
+from audit.labels.label_quality import COPIES
+from audit.labels.label_set_predictions import out_of_sample_sets
+from audit.labels.label_sets import corrected, disagreeing_sets, judge_label_sets, membership, sets_of_labels
+from audit.tables import LABEL_QUALITY, PAIRS
+
+CLASSES = ["bird", "cat", "dog"]
+
+
+def pictures(rows=400, seed=0):
+    """Embeddings that add one direction per class shown, and which classes each picture shows."""
+    draw = np.random.default_rng(seed)
+    shown = draw.random((rows, 3)) < 0.4
+    shown[~shown.any(1), 0] = True
+    points = shown @ np.eye(3, 16) * 2 + draw.normal(0, 0.3, (rows, 16))
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16), shown
+
+
+def names_of(shown):
+    return [tuple(name for name, there in zip(CLASSES, row, strict=True) if there) for row in shown]
+
+
+def frame(labels):
+    several = [list(names) if names else None for names in labels]
+    return pd.DataFrame({"sample_id": [f"{at:04}.jpg" for at in range(len(labels))], "label": None, "labels": several})
+
+
+def pair(i, j):
+    return pd.DataFrame([{"i": i, "j": j, "relation": "identical_bytes", "score": 1.0, "group": i, "evidence": "{}"}], columns=PAIRS.names)
+
+
+def test_sets_are_sorted_and_hold_a_label_once():
+    samples = pd.DataFrame({"label": ["cat", None, None, None], "labels": [None, ["dog", "cat", "dog"], np.array(["bird"], object), None]})
+    assert sets_of_labels(samples) == [("cat",), ("cat", "dog"), ("bird",), ()]
+
+
+def test_membership_leaves_out_labels_that_no_column_knows():
+    found = membership([("cat", "unicorn"), (), ("bird", "dog")], CLASSES)
+    assert found.toarray().tolist() == [[False, True, False], [False, False, False], [True, False, True]]
+
+
+def test_predicts_what_a_picture_shows_although_labels_are_wrong():
+    embeddings, shown = pictures()
+    given = shown.copy()
+    given[:20, 2] = ~given[:20, 2]
+    embeddings[30] = np.nan
+    given[31] = False
+    found = out_of_sample_sets(embeddings, membership(names_of(given), CLASSES), np.arange(400)).probabilities
+    assert np.isnan(found[30]).all()
+    known = np.delete(np.arange(400), 30)
+    assert ((found[known] > 0.5) == shown[known]).mean() > 0.95
+    assert ((found[:20, 2] > 0.5) == shown[:20, 2]).mean() > 0.9
+
+
+def test_a_copy_does_not_vouch_for_wrong_labels():
+    embeddings, shown = pictures()
+    embeddings[:10] = embeddings[0]
+    shown[:10] = ~shown[0]
+    apart = out_of_sample_sets(embeddings, membership(names_of(shown), CLASSES), np.arange(400)).probabilities[0]
+    groups = np.arange(400)
+    groups[:10] = 0
+    together = out_of_sample_sets(embeddings, membership(names_of(shown), CLASSES), groups).probabilities[0]
+    assert (np.abs(together - shown[0]) > np.abs(apart - shown[0])).all()
+
+
+def test_copies_of_one_picture_are_an_error():
+    embeddings, shown = pictures(6)
+    with pytest.raises(AuditError, match="fewer than two different labelled pictures"):
+        out_of_sample_sets(embeddings, membership(names_of(shown), CLASSES), np.zeros(6, np.int64))
+
+
+def test_the_score_is_that_of_cleanlab_and_the_worst_class_is_named():
+    predictions = np.array([[0.9, 0.8, 0.1], [0.9, 0.1, 0.2], [0.1, 0.2, 0.3]], np.float32)
+    found = judge_label_sets(predictions, membership([("bird", "cat"), ("bird", "cat"), ()], CLASSES))
+    assert found.columns.tolist() == LABEL_QUALITY.names
+    assert found["alternative"].tolist() == [1, 1, -1]
+    np.testing.assert_allclose(found["probability_wrong"], [0.2, 0.9, np.nan], atol=1e-6)
+    np.testing.assert_allclose(found["score"][0], 1 - (0.8 * 0.8 + 0.2 * (0.8 * 0.9 + 0.2 * 0.9)), atol=1e-6)
+    assert found["score"][1] > found["score"][0]
+    assert np.isnan(found["score"][2])
+    assert found["predicted"].tolist() == [0, 0, 2]
+
+
+def test_copies_that_differ_are_evidence():
+    predictions = np.array([[0.9, 0.55, 0.1], [0.9, 0.55, 0.1]], np.float32)
+    labels = [("bird",), ("bird", "cat")]
+    copies = disagreeing_sets(pair(0, 1), labels, COPIES)
+    assert copies == {0: {1: 1.0}, 1: {0: 1.0}}
+    alone, found = (judge_label_sets(predictions, membership(labels, CLASSES), some) for some in (None, copies))
+    assert found["alternative"].tolist() == [1, 1]
+    assert (found["score"] >= alone["score"]).all()
+    assert found["score"][0] > alone["score"][0]
+
+
+@pytest.mark.parametrize(
+    ("prediction", "verdict", "fitting", "missing"),
+    [
+        ([0.9, 0.8, 0.9], "also_valid", [0, 1, 2], [2]),
+        ([0.9, 0.1, 0.9], "wrong", [0, 2], [2]),
+        ([0.9, 0.1, 0.1], "wrong", [0], []),
+        ([0.1, 0.1, 0.1], "unclear", [], []),
+    ],
+)
+def test_verdicts(prediction, verdict, fitting, missing):
+    found = corrected(np.array(prediction), np.array([True, True, False]), 0.5)
+    assert (found[0], found[1].tolist(), found[2].tolist()) == (verdict, fitting, missing)
+
+
+def test_the_check_names_what_is_missing_and_what_does_not_fit():
+    _, shown = pictures(200)
+    predictions = np.where(shown, 0.95, 0.05).astype(np.float32)
+    labels = names_of(shown)
+    labels[0], predictions[0] = ("bird", "cat"), [0.9, 0.02, 0.97]
+    labels[1], predictions[1] = ("bird",), [0.95, 0.9, 0.02]
+    quality = judge_label_sets(predictions, membership(labels, CLASSES))
+    found = {finding.row: finding for finding in run(frame(labels), predictions, quality, CLASSES, options=Options()).findings}
+    assert sorted(found) == [0, 1]
+    assert (found[0].kind, found[0].suggested_label, found[0].evidence["label_set"]) == ("wrong", "dog", ["bird", "dog"])
+    assert found[0].message == "Labelled 'bird' and 'cat', but 'cat' does not fit and 'dog' does; correct the labels."
+    assert (found[1].kind, found[1].suggested_label, found[1].evidence["label_set"]) == ("also_valid", "cat", ["bird", "cat"])

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from audit.errors import AuditError
+from audit.labels.predictions import out_of_sample
+
+
+def blobs(rows=600, classes=3, width=16, noise=0.0, seed=0):
+    """Unit embeddings around one direction per class, true codes, and given codes of which a share is wrong."""
+    draw = np.random.default_rng(seed)
+    true = draw.integers(0, classes, rows).astype(np.int32)
+    points = np.eye(classes, width)[true] * 2 + draw.normal(0, 0.35, (rows, width))
+    given = true.copy()
+    wrong = draw.random(rows) < noise
+    given[wrong] = (true[wrong] + 1 + draw.integers(0, classes - 1, wrong.sum())) % classes
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16), true, given.astype(np.int32)
+
+
+def test_predicts_the_true_class_where_the_given_one_is_wrong():
+    embeddings, true, given = blobs(noise=0.2)
+    found = out_of_sample(embeddings, given, np.arange(len(given)))
+    assert (found.probabilities.argmax(1) == true).mean() > 0.95
+    np.testing.assert_allclose(found.probabilities.sum(1), 1, atol=1e-5)
+
+
+def test_failed_rows_have_no_prediction_and_unlabelled_ones_do():
+    embeddings, true, given = blobs()
+    embeddings[3] = np.nan
+    given[7] = -1
+    found = out_of_sample(embeddings, given, np.arange(len(given))).probabilities
+    assert np.isnan(found[3]).all()
+    assert np.isfinite(np.delete(found, 3, 0)).all()
+    assert found[7].argmax() == true[7]
+
+
+def test_one_class_is_an_error_that_says_so():
+    embeddings, _, given = blobs()
+    with pytest.raises(AuditError, match="at least two classes"):
+        out_of_sample(embeddings, np.zeros_like(given), np.arange(len(given)))
+
+
+def test_a_class_with_one_image_is_not_judged():
+    embeddings, _, given = blobs()
+    given[5] = 3
+    found = out_of_sample(embeddings, given, np.arange(len(given))).probabilities
+    assert np.isnan(found[5]).all()
+    assert found.shape[1] == 4
+
+
+def test_same_seed_same_bytes():
+    embeddings, _, given = blobs(noise=0.1)
+    first, second = (out_of_sample(embeddings, given, np.arange(len(given)), seed=3).probabilities for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+
+
+def test_a_copy_does_not_vouch_for_a_mislabelled_image():
+    embeddings, true, given = blobs(noise=0.0)
+    embeddings[:8] = embeddings[0]
+    given[:8] = (true[0] + 1) % 3
+    apart = out_of_sample(embeddings, given, np.arange(len(given))).probabilities[0, given[0]]
+    groups = np.arange(len(given))
+    groups[:8] = 0
+    together = out_of_sample(embeddings, given, groups).probabilities[0, given[0]]
+    assert together < apart / 2
+
+
+def test_an_unlabelled_copy_is_predicted_without_its_labelled_twin():
+    embeddings, true, given = blobs(rows=120)
+    given[:6] = (true[0] + 1) % 3
+    embeddings[:7] = embeddings[0]
+    given[6] = -1
+    groups = np.arange(len(given))
+    groups[:7] = 0
+    found = out_of_sample(embeddings, given, groups).probabilities
+    np.testing.assert_allclose(found[6], found[0], atol=1e-5)
+    assert found[6].argmax() == true[0]
+
+
+def test_more_rows_than_are_learned_from(monkeypatch):
+    monkeypatch.setattr("audit.labels.predictions.MAX_TRAINING_ROWS", 150)
+    embeddings, true, given = blobs(rows=600)
+    found = out_of_sample(embeddings, given, np.arange(len(given)))
+    assert found.record["trained_on"] <= 150
+    assert (found.probabilities.argmax(1) == true).mean() > 0.9
+
+
+def test_copies_of_one_image_are_an_error():
+    embeddings, _, given = blobs(rows=20)
+    with pytest.raises(AuditError, match="copies of one another"):
+        out_of_sample(embeddings, given, np.zeros(20, np.int64))
+
+
+def test_many_classes_of_two_images():
+    draw = np.random.default_rng(0)
+    centres = draw.normal(size=(300, 32))
+    points = np.repeat(centres, 2, 0) + draw.normal(0, 0.05, (600, 32))
+    embeddings = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16)
+    found = out_of_sample(embeddings, np.repeat(np.arange(300), 2).astype(np.int32), np.arange(600)).probabilities
+    assert np.isfinite(found).all()
+    assert (found.argmax(1) == np.repeat(np.arange(300), 2)).mean() > 0.8

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from audit.labels.probes import MEMBERS, Training, fit_projection
+
+
+def training(rows=240, width=6, folds=3, seed=0):
+    draw = np.random.default_rng(seed)
+    labels = np.arange(rows) % 3
+    features = (np.eye(3, width)[labels] * 3 + draw.normal(0, 0.4, (rows, width))).astype(np.float32)
+    return Training(features, labels, (np.arange(rows) // 3 % folds).astype(np.int8), folds, 3, seed)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_member_predicts_probabilities_of_the_right_class(name):
+    known = training()
+    member = MEMBERS[name][0](known)
+    for fold in (known.fold, np.full(len(known.fold), -1, np.int8)):
+        found = member(known.features, fold)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found.sum(1), 1, atol=1e-4)
+        assert (found.argmax(1) == known.labels).mean() > 0.95
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_fold_never_sees_its_own_labels(name):
+    """With the labels of one fold turned round, that fold's own predictions still follow the others'."""
+    known = training()
+    turned = np.where(known.fold == 0, (known.labels + 1) % 3, known.labels)
+    member = MEMBERS[name][0](Training(known.features, turned, known.fold, known.folds, 3, 0))
+    mine = known.fold == 0
+    assert (member(known.features[mine], known.fold[mine]).argmax(1) == known.labels[mine]).mean() > 0.95
+
+
+def test_projection_centres_and_orders_by_variance():
+    draw = np.random.default_rng(0)
+    rows = (draw.normal(0, [3, 1, 0.1, 0], (500, 4)) ** 3 + 1).astype(np.float16)
+    project = fit_projection(rows, 3)
+    found = project(rows)
+    np.testing.assert_allclose(found.mean(0), 0, atol=1e-3)
+    variance = found.var(0)
+    assert (np.diff(variance) <= 1e-6).all()
+    assert variance.mean() == pytest.approx(1, rel=1e-2)
+
+
+def test_projection_of_identical_rows_is_zero():
+    project = fit_projection(np.ones((5, 4), np.float16), 3)
+    np.testing.assert_allclose(project(np.ones((2, 4), np.float16)), 0, atol=1e-3)

@@ -1,0 +1,195 @@
+"""The log of decisions: nothing is lost, whoever writes, whatever crashes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.errors import AuditError, RunError
+from audit.review.decisions import COLUMNS, FILE, VERDICTS, Decision, Decisions, decide
+
+
+def about(number, verdict="keep", reviewer="ada", **more):
+    return Decision(verdict=verdict, reviewer=reviewer, content_id=f"{number:064x}", finding_id=f"f{number}", check="outliers", **more)
+
+
+@pytest.fixture
+def log(tmp_path):
+    return Decisions(tmp_path)
+
+
+def standing(log):
+    return {(row["reviewer"], row["subject"]): row["verdict"] for row in log.current().to_dict("records")}
+
+
+def test_what_was_decided_is_read_by_another_process(log, tmp_path):
+    log.append([about(1, "relabel", label="dog", given_label="cat", sample_id="a/\u202e\n.jpg", note="tail & ears")])
+    (row,) = Decisions(tmp_path).current().to_dict("records")
+    assert (row["verdict"], row["label"], row["sample_id"], row["note"]) == ("relabel", "dog", "a/\u202e\n.jpg", "tail & ears")
+    assert row["time"].endswith("+00:00")
+    assert list(row) == [*COLUMNS, "subject"]
+
+
+def test_the_latest_of_each_reviewer_stands(log):
+    log.append([about(1, "keep"), about(2, "drop")])
+    log.append([about(1, "drop", "ben")])
+    log.append([about(1, "unsure")])
+    assert standing(log) == {("ada", "f1"): "unsure", ("ada", "f2"): "drop", ("ben", "f1"): "drop"}
+
+
+def test_undo_takes_back_a_whole_action_and_brings_back_what_was_before(log, tmp_path):
+    log.append([about(1, "keep")])
+    log.append([about(1, "drop"), about(2, "drop")])
+    log.append([about(3, "drop", "ben")])
+    assert [decision.finding_id for decision in log.undo("ada")] == ["f1", "f2"]
+    assert standing(log) == standing(Decisions(tmp_path)) == {("ada", "f1"): "keep", ("ben", "f3"): "drop"}
+    assert [decision.verdict for decision in log.undo("ada")] == ["keep"]
+    assert log.undo("ada") == []
+    assert standing(log) == {("ben", "f3"): "drop"}
+
+
+def test_what_another_wrote_is_seen_without_opening_anew(log, tmp_path):
+    other = Decisions(tmp_path)
+    assert other.current().empty
+    log.append([about(1)])
+    assert len(other.current()) == 1
+    other.append([about(2)])
+    assert len(log.current()) == 2
+
+
+def test_an_unchanged_log_is_not_read_again(log):
+    log.append([about(1)])
+    log.current()
+    offset = log._offset
+    assert offset == log.path.stat().st_size
+    log.path.write_bytes(b"x" * offset)  # same length, same file: nothing was appended
+    assert len(log.current()) == 1
+
+
+def test_a_torn_last_line_is_passed_over_and_later_ones_are_not_harmed(log, tmp_path):
+    log.append([about(1)])
+    with log.path.open("ab") as file:
+        file.write(b'{"action":"x","verd')
+    assert len(Decisions(tmp_path).current()) == 1
+    Decisions(tmp_path).append([about(2)])
+    for reader in (log, Decisions(tmp_path)):
+        assert standing(reader) == {("ada", "f1"): "keep", ("ada", "f2"): "keep"}
+        assert reader.unreadable == 1
+
+
+@pytest.mark.parametrize("line", ["null", "3", "[]", '{"action": "a"}', '{"action":"a","verdict":"x","reviewer":"ada","finding_id":"f"}', "\x00"])
+def test_foreign_lines_are_counted_not_believed(log, tmp_path, line):
+    log.append([about(1)])
+    with log.path.open("a") as file:
+        file.write(line + "\n")
+    log.append([about(2)])
+    assert len(log.current()) == 2
+    assert log.unreadable == 1
+
+
+def test_a_log_that_was_replaced_is_read_from_its_start(log, tmp_path):
+    log.append([about(1), about(2), about(3)])
+    assert len(log.current()) == 3
+    (tmp_path / "other").mkdir()
+    Decisions(tmp_path / "other").append([about(9)])
+    (tmp_path / "other" / FILE).replace(log.path)
+    assert standing(log) == {("ada", "f9"): "keep"}
+    log.path.unlink()
+    assert log.current().empty
+
+
+def test_two_reviewers_at_once_lose_nothing(tmp_path):
+    program = (
+        "import sys; from audit.review.decisions import Decision, Decisions\n"
+        "log = Decisions(sys.argv[1])\n"
+        "for number in range(40): log.append([Decision(verdict='keep', reviewer=sys.argv[2], finding_id=f'f{number}-{part}', note='n' * 300)"
+        " for part in range(30)])\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), name]) for name in ("ada", "ben")]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    log = Decisions(tmp_path)
+    assert log.current().groupby("reviewer").size().to_dict() == {"ada": 1200, "ben": 1200}
+    assert log.unreadable == 0
+
+
+def test_a_full_disk_leaves_nothing_half(log, monkeypatch):
+    import os
+
+    log.append([about(1)])
+    before = log.path.read_bytes()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]) if data[:1] == b"{" else write(descriptor, data))
+    with pytest.raises(OSError, match="No space"):
+        log.append([about(2)])
+    assert log.path.read_bytes() == before
+
+
+def test_times_rise_whatever_the_clock_does(log):
+    log.append([about(1, "drop", time="2999-01-01T00:00:00.000000+00:00")])
+    log.append([about(1, "keep")])
+    assert standing(log) == {("ada", "f1"): "keep"}
+    log.undo("ada")
+    assert standing(log) == {("ada", "f1"): "drop"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "mend"),
+    [
+        ({"verdict": "kep"}, "did you mean 'keep'"),
+        ({"verdict": "relabel"}, "give the right label"),
+        ({"reviewer": " "}, "reviewer's name"),
+        ({"content_id": None, "finding_id": None}, "content_id or a finding_id"),
+    ],
+)
+def test_impossible_decisions_say_what_to_do(wrong, mend):
+    with pytest.raises(AuditError, match=mend):
+        Decision(**({"verdict": "keep", "reviewer": "ada", "content_id": "00", "finding_id": "f"} | wrong))
+
+
+def test_a_missing_run_is_an_error_not_a_new_folder(tmp_path):
+    with pytest.raises(RunError, match="no such run directory"):
+        Decisions(tmp_path / "nowhere").append([about(1)])
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_deciding_about_findings(small_run):
+    chosen = small_run.findings.set_index("finding_id", drop=False).loc[["f1", "f2"]]
+    first = decide(small_run, chosen.iloc[:1], "relabel", reviewer="ada")[0]
+    assert first.label == chosen.iloc[0]["suggested_label"]
+    assert (first.content_id, first.sample_id, first.given_label) == tuple(chosen.iloc[0][["content_id", "sample_id", "label"]])
+    with pytest.raises(AuditError, match="relabel without a label"):
+        decide(small_run, chosen.iloc[1:], "relabel", reviewer="ada")
+    of_class = small_run.findings[small_run.findings["subject"] == "class"]
+    assert decide(small_run, of_class, "keep", reviewer="ada")[0].content_id is None
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["ada", "ben"]), st.integers(0, 3), st.sampled_from([verdict for verdict in VERDICTS if verdict != "relabel"])),
+        st.tuples(st.sampled_from(["ada", "ben"]), st.just("undo"), st.none()),
+    ),
+    max_size=12,
+)
+
+
+@settings(deadline=None, max_examples=30)
+@given(STEPS)
+def test_the_log_is_a_stack_per_reviewer(tmp_path_factory, steps):
+    path = tmp_path_factory.mktemp("log")
+    log = Decisions(path)
+    stacks = {"ada": [], "ben": []}
+    for reviewer, subject, verdict in steps:
+        if subject == "undo":
+            undone = log.undo(reviewer)
+            expected = stacks[reviewer].pop() if stacks[reviewer] else None
+            assert [(decision.finding_id, decision.verdict) for decision in undone] == ([expected] if expected else [])
+        else:
+            log.append([Decision(verdict=verdict, reviewer=reviewer, finding_id=f"f{subject}")])
+            stacks[reviewer].append((f"f{subject}", verdict))
+    expected = {(reviewer, subject): verdict for reviewer, stack in stacks.items() for subject, verdict in stack}
+    assert standing(log) == standing(Decisions(path)) == expected
+    if log.path.exists():
+        assert all(json.loads(line) for line in log.path.read_text().splitlines())

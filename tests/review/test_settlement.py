@@ -1,0 +1,99 @@
+"""Decisions find their image whatever it is called, and never act on its twin."""
+
+import pandas as pd
+import pytest
+
+from audit.findings import identity
+from audit.review.decisions import Decision, latest
+from audit.review.settlement import rows_of, settle
+
+X, Y = "aa" * 32, "bb" * 32
+
+
+def samples(*rows):
+    frame = pd.DataFrame(rows, columns=["sample_id", "content_id", "label"])
+    return frame.sort_values("sample_id").reset_index(drop=True)
+
+
+def about(sample_id, verdict="drop", *, content=X, ordinal=0, copies=1, reviewer="ada", finding="f", **more):
+    return Decision(
+        verdict=verdict,
+        reviewer=reviewer,
+        content_id=content,
+        ordinal=ordinal,
+        copies=copies,
+        sample_id=sample_id,
+        finding_id=finding,
+        check="outliers",
+        **more,
+    )
+
+
+def names(decisions, table):
+    return [table["sample_id"].iloc[row] if row >= 0 else None for row in rows_of(latest(decisions), table)]
+
+
+def test_a_renamed_image_is_found_by_its_bytes():
+    assert names([about("old.jpg")], samples(("new.jpg", X, "cat"), ("old.jpg", Y, "cat"))) == ["new.jpg"]
+
+
+def test_of_twins_the_one_that_was_meant():
+    twins = samples(("a.jpg", X, "cat"), ("b.jpg", X, "dog"))
+    assert names([about("b.jpg", ordinal=1, copies=2)], twins) == ["b.jpg"]
+    renamed = samples(("0.jpg", X, "cat"), ("b.jpg", X, "dog"))
+    assert names([about("b.jpg", ordinal=1, copies=2)], renamed) == ["b.jpg"]
+    moved_before = samples(("b.jpg", X, "dog"), ("z.jpg", X, "cat"))  # a.jpg became z.jpg: the ordinals changed places
+    decided = [about("a.jpg", ordinal=0, copies=2, finding="f0"), about("b.jpg", ordinal=1, copies=2, finding="f1")]
+    assert names(decided, moved_before) == ["z.jpg", "b.jpg"]
+    both = samples(("y.jpg", X, "cat"), ("z.jpg", X, "dog"))
+    assert names(decided, both) == ["y.jpg", "z.jpg"]
+
+
+def test_a_twin_that_is_gone_is_not_mistaken_for_the_other():
+    left = samples(("a.jpg", X, "cat"))
+    assert names([about("b.jpg", ordinal=1, copies=2)], left) == [None]
+    assert names([about("gone.jpg", ordinal=0, copies=2)], left) == [None]
+
+
+def test_a_copy_that_came_later_is_not_acted_upon():
+    more = samples(("0.jpg", X, "cat"), ("a.jpg", X, "cat"))
+    assert names([about("a.jpg")], more) == ["a.jpg"]
+
+
+def test_an_image_that_could_not_be_read_is_known_by_its_name():
+    table = samples(("a.jpg", None, "cat"), ("b.jpg", None, "cat"))
+    assert names([about("b.jpg", content=identity(None, "b.jpg"))], table) == ["b.jpg"]
+
+
+def test_an_image_that_is_not_there_and_a_class_are_about_no_row():
+    table = samples(("a.jpg", X, "cat"))
+    assert names([about("c.jpg", content=Y)], table) == [None]
+    assert names([Decision(verdict="keep", reviewer="ada", finding_id="f")], table) == [None]
+
+
+TABLE = samples(("a.jpg", X, "cat"), ("b.jpg", Y, "dog"))
+
+
+@pytest.mark.parametrize(
+    ("given", "action", "label"),
+    [
+        ([about("a.jpg", "keep")], "keep", None),
+        ([about("a.jpg", "unsure")], "unsure", None),
+        ([about("a.jpg", "relabel", label="dog")], "relabel", "dog"),
+        ([about("a.jpg", "keep", finding="f"), about("a.jpg", "drop", finding="g")], "drop", None),
+        ([about("a.jpg", "keep"), about("a.jpg", "drop", reviewer="ben")], "disputed", None),
+        ([about("a.jpg", "keep"), about("a.jpg", "drop", reviewer="ben"), about("a.jpg", "drop", reviewer="cid")], "drop", None),
+        ([about("a.jpg", "relabel", label="dog"), about("a.jpg", "relabel", label="fox", reviewer="ben")], "disputed", None),
+        ([about("a.jpg", "relabel", label="dog"), about("a.jpg", "relabel", label="fox", finding="g")], "disputed", None),
+        ([about("a.jpg", "relabel", label="dog"), about("a.jpg", "unsure", reviewer="ben")], "relabel", "dog"),
+        ([about("a.jpg", "relabel", label="a:b")], "relabel", "a:b"),
+    ],
+)
+def test_what_is_settled(given, action, label):
+    (row,) = settle(latest(given), TABLE).to_dict("records")
+    assert (row["sample_id"], row["given_label"], row["action"], row["label"]) == ("a.jpg", "cat", action, label)
+    assert row["reviewers"] == ",".join(sorted({decision.reviewer for decision in given}))
+
+
+def test_nothing_decided():
+    assert settle(latest([]), TABLE).empty

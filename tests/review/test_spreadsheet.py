@@ -1,0 +1,59 @@
+"""No cell is a formula, and what is written is read again."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.errors import AuditError
+from audit.review.spreadsheet import csv_text, guard, read_csv, unguard
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =cmd|'/c calc'!A0", "\uff1d1", "'=1", "''=1", '=HYPERLINK("http://x","y")']
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_formulas_become_text_and_come_back(text):
+    assert guard(text).startswith("'")
+    assert unguard(guard(text)) == text
+
+
+@given(st.text())
+def test_guarding_is_undone(text):
+    assert unguard(guard(text)) == text
+    assert guard(text).lstrip()[:1] not in tuple("=+-@")
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"), min_size=1).filter(str.strip)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5))
+def test_a_table_is_read_as_it_was_written(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    path.write_text(csv_text(["verdict", "note"], [{"verdict": a, "note": b} for a, b in rows]), encoding="utf-8", newline="")
+    assert [tuple(cells.values()) for _, cells in read_csv(path)] == rows
+
+
+def test_what_is_missing_is_empty_and_numbers_stay_numbers():
+    text = csv_text(["a", "b", "c", "d"], [{"a": None, "b": float("nan"), "c": -1.5, "d": "x,y\nz"}])
+    assert list(csv.reader(io.StringIO(text, newline="")))[1] == ["", "", "-1.5", "x,y\nz"]
+
+
+@pytest.mark.parametrize(("delimiter", "mark"), [(";", ""), ("\t", ""), (",", "\ufeff")])
+def test_what_spreadsheets_save_is_understood(tmp_path, delimiter, mark):
+    (tmp_path / "t.csv").write_text(f"{mark}Verdict{delimiter} Note\r\nkeep{delimiter}ok\r\n{delimiter}\r\n", encoding="utf-8")
+    assert list(read_csv(tmp_path / "t.csv")) == [(2, {"verdict": "keep", "note": "ok"})]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [(b"", "is empty"), (b"\xff\xfe", "not UTF-8"), (b"a,b\n1,2,3\n", r":2: has 3 cells, the header 2"), (None, "no such file")],
+)
+def test_what_is_no_table_is_named(tmp_path, data, problem):
+    path = tmp_path / "t.csv"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(AuditError, match=problem):
+        list(read_csv(path))

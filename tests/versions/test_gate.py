@@ -1,0 +1,146 @@
+"""The gate: what a policy says, what it comes to, and each mistake in one line that names its place."""
+
+import json
+from datetime import date
+
+import pytest
+
+from audit import cli
+from audit.errors import ConfigError
+from audit.review.decisions import Decisions, decide
+from audit.run import Run
+from audit.versions.comparison import compare
+from audit.versions.gate import judge, rate_interval
+from audit.versions.policy import STARTER, read_policy
+from audit.versions.toml_lines import lines_of_keys
+from audit.versions.waivers import Waived, Waiver, apply_waivers, read_waivers
+
+CHECKS = ("leakage", "label_errors", "integrity", "conflicting_labels", "class_balance", "outliers")
+
+
+def policy(tmp_path, text):
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    return read_policy(path, CHECKS)
+
+
+def verdicts(run, rules, waived=(), difference=None):
+    gate = judge(run, rules, Waived(frozenset(waived)), difference)
+    return {verdict.rule: verdict.state for verdict in gate.verdicts}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[limits]\nleekage = 0", "policy.toml:2: limits.leekage: unknown check or key 'leekage'; did you mean 'leakage'?"),
+        ("\n[limit]\nleakage = 0", "policy.toml:2: limit: unknown key 'limit'; did you mean 'limits'?"),
+        ("[limits]\nleakage = 0\nlabel_errors.rat = 0.1", "policy.toml:3: limits.label_errors.rat: unknown key 'rat'; did you mean 'rate'?"),
+        ("[limits]\nlabel_errors = { rate = 3 }", "policy.toml:2: limits.label_errors.rate: 3 is not a share; use a number from 0 to 1"),
+        ("[limits]\nleakage = -1", "policy.toml:2: limits.leakage.count: -1 is not a number of findings"),
+        ("[limits]\nleakage = true", "policy.toml:2: limits.leakage.count: True is not a number of findings"),
+        ("[limits]\nleakage = {split = 'val'}", "policy.toml:2: limits.leakage: sets no limit; give count or rate"),
+        ("[require]\nreadable = 1", "policy.toml:2: require.readable: 1 is not true or false"),
+        ("confidence = 2", "policy.toml:1: confidence: 2 is no confidence"),
+        ("[limits]\n[[limits.leakage]]\ncount = 1\nsevrity = 'error'", "policy.toml:4: limits.leakage.sevrity: unknown key 'sevrity'"),
+        ("[limits\n", "policy.toml: not TOML: "),
+    ],
+)
+def test_a_mistake_names_its_line_and_key(tmp_path, text, message):
+    with pytest.raises(ConfigError) as caught:
+        policy(tmp_path, text)
+    assert message in str(caught.value)
+
+
+def test_the_starter_policy_is_one(tmp_path):
+    assert policy(tmp_path, STARTER).needs_baseline
+    assert lines_of_keys("a = [\n 1,\n]\n[b]\nc.d = 2\n")[("b", "c", "d")] == 5
+
+
+def test_limits_count_what_their_scope_says(small_run, tmp_path):
+    rules = policy(
+        tmp_path,
+        "[limits]\nleakage = 4\nintegrity = 1\nerror = 1\ntotal = 8\nlabel_errors = 0\n"
+        "[[limits.conflicting_labels]]\ncount = 0\nclass = 'n1'\n[[limits.conflicting_labels]]\ncount = 0\nsplit = 'val'\n",
+    )
+    assert verdicts(small_run, rules) == {
+        "limits.leakage": "failed",
+        "limits.integrity": "passed",
+        "limits.error": "failed",
+        "limits.total": "passed",
+        "limits.label_errors": "not judged",
+        "limits.conflicting_labels[class=n1]": "failed",
+        "limits.conflicting_labels[split=val]": "passed",
+    }
+    assert verdicts(small_run, rules, waived=["f1", "f3"])["limits.leakage"] == "passed"
+    assert verdicts(small_run, rules, waived=["f1", "f3"])["limits.error"] == "passed"
+
+
+def test_a_rate_fails_only_where_chance_cannot_explain_it(small_run, tmp_path):
+    assert verdicts(small_run, policy(tmp_path, "[limits]\nleakage.rate = 0.1"))["limits.leakage"] == "passed"  # 1 of 5 images
+    assert verdicts(small_run, policy(tmp_path, "[limits]\nleakage.rate = 0.01"))["limits.leakage"] == "failed"
+    assert rate_interval(1, 5, 0.95) == pytest.approx((0.0102, 0.6574), abs=1e-4)
+    assert rate_interval(0, 59, 0.95) == pytest.approx((0, 0.0495), abs=1e-4)  # about three in n
+
+
+def test_requirements(small_run, tmp_path):
+    text = "[require]\nreadable = true\nclasses = ['n1', 'n2']\nsplits = ['train']\nmin_per_class = 3\nembedding_drift = 0.1\n"
+    found = verdicts(small_run, policy(tmp_path, text))
+    assert list(found.values()) == ["failed", "passed", "failed", "failed", "not judged"]
+
+
+def test_nothing_is_new_against_itself(small_run, tmp_path):
+    rules = policy(tmp_path, "[new]\ntotal = 0\n[require]\nembedding_drift = 0.0\nclass_balance_drift = 0.0\n")
+    assert set(verdicts(small_run, rules, difference=compare(small_run, small_run)).values()) == {"passed"}
+    assert verdicts(small_run, rules)["new.total"] == "not judged"
+
+
+def test_waivers_expire_and_miss(tmp_path):
+    path = tmp_path / "waivers.toml"
+    path.write_text('[[waiver]]\nfinding = "f1"\nowner = "data team"\nreason = "a stereo pair"\nexpires = 2030-01-31\n')
+    waivers = [*read_waivers(path), Waiver("gone", "data team", "fixed since")]
+    assert apply_waivers(waivers, ["f1", "f2"], date(2030, 1, 31)).ids == {"f1"}
+    late = apply_waivers(waivers, ["f1", "f2"], date(2030, 2, 1))
+    assert (late.ids, [waiver.finding for waiver in late.expired]) == (frozenset(), ["f1"])
+    assert [waiver.finding for waiver in late.unmatched] == ["gone"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[waiver]]\nfinding = 'f1'\nowner = 'me'\n", "waiver 1: has no reason"),
+        ("[[waiver]]\nfinding = 'f1'\nowner = 'me'\nreason = 'x'\nexpire = 2030-01-01\n", "did you mean 'expires'?"),
+        ("[[waiver]]\nfinding = 'f1'\nowner = 'me'\nreason = 'x'\nexpires = '2030'\n", "is not a date"),
+        ("[waivers]\n", "something else"),
+    ],
+)
+def test_a_bad_waiver_is_refused(tmp_path, text, message):
+    (tmp_path / "waivers.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"waivers\.toml") as caught:
+        read_waivers(tmp_path / "waivers.toml")
+    assert message in str(caught.value)
+
+
+def test_exit_codes_and_a_reviewers_keep(small_run, tmp_path, capsys):
+    run, file = str(small_run.path), tmp_path / "policy.toml"
+    file.write_text("[limits]\nconflicting_labels = 0\n[new]\ntotal = 0\n")
+    assert cli.invoke(["check", run, "--policy", str(file), "--json"]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert [verdict["state"] for verdict in shown["verdicts"]] == ["failed", "not judged"]
+    assert shown["verdicts"][0]["findings"] == ("f1",) or shown["verdicts"][0]["findings"] == ["f1"]
+    assert cli.invoke(["check", run, "--policy", str(file), "--baseline", str(tmp_path / "none")]) == 2
+    assert "--first-run" in capsys.readouterr().err
+    assert cli.invoke(["check", run, "--policy", str(file), "--baseline", str(tmp_path / "none"), "--first-run"]) == 1
+    findings = Run(small_run.path).findings
+    Decisions(small_run.path).append(decide(small_run, findings[findings["finding_id"] == "f1"], "keep", reviewer="a reviewer"))
+    assert cli.invoke(["check", run, "--policy", str(file), "--baseline", run]) == 0
+    assert "1 findings waived" in capsys.readouterr().out
+    assert cli.invoke(["check", run, "--policy", str(tmp_path / "no.toml")]) == 2
+
+
+def test_init_never_overwrites(tmp_path, capsys):
+    path = tmp_path / "policy.toml"
+    assert cli.invoke(["init", str(path)]) == 0
+    path.write_text("mine")
+    assert cli.invoke(["init", str(path)]) == 2
+    assert path.read_text() == "mine"
+    assert "is there already" in capsys.readouterr().err
