@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_names import class_name
 from audit.errors import ConfigError
 from audit.labels.class_statistics import confident_joint, confusion_matrix, label_health, overlap_groups, pairs_of_classes, quality_of_classes
 
@@ -84,11 +85,6 @@ def run(
     return Result(np.full(len(samples), np.nan, np.float32), findings)
 
 
-def _name(label: str, words: Mapping[str, str]) -> str:
-    known = words.get(label)
-    return f"{label!r} ({known})" if known and known != label else repr(label)
-
-
 def _health(joint: npt.NDArray[np.float64], quality: pd.DataFrame, classes: list[str], options: Options) -> list[Finding]:
     """The dataset's labels as a whole, in cleanlab's terms beside the expected share of wrong ones."""
     health = label_health(joint)
@@ -127,7 +123,7 @@ def _confused_pairs(
             "share_back": float(pair["share_back"]),
             "confident": float(joint[place[pair["label"]], place[pair["predicted"]]] / pair["images"]),
         }
-        first, second = _name(pair["label"], words), _name(pair["predicted"], words)
+        first, second = class_name(pair["label"], words), class_name(pair["predicted"], words)
         findings.append(
             Finding(
                 kind="confused_pair",
@@ -148,6 +144,7 @@ def _groups(counts: npt.NDArray[np.int64], classes: list[str], words: Mapping[st
     share[total < options.min_images] = 0
     findings = []
     for group in overlap_groups(share, options.group_share):
+        names = [class_name(classes[at], words) for at in group]
         if len(group) < 3:
             continue
         inside = share[np.ix_(group, group)]
@@ -157,7 +154,7 @@ def _groups(counts: npt.NDArray[np.int64], classes: list[str], words: Mapping[st
                 kind="overlap_group",
                 score=min(mistaken, 1.0),
                 severity="info",
-                message=f"{', '.join(_name(classes[at], words) for at in group)} are taken for one another; consider merging or defining them anew.",
+                message=f"{', '.join(names)} are taken for one another; consider merging or defining them anew.",
                 label=classes[group[0]],
                 evidence={"classes": [classes[at] for at in group], "share": mistaken},
             )
@@ -175,7 +172,7 @@ def _poor_classes(quality: pd.DataFrame, words: Mapping[str, str], options: Opti
             kind="poor_labels",
             score=rate,
             severity="warning",
-            message=f"An expected {rate:.0%} of the labels {_name(label, words)} are wrong ({overall:.0%} in the dataset); review it first.",
+            message=f"An expected {rate:.0%} of the labels {class_name(label, words)} are wrong ({overall:.0%} in the dataset); review it first.",
             label=label,
             evidence={
                 "images": images,

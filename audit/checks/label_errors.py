@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_names import class_name
 from audit.errors import ConfigError
 from audit.labels.class_statistics import confusion_matrix, overlapping
 from audit.labels.label_quality import COPIES
@@ -28,7 +29,7 @@ from audit.labels.label_sets import corrected, disagreeing_sets, sets_of_labels
 from audit.labels.review_yield import expected_yield
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
     import pandas as pd
@@ -86,6 +87,7 @@ def run(
     classes: list[str],
     pairs: pd.DataFrame | None = None,
     neighbors: npt.NDArray[np.int32] | None = None,
+    class_words: Mapping[str, str] | None = None,
     *,
     options: Options,
 ) -> Result | Skipped:
@@ -101,7 +103,7 @@ def run(
     labels = sets_of_labels(samples)
     copies = disagreeing_sets(pairs, labels, COPIES)
     judged = _SetsJudged if several else _LabelsJudged
-    judge = judged(predictions, label_quality, classes, labels, options)
+    judge = judged(predictions, label_quality, classes, labels, class_words or {}, options)
     findings = []
     for place, row in enumerate(flagged.tolist()):
         near = [] if neighbors is None else [at for at in neighbors[row].tolist() if at >= 0 and labels[at]][:5]
@@ -153,9 +155,15 @@ class _LabelsJudged:
     """Verdicts where every image has one label."""
 
     def __init__(
-        self, predictions: npt.NDArray[np.float32], quality: pd.DataFrame, classes: list[str], labels: list[tuple[str, ...]], options: Options
+        self,
+        predictions: npt.NDArray[np.float32],
+        quality: pd.DataFrame,
+        classes: list[str],
+        labels: list[tuple[str, ...]],
+        words: Mapping[str, str],
+        options: Options,
     ) -> None:
-        self.predictions, self.classes, self.labels, self.options = predictions, classes, labels, options
+        self.predictions, self.classes, self.labels, self.words, self.options = predictions, classes, labels, words, options
         self.given, self.alternative = (quality[name].to_numpy().astype(np.int64) for name in ("given", "alternative"))
         self.overlaps = overlapping(confusion_matrix(self.given, quality["predicted"].to_numpy(), len(classes)), options.confusable)
 
@@ -165,11 +173,12 @@ class _LabelsJudged:
         own, best = (float(value) for value in np.nan_to_num(self.predictions[row, [mine, other]]))
         copy_agrees = any(self.labels[at] == (suggestion,) for at in partners)
         kind = verdict(own, best, overlap=bool(self.overlaps[mine, other]), copy_agrees=copy_agrees, options=self.options)
+        given, fits = class_name(label, self.words), class_name(suggestion, self.words)
         message = {
-            "wrong": f"Labelled {label!r}, but {suggestion!r} fits better; correct the label.",
-            "also_valid": f"Labelled {label!r}, but {suggestion!r} fits as well; decide, or allow both.",
-            "overlapping_classes": f"Labelled {label!r}, but could be {suggestion!r}: the classes are mistaken for each other; compare definitions.",
-            "unclear": f"Labelled {label!r}, and no class fits well; look at the image.",
+            "wrong": f"Labelled {given}, but {fits} fits better; correct the label.",
+            "also_valid": f"Labelled {given}, but {fits} fits as well; decide, or allow both.",
+            "overlapping_classes": f"Labelled {given}, but could be {fits}: the classes are mistaken for each other; compare definitions.",
+            "unclear": f"Labelled {given}, and no class fits well; look at the image.",
         }[kind]
         if kind == "unclear":
             return _Verdict(kind, message, None, [self.classes[at] for at in likely_set(self.predictions[row])])
@@ -180,9 +189,15 @@ class _SetsJudged:
     """Verdicts where images have several labels."""
 
     def __init__(
-        self, predictions: npt.NDArray[np.float32], quality: pd.DataFrame, classes: list[str], labels: list[tuple[str, ...]], options: Options
+        self,
+        predictions: npt.NDArray[np.float32],
+        quality: pd.DataFrame,
+        classes: list[str],
+        labels: list[tuple[str, ...]],
+        words: Mapping[str, str],
+        options: Options,
     ) -> None:
-        self.predictions, self.classes, self.labels, self.options = predictions, classes, labels, options
+        self.predictions, self.classes, self.labels, self.words, self.options = predictions, classes, labels, words, options
         self.alternative = quality["alternative"].to_numpy()
 
     def __call__(self, row: int, partners: list[int]) -> _Verdict:
@@ -190,31 +205,29 @@ class _SetsJudged:
         carried = np.isin(self.classes, mine)
         prediction = np.asarray(self.predictions[row])
         if not np.isfinite(prediction).all():
-            told = f"Labelled {_listed(mine)}, but a copy is labelled {_listed(self.labels[partners[0]])}; decide which is right."
+            told = f"Labelled {self._listed(mine)}, but a copy is labelled {self._listed(self.labels[partners[0]])}; decide which is right."
             return _Verdict("unclear", told, None, sorted({*mine, *self.labels[partners[0]]}))
         kind, fitting, missing = corrected(prediction, carried, self.options.min_probability)
         found = [self.classes[at] for at in fitting]
         extra = [name for name in mine if name not in found]
-        lacking = _listed([self.classes[at] for at in missing])
+        lacking = self._listed([self.classes[at] for at in missing])
         if kind == "unclear":
-            message = f"Labelled {_listed(mine)}, of which none fits well; look at the image."
+            message = f"Labelled {self._listed(mine)}, of which none fits well; look at the image."
         elif kind == "also_valid":
             message = (
-                f"Labelled {_listed(mine)}; {lacking} fits as well: add it." if len(missing) else _doubted(mine, self.classes, self.alternative[row])
+                f"Labelled {self._listed(mine)}; {lacking} fits as well: add it." if len(missing) else self._doubted(mine, self.alternative[row])
             )
         elif len(missing):
-            message = f"Labelled {_listed(mine)}, but {_listed(extra)} does not fit and {lacking} does; correct the labels."
+            message = f"Labelled {self._listed(mine)}, but {self._listed(extra)} does not fit and {lacking} does; correct the labels."
         else:
-            message = f"Labelled {_listed(mine)}, but {_listed(extra)} does not fit; remove it."
+            message = f"Labelled {self._listed(mine)}, but {self._listed(extra)} does not fit; remove it."
         return _Verdict(kind, message, self.classes[missing[0]] if len(missing) else None, found)
 
+    def _listed(self, names: Sequence[str]) -> str:
+        return " and ".join(class_name(name, self.words) for name in names)
 
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(map(repr, names))
-
-
-def _doubted(mine: tuple[str, ...], classes: list[str], doubtful: int) -> str:
-    return f"Labelled {_listed(mine)}, but a copy disagrees about {classes[doubtful]!r}; compare the two."
+    def _doubted(self, mine: tuple[str, ...], doubtful: int) -> str:
+        return f"Labelled {self._listed(mine)}, but a copy disagrees about {class_name(self.classes[doubtful], self.words)}; compare the two."
 
 
 def likely_set(prediction: npt.NDArray[np.float32]) -> list[int]:

@@ -21,9 +21,9 @@ def dataset(rows=300):
     return samples, predictions
 
 
-def errors(samples, predictions, pairs=None, neighbors=None, **options):
+def errors(samples, predictions, pairs=None, neighbors=None, words=None, **options):
     quality = judge_labels(predictions, label_codes(samples["label"], CLASSES), pairs)
-    return run(samples, predictions, quality, CLASSES, pairs, neighbors, options=Options(**options))
+    return run(samples, predictions, quality, CLASSES, pairs, neighbors, words, options=Options(**options))
 
 
 def test_reports_the_planted_error_with_its_evidence():
@@ -39,6 +39,11 @@ def test_reports_the_planted_error_with_its_evidence():
     precision, low, high = finding.evidence["list_precision"]
     assert 0 <= low <= precision <= high <= 1
     assert found.scores.argmax() == 0
+
+
+def test_labels_that_are_codes_are_shown_with_their_words():
+    (found,) = errors(*dataset(), words={"cat": "tabby, tabby cat", "dog": "Samoyed, Samoyede"}).findings
+    assert found.message == "Labelled 'cat' (tabby), but 'dog' (Samoyed) fits better; correct the label."
 
 
 @pytest.mark.parametrize(
