@@ -29,7 +29,7 @@ FILE_NAME = "audit.toml"
 TOOL_TABLE = "imagenet-audit"
 """The table below ``[tool]`` in ``pyproject.toml``."""
 
-PATH_OPTIONS = frozenset({"checkpoint", "predictions", "source.labels_file", "source.class_words_file"})
+PATH_OPTIONS = frozenset({"checkpoint", "predictions", "source.labels_file", "source.class_words_file", "source.taxonomy_file"})
 """Options that name files: in a file they are relative to that file's folder, on the command line to the working directory."""
 
 PRECISIONS = ("auto", "float32", "bfloat16")

@@ -23,6 +23,7 @@ from audit.config import ScanOptions
 from audit.errors import RunError, SourceError
 from audit.identity import identities
 from audit.ingest import Chunk, Ingested, Recipe, ingest
+from audit.labels.taxonomy import Taxonomy
 from audit.labels.user_predictions import refuse_predictions
 from audit.listing import list_samples, listing_key
 from audit.previews import make
@@ -94,7 +95,7 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
                 "notes": notes,
             },
             "options": _public(options),
-            "class_words": _class_words(dataset, listing),
+            **_about_classes(dataset, listing, options),
         }
         samples = to_frame(_ingest(run, dataset, listing, choice, placement, options, record, observer))
         _account(samples, record)
@@ -216,7 +217,8 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
         record.end("predictions", predictions_key, time.perf_counter() - began, **facts)
     for warning in record.content["stages"].get("predictions", {}).get("warnings", ()):
         observer.note(f"predictions: {warning}")
-    _check(run, samples, checks, predictions, options, record, key_of(pairs_key, predictions_key, why_not), observer)
+    shown = [record.content[name] for name in ("class_words", "taxonomy")]
+    _check(run, samples, checks, predictions, options, record, key_of(pairs_key, predictions_key, why_not, shown), observer)
 
 
 def _why_no_predictions(samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], *, own: bool) -> str | None:
@@ -311,12 +313,16 @@ def _may_be_back(samples: pa.Table) -> bool:
     return bool(pc.any(lost).as_py())
 
 
-def _class_words(dataset: Source, listing: pa.Table) -> dict[str, str]:
-    """Return words for the labels that are used, alone or among several."""
+def _about_classes(dataset: Source, listing: pa.Table, options: ScanOptions) -> dict[str, Any]:
+    """Return words for the labels that are used, alone or among several, and what lies above them."""
+    from audit.sources.taxonomy_files import find_taxonomy
+
     several = pc.list_flatten(listing["labels"])
     labels = sorted({*pc.unique(listing["label"]).drop_null().to_pylist(), *pc.unique(several).drop_null().to_pylist()})
     with readable(dataset.location):
-        return dict(dataset.class_words(labels))
+        words = dict(dataset.class_words(labels))
+    taxonomy = find_taxonomy(options.source.taxonomy_file, dataset.location, set(labels))
+    return {"class_words": words, "taxonomy": dataclasses.asdict(taxonomy)}
 
 
 def _account(samples: pd.DataFrame, record: Record) -> None:
@@ -406,4 +412,5 @@ def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record) 
         "label_quality": opened.label_quality if predictions is None else predictions,
         "classes": record.content["classes"],
         "class_words": record.content["class_words"],
+        "taxonomy": Taxonomy(**record.content["taxonomy"]),
     }

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-TABLES = ("samples", "pairs", "neighbors", "similarities", "embeddings", "thumbnails", "predictions", "label_quality", "classes", "class_words")
+TABLES = (
+    *("samples", "pairs", "neighbors", "similarities", "embeddings", "thumbnails"),
+    *("predictions", "label_quality", "classes", "class_words", "taxonomy"),
+)
 """What a check's ``run`` may name as a parameter, beside ``options``; types and shapes are in ``docs/writing-a-check.md``."""
 
 

@@ -5,8 +5,10 @@ Why it matters: an image by image review cannot mend two classes that mean the s
 The confusion matrix sets the given label against the out-of-sample prediction. The confident joint (cleanlab) counts only predictions that are as
 sure as is usual for their class, so it tells labels that slip from a model that hesitates.
 
-Blind spots: a backbone that cannot see what tells two classes apart makes them overlap; look at the images before merging. How far apart two WordNet
-classes lie in the taxonomy is not known here: no taxonomy comes with this package.
+Where a taxonomy is at hand (`audit.labels.taxonomy`), evidence tells a fine-grained slip from a gross one.
+
+Blind spots: a backbone that cannot see what tells two classes apart makes them overlap; look at the images before merging. Classes that mean the same
+can lie far apart in a taxonomy: in WordNet sunglass and sunglasses have a similarity of 0.64.
 
 Papers: Northcutt, Jiang & Chuang 2021, "Confident Learning", JAIR; Wilson 1927, "Probable Inference, the Law of Succession, and Statistical
 Inference", JASA (the intervals).
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import pandas as pd
+
+    from audit.labels.taxonomy import Taxonomy
 
 _IMAGES_FOR_HEALTH = 100
 """Judged images below which the expected share of wrong labels says more of the models than of the labels."""
@@ -61,6 +65,7 @@ def run(
     label_quality: pd.DataFrame,
     classes: list[str],
     class_words: Mapping[str, str] | None = None,
+    taxonomy: Taxonomy | None = None,
     *,
     options: Options,
 ) -> Result | Skipped:
@@ -78,7 +83,7 @@ def run(
     joint = confident_joint(predictions, given)
     findings = [
         *_health(joint, quality, classes, options),
-        *_confused_pairs(counts, joint, classes, words, options),
+        *_confused_pairs(counts, joint, classes, words, taxonomy, options),
         *_groups(counts, classes, words, options),
         *_poor_classes(quality, words, options),
     ]
@@ -109,7 +114,12 @@ def _health(joint: npt.NDArray[np.float64], quality: pd.DataFrame, classes: list
 
 
 def _confused_pairs(
-    counts: npt.NDArray[np.int64], joint: npt.NDArray[np.float64], classes: list[str], words: Mapping[str, str], options: Options
+    counts: npt.NDArray[np.int64],
+    joint: npt.NDArray[np.float64],
+    classes: list[str],
+    words: Mapping[str, str],
+    taxonomy: Taxonomy | None,
+    options: Options,
 ) -> list[Finding]:
     findings = []
     place = {name: at for at, name in enumerate(classes)}
@@ -123,6 +133,8 @@ def _confused_pairs(
             "share_back": float(pair["share_back"]),
             "confident": float(joint[place[pair["label"]], place[pair["predicted"]]] / pair["images"]),
         }
+        if taxonomy:
+            evidence |= taxonomy.evidence(pair["label"], pair["predicted"])
         first, second = class_name(pair["label"], words), class_name(pair["predicted"], words)
         findings.append(
             Finding(

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from audit.labels.taxonomy import Taxonomy
+
 SET_MASS, SET_SIZE = 0.8, 5
 """Where no class fits, the likeliest ones are named: those that together hold this much of the probability, this many at most."""
 
@@ -80,7 +82,7 @@ def verdict(own: float, other: float, *, overlap: bool, copy_agrees: bool, optio
     return "also_valid" if own >= options.valid_ratio * other else "wrong"
 
 
-def run(
+def run(  # noqa: PLR0913  a check names what it asks for
     samples: pd.DataFrame,
     predictions: npt.NDArray[np.float32],
     label_quality: pd.DataFrame,
@@ -88,6 +90,7 @@ def run(
     pairs: pd.DataFrame | None = None,
     neighbors: npt.NDArray[np.int32] | None = None,
     class_words: Mapping[str, str] | None = None,
+    taxonomy: Taxonomy | None = None,
     *,
     options: Options,
 ) -> Result | Skipped:
@@ -116,6 +119,8 @@ def run(
             **_shown_probabilities(predictions[row], float(label_quality["given_probability"].iloc[row]), classes),
         }
         found = judge(row, partners)
+        if taxonomy and found.suggestion and len(labels[row]) == 1:
+            shown |= taxonomy.evidence(labels[row][0], found.suggestion)
         severity = {"wrong": "warning", "unclear": "warning"}.get(found.kind, "info")
         if found.kind == "wrong" and (partners or probability[row] >= CERTAIN):
             severity = "error"

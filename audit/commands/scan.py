@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--kind", metavar="KIND", help="How the dataset is stored, where that is not recognised.")
 @click.option("--labels", "labels_file", metavar="FILE", help="File of labels, for images whose folder is not their class.")
 @click.option("--class-words", "class_words_file", metavar="FILE", help="File of words for labels that are codes.")
+@click.option("--taxonomy", "taxonomy_file", metavar="FILE", help="What lies above the classes (WordNet's data.noun, JSON, ...).")
 @click.option("--path-column", metavar="NAME", help="Manifest column that holds the images' paths.")
 @click.option("--image-column", metavar="NAME", help="Parquet column that holds the images' bytes.")
 @click.option("--label-column", metavar="NAME", help="Column that holds the label.")
@@ -47,7 +48,7 @@ def scan(
     """
     from audit.config import load
 
-    of_source = ("kind", "labels_file", "class_words_file", "path_column", "image_column", "label_column", "split_column", "split")
+    of_source = ("kind", "labels_file", "class_words_file", "taxonomy_file", "path_column", "image_column", "label_column", "split_column", "split")
     flags = {name: value for name, value in options.items() if name not in of_source}
     flags |= {"source": {name: options[name] for name in of_source}, "checks": check_settings(settings)}
     show_run(run_scan(source, out, load(flags, Path.cwd(), config=config), quiet=quiet, color=color), as_json=as_json, color=color)

@@ -84,7 +84,7 @@ def _open(location: str, options: SourceOptions) -> Source:
     )
 
 
-_ALWAYS_READ = frozenset({"kind", "split", "class_words_file", "storage_options"})
+_ALWAYS_READ = frozenset({"kind", "split", "class_words_file", "taxonomy_file", "storage_options"})
 
 
 def _refuse_unused(kind: Kind, options: SourceOptions) -> None:

@@ -41,6 +41,8 @@ class SourceOptions:
     """The split of every sample, whatever folders and columns say."""
     class_words_file: str | None = None
     """Words for labels that are codes: a JSON object, or lines of ``code<TAB>words``."""
+    taxonomy_file: str | None = None
+    """What lies above the classes: WordNet's ``data.noun``, ILSVRC's ``meta.mat``, lines of parent and child, or a JSON object of child: parent."""
     storage_options: Mapping[str, object] = field(default_factory=dict)
     """Passed to fsspec for URLs: endpoints, profiles, anonymous access."""
 
