@@ -69,6 +69,26 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+@contextmanager
+def filling(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterator[np.memmap[Any, np.dtype[Any]]]:
+    """Map a new ``.npy`` beside ``path`` and move it there when the block ends without an error: an array larger than memory, written in blocks.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL, delete=False) as file:
+        part = Path(file.name)
+    try:
+        array = create_array(part, shape, dtype)
+        yield array
+        array.flush()
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+    part.replace(path)
+
+
 def read_json(path: Path) -> Any:
     """Read JSON. Raises RunError where the file is damaged."""
     return _reading(path, lambda: json.loads(path.read_text(encoding="utf-8")))

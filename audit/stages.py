@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from audit.artifacts import open_array, read_table, to_frame, write_array, write_json, write_table
+from audit.artifacts import filling, open_array, read_table, to_frame, write_array, write_json, write_table
 from audit.errors import AuditError
 from audit.identity import identities, ordinal_index
 from audit.progress import Observer
@@ -195,10 +195,11 @@ def predict(
     else:
         from audit.labels.user_predictions import load_predictions
 
-        found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, codes)
-        write_array(run / "predictions.npy", found.probabilities)
+        with filling(run / "predictions.npy", (len(samples), len(classes)), np.float32) as into:
+            found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, codes, into=into)
         codes[np.isin(codes, [classes.index(name) for name in found.record["unknown_classes"]])] = -1
         facts = dict(found.record)
+        del found, into  # a mapped table that nobody holds no longer counts as memory
     quality = judge_labels(open_array(run / "predictions.npy", len(samples)), codes, pairs)
     write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
     return facts
@@ -217,19 +218,22 @@ def _predict_sets(
     given = membership(labels, classes)
     record.begin("predictions")
     observer.stage("predictions", len(samples))
-    if options.predictions is None:
-        from audit.labels.label_set_predictions import out_of_sample_sets
+    with filling(run / "predictions.npy", (len(samples), len(classes)), np.float32) as into:
+        if options.predictions is None:
+            from audit.labels.label_set_predictions import out_of_sample_sets
 
-        embeddings = open_array(run / "embeddings.npy", len(samples))
-        found = out_of_sample_sets(embeddings, given, fold_groups(len(samples), pairs), seed=options.seed, advance=observer.advance)
-    else:
-        from audit.labels.user_predictions import load_predictions
+            embeddings = open_array(run / "embeddings.npy", len(samples))
+            groups = fold_groups(len(samples), pairs)
+            found = out_of_sample_sets(embeddings, given, groups, seed=options.seed, into=into, advance=observer.advance)
+        else:
+            from audit.labels.user_predictions import load_predictions
 
-        found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, several=True)
-    write_array(run / "predictions.npy", found.probabilities)
+            found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, several=True, into=into)
+    facts = dict(found.record)
+    del found, into  # a mapped table that nobody holds no longer counts as memory
     quality = judge_label_sets(open_array(run / "predictions.npy", len(samples)), given, disagreeing_sets(pairs, labels, COPIES))
     write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
-    return dict(found.record)
+    return facts
 
 
 def fold_groups(rows: int, pairs: pd.DataFrame) -> npt.NDArray[np.int64]:

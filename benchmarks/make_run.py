@@ -22,7 +22,9 @@ from audit.review.ranking import ranked
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, SAMPLES, SCHEMA_VERSION, SEVERITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
 
 SHARES = {
     ("label_errors", "wrong", "error"): 0.06,
@@ -75,7 +77,13 @@ def make_run(out: Path, *, samples: int, classes: int, findings: int, seed: int 
     flagged = {key: np.sort(rng.choice(samples, min(count, samples), replace=False)) for key, count in number.items()}
     partner = {key: (rows + 1 + rng.integers(0, samples - 1, len(rows))) % samples for key, rows in flagged.items() if key[0] in PAIRED}
     truncated = flagged["integrity", "truncated", "error"]
-    table = _samples(rng, samples, classes, flagged, partner, truncated)
+    split, of_class = class_labels(rng, samples, classes)
+    content = np.array(random_hex(rng, samples, 64), object)
+    copies = ("exact_duplicates", "identical_bytes", "warning")
+    content[flagged[copies]] = content[partner[copies]]
+    outcome = np.full(samples, "ok", object)
+    outcome[truncated] = "truncated"
+    table = samples_table(rng, split, of_class, {"content_id": content, "pixel_id": content, "outcome": outcome})
     write_table(out / "samples.parquet", table)
     names, hashes, splits, labels = (table[name].to_pylist() for name in ("sample_id", "content_id", "split", "label"))
     frames: dict[str, list[pa.Table]] = {}
@@ -117,37 +125,37 @@ def make_run(out: Path, *, samples: int, classes: int, findings: int, seed: int 
             },
             "timings": {"ingest": 6300.0, "neighbors": 900.0, "pairs": 300.0, "predictions": 420.0},
             "stages": {},
-            "classes": [_label(index) for index in range(classes)],
+            "classes": [label_of(index) for index in range(classes)],
             "checks": dict(sorted(checks.items())),
-            "class_words": {_label(index): f"word {index}" for index in range(classes)},
+            "class_words": {label_of(index): f"word {index}" for index in range(classes)},
             "finished": True,
         },
     )
 
 
-def _label(index: int) -> str:
+def label_of(index: int) -> str:
+    """Return the synset id that stands for a class."""
     return f"n{index:08}"
 
 
-def _hex(rng: np.random.Generator, number: int, characters: int) -> list[str]:
+def random_hex(rng: np.random.Generator, number: int, characters: int) -> list[str]:
+    """Return drawn hexadecimal digits."""
     text = rng.bytes(number * characters // 2).hex()
     return [text[at : at + characters] for at in range(0, len(text), characters)]
 
 
-def _samples(
-    rng: np.random.Generator, number: int, classes: int, flagged: dict[Any, Any], partner: dict[Any, Any], truncated: np.ndarray[Any, Any]
-) -> pa.Table:
-    in_val = number // 26  # ImageNet's share
-    split = ["train"] * (number - in_val) + ["val"] * in_val
+def class_labels(rng: np.random.Generator, number: int, classes: int) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Return a split per sample, ImageNet's share of them in val, and a class per sample, sorted within a split as a folder lists them."""
+    in_val = number // 26
     of_class = np.concatenate([np.sort(rng.integers(0, classes, number - in_val)), np.sort(rng.integers(0, classes, in_val))])
-    code = [_label(index) for index in range(classes)]
+    return ["train"] * (number - in_val) + ["val"] * in_val, of_class
+
+
+def samples_table(rng: np.random.Generator, split: Sequence[str], of_class: npt.NDArray[np.int64], known: Mapping[str, Any]) -> pa.Table:
+    """Return a table of ``audit.tables.SAMPLES`` as of JPEG photos: columns that are not known are drawn, or null."""
+    number, code = len(split), [label_of(index) for index in range(int(of_class.max()) + 1)]
     label = [code[index] for index in of_class.tolist()]
     sample_id = [f"{where}/{what}/{what}_{row:08}.JPEG" for row, (where, what) in enumerate(zip(split, label, strict=True))]
-    content = np.array(_hex(rng, number, 64), object)
-    copies = ("exact_duplicates", "identical_bytes", "warning")
-    content[flagged[copies]] = content[partner[copies]]
-    outcome = np.full(number, "ok", object)
-    outcome[truncated] = "truncated"
     measured = {
         "byte_size": rng.integers(20_000, 300_000, number),
         "width": rng.choice([500, 375, 640], number).astype(np.int32),
@@ -162,15 +170,14 @@ def _samples(
         "fingerprint": [str(row) for row in range(number)],
         "split": split,
         "label": label,
-        "content_id": content,
-        "outcome": outcome,
+        "outcome": ["ok"] * number,
         "format": ["JPEG"] * number,
         "mode": ["RGB"] * number,
         "frames": np.ones(number, np.int32),
         "orientation": np.ones(number, np.int8),
         "has_alpha": np.zeros(number, bool),
-        "pixel_id": content,
     }
+    columns |= known
     arrays = [pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(number, field.type) for field in SAMPLES]
     return pa.Table.from_arrays(arrays, schema=SAMPLES)
 
@@ -188,7 +195,7 @@ def _findings(
     names, hashes, splits, labels = of_sample
     at = rows.tolist()
     number = len(at)
-    other = [_label(index) for index in rng.integers(0, classes, number).tolist()]
+    other = [label_of(index) for index in rng.integers(0, classes, number).tolist()]
     suggested: list[str | None] = [*other] if check in ("label_errors", "conflicting_labels") and kind != "unclear" else [None] * number
     if partner is not None:
         message = [f"Is the same picture as {names[with_]!r}; keep one of the two." for with_ in partner.tolist()]
@@ -215,7 +222,7 @@ def _findings(
         evidence = [json.dumps({"limit": 0.3, "measure": kind, "value": round(worth, 4)}) for worth in score.tolist()]
         group = [None] * number
     columns = {
-        "finding_id": _hex(rng, number, 16),
+        "finding_id": random_hex(rng, number, 16),
         "check": [check] * number,
         "kind": [kind] * number,
         "subject": ["sample"] * number,
@@ -243,12 +250,12 @@ def _class_findings(rng: np.random.Generator, classes: int) -> pa.Table:
             "subject": "class",
             "severity": SEVERITIES[at % 2],
             "score": 0.3,
-            "label": _label(at),
-            "suggested_label": _label((at + 1) % classes),
+            "label": label_of(at),
+            "suggested_label": label_of((at + 1) % classes),
             "message": f"30% of the images labelled word {at} are taken for word {(at + 1) % classes}; compare the two definitions.",
             "evidence": json.dumps({"confused": 300, "images": 1000, "share": 0.3, "share_back": 0.1, "share_interval": [0.27, 0.33]}),
         }
-        for at, identifier in enumerate(_hex(rng, max(classes // 10, 1), 16))
+        for at, identifier in enumerate(random_hex(rng, max(classes // 10, 1), 16))
     ]
     return pa.Table.from_pylist(rows, FINDINGS)
 

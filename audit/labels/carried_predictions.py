@@ -69,6 +69,7 @@ def carry_over(
     embeddings: npt.NDArray[np.float16],
     groups: npt.NDArray[np.int64],
     folds: int,
+    into: npt.NDArray[np.float32] | None = None,
 ) -> Carried:
     """Keep what was predicted and predict what is new.
 
@@ -79,11 +80,12 @@ def carry_over(
         embeddings: float16 ``[n, d]`` unit rows; NaN where there is none. Only new rows are read.
         groups: ``[n]``; copies of one picture share a number.
         folds: how many folds there were.
+        into: float32 ``[n, c]`` to write to, such as a file mapped into memory; a new array where None.
     """
     stayed = np.flatnonzero(old_row >= 0)
     fold = np.full(len(old_row), -1, np.int8)
     fold[stayed] = before.fold[old_row[stayed]]
-    probabilities = np.empty((len(old_row), before.probabilities.shape[1]), np.float32)
+    probabilities = np.empty((len(old_row), before.probabilities.shape[1]), np.float32) if into is None else into
     for start in range(0, len(stayed), _ROWS_AT_ONCE):
         rows = stayed[start : start + _ROWS_AT_ONCE]
         probabilities[rows] = before.probabilities[old_row[rows]]

@@ -29,6 +29,7 @@ def out_of_sample_sets(
     *,
     seed: int = 0,
     folds: int = 5,
+    into: npt.NDArray[np.float32] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Predictions:
     """Predict which classes every image shows, with models that saw neither it nor its copies.
@@ -42,6 +43,7 @@ def out_of_sample_sets(
         groups: int ``[n]``; rows of one duplicate group share a number and a fold.
         seed: decides folds and landmarks.
         folds: how many; fewer are taken where there are fewer groups.
+        into: float32 ``[n, c]`` to write to, such as a file mapped into memory; a new array where None.
         advance: told how many more rows are predicted.
 
     Returns:
@@ -68,7 +70,8 @@ def out_of_sample_sets(
     members = _Members(features, given[train].astype(np.float32), fold[train], kept, seed)
     weights = _stack(members, features, given[train], fold[train], seed)
 
-    probabilities = np.full(given.shape, np.nan, np.float32)
+    probabilities = np.empty(given.shape, np.float32) if into is None else into
+    probabilities[np.flatnonzero(~usable)] = np.nan
     rows = np.flatnonzero(usable)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         block = rows[start : start + _ROWS_AT_ONCE]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import open_array, replacing, write_array
+from audit.artifacts import filling, open_array, replacing
 from audit.identity import ordinal_index
 from audit.labels.carried_predictions import FROM_ROWS, MAX_CHANGED, Fitted, carry_over, count_changed
 
@@ -55,15 +55,16 @@ def predict(
         if changed <= MAX_CHANGED * readable:
             from audit.labels.predictor import load_predictor
 
-            carried = carry_over(known, load_predictor(run / PREDICTOR), old_row, embeddings, groups, len(before["folds"]))
-            write_array(run / "predictions.npy", carried.probabilities)
+            fitted = load_predictor(run / PREDICTOR)
+            with filling(run / "predictions.npy", (len(images), known.probabilities.shape[1]), np.float32) as into:
+                carried = carry_over(known, fitted, old_row, embeddings, groups, len(before["folds"]), into)
             _store(run, images, labels, carried.fold)
             observer.note(f"label predictions: {carried.predicted_anew:,} new images are judged by the models of the last full fit")
             return {**before, "changed_since_fit": changed, "predicted_anew": carried.predicted_anew}
     from audit.labels.predictions import out_of_sample
 
-    found = out_of_sample(embeddings, labels, groups, seed=seed, advance=observer.advance)
-    write_array(run / "predictions.npy", found.probabilities)
+    with filling(run / "predictions.npy", (len(images), int(labels.max(initial=-1)) + 1), np.float32) as into:
+        found = out_of_sample(embeddings, labels, groups, seed=seed, into=into, advance=observer.advance)
     if found.fold is not None and found.predictor is not None and readable >= FROM_ROWS:
         (run / "state").mkdir(exist_ok=True)
         found.predictor.save(run / PREDICTOR)

@@ -50,6 +50,7 @@ def out_of_sample(
     *,
     seed: int = 0,
     folds: int = 5,
+    into: npt.NDArray[np.float32] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Predictions:
     """Predict every image's class with models that saw neither it nor its copies.
@@ -62,6 +63,7 @@ def out_of_sample(
         groups: int ``[n]``; rows of one duplicate group share a number and a fold. An unlabelled copy of a labelled image shares its fold as well.
         seed: decides folds and models; same seed, same bytes on one machine.
         folds: how many; fewer are taken where there are fewer groups.
+        into: float32 ``[n, c]`` to write to, such as a file mapped into memory; a new array where None.
         advance: told how many more rows are predicted.
 
     Returns:
@@ -82,7 +84,8 @@ def out_of_sample(
     training, project = _training(embeddings, labels, fold, judged, kept, classes, seed)
     predict = Predictor(project, {name: fit(training) for name, (fit, _) in MEMBERS.items()})
 
-    probabilities = np.full((len(labels), classes), np.nan, np.float32)
+    probabilities = np.empty((len(labels), classes), np.float32) if into is None else into
+    probabilities[np.flatnonzero(~usable)] = np.nan
     rows = np.flatnonzero(usable)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         block = rows[start : start + _ROWS_AT_ONCE]

@@ -46,7 +46,13 @@ class _Block(NamedTuple):
 
 
 def load_predictions(
-    path: str | Path, sample_ids: Sequence[str], classes: Sequence[str], labels: npt.NDArray[np.integer] | None = None, *, several: bool = False
+    path: str | Path,
+    sample_ids: Sequence[str],
+    classes: Sequence[str],
+    labels: npt.NDArray[np.integer] | None = None,
+    *,
+    several: bool = False,
+    into: npt.NDArray[np.float32] | None = None,
 ) -> Predictions:
     """Read class probabilities from ``.npy`` (row order), Parquet or CSV (by a column ``sample_id``, or in row order without one).
 
@@ -58,6 +64,7 @@ def load_predictions(
         classes: of the dataset, in column order.
         labels: int ``[n]`` given class codes, -1 = none; with them predictions are checked for having been made in-sample.
         several: images have several labels, so that rows need not add up to 1.
+        into: float32 ``[n, c]`` to write to, such as a file mapped into memory; a new array where None.
 
     Returns:
         float32 ``[n, c]``; NaN rows for samples the file has no row for, a column of zeros for a class it has no column for. The record holds
@@ -75,7 +82,8 @@ def load_predictions(
     else:
         columns, extra = _columns(file, list(classes), warnings, unknown)
         blocks = _table_blocks(file, columns, sample_ids, classes, warnings)
-    found = np.full((len(sample_ids), len(classes)), np.nan, np.float32)
+    found = np.empty((len(sample_ids), len(classes)), np.float32) if into is None else into
+    found[:] = np.nan
     worst, outside = 0.0, 0
     for block in blocks:
         rows, off, lost = _probabilities(block, several=several, extra=extra)
