@@ -190,6 +190,7 @@ def predict(
             plan=plan,
             before=before,
             seed=options.seed,
+            device=record.content["backbone"]["device"],
             observer=observer,
         )
     else:

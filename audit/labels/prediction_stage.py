@@ -21,7 +21,7 @@ MADE_OF, PREDICTOR = "state/predicted.npz", "state/predictor.npz"
 """What predictions were made of, and the models that made them."""
 
 
-def predict(
+def predict(  # noqa: PLR0913  the stage's inputs are that many
     run: Path,
     images: npt.NDArray[np.bytes_],
     labels: npt.NDArray[np.int32],
@@ -30,6 +30,7 @@ def predict(
     plan: str,
     before: Mapping[str, Any],
     seed: int,
+    device: str = "cpu",
     observer: Observer,
 ) -> dict[str, object]:
     """Write ``predictions.npy`` and what a later scan needs to carry them over.
@@ -42,6 +43,7 @@ def predict(
         plan: digest of all that predictions depend on besides the images; one that differs asks for a full fit.
         before: the stage's facts as the last scan returned them; empty where there was none.
         seed: decides folds and models.
+        device: where the networks are fitted, as PyTorch names it.
         observer: told of the progress.
 
     Returns:
@@ -64,7 +66,7 @@ def predict(
     from audit.labels.predictions import out_of_sample
 
     with filling(run / "predictions.npy", (len(images), int(labels.max(initial=-1)) + 1), np.float32) as into:
-        found = out_of_sample(embeddings, labels, groups, seed=seed, into=into, advance=observer.advance)
+        found = out_of_sample(embeddings, labels, groups, seed=seed, device=device, into=into, advance=observer.advance)
     if found.fold is not None and found.predictor is not None and readable >= FROM_ROWS:
         (run / "state").mkdir(exist_ok=True)
         found.predictor.save(run / PREDICTOR)

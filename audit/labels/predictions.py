@@ -50,6 +50,7 @@ def out_of_sample(
     *,
     seed: int = 0,
     folds: int = 5,
+    device: str = "cpu",
     into: npt.NDArray[np.float32] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Predictions:
@@ -63,6 +64,7 @@ def out_of_sample(
         groups: int ``[n]``; rows of one duplicate group share a number and a fold. An unlabelled copy of a labelled image shares its fold as well.
         seed: decides folds and models; same seed, same bytes on one machine.
         folds: how many; fewer are taken where there are fewer groups.
+        device: where the networks are fitted, as PyTorch names it.
         into: float32 ``[n, c]`` to write to, such as a file mapped into memory; a new array where None.
         advance: told how many more rows are predicted.
 
@@ -81,7 +83,7 @@ def out_of_sample(
     fold = _folds(labels, groups, usable, folds, seed)
     kept = int(fold.max()) + 1
     judged = (fold >= 0) & (labels >= 0)
-    training, project = _training(embeddings, labels, fold, judged, kept, classes, seed)
+    training, project = _training(embeddings, labels, fold, judged, kept, classes, seed, device)
     predict = Predictor(project, {name: fit(training) for name, (fit, _) in MEMBERS.items()})
 
     probabilities = np.empty((len(labels), classes), np.float32) if into is None else into
@@ -152,6 +154,7 @@ def _training(
     folds: int,
     classes: int,
     seed: int,
+    device: str,
 ) -> tuple[Training, Projection]:
     from audit.labels.probes import Training, fit_projection
 
@@ -161,7 +164,7 @@ def _training(
     learned = np.concatenate([embeddings[rows[start : start + _ROWS_AT_ONCE]] for start in range(0, len(rows), _ROWS_AT_ONCE)])
     project = fit_projection(learned, FEATURES)
     features = np.concatenate([project(learned[start : start + _ROWS_AT_ONCE]) for start in range(0, len(rows), _ROWS_AT_ONCE)])
-    training = Training(features, labels[rows].astype(np.int64), fold[rows], folds, classes, seed)
+    training = Training(features, labels[rows].astype(np.int64), fold[rows], folds, classes, seed, device)
     return training, project
 
 

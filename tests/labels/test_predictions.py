@@ -98,3 +98,9 @@ def test_many_classes_of_two_images():
     found = out_of_sample(embeddings, np.repeat(np.arange(300), 2).astype(np.int32), np.arange(600)).probabilities
     assert np.isfinite(found).all()
     assert (found.argmax(1) == np.repeat(np.arange(300), 2)).mean() > 0.8
+
+
+def test_the_networks_are_fitted_on_the_device_that_is_asked_for():
+    embeddings, _, given = blobs(60)
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"(?i)meta"):  # a device that holds no values: only asking for it can fail so
+        out_of_sample(embeddings, given, np.arange(len(given)), device="meta")
