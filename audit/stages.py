@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from audit.artifacts import filling, open_array, read_table, to_frame, write_array, write_json, write_table
+from audit.artifacts import filling, open_array, write_array, write_json, write_table
 from audit.errors import AuditError
 from audit.identity import identities, ordinal_index
 from audit.progress import Observer
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FILES = {
     "neighbors": ("neighbors.npy", "similarities.npy", "state/neighbors.npy", "state/similarities.npy", "state/neighbors-of.npy"),
-    "pairs": ("pairs.parquet", "state/verified.parquet"),
+    "pairs": ("pairs.parquet",),
     "predictions": ("predictions.npy", "label_quality.parquet"),
 }
 
@@ -115,11 +115,14 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
     """Write ``pairs.parquet``; candidates verified by an earlier scan are not verified again. Returns facts for the record."""
     import pyarrow as pa
 
+    from audit.code_digest import code_digest
+    from audit.duplicates.known_pairs import KnownPairs, load
     from audit.duplicates.pairs import PairOptions, find_pairs
 
+    plan = code_digest("audit.duplicates.pairs")
+    known = load(run) if record.content["stages"].get("pairs", {}).get("plan") == plan else KnownPairs()
     record.begin("pairs")
     rows = len(samples)
-    cache = to_frame(read_table(run / "state/verified.parquet")) if (run / "state/verified.parquet").is_file() else None
     observer.stage("pairs", rows)
     found = find_pairs(
         samples,
@@ -127,13 +130,14 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
         open_array(run / "neighbors.npy", rows),
         open_array(run / "similarities.npy", rows),
         options=PairOptions(min_precision=options.min_precision),
-        cache=cache,
+        known=known,
         advance=observer.advance,
     )
     write_table(run / "pairs.parquet", pa.Table.from_pandas(found.table, PAIRS, preserve_index=False))
-    write_table(run / "state/verified.parquet", pa.Table.from_pandas(found.verified, preserve_index=False))
+    found.known.save(run)
     point = found.operating_point
     return {
+        "plan": plan,
         "pairs": len(found.table),
         "verified": point.pairs,
         "least_score": point.least_score,

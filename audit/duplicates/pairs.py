@@ -16,6 +16,7 @@ import pandas as pd
 
 from audit.duplicates.candidates import Candidates, candidates
 from audit.duplicates.groups import group
+from audit.duplicates.known_pairs import Digests, KnownPairs, digests, remember
 from audit.duplicates.pair_score import LEAST_SCORE, OperatingPoint, margin, operating_point, relations, score
 from audit.duplicates.verification import Evidence, concatenated, promising, verify
 from audit.tables import PAIRS
@@ -43,14 +44,12 @@ class Pairs:
 
     table: pd.DataFrame
     """Columns of ``audit.tables.PAIRS``."""
-    verified: pd.DataFrame
-    """Evidence by content: handed back in, these pairs are not looked at again."""
+    known: KnownPairs
+    """Handed back in, these pairs are not looked at again."""
     operating_point: OperatingPoint
 
 
 _NUMBERS = ("correlation", "detail_correlation", "residual", "color_difference", "local_difference", "overlap")
-_MATRIX = tuple(f"transform_{number}" for number in range(6))
-_KEYS = ("first", "second")
 
 
 def find_pairs(
@@ -60,7 +59,7 @@ def find_pairs(
     similarities: npt.NDArray[np.float32],
     *,
     options: PairOptions = PairOptions(),
-    cache: pd.DataFrame | None = None,
+    known: KnownPairs | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Pairs:
     """Find the pairs of images that are the same picture.
@@ -71,16 +70,17 @@ def find_pairs(
         neighbors: int32 ``[n, k]`` rows; -1 where there is none.
         similarities: float32 ``[n, k]`` cosines.
         options: what counts as a pair.
-        cache: ``verified`` of an earlier call on most of the same images.
+        known: what an earlier call on most of the same images learned.
         advance: told how many more rows are done.
     """
+    known = known or KnownPairs()
     ok = (samples["outcome"] == "ok").to_numpy()
     leaders, exact = _identical(samples, ok)
     hashes, content = _hashes(samples), _short_ids(samples)
-    known = _Known(cache)
-    near, parts, scores = [], [], []
+    near, parts, scores, unlike = [], [], [], []
     for block in candidates(neighbors[:, : options.neighbors], similarities[:, : options.neighbors], hashes, ok, leaders, options.hamming):
-        kept, evidence = _look(thumbnails, content, block, known)
+        kept, evidence, others = _look(thumbnails, content, block, known)
+        unlike.append(others)
         near.append((block.first[kept], block.second[kept], block.cosine[kept]))
         parts.append(evidence)
         scores.append(score(evidence, margin(block.cosine[kept], block.first[kept], block.second[kept], similarities)))
@@ -106,55 +106,28 @@ def find_pairs(
     table["group"] = group(table["i"].to_numpy(), table["j"].to_numpy(), area, samples["content_id"].fillna("").to_numpy(object))
     table = table.sort_values(["i", "j"], ignore_index=True)[PAIRS.names]
     typed = table.astype({"i": np.int32, "j": np.int32, "score": np.float32, "cosine": np.float32, "hamming": np.int16, "group": np.int32})
-    return Pairs(typed, _remembered(content, first, second, evidence), point)
+    looked_at = digests(*np.sort([content[first], content[second]], axis=0))
+    return Pairs(typed, remember(looked_at, evidence, np.concatenate(unlike) if unlike else np.zeros(0, np.uint64)), point)
 
 
 _NO_ROWS, _NO_COSINE = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
-class _Known:
-    """Evidence of an earlier call, by the content of the two images."""
-
-    def __init__(self, cache: pd.DataFrame | None) -> None:
-        usable = cache is not None and {*_KEYS, *_NUMBERS, "mirrored", *_MATRIX} <= set(cache.columns)
-        self._table = cache if usable else None
-        self._index = pd.MultiIndex.from_frame(cache[list(_KEYS)]) if cache is not None and usable else None
-
-    def find(self, first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
-        """Return where each pair stands; -1 where it is not known."""
-        if self._index is None or not len(self._index):
-            return np.full(len(first), -1, np.intp)
-        return self._index.get_indexer(pd.MultiIndex.from_arrays([first, second]))
-
-    def evidence(self, at: npt.NDArray[np.intp]) -> Evidence:
-        """Return what is known of the pairs at these places."""
-        if self._table is None:
-            return concatenated([])
-        rows = self._table.iloc[at]
-        numbers = {name: rows[name].to_numpy(np.float32) for name in _NUMBERS}
-        matrix = rows[list(_MATRIX)].to_numpy(np.float32).reshape(-1, 2, 3)
-        return Evidence(**numbers, mirrored=rows["mirrored"].to_numpy(bool), transform=matrix)
-
-
-def _look(thumbnails: npt.NDArray[np.uint8], content: npt.NDArray[np.uint64], block: Candidates, known: _Known) -> tuple[Rows, Evidence]:
-    """Return which of the candidates look alike at all, and the evidence of those."""
+def _look(thumbnails: npt.NDArray[np.uint8], content: npt.NDArray[np.uint64], block: Candidates, known: KnownPairs) -> tuple[Rows, Evidence, Digests]:
+    """Return which of the candidates look alike at all, the evidence of those, and the digests of the others."""
     # Evidence is measured from the image with the smaller content id to the other: it must not depend on which row comes first.
     swap = content[block.first] > content[block.second]
     one, other = np.where(swap, block.second, block.first), np.where(swap, block.first, block.second)
-    at = known.find(content[one], content[other])
-    fresh = np.flatnonzero(at < 0)
+    pairs = digests(content[one], content[other])
+    at = known.find(pairs)
+    fresh = np.flatnonzero((at < 0) & ~known.are_unlike(pairs))
     close, starts = promising(thumbnails, one[fresh], other[fresh])
     fresh = fresh[close]
-    kept = np.sort(np.concatenate([np.flatnonzero(at >= 0), fresh]))
-    parts, places = [], []
-    if len(fresh):
-        parts.append(verify(thumbnails, one[fresh], other[fresh], starts[close]))
-        places.append(fresh)
-    if (at >= 0).any():
-        parts.append(known.evidence(at[at >= 0]))
-        places.append(np.flatnonzero(at >= 0))
-    evidence = concatenated(parts)
-    return kept, evidence.take(np.argsort(np.concatenate(places))) if places else evidence
+    seen = np.flatnonzero(at >= 0)
+    kept = np.concatenate([seen, fresh])
+    parts = [known.evidence.take(at[seen]), verify(thumbnails, one[fresh], other[fresh], starts[close])]
+    order = np.argsort(kept)
+    return kept[order], concatenated(parts).take(order), np.delete(pairs, kept)
 
 
 def _first_of_each(first: Rows, second: Rows, cosine: npt.NDArray[np.float32]) -> Rows:
@@ -164,15 +137,6 @@ def _first_of_each(first: Rows, second: Rows, cosine: npt.NDArray[np.float32]) -
     one, other = first[order], second[order]
     fresh[1:] = (one[1:] != one[:-1]) | (other[1:] != other[:-1])
     return order[fresh]
-
-
-def _remembered(content: npt.NDArray[np.uint64], first: Rows, second: Rows, evidence: Evidence) -> pd.DataFrame:
-    one, other = content[first], content[second]
-    table = {"first": np.minimum(one, other), "second": np.maximum(one, other), **{name: getattr(evidence, name) for name in _NUMBERS}}
-    matrix = evidence.transform.reshape(-1, 6)
-    return pd.DataFrame({**table, "mirrored": evidence.mirrored, **{name: matrix[:, at] for at, name in enumerate(_MATRIX)}}).drop_duplicates(
-        list(_KEYS), ignore_index=True
-    )
 
 
 def _short_ids(samples: pd.DataFrame) -> npt.NDArray[np.uint64]:

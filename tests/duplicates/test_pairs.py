@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from audit.duplicates.known_pairs import FILES, load
 from audit.duplicates.pairs import PairOptions, find_pairs
+from audit.duplicates.verification import verify
 from audit.measures import perceptual_hash, pixel_id, thumbnail
 
 
@@ -130,19 +132,31 @@ def _by_content(pairs, contents):
     }
 
 
-def test_what_was_looked_at_is_not_looked_at_again(monkeypatch):
+def test_what_was_looked_at_is_not_looked_at_again(monkeypatch, tmp_path):
     from audit.duplicates import pairs as module
 
     originals = photographs()[::3]
     samples, smalls, neighbors, similarities = tables([*originals, *(EDITS["gray"][0](image) for image in originals)])
     first = find_pairs(samples, smalls, neighbors, similarities)
 
-    def fail(*_):
+    def fail():
         raise AssertionError("looked again")
 
-    monkeypatch.setattr(module, "verify", fail)
-    again = find_pairs(samples, smalls, neighbors, similarities, cache=first.verified)
+    assert len(first.known.alike)
+    assert len(first.known.unlike)
+    first.known.save(tmp_path)
+    monkeypatch.setattr(module, "promising", lambda _, one, other: fail() if len(one) else (np.zeros(0, bool), np.zeros((0, 2), np.intp)))
+    monkeypatch.setattr(module, "verify", lambda thumbnails, one, other, starts: fail() if len(one) else verify(thumbnails, one, other, starts))
+    again = find_pairs(samples, smalls, neighbors, similarities, known=load(tmp_path))
     pd.testing.assert_frame_equal(first.table, again.table)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_damaged_memory_of_pairs_is_no_memory(tmp_path, name):
+    samples, smalls, neighbors, similarities = tables(photographs()[:2])
+    find_pairs(samples, smalls, neighbors, similarities).known.save(tmp_path)
+    (tmp_path / name).write_bytes(b"damaged")
+    assert not len(load(tmp_path).unlike)
 
 
 def test_asking_for_more_precision_keeps_fewer_pairs():
