@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 _DIRECTIONS = 64
-_FIT_ROWS = 20_000
+_FIT_ROWS = 5_000
 _ROWS_AT_ONCE = 8192
 _EXAMPLES = 5
 
@@ -141,14 +141,17 @@ def run(samples: pd.DataFrame, embeddings: npt.NDArray[np.float16], *, options: 
 
 def _reduced(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], content: npt.NDArray[np.object_]) -> Floats:
     """Return the embeddings' first principal components, each divided by the fourth root of its variance, fitted on a sample chosen by content."""
-    chosen = np.argsort(content, kind="stable")[:_FIT_ROWS]
+    from scipy.linalg import eigh
+
+    chosen = np.sort(np.argsort(content, kind="stable")[:_FIT_ROWS])
     learned = embeddings[rows[chosen]].astype(np.float32)
     mean = learned.mean(0)
-    variance, axes = np.linalg.eigh((learned - mean).T @ (learned - mean) / max(len(learned), 1))
-    kept = slice(max(len(variance) - _DIRECTIONS, 0), None)
-    axes = axes[:, kept] * np.maximum(variance[kept], 1e-9) ** -0.25
+    learned -= mean
+    last = learned.shape[1] - 1
+    variance, axes = eigh(learned.T @ learned / max(len(learned), 1), subset_by_index=(max(last + 1 - _DIRECTIONS, 0), last))
+    axes = (axes * np.maximum(variance, 1e-9) ** -0.25).astype(np.float32)
     blocks = [(embeddings[rows[start : start + _ROWS_AT_ONCE]].astype(np.float32) - mean) @ axes for start in range(0, len(rows), _ROWS_AT_ONCE)]
-    return np.concatenate(blocks).astype(np.float32)
+    return np.concatenate(blocks)
 
 
 def _judgeable(second: npt.NDArray[np.bool_], half: npt.NDArray[np.bool_], fewest: int) -> bool:
