@@ -34,6 +34,8 @@ PATH_OPTIONS = frozenset({"checkpoint", "predictions", "source.labels_file", "so
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
+ENGINES = ("local", "ray")
+
 BACKBONE_FORM = re.compile(r"auto|embedded|clip(:[^/\s]+(/[^\s]+)?)?")
 DEVICE_FORM = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -70,6 +72,10 @@ class ScanOptions:
     """Processes that read and decode images, at least 1; None takes one per CPU."""
     offline: bool = False
     """Never ask the network for model weights."""
+    engine: str = "local"
+    """Where images are read and neighbors searched: ``local`` (this machine) or ``ray`` (a cluster); see ``docs/distributed.md``."""
+    address: str | None = None
+    """The Ray cluster to use: ``auto`` or ``HOST:PORT``; None starts Ray on this machine alone."""
     neighbors: int = 20
     """Nearest neighbors kept for each image, at least 1."""
     seed: int = 0
@@ -100,8 +106,15 @@ class ScanOptions:
             raise ConfigError("device", f"unknown device {self.device!r}", "use auto, cpu, cuda or cuda:N")
         if not BACKBONE_FORM.fullmatch(self.backbone):
             raise ConfigError("backbone", f"unknown backbone {self.backbone!r}", "use auto, embedded, clip or clip:ARCHITECTURE/TAG")
+        self._check_engine()
         if both := sorted(set(self.only) & set(self.skip)):
             raise ConfigError("skip", f"{both[0]!r} is also in 'only'", "name it in one of them")
+
+    def _check_engine(self) -> None:
+        if self.engine not in ENGINES:
+            raise ConfigError("engine", f"unknown engine {self.engine!r}", nearest(self.engine, ENGINES))
+        if self.address is not None and self.engine != "ray":
+            raise ConfigError("address", f"{self.address!r} is a Ray cluster, but the engine is {self.engine!r}", "add --engine ray, or leave it out")
 
 
 def load(

@@ -84,21 +84,22 @@ def ingest(chunks: Iterable[Chunk], images: int, recipe: Recipe, embedder: Embed
     Yields:
         One result per chunk, each image with exactly one outcome.
     """
-    for result in _in_processes(chunks, recipe, workers) if images >= _PROCESSES_PAY_FROM else _here(chunks, recipe):
-        yield result if embedder is None else _embed(result, embedder)
-
-
-def _here(chunks: Iterable[Chunk], recipe: Recipe) -> Iterator[Ingested]:
-    own = recipe.model.open(available_cpus()) if recipe.model is not None else None
-    return (_ingest_one(chunk, recipe, own) for chunk in chunks)
+    if images < _PROCESSES_PAY_FROM:
+        own = recipe.model.open(available_cpus()) if recipe.model is not None else embedder
+        yield from (_ingest_one(chunk, recipe, own) for chunk in chunks)
+        return
+    with contextlib.closing(Workers(recipe, workers)) as processes:
+        for result in processes.measure(chunks):
+            yield result if embedder is None else embed(result, embedder)
 
 
 def _ingest_one(chunk: Chunk, recipe: Recipe, embedder: Embedder | None) -> Ingested:
     result = measure(chunk, recipe)
-    return result if embedder is None else _embed(result, embedder)
+    return result if embedder is None else embed(result, embedder)
 
 
-def _embed(result: Ingested, embedder: Embedder) -> Ingested:
+def embed(result: Ingested, embedder: Embedder) -> Ingested:
+    """Embed a measured chunk in place; rows without an image are NaN."""
     if result.inputs is None:
         raise AssertionError("a chunk is embedded once")
     vectors = embedder.embed(result.inputs)
@@ -181,15 +182,25 @@ def _work(chunk: Chunk) -> Ingested:
     return _ingest_one(chunk, *_worker)
 
 
-def _in_processes(chunks: Iterable[Chunk], recipe: Recipe, workers: int) -> Iterator[Ingested]:
-    """Measure chunks in worker processes, in order; a chunk that kills its worker is measured again image by image."""
-    ahead = iter(chunks)
-    running: deque[tuple[Chunk, Future[Ingested]]] = deque()
-    pool = _pool(recipe, workers)
-    try:
+class Workers:
+    """Processes that measure chunks, each embedding too where the recipe holds a model; one that dies costs only the image that killed it.
+
+    Args:
+        recipe: what every process needs to know.
+        count: how many processes.
+    """
+
+    def __init__(self, recipe: Recipe, count: int) -> None:
+        self._recipe, self._count = recipe, count
+        self._pool = _pool(recipe, count)
+
+    def measure(self, chunks: Iterable[Chunk]) -> Iterator[Ingested]:
+        """Measure chunks, in order; a chunk that kills its worker is measured again image by image."""
+        ahead = iter(chunks)
+        running: deque[tuple[Chunk, Future[Ingested]]] = deque()
         while True:
-            for chunk in islice(ahead, workers * _CHUNKS_AHEAD_PER_WORKER - len(running)):
-                running.append((chunk, pool.submit(_work, chunk)))
+            for chunk in islice(ahead, self._count * _CHUNKS_AHEAD_PER_WORKER - len(running)):
+                running.append((chunk, self._pool.submit(_work, chunk)))
             if not running:
                 return
             chunk, future = running.popleft()
@@ -198,11 +209,13 @@ def _in_processes(chunks: Iterable[Chunk], recipe: Recipe, workers: int) -> Iter
             except BrokenProcessPool:
                 ahead = chain([other for other, _ in running], ahead)
                 running.clear()
-                pool.shutdown(wait=True, cancel_futures=True)
-                yield _isolate(chunk, recipe)
-                pool = _pool(recipe, workers)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+                self.close()
+                yield _isolate(chunk, self._recipe)
+                self._pool = _pool(self._recipe, self._count)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _isolate(chunk: Chunk, recipe: Recipe) -> Ingested:

@@ -17,17 +17,16 @@ import pyarrow.compute as pc
 from audit import stages
 from audit.artifacts import read_json, read_table, sweep, to_frame, write_array, write_table
 from audit.backbones import Choice, choose
-from audit.backbones.runtime import OnnxModel, Placement, place, prepare
 from audit.code_digest import code_digest
 from audit.config import ScanOptions
+from audit.engines import Engine, Job, open_engine
 from audit.errors import RunError, SourceError
 from audit.identity import identities
-from audit.ingest import Chunk, Ingested, Recipe, ingest
+from audit.ingest import Ingested
 from audit.labels.taxonomy import Taxonomy
 from audit.labels.user_predictions import refuse_predictions
 from audit.listing import list_samples, listing_key
 from audit.previews import make
-from audit.processors import available_cpus
 from audit.progress import SILENT, Observer
 from audit.run import RECORD, Run
 from audit.sources import Source, open_source
@@ -73,7 +72,7 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
     if options.predictions is not None:
         refuse_predictions(options.predictions)
     _refuse_inside(run, str(source))
-    with _locked(run):
+    with _locked(run), open_engine(options) as engine:
         for folder in (run, *(run / name for name in ("state", "scores", "findings"))):
             sweep(folder)
         record = _open_record(run)
@@ -84,7 +83,6 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         for note in notes:
             observer.note(note)
         choice = _choose(options, record)
-        placement = place(device=options.device, precision=options.precision)
         record.content |= {
             "version": version("imagenet-audit"),
             "source": {
@@ -97,9 +95,9 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
             "options": _public(options),
             **_about_classes(dataset, listing, options),
         }
-        samples = to_frame(_ingest(run, dataset, listing, choice, placement, options, record, observer))
+        samples = to_frame(_ingest(run, dataset, listing, choice, options, engine, record, observer))
         _account(samples, record)
-        _after_ingest(run, samples, options, record, observer)
+        _after_ingest(run, samples, options, engine, record, observer)
         record.content["finished"] = True
         record.save()
         observer.stage("previews", None)
@@ -108,9 +106,17 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
 
 
 def _ingest(
-    run: Path, dataset: Source, listing: pa.Table, choice: Choice, placement: Placement, options: ScanOptions, record: Record, observer: Observer
+    run: Path,
+    dataset: Source,
+    listing: pa.Table,
+    choice: Choice,
+    options: ScanOptions,
+    engine: Engine,
+    record: Record,
+    observer: Observer,
 ) -> pa.Table:
     backbone = choice.backbone
+    placement = engine.place(device=options.device, precision=options.precision)
     plan = {
         "measures": _MEASURES_VERSION,
         "weights": backbone.weights_id,
@@ -157,16 +163,10 @@ def _ingest(
             observer.note(f"{resumed + adopted} of {len(listing)} images are known from an earlier scan")
     if len(missing):
         observer.stage("images", len(missing))
-        model = prepare(backbone, placement, observer.note)
-        shared, embedder = (model, None) if isinstance(model, OnnxModel) else (None, model)
-        refs = listing["source_ref"]
-        chunks = (
-            Chunk(rows, refs.take(pa.array(rows)).to_pylist())
-            for rows in (missing[start : start + options.batch_size] for start in range(0, len(missing), options.batch_size))
-        )
-        recipe = Recipe(dataset, backbone.preprocessing, options.max_pixels, shared)
+        refs = listing["source_ref"].take(pa.array(missing))
+        job = Job(dataset, backbone, placement, options.max_pixels, options.batch_size, options.workers, missing, refs)
         parts: list[Ingested] = []
-        for part in ingest(chunks, len(missing), recipe, embedder, workers=options.workers or available_cpus()):
+        for part in engine.ingest(job, observer.note):
             parts.append(part)
             observer.advance(len(part.rows))
             if len(parts) == _BATCHES_PER_SEGMENT:
@@ -179,7 +179,7 @@ def _ingest(
     return samples
 
 
-def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record: Record, observer: Observer) -> None:
+def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, engine: Engine, record: Record, observer: Observer) -> None:
     embedded = key_of(record.content["backbone"]["weights_id"], digest_of(identities(samples)), record.content["backbone"]["precision"])
     measured = key_of(record.content["stages"]["ingest"]["key"])
     release = record.content["version"]
@@ -187,7 +187,7 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, record
     neighbors_key = key_of(embedded, options.neighbors, options.seed, release)
     if not record.done("neighbors", neighbors_key):
         began = time.perf_counter()
-        facts = stages.find_neighbors(run, samples, record, neighbors_key, options, observer)
+        facts = stages.find_neighbors(run, samples, record, neighbors_key, options, engine, observer)
         record.end("neighbors", neighbors_key, time.perf_counter() - began, **facts)
 
     pairs_key = key_of(neighbors_key, measured, options.min_precision, code_digest("audit.duplicates.pairs"))

@@ -21,6 +21,7 @@ from audit.tables import LABEL_QUALITY, PAIRS
 if TYPE_CHECKING:
     from audit.config import ScanOptions
     from audit.duplicates.neighbors import PreviousNeighbors
+    from audit.engines import Engine
 
 _FILES = {
     "neighbors": ("neighbors.npy", "similarities.npy", "state/neighbors.npy", "state/similarities.npy", "state/neighbors-of.npy"),
@@ -67,7 +68,9 @@ def digest_of(column: npt.NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(column).tobytes()).hexdigest()[:32]
 
 
-def find_neighbors(run: Path, samples: pd.DataFrame, record: Record, key: str, options: ScanOptions, observer: Observer) -> dict[str, object]:
+def find_neighbors(
+    run: Path, samples: pd.DataFrame, record: Record, key: str, options: ScanOptions, engine: Engine, observer: Observer
+) -> dict[str, object]:
     """Write ``neighbors.npy`` and ``similarities.npy``; only changed rows are searched where most are known. Returns facts for the record."""
     from audit.duplicates.neighbors import search
 
@@ -76,7 +79,12 @@ def find_neighbors(run: Path, samples: pd.DataFrame, record: Record, key: str, o
     record.begin("neighbors")
     observer.stage("neighbors", len(samples))
     found = search(
-        open_array(run / "embeddings.npy", len(samples)), k=options.neighbors, seed=options.seed, previous=previous, advance=observer.advance
+        open_array(run / "embeddings.npy", len(samples)),
+        k=options.neighbors,
+        seed=options.seed,
+        previous=previous,
+        advance=observer.advance,
+        spread=engine.search,
     )
     write_array(run / "neighbors.npy", found.indices)
     write_array(run / "similarities.npy", found.similarities)

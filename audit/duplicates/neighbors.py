@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
@@ -71,8 +72,62 @@ class PreviousNeighbors:
     """``[n]``: which old row each row was; -1 for a new one."""
 
 
+Found = tuple[npt.NDArray[np.int32], Floats]
+"""A block's nearest rows ``[m, width]`` and their cosines; -1 and NaN where there is none."""
+
+
+class BlockSearch(Protocol):
+    """Finds the nearest rows of a block of rows. Picklable: blocks may be searched in other processes, on other machines."""
+
+    def __call__(self, embeddings: Halves, rows: Rows) -> Found:
+        """Search for some rows; the embeddings are asked for nothing but rows, as ``embeddings[rows]``."""
+        ...
+
+
+Spread = Callable[[BlockSearch, Halves, list[Rows]], Iterator[tuple[Rows, Found]]]
+"""Where blocks are searched: takes the work, the embeddings and the blocks; yields each block and what it found, in any order."""
+
+
+def here(work: BlockSearch, embeddings: Halves, blocks: list[Rows]) -> Iterator[tuple[Rows, Found]]:
+    """Search the blocks one after the other in this process."""
+    return ((rows, work(embeddings, rows)) for rows in blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Compares each row with every row of the base."""
+
+    base: Rows
+    width: int
+
+    def __call__(self, embeddings: Halves, rows: Rows) -> Found:
+        """See `BlockSearch`."""
+        return _ranked(embeddings, rows, _nearest(embeddings, rows, self.base, min(self.width + 1, len(self.base))), self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Approximate:
+    """Looks in the inverted lists nearest to each row, then compares exactly."""
+
+    index: Any
+    """FAISS index whose entry *i* is row ``base[i]``."""
+    base: Rows
+    width: int
+
+    def __call__(self, embeddings: Halves, rows: Rows) -> Found:
+        """See `BlockSearch`."""
+        _, at = self.index.search(_floats(embeddings, rows), min(2 * self.width + 1, len(self.base)))
+        return _ranked(embeddings, rows, np.where(at >= 0, self.base[at], -1), self.width)
+
+
 def search(
-    embeddings: Halves, *, k: int, seed: int = 0, previous: PreviousNeighbors | None = None, advance: Callable[[int], None] | None = None
+    embeddings: Halves,
+    *,
+    k: int,
+    seed: int = 0,
+    previous: PreviousNeighbors | None = None,
+    advance: Callable[[int], None] | None = None,
+    spread: Spread = here,
 ) -> Neighbors:
     """Find every row's ``k`` nearest rows.
 
@@ -82,25 +137,29 @@ def search(
         seed: for the approximate search's training sample.
         previous: an earlier result for most of the same rows; only what changed is searched, with the same result.
         advance: told how many more rows are done.
+        spread: where blocks of rows are searched; wherever that is, the result is the same.
     """
     advance = advance or (lambda _: None)
     valid = np.flatnonzero(~np.isnan(np.asarray(embeddings[:, 0])))
     width = k + SPARE
     indices = np.full((len(embeddings), width), -1, np.int32)
     similarities = np.full((len(embeddings), width), np.nan, np.float32)
-    method, recall = "exact", None
+    method, recall, index = "exact", None, None
+    wanted = valid
     if len(valid) > EXACT_UP_TO and faiss.get_num_gpus() == 0:
-        method = "IVF, exactly re-ranked"
-        recall = _search_approximately(embeddings, valid, k, seed, indices, similarities, advance)
-    elif len(valid) > 1:
-        wanted = valid
-        if previous is not None:
-            wanted = _carry_over(embeddings, valid, previous.known, previous.old_row_of_new, k, indices, similarities)
-            if len(wanted) > _SEARCH_ALL_FROM * len(valid):
-                wanted = valid
-        for rows, candidates in _candidates(embeddings, wanted, valid, min(width + 1, len(valid))):
-            _rank(embeddings, rows, candidates, indices, similarities)
+        method, index = "IVF, exactly re-ranked", _index(embeddings, valid, seed)
+    elif previous is not None and len(valid) > 1:
+        wanted = _carry_over(embeddings, valid, previous.known, previous.old_row_of_new, k, indices, similarities)
+        if len(wanted) > _SEARCH_ALL_FROM * len(valid):
+            wanted = valid
+    if len(valid) > 1:
+        work: BlockSearch = Exact(valid, width) if index is None else Approximate(index, valid, width)
+        blocks = [wanted[start : start + _QUERY_BLOCK] for start in range(0, len(wanted), _QUERY_BLOCK)]
+        for rows, (found, scores) in spread(work, embeddings, blocks):
+            indices[rows], similarities[rows] = found, scores
             advance(len(rows))
+    if index is not None:
+        recall = _recall(embeddings, valid, indices[:, :k], seed)
     known = Known(indices, similarities, complete=len(valid) <= width + 1)
     return Neighbors(np.ascontiguousarray(indices[:, :k]), np.ascontiguousarray(similarities[:, :k]), method, recall, known)
 
@@ -152,21 +211,19 @@ def _merge(
     return certain
 
 
-def _candidates(embeddings: Halves, rows: Rows, base: Rows, count: int) -> Iterator[tuple[Rows, Rows]]:
-    """Yield blocks of rows with the ``count`` rows of the base that are nearest to each, compared one by one."""
-    for start in range(0, len(rows), _QUERY_BLOCK):
-        block = rows[start : start + _QUERY_BLOCK]
-        queries = _floats(embeddings, block)
-        best_scores = np.empty((len(block), 0), np.float32)
-        best = np.empty((len(block), 0), np.int64)
-        for first in range(0, len(base), _BASE_BLOCK):
-            part = base[first : first + _BASE_BLOCK]
-            scores, at = _knn(queries, _floats(embeddings, part), min(count, len(part)))
-            best_scores, best = np.concatenate([best_scores, scores], axis=1), np.concatenate([best, part[at]], axis=1)
-            if best.shape[1] > count:
-                top = np.argpartition(-best_scores, count - 1, axis=1)[:, :count]
-                best_scores, best = np.take_along_axis(best_scores, top, 1), np.take_along_axis(best, top, 1)
-        yield block, best
+def _nearest(embeddings: Halves, rows: Rows, base: Rows, count: int) -> Rows:
+    """Return the ``count`` rows of the base that are nearest to each row, compared one by one; in no order, rows themselves among them."""
+    queries = _floats(embeddings, rows)
+    best_scores = np.empty((len(rows), 0), np.float32)
+    best = np.empty((len(rows), 0), np.int64)
+    for first in range(0, len(base), _BASE_BLOCK):
+        part = base[first : first + _BASE_BLOCK]
+        scores, at = _knn(queries, _floats(embeddings, part), min(count, len(part)))
+        best_scores, best = np.concatenate([best_scores, scores], axis=1), np.concatenate([best, part[at]], axis=1)
+        if best.shape[1] > count:
+            top = np.argpartition(-best_scores, count - 1, axis=1)[:, :count]
+            best_scores, best = np.take_along_axis(best_scores, top, 1), np.take_along_axis(best, top, 1)
+    return best
 
 
 def _knn(queries: Floats, base: Floats, count: int) -> tuple[Floats, Rows]:
@@ -175,41 +232,37 @@ def _knn(queries: Floats, base: Floats, count: int) -> tuple[Floats, Rows]:
     return faiss.knn(queries, base, count, metric=faiss.METRIC_INNER_PRODUCT)
 
 
-def _search_approximately(
-    embeddings: Halves, valid: Rows, k: int, seed: int, indices: npt.NDArray[np.int32], similarities: Floats, advance: Callable[[int], None]
-) -> float:
-    """Search in inverted lists of projected vectors, re-rank on the full ones, and measure the recall against an exact search of a sample."""
-    dimension = embeddings.shape[1]
-    random = np.random.default_rng(seed)
-    sample = np.sort(random.choice(valid, min(_TRAINED_ON, len(valid)), replace=False))
-    projected = min(_PROJECTED, dimension)
+def _index(embeddings: Halves, valid: Rows, seed: int) -> Any:
+    """Build inverted lists of projected vectors over the valid rows."""
+    sample = np.sort(np.random.default_rng(seed).choice(valid, min(_TRAINED_ON, len(valid)), replace=False))
     lists = int(4 * np.sqrt(len(valid)))
-    index = faiss.index_factory(dimension, f"PCA{projected},IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+    dimension = embeddings.shape[1]
+    index = faiss.index_factory(dimension, f"PCA{min(_PROJECTED, dimension)},IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
     inverted = faiss.extract_index_ivf(index)
     inverted.cp.seed = seed
     index.train(_floats(embeddings, sample))
     for start in range(0, len(valid), _BASE_BLOCK):
         index.add(_floats(embeddings, valid[start : start + _BASE_BLOCK]))
     inverted.nprobe = min(_LISTS_PROBED, lists)
-    count = min(2 * indices.shape[1] + 1, len(valid))
-    for start in range(0, len(valid), _QUERY_BLOCK):
-        rows = valid[start : start + _QUERY_BLOCK]
-        _, at = index.search(_floats(embeddings, rows), count)
-        _rank(embeddings, rows, np.where(at >= 0, valid[at], -1), indices, similarities)
-        advance(len(rows))
-    checked = np.sort(random.choice(valid, min(_RECALL_SAMPLE, len(valid)), replace=False))
-    exact = np.full((len(checked), k), -1, np.int32)
-    true_scores = np.full((len(checked), k), np.nan, np.float32)
-    for rows, candidates in _candidates(embeddings, checked, valid, min(k + 1 + SPARE, len(valid))):
-        at = np.searchsorted(checked, rows)
-        _keep_best(at, np.where(candidates == rows[:, None], -1, candidates), _similarities(embeddings, rows, candidates), exact, true_scores)
-    hits = sum(np.intersect1d(indices[row, :k], found).size for row, found in zip(checked, exact, strict=True))
+    return index
+
+
+def _recall(embeddings: Halves, valid: Rows, found: npt.NDArray[np.int32], seed: int) -> float:
+    """Return the share of true neighbors that were found, against an exact search of a sample."""
+    checked = np.sort(np.random.default_rng([seed, 1]).choice(valid, min(_RECALL_SAMPLE, len(valid)), replace=False))
+    exact, _ = Exact(valid, found.shape[1] + SPARE)(embeddings, checked)
+    exact = exact[:, : found.shape[1]]
+    hits = sum(np.intersect1d(found[row], true[true >= 0]).size for row, true in zip(checked, exact, strict=True))
     return float(hits / max(int((exact >= 0).sum()), 1))
 
 
-def _rank(embeddings: Halves, rows: Rows, candidates: Rows, indices: npt.NDArray[np.int32], similarities: Floats) -> None:
+def _ranked(embeddings: Halves, rows: Rows, candidates: Rows, width: int) -> Found:
+    """Compare rows with their candidates exactly and keep the best, never a row itself."""
     others = np.where(candidates == rows[:, None], -1, candidates)
-    _keep_best(rows, others, _similarities(embeddings, rows, others), indices, similarities)
+    indices = np.full((len(rows), width), -1, np.int32)
+    similarities = np.full((len(rows), width), np.nan, np.float32)
+    _keep_best(np.arange(len(rows)), others, _similarities(embeddings, rows, others), indices, similarities)
+    return indices, similarities
 
 
 def _keep_best(rows: Rows, candidates: Rows, scores: Floats, indices: npt.NDArray[np.int32], similarities: Floats) -> None:

@@ -91,8 +91,8 @@ def test_an_update_searches_little(monkeypatch):
     before = units(400)
     first = search(before, k=5)
     searched = []
-    candidates = module._candidates
-    monkeypatch.setattr(module, "_candidates", lambda e, rows, *rest: searched.append(len(rows)) or candidates(e, rows, *rest))
+    nearest = module._nearest
+    monkeypatch.setattr(module, "_nearest", lambda e, rows, *rest: searched.append(len(rows)) or nearest(e, rows, *rest))
     old_row = np.arange(400)
     after = before.copy()
     after[7], old_row[7] = units(1, seed=9)[0], -1

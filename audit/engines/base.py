@@ -1,0 +1,59 @@
+"""What an engine does for a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from audit.backbones.base import Backbone
+from audit.backbones.runtime import Placement
+from audit.ingest import Chunk, Ingested
+from audit.sources.base import Source
+
+if TYPE_CHECKING:
+    from audit.duplicates.neighbors import BlockSearch, Found  # its search library is loaded when it is used
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Images to read, and all that is needed to read and embed them anywhere."""
+
+    source: Source
+    backbone: Backbone
+    placement: Placement
+    max_pixels: int
+    batch_size: int
+    workers: int | None
+    """Processes that read and decode; None takes one per CPU."""
+    rows: npt.NDArray[np.int64]
+    """The run's rows to read."""
+    source_refs: pa.ChunkedArray
+    """Where each one's bytes are."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the images in batches."""
+        for start in range(0, len(self.rows), self.batch_size):
+            yield Chunk(self.rows[start : start + self.batch_size], self.source_refs.slice(start, self.batch_size).to_pylist())
+
+
+class Engine(Protocol):
+    """Where the long passes of a scan run."""
+
+    def place(self, *, device: str, precision: str) -> Placement:
+        """Decide what the backbone runs on. Raises BackboneError where that is not to be had."""
+        ...
+
+    def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:
+        """Read, decode, measure and embed images; yields each row once, in any order."""
+        ...
+
+    def search(
+        self, work: BlockSearch, embeddings: npt.NDArray[np.float16], blocks: list[npt.NDArray[np.int64]]
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Found]]:
+        """Search blocks of rows; see `audit.duplicates.neighbors.Spread`."""
+        ...

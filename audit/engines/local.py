@@ -1,0 +1,47 @@
+"""This machine: worker processes read and embed, one after the other blocks are searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.backbones import runtime
+from audit.backbones.runtime import OnnxModel, Placement
+from audit.engines.base import Job
+from audit.ingest import Ingested, Recipe, ingest
+from audit.processors import available_cpus
+
+if TYPE_CHECKING:
+    from audit.duplicates.neighbors import BlockSearch, Found
+
+
+class LocalEngine:
+    """The engine of one machine."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def place(self, *, device: str, precision: str) -> Placement:
+        """See `audit.engines.base.Engine`."""
+        return runtime.place(device=device, precision=precision)
+
+    def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:
+        """See `audit.engines.base.Engine`."""
+        model = runtime.prepare(job.backbone, job.placement, note)
+        shared, embedder = (model, None) if isinstance(model, OnnxModel) else (None, model)
+        recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared)
+        return ingest(job.chunks(), len(job.rows), recipe, embedder, workers=job.workers or available_cpus())
+
+    def search(
+        self, work: BlockSearch, embeddings: npt.NDArray[np.float16], blocks: list[npt.NDArray[np.int64]]
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Found]]:
+        """See `audit.engines.base.Engine`."""
+        from audit.duplicates.neighbors import here
+
+        return here(work, embeddings, blocks)

@@ -1,0 +1,189 @@
+"""A Ray cluster of several nodes gives the tables that one machine gives, whatever dies on the way."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+import audit
+from audit import ScanOptions
+from audit.duplicates import neighbors
+from audit.engines import LocalEngine, open_engine
+from audit.errors import AuditError, BackboneError, ConfigError
+
+OPTIONS = ScanOptions(backbone="embedded", device="cpu", offline=True)
+ON_RAY = ScanOptions(backbone="embedded", device="cpu", offline=True, engine="ray", batch_size=2)
+STORE = 100 * 2**20
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")  # Ray's own
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dataset") / "data"
+    for split, offset in (("train", 0), ("val", 5000)):
+        for label in ("ant", "bee"):
+            for number in range(70):
+                path = folder / split / label / f"{number:04}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                coarse = np.random.default_rng(offset + number + 1000 * (label == "bee")).integers(0, 256, (7, 9, 3), np.uint8)
+                Image.fromarray(coarse).resize((56, 44), Image.Resampling.BICUBIC).save(path)
+    (folder / "train/bee/stolen.png").write_bytes((folder / "train/ant/0000.png").read_bytes())
+    (folder / "train/ant/broken.jpg").write_bytes(b"not an image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head that does no work, and two machines of one processor each."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+    from ray.cluster_utils import Cluster
+
+    quick = {"health_check_period_ms": 300, "health_check_failure_threshold": 3, "health_check_timeout_ms": 1000}
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "_system_config": quick},
+    )
+    for _ in range(2):
+        made.add_node(num_cpus=1, object_store_memory=STORE)
+    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+class Saboteur:
+    """Watches a scan's images go by and strikes when some are read."""
+
+    def __init__(self, strikes):
+        self.strikes = list(strikes)  # (images, what to do)
+        self.read = 0
+        self.name = ""
+        self.notes = []
+
+    def stage(self, name, total):
+        self.name = name
+
+    def advance(self, count):
+        if self.name == "images":
+            self.read += count
+            while self.strikes and self.read >= self.strikes[0][0]:
+                self.strikes.pop(0)[1]()
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def kill_an_actor():
+    actors = [process for process in psutil.process_iter(["name", "cmdline"]) if "ray::MapWorker" in " ".join(process.info["cmdline"] or ())]
+    assert actors
+    actors[0].kill()
+
+
+def same_files(run, whole):
+    files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.suffix in (".npy", ".parquet", ".jpg"))
+    assert len(files) > 20
+    assert [path for path in files if (run / path).read_bytes() != (whole / path).read_bytes()] == []
+
+
+@pytest.mark.slow
+def test_the_tables_are_those_of_one_machine_though_an_actor_and_a_machine_die(tmp_path, data, cluster):
+    whole = audit.scan(data, tmp_path / "whole", options=OPTIONS)
+    lost = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    watching = Saboteur([(30, kill_an_actor), (100, lambda: cluster.remove_node(lost, allow_graceful=False))])
+    run = audit.scan(data, tmp_path / "run", options=ON_RAY, observer=watching)
+    assert not watching.strikes
+    assert watching.read == len(whole) == 282
+    assert any("4 machines" in note for note in watching.notes)
+    same_files(run.path, whole.path)
+    assert run.record["counts"] == whole.record["counts"]
+    assert audit.scan(data, run.path, options=OPTIONS).record["stages"]["ingest"] == run.record["stages"]["ingest"]  # another engine, nothing anew
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exact_up_to", [10_000, 100])
+def test_neighbors_are_those_of_one_machine_across_shards(monkeypatch, cluster, exact_up_to):
+    for name, value in (("EXACT_UP_TO", exact_up_to), ("_QUERY_BLOCK", 300), ("_TRAINED_ON", 2000)):
+        monkeypatch.setattr(neighbors, name, value)
+    from audit.engines import on_ray
+
+    monkeypatch.setattr(on_ray, "_SHARD_ROWS", 700)
+    vectors = np.random.default_rng(0).normal(size=(2500, 48))
+    embeddings = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    embeddings[[3, 699, 700, 2499]] = np.nan
+    alone = neighbors.search(embeddings, k=5, spread=LocalEngine().search)
+    with open_engine(ON_RAY) as engine:
+        spread = neighbors.search(embeddings, k=5, spread=engine.search)
+    assert spread.method == alone.method
+    assert spread.recall == alone.recall
+    assert np.array_equal(spread.known.indices, alone.known.indices)
+    assert np.array_equal(spread.known.similarities, alone.known.similarities, equal_nan=True)
+
+
+@pytest.mark.slow
+def test_a_worker_that_sees_another_dataset_refuses(tmp_path, data, cluster, monkeypatch):
+    """A machine without the dataset would call every image missing; one with another copy would measure that."""
+    from audit.engines import on_ray
+
+    proof = on_ray._proof
+    monkeypatch.setattr(on_ray, "_proof", lambda job: (proof(job)[0], "0" * 64))
+    with pytest.raises(AuditError, match="does not read there what the driver reads"):
+        audit.scan(data, tmp_path / "run", options=ON_RAY)
+    monkeypatch.setattr(on_ray, "_proof", proof)
+    monkeypatch.setattr(on_ray, "_fingerprint", lambda: "imagenet-audit 0.0.0")
+    with pytest.raises(ConfigError, match="install the same releases everywhere"):
+        audit.scan(data, tmp_path / "run", options=ON_RAY)
+
+
+@pytest.mark.slow
+def test_a_gpu_that_no_machine_has_is_refused(tmp_path, data, cluster):
+    with pytest.raises(BackboneError, match="the Ray cluster has no GPU"):
+        audit.scan(data, tmp_path / "run", options=ScanOptions(backbone="embedded", device="cuda", offline=True, engine="ray"))
+
+
+def test_without_ray_the_error_says_how_to_get_it(tmp_path, data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"Ray is not installed .*; pip install 'imagenet-audit\[ray\]'"):
+        audit.scan(data, tmp_path / "run", options=ON_RAY)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"engine": "rya"}, "unknown engine 'rya'; did you mean 'ray'"),
+        ({"address": "auto"}, "add --engine ray"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, said):
+    with pytest.raises(AuditError, match=said):
+        ScanOptions(**options)
+
+
+@pytest.mark.parametrize(("address", "said"), [("ray://head:10001", "Ray Client"), ("127.0.0.1:1", "refused"), ("head", "no Ray cluster answers")])
+def test_an_address_without_a_cluster_is_refused_at_once(tmp_path, data, monkeypatch, address, said):
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match=said):
+        audit.scan(data, tmp_path / "run", options=ScanOptions(engine="ray", address=address, backbone="embedded"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a network of one's own needs Linux")
+def test_ray_on_this_machine_needs_no_network(tmp_path, data):
+    """In a network namespace that has nothing but the loopback device, Ray starts, scans and ends."""
+    apart = ["unshare", "--net", "--map-root-user", "sh", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*apart, "ip link set lo up"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets no process have a network of its own")
+    scan = [sys.executable, "-m", "audit.cli", "scan", data, "--out", tmp_path / "run", "--backbone", "embedded", "--offline", "--engine", "ray"]
+    line = "ip link set lo up && exec " + shlex.join(str(word) for word in [*scan, "--only", "integrity", "--device", "cpu", "--workers", "1"])
+    done = subprocess.run([*apart, line], check=False, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(audit.open_run(tmp_path / "run")) == 282
