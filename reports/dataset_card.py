@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.markdown import account, check_table, code, escape
+from audit.markdown_text import code, escape
+from reports.markdown import account, check_table
 from reports.summary import summarize
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ Names and sentences are other people's text: they can start no link, no heading,
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from audit.console import duration, safe
+from audit.console import duration
+from audit.markdown_text import code, escape
 from reports.html import percent
 from reports.summary import summarize
 
@@ -18,38 +18,12 @@ if TYPE_CHECKING:
     from audit import Run
     from reports.summary import Precision, Summary, Top
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]!|~$^])")
-_CALLS = re.compile(r"(?i)[@#]|://|www\.")
-"""What a forge makes a mention, an issue or a link of, wherever it stands."""
-
 
 def render(run: Run) -> str:
     """Return the report as GitHub-flavoured Markdown."""
     summary = summarize(run)
     parts = [f"## Audit of {code(str(summary.source.get('location', '?')))}", account(summary), _first(summary), check_table(summary), _rest(summary)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def escape(text: str) -> str:
-    r"""Return text that Markdown shows as it is.
-
-    >>> escape("<b>*a*|@me"), escape("x\ny")
-    ('&lt;b&gt;\\*a\\*\\|@<!-- -->me', 'x\\\\ny')
-    """
-    plain = _SPECIAL.sub(r"\\\1", safe(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
-    return _CALLS.sub(lambda found: f"{found[0][0]}<!-- -->{found[0][1:]}", plain)
-
-
-def code(text: str) -> str:
-    r"""Return text as a code span, also inside a table.
-
-    >>> code("a`b|c")
-    '``a`b\\|c``'
-    """
-    plain = safe(text).replace("|", "\\|") or " "
-    fence = "`" * (max((len(run) for run in re.findall("`+", plain)), default=0) + 1)
-    space = " " if plain[0] == "`" or plain[-1] == "`" else ""
-    return f"{fence}{space}{plain}{space}{fence}"
 
 
 def account(summary: Summary) -> str:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from audit.commands.base import OUTPUT, SCANNING, print_json, print_text, run_scan, wants_color
-from audit.console import safe
-from audit.errors import ConfigError
+from audit.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from audit.run import Run
     from audit.versions.gate import Gate
 
 FAILED = 1
+
+_ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
+"""Environment variables by which GitHub and GitLab name the repository's folder."""
 
 
 @click.command()
@@ -24,41 +30,103 @@ FAILED = 1
 @click.option("--baseline", metavar="RUN", type=click.Path(path_type=Path), help="Run of the version before, for new findings and drift.")
 @click.option("--first-run", is_flag=True, help="The baseline may be missing: rules that need it are passed over, and said.")
 @click.option("--waivers", metavar="FILE", type=click.Path(path_type=Path), help="Findings that are accepted, with owner, reason and expiry.")
+@click.option(
+    "--decisions", metavar="FILE", type=click.Path(path_type=Path), help="Reviewers' decisions beside those of RUN and the baseline: .jsonl or .csv."
+)
+@click.option(
+    "--report",
+    "reports",
+    metavar="FORMAT=FILE",
+    multiple=True,
+    help="Also write the result as github, gitlab, junit, markdown or sarif; FILE - prints it in place of the text. May be repeated.",
+)
+@click.option("--github/--no-github", default=None, help="Annotations and a job summary for GitHub Actions; by default where GITHUB_ACTIONS is true.")
 @click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="Run directory for a SOURCE; a temporary one where none is named.")
 @SCANNING
 @OUTPUT
-def check(source: str, policy: Path, out: Path | None, *, first_run: bool, quiet: bool, as_json: bool, color: bool | None, **options: Any) -> int:
+def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **options: Any) -> int:
     """Hold a dataset, or a run of one, against a policy.
 
     Exit codes: 0 the policy is held, 1 it is not, 2 that could not be found out. A reviewer's decision to keep an image waives its finding.
     """
+    from audit.versions import github_host
+
+    on_github = github_host.inside() if github is None else github
+    stream = sys.stderr if as_json else sys.stdout
+    with github_host.commands_off(stream) if on_github else nullcontext():
+        gate = _check(source, policy, as_json=as_json, **options)
+    if on_github:
+        github_host.tell(gate, stream)
+    return 0 if gate.passed else FAILED
+
+
+def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bool, as_json: bool, color: bool | None, **options: Any) -> Gate:
     from audit.checks import discover
-    from audit.config import load
     from audit.versions.policy import read_policy
-
-    asked = read_policy(policy, discover())
-    accepted = _waivers(options.pop("waivers"))
-    before = _baseline(options.pop("baseline"), first_run=first_run)
-    with tempfile.TemporaryDirectory(prefix="imagenet-audit-") as scratch:
-        path = Path(source)
-        if not (path / "run.json").is_file():
-            path = out or Path(scratch) / "run"
-            run_scan(source, path, load(options, Path.cwd()), quiet=quiet, color=color)
-        found = _judge(path, asked, accepted, before)
-        if as_json:
-            print_json(_document(found))
-        else:
-            _show(found, color=wants_color(color=color))
-    return 0 if found.passed else FAILED
-
-
-def _waivers(path: Path | None) -> list[Any]:
     from audit.versions.waivers import read_waivers
 
-    return [] if path is None else read_waivers(path)
+    asked = read_policy(policy, discover())
+    wanted = _reports(reports, as_json=as_json)
+    waivers, decisions = options.pop("waivers"), options.pop("decisions")
+    accepted = [] if waivers is None else read_waivers(waivers)
+    before = _baseline(options.pop("baseline"), first_run=first_run)
+    with tempfile.TemporaryDirectory(prefix="imagenet-audit-") as scratch:
+        run = _run(source, Path(scratch) / "run", color=color, **options)
+        gate = _judge(run, asked, accepted, decisions, before)
+        printed = [_write(name, place, gate) for name, place in wanted]
+        if as_json:
+            from audit.versions.gate_text import document
+
+            print_json(document(gate))
+        elif not any(printed):
+            _show(gate, color=wants_color(color=color))
+    return gate
 
 
-def _baseline(path: Path | None, *, first_run: bool) -> Any:
+def _run(source: str, scratch: Path, *, out: Path | None, quiet: bool, color: bool | None, **options: Any) -> Run:
+    """Open a run, or scan a dataset."""
+    from audit import open_run
+    from audit.config import load
+
+    if (Path(source) / "run.json").is_file():
+        return open_run(source)
+    return run_scan(source, out or scratch, load(options, Path.cwd()), quiet=quiet, color=color)
+
+
+def _reports(given: tuple[str, ...], *, as_json: bool) -> list[tuple[str, Path]]:
+    """Return format and file of each report that is asked for."""
+    from audit.versions.formats import FORMATS
+
+    found = []
+    for text in given:
+        name, equals, place = text.partition("=")
+        if not equals or not place:
+            raise ConfigError("--report", f"{text!r} names no file", "write FORMAT=FILE, such as junit=audit.xml")
+        if name not in FORMATS:
+            raise ConfigError("--report", f"unknown format {name!r}", nearest(name, FORMATS))
+        if place == "-" and as_json:
+            raise ConfigError("--report", "standard output cannot hold both a report and --json", "name a file for one of them")
+        if place != "-" and not Path(place).parent.is_dir():
+            raise ConfigError(Path(place).parent, "there is no such folder", "make it, or name another file")
+        found.append((name, Path(place)))
+    return found
+
+
+def _write(name: str, place: Path, gate: Gate) -> bool:
+    """Write one report; return whether it was printed."""
+    from audit.artifacts import replacing
+    from audit.versions.formats import render
+
+    text = render(name, gate)
+    if str(place) == "-":
+        print_text(text, nl=False)
+        return True
+    with replacing(place) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+    return False
+
+
+def _baseline(path: Path | None, *, first_run: bool) -> Run | None:
     from audit import open_run
 
     if path is None or (first_run and not path.exists()):
@@ -68,54 +136,25 @@ def _baseline(path: Path | None, *, first_run: bool) -> Any:
     return open_run(path)
 
 
-def _judge(path: Path, policy: Any, waivers: list[Any], before: Any) -> Gate:
+def _judge(run: Run, policy: Any, waivers: list[Any], decisions: Path | None, before: Run | None) -> Gate:
     from datetime import UTC, datetime
 
-    from audit import open_run
-    from audit.review.decisions import Decisions
+    from audit.review.decision_files import read_decisions
+    from audit.review.decisions import Decisions, latest
     from audit.versions.comparison import compare
     from audit.versions.gate import judge
-    from audit.versions.waivers import Waived, apply_waivers
+    from audit.versions.waivers import Waived, apply_waivers, kept
 
-    run = open_run(path)
-    ids = run.findings_index["finding_id"].tolist()
-    waived = apply_waivers(waivers, ids, datetime.now(UTC).date())
-    decided = Decisions(path).current().dropna(subset=["finding_id"])
-    kept = decided.groupby("finding_id")["verdict"].agg(lambda given: set(given) - {"unsure"} == {"keep"})
-    waived = Waived(waived.ids | ({*kept[kept.astype(bool)].index} & {*ids}), waived.expired, waived.unmatched)
-    return judge(run, policy, waived, None if before is None else compare(before, run))
-
-
-def _document(gate: Gate) -> dict[str, Any]:
-    import dataclasses
-
-    from audit.versions.comparison_text import records
-
-    return {
-        "passed": gate.passed,
-        "run": gate.run,
-        "verdicts": [dataclasses.asdict(verdict) for verdict in gate.verdicts],
-        "waived": sorted(gate.waived.ids),
-        "expired_waivers": [waiver.finding for waiver in gate.waived.expired],
-        "unmatched_waivers": [waiver.finding for waiver in gate.waived.unmatched],
-        "notes": list(gate.notes),
-        "findings": records(gate.findings),
-    }
+    decided = [decision for place in (before, run) if place is not None for decision in Decisions(place.path).every()]
+    decided += [] if decisions is None else read_decisions(decisions, run)
+    waived = apply_waivers(waivers, run.findings_index["finding_id"].tolist(), datetime.now(UTC).date())
+    waived = Waived(waived.ids | kept(latest(decided), run.findings), waived.expired, waived.unmatched)
+    root = next((Path(os.environ[name]) for name in _ROOTS if os.environ.get(name)), Path())
+    return judge(run, policy, waived, None if before is None else compare(before, run), root)
 
 
 def _show(gate: Gate, *, color: bool) -> None:
-    by_id = gate.findings.set_index("finding_id")
-    for verdict in gate.verdicts:
-        print_text(f"{verdict.state:<10} {safe(verdict.rule)}: {safe(verdict.message)}", bold=verdict.state == "failed", color=color)
-        for finding_id in verdict.findings[:5]:
-            row = by_id.loc[finding_id]
-            place = next((name for name in (row["sample_id"], row["label"]) if isinstance(name, str)), "dataset")
-            print_text(f"           {safe(place)}: {safe(row['message'])} [{finding_id}]")
-        if len(verdict.findings) > 5:
-            print_text(f"           and {len(verdict.findings) - 5:,} more")
-    for word, waivers in (("expired", gate.waived.expired), ("matches no finding", gate.waived.unmatched)):
-        for waiver in waivers:
-            print_text(f"waiver {safe(waiver.finding)} of {safe(waiver.owner)}: {word}")
-    for note in gate.notes:
-        print_text(f"note: {safe(note)}")
-    print_text(f"{'passed' if gate.passed else 'FAILED'}: {len(gate.verdicts):,} rules, {len(gate.waived.ids):,} findings waived", color=color)
+    from audit.versions.gate_text import lines
+
+    for line in lines(gate):
+        print_text(line, bold=line.startswith("failed"), color=color)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from audit.versions.policy import TOTAL, Limit, Policy
 from audit.versions.waivers import Waived
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
     from audit.run import Run
@@ -30,6 +33,8 @@ class Verdict:
     """The figures, or why it cannot be judged."""
     findings: tuple[str, ...] = ()
     """Ids of the findings that a failed limit counted."""
+    line: int = 1
+    """Where the policy asks for it, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +42,43 @@ class Gate:
     """A run held against a policy."""
 
     run: str
+    source: str
+    """Where the dataset is: as it was given to the scan, for people."""
+    place: str
+    """The same as an absolute path or URL."""
+    version: str
+    """Of the program that made the run."""
+    policy: str
+    """The policy's file."""
     verdicts: tuple[Verdict, ...]
     findings: pd.DataFrame
     """Columns of ``audit.tables.FINDINGS``, and ``state``: new, persisting, or None without a baseline; ``waived`` (bool)."""
     waived: Waived
     notes: tuple[str, ...]
+    difference: Difference | None = None
+    """From the baseline to the run; None without a baseline."""
+    root: Path = Path()
+    """The repository: reports name images and the policy relative to it, where they lie below it."""
 
     @property
     def passed(self) -> bool:
         """Whether no rule failed."""
-        return all(verdict.state != FAILED for verdict in self.verdicts)
+        return not self.failed
+
+    @property
+    def failed(self) -> tuple[Verdict, ...]:
+        """The rules that failed."""
+        return tuple(verdict for verdict in self.verdicts if verdict.state == FAILED)
+
+    def said(self) -> Iterator[str]:
+        """Yield what a person should know beside the verdicts: waivers that do not hold, what limits the comparison."""
+        for word, waivers in (("has expired", self.waived.expired), ("matches no finding", self.waived.unmatched)):
+            for waiver in waivers:
+                yield f"the waiver of {waiver.finding} by {waiver.owner} {word}: {waiver.reason}"
+        yield from self.notes
 
 
-def judge(run: Run, policy: Policy, waived: Waived, difference: Difference | None) -> Gate:
+def judge(run: Run, policy: Policy, waived: Waived, difference: Difference | None, root: Path = Path()) -> Gate:
     """Hold a run against a policy.
 
     Args:
@@ -57,6 +86,7 @@ def judge(run: Run, policy: Policy, waived: Waived, difference: Difference | Non
         policy: as read.
         waived: findings that do not count.
         difference: from the baseline to the run; None where there is no baseline.
+        root: the repository, for paths in reports; the working directory by default.
     """
     findings = run.findings.assign(state=None, cause=None)
     if difference is not None:
@@ -65,10 +95,24 @@ def judge(run: Run, policy: Policy, waived: Waived, difference: Difference | Non
         findings["cause"] = findings["finding_id"].map(seen["cause"])
     findings["waived"] = findings["finding_id"].isin(waived.ids)
     counted = findings[~findings["waived"]]
-    verdicts = [_limit(limit, run, counted, difference, policy.confidence) for limit in policy.limits]
-    verdicts += [_requirement(name, wanted, run, difference) for name, wanted in policy.require.items()]
+    verdicts = [replace(_limit(limit, run, counted, difference, policy.confidence), line=limit.line) for limit in policy.limits]
+    verdicts += [replace(_requirement(name, wanted, run, difference), line=policy.lines.get(name, 1)) for name, wanted in policy.require.items()]
     notes = [] if difference is None else [*difference.warnings, *(f"{name}: {why}" for name, why in difference.not_compared.items())]
-    return Gate(str(run.path), tuple(verdicts), findings, waived, tuple(notes))
+    source = run.record.get("source", {})
+    location = str(source.get("location", ""))
+    return Gate(
+        run=str(run.path),
+        source=location,
+        place=str(source.get("absolute", location)),
+        version=str(run.record.get("version", "")),
+        policy=policy.path,
+        verdicts=tuple(verdicts),
+        findings=findings,
+        waived=waived,
+        notes=tuple(notes),
+        difference=difference,
+        root=root,
+    )
 
 
 def rate_interval(flagged: int, images: int, confidence: float) -> tuple[float, float]:

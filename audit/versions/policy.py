@@ -10,7 +10,7 @@ from typing import Any
 
 from audit.errors import ConfigError, nearest
 from audit.tables import SEVERITIES
-from audit.versions.toml_lines import lines_of_keys
+from audit.versions.toml_lines import Key, lines_of_keys
 
 TOTAL = "total"
 """Stands for findings of all checks."""
@@ -36,6 +36,8 @@ class Limit:
     """0..1, of the images that the check applies to."""
     scope: dict[str, str] = field(default_factory=dict)
     """``kind``, ``severity``, ``split``, ``class`` -> the only one counted."""
+    line: int = 1
+    """Where the policy says so, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class Policy:
     require: dict[str, Any] = field(default_factory=dict)
     confidence: float = _CONFIDENCE
     """A rate fails where it is above its limit with this confidence."""
+    path: str = ""
+    """The file it was read from."""
+    lines: dict[str, int] = field(default_factory=dict)
+    """Requirement -> where the policy asks for it, from 1."""
 
     @property
     def needs_baseline(self) -> bool:
@@ -78,7 +84,7 @@ def read_policy(path: Path, checks: Collection[str]) -> Policy:
 @dataclass(frozen=True, slots=True)
 class _Reader:
     path: Path
-    lines: dict[tuple[str, ...], int]
+    lines: dict[Key, int]
     checks: Collection[str]
 
     def policy(self, content: dict[str, Any]) -> Policy:
@@ -93,16 +99,20 @@ class _Reader:
         confidence = content.get("confidence", _CONFIDENCE)
         if not 0.5 <= confidence < 1:
             raise self.error(("confidence",), f"{confidence} is no confidence", "use a number from 0.5 to below 1, such as 0.95")
-        return Policy(tuple(limits), require, float(confidence))
+        lines = {name: self.line(("require", name)) for name in require}
+        return Policy(tuple(limits), require, float(confidence), str(self.path), lines)
 
     def limits(self, table: str, given: dict[str, Any], *, new: bool) -> list[Limit]:
         found = []
         for key, value in given.items():
             self.known((table, key), [TOTAL, *SEVERITIES, *self.checks])
-            found += [self.limit((table, key), part, new=new) for part in (value if isinstance(value, list) else [value])]
+            if isinstance(value, list):
+                found += [self.limit((table, key, number), part, new=new) for number, part in enumerate(value)]
+            else:
+                found.append(self.limit((table, key), value, new=new))
         return found
 
-    def limit(self, key: tuple[str, str], value: Any, *, new: bool) -> Limit:
+    def limit(self, key: tuple[str, str] | tuple[str, str, int], value: Any, *, new: bool) -> Limit:
         given = value if isinstance(value, dict) else {"count": value}
         for name in given:
             self.known((*key, name), ["count", "rate", *_SCOPES])
@@ -120,22 +130,29 @@ class _Reader:
             scope["severity"] = key[1]
         if scope.get("severity", SEVERITIES[0]) not in SEVERITIES:
             raise self.error((*key, "severity"), f"unknown severity {scope['severity']!r}", nearest(scope["severity"], SEVERITIES))
-        name = ".".join(key) + "".join(f"[{scope_name}={wanted}]" for scope_name, wanted in scope.items() if wanted != key[1])
-        return Limit(name, TOTAL if key[1] in SEVERITIES else key[1], new, count, rate, scope)
+        name = _dotted(key) + "".join(f"[{scope_name}={wanted}]" for scope_name, wanted in scope.items() if wanted != key[1])
+        return Limit(name, TOTAL if key[1] in SEVERITIES else key[1], new, count, rate, scope, self.line(key))
 
-    def known(self, key: tuple[str, ...], names: Collection[str]) -> None:
+    def known(self, key: Key, names: Collection[str]) -> None:
         if key[-1] not in names:
-            raise self.error(key, f"unknown {'check or ' if len(key) == 2 and key[0] != 'require' else ''}key {key[-1]!r}", nearest(key[-1], names))
+            what = "check or key" if len(key) == 2 and key[0] != "require" else "key"
+            raise self.error(key, f"unknown {what} {key[-1]!r}", nearest(str(key[-1]), names))
 
-    def typed(self, key: tuple[str, ...], value: Any, kind: type) -> None:
+    def typed(self, key: Key, value: Any, kind: type) -> None:
         fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
         if not fits or (isinstance(value, bool) and kind is not bool):
             words = {bool: "true or false", list: "a list", int: "a whole number", float: "a number", str: "text", dict: "a table"}[kind]
             raise self.error(key, f"{value!r} is not {words}", f"write {words}")
 
-    def error(self, key: tuple[str, ...], problem: str, mend: str) -> ConfigError:
-        line = next((self.lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in self.lines), 1)
-        return ConfigError(f"{self.path}:{line}: {'.'.join(key)}", problem, mend)
+    def error(self, key: Key, problem: str, mend: str) -> ConfigError:
+        return ConfigError(f"{self.path}:{self.line(key)}: {_dotted(key)}", problem, mend)
+
+    def line(self, key: Key) -> int:
+        return next((self.lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in self.lines), 1)
+
+
+def _dotted(key: Key) -> str:
+    return ".".join(part for part in key if isinstance(part, str))
 
 
 STARTER = """# What a version of the dataset must hold to pass `imagenet-audit check`. See docs/gate.md.

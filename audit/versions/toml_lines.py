@@ -5,18 +5,24 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
+Key = tuple[str | int, ...]
+"""Where a value stands: names of tables and keys; after that of an array of tables, which of them, from 0."""
 
-def lines_of_keys(text: str) -> dict[tuple[str, ...], int]:
-    r"""Return the line, from 1, of every table and key; that of the first where an array of tables repeats one.
+
+def lines_of_keys(text: str) -> dict[Key, int]:
+    r"""Return the line, from 1, of every table and key.
 
     Args:
         text: TOML that ``tomllib`` reads.
 
     >>> lines_of_keys("a = 1\n[b]\nc.d = 2\n")
     {('a',): 1, ('b',): 2, ('b', 'c'): 3, ('b', 'c', 'd'): 3}
+    >>> lines_of_keys("[[a]]\n[[a]]\nb = 1\n")
+    {('a',): 1, ('a', 0): 1, ('a', 1): 2, ('a', 1, 'b'): 3}
     """
-    found: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
+    found: dict[Key, int] = {}
+    arrays: dict[Key, int] = {}  # array of tables -> how many there were so far
+    table: Key = ()
     statement, start = "", 0
     for number, line in enumerate(text.splitlines(), 1):
         start = start if statement else number
@@ -25,17 +31,31 @@ def lines_of_keys(text: str) -> dict[tuple[str, ...], int]:
             content = tomllib.loads(statement)
         except tomllib.TOMLDecodeError:
             continue  # a value that goes on in the next line
-        header = statement.lstrip().startswith("[")
-        statement = ""
+        opening, statement = statement.lstrip()[:2], ""
         paths = _paths(content)
-        if header and paths:
-            table = paths[-1]
+        if not opening.startswith("["):
+            paths = [(*table, *path) for path in paths]
+        elif paths:
+            table = _numbered(paths[-1], arrays)
+            if opening == "[[":
+                arrays[table] = arrays.get(table, 0) + 1
+                table = (*table, arrays[table] - 1)
+            paths += [table[:-1], table] if opening == "[[" else [table]
         for path in paths:
-            found.setdefault(path if header else (*table, *path), start)
+            found.setdefault(path, start)
     return found
 
 
-def _paths(content: Any) -> list[tuple[str, ...]]:
+def _numbered(path: Key, arrays: dict[Key, int]) -> Key:
+    """Return where a table stands: below an array of tables it belongs to the last of them."""
+    place: Key = ()
+    for name in path[:-1]:
+        place = (*place, name)
+        place = (*place, arrays[place] - 1) if place in arrays else place
+    return (*place, path[-1])
+
+
+def _paths(content: Any) -> list[Key]:
     if isinstance(content, list) and len(content) == 1:
         content = content[0]
     if not isinstance(content, dict):

@@ -1,19 +1,21 @@
 """The gate: what a policy says, what it comes to, and each mistake in one line that names its place."""
 
+import dataclasses
 import json
+import shutil
 from datetime import date
 
 import pytest
 
 from audit import cli
 from audit.errors import ConfigError
-from audit.review.decisions import Decisions, decide
+from audit.review.decisions import Decisions, decide, latest
 from audit.run import Run
 from audit.versions.comparison import compare
 from audit.versions.gate import judge, rate_interval
 from audit.versions.policy import STARTER, read_policy
 from audit.versions.toml_lines import lines_of_keys
-from audit.versions.waivers import Waived, Waiver, apply_waivers, read_waivers
+from audit.versions.waivers import Waived, Waiver, apply_waivers, kept, read_waivers
 
 CHECKS = ("leakage", "label_errors", "integrity", "conflicting_labels", "class_balance", "outliers")
 
@@ -42,6 +44,10 @@ def verdicts(run, rules, waived=(), difference=None):
         ("[require]\nreadable = 1", "policy.toml:2: require.readable: 1 is not true or false"),
         ("confidence = 2", "policy.toml:1: confidence: 2 is no confidence"),
         ("[limits]\n[[limits.leakage]]\ncount = 1\nsevrity = 'error'", "policy.toml:4: limits.leakage.sevrity: unknown key 'sevrity'"),
+        (
+            "[[limits.leakage]]\ncount = 1\n[[limits.leakage]]\nkind = 'identical_bytes'\ncuont = 1",
+            "policy.toml:5: limits.leakage.cuont: unknown key",
+        ),
         ("[limits\n", "policy.toml: not TOML: "),
     ],
 )
@@ -111,6 +117,8 @@ def test_waivers_expire_and_miss(tmp_path):
         ("[[waiver]]\nfinding = 'f1'\nowner = 'me'\nreason = 'x'\nexpire = 2030-01-01\n", "did you mean 'expires'?"),
         ("[[waiver]]\nfinding = 'f1'\nowner = 'me'\nreason = 'x'\nexpires = '2030'\n", "is not a date"),
         ("[waivers]\n", "something else"),
+        ("waiver = [1]\n", "something else"),
+        ("[[waiver]]\nfinding = 'f1'\nowner = 'me'\nreason = 'x'\n\n[[waiver]]\nfinding = 'f2'\n", "waivers.toml:6: waiver 2: has no owner"),
     ],
 )
 def test_a_bad_waiver_is_refused(tmp_path, text, message):
@@ -133,8 +141,45 @@ def test_exit_codes_and_a_reviewers_keep(small_run, tmp_path, capsys):
     findings = Run(small_run.path).findings
     Decisions(small_run.path).append(decide(small_run, findings[findings["finding_id"] == "f1"], "keep", reviewer="a reviewer"))
     assert cli.invoke(["check", run, "--policy", str(file), "--baseline", run]) == 0
-    assert "1 findings waived" in capsys.readouterr().out
+    assert "1 finding waived" in capsys.readouterr().out
     assert cli.invoke(["check", run, "--policy", str(tmp_path / "no.toml")]) == 2
+
+
+def test_decisions_carry_over_from_the_baseline_and_from_a_file(small_run, tmp_path, capsys):
+    file, old = tmp_path / "policy.toml", tmp_path / "old"
+    file.write_text("[limits]\nconflicting_labels = 0\nintegrity = 0\n")
+    shutil.copytree(small_run.path, old)
+    asked = ["check", str(small_run.path), "--policy", str(file)]
+    findings = small_run.findings
+    Decisions(old).append(decide(Run(old), findings[findings["finding_id"] == "f1"], "keep", reviewer="a reviewer"))
+    assert cli.invoke([*asked, "--baseline", str(old)]) == 1
+    assert "passed     limits.conflicting_labels" in capsys.readouterr().out
+    sheet = tmp_path / "decided.csv"
+    sheet.write_text("verdict,reviewer,finding_id\nkeep,a reviewer,f2\n")
+    assert cli.invoke([*asked, "--baseline", str(old), "--decisions", str(sheet)]) == 0
+    sheet.write_text("verdict,reviewer,finding_id\nkept,a reviewer,f2\n")
+    assert cli.invoke([*asked, "--decisions", str(sheet)]) == 2
+    assert "decided.csv" in capsys.readouterr().err
+
+
+def test_keep_holds_for_what_the_check_now_calls_another_kind_but_not_for_another_partner_label_or_reviewer(small_run):
+    findings = small_run.findings
+
+    def waived(found, *verdicts, **other):
+        decisions = [
+            dataclasses.replace(decide(small_run, findings[findings["finding_id"] == "f3"], verdict, reviewer=f"r{at}", label="n1")[0], **other)
+            for at, verdict in enumerate(verdicts)
+        ]
+        return kept(latest(decisions), found)
+
+    other = findings.assign(finding_id="x" + findings["finding_id"])
+    renumbered = other[~other["finding_id"].isin(["xf4", "xf5", "xf6", "xf7"])]
+    assert waived(findings, "keep") == waived(findings, "keep", "unsure") == {"f3"}
+    assert waived(renumbered, "keep") == {"xf3"}
+    assert waived(other, "keep") == frozenset()  # which of the five it was cannot be told
+    assert waived(findings, "keep", "drop") == waived(renumbered, "keep", "drop") == waived(findings, "unsure") == frozenset()
+    assert waived(renumbered, "keep", given_label="n9") == frozenset()
+    assert waived(renumbered.assign(evidence='{"partner": "train/cat/1.jpg"}'), "keep") == frozenset()
 
 
 def test_init_never_overwrites(tmp_path, capsys):

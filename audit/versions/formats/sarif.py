@@ -1,0 +1,120 @@
+"""SARIF 2.1.0 (OASIS standard): failed rules and findings as results, for GitHub code scanning and every viewer of static analysis.
+
+A rule of SARIF is a check's kind (``leakage/identical_bytes``) or a rule of the policy (``policy/limits.leakage``). A finding's id is its
+fingerprint, so an alert stays the same when a file is renamed. Waived findings are left out: viewers show suppressed results as open ones.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from audit.console import safe
+from audit.versions.formats.reported import image_path, policy_path, reported, subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from audit.versions.gate import Gate, Verdict
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+
+MOST = 25_000
+"""Results in a run that GitHub code scanning takes; it rejects a file with more."""
+
+_LEVEL = {"error": "error", "warning": "warning", "info": "note"}
+
+
+def render(gate: Gate) -> str:
+    """Return the gate as one SARIF run: failed rules, then findings, those first that made a rule fail."""
+    policy = _uri(policy_path(gate))
+    found = reported(gate)
+    room = MOST - len(gate.failed)
+    rows = found.head(room).to_dict("records")
+    rules = _rules(gate, rows)
+    numbers = {rule["id"]: number for number, rule in enumerate(rules)}
+    rules_of: dict[str, list[str]] = {}
+    for verdict in gate.failed:
+        for finding in verdict.findings:
+            rules_of.setdefault(finding, []).append(verdict.rule)
+    results = [_of_rule(verdict, policy, numbers) for verdict in gate.failed]
+    for row in rows:
+        path = _uri(image_path(gate, row["sample_id"])) if isinstance(row["sample_id"], str) else None
+        results.append(_of_finding(row, path, policy, numbers, rules_of.get(row["finding_id"], [])))
+    said = [{"level": "note", "message": {"text": _message(line)}} for line in gate.said()]
+    if len(found) > room:
+        said.append({"level": "warning", "message": {"text": f"{len(found) - room:,} more findings are not listed: a run holds {MOST:,} results"}})
+    run = {
+        "tool": {"driver": {"name": "imagenet-audit", "version": gate.version, "rules": rules}},
+        "invocations": [{"executionSuccessful": True, "exitCode": int(not gate.passed), "toolExecutionNotifications": said}],
+        "columnKind": "unicodeCodePoints",
+        "results": results,
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
+
+
+def _rules(gate: Gate, rows: list[dict[Any, Any]]) -> list[dict[str, Any]]:
+    from audit.checks import discover
+
+    titles = {name: check.title for name, check in discover().items()}
+    kinds = sorted({(str(row["check"]), str(row["kind"])) for row in rows})
+    policy = [
+        {"id": _rule_id(rule), "shortDescription": {"text": _message(f"the policy's rule {rule}")}, "properties": {"tags": ["policy"]}}
+        for rule in dict.fromkeys(verdict.rule for verdict in gate.failed)
+    ]
+    return policy + [
+        {
+            "id": f"{check}/{kind}",
+            "shortDescription": {"text": _message(titles.get(check, check))},
+            "help": {"text": f"The check's page in the documentation, docs/checks/{check}.md, says how it is found and where it errs."},
+            "properties": {"tags": [check]},
+        }
+        for check, kind in kinds
+    ]
+
+
+def _of_rule(verdict: Verdict, policy: str, numbers: Mapping[str, int]) -> dict[str, Any]:
+    rule = _rule_id(verdict.rule)
+    return {
+        "ruleId": rule,
+        "ruleIndex": numbers[rule],
+        "level": "error",
+        "message": {"text": _message(f"{verdict.rule}: {verdict.message}")},
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": policy}, "region": {"startLine": verdict.line}}}],
+        "partialFingerprints": {"primaryLocationLineHash": f"{rule}:{verdict.line}"},
+    }
+
+
+def _of_finding(row: dict[Any, Any], path: str | None, policy: str, numbers: Mapping[str, int], rules: list[str]) -> dict[str, Any]:
+    rule = f"{row['check']}/{row['kind']}"
+    name = subject(row["sample_id"], row["label"])
+    location: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": path or policy}}}
+    if path is None:
+        location["logicalLocations"] = [{"name": safe(name), "kind": row["subject"]}]
+    properties = {key: row[key] for key in ("split", "label", "suggested_label") if isinstance(row[key], str)}
+    result: dict[str, Any] = {
+        "ruleId": rule,
+        "ruleIndex": numbers[rule],
+        "level": "error" if row["failed"] else _LEVEL[row["severity"]],
+        "message": {"text": _message(f"{name}: {row['message']}")},
+        "locations": [location],
+        "partialFingerprints": {"primaryLocationLineHash": row["finding_id"]},
+        "properties": {**properties, "severity": row["severity"], "score": round(float(row["score"]), 6), "failed_rules": rules},
+    }
+    if row["state"] in ("new", "persisting"):
+        result["baselineState"] = "new" if row["state"] == "new" else "unchanged"
+    return result
+
+
+def _rule_id(rule: str) -> str:
+    return f"policy/{safe(rule)}"
+
+
+def _message(text: str) -> str:
+    """Return text in which nothing is a placeholder or a link (SARIF 2.1.0, 3.11.5 and 3.11.6)."""
+    return safe(text).replace("{", "{{").replace("}", "}}").replace("[", "\\[").replace("]", "\\]")
+
+
+def _uri(path: str) -> str:
+    return quote(path.encode("utf-8", "backslashreplace"), safe="/")
