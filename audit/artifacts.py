@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,16 +33,22 @@ _PARTIAL = ".partial"
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file beside ``path`` and move it there when the block ends without an error; flushed to disk first."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL, delete=False) as file:
+    part = _part(path)
+    with part.open("xb") as file:
         try:
             yield file
             file.flush()
             os.fsync(file.fileno())
         except BaseException:
             with suppress(OSError):
-                Path(file.name).unlink()
+                part.unlink()
             raise
-    Path(file.name).replace(path)
+    part.replace(path)
+
+
+def _part(path: Path) -> Path:
+    """Return a new name beside ``path``; not a private temporary file, because whoever may read the folder may read the run."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
 
 
 def sweep(folder: Path) -> None:
@@ -76,8 +82,7 @@ def filling(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterato
     Raises:
         OSError: the disk is full.
     """
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL, delete=False) as file:
-        part = Path(file.name)
+    part = _part(path)
     try:
         array = create_array(part, shape, dtype)
         yield array

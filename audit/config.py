@@ -29,7 +29,7 @@ FILE_NAME = "audit.toml"
 TOOL_TABLE = "imagenet-audit"
 """The table below ``[tool]`` in ``pyproject.toml``."""
 
-PATH_OPTIONS = frozenset({"checkpoint", "predictions", "source.labels_file", "source.class_words_file", "source.taxonomy_file"})
+PATH_OPTIONS = frozenset({"cache", "checkpoint", "predictions", "source.labels_file", "source.class_words_file", "source.taxonomy_file"})
 """Options that name files: in a file they are relative to that file's folder, on the command line to the working directory."""
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -72,6 +72,8 @@ class ScanOptions:
     """Processes that read and decode images, at least 1; None takes one per CPU."""
     offline: bool = False
     """Never ask the network for model weights."""
+    cache: str | None = None
+    """A folder or fsspec URL where what is measured of each image is kept by content, for all scans that name it; see ``docs/cache.md``."""
     engine: str = "local"
     """Where images are read and neighbors searched: ``local`` (this machine) or ``ray`` (a cluster); see ``docs/distributed.md``."""
     address: str | None = None

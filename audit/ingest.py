@@ -25,6 +25,7 @@ import numpy.typing as npt
 from audit.backbones.base import Embedder, Preprocessing
 from audit.backbones.runtime import OnnxModel
 from audit.decode import Decoded, decode
+from audit.known import KnownContents
 from audit.measures import perceptual_hash, pixel_id, quality, thumbnail
 from audit.processors import available_cpus
 from audit.sources.base import Source
@@ -32,6 +33,9 @@ from audit.tables import THUMBNAIL_SIDE
 
 _CHUNKS_AHEAD_PER_WORKER = 2
 """Chunks decoded ahead of the model: enough that neither side waits, few enough that memory stays small."""
+
+KNOWN = "known"
+"""Outcome of an image that was read but not decoded; only the content id of its row holds."""
 
 _PROCESSES_PAY_FROM = 256
 """Below this many images, starting worker processes costs more than it saves."""
@@ -46,6 +50,8 @@ class Recipe:
     max_pixels: int
     model: OnnxModel | None
     """What each worker embeds with; None where the parent embeds."""
+    known: KnownContents | None = None
+    """Images that need no decoding, because what is measured of their bytes is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +108,16 @@ def embed(result: Ingested, embedder: Embedder) -> Ingested:
     """Embed a measured chunk in place; rows without an image are NaN."""
     if result.inputs is None:
         raise AssertionError("a chunk is embedded once")
-    vectors = embedder.embed(result.inputs)
     good = np.array([measured["outcome"] == "ok" for measured in result.measures], bool)
+    taken = result.inputs if good.all() else result.inputs[good]
+    vectors = embedder.embed(taken) if len(taken) else embedder.embed(result.inputs[:1])[:0]  # not every model takes an empty batch
     norms = np.linalg.norm(vectors, axis=1)
+    result.embeddings = np.full((len(good), vectors.shape[1]), np.nan, np.float16)
     with np.errstate(divide="ignore", invalid="ignore"):
-        units = (vectors / norms[:, None]).astype(np.float16)
-    units[~good] = np.nan
-    for measured, norm, succeeded in zip(result.measures, norms, good, strict=True):
-        measured["embedding_norm"] = float(norm) if succeeded else None
-    result.embeddings, result.inputs = units, None
+        result.embeddings[good] = vectors / norms[:, None]
+    for row, norm in zip(np.flatnonzero(good), norms, strict=True):
+        result.measures[row]["embedding_norm"] = float(norm)
+    result.inputs = None
     return result
 
 
@@ -126,8 +133,11 @@ def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.ui
         data = recipe.source.read(source_ref)
     except Exception as error:  # noqa: BLE001  storage libraries raise their own kinds; one unreadable file never ends a scan
         return {"outcome": "missing", "error": f"the bytes cannot be read: {' '.join(str(error).split())[:300] or type(error).__name__}"}
+    content_id = hashlib.sha256(data).hexdigest()
+    if recipe.known is not None and content_id in recipe.known:
+        return {"outcome": KNOWN, "content_id": content_id}
     decoded = decode(data, max_pixels=recipe.max_pixels)
-    row = _facts(decoded, data)
+    row = {"content_id": content_id, **_facts(decoded, len(data))}
     if decoded.image is None:
         return row
     pixels = np.asarray(decoded.image)
@@ -145,13 +155,12 @@ def _blank(count: int, recipe: Recipe) -> tuple[npt.NDArray[np.uint8], npt.NDArr
     return np.zeros((count, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8), np.zeros((count, side, side, 3), np.uint8)
 
 
-def _facts(decoded: Decoded, data: bytes) -> dict[str, Any]:
+def _facts(decoded: Decoded, byte_size: int) -> dict[str, Any]:
     facts = decoded.facts
     return {
-        "content_id": hashlib.sha256(data).hexdigest(),
         "outcome": decoded.outcome,
         "error": decoded.error,
-        "byte_size": len(data),
+        "byte_size": byte_size,
         "format": facts.format,
         "mode": facts.mode,
         "width": facts.width,

@@ -22,19 +22,20 @@ from audit.config import ScanOptions
 from audit.engines import Engine, Job, open_engine
 from audit.errors import RunError, SourceError
 from audit.identity import identities
-from audit.ingest import Ingested
+from audit.known import Known
 from audit.labels.taxonomy import Taxonomy
 from audit.labels.user_predictions import refuse_predictions
 from audit.listing import list_samples, listing_key
 from audit.previews import make
 from audit.progress import SILENT, Observer
+from audit.reading import read_images
 from audit.run import RECORD, Run
 from audit.sources import Source, open_source
 from audit.sources.faults import readable
 from audit.sources.storage import MISSING
 from audit.stages import Record, digest_of, key_of
 from audit.tables import OUTCOMES, SCHEMA_VERSION
-from audit.unfinished import INGEST_PLAN, Unfinished, publish
+from audit.unfinished import INGEST_PLAN, Unfinished, finished, publish
 
 if TYPE_CHECKING:
     from audit.checks import Check
@@ -44,9 +45,6 @@ _MEASURES_VERSION = 1
 
 _PREVIEWS_SHARE = 0.04
 """Of a scan's time, given to previews of the worst it found: all of them where the dataset is large, the rest when they are looked at."""
-
-_BATCHES_PER_SEGMENT = 16
-"""Batches stored at a time; a killed scan loses less than this much work."""
 
 
 def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = None, observer: Observer = SILENT) -> Run:
@@ -138,45 +136,44 @@ def _ingest(
         **dataclasses.asdict(placement),
     }
     observer.note(f"backbone {backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
+    cache = None
+    if options.cache is not None:
+        from audit.image_cache import ImageCache
+
+        cache = ImageCache(options.cache, plan=plan, dimension=backbone.dimension)
     key = listing_key(listing)
     stage_key = key_of(key, plan)
-    unchanged = (run / INGEST_PLAN).is_file() and read_json(run / INGEST_PLAN) == plan
-    if (
-        unchanged
-        and record.done("ingest", stage_key)
-        and all((run / name).is_file() for name in ("samples.parquet", "embeddings.npy", "thumbnails.npy"))
-    ):
-        known = read_table(run / "samples.parquet")
-        if not _may_be_back(known):
-            return known
-
-    began = time.perf_counter()
-    record.save()
-    unfinished = Unfinished(run, listing, plan=plan, listing_key=key, dimension=backbone.dimension)
-    missing = unfinished.missing_rows()
-    resumed = len(listing) - len(missing)
-    if len(missing):
-        adopted = unfinished.adopt(missing)
-        if adopted:
+    samples = _unchanged(run, plan) if record.done("ingest", stage_key) else None
+    if samples is None:
+        began = time.perf_counter()
+        record.save()
+        unfinished = Unfinished(run, listing, plan=plan, listing_key=key, dimension=backbone.dimension)
+        missing = unfinished.missing_rows()
+        earlier = len(listing) - len(missing) + (unfinished.adopt(missing) if len(missing) else 0)
+        if earlier:
+            observer.note(f"{earlier} of {len(listing)} images are known from an earlier scan")
             missing = unfinished.missing_rows()
-        if resumed or adopted:
-            observer.note(f"{resumed + adopted} of {len(listing)} images are known from an earlier scan")
-    if len(missing):
-        observer.stage("images", len(missing))
-        refs = listing["source_ref"].take(pa.array(missing))
-        job = Job(dataset, backbone, placement, options.max_pixels, options.batch_size, options.workers, missing, refs)
-        parts: list[Ingested] = []
-        for part in engine.ingest(job, observer.note):
-            parts.append(part)
-            observer.advance(len(part.rows))
-            if len(parts) == _BATCHES_PER_SEGMENT:
-                unfinished.store(parts)
-                parts = []
-        if parts:
-            unfinished.store(parts)
-    samples = unfinished.finish()
-    record.end("ingest", stage_key, time.perf_counter() - began, read=len(missing))
+        decoded = 0
+        if len(missing):
+            observer.stage("images", len(missing))
+            refs = listing["source_ref"].take(pa.array(missing))
+            job = Job(dataset, backbone, placement, options.max_pixels, options.batch_size, options.workers, missing, refs)
+            stores = [*unfinished.stores(), *(cache.stores(observer.note) if cache is not None else ())]
+            decoded = read_images(job, engine, unfinished, Known(stores, unfinished.path / "known.npy"), observer)
+        samples = unfinished.finish()
+        record.end("ingest", stage_key, time.perf_counter() - began, read=len(missing), decoded=decoded)
+    if cache is not None and (added := cache.add(samples, finished(run, samples).rows, observer.note)):
+        observer.note(f"cache {options.cache}: {added} images added")
     return samples
+
+
+def _unchanged(run: Path, plan: dict[str, Any]) -> pa.Table | None:
+    """Return the samples that an earlier scan measured by the same plan; None where they are not all there or may now be read better."""
+    files = ("samples.parquet", "embeddings.npy", "thumbnails.npy")
+    if not all((run / name).is_file() for name in (INGEST_PLAN, *files)) or read_json(run / INGEST_PLAN) != plan:
+        return None
+    samples = read_table(run / "samples.parquet")
+    return None if _may_be_back(samples) else samples
 
 
 def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, engine: Engine, record: Record, observer: Observer) -> None:

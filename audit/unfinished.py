@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from audit.artifacts import create_array, open_array, read_json, read_table, write_json, write_table
 from audit.ingest import Ingested
+from audit.known import Rows, Store, lasting
 from audit.tables import MEASURES, SAMPLES, THUMBNAIL_SIDE
 
 FOLDER = "unfinished"
@@ -42,6 +43,11 @@ class Earlier:
     array_rows: npt.NDArray[np.int64]
     embeddings: npt.NDArray[np.float16]
     thumbnails: npt.NDArray[np.uint8]
+
+    def rows(self, positions: npt.NDArray[np.int64]) -> Rows:
+        """Take some images."""
+        at = self.array_rows[positions]
+        return Rows(self.samples.select(MEASURES.names).take(pa.array(positions)), self.embeddings[at], self.thumbnails[at])
 
 
 class Unfinished:
@@ -105,15 +111,22 @@ class Unfinished:
             lost = np.asarray(pc.equal(earlier.samples["outcome"], "missing").take(pa.array(there)))  # what could not be read may be readable now
             here, there = here[same & ~lost], there[same & ~lost]
             for start in range(0, len(here), _ROWS_COPIED_AT_ONCE):
-                rows, old = here[start : start + _ROWS_COPIED_AT_ONCE], there[start : start + _ROWS_COPIED_AT_ONCE]
-                self.embeddings[rows] = earlier.embeddings[earlier.array_rows[old]]
-                self.thumbnails[rows] = earlier.thumbnails[earlier.array_rows[old]]
-                measures = earlier.samples.select(MEASURES.names).take(pa.array(old))
-                self._store_segment(measures.add_column(0, "row", pa.array(rows)).cast(_SEGMENT))
+                part = slice(start, start + _ROWS_COPIED_AT_ONCE)
+                self.take_over(here[part], earlier.rows(there[part]))
             adopted += len(here)
             missing = np.setdiff1d(missing, here, assume_unique=True)
-        shutil.rmtree(self._run / _LEFT_OVER, ignore_errors=True)
         return adopted
+
+    def stores(self) -> Iterator[Store]:
+        """Yield what earlier scans measured the same way, to be found by content: under another name, or with another time of change."""
+        for earlier in self._earlier():
+            yield Store(str(self._run), lasting(earlier.samples), earlier.rows)
+
+    def take_over(self, rows: npt.NDArray[np.int64], found: Rows) -> None:
+        """Store rows that were measured before."""
+        self.embeddings[rows] = found.embeddings
+        self.thumbnails[rows] = found.thumbnails
+        self._store_segment(found.measures.add_column(0, "row", pa.array(rows)).cast(_SEGMENT))
 
     def finish(self) -> pa.Table:
         """Put the stored rows together and move them into place; safe to be killed in and called again.
@@ -131,6 +144,7 @@ class Unfinished:
         write_table(self.path / "samples.parquet", table)
         self.embeddings.flush()
         self.thumbnails.flush()
+        shutil.rmtree(self._run / _LEFT_OVER, ignore_errors=True)
         (self.path / "complete").touch()
         publish(self._run)
         return table
@@ -160,8 +174,12 @@ class Unfinished:
                 yield Earlier(listed, stored["row"].to_numpy(), *(open_array(left_over / name) for name in _ARRAYS))
         plan = self._run / INGEST_PLAN
         if plan.is_file() and read_json(plan) == self._plan:
-            samples = read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names])
-            yield Earlier(samples, np.arange(len(samples)), *(open_array(self._run / name, len(samples)) for name in _ARRAYS))
+            yield finished(self._run, read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names]))
+
+
+def finished(run: Path, samples: pa.Table) -> Earlier:
+    """Return the images of a finished ingest."""
+    return Earlier(samples, np.arange(len(samples)), *(open_array(run / name, len(samples)) for name in _ARRAYS))
 
 
 def publish(run: Path) -> None:

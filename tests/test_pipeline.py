@@ -82,7 +82,8 @@ def test_a_changed_dataset_gives_what_a_fresh_scan_gives(tmp_path):
     (data / "train/bee/0004.png").unlink()
     (data / "train/bee/0005.png").rename(data / "train/ant/moved.png")
     updated = audit.scan(data, tmp_path / "run", options=OPTIONS)
-    assert updated.record["stages"]["ingest"]["read"] == 3  # changed, new, and moved: its bytes are known only under the old name
+    assert updated.record["stages"]["ingest"]["read"] == 3  # changed, new, and moved
+    assert updated.record["stages"]["ingest"]["decoded"] == 2  # the moved one's bytes are known under its old name
     fresh = audit.scan(data, tmp_path / "fresh", options=OPTIONS)
     pd.testing.assert_frame_equal(updated.samples, fresh.samples)
     assert np.array_equal(updated.embeddings, fresh.embeddings, equal_nan=True)
@@ -99,10 +100,10 @@ def test_a_renamed_label_needs_no_image_again(tmp_path):
 
 
 def test_progress_survives_a_dataset_that_changes_after_a_kill(tmp_path, monkeypatch):
-    from audit import pipeline
+    from audit import reading
 
     data = dataset(tmp_path / "data", per_class=40)
-    monkeypatch.setattr(pipeline, "_BATCHES_PER_SEGMENT", 1)
+    monkeypatch.setattr(reading, "_BATCHES_PER_SEGMENT", 1)
     stop = KeyboardInterrupt()
 
     class Impatient:

@@ -48,6 +48,7 @@ SCANNING = flags(
     click.option("--offline", is_flag=True, default=None, help="Never ask the network for model weights."),
     click.option("--batch-size", type=int, metavar="N", help="Images per step of the model.  [default: 32]"),
     click.option("--workers", type=int, metavar="N", help="Processes that read and decode.  [default: one per CPU]"),
+    click.option("--cache", metavar="PLACE", help="Folder or URL with what is measured of images, shared by scans; only new images are decoded."),
     click.option("--engine", metavar="NAME", help="local (this machine) or ray (a cluster).  [default: local]"),
     click.option("--address", metavar="ADDRESS", help="Ray cluster: auto or HOST:PORT.  [default: Ray on this machine alone]"),
     click.option("-q", "--quiet", is_flag=True, help="No progress and no notes; results and errors only."),

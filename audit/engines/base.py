@@ -13,6 +13,7 @@ import pyarrow as pa
 from audit.backbones.base import Backbone
 from audit.backbones.runtime import Placement
 from audit.ingest import Chunk, Ingested
+from audit.known import KnownContents
 from audit.sources.base import Source
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Job:
     """The run's rows to read."""
     source_refs: pa.ChunkedArray
     """Where each one's bytes are."""
+    known: KnownContents | None = None
+    """Images that need no decoding."""
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the images in batches."""

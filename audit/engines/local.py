@@ -35,7 +35,7 @@ class LocalEngine:
         """See `audit.engines.base.Engine`."""
         model = runtime.prepare(job.backbone, job.placement, note)
         shared, embedder = (model, None) if isinstance(model, OnnxModel) else (None, model)
-        recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared)
+        recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.known)
         return ingest(job.chunks(), len(job.rows), recipe, embedder, workers=job.workers or available_cpus())
 
     def search(

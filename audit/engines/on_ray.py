@@ -29,6 +29,7 @@ from audit.backbones.runtime import OnnxModel, Placement
 from audit.engines.base import Job
 from audit.errors import AuditError, BackboneError, ConfigError, SourceError
 from audit.ingest import Ingested, Recipe, Workers, embed
+from audit.known import KnownContents
 from audit.tables import MEASURES, THUMBNAIL_SIDE
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class RayEngine:
             for start in range(0, len(job.rows), size)
         ]
         note(f"Ray: {len(blocks)} blocks of images for up to {slots} actors on {len(self._machines())} machines")
-        reader = _Settings(job.source, job.backbone, job.placement, job.max_pixels, job.batch_size, per_actor, _proof(job), _fingerprint())
+        reader = _Settings(job.source, job.backbone, job.placement, job.max_pixels, job.batch_size, per_actor, _proof(job), _fingerprint(), job.known)
         results = self._ray.data.from_arrow(blocks).map_batches(
             _Reader,
             fn_constructor_args=(reader,),
@@ -171,6 +172,7 @@ class _Settings:
     proof: tuple[str, str] | None
     """A reference and the digest of its bytes, as the driver reads them."""
     fingerprint: str
+    known: KnownContents | None
 
 
 class _Reader:
@@ -181,7 +183,7 @@ class _Reader:
         model = runtime.prepare(settings.backbone, settings.placement, lambda _: None)
         shared = model if isinstance(model, OnnxModel) else None
         self._embedder = None if isinstance(model, OnnxModel) else model
-        recipe = Recipe(settings.source, settings.backbone.preprocessing, settings.max_pixels, shared)
+        recipe = Recipe(settings.source, settings.backbone.preprocessing, settings.max_pixels, shared, settings.known)
         self._workers, self._batch_size = Workers(recipe, settings.processes), settings.batch_size
 
     def __call__(self, block: pa.Table) -> pa.Table:

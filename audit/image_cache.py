@@ -1,0 +1,154 @@
+"""What was measured of images, by content, in a folder or under an fsspec URL that scans of all machines and dataset versions may share.
+
+``CACHE/PLAN/SHARD.parquet``: a plan is the digest of everything but the bytes that rows depend on (model weights, preprocessing, precision, release
+of the measures), so that different models live side by side. A shard holds some images and is never changed: scans add shards, under names made of
+what they hold, so that two that add the same write the same file. Any file may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from audit.artifacts import replacing
+from audit.errors import ConfigError, RunError
+from audit.known import Rows, Store, lasting
+from audit.stages import key_of
+from audit.tables import MEASURES, THUMBNAIL_SIDE
+
+_ROWS_PER_SHARD = 4_096
+"""About 25 MB at 1280 dimensions: few files for millions of images, and little to fetch for a few."""
+
+_ROW_GROUP = 512
+_THUMBNAIL_BYTES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * 3
+_FAULTS = (OSError, ValueError, pa.ArrowException)
+"""What storage libraries and the Parquet reader raise."""
+
+
+class ImageCache:
+    """A cache for one plan.
+
+    Args:
+        location: a folder, made where it is missing, or an fsspec URL.
+        plan: what rows depend on besides an image's bytes.
+        dimension: length of an embedding.
+
+    Raises:
+        ConfigError: the place cannot be made or listed.
+    """
+
+    def __init__(self, location: str, *, plan: dict[str, Any], dimension: int) -> None:
+        import fsspec
+
+        self.location, self._dimension = location, dimension
+        self._damaged: set[str] = set()
+        try:
+            self._files, root = fsspec.core.url_to_fs(location)
+            self._folder = f"{root.rstrip('/')}/{key_of(plan)}"
+            self._files.makedirs(self._folder, exist_ok=True)
+            self._names = sorted(name for name in self._files.ls(self._folder, detail=False, refresh=True) if name.endswith(".parquet"))
+        except (*_FAULTS, ImportError) as error:
+            raise ConfigError(f"--cache {location}", _words(error), "name a folder or URL that can be written to") from error
+
+    def stores(self, note: Callable[[str], None]) -> Iterator[Store]:
+        """Yield the shards; one that cannot be read is named to ``note``, and then left out as long as this object lives."""
+        for name in self._names:
+            if name in self._damaged:
+                continue
+            try:
+                with self._open(name) as file:
+                    ids = file.read(columns=["content_id"])["content_id"]
+            except RunError as error:
+                note(f"{error}; its images are read again")
+                continue
+            yield Store(name, ids, partial(self._rows, name))
+
+    def add(self, measures: pa.Table, rows_of: Callable[[npt.NDArray[np.int64]], Rows], note: Callable[[str], None]) -> int:
+        """Store the images that are not there yet.
+
+        Args:
+            measures: columns content_id and outcome of many images.
+            rows_of: reads rows of them.
+            note: told where the cache cannot be written: the scan itself is complete.
+
+        Returns:
+            How many images were added.
+        """
+        stored = [store.content_ids for store in self.stores(lambda _: None)]
+        ids = pc.unique(lasting(measures)).drop_null()
+        new = ids.filter(pc.invert(pc.is_in(ids, pa.chunked_array(stored, pa.string()).combine_chunks()))) if stored else ids
+        first = pc.index_in(new, lasting(measures).combine_chunks()).to_numpy(zero_copy_only=False).astype(np.int64)
+        first.sort()
+        for start in range(0, len(first), _ROWS_PER_SHARD):
+            try:
+                self._write(rows_of(first[start : start + _ROWS_PER_SHARD]))
+            except _FAULTS as error:
+                note(f"cache {self.location}: cannot be written ({_words(error)}); this run is complete, later ones will not find its images there")
+                return start
+        return len(first)
+
+    def _write(self, rows: Rows) -> None:
+        table = rows.measures.append_column("embedding", _packed(rows.embeddings)).append_column("thumbnail", _packed(rows.thumbnails))
+        digest = hashlib.sha256("".join(sorted(rows.measures["content_id"].to_pylist())).encode()).hexdigest()[:32]
+        path = f"{self._folder}/{digest}.parquet"
+        content = io.BytesIO()
+        pq.write_table(table, content, row_group_size=_ROW_GROUP, write_page_checksum=True)
+        if "file" in (self._files.protocol, *self._files.protocol):
+            with replacing(Path(path)) as file:
+                file.write(content.getbuffer())
+        else:
+            self._files.pipe_file(path, content.getvalue())  # object stores show a file when it is whole
+
+    def _rows(self, name: str, rows: npt.NDArray[np.int64]) -> Rows:
+        with self._open(name) as file:
+            groups = np.unique(rows // _ROW_GROUP)
+            table = file.read_row_groups(groups.tolist())
+        table = table.take(pa.array(np.searchsorted(groups, rows // _ROW_GROUP) * _ROW_GROUP + rows % _ROW_GROUP))
+        embeddings = _unpacked(table["embedding"]).view(np.float16)
+        thumbnails = _unpacked(table["thumbnail"]).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
+        return Rows(table.select(MEASURES.names).cast(MEASURES), embeddings, thumbnails)
+
+    @contextlib.contextmanager
+    def _open(self, name: str) -> Iterator[pq.ParquetFile]:
+        """Open a shard. Raises RunError where it is not what this class writes, or is damaged."""
+        expected = {
+            "embedding": pa.binary(2 * self._dimension),
+            "thumbnail": pa.binary(_THUMBNAIL_BYTES),
+            **{field.name: field.type for field in MEASURES},
+        }
+        try:
+            with self._files.open(name, "rb") as file, pq.ParquetFile(file, page_checksum_verification=True) as table:
+                schema = {field.name: field.type for field in table.schema_arrow}
+                if schema != expected:
+                    raise ValueError("is no shard of this version")
+                yield table
+        except _FAULTS as error:
+            self._damaged.add(name)
+            raise RunError(name, f"damaged: {_words(error)}", "delete this file") from error
+
+
+def _packed(array: npt.NDArray[Any]) -> pa.FixedSizeBinaryArray:
+    rows = np.ascontiguousarray(array)
+    width = rows.nbytes // len(rows)
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(rows), [None, pa.py_buffer(rows)])
+
+
+def _unpacked(column: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
+    array = column.combine_chunks()
+    width = array.type.byte_width
+    return np.frombuffer(array.buffers()[1], np.uint8)[array.offset * width :][: len(array) * width].reshape(-1, width)
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
