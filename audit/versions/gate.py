@@ -137,7 +137,7 @@ def _limit(limit: Limit, run: Run, findings: pd.DataFrame, difference: Differenc
         chosen = chosen[(chosen["state"] == "new") & (chosen["cause"] != "context")]
     state, told = PASSED, []
     if limit.count is not None:
-        told.append(f"{len(chosen):,} findings, at most {limit.count:,}")
+        told.append(f"{len(chosen):,} finding{'s' * (len(chosen) != 1)}, at most {limit.count:,}")
         state = FAILED if len(chosen) > limit.count else state
     if limit.rate is not None:
         images, flagged = _judged(limit, run), chosen["sample_id"].dropna().nunique()

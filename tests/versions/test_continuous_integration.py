@@ -1,0 +1,176 @@
+"""The action, the hook and the examples of docs/gate.md: each held against its host's own schema, and its commands run."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+EXAMPLES = {block.splitlines()[0].removeprefix("# "): block for block in re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)}
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+HOOKS = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+POLICY = "[limits]\nleakage = 0\n\n[new]\nerror = 0\n\n[require]\nreadable = true\n"
+SCHEMAS = {".github/workflows/dataset.yml": "github-workflows", ".gitlab-ci.yml": "gitlab-ci"}
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the action's shell is bash")
+
+
+def shell(command, place, **environment):
+    """Run a command as a host does: bash that ends at the first failure, the program found by the PATH, nothing of this process's CI."""
+    hosts = ("GITHUB_", "CI_", "PYTEST_")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(hosts)}
+    variables |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(place)} | environment
+    asked = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command]
+    return subprocess.run(asked, cwd=place, env=variables, capture_output=True, text=True, check=False)
+
+
+def photo(seed):
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), np.uint8)
+    return Image.fromarray(coarse).resize((72, 60), Image.Resampling.BICUBIC)
+
+
+def leak(place):
+    shutil.copyfile(place / "data/train/ant/0.png", place / "data/val/ant/leaked.png")
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory):
+    """A repository with a dataset and its run."""
+    place = tmp_path_factory.mktemp("repository")
+    for split, offset in (("train", 0), ("val", 100)):
+        for at, label in enumerate(("ant", "bee")):
+            (place / "data" / split / label).mkdir(parents=True)
+            for number in range(4):
+                photo(offset + 10 * at + number).save(place / "data" / split / label / f"{number}.png")
+    (place / "audit.toml").write_text('backbone = "embedded"\noffline = true\nworkers = 1\nonly = ["integrity", "leakage"]\n')
+    (place / "policy.toml").write_text(POLICY)
+    (place / "waivers.toml").write_text("")
+    done = shell("imagenet-audit scan data --out run --quiet", place)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture
+def repository(scanned, tmp_path):
+    """A copy, which a test may change."""
+    return Path(shutil.copytree(scanned, tmp_path / "repository"))
+
+
+def act(place, **inputs):
+    """Run the action's check step with inputs as a workflow gives them; return what it ended with, printed and put out."""
+    (step,) = (step for step in ACTION["runs"]["steps"] if step.get("id") == "check")
+    given = {name: entry.get("default", "") for name, entry in ACTION["inputs"].items()} | {
+        name.replace("_", "-"): value for name, value in inputs.items()
+    }
+    assert given.keys() == ACTION["inputs"].keys()
+    environment = {name: given[re.fullmatch(r"\$\{\{ inputs\.([a-z-]+) \}\}", value)[1]] for name, value in step["env"].items()}
+    host = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_OUTPUT": str(place / "output"),
+        "GITHUB_STEP_SUMMARY": str(place / "summary.md"),
+        "GITHUB_WORKSPACE": str(place),
+    }
+    done = shell(step["run"], place, **host, **environment)
+    return done, dict(line.split("=", 1) for line in (place / "output").read_text().splitlines())
+
+
+def test_every_file_holds_its_hosts_schema(tmp_path):
+    files = {ROOT / "action.yml": "github-actions"}
+    for name, schema in SCHEMAS.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(EXAMPLES[name])
+        files[tmp_path / name] = schema
+    for file, schema in files.items():
+        done = shell(f"check-jsonschema --builtin-schema vendor.{schema} {shlex.quote(str(file))}", tmp_path)
+        assert done.returncode == 0, done.stdout
+    (tmp_path / "config.yaml").write_text(EXAMPLES[".pre-commit-config.yaml"])
+    for command in (f"validate-manifest {shlex.quote(str(ROOT / '.pre-commit-hooks.yaml'))}", "validate-config config.yaml"):
+        done = shell(f"pre-commit {command}", tmp_path)
+        assert done.returncode == 0, done.stdout
+
+
+def test_no_input_of_the_action_is_put_into_a_script():
+    for step in ACTION["runs"]["steps"]:
+        assert "${{" not in step["run"]
+        assert step["shell"] == "bash"
+
+
+def test_the_action_passes_and_fails_and_says_why(repository):
+    done, output = act(repository, source="run", junit="audit.xml", first_run="true")
+    assert (done.returncode, output) == (0, {"exit-code": "0", "sarif": "imagenet-audit.sarif"}), done.stderr
+    assert (repository / "audit.xml").is_file()
+    leak(repository)
+    done, output = act(repository, source="data", out="run", sarif="", arguments="--workers 1\n--waivers waivers.toml")
+    assert (done.returncode, output["exit-code"]) == (1, "1"), done.stderr
+    assert "::error file=policy.toml,line=2::limits.leakage: " in done.stdout
+    assert "::error file=data/train/ant/0.png,title=leakage::" in done.stdout
+    assert "imagenet-audit check: failed" in (repository / "summary.md").read_text()
+
+
+def test_the_action_takes_hostile_inputs_for_text_and_tells_failed_from_could_not(repository):
+    done, output = act(repository, source="$(touch broken)", policy="; touch broken", sarif="")
+    assert (done.returncode, output) == (2, {"exit-code": "2"})
+    assert not (repository / "broken").exists()
+    assert "::error title=imagenet-audit::" in done.stdout
+
+
+def test_the_workflow_gives_the_action_inputs_that_it_has():
+    steps = yaml.safe_load(EXAMPLES[".github/workflows/dataset.yml"])["jobs"]["check"]["steps"]
+    (step,) = (step for step in steps if step["uses"].startswith("OWNER/imagenet-audit@"))
+    assert set(step["with"]) <= set(ACTION["inputs"])
+    used = re.findall(rf"steps\.{step['id']}\.outputs\.([a-z-]+)", EXAMPLES[".github/workflows/dataset.yml"])
+    assert set(used) <= set(ACTION["outputs"])
+
+
+def test_gitlabs_job_writes_the_reports_it_hands_over(repository):
+    job = yaml.safe_load(EXAMPLES[".gitlab-ci.yml"])["dataset"]
+    leak(repository)
+    done = shell("\n".join(job["script"]), repository)
+    assert done.returncode == 1, done.stderr
+    assert all((repository / name).stat().st_size for name in job["artifacts"]["reports"].values())
+
+
+def test_the_hooks_run_as_pre_commit_runs_them(repository):
+    hooks = {hook["id"]: hook for hook in HOOKS}
+    (asked,) = yaml.safe_load(EXAMPLES[".pre-commit-config.yaml"])["repos"]
+    for hook in asked["hooks"]:
+        own = hooks[hook["id"]]
+        command = f"{own['entry']} {shlex.join(hook.get('args', own['args']))}"
+        done = shell(command, repository)
+        assert done.returncode == 0, done.stderr
+    leak(repository)
+    done = shell(f"{own['entry']} {shlex.join(own['args'])}", repository)
+    assert done.returncode == 1, done.stderr
+
+
+def test_dvcs_stages_run_and_make_what_they_say(repository):
+    stages = yaml.safe_load(EXAMPLES["dvc.yaml"])["stages"]
+    for stage in stages.values():
+        done = shell(stage["cmd"], repository)
+        assert done.returncode == 0, done.stderr
+        for name in [*stage["deps"], *(next(iter(out)) for out in stage["outs"])]:
+            assert (repository / name).exists(), name
+
+
+def test_the_commands_for_git_alone_run(repository):
+    (block,) = (block for block in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) if "git worktree" in block)
+    who = "-c user.name=a -c user.email=a@example.org"
+    setup = f"git init -q -b main && git add data && git {who} commit -q -m first && git update-ref refs/remotes/origin/main HEAD"
+    done = shell(setup, repository)
+    assert done.returncode == 0, done.stderr
+    done = shell(block, repository)
+    assert done.returncode == 0, done.stderr
+    leak(repository)
+    done = shell(block.splitlines()[-1], repository)
+    assert done.returncode == 1, done.stderr
+    assert "failed     limits.leakage" in done.stdout
+    assert "failed     new.error" in done.stdout
