@@ -39,12 +39,13 @@ found.run(overwrite=True, print_summary=False)
 
 
 def peer(folder: Path, package: str) -> Path | None:
-    """Return the Python of a peer's own environment, making it on first use; None where the peer does not install."""
-    python = folder / package / "bin" / "python"
+    """Return the Python of a peer's own environment, making it on first use; None where the peer does not install. Extras: ``name[extra]``."""
+    home = folder / package.partition("[")[0]
+    python = home / "bin" / "python"
     if not python.exists():
-        venv.create(folder / package, with_pip=True)
+        venv.create(home, with_pip=True)
         if subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=False).returncode:
-            shutil.rmtree(folder / package)
+            shutil.rmtree(home)
             return None
     return python
 

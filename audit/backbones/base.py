@@ -88,6 +88,8 @@ class ModelState:
     megabytes: int
     licence: str
     note: str
+    sha256: str | None = None
+    """Of the weights' file, hex, where this version accepts no other; they are held against it whenever they are loaded."""
 
 
 class Embedder(Protocol):

@@ -58,6 +58,7 @@ def states() -> list[ModelState]:
             megabytes=18,
             licence="Apache-2.0",
             note="image tower only; comes with the installation",
+            sha256=_SHA256,
         )
     ]
 

@@ -27,3 +27,5 @@ def models(*, offline: bool, as_json: bool, color: bool | None) -> None:
         print_text(f"  {state['state']}{size}  licence: {safe(state['licence'])}")
         if state["note"]:
             print_text(f"  {safe(state['note'])}")
+        if state["sha256"]:
+            print_text(f"  SHA-256 {state['sha256']}")

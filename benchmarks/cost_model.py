@@ -1,0 +1,214 @@
+"""What a scan of any size costs: hours, memory, disk and machines, from scans that were measured.
+
+    python benchmarks/cost_model.py measure IMAGES RUN --note points.json        # one scan, with the CPU seconds and peak memory of its stages
+    python benchmarks/cost_model.py predict points.json [--at-size /tmp/at-size/measured.json] [--cores 16] [--classes 1000] [--dimension 512]
+
+The model has one or two coefficients a stage, fitted to CPU seconds (which other programs on the machine move less than the clock) with equal weight
+to every point in relative terms:
+
+=============  ==================================================================================
+ingest         a n: every image is read, decoded, measured and embedded once
+neighbors      a n² d up to 50,000 rows (exact); above, b n √n + c n (inverted lists of √n rows, re-ranking of a fixed number)
+pairs          a n: a bounded number of candidates for every image
+predictions    fixed + a n c: fitting stops at 200,000 rows, judging takes every row and class
+checks         fixed + a n
+=============  ==================================================================================
+
+Each point is then predicted from the others, where they leave enough of them, and printed beside what it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.duplicates.neighbors import EXACT_UP_TO
+from audit.processors import available_cpus
+
+STAGES = ("ingest", "neighbors", "pairs", "predictions", "checks")
+SIZES = (1_281_167, 14_000_000, 1_000_000_000)
+_TERMS: dict[str, Callable[[float, float, float], tuple[float, ...]]] = {
+    "ingest": lambda n, _c, _d: (n,),
+    "neighbors": lambda n, _c, d: (n * n * d, 0, 0) if n <= EXACT_UP_TO else (0, n**1.5, n),
+    "pairs": lambda n, _c, _d: (n,),
+    "predictions": lambda n, c, _d: (1, n * c, n),
+    "checks": lambda n, _c, _d: (1, n),
+}
+"""Stage -> what its coefficients are multiplied by, for n images, c classes, d dimensions."""
+
+
+class Point(NamedTuple):
+    """One measured scan."""
+
+    rows: int
+    classes: int
+    dimension: int
+    cpu: dict[str, float]
+    """CPU seconds of each stage."""
+    memory: float
+    """Peak, in GiB."""
+    name: str
+
+
+class Watch:
+    """An observer that notes the CPU seconds at which each stage begins."""
+
+    def __init__(self) -> None:
+        self.began = [("listing", _cpu())]
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Note that a stage begins."""
+        self.began.append((name, _cpu()))
+
+    def advance(self, count: int) -> None:
+        """Say nothing of progress."""
+
+    def note(self, message: str) -> None:
+        """Print a line."""
+        print(message, file=sys.stderr)
+
+    def seconds(self) -> dict[str, float]:
+        """Return the CPU seconds between a stage's beginning and the next one's, under the names of the model."""
+        ends = [*(at for _, at in self.began[1:]), _cpu()]
+        spent: dict[str, float] = {}
+        for (name, at), end in zip(self.began, ends, strict=True):
+            stage = {"listing": "ingest", "images": "ingest", "previews": "checks"}.get(name, name)
+            spent[stage] = spent.get(stage, 0.0) + end - at
+        return spent
+
+
+def _cpu() -> float:
+    """Return the CPU seconds of this process and of those it has waited for."""
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+
+def measure(images: Path, run: Path, noted: Path) -> None:
+    """Scan once and add a point to a JSON file."""
+    import audit
+
+    watch, began = Watch(), time.perf_counter()
+    found = audit.scan(images, run, options=audit.ScanOptions(backbone="embedded", offline=True), observer=watch)
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    point = {
+        "rows": len(found),
+        "classes": len(found.classes),
+        "dimension": int(found.embeddings.shape[1]),
+        "cpu": {name: round(value, 2) for name, value in watch.seconds().items()},
+        "memory": round(peak / (2**30 if sys.platform == "darwin" else 2**20), 3),
+        "wall": round(time.perf_counter() - began, 1),
+        "disk": sum(path.stat().st_size for path in run.rglob("*") if path.is_file()),
+        "cores": available_cpus(),
+    }
+    points = json.loads(noted.read_text()) if noted.is_file() else []
+    noted.write_text(json.dumps([*points, point], indent=1))
+    print(json.dumps(point))
+
+
+def read_points(noted: Path, at_size: Sequence[Path]) -> list[Point]:
+    """Read points of ``measure``, and of ``at_size.py``, which has no ingest."""
+    points = [
+        Point(one["rows"], one["classes"], one["dimension"], one["cpu"], one["memory"], f"{one['rows']:,} images")
+        for one in json.loads(noted.read_text())
+    ]
+    for path in at_size:
+        record = json.loads((path.parent / "run" / "run.json").read_text())
+        figures = json.loads(path.read_text())
+        cpu = {stage: figures[stage]["cpu"] for stage in STAGES if stage in figures}
+        memory = max(figures[stage]["memory"] for stage in cpu)
+        rows = record["counts"]["listed"]
+        points.append(Point(rows, len(record["classes"]), record["backbone"]["dimension"], cpu, memory, f"{rows:,} generated rows"))
+    return points
+
+
+def fit(stage: str, points: Sequence[Point]) -> npt.NDArray[np.float64]:
+    """Return a stage's coefficients, none below 0 (non-negative least squares of relative errors)."""
+    from scipy.optimize import nnls
+
+    known = [point for point in points if stage in point.cpu]
+    terms = np.array([_TERMS[stage](point.rows, point.classes, point.dimension) for point in known], np.float64)
+    spent = np.array([point.cpu[stage] for point in known])
+    scale = np.maximum(np.abs(terms).max(axis=0), 1e-300)
+    found, _ = nnls(terms / scale / spent[:, None], np.ones(len(known)))
+    return np.asarray(found / scale, dtype=np.float64)
+
+
+def predict(stage: str, coefficients: npt.NDArray[np.float64], rows: int, classes: int, dimension: int) -> float:
+    """Return CPU seconds."""
+    return float(np.dot(coefficients, _TERMS[stage](rows, classes, dimension)))
+
+
+def disk(rows: int, classes: int, dimension: int, neighbors: int = 20, spare: int = 6) -> float:
+    """Return GB of a run directory: the arrays as they are laid out, and what Parquet takes of a row, measured."""
+    arrays = 2 * dimension + 32 * 32 * 3 + 8 * neighbors + 8 * (neighbors + spare) + 32 + 4 * classes
+    return rows * (arrays + 250) / 1e9
+
+
+def check(points: Sequence[Point]) -> None:
+    """Print every point beside what the others predict of it."""
+    print("| point | stage | CPU seconds | from the other points | ratio |\n|---|---|---|---|---|")
+    for point in points:
+        for stage in (stage for stage in STAGES if stage in point.cpu):
+            others = [other for other in points if other is not point and stage in other.cpu]
+            terms = np.array(_TERMS[stage](point.rows, point.classes, point.dimension), bool)
+            seen = [other for other in others if np.any(terms & np.array(_TERMS[stage](other.rows, other.classes, other.dimension), bool))]
+            if not seen:
+                print(f"| {point.name} | {stage} | {point.cpu[stage]:,.0f} | no other point of this kind | |")
+                continue
+            told = predict(stage, fit(stage, others), point.rows, point.classes, point.dimension)
+            print(f"| {point.name} | {stage} | {point.cpu[stage]:,.0f} | {told:,.0f} | {told / max(point.cpu[stage], 1e-9):.2f} |")
+
+
+def table(points: Sequence[Point], options: argparse.Namespace) -> None:
+    """Print what the sizes cost on one machine, and how many machines bring the images below a day."""
+    fitted: dict[str, Any] = {stage: fit(stage, points) for stage in STAGES if any(stage in point.cpu for point in points)}
+    if options.image_cpu is not None:
+        fitted["ingest"] = np.array([options.image_cpu / 1000])
+    memory = np.polyfit([point.rows for point in points], [point.memory for point in points], 1, w=[1 / point.memory for point in points])
+    head = " | ".join(f"{stage}, h" for stage in fitted)
+    print(f"\n{options.cores} cores, {options.classes:,} classes, {options.dimension} dimensions; hours are CPU hours over cores\n")
+    print(f"| images | {head} | total, h | machines for a day's ingest | memory, GB | disk, GB |\n|---|{'---|' * (len(fitted) + 4)}")
+    for rows in options.sizes:
+        hours = {stage: predict(stage, found, rows, options.classes, options.dimension) / options.cores / 3600 for stage, found in fitted.items()}
+        told = " | ".join(f"{value:,.2f}" for value in hours.values())
+        needed = max(memory[1] + memory[0] * rows, 0) * 1.0737
+        machines = int(np.ceil(hours["ingest"] / 24)) if "ingest" in hours else 1
+        print(
+            f"| {rows:,} | {told} | {sum(hours.values()):,.1f} | {machines} | {needed:,.0f} | {disk(rows, options.classes, options.dimension):,.0f} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("measure", help="scan once and note what it cost")
+    one.add_argument("images", type=Path)
+    one.add_argument("run", type=Path, help="an empty folder for the run")
+    one.add_argument("--note", type=Path, required=True, help="JSON file that the point is added to")
+    other = commands.add_parser("predict", help="fit, check and extrapolate")
+    other.add_argument("points", type=Path)
+    other.add_argument("--at-size", type=Path, action="append", default=[], help="measured.json of at_size.py")
+    other.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    other.add_argument("--cores", type=int, default=16)
+    other.add_argument("--classes", type=int, default=1000)
+    other.add_argument("--dimension", type=int, default=512)
+    other.add_argument("--image-cpu", type=float, help="CPU milliseconds of ingest for one image, where the points' images are of another kind")
+    options = parser.parse_args()
+    if options.command == "measure":
+        measure(options.images, options.run, options.note)
+        return
+    points = read_points(options.points, options.at_size)
+    check(points)
+    table(points, options)
+
+
+if __name__ == "__main__":
+    main()

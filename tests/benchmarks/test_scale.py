@@ -1,0 +1,58 @@
+"""The measurements of size run, small, so that they do not rot between the times somebody measures."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def cost_model():
+    spec = importlib.util.spec_from_file_location("cost_model", ROOT / "benchmarks" / "cost_model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_where_there_is_no_gpu_it_says_so():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    assert run("gpu.py").stdout == "no GPU that PyTorch can use on this machine: nothing was measured\n"
+
+
+@pytest.mark.slow
+def test_what_was_planted_at_size_is_found(tmp_path):
+    printed = run(
+        "at_size.py", tmp_path / "made", "--rows", 1200, "--classes", 8, "--stages", "make,neighbors,pairs,predictions,checks,confusion"
+    ).stdout
+    assert "recall of planted near-copies | 1.0000 (12 of 12)" in printed
+    assert "recall of planted copies of the same bytes | 1.0000 (4 of 4)" in printed
+    assert "pairs of rows that share no picture | 0 |" in printed
+    assert set(json.loads((tmp_path / "made" / "measured.json").read_text())) == {"make", "neighbors", "pairs", "predictions", "checks", "confusion"}
+
+
+def test_the_cost_model_finds_the_coefficients_that_made_its_points(cost_model):
+    points = [
+        cost_model.Point(rows, 100, 512, {"pairs": 2e-3 * rows, "checks": 5 + 1e-4 * rows, "neighbors": 1e-5 * rows**1.5}, 1.0, str(rows))
+        for rows in (60_000, 200_000, 900_000)
+    ]
+    for stage, expected in (("pairs", 28_000), ("checks", 1405), ("neighbors", 1e-5 * 14e6**1.5)):
+        assert np.isclose(cost_model.predict(stage, cost_model.fit(stage, points), 14_000_000, 100, 512), expected, rtol=1e-3)
+
+
+def test_an_exact_search_says_nothing_of_the_cost_of_an_approximate_one(cost_model):
+    small = [cost_model.Point(rows, 10, 512, {"neighbors": 1e-9 * rows**2 * 512}, 1.0, str(rows)) for rows in (3000, 12_000)]
+    assert cost_model.predict("neighbors", cost_model.fit("neighbors", small), 1_000_000, 10, 512) == 0
