@@ -63,10 +63,10 @@ def write_json(path: Path, content: object) -> None:
         file.write((json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file atomically."""
+def write_table(path: Path, table: pa.Table, *, rows_together: int = _ROWS_READ_TOGETHER) -> None:
+    """Write a Parquet file atomically; a reader of one row reads the ``rows_together`` around it."""
     with replacing(path) as file:
-        pq.write_table(table, file, compression="zstd", row_group_size=_ROWS_READ_TOGETHER)
+        pq.write_table(table, file, compression="zstd", row_group_size=rows_together)
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
@@ -102,6 +102,21 @@ def read_json(path: Path) -> Any:
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file. Raises RunError where the file is damaged."""
     return _reading(path, lambda: pq.read_table(path, columns=columns, partitioning=None))
+
+
+def read_in_blocks(path: Path, column: str, of_block: Callable[[pa.Array], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Read one column of a Parquet file a block at a time, and return what was made of the blocks as one array.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+
+    def read() -> npt.NDArray[Any]:
+        with pq.ParquetFile(path) as file:
+            blocks = [of_block(batch.column(0)) for batch in file.iter_batches(_ROWS_READ_TOGETHER, columns=[column])]
+            return np.concatenate(blocks) if blocks else of_block(pa.array([], file.schema_arrow.field(column).type))
+
+    return _reading(path, read)  # type: ignore[no-any-return]
 
 
 def read_rows(path: Path, rows: npt.NDArray[np.int64], columns: list[str] | None = None) -> pa.Table:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SHORT = tuple(name for name in FINDINGS.names if name not in ("message", "evidence"))
 """The columns of an index: what findings are filtered and ordered by."""
 
+ROWS_TOGETHER = 4096
+"""Rows of a row group of findings: sentences and evidence are long, and a page shows a dozen."""
+
 Where = Mapping[str, str | Collection[str]]
 """Column -> the value, or the values, that are wanted."""
 

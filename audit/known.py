@@ -17,12 +17,10 @@ import pyarrow.compute as pc
 
 from audit.artifacts import write_array
 from audit.errors import AuditError
+from audit.identity import KEY_DIGITS, content_keys
 
 LASTING = pa.array(["ok", "empty", "unreadable", "truncated", "too_large"])
 """Outcomes that the bytes alone decide; what was missing or killed a decoder may fare better the next time."""
-
-_HEX_DIGITS = 16
-"""Of a content id, looked up by a reading process: 64 bits, so that a billion images fit in memory. The whole id is compared when a row is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ class KnownContents:
             return np.empty(0, np.uint64)
 
     def __contains__(self, content_id: str) -> bool:
-        number = np.uint64(int(content_id[:_HEX_DIGITS], 16))
+        number = np.uint64(int(content_id[:KEY_DIGITS], 16))
         at = int(np.searchsorted(self._numbers, number))
         return at < len(self._numbers) and bool(self._numbers[at] == number)
 
@@ -82,7 +80,9 @@ class Known:
         self._stores = stores
         ids = [pc.fill_null(store.content_ids, "") for store in stores]
         there = [np.flatnonzero(pc.not_equal(column, "").to_numpy()) for column in ids]
-        numbers = np.concatenate([_numbers(column.take(pa.array(rows))) for column, rows in zip(ids, there, strict=True)] or [np.empty(0, np.uint64)])
+        numbers = np.concatenate(
+            [content_keys(column.take(pa.array(rows))) for column, rows in zip(ids, there, strict=True)] or [np.empty(0, np.uint64)]
+        )
         order = np.argsort(numbers, kind="stable")
         self._sorted = numbers[order]
         self._store_of = np.repeat(np.arange(len(stores)), [len(rows) for rows in there])[order]
@@ -103,7 +103,7 @@ class Known:
         Yields:
             Positions in ``content_ids`` and their rows. What a damaged store was to give is left out.
         """
-        at = np.searchsorted(self._sorted, _numbers(content_ids))
+        at = np.searchsorted(self._sorted, content_keys(content_ids))
         wanted = pa.array(content_ids)
         for number in np.unique(self._store_of[at]):
             mine = np.flatnonzero(self._store_of[at] == number)
@@ -120,12 +120,6 @@ class Known:
 def lasting(measures: pa.Table) -> pa.ChunkedArray:
     """Return content ids where the bytes alone decided the row, else null; ``measures`` needs the columns content_id and outcome."""
     return pc.if_else(pc.is_in(measures["outcome"], LASTING), measures["content_id"], None)
-
-
-def _numbers(content_ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """Return the first 64 bits of hex ids."""
-    joined = "".join(pc.utf8_slice_codeunits(content_ids, 0, _HEX_DIGITS).to_pylist())
-    return np.frombuffer(bytes.fromhex(joined), ">u8").astype(np.uint64)
 
 
 def _reason(error: Exception) -> str:

@@ -21,6 +21,7 @@ from audit.code_digest import code_digest
 from audit.config import ScanOptions
 from audit.engines import Engine, Job, open_engine
 from audit.errors import RunError, SourceError
+from audit.findings_index import ROWS_TOGETHER
 from audit.identity import identities
 from audit.known import Known
 from audit.labels.taxonomy import Taxonomy
@@ -274,7 +275,7 @@ def _check(
         else:
             findings = to_table(checks[name], result, samples)
             write_array(run / "scores" / f"{name}.npy", result.scores)
-            write_table(run / "findings" / f"{name}.parquet", findings)
+            write_table(run / "findings" / f"{name}.parquet", findings, rows_together=ROWS_TOGETHER)
             state = {"state": "done", "reason": None, "findings": len(findings)}
         record.content["checks"][name] = {**state, "key": keys[name], "seconds": round(time.perf_counter() - began, 3)}
         observer.advance(1)

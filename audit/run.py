@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from audit.artifacts import open_array, read_json, read_rows, read_table, to_frame
+from audit.artifacts import open_array, read_in_blocks, read_json, read_rows, read_table, to_frame
 from audit.errors import RunError, nearest
 from audit.findings_index import Page, Where, read_index, read_page, select
+from audit.identity import content_keys
 from audit.review.ranking import ranked
 from audit.tables import SCHEMA_VERSION
 
@@ -59,12 +60,18 @@ class Run:
     @cached_property
     def twins(self) -> dict[str, tuple[int, int]]:
         """Sample id -> its ordinal among the samples with the same bytes, and how many there are; only those with byte twins, others are (0, 1)."""
-        columns = read_table(self.path / "samples.parquet", ["sample_id", "content_id"])
-        content = columns["content_id"].to_pandas()
-        shared = np.flatnonzero(content.notna() & content.duplicated(keep=False))
-        groups = content.iloc[shared].groupby(content.iloc[shared])
+        import pandas as pd
+
+        keys = pd.Series(self.content_keys)
+        shared = np.flatnonzero((keys != 0) & keys.duplicated(keep=False))
+        groups = keys.iloc[shared].groupby(keys.iloc[shared])
         places = zip(groups.cumcount().tolist(), groups.transform("size").tolist(), strict=True)
-        return dict(zip(columns["sample_id"].take(shared).to_pylist(), places, strict=True))
+        return dict(zip(self._sample_ids.take(shared).to_pylist(), places, strict=True))
+
+    @cached_property
+    def content_keys(self) -> npt.NDArray[np.uint64]:
+        """uint64 ``[n]``: 64 bits of each sample's content id, 0 where there is none; see `audit.identity.content_keys`."""
+        return read_in_blocks(self.path / "samples.parquet", "content_id", content_keys)
 
     @cached_property
     def embeddings(self) -> npt.NDArray[np.float16]:

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from audit.artifacts import write_array, write_json, write_table
+from audit.findings_index import ROWS_TOGETHER
 from audit.review.ranking import ranked
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, SAMPLES, SCHEMA_VERSION, SEVERITIES
 
@@ -99,7 +100,7 @@ def make_run(out: Path, *, samples: int, classes: int, findings: int, seed: int 
     checks = {}
     for check, parts in frames.items():
         whole = ranked(pa.concat_tables(parts).to_pandas())
-        write_table(out / "findings" / f"{check}.parquet", pa.Table.from_pandas(whole, FINDINGS, preserve_index=False))
+        write_table(out / "findings" / f"{check}.parquet", pa.Table.from_pandas(whole, FINDINGS, preserve_index=False), rows_together=ROWS_TOGETHER)
         write_array(out / "scores" / f"{check}.npy", scores.get(check, np.full(samples, np.nan, np.float32)))
         checks[check] = {"state": "done", "reason": None, "findings": len(whole), "seconds": 1.0}
     checks |= {check: {"state": "skipped", "reason": reason, "findings": 0, "seconds": 0.0} for check, reason in SKIPPED.items()}

@@ -9,10 +9,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from audit.review.agreement import agreement, precision
 from audit.review.decisions import Decisions
 from audit.review.ranking import MOST_CERTAIN, ranked
-from audit.review.settlement import ACTIONS, settle
+from audit.review.settlement import ACTIONS, settle_run
 from audit.tables import RELATIONS, SEVERITIES
 
 if TYPE_CHECKING:
@@ -182,11 +184,16 @@ def summarize(run: Run) -> Summary:
     """Compute the numbers of a finished run; sentences and evidence are read of the few findings that are shown."""
     standing = Decisions(run.path).current()
     measured = precision(standing, run.findings_index)
-    findings = ranked(run.findings_index, measured)
+    findings = ranked(run.findings_index, measured) if measured["decided"].any() else run.findings_index
     checks: Mapping[str, Mapping[str, Any]] = run.record.get("checks", {})
     of_check = {str(row["check"]): row for row in measured.to_dict("records")}
     listed = int(run.record["counts"]["listed"])
-    totals = [_total(run, str(name), group, of_check[str(name)], listed) for name, group in findings.groupby("check", sort=False, observed=True)]
+    groups = {str(name): group for name, group in findings.groupby("check", sort=False, observed=True)}
+    shown = dict.fromkeys(
+        place for group in (findings.head(TOP), *(group.head(WORST_PER_CHECK) for group in groups.values())) for place in group.index
+    )
+    worst = {entry.finding_id: entry for entry in _top(run.read_findings(findings.loc[list(shown)]))}
+    totals = [_total(name, group, worst, of_check[name], listed) for name, group in groups.items()]
     found = {total.name for total in totals}
     leaks = findings.loc[findings["check"] == "leakage", ["sample_id", "split"]].drop_duplicates("sample_id")
     return Summary(
@@ -202,7 +209,7 @@ def summarize(run: Run) -> Summary:
         skipped=tuple(
             Skipped(name, str(state.get("reason") or "no reason given")) for name, state in sorted(checks.items()) if state.get("state") == "skipped"
         ),
-        top=tuple(_top(run.read_findings(findings.head(TOP)))),
+        top=tuple(worst[finding_id] for finding_id in findings["finding_id"].head(TOP)),
         health=_health(findings, listed)[1],
         decisions=_decisions(run, standing),
         duplicates=_duplicates(run),
@@ -231,7 +238,7 @@ def _health(findings: pd.DataFrame, listed: int) -> tuple[int, float]:
 
 def _decisions(run: Run, standing: pd.DataFrame) -> DecisionTotals:
     agreed = agreement(standing)
-    settled = settle(standing, run.columns("sample_id", "content_id", "label"))["action"] if len(standing) else standing["verdict"]
+    settled = settle_run(run, standing)["action"] if len(standing) else standing["verdict"]
     return DecisionTotals(
         decisions=len(standing),
         reviewers=tuple(sorted(standing["reviewer"].unique())),
@@ -250,7 +257,7 @@ def _duplicates(run: Run) -> Duplicates:
     number = pairs["relation"].value_counts()
     return Duplicates(
         groups=int(grouped["group"].nunique()),
-        images=len({*grouped["i"], *grouped["j"]}),
+        images=len(np.unique(grouped[["i", "j"]].to_numpy())),
         relations={relation: int(number[relation]) for relation in RELATIONS if relation in number.index},
     )
 
@@ -271,7 +278,7 @@ def _rank(total: CheckTotal) -> tuple[int, bool, float, int, str]:
     return -SEVERITIES.index(worst.severity), total.name not in MOST_CERTAIN, -worst.score, -total.findings, total.name
 
 
-def _total(run: Run, name: str, group: pd.DataFrame, measured: Mapping[Any, Any], listed: int) -> CheckTotal:
+def _total(name: str, group: pd.DataFrame, worst: Mapping[str, Top], measured: Mapping[Any, Any], listed: int) -> CheckTotal:
     severities = group["severity"].value_counts()
     flagged, health = _health(group, listed)
     decided = int(measured["decided"])
@@ -281,7 +288,7 @@ def _total(run: Run, name: str, group: pd.DataFrame, measured: Mapping[Any, Any]
         findings=len(group),
         severities={severity: int(severities[severity]) for severity in reversed(SEVERITIES) if severity in severities.index},
         kinds={str(kind): int(count) for kind, count in group["kind"].value_counts().items()},
-        worst=tuple(_top(run.read_findings(group.head(WORST_PER_CHECK)))),
+        worst=tuple(worst[finding_id] for finding_id in group["finding_id"].head(WORST_PER_CHECK)),
         flagged=flagged,
         health=health,
         precision=Precision(decided, int(measured["right"]), share, float(measured["low"]), float(measured["high"])),

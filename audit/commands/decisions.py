@@ -94,10 +94,10 @@ def _import(run: Run, log: Any, source: Path, reviewer: str) -> dict[str, Any]:
 def _state(run: Run, log: Any) -> dict[str, Any]:
     from audit.review.agreement import agreement, precision
     from audit.review.decisions import VERDICTS
-    from audit.review.settlement import ACTIONS, settle
+    from audit.review.settlement import ACTIONS, settle_run
 
     standing = log.current()
-    settled = settle(standing, run.columns("sample_id", "content_id", "label"))
+    settled = settle_run(run, standing)
     agreed = agreement(standing)
     measured = precision(standing, run.findings_index)
     return {

@@ -40,7 +40,7 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
         AuditError: there is no such kind, the kind does not write such a file, or the run lacks what it needs.
     """
     from audit.review.decisions import Decisions
-    from audit.review.settlement import settle
+    from audit.review.settlement import settle_run
 
     known = kinds()
     if what not in known:
@@ -51,6 +51,6 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
         raise AuditError(out, f"{what} cannot be written as {out.suffix or 'a folder'!r}", f"name {endings}")
     if not out.parent.is_dir():
         raise AuditError(out.parent, "there is no such folder", "make it, or name another --out")
-    actions = settle(Decisions(run.path).current(), run.columns("sample_id", "content_id", "label"))
+    actions = settle_run(run, Decisions(run.path).current())
     written: dict[str, Any] = module.write(run, actions, out)
     return written

@@ -40,6 +40,11 @@ def ranked(findings: pd.DataFrame, precision: pd.DataFrame | None = None) -> pd.
         poor = measured.index[measured["high"] < MORE_OFTEN_WRONG]
         level = np.minimum(level + findings["check"].isin(poor).to_numpy(), len(SEVERITIES) - 1)
     certain = findings["check"].isin(MOST_CERTAIN).to_numpy()
-    keys = findings[["check", "finding_id"]].assign(_level=level, _uncertain=~certain, _score=-score)
-    order = keys.sort_values(["_level", "_uncertain", "_score", "check", "finding_id"], kind="stable").index
-    return findings.loc[order]
+    order = np.lexsort((-score, ~certain, level))
+    numbers = np.column_stack([level, certain, score])[order]
+    like_before = np.append(False, (numbers[1:] == numbers[:-1]).all(axis=1))
+    tied = np.flatnonzero(like_before | np.append(like_before[1:], False))
+    if len(tied):  # texts are compared of these only: scores rarely agree to the last bit
+        names = findings[["check", "finding_id"]].iloc[order[tied]].assign(_group=np.cumsum(~like_before)[tied], _row=order[tied])
+        order[tied] = names.sort_values(["_group", "check", "finding_id"], kind="stable")["_row"].to_numpy()
+    return findings.iloc[order]

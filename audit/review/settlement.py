@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from audit.findings import identity
+from audit.identity import content_keys
 from audit.review.agreement import answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
+
+    from audit.run import Run
 
 ACTIONS = ("drop", "disputed", "relabel", "keep", "unsure")
 """What is settled for an image; where its findings say different things, the first of these. ``disputed``: reviewers differ, nobody acts."""
@@ -108,6 +112,20 @@ def settle(decisions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
             ]
         )
     return pd.DataFrame(rows, columns=columns).sort_values("row").reset_index(drop=True)
+
+
+def settle_run(run: Run, decisions: pd.DataFrame) -> pd.DataFrame:
+    """Return `settle` of a run's images; of millions, only those with the bytes that were decided about are read.
+
+    Args:
+        run: a finished run.
+        decisions: as `audit.review.decisions.Decisions.current` returns them.
+    """
+    wanted = content_keys(pa.array(decisions["content_id"].dropna().unique(), pa.string()))
+    keys = run.content_keys
+    rows = np.flatnonzero(np.isin(keys, np.append(wanted, np.uint64(0)))) if len(decisions) else np.empty(0, np.int64)
+    settled = settle(decisions, run.columns("sample_id", "content_id", "label", rows=rows))
+    return settled.assign(row=rows[settled["row"].to_numpy(np.int64)])
 
 
 def _strongest(given: Sequence[str]) -> tuple[str, str | None]:
