@@ -28,7 +28,8 @@ _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 @click.argument("source", metavar="SOURCE_OR_RUN")
 @click.option("--policy", required=True, metavar="FILE", type=click.Path(path_type=Path), help="What must hold; see the init command.")
 @click.option("--baseline", metavar="RUN", type=click.Path(path_type=Path), help="Run of the version before, for new findings and drift.")
-@click.option("--first-run", is_flag=True, help="The baseline may be missing: rules that need it are passed over, and said.")
+@click.option("--since", metavar="LOCK", type=click.Path(path_type=Path), help="Count only findings about what changed since; see the lock command.")
+@click.option("--first-run", is_flag=True, help="Baseline and lock may be missing: rules that need them are passed over, and said.")
 @click.option("--waivers", metavar="FILE", type=click.Path(path_type=Path), help="Findings that are accepted, with owner, reason and expiry.")
 @click.option(
     "--decisions", metavar="FILE", type=click.Path(path_type=Path), help="Reviewers' decisions beside those of RUN and the baseline: .jsonl or .csv."
@@ -62,6 +63,7 @@ def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **op
 
 def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bool, as_json: bool, color: bool | None, **options: Any) -> Gate:
     from audit.checks import discover
+    from audit.versions.lock import read_lock
     from audit.versions.policy import read_policy
     from audit.versions.waivers import read_waivers
 
@@ -70,9 +72,11 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
     waivers, decisions = options.pop("waivers"), options.pop("decisions")
     accepted = [] if waivers is None else read_waivers(waivers)
     before = _baseline(options.pop("baseline"), first_run=first_run)
+    since = options.pop("since")
+    locked = None if since is None or (first_run and not since.exists()) else (since, read_lock(since))
     with tempfile.TemporaryDirectory(prefix="imagenet-audit-") as scratch:
         run = _run(source, Path(scratch) / "run", color=color, **options)
-        gate = _judge(run, asked, accepted, decisions, before)
+        gate = _judge(run, asked, accepted, decisions, before, locked)
         printed = [_write(name, place, gate) for name, place in wanted]
         if as_json:
             from audit.versions.gate_text import document
@@ -136,13 +140,15 @@ def _baseline(path: Path | None, *, first_run: bool) -> Run | None:
     return open_run(path)
 
 
-def _judge(run: Run, policy: Any, waivers: list[Any], decisions: Path | None, before: Run | None) -> Gate:
+def _judge(run: Run, policy: Any, waivers: list[Any], decisions: Path | None, before: Run | None, locked: tuple[Path, Any] | None) -> Gate:
     from datetime import UTC, datetime
 
     from audit.review.decision_files import read_decisions
     from audit.review.decisions import Decisions, latest
     from audit.versions.comparison import compare
     from audit.versions.gate import judge
+    from audit.versions.lock import changes_since
+    from audit.versions.sample_changes import COLUMNS
     from audit.versions.waivers import Waived, apply_waivers, kept
 
     decided = [decision for place in (before, run) if place is not None for decision in Decisions(place.path).every()]
@@ -150,7 +156,9 @@ def _judge(run: Run, policy: Any, waivers: list[Any], decisions: Path | None, be
     waived = apply_waivers(waivers, run.findings_index["finding_id"].tolist(), datetime.now(UTC).date())
     waived = Waived(waived.ids | kept(latest(decided), run.findings), waived.expired, waived.unmatched)
     root = next((Path(os.environ[name]) for name in _ROOTS if os.environ.get(name)), Path())
-    return judge(run, policy, waived, None if before is None else compare(before, run), root)
+    since = None if locked is None else changes_since(locked[1], run.columns(*COLUMNS))
+    lock = "" if locked is None else str(locked[0])
+    return judge(run, policy, waived, None if before is None else compare(before, run), root, since=since, lock=lock)
 
 
 def _show(gate: Gate, *, color: bool) -> None:

@@ -6,25 +6,22 @@ relabelled, and the findings about it persist.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from audit.tables import FINDINGS
 from audit.versions.drift import Drift, embedding_drift
 from audit.versions.finding_matching import causes, match_findings
-from audit.versions.sample_matching import match, renamed_names
+from audit.versions.sample_changes import COLUMNS, SampleChanges, one_label, sample_changes
+from audit.versions.sample_matching import match
 
 if TYPE_CHECKING:
     from audit.run import Run
-
-CHANGES = ("added", "removed", "changed", "moved", "relabelled", "renamed")
-"""What can have become of a sample. ``changed``: other bytes under the same name. ``moved``: to another split. ``renamed``: another name and nothing
-else. A sample can be moved and relabelled at once."""
 
 STATES = ("new", "fixed", "persisting")
 
@@ -41,21 +38,12 @@ _CERTAIN_KINDS = ("identical_bytes", "identical_pixels")
 _CLASS_DRIFT = ["label", "shift", "old_images", "new_images"]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference(SampleChanges):
     """Two versions of a dataset side by side."""
 
     old: str
     new: str
-    samples: pd.DataFrame
-    """One row per sample that is not just as it was: ``added, removed, changed, moved, relabelled, renamed`` (bool), ``old_row, new_row``
-    (-1 = none), and ``old_id, new_id, old_split, new_split, old_label, new_label``."""
-    counts: Mapping[str, int]
-    """Change -> samples, of `CHANGES`; and ``unchanged``, ``old``, ``new``."""
-    renamed_classes: Mapping[str, str]
-    renamed_splits: Mapping[str, str]
-    classes_added: tuple[str, ...]
-    classes_removed: tuple[str, ...]
     findings: pd.DataFrame
     """Columns of ``audit.tables.FINDINGS``, ``state`` (of `STATES`) and ``cause`` (of `CAUSES`; None for a persisting one); fixed ones as they were,
     others as they are."""
@@ -79,75 +67,23 @@ def compare(old: Run, new: Run) -> Difference:
         old: the run of the version before.
         new: the run of the version in question.
     """
-    columns = ("sample_id", "content_id", "split", "label", "labels")
-    before, after = _with_texts(old.columns(*columns)), _with_texts(new.columns(*columns))
-    old_of = match(before, after)
-    classes = renamed_names(before["label"], after["label"], old_of)
-    splits = renamed_names(before["split"], after["split"], old_of)
-    samples, counts = _samples(before, after, old_of, classes, splits)
+    before, after = (one_label(run.columns(*COLUMNS)) for run in (old, new))
+    changes = sample_changes(before, after, match(before, after))
+    classes = changes.renamed_classes
     not_compared, warnings, certain_only = _limits(old, new)
     chosen_old, chosen_new = (_comparable(run.findings, set(not_compared) - certain_only, certain_only) for run in (old, new))
     same_model = _model(old) == _model(new)
     return Difference(
         old=str(old.path),
         new=str(new.path),
-        samples=samples,
-        counts=counts,
-        renamed_classes=classes,
-        renamed_splits=splits,
-        classes_added=tuple(sorted({*after["label"].dropna()} - {*before["label"].dropna()} - {*classes.values()})),
-        classes_removed=tuple(sorted({*before["label"].dropna()} - {*after["label"].dropna()} - {*classes})),
-        findings=_findings(chosen_old, chosen_new, samples, classes),
+        **{field.name: getattr(changes, field.name) for field in dataclasses.fields(changes)},
+        findings=_findings(chosen_old, chosen_new, changes.samples, classes),
         not_compared=not_compared,
         health=_health(old, new, before, after, classes),
         drift=embedding_drift(old.embeddings, new.embeddings) if same_model else None,
         class_drift=_class_drift(old, new, before, after, classes) if same_model else pd.DataFrame(columns=_CLASS_DRIFT),
         warnings=tuple(warnings),
     )
-
-
-def _with_texts(samples: pd.DataFrame) -> pd.DataFrame:
-    """Join several labels to one text, so that they can be compared."""
-    several = samples["labels"].notna()
-    if several.any():
-        samples["label"] = samples["label"].astype(object)
-        samples.loc[several, "label"] = samples.loc[several, "labels"].map(lambda labels: ", ".join(sorted(labels)))
-    return samples.drop(columns="labels")
-
-
-def _samples(
-    before: pd.DataFrame, after: pd.DataFrame, old_of: npt.NDArray[np.int64], classes: Mapping[str, str], splits: Mapping[str, str]
-) -> tuple[pd.DataFrame, dict[str, int]]:
-    gone = np.setdiff1d(np.arange(len(before)), old_of)
-    old_row = np.concatenate([old_of, gone])
-    new_row = np.concatenate([np.arange(len(after)), np.full(len(gone), -1)])
-    frame = pd.DataFrame({"old_row": old_row, "new_row": new_row})
-    for name, short in (("sample_id", "id"), ("split", "split"), ("label", "label"), ("content_id", "content")):
-        frame[f"old_{short}"], frame[f"new_{short}"] = _taken(before[name], old_row), _taken(after[name], new_row)
-    both = (frame["old_row"] >= 0) & (frame["new_row"] >= 0)
-    frame["added"], frame["removed"] = frame["old_row"] < 0, frame["new_row"] < 0
-    frame["changed"] = both & _differ(frame["old_content"], frame["new_content"])
-    frame["moved"] = both & _differ(frame["old_split"].replace(dict(splits)), frame["new_split"])
-    frame["relabelled"] = both & _differ(frame["old_label"].replace(dict(classes)), frame["new_label"])
-    frame["renamed"] = both & _differ(frame["old_id"], frame["new_id"]) & ~frame["moved"] & ~frame["relabelled"]
-    touched = frame[list(CHANGES)].any(axis=1)
-    counts = {change: int(frame[change].sum()) for change in CHANGES}
-    counts |= {"unchanged": int((~touched).sum()), "old": len(before), "new": len(after)}
-    changed = frame[touched].drop(columns=["old_content", "new_content"])
-    called = changed["new_id"].where(changed["new_row"] >= 0, changed["old_id"])
-    return changed.iloc[np.argsort(called.to_numpy(), kind="stable")].reset_index(drop=True), counts
-
-
-def _taken(values: pd.Series[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return values by row as objects, None for row -1 and for nulls."""
-    found = np.full(len(rows), None, object)
-    given = values.astype(object)
-    found[rows >= 0] = given.where(given.notna(), None).to_numpy()[rows[rows >= 0]]
-    return found
-
-
-def _differ(first: pd.Series[Any], second: pd.Series[Any]) -> pd.Series[bool]:
-    return first.fillna("") != second.fillna("")
 
 
 def _findings(old: pd.DataFrame, new: pd.DataFrame, samples: pd.DataFrame, classes: Mapping[str, str]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from audit.console import safe
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from audit.versions.comparison import Difference
+    from audit.versions.sample_changes import SampleChanges
 
 FORMAT_VERSION = 1
 """Rises when a key of `document` changes its meaning or goes."""
@@ -53,7 +54,7 @@ def lines(difference: Difference, *, limit: int) -> Iterator[str]:
         difference: what to show.
         limit: samples and findings named of each kind.
     """
-    yield from _sample_lines(difference, limit)
+    yield from sample_lines(difference, limit)
     yield from _finding_lines(difference, limit)
     yield from _health_lines(difference.health, limit)
     yield from _drift_lines(difference, limit)
@@ -61,21 +62,34 @@ def lines(difference: Difference, *, limit: int) -> Iterator[str]:
         yield f"note: {safe(warning)}"
 
 
-def _sample_lines(difference: Difference, limit: int) -> Iterator[str]:
-    from audit.versions.comparison import CHANGES
+def sample_lines(changes: SampleChanges, limit: int) -> Iterator[str]:
+    """Yield what became of the samples; see `lines`."""
+    yield f"samples: {changes.counts['old']:,} -> {changes.counts['new']:,}"
+    yield from (f"  {line}" for line in change_lines(changes, limit))
 
-    counts = difference.counts
-    yield f"samples: {counts['old']:,} -> {counts['new']:,}"
+
+def change_lines(changes: SampleChanges, limit: int, *, unlisted: Collection[str] = ()) -> Iterator[str]:
+    """Yield how many samples changed in which way, and which.
+
+    Args:
+        changes: what to show.
+        limit: samples and classes named of each kind.
+        unlisted: of `audit.versions.sample_changes.CHANGES`: counted, not named.
+    """
+    from audit.versions.sample_changes import CHANGES
+
+    counts = changes.counts
     told = [f"{counts[change]:,} {change}" for change in CHANGES if counts[change]]
-    yield f"  {', '.join(told)}, {counts['unchanged']:,} unchanged" if told else "  no sample is new, gone or different"
-    for what, names in (("class", difference.renamed_classes), ("split", difference.renamed_splits)):
+    yield f"{', '.join(told)}, {counts['unchanged']:,} unchanged" if told else "no sample is new, gone or different"
+    for what, names in (("class", changes.renamed_classes), ("split", changes.renamed_splits)):
         for before, after in names.items():
-            yield f"  {what} {safe(before)} is now called {safe(after)}"
-    for word, classes in (("new", difference.classes_added), ("gone", difference.classes_removed)):
+            yield f"{what} {safe(before)} is now called {safe(after)}"
+    for word, classes in (("new", changes.classes_added), ("gone", changes.classes_removed)):
         if classes:
-            yield f"  {word} classes: {', '.join(map(safe, classes[:limit]))}{_more(len(classes), limit)}"
+            yield f"{word} classes: {', '.join(map(safe, classes[:limit]))}{_more(len(classes), limit)}"
     for change in CHANGES:
-        yield from _samples(difference.samples[difference.samples[change]], change, limit)
+        if change not in unlisted:
+            yield from _samples(changes.samples[changes.samples[change]], change, limit)
 
 
 def _finding_lines(difference: Difference, limit: int) -> Iterator[str]:
@@ -113,12 +127,13 @@ def _drift_lines(difference: Difference, limit: int) -> Iterator[str]:
 
 def _samples(samples: pd.DataFrame, change: str, limit: int) -> Iterator[str]:
     for row in samples.head(limit).to_dict("records"):
-        old, new = row["old_id"], row["new_id"]
+        old, new = (row[name] if isinstance(row[name], str) else None for name in ("old_id", "new_id"))
         named = safe(new or old) if new is None or old is None or new == old else f"{safe(old)} -> {safe(new)}"
-        detail = f" ({safe(row['old_label'])} -> {safe(row['new_label'])})" if change == "relabelled" else ""
-        yield f"  {change}: {named}{detail}"
+        column = {"relabelled": "label", "moved": "split"}.get(change)
+        detail = f" ({safe(row[f'old_{column}'])} -> {safe(row[f'new_{column}'])})" if column else ""
+        yield f"{change}: {named}{detail}"
     if len(samples) > limit:
-        yield f"  {change}: and {len(samples) - limit:,} more"
+        yield f"{change}: and {len(samples) - limit:,} more"
 
 
 def _findings(findings: pd.DataFrame, state: str, limit: int) -> Iterator[str]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from audit.versions.finding_matching import causes
 from audit.versions.policy import TOTAL, Limit, Policy
 from audit.versions.waivers import Waived
 
@@ -18,8 +20,12 @@ if TYPE_CHECKING:
 
     from audit.run import Run
     from audit.versions.comparison import Difference
+    from audit.versions.sample_changes import SampleChanges
 
 PASSED, FAILED, NOT_JUDGED = "passed", "failed", "not judged"
+
+_SHOWN = 5
+"""Samples named of each kind of change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +58,18 @@ class Gate:
     """The policy's file."""
     verdicts: tuple[Verdict, ...]
     findings: pd.DataFrame
-    """Columns of ``audit.tables.FINDINGS``, and ``state``: new, persisting, or None without a baseline; ``waived`` (bool)."""
+    """Columns of ``audit.tables.FINDINGS``, and ``state``: new, persisting, or None without a baseline; ``waived`` and
+    ``counted`` (bool): not waived, and about what changed since the lock where there is one."""
     waived: Waived
     notes: tuple[str, ...]
     difference: Difference | None = None
     """From the baseline to the run; None without a baseline."""
     root: Path = Path()
     """The repository: reports name images and the policy relative to it, where they lie below it."""
+    since: SampleChanges | None = None
+    """What changed since the lock, and what alone counts; None without one."""
+    lock: str = ""
+    """The lock's file."""
 
     @property
     def passed(self) -> bool:
@@ -71,14 +82,25 @@ class Gate:
         return tuple(verdict for verdict in self.verdicts if verdict.state == FAILED)
 
     def said(self) -> Iterator[str]:
-        """Yield what a person should know beside the verdicts: waivers that do not hold, what limits the comparison."""
+        """Yield what a person should know beside the verdicts: the change, waivers that do not hold, what limits the comparison."""
+        if self.since is not None:
+            yield from _said_of(self.since, self.lock)
         for word, waivers in (("has expired", self.waived.expired), ("matches no finding", self.waived.unmatched)):
             for waiver in waivers:
                 yield f"the waiver of {waiver.finding} by {waiver.owner} {word}: {waiver.reason}"
         yield from self.notes
 
 
-def judge(run: Run, policy: Policy, waived: Waived, difference: Difference | None, root: Path = Path()) -> Gate:
+def judge(
+    run: Run,
+    policy: Policy,
+    waived: Waived,
+    difference: Difference | None,
+    root: Path = Path(),
+    *,
+    since: SampleChanges | None = None,
+    lock: str = "",
+) -> Gate:
     """Hold a run against a policy.
 
     Args:
@@ -87,6 +109,8 @@ def judge(run: Run, policy: Policy, waived: Waived, difference: Difference | Non
         waived: findings that do not count.
         difference: from the baseline to the run; None where there is no baseline.
         root: the repository, for paths in reports; the working directory by default.
+        since: what changed since a lock was written; only findings about that count.
+        lock: the lock's file.
     """
     findings = run.findings.assign(state=None, cause=None)
     if difference is not None:
@@ -94,8 +118,9 @@ def judge(run: Run, policy: Policy, waived: Waived, difference: Difference | Non
         findings["state"] = findings["finding_id"].map(seen["state"])
         findings["cause"] = findings["finding_id"].map(seen["cause"])
     findings["waived"] = findings["finding_id"].isin(waived.ids)
-    counted = findings[~findings["waived"]]
-    verdicts = [replace(_limit(limit, run, counted, difference, policy.confidence), line=limit.line) for limit in policy.limits]
+    findings["counted"] = ~findings["waived"] & (True if since is None else _touched(findings, since))
+    change = _Change(difference, since)
+    verdicts = [replace(_limit(limit, run, findings[findings["counted"]], change, policy.confidence), line=limit.line) for limit in policy.limits]
     verdicts += [replace(_requirement(name, wanted, run, difference), line=policy.lines.get(name, 1)) for name, wanted in policy.require.items()]
     notes = [] if difference is None else [*difference.warnings, *(f"{name}: {why}" for name, why in difference.not_compared.items())]
     source = run.record.get("source", {})
@@ -112,6 +137,8 @@ def judge(run: Run, policy: Policy, waived: Waived, difference: Difference | Non
         notes=tuple(notes),
         difference=difference,
         root=root,
+        since=since,
+        lock=lock,
     )
 
 
@@ -124,8 +151,28 @@ def rate_interval(flagged: int, images: int, confidence: float) -> tuple[float, 
     return low, high
 
 
-def _limit(limit: Limit, run: Run, findings: pd.DataFrame, difference: Difference | None, confidence: float) -> Verdict:
-    why_not = _why_not(limit, run, difference)
+@dataclass(frozen=True, slots=True)
+class _Change:
+    difference: Difference | None
+    since: SampleChanges | None
+
+
+def _touched(findings: pd.DataFrame, since: SampleChanges) -> npt.NDArray[np.bool_]:
+    """Return which findings are about images that are new or have another place or label, verified against one, or about a class that is new."""
+    of_image = causes(findings, since.samples, "new_id") != "context"
+    of_class = findings["sample_id"].isna() & findings["label"].isin(since.classes_added)
+    return np.asarray(of_image | of_class.to_numpy(), bool)
+
+
+def _said_of(since: SampleChanges, lock: str) -> Iterator[str]:
+    from audit.versions.comparison_text import change_lines
+
+    yield f"only findings about what changed since {lock} count"
+    yield from (line.strip() for line in change_lines(since, _SHOWN, unlisted=("added",)))
+
+
+def _limit(limit: Limit, run: Run, findings: pd.DataFrame, change: _Change, confidence: float) -> Verdict:
+    why_not = _why_not(limit, run, change)
     if why_not:
         return Verdict(limit.name, NOT_JUDGED, why_not)
     chosen = findings
@@ -133,14 +180,14 @@ def _limit(limit: Limit, run: Run, findings: pd.DataFrame, difference: Differenc
         chosen = chosen[chosen["check"] == limit.check]
     for name, wanted in limit.scope.items():
         chosen = chosen[chosen["label" if name == "class" else name] == wanted]
-    if limit.new:  # of the images that changed: what a new fit thinks of an old image is not the change's doing
+    if limit.new and change.difference is not None:  # of the images that changed: what a new fit thinks of an old image is not the change's doing
         chosen = chosen[(chosen["state"] == "new") & (chosen["cause"] != "context")]
     state, told = PASSED, []
     if limit.count is not None:
         told.append(f"{len(chosen):,} finding{'s' * (len(chosen) != 1)}, at most {limit.count:,}")
         state = FAILED if len(chosen) > limit.count else state
     if limit.rate is not None:
-        images, flagged = _judged(limit, run), chosen["sample_id"].dropna().nunique()
+        images, flagged = _judged(limit, run, change.since), chosen["sample_id"].dropna().nunique()
         low, high = rate_interval(flagged, images, confidence) if images else (0.0, 1.0)
         told.append(f"{flagged:,} of {images:,} images ({flagged / max(images, 1):.2%}, {low:.2%} to {high:.2%}), at most {limit.rate:.2%}")
         if low > limit.rate:
@@ -150,8 +197,9 @@ def _limit(limit: Limit, run: Run, findings: pd.DataFrame, difference: Differenc
     return Verdict(limit.name, state, "; ".join(told), tuple(chosen["finding_id"]) if state == FAILED else ())
 
 
-def _why_not(limit: Limit, run: Run, difference: Difference | None) -> str | None:
-    if limit.new and difference is None:
+def _why_not(limit: Limit, run: Run, change: _Change) -> str | None:
+    difference = change.difference
+    if limit.new and difference is None and change.since is None:
         return "there is no baseline"
     if limit.check == TOTAL:
         return None
@@ -163,13 +211,17 @@ def _why_not(limit: Limit, run: Run, difference: Difference | None) -> str | Non
     return None if state["state"] == "done" else f"{limit.check} did not run: {state['reason']}"
 
 
-def _judged(limit: Limit, run: Run) -> int:
-    """Return how many images of the limit's split and class the check applies to."""
+def _judged(limit: Limit, run: Run, since: SampleChanges | None) -> int:
+    """Return how many images of the limit's split and class, and of the change where there is one, the check applies to."""
     samples = run.columns("split", "label")
     inside = np.ones(len(samples), bool) if limit.check == TOTAL else np.isfinite(run.scores(limit.check))
     for name, column in (("split", "split"), ("class", "label")):
         if name in limit.scope:
             inside &= (samples[column] == limit.scope[name]).to_numpy()
+    if since is not None:
+        changed = np.zeros(len(samples), bool)
+        changed[since.samples.loc[since.samples[["added", "changed", "moved", "relabelled"]].any(axis=1), "new_row"]] = True
+        inside &= changed
     return int(inside.sum())
 
 

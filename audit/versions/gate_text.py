@@ -31,6 +31,7 @@ def document(gate: Gate) -> dict[str, Any]:
         "expired_waivers": [waiver.finding for waiver in gate.waived.expired],
         "unmatched_waivers": [waiver.finding for waiver in gate.waived.unmatched],
         "notes": list(gate.notes),
+        "since": None if gate.since is None else {"lock": gate.lock, "counts": dict(gate.since.counts), "samples": records(gate.since.samples)},
         "findings": records(gate.findings),
     }
 

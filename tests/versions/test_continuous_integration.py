@@ -54,7 +54,7 @@ def scanned(tmp_path_factory):
     (place / "audit.toml").write_text('backbone = "embedded"\noffline = true\nworkers = 1\nonly = ["integrity", "leakage"]\n')
     (place / "policy.toml").write_text(POLICY)
     (place / "waivers.toml").write_text("")
-    done = shell("imagenet-audit scan data --out run --quiet", place)
+    done = shell("imagenet-audit scan data --out run --quiet && imagenet-audit lock run", place)
     assert done.returncode == 0, done.stderr
     return place
 
@@ -148,8 +148,9 @@ def test_the_hooks_run_as_pre_commit_runs_them(repository):
         done = shell(command, repository)
         assert done.returncode == 0, done.stderr
     leak(repository)
-    done = shell(f"{own['entry']} {shlex.join(own['args'])}", repository)
-    assert done.returncode == 1, done.stderr
+    for own in HOOKS:
+        done = shell(f"{own['entry']} {shlex.join(own['args'])}", repository)
+        assert done.returncode == 1, done.stderr
 
 
 def test_dvcs_stages_run_and_make_what_they_say(repository):
@@ -162,14 +163,21 @@ def test_dvcs_stages_run_and_make_what_they_say(repository):
 
 
 def test_the_commands_for_git_alone_run(repository):
-    (block,) = (block for block in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) if "git worktree" in block)
+    section = PAGE.partition("## With git alone\n")[2]
+    locked, block = re.findall(r"^```bash\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     who = "-c user.name=a -c user.email=a@example.org"
     setup = f"git init -q -b main && git add data && git {who} commit -q -m first && git update-ref refs/remotes/origin/main HEAD"
     done = shell(setup, repository)
     assert done.returncode == 0, done.stderr
     done = shell(block, repository)
     assert done.returncode == 0, done.stderr
+    done = shell(f"{locked}\ngit diff --cached --stat", repository)
+    assert done.returncode == 0, done.stderr
+    assert "audit.lock" in done.stdout
     leak(repository)
+    done = shell(locked.splitlines()[0], repository)
+    assert done.returncode == 1, done.stderr
+    assert "note: 1 added, 16 unchanged" in done.stdout
     done = shell(block.splitlines()[-1], repository)
     assert done.returncode == 1, done.stderr
     assert "failed     limits.leakage" in done.stdout

@@ -77,7 +77,8 @@ def _lines(gate: Gate) -> Iterator[str]:
 
 
 def _versions(gate: Gate) -> Iterator[str]:
-    from audit.versions.comparison import CHANGES, STATES
+    from audit.versions.comparison import STATES
+    from audit.versions.sample_changes import CHANGES
 
     if gate.difference is None:
         return

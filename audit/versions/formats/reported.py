@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def reported(gate: Gate) -> pd.DataFrame:
-    """Return the findings that are not waived: first those that a failed rule counted, then the others, the worst first in either part.
+    """Return the findings that count: first those that a failed rule counted, then the others, the worst first in either part.
 
     Returns:
         The columns of `audit.versions.gate.Gate.findings` and ``failed`` (bool).
     """
     counted = {finding for verdict in gate.failed for finding in verdict.findings}
-    found = gate.findings[~gate.findings["waived"].astype(bool)]
+    found = gate.findings[gate.findings["counted"].astype(bool)]
     found = found.assign(failed=found["finding_id"].isin(counted))
     return found.sort_values("failed", ascending=False, kind="stable").reset_index(drop=True)
 

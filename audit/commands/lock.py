@@ -1,0 +1,91 @@
+"""``imagenet-audit lock``: pin a version of a dataset by its content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from audit.commands.base import OUTPUT, print_json, print_text, wants_color
+from audit.console import observer, safe
+from audit.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DIFFERS = 1
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE_OR_RUN")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), default=Path("audit.lock"), show_default=True, help="The lock.")
+@click.option("--check", is_flag=True, help="Write nothing: compare with the lock. Exit code 1 where the dataset is another.")
+@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Images named of each kind of change; JSON has them all.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress; results and errors only.")
+@OUTPUT
+def lock(source: str, out: Path, *, check: bool, limit: int, quiet: bool, as_json: bool, color: bool | None) -> int:
+    """Write the lock of a dataset, or of the dataset of a run: which content it holds, under which class, in which split.
+
+    The lock is a text file of 23 bytes an image, sorted, for git. Of a SOURCE every image's bytes are read; nothing is decoded. A renamed file
+    leaves the lock as it is. The check command takes it as --since.
+    """
+    from audit.artifacts import replacing
+    from audit.versions.lock import changes_since, pin, read_lock
+
+    locked = read_lock(out) if check else None
+    if not out.parent.is_dir():
+        raise ConfigError(out.parent, "there is no such folder", "make it, or name another file")
+    samples = _samples(source, quiet=quiet, color=color)
+    if locked is None:
+        data = pin(samples).encode("ascii")
+        same = out.is_file() and out.read_bytes() == data
+        if not same:
+            with replacing(out) as file:
+                file.write(data)
+        told = {"lock": str(out), "images": len(samples), "bytes": len(data), "written": not same}
+        if as_json:
+            print_json(told)
+        else:
+            print_text(f"{'unchanged' if same else 'wrote'} {safe(out)}: {len(samples):,} images, {len(data):,} bytes")
+        return 0
+    return _show(changes_since(locked, samples), out, limit=limit, as_json=as_json, color=color)
+
+
+def _samples(source: str, *, quiet: bool, color: bool | None) -> pd.DataFrame:
+    from audit import open_run
+    from audit.config import load
+    from audit.sources import open_source
+    from audit.versions.lock import read_content
+    from audit.versions.sample_changes import COLUMNS
+
+    if (Path(source) / "run.json").is_file():
+        return open_run(source).columns(*COLUMNS)
+    dataset = open_source(source, load({}, Path.cwd()).source)
+    with observer(quiet=quiet, color=color is not False) as watching:
+        watching.stage("reading", None)
+        return read_content(dataset, watching.advance)
+
+
+def _show(changes: Any, out: Path, *, limit: int, as_json: bool, color: bool | None) -> int:
+    from audit.versions.comparison_text import records, sample_lines
+    from audit.versions.sample_changes import CHANGES
+
+    same = not any(changes.counts[change] for change in CHANGES)
+    renamed = {**changes.renamed_classes, **changes.renamed_splits}
+    if as_json:
+        print_json(
+            {
+                "same": same and not renamed,
+                "lock": str(out),
+                "counts": dict(changes.counts),
+                "renamed_classes": dict(changes.renamed_classes),
+                "renamed_splits": dict(changes.renamed_splits),
+                "samples": records(changes.samples),
+            }
+        )
+    else:
+        for line in sample_lines(changes, limit):
+            print_text(line, color=wants_color(color=color))
+        print_text(f"{'as locked' if same and not renamed else 'NOT as locked'}: {safe(out)}")
+    return 0 if same and not renamed else DIFFERS
