@@ -17,27 +17,19 @@ Papers: Geirhos et al. 2020, "Shortcut Learning in Deep Neural Networks", Nature
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.checks.properties import properties
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
 
-_BINS = 24
-_COMMONEST = 31
-"""Values of a property such as the camera that are kept apart; all further ones are one value."""
-_MEASURES = ("brightness", "contrast", "sharpness", "entropy", "chroma", "luma_p01", "luma_p99")
-_CATEGORIES = ("format", "mode", "camera", "orientation", "has_alpha")
 _PATCH = 3
 """Side, in thumbnail pixels, of the patch that must be alike."""
 _ALIKE = 8.0
@@ -66,37 +58,6 @@ class Options:
                 raise ConfigError(
                     name, f"{getattr(self, name)} is out of range", f"use a number above {low:g}" + (f", up to {high:g}" if high < 9 else "")
                 )
-
-
-class Property(NamedTuple):
-    """One property of every image, cut into bins."""
-
-    name: str
-    bins: npt.NDArray[np.int64]
-    """``[n]`` bin of each image."""
-    told: list[str]
-    """What each bin holds, in words."""
-
-
-def bins_of_numbers(name: str, values: npt.NDArray[np.float64]) -> Property:
-    """Cut numbers at their quantiles; what is not finite has a bin of its own, the last."""
-    finite = np.isfinite(values)
-    edges = np.unique(np.quantile(values[finite], np.linspace(0, 1, _BINS + 1)[1:-1])) if finite.any() else np.empty(0)
-    bins = np.where(finite, np.searchsorted(edges, values, side="right"), len(edges) + 1)
-    ends = [f"{edge:.3g}" for edge in edges]
-    first = [f"below {ends[0]}"] if ends else ["any"]
-    told = [*first, *(f"{low} to {high}" for low, high in pairwise(ends)), *([f"{ends[-1]} or more"] if ends else []), "unknown"]
-    return Property(name, bins, told)
-
-
-def bins_of_values(name: str, values: pd.Series[str]) -> Property:
-    """Give each of the commonest values a bin; the last bin but one holds all others, the last what is unknown."""
-    known = values.dropna().astype(str)
-    counts = known.value_counts()
-    commonest = sorted(counts.index, key=lambda value: (-counts[value], value))[:_COMMONEST]
-    codes = pd.Index(commonest).get_indexer(values.astype(object).where(values.notna(), None).map(str, na_action="ignore"))
-    bins = np.where(codes >= 0, codes, np.where(values.isna(), len(commonest) + 1, len(commonest)))
-    return Property(name, bins.astype(np.int64), [*(repr(value) for value in commonest), "another value", "unknown"])
 
 
 def separability(
@@ -206,24 +167,6 @@ def run(samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8] | None = None, 
     return Result(scores, findings)
 
 
-def _properties(table: pd.DataFrame) -> Iterator[Property]:
-    for name in _MEASURES:
-        yield bins_of_numbers(name, table[name].to_numpy(float))
-    width, height, size = (table[name].to_numpy(float) for name in ("width", "height", "byte_size"))
-    yield bins_of_numbers("pixels", width * height)
-    yield bins_of_numbers("aspect ratio", width / height)
-    yield bins_of_numbers("bytes per pixel", size / (width * height))
-    for name in _CATEGORIES:
-        yield bins_of_values(name, table[name])
-    yield bins_of_values("metadata families", table["exif_families"].map(lambda families: ", ".join(sorted(families)), na_action="ignore"))
-    if table["metadata"].notna().any():
-        columns = pd.DataFrame([json.loads(text) if isinstance(text, str) else {} for text in table["metadata"]], index=table.index)
-        for name in sorted(columns.columns):
-            values = pd.to_numeric(columns[name], errors="coerce")
-            numbers = values.notna().sum() == columns[name].notna().sum() and values.nunique() > _COMMONEST
-            yield bins_of_numbers(f"column {name}", values.to_numpy(float)) if numbers else bins_of_values(f"column {name}", columns[name])
-
-
 def _by_property(
     table: pd.DataFrame,
     rows: npt.NDArray[np.int64],
@@ -235,16 +178,16 @@ def _by_property(
 ) -> list[Finding]:
     from scipy.stats import false_discovery_control
 
-    properties = [found for found in _properties(table) if found.bins.min() < found.bins.max()]
-    if not properties:
+    varied = [found for found in properties(table) if found.bins.min() < found.bins.max()]
+    if not varied:
         return []
-    measured = [separability(found.bins, codes, half, len(named)) for found in properties]
+    measured = [separability(found.bins, codes, half, len(named)) for found in varied]
     areas, p = (np.stack(part) for part in zip(*measured, strict=True))
     adjusted = false_discovery_control(p, axis=None, method="by").reshape(p.shape)
     findings = []
     ids = table["sample_id"].to_numpy(object)
     for which, code in np.argwhere((adjusted <= options.false_discoveries) & (areas >= options.least_auc)).tolist():
-        found, mine = properties[which], codes == code
+        found, mine = varied[which], codes == code
         shares = [np.bincount(found.bins[side], minlength=len(found.told)) / side.sum() for side in (mine, ~mine)]
         telling = int(np.argmax(shares[0] - shares[1]))
         showing = np.flatnonzero(mine & (found.bins == telling))

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.checks.base import Skipped
-from audit.checks.shortcuts import Options, bins_of_numbers, run, separability
+from audit.checks.properties import bins_of_numbers
+from audit.checks.shortcuts import Options, run, separability
 from audit.errors import ConfigError
 
 

@@ -1,0 +1,257 @@
+"""Subgroups whose labels or predictions are worse than those of their classes: by metadata, by a property, or by what the pictures show.
+
+An average hides who pays for it: photos of one source, dark pictures, or one kind of picture inside a class may be labelled carelessly or be hard for
+every model, while accuracy as a whole looks well.
+
+Subgroups are the bins of every property and metadata column, and clusters of the embeddings. Two rates are compared with what the rest of the same
+classes would have, so that a subgroup is not blamed for the classes it holds: how often the out-of-sample prediction differs from the label, and how
+often the label is probably wrong. The false discovery rate is controlled over all subgroups and both rates.
+
+Blind spots: subgroups smaller than ``fewest``, or that no column and no cluster describes; a class that is bad throughout (see ``class_overlap`` and
+``label_errors``). Predictions come from the same embeddings as the clusters, so a cluster at the border of two classes is worse by nature: the
+finding says that it is, not that somebody erred.
+
+Papers: Chung et al. 2019, "Slice Finder: Automated Data Slicing for Model Validation", ICDE; Eyuboglu et al. 2022, "Domino: Discovering Systematic
+Errors with Cross-Modal Embeddings", ICLR; Mantel & Haenszel 1959, "Statistical Aspects of the Analysis of Data from Retrospective Studies of
+Disease", JNCI; Benjamini & Hochberg 1995, "Controlling the False Discovery Rate", JRSS B.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_names import class_name
+from audit.checks.properties import properties
+from audit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    Numbers = npt.NDArray[np.float64]
+
+_WRONG_FROM = 0.5
+_IMAGES_PER_CLUSTER = 100
+_MOST_CLUSTERS = 1000
+_LEARNED_FROM = 64
+"""Images per cluster that its centre is learned from."""
+_ROUNDS = 10
+_ROWS_AT_ONCE = 8192
+_EXAMPLES = 5
+_CLASSES_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What counts as worse; conventions."""
+
+    least_difference: float = 0.1
+    """A rate must be this much above what its classes have elsewhere; above 0, below 1."""
+    false_discoveries: float = 0.05
+    """Of the subgroups reported, at most this share is expected to be chance; above 0, below 1."""
+    fewest: int = 20
+    """Images a subgroup needs, at least 5."""
+    clusters: int = 0
+    """Clusters of the embeddings; 0 takes one for every hundred images, up to 1,000."""
+
+    def __post_init__(self) -> None:
+        for name in ("least_difference", "false_discoveries"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(name, f"{getattr(self, name)} is out of range", "use a number above 0 and below 1")
+        if self.fewest < 5:
+            raise ConfigError("fewest", f"{self.fewest} is too few", "use at least 5")
+        if self.clusters < 0:
+            raise ConfigError("clusters", f"{self.clusters} is negative", "use 0 for as many as fit the dataset, or a number")
+
+
+class Comparison(NamedTuple):
+    """Rates of groups beside what the rest of their classes have; all ``[g]``."""
+
+    size: npt.NDArray[np.int64]
+    rate: npt.NDArray[np.float64]
+    expected: npt.NDArray[np.float64]
+    p: npt.NDArray[np.float64]
+    """One-sided, that a group's rate is so high by chance."""
+
+
+def compare(bad: npt.NDArray[np.bool_], group: npt.NDArray[np.int64], classes: npt.NDArray[np.int64]) -> Comparison:
+    """Compare each group's rate with the one its images would have if they were like the others of their classes.
+
+    The expected rate of a class is that of its images outside the group, drawn towards the overall rate by two images' weight. Chance is Mantel &
+    Haenszel's: were bad images spread over each class blindly, a group's count of them would be a sum of hypergeometric numbers, whose mean, variance
+    and skewness are known; its tail is taken from the gamma distribution that has the same (Pearson's type III), as the normal one's is too thin for
+    small groups and rare errors.
+
+    Args:
+        bad: ``[n]``.
+        group: ``[n]`` group codes from 0.
+        classes: ``[n]`` class codes from 0.
+    """
+    groups, many = int(group.max(initial=-1)) + 1, int(classes.max(initial=-1)) + 1
+    cell, at = np.unique(group * many + classes, return_inverse=True)
+    of_group, of_class = cell // many, cell % many
+    size, hits = np.bincount(at), np.bincount(at, weights=bad)
+    whole, marked = (np.bincount(classes, weights=weights, minlength=many).astype(float)[of_class] for weights in (None, bad))
+    usual = (marked - hits + 2 * bad.mean()) / (whole - size + 2)
+    spread = size * marked * (whole - marked) * (whole - size) / (whole**2 * np.maximum(whole - 1, 1))
+    lean = spread * (whole - 2 * marked) * (whole - 2 * size) / (whole * np.maximum(whole - 2, 1))
+    total, found, wanted, mean, variance, third = (
+        np.bincount(of_group, weights=values, minlength=groups).astype(float)
+        for values in (size, hits, size * usual, size * marked / whole, spread, lean)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Comparison(total.astype(np.int64), found / total, wanted / total, _tail(found - 0.5 - mean, variance, third))
+
+
+def _tail(above: Numbers, variance: Numbers, third: Numbers) -> Numbers:
+    """Return how likely a number is at least so far above its mean, by its variance and third central moment; 1 where it cannot vary."""
+    from scipy.special import gammaincc, ndtr
+
+    deviation = np.sqrt(variance)
+    z, skewness = above / deviation, third / deviation**3
+    leaning = np.maximum(skewness, 1e-3)
+    shape = 4 / leaning**2
+    tail = np.where(skewness > 1e-3, gammaincc(shape, np.maximum(shape + z * np.sqrt(shape), 0)), ndtr(-z))
+    return np.where(variance > 0, tail, 1.0)
+
+
+def clustered(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], clusters: int) -> npt.NDArray[np.int64]:
+    """Return ``[m]`` the cluster of each row (k-means of unit vectors, Lloyd 1982), learned from a part where there are many."""
+    import faiss
+
+    step = max(len(rows) // (_LEARNED_FROM * clusters), 1)
+    learned = np.ascontiguousarray(embeddings[rows[::step]], np.float32)
+    means = faiss.Kmeans(learned.shape[1], clusters, niter=_ROUNDS, seed=1, spherical=True, min_points_per_centroid=1)
+    means.train(learned)
+    parts = [
+        means.index.search(np.ascontiguousarray(embeddings[rows[start : start + _ROWS_AT_ONCE]], np.float32), 1)[1][:, 0]
+        for start in range(0, len(rows), _ROWS_AT_ONCE)
+    ]
+    return np.concatenate(parts).astype(np.int64)
+
+
+class _Grouping(NamedTuple):
+    name: str
+    codes: npt.NDArray[np.int64]
+    told: list[str] | None
+    """What each group is, in words; None for clusters."""
+    compared: dict[str, Comparison]
+    """How each rate of the groups compares, by its name."""
+
+
+class _Subgroup(NamedTuple):
+    grouping: _Grouping
+    code: int
+    adjusted: dict[str, float]
+    """The adjusted p-value of each rate that is worse."""
+
+    @property
+    def value(self) -> str | None:
+        return None if self.grouping.told is None else self.grouping.told[self.code]
+
+    def above(self, rate: str) -> float:
+        compared = self.grouping.compared[rate]
+        return float(compared.rate[self.code] - compared.expected[self.code])
+
+
+def run(
+    samples: pd.DataFrame,
+    label_quality: pd.DataFrame,
+    embeddings: npt.NDArray[np.float16],
+    classes: list[str],
+    class_words: Mapping[str, str],
+    *,
+    options: Options,
+) -> Result | Skipped:
+    """Report subgroups that are worse than their classes; their images have the difference as their score, other judged images 0."""
+    given, predicted = (label_quality[name].to_numpy(np.int64) for name in ("given", "predicted"))
+    rows = np.flatnonzero((given >= 0) & (predicted >= 0) & (samples["outcome"] == "ok").to_numpy(bool))
+    if len(rows) < 2 * options.fewest:
+        return Skipped(f"{len(rows)} images have a label and a prediction; {2 * options.fewest} are needed")
+    codes = given[rows]
+    bad = {
+        "predictions": predicted[rows] != codes,
+        "labels": np.nan_to_num(label_quality["probability_wrong"].to_numpy(float)[rows]) >= _WRONG_FROM,
+    }
+    clusters = options.clusters or min(max(len(rows) // _IMAGES_PER_CLUSTER, 2), _MOST_CLUSTERS)
+    partitions: list[tuple[str, npt.NDArray[np.int64], list[str] | None]]
+    partitions = [(found.name, found.bins, found.told) for found in properties(samples.iloc[rows]) if found.bins.min() < found.bins.max()]
+    partitions.append(("cluster", clustered(embeddings, rows, min(clusters, len(rows))), None))
+    groupings = [_Grouping(name, bins, told, {rate: compare(is_bad, bins, codes) for rate, is_bad in bad.items()}) for name, bins, told in partitions]
+    ids, words = samples["sample_id"].to_numpy(object), np.array([class_name(name, class_words) for name in classes], object)
+    scores = np.full(len(samples), np.nan, np.float32)
+    scores[rows] = 0
+    findings = []
+    for subgroup in _worse(groupings, options):
+        mine = subgroup.grouping.codes == subgroup.code
+        shown = bad["labels" if "labels" in subgroup.adjusted else "predictions"] & mine
+        finding = _finding(subgroup, typical_rows(embeddings, rows[mine]), ids, sorted(ids[rows[shown]])[:_EXAMPLES], words[codes[mine]].tolist())
+        scores[rows[mine]] = np.maximum(scores[rows[mine]], finding.score)
+        findings.append(finding)
+    return Result(scores, findings)
+
+
+def _worse(groupings: list[_Grouping], options: Options) -> list[_Subgroup]:
+    """Return the groups with a rate that is worse, by enough and not by chance."""
+    from scipy.stats import false_discovery_control
+
+    judged = [
+        (grouping, rate, code)
+        for grouping in groupings
+        for rate, compared in grouping.compared.items()
+        for code in np.flatnonzero(compared.size >= options.fewest).tolist()
+    ]
+    if not judged:
+        return []
+    worse: dict[tuple[str, int], _Subgroup] = {}
+    adjusted = false_discovery_control([grouping.compared[rate].p[code] for grouping, rate, code in judged])
+    for (grouping, rate, code), q in zip(judged, adjusted, strict=True):
+        subgroup = _Subgroup(grouping, code, {})
+        if q <= options.false_discoveries and subgroup.above(rate) >= options.least_difference:
+            worse.setdefault((grouping.name, code), subgroup).adjusted[rate] = float(q)
+    return list(worse.values())
+
+
+def _finding(subgroup: _Subgroup, typical: list[int], ids: npt.NDArray[np.object_], examples: list[str], labels: list[str]) -> Finding:
+    compared = {rate: (float(found.rate[subgroup.code]), float(found.expected[subgroup.code])) for rate, found in subgroup.grouping.compared.items()}
+    commonest = [name for name, _ in sorted(Counter(labels).items(), key=lambda entry: (-entry[1], entry[0]))[:_CLASSES_NAMED]]
+    said = {"predictions": "predicted as another class", "labels": "probably labelled wrong"}
+    told = " and ".join(
+        f"{compared[rate][0]:.0%} are {said[rate]} where {compared[rate][1]:.0%} would be usual for their classes" for rate in subgroup.adjusted
+    )
+    name, value = subgroup.grouping.name, subgroup.value
+    who = f"{len(labels)} images " + (f"that look like {ids[typical[0]]}" if value is None else f"whose {name} is {value}")
+    evidence = {
+        "by": name,
+        "value": value,
+        "images": len(labels),
+        "rates": {
+            rate: {"rate": found, "expected": expected, "adjusted_p": subgroup.adjusted.get(rate)} for rate, (found, expected) in compared.items()
+        },
+        "commonest_classes": commonest,
+        "typical": ids[typical].tolist(),
+        "examples": examples,
+    }
+    return Finding(
+        kind="cluster" if value is None else "_".join(re.findall(r"\w+", f"{name} {value}")),
+        score=min(max(subgroup.above(rate) for rate in subgroup.adjusted), 1.0),
+        message=f"Of {who} (mostly {', '.join(commonest)}), {told}; look at the examples, then at how they came into the dataset.",
+        group=typical[0] if value is None else None,
+        evidence=evidence,
+    )
+
+
+def typical_rows(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64]) -> list[int]:
+    """Return the few rows nearest to the middle of some, nearest first; of many, some are looked at."""
+    some = rows[:: max(len(rows) // _ROWS_AT_ONCE, 1)]
+    vectors = np.asarray(embeddings[some], np.float32)
+    nearest: list[int] = some[np.argsort(-(vectors @ vectors.mean(0)), kind="stable")[:_EXAMPLES]].tolist()
+    return nearest

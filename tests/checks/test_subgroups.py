@@ -1,0 +1,125 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.checks.base import Skipped
+from audit.checks.subgroups import Options, compare, run
+from audit.errors import ConfigError
+
+WORDS = {"class 1": "heron"}
+CLASSES = [f"class {at}" for at in range(5)]
+
+
+def dataset(samples_of, seed=0, each=200, worse=None):
+    """Images of five classes, of two sites, in ten kinds each; a tenth is predicted wrong, and half of the rows that are to be worse."""
+    random = np.random.default_rng(seed)
+    classes = np.arange(len(CLASSES) * each) % len(CLASSES)
+    kinds, sites = random.integers(0, 10, len(classes)), np.where(random.random(len(classes)) < 0.2, "north", "south")
+    centres = random.normal(size=(len(CLASSES), 10, 32))
+    embeddings = centres[classes, kinds] + random.normal(size=(len(classes), 32)) * 0.3
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    samples = samples_of(
+        [
+            {
+                "label": CLASSES[of_class],
+                "metadata": json.dumps({"site": str(site)}),
+                "brightness": random.beta(5, 5),
+                "content_id": random.bytes(32).hex(),
+            }
+            for of_class, site in zip(classes, sites, strict=True)
+        ]
+    )
+    chance = np.full(len(classes), 0.1)
+    if worse is not None:
+        chance[worse(classes, kinds, sites)] = 0.5
+    wrong = random.random(len(classes)) < chance
+    predicted = np.where(wrong, (classes + 1) % len(CLASSES), classes)
+    quality = pd.DataFrame(
+        {"given": classes, "predicted": predicted, "probability_wrong": np.where(wrong & (random.random(len(classes)) < 0.3), 0.9, 0.1)}
+    )
+    return (samples, quality, embeddings.astype(np.float16), CLASSES, WORDS), (classes, kinds, sites)
+
+
+def test_chance_is_not_reported(samples_of):
+    for seed in range(5):
+        tables, _ = dataset(samples_of, seed)
+        assert run(*tables, options=Options()).findings == []
+
+
+def test_a_source_that_is_worse_is_found_by_its_column(samples_of):
+    tables, (_, _, sites) = dataset(samples_of, worse=lambda classes, kinds, sites: sites == "north")
+    found = run(*tables, options=Options())
+    finding = next(finding for finding in found.findings if finding.kind == "column_site_north")
+    assert (finding.evidence["by"], finding.evidence["value"]) == ("column site", "'north'")
+    assert finding.evidence["images"] == (sites == "north").sum()
+    rates = finding.evidence["rates"]["predictions"]
+    assert rates["rate"] == pytest.approx((tables[1]["given"] != tables[1]["predicted"])[sites == "north"].mean())
+    assert (0.05 < rates["expected"] < 0.15, rates["adjusted_p"] < 0.01) == (True, True)
+    assert "whose column site is 'north'" in finding.message
+    assert "heron" in finding.message
+    assert (found.scores[sites == "north"] > 0.2).all()
+
+
+def test_one_kind_of_picture_in_one_class_is_found_by_what_it_looks_like(samples_of):
+    tables, (classes, kinds, _) = dataset(samples_of, each=400, worse=lambda classes, kinds, sites: (classes == 2) & (kinds == 3))
+    found = run(*tables, options=Options(clusters=50))
+    planted = {tables[0]["sample_id"][row] for row in np.flatnonzero((classes == 2) & (kinds == 3))}
+    assert [finding.kind for finding in found.findings] == ["cluster"]
+    assert set(found.findings[0].evidence["examples"]) <= planted
+    assert set(found.findings[0].evidence["typical"]) <= planted
+    assert tables[0]["sample_id"][found.findings[0].group] in planted
+    assert found.findings[0].evidence["commonest_classes"] == ["'class 2'"]
+
+
+def test_a_subgroup_is_not_blamed_for_the_classes_it_holds(samples_of):
+    """Site is all that class 0 has, and class 0 is bad everywhere."""
+    tables, (classes, _, _) = dataset(samples_of, worse=lambda classes, kinds, sites: classes == 0)
+    tables[0]["metadata"] = [json.dumps({"site": "north" if at == 0 else "south"}) for at in classes]
+    assert [finding.evidence["by"] for finding in run(*tables, options=Options()).findings if finding.kind != "cluster"] == []
+
+
+def test_images_that_are_not_judged_have_no_score(samples_of):
+    tables, _ = dataset(samples_of)
+    tables[1].loc[3, "given"] = -1
+    tables[0].loc[4, "outcome"] = "failed"
+    scores = run(*tables, options=Options()).scores
+    assert np.isnan(scores[[3, 4]]).all()
+    assert np.isfinite(np.delete(scores, [3, 4])).all()
+
+
+def test_too_few_judged_images_are_no_dataset(samples_of):
+    tables, _ = dataset(samples_of, each=5)
+    skipped = run(*tables, options=Options())
+    assert isinstance(skipped, Skipped)
+    assert skipped.reason == "25 images have a label and a prediction; 40 are needed"
+
+
+def test_chance_is_rated_as_often_as_it_says():
+    """Small groups with rare errors, a thousand times: p is below a hundredth in about a hundredth of them."""
+    random = np.random.default_rng(0)
+    p = np.concatenate([compare(random.random(2000) < 0.08, random.permutation(2000) // 25, np.arange(2000) % 4).p for _ in range(100)])
+    for level in (0.05, 0.01, 0.001):
+        assert (p < level).mean() < 1.2 * level
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 5))
+def test_rates_are_counts_of_the_group(seed, groups, many):
+    random = np.random.default_rng(seed)
+    bad, group, classes = random.random(200) < 0.3, random.integers(0, groups, 200), random.integers(0, many, 200)
+    compared = compare(bad, group, classes)
+    for code in np.unique(group):
+        assert compared.size[code] == (group == code).sum()
+        assert compared.rate[code] == pytest.approx(bad[group == code].mean())
+        assert 0 <= compared.expected[code] <= 1
+        assert 0 <= compared.p[code] <= 1
+
+
+@pytest.mark.parametrize("wrong", [{"least_difference": 0}, {"false_discoveries": 1}, {"fewest": 4}, {"clusters": -1}])
+def test_options_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError):
+        Options(**wrong)
