@@ -66,7 +66,7 @@ def write_json(path: Path, content: object) -> None:
 def write_table(path: Path, table: pa.Table, *, rows_together: int = _ROWS_READ_TOGETHER) -> None:
     """Write a Parquet file atomically; a reader of one row reads the ``rows_together`` around it."""
     with replacing(path) as file:
-        pq.write_table(table, file, compression="zstd", row_group_size=rows_together)
+        pq.write_table(table, file, compression="zstd", row_group_size=rows_together, write_page_checksum=True)
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
@@ -101,7 +101,7 @@ def read_json(path: Path) -> Any:
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file. Raises RunError where the file is damaged."""
-    return _reading(path, lambda: pq.read_table(path, columns=columns, partitioning=None))
+    return _reading(path, lambda: pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True))
 
 
 def read_in_blocks(path: Path, column: str, of_block: Callable[[pa.Array], npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -112,7 +112,7 @@ def read_in_blocks(path: Path, column: str, of_block: Callable[[pa.Array], npt.N
     """
 
     def read() -> npt.NDArray[Any]:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             blocks = [of_block(batch.column(0)) for batch in file.iter_batches(_ROWS_READ_TOGETHER, columns=[column])]
             return np.concatenate(blocks) if blocks else of_block(pa.array([], file.schema_arrow.field(column).type))
 
@@ -123,7 +123,7 @@ def read_rows(path: Path, rows: npt.NDArray[np.int64], columns: list[str] | None
     """Read some rows of a Parquet file, in the order given; only their row groups are read. Raises RunError where the file is damaged."""
 
     def read() -> pa.Table:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
             starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
             group_of = np.searchsorted(starts, rows, side="right") - 1

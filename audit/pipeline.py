@@ -344,7 +344,7 @@ def _open_record(run: Path) -> Record:
                 run, f"made by a newer version (schema {found}; this version writes {SCHEMA_VERSION})", "update imagenet-audit, or name another --out"
             )
         content |= before
-    elif any(entry.name != _LOCK for entry in run.iterdir()):
+    elif not (run / INGEST_PLAN).is_file() and any(entry.name != _LOCK for entry in run.iterdir()):
         raise RunError(run, "is not empty and holds no run", "name a new or empty folder with --out")
     content["finished"] = False
     return Record(path, content)

@@ -31,6 +31,8 @@ _LEFT_OVER = "unfinished-before"
 _PUBLISHED = "unfinished-published"
 _ROWS_COPIED_AT_ONCE = 65_536
 _ARRAYS = ("embeddings.npy", "thumbnails.npy")
+_FILES = ("samples.parquet", *_ARRAYS)
+"""What an ingest leaves; where one is lost, all are made again."""
 _SEGMENT = pa.schema([pa.field("row", pa.int64(), nullable=False), *MEASURES])
 
 
@@ -173,7 +175,7 @@ class Unfinished:
                     listed = listed.append_column(field, stored[field.name])
                 yield Earlier(listed, stored["row"].to_numpy(), *(open_array(left_over / name) for name in _ARRAYS))
         plan = self._run / INGEST_PLAN
-        if plan.is_file() and read_json(plan) == self._plan:
+        if plan.is_file() and all((self._run / name).is_file() for name in _FILES) and read_json(plan) == self._plan:
             yield finished(self._run, read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names]))
 
 
@@ -189,7 +191,7 @@ def publish(run: Path) -> None:
         return
     plan = _plan_of(folder)
     (run / INGEST_PLAN).unlink(missing_ok=True)  # until it is back, nobody takes the half-moved files for one run
-    for name in ("samples.parquet", *_ARRAYS):
+    for name in _FILES:
         if (folder / name).exists():
             (folder / name).replace(run / name)
     if plan is not None:

@@ -109,8 +109,8 @@ def _health_lines(health: pd.DataFrame, limit: int) -> Iterator[str]:
         for row in health[health["part"] == part].to_dict("records"):
             yield f"  {safe(row['name']):<20} {_share(row, 'old'):>16} -> {_share(row, 'new')}"
     classes = health[health["part"] == "class"]
-    moved = (classes["rate_new"].fillna(0) - classes["rate_old"].fillna(0)).abs()
-    changed = classes[moved > 0].assign(by=moved).sort_values(["by", "name"], ascending=[False, True])
+    classes = classes.assign(by=(classes["rate_new"].fillna(0) - classes["rate_old"].fillna(0)).abs())
+    changed = classes[classes["by"] > 0].sort_values(["by", "name"], ascending=[False, True])
     for row in changed.head(limit).to_dict("records"):
         yield f"  class {safe(row['name'])}: {_share(row, 'old')} -> {_share(row, 'new')}"
     if len(changed) > limit:
