@@ -6,6 +6,7 @@ A small file is written beside its place and moved there; an array is allocated 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -154,6 +155,17 @@ def open_array(path: Path, rows: int | None = None) -> npt.NDArray[Any]:
             path, f"has shape {array.shape}, but the run has {rows} samples", "delete this file and scan again: only its stage is done again"
         )
     return array  # type: ignore[no-any-return]
+
+
+def release(*arrays: object) -> None:
+    """Give back the memory that mapped arrays hold: what was read or written stays in the file, and in the system's cache while there is room.
+
+    Until then the pages count as this process's memory, and a limit set for it may end it. Anything that is not a mapped array is left alone.
+    """
+    for array in arrays:
+        mapped = getattr(array, "_mmap", None)
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def create_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap[Any, np.dtype[Any]]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from audit import stages
-from audit.artifacts import read_json, read_table, sweep, to_frame, write_array, write_table
+from audit.artifacts import read_json, read_table, release, sweep, to_frame, write_array, write_table
 from audit.backbones import Choice, choose
 from audit.code_digest import code_digest
 from audit.config import ScanOptions
@@ -277,6 +277,7 @@ def _check(
             write_array(run / "scores" / f"{name}.npy", result.scores)
             write_table(run / "findings" / f"{name}.parquet", findings, rows_together=ROWS_TOGETHER)
             state = {"state": "done", "reason": None, "findings": len(findings)}
+        release(*tables.values())
         record.content["checks"][name] = {**state, "key": keys[name], "seconds": round(time.perf_counter() - began, 3)}
         observer.advance(1)
     record.content["checks"] = dict(sorted(record.content["checks"].items()))

@@ -1,9 +1,12 @@
 """Files of a run appear whole or not at all."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from audit.artifacts import filling, open_array
+from audit.artifacts import create_array, filling, open_array, release, write_array
 
 
 def test_a_filled_array_appears_only_when_it_is_whole(tmp_path):
@@ -29,3 +32,26 @@ def test_what_was_there_before_stays_where_filling_fails(tmp_path):
         fill()
     assert open_array(path).tolist() == [0, 1, 2]
     assert [found.name for found in tmp_path.iterdir()] == ["predictions.npy"]
+
+
+def test_released_pages_are_still_in_the_file(tmp_path):
+    array = create_array(tmp_path / "a.npy", (3_000_000,), np.float32)
+    array[:] = np.arange(3_000_000)
+    release(array, array[5:], None, [1])
+    assert array[2_999_999] == 2_999_999
+    array.flush()
+    del array
+    assert (np.load(tmp_path / "a.npy") == np.arange(3_000_000)).all()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="what a process holds is read from /proc")
+def test_released_pages_no_longer_count(tmp_path):
+    def held() -> int:
+        return int(re.search(r"RssFile:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+    write_array(tmp_path / "a.npy", np.ones(20_000_000, np.float32))
+    array = open_array(tmp_path / "a.npy")
+    assert array.sum() == 20_000_000
+    before = held()
+    release(array)
+    assert before - held() > 60_000

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from audit.artifacts import release
 from audit.errors import AuditError
 from audit.labels.folds import stratified_group_folds
 
@@ -92,6 +93,7 @@ def out_of_sample(
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         block = rows[start : start + _ROWS_AT_ONCE]
         probabilities[block] = predict(embeddings[block], fold[block])
+        release(probabilities, embeddings)
         if advance is not None:
             advance(len(block))
 
@@ -104,6 +106,7 @@ def out_of_sample(
         for start in range(0, len(labels), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
             probabilities[part] = tempered(probabilities[part], temperature)
+            release(probabilities)
     record = {
         "folds": np.bincount(fold[judged], minlength=kept).tolist(),
         "trained_on": len(training.labels),
