@@ -11,12 +11,14 @@ import io
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from audit.metadata import metadata_families
 
 SUFFICIENT_SIDE = 512
 """Short side, in pixels, that a scaled JPEG decode must keep: twice what the measures use, so that their own reduction still averages."""
@@ -29,20 +31,6 @@ _DEPTHS = (8, 10, 12, 14, 16)
 
 _MOST = 2**31 - 1
 """The largest size that the tables hold; damaged headers announce more."""
-
-_EXIF_IFD, _GPS_IFD = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
-_FAMILY_OF_TAG = {
-    ExifTags.Base.BodySerialNumber: "serial",
-    ExifTags.Base.LensSerialNumber: "serial",
-    ExifTags.Base.CameraOwnerName: "owner",
-    ExifTags.Base.Artist: "owner",
-    ExifTags.Base.XPAuthor: "owner",
-    ExifTags.Base.Copyright: "copyright",
-    ExifTags.Base.DateTime: "date",
-    ExifTags.Base.DateTimeOriginal: "date",
-    ExifTags.Base.DateTimeDigitized: "date",
-}
-_XMP_FAMILY = {b"exif:GPSLatitude": "gps", b"SerialNumber": "serial", b"OwnerName": "owner", b"dc:creator": "owner", b"dc:rights": "copyright"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +45,7 @@ class FileFacts:
     orientation: int | None = None
     has_alpha: bool | None = None
     exif_families: tuple[str, ...] = ()
+    """``family/source`` of ``audit.metadata``."""
     camera: str | None = None
 
 
@@ -89,12 +78,14 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of large images; both are reported as findings instead
             with _own_limit():
                 image = Image.open(io.BytesIO(data))
-            facts = _facts(image)
+            facts = _facts(image, data)
             pixels = image.size[0] * image.size[1]
             if pixels > max_pixels:
                 return Decoded("too_large", f"{image.size[0]} x {image.size[1]} pixels, more than the limit of {max_pixels}", facts)
             _scale_in_decoder(image)
             image.load()
+            if image.format == "PNG":  # text may lie behind the pixels
+                facts = replace(facts, exif_families=metadata_families(image, data))
             upright = ImageOps.exif_transpose(image) if facts.orientation not in {None, 1} else image
             return Decoded("ok", None, facts, _to_rgb(upright))
     except UnidentifiedImageError:
@@ -122,8 +113,8 @@ def _scale_in_decoder(image: Image.Image) -> None:
             image.draft(None, (math.ceil(image.size[0] / scale), math.ceil(image.size[1] / scale)))
 
 
-def _facts(image: Image.Image) -> FileFacts:
-    orientation, families, camera = _metadata(image)
+def _facts(image: Image.Image, data: bytes) -> FileFacts:
+    orientation, camera = _orientation_and_camera(image)
     width, height = image.size if orientation < 5 else image.size[::-1]
     multi_picture = image.format == "MPO"  # a JPEG with a preview or a depth map behind it: one picture to any reader
     return FileFacts(
@@ -134,34 +125,22 @@ def _facts(image: Image.Image) -> FileFacts:
         frames=1 if multi_picture else min(int(getattr(image, "n_frames", 1)), _MOST),
         orientation=orientation,
         has_alpha=image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info,
-        exif_families=families,
+        exif_families=metadata_families(image, data),
         camera=camera,
     )
 
 
-def _metadata(image: Image.Image) -> tuple[int, tuple[str, ...], str | None]:
-    """Return orientation, the families of personal metadata, and the camera; a damaged block counts as absent."""
-    families: set[str] = set()
-    xmp = image.info.get("xmp", b"")
-    if isinstance(xmp, bytes):
-        families.update(family for mark, family in _XMP_FAMILY.items() if mark in xmp)
-    if not image.info.get("exif") and image.format not in {"TIFF", "MPO"}:
-        return 1, tuple(sorted(families)), None
+def _orientation_and_camera(image: Image.Image) -> tuple[int, str | None]:
+    """Return EXIF's orientation, 1 where there is none, and the camera's make and model; a damaged block counts as absent."""
     orientation, camera = 1, None
-    try:
-        exif = image.getexif()
-        found = exif.get(ExifTags.Base.Orientation, 1)
-        orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
-        camera = " ".join(str(exif[tag]).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model) if exif.get(tag)) or None
-        tags = {*(tag for tag, value in exif.items() if value), *(tag for tag, value in exif.get_ifd(_EXIF_IFD).items() if value)}
-        families.update(family for tag, family in _FAMILY_OF_TAG.items() if tag in tags)
-        if {ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLongitude} & set(exif.get_ifd(_GPS_IFD)):
-            families.add("gps")
-        if exif.get_ifd(ExifTags.IFD.IFD1):
-            families.add("thumbnail")
-    except Exception:  # noqa: BLE001  EXIF blocks are often damaged in ways Pillow meets with any exception; the pixels matter more
-        return orientation, tuple(sorted(families)), camera
-    return orientation, tuple(sorted(families)), camera
+    if image.info.get("exif") or image.format in {"TIFF", "MPO"}:
+        # EXIF blocks are often damaged in ways Pillow meets with any exception; the pixels matter more.
+        with suppress(Exception):
+            exif = image.getexif()
+            found = exif.get(ExifTags.Base.Orientation, 1)
+            orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
+            camera = " ".join(str(exif[tag]).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model) if exif.get(tag)) or None
+    return orientation, camera
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

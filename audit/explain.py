@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from audit.console import safe
 from audit.errors import AuditError, RunError
+from audit.masking import MASKED, is_personal
 from audit.tables import MEASURES
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Explanation:
     class_words: Mapping[str, str]
     """Words of those labels, and of the neighbors' and the suggested ones, that are codes."""
     metadata: Mapping[str, Any]
+    """The manifest's further columns; personal values are masked."""
     outcome: str
     error: str | None
     measures: tuple[Measure, ...]
@@ -156,7 +158,7 @@ def explain(run: Run, row: int) -> Explanation:
         split=_known(sample["split"]),
         labels=labels,
         class_words={label: words[label] for label in sorted(filter(None, shown)) if label in words},
-        metadata=json.loads(sample["metadata"]) if isinstance(sample["metadata"], str) else {},
+        metadata=_masked(json.loads(sample["metadata"])) if isinstance(sample["metadata"], str) else {},
         outcome=str(sample["outcome"]),
         error=_known(sample["error"]),
         measures=tuple(_measures(run.samples, sample)),
@@ -240,6 +242,11 @@ def _known(value: Any) -> Any:
     import pandas as pd
 
     return None if not isinstance(value, list) and pd.isna(value) else value
+
+
+def _masked(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what names people and places: explanations are pasted into tickets."""
+    return {name: MASKED if is_personal(name) else value for name, value in metadata.items()}
 
 
 def _lines(image: Explanation) -> Iterator[str]:

@@ -41,7 +41,7 @@ MEASURES = pa.schema(
         pa.field("frames", pa.int32()),
         pa.field("orientation", pa.int8()),  # EXIF orientation 1..8; 1 when there is none
         pa.field("has_alpha", pa.bool_()),
-        pa.field("exif_families", pa.list_(pa.string())),  # names only, never values: gps, serial, owner, date, thumbnail, copyright
+        pa.field("exif_families", pa.list_(pa.string())),  # names only, never values: family/source of audit.metadata, such as gps/exif
         pa.field("camera", pa.string()),  # EXIF make and model
         pa.field("pixel_id", pa.string()),  # hash of size and upright decoded 8-bit RGB pixels, hex
         pa.field("perceptual_hash", pa.uint64()),  # 64-bit DCT hash

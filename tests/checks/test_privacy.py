@@ -1,14 +1,32 @@
 import numpy as np
 
 
-def test_personal_per_image_and_common_once(run_named, samples_of):
-    families = [["date", "gps"], ["owner"], ["date", "thumbnail"], ["copyright"], []]
-    result = run_named("privacy", samples=samples_of([{"exif_families": some} for some in families]))
+def test_each_image_that_tells_of_people_and_the_dataset_once_per_family(run_named, samples_of):
+    families = [
+        ["date/exif", "gps/exif", "gps/xmp"],
+        ["owner/iptc"],
+        ["date/xmp", "thumbnail/exif"],
+        ["copyright/exif"],
+        [],
+        ["place/iptc", "gps/xmp"],
+    ]
+    rows = [{"exif_families": some, "label": label} for some, label in zip(families, "aabbbb", strict=True)]
+    result = run_named("privacy", samples=samples_of(rows))
     assert [(finding.kind, finding.row, finding.severity) for finding in result.findings] == [
         ("gps", 0, "warning"),
         ("owner", 1, "warning"),
-        ("date", None, "info"),
-        ("thumbnail", None, "info"),
+        ("gps", 5, "warning"),
+        *((kind, None, "info") for kind in ("gps", "owner", "place", "date", "thumbnail", "copyright")),
     ]
-    assert result.findings[2].evidence == {"family": "date", "images": 2}
-    np.testing.assert_allclose(result.scores, [1, 0.7, 0.2, 0, 0])
+    gps, date = result.findings[3], result.findings[6]
+    expected = {"family": "gps", "images": 2, "sources": {"exif": 1, "xmp": 2}, "classes": 2, "images_per_class": {"a": 1, "b": 1}}
+    assert gps.evidence == expected
+    assert date.evidence["sources"] == {"exif": 1, "xmp": 1}
+    np.testing.assert_allclose(result.scores, [1, 0.7, 0.2, 0, 0, 1])
+
+
+def test_runs_of_before_have_no_sources(run_named, samples_of):
+    result = run_named("privacy", samples=samples_of([{"exif_families": ["serial"], "label": None}]))
+    assert [finding.kind for finding in result.findings] == ["serial", "serial"]
+    assert result.findings[1].evidence["sources"] == {"unknown": 1}
+    assert result.findings[1].evidence["images_per_class"] == {}

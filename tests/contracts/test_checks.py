@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parents[2]
 def world(n, seed=0, **same):
     """Return every table of a made-up run with all kinds of trouble in it."""
     rng = np.random.default_rng(seed)
-    rows, families = [], ["gps", "date", "owner", "thumbnail"]
+    rows, families = [], ["gps/exif", "date/xmp", "owner", "thumbnail/exif"]
     for at in range(n):
         bad = rng.random() < 0.05
         row = {

@@ -1,0 +1,233 @@
+"""Which families of personal metadata an image file carries, and in which block; names only, never values.
+
+Pillow reads the blocks; what is here sorts their fields into families. Sources: EXIF 3.0 (CIPA DC-008-2023), XMP (ISO 16684-1) and the namespaces of
+IPTC's Photo Metadata Standard, IPTC-IIM 4.2, PNG (W3C, third edition), TIFF 6.0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from PIL import ExifTags, Image
+
+FAMILIES = ("gps", "place", "serial", "owner", "comment", "maker_note", "date", "thumbnail", "software", "copyright")
+"""What is told apart: coordinates, names of places, serial numbers and unique ids, names of people and their machines, free text, a maker's own
+block, dates, small pictures, programs, licence and copyright."""
+
+SOURCES = ("exif", "xmp", "iptc", "photoshop", "comment", "text", "tiff", "mpf")
+"""Blocks: EXIF, XMP, IPTC-IIM, Photoshop's resources, the comment of JPEG and GIF, PNG's text and time, TIFF's own tags, pictures behind a JPEG."""
+
+_EXIF: Mapping[str, tuple[int, ...]] = {
+    "serial": (0xA431, 0xA435, 0xA420, 0xC62F),  # body, lens, image id, DNG camera
+    "owner": (0xA430, 0x013B, 0x9C9D, 0x013C, 0xA437, 0xA438),  # owner, artist, author, host computer, photographer, editor
+    "comment": (0x010E, 0x9286, 0x9C9B, 0x9C9C, 0x9C9E, 0x9C9F, 0xA436),  # description, user comment, Windows' title to subject, title
+    "maker_note": (0x927C,),
+    "date": (0x0132, 0x9003, 0x9004, 0xC71B),
+    "software": (0x0131, 0x000B, 0xA439, 0xA43A, 0xA43B, 0xA43C),
+    "copyright": (0x8298,),
+}
+_GPS: Mapping[str, tuple[int, ...]] = {"gps": (2, 4, 20, 22), "place": (28,), "date": (7, 29)}
+"""Latitudes and longitudes, also of the destination; the area's name; time and date."""
+
+_IPTC: Mapping[str, tuple[int, ...]] = {
+    "place": (26, 27, 90, 92, 95, 100, 101),
+    "owner": (80, 85, 110, 115, 118, 122),
+    "comment": (5, 25, 40, 103, 105, 120, 230),
+    "date": (30, 35, 37, 38, 47, 55, 60, 62, 63),
+    "software": (65, 70),
+    "copyright": (116,),
+}
+"""Data sets of record 2."""
+
+_NAMES: Mapping[str, str] = {
+    "gps": "GPSLatitude GPSLongitude GPSDestLatitude GPSDestLongitude GPSPosition GPSInfo",
+    "place": "City State Country CountryCode CountryName Location LocationName LocationCreated LocationShown Sublocation ProvinceState "
+    "GPSAreaInformation",
+    "serial": "SerialNumber BodySerialNumber LensSerialNumber InternalSerialNumber CameraSerialNumber ImageUniqueID",
+    "owner": "OwnerName CameraOwnerName Owner creator Creator Author author Artist Photographer ImageEditor HostComputer AuthorsPosition "
+    "CaptionWriter Credit CreatorContactInfo CiEmailWork CiTelWork CiAdrExtadr CiUrlWork PersonInImage PersonInImageWDetails LicensorName "
+    "LicensorEmail",
+    "comment": "description Description title Title subject Headline UserComment ImageDescription Instructions Event Comment Keywords "
+    "TransmissionReference",
+    "maker_note": "MakerNote",
+    "date": "CreateDate ModifyDate MetadataDate DateCreated DateTime DateTimeOriginal DateTimeDigitized GPSTimeStamp GPSDateStamp when",
+    "thumbnail": "Thumbnails Thumbnail",
+    "software": "CreatorTool Software ProcessingSoftware softwareAgent HistorySoftwareAgent",
+    "copyright": "rights Rights WebStatement UsageTerms Copyright copyright license License Certificate CopyrightNotice CopyrightOwner LicensorURL",
+}
+_FAMILY_OF_NAME = {name: family for family, names in _NAMES.items() for name in names.split()}
+_XMP_FIELD = re.compile(
+    rb"[<\s](?!rdf:|x:)[\w.-]+:(" + "|".join(sorted(_FAMILY_OF_NAME, key=len, reverse=True)).encode() + rb")(?:\s*=\s*[\"'](?=[^\"'])|[\s>])"
+)
+"""A property with a value, as an element or as an attribute."""
+
+_FAMILY_OF_KEY = {"author": "owner", "creation time": "date", "software": "software", "copyright": "copyright"}
+"""PNG's registered keywords; others are free text."""
+
+_THUMBNAIL_RESOURCES, _URL_RESOURCE, _XMP_RESOURCE, _IPTC_RESOURCE = (0x0409, 0x040C), 0x040B, 0x0424, 0x0404
+_XMP_TAG, _PHOTOSHOP_TAG, _IPTC_TAG = 700, 34377, 33723
+_TIME_CHUNK = b"\0\0\0\x07tIME"
+_BLANK = b"\0 \t\r\n"
+
+
+def metadata_families(image: Image.Image, data: bytes) -> tuple[str, ...]:
+    """Return which families of personal metadata a file holds.
+
+    Args:
+        image: the file as Pillow opened it; PNG shows what lies behind the pixels only once they are loaded.
+        data: the file's bytes.
+
+    Returns:
+        Sorted ``family/source`` of ``FAMILIES`` and ``SOURCES``, such as ``gps/exif``. A damaged block counts for what could be read of it.
+    """
+    found: set[str] = set()
+    for read in (_exif, _xmp, _iptc, _comments, _png):
+        # Damaged blocks meet Pillow with any exception; what was read before it, and the other blocks, still count.
+        try:
+            found.update(f"{family}/{source}" for family, source in read(image, data))
+        except Exception:  # noqa: BLE001, S112
+            continue
+    if image.format == "MPO":
+        found.add("thumbnail/mpf")
+    return tuple(sorted(found))
+
+
+def families_of_xmp(packet: bytes) -> set[str]:
+    """Return the families of an XMP packet in any of its encodings.
+
+    >>> families_of_xmp(b'<rdf:Description exif:GPSLatitude="52,31N" tiff:Software=""><dc:creator/></rdf:Description>')
+    {'gps'}
+    """
+    return {_FAMILY_OF_NAME[name.decode()] for name in set(_XMP_FIELD.findall(packet.replace(b"\0", b"")))}
+
+
+Found = Iterable[tuple[str, str]]
+
+
+def _exif(image: Image.Image, data: bytes) -> Found:
+    del data
+    is_tiff = image.format == "TIFF"
+    holds = is_tiff or image.format == "MPO" or any(name in image.info for name in ("exif", "Raw profile type exif", "Raw profile type APP1"))
+    if not holds:
+        return
+    exif = image.getexif()
+    yield from _of_tags(exif, _EXIF, "tiff" if is_tiff else "exif")
+    if exif.get_ifd(ExifTags.IFD.IFD1) and not is_tiff:
+        yield "thumbnail", "exif"
+    yield from _of_tags(exif.get_ifd(ExifTags.IFD.Exif), _EXIF, "exif")
+    yield from _of_tags(exif.get_ifd(ExifTags.IFD.GPSInfo), _GPS, "exif")
+
+
+def _of_tags(tags: Mapping[int, Any], families: Mapping[str, tuple[int, ...]], source: str) -> Found:
+    for family, wanted in families.items():
+        if any(_says_something(tags[tag]) for tag in wanted if tag in tags):
+            yield family, source
+
+
+def _says_something(value: object) -> bool:
+    """Cameras write fields of blanks, and a comment's character code without a comment."""
+    if isinstance(value, str):
+        value = value.encode("utf-8", "replace")
+    if isinstance(value, bytes):
+        for code in (b"ASCII\0\0\0", b"UNICODE\0", b"JIS\0\0\0\0\0"):
+            value = value.removeprefix(code)
+        return bool(value.strip(_BLANK))
+    return value is not None
+
+
+def _xmp(image: Image.Image, data: bytes) -> Found:
+    del data
+    packets = [image.info.get("xmp"), image.info.get("XML:com.adobe.xmp"), _raw_profile(image, "xmp")]
+    packets += [content for name, content in getattr(image, "applist", []) if name == "APP1" and content.startswith(b"http://ns.adobe.com/")]
+    packets += [_photoshop(image).get(_XMP_RESOURCE)]
+    if image.format == "TIFF":
+        packets.append(_tiff_bytes(image, _XMP_TAG))
+    for packet in packets:
+        if isinstance(packet, str | bytes):
+            yield from ((family, "xmp") for family in families_of_xmp(packet if isinstance(packet, bytes) else packet.encode()))
+
+
+def _iptc(image: Image.Image, data: bytes) -> Found:
+    del data
+    resources = _photoshop(image)
+    blocks = [resources.get(_IPTC_RESOURCE), _tiff_bytes(image, _IPTC_TAG) if image.format == "TIFF" else None, _raw_profile(image, "iptc")]
+    if any(code in resources for code in _THUMBNAIL_RESOURCES):
+        yield "thumbnail", "photoshop"
+    if _says_something(resources.get(_URL_RESOURCE)):
+        yield "copyright", "photoshop"
+    for block in blocks:
+        if isinstance(block, bytes):
+            written = _data_sets(block)
+            yield from ((family, "iptc") for family, numbers in _IPTC.items() if written & set(numbers))
+
+
+def _data_sets(block: bytes) -> set[int]:
+    """Return the numbers of record 2's data sets that hold something."""
+    start = block.find(b"\x1c\x02")
+    found: set[int] = set()
+    while start >= 0 and start + 5 <= len(block) and block[start] == 0x1C:
+        size = int.from_bytes(block[start + 3 : start + 5], "big")
+        if size & 0x8000:  # a longer size follows in so many bytes
+            width = size & 0x7FFF
+            size = int.from_bytes(block[start + 5 : start + 5 + width], "big")
+            content = start + 5 + width
+        else:
+            content = start + 5
+        if block[start + 1] == 2 and block[content : content + size].strip(_BLANK):
+            found.add(block[start + 2])
+        start = content + size
+    return found
+
+
+def _photoshop(image: Image.Image) -> dict[int, bytes]:
+    """Return Photoshop's resources by number, of a JPEG or a TIFF."""
+    kept = image.info.get("photoshop")
+    if isinstance(kept, dict):
+        return kept
+    raw = _tiff_bytes(image, _PHOTOSHOP_TAG) if image.format == "TIFF" else None
+    found: dict[int, bytes] = {}
+    at = 0
+    while raw is not None and raw[at : at + 4] == b"8BIM":
+        number = int.from_bytes(raw[at + 4 : at + 6], "big")
+        at += 6 + (raw[at + 6] + 2) // 2 * 2  # a name with its length before it, padded to even
+        size = int.from_bytes(raw[at : at + 4], "big")
+        found[number] = raw[at + 4 : at + 4 + size]
+        at += 4 + (size + 1) // 2 * 2
+    return found
+
+
+def _tiff_bytes(image: Image.Image, tag: int) -> bytes | None:
+    tags: Any = getattr(image, "tag_v2", {})
+    value = tags.get(tag)
+    if isinstance(value, tuple):
+        if len(value) == 1 and isinstance(value[0], bytes):
+            return value[0]
+        # IPTC is often declared as 32-bit numbers.
+        value = b"".join(int(number).to_bytes(4, "little" if tags.prefix == b"II" else "big") for number in value)
+    return value if isinstance(value, bytes) else value.encode("latin-1", "replace") if isinstance(value, str) else None
+
+
+def _comments(image: Image.Image, data: bytes) -> Found:
+    del data
+    if _says_something(image.info.get("comment")):
+        yield "comment", "comment"
+
+
+def _png(image: Image.Image, data: bytes) -> Found:
+    if image.format != "PNG":
+        return
+    for key, value in getattr(image, "text", {}).items():
+        if key == "XML:com.adobe.xmp" or key.startswith("Raw profile type") or not _says_something(value):
+            continue
+        by_name = _FAMILY_OF_NAME.get(key.rpartition(":")[2], "comment")
+        yield ("date" if key.startswith("date:") else _FAMILY_OF_KEY.get(key.lower(), by_name)), "text"
+    if _TIME_CHUNK in data:
+        yield "date", "text"
+
+
+def _raw_profile(image: Image.Image, name: str) -> bytes | None:
+    """Return a profile that ImageMagick wrote into a PNG's text: a name, a length and hexadecimal digits."""
+    text = image.info.get(f"Raw profile type {name}")
+    return bytes.fromhex("".join(text.split("\n")[3:])) if isinstance(text, str) else None
