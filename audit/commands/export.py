@@ -14,22 +14,35 @@ from audit.console import safe
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--what",
-    required=True,
     metavar="KIND",
-    help="cleaned-manifest, corrected-labels, drop-list, clean-split, cleanlab, croissant, fiftyone, label-studio.",
+    help="cleaned-manifest, corrected-labels, drop-list, clean-split, stripped-images, cleanlab, croissant, fiftyone, label-studio.",
 )
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="File (.csv, .jsonl, .parquet, .json) or folder to write.")
 @click.option(
-    "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="File (.csv, .jsonl, .parquet, .json) or folder to write."
+    "--strip-metadata",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Write copies of the images without metadata: the same as --what stripped-images --out FOLDER.",
 )
 @OUTPUT
-def export(run: Path, what: str, out: Path, *, as_json: bool, color: bool | None) -> None:
+def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path | None, *, as_json: bool, color: bool | None) -> None:
     """Write what was found and decided for other tools; the dataset itself is never touched."""
     del color
     from audit import open_run
     from audit.exports import export as exported
 
+    if strip_metadata is not None:
+        if what is not None or out is not None:
+            raise click.UsageError("--strip-metadata names what is written and where; leave out --what and --out")
+        what, out = "stripped-images", strip_metadata
+    if what is None or out is None:
+        raise click.UsageError("--what and --out are needed, or --strip-metadata")
     written = exported(open_run(run), what, out)
     if as_json:
         print_json({"what": what, "out": str(out), **written})
     else:
         print_text(f"wrote {safe(out)}: {', '.join(f'{name} {number:,}' for name, number in written.items())}")
+        if written.get("refused"):
+            from audit.exports.stripped_images import refusals
+
+            print_text(f"left out, with the reasons: {safe(refusals(out))}")

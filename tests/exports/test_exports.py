@@ -32,7 +32,8 @@ def table(path):
 
 
 def test_every_kind_is_there():
-    assert set(kinds()) == {"cleaned-manifest", "corrected-labels", "drop-list", "clean-split", "cleanlab", "fiftyone", "label-studio", "croissant"}
+    tables = {"cleaned-manifest", "corrected-labels", "drop-list", "clean-split"}
+    assert set(kinds()) == {*tables, "cleanlab", "fiftyone", "label-studio", "croissant", "stripped-images"}
 
 
 def test_corrected_labels(decided, tmp_path):

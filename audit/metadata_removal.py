@@ -1,0 +1,251 @@
+"""One image file's bytes -> the same picture without metadata; the pixels' bytes are copied, not coded again, where the format allows it.
+
+What is kept is listed, all else goes: in JPEG (ITU-T T.81) the segments that decoding needs, Adobe's color transform and the ICC profile; in PNG
+(W3C) and WebP (RFC 9649) the chunks for pixels, color, size and animation; in GIF89a the blocks of the frames and how often they play. The
+orientation is kept, as an EXIF block that holds nothing else. BMP, PNM and TIFF are coded again without loss, and compared.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from audit.metadata import metadata_families
+
+_EOI, _SOS, _APP0, _APP2, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xE0, 0xE2, 0xEE, 0xEF, 0xFE
+_JFIF, _ICC, _ADOBE = b"JFIF\0", b"ICC_PROFILE\0", b"Adobe"
+_MARKER_BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7]")
+"""Inside coded pixels, FF is followed by a stuffed zero or belongs to a restart marker."""
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_KEPT = frozenset(b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs hIST cICP mDCV cLLI acTL fcTL fdAT".split())
+_WEBP_KEPT = frozenset((b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
+_FRAME_KEPT = frozenset((b"VP8 ", b"VP8L", b"ALPH"))
+_WEBP_EXIF_BIT, _WEBP_XMP_BIT = 0x08, 0x04
+_LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+_CODED_AGAIN = {
+    "BMP": frozenset({"1", "L", "P", "RGB", "RGBA"}),
+    "PPM": frozenset({"1", "L", "RGB", "I"}),
+    "TIFF": frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I;16B", "I", "F"}),
+}
+"""Modes that Pillow writes as it read them."""
+
+
+class Refused(Exception):  # noqa: N818  says why, not that something failed
+    """A file of which no clean copy can be made without loss; the message is the reason."""
+
+
+def without_metadata(data: bytes) -> bytes:
+    """Return the same picture without metadata.
+
+    Args:
+        data: a file's bytes.
+
+    Returns:
+        A file of the same format whose decoded pixels, orientation and ICC profile are the same.
+
+    Raises:
+        Refused: the format is not one of JPEG, PNG, WebP, GIF, BMP, PNM and TIFF, its structure is damaged, or it cannot be coded again without loss.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data))
+            clean = _cleaned(image, data, _orientation(image))
+            left = metadata_families(Image.open(io.BytesIO(clean)), clean)
+    except (OSError, ValueError, SyntaxError, IndexError, struct.error, Image.DecompressionBombError) as error:
+        raise Refused(f"cannot be taken apart: {' '.join(str(error).split())[:200] or type(error).__name__}") from error
+    if left:
+        raise Refused(f"would keep {', '.join(left)}")
+    return clean
+
+
+def _cleaned(image: Image.Image, data: bytes, orientation: int) -> bytes:
+    ways = {"JPEG": _jpeg, "MPO": _jpeg, "PNG": _png, "WEBP": _webp}
+    if image.format in ways:
+        return ways[image.format](data, orientation)
+    if image.format == "GIF":
+        return _gif(data)
+    if image.format in _CODED_AGAIN:
+        return _coded_again(image)
+    raise Refused(f"{image.format or 'the format'} is not one that can be cleaned without loss")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001  damaged EXIF meets Pillow with any exception; readers then see no orientation either
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _orientation_alone(orientation: int) -> bytes:
+    """Return a TIFF structure of one tag (EXIF 3.0, section 4.6)."""
+    return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, ExifTags.Base.Orientation, 3, 1, orientation, 0, 0)
+
+
+def _jpeg(data: bytes, orientation: int) -> bytes:
+    kept = [data[:2]]
+    block = b"Exif\0\0" + _orientation_alone(orientation)
+    own = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block if orientation > 1 else b""
+    for marker, content, raw in _segments(data):
+        wanted = _wanted(marker, content, raw)
+        if own and wanted and marker != _APP0:  # JFIF's own segment comes first
+            kept.append(own)
+            own = b""
+        kept.append(wanted)
+    return b"".join(kept)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield marker, content and all bytes of each segment up to the end of the picture; a scan's coded pixels belong to its header's bytes."""
+    at = 2
+    while at < len(data):
+        while data[at : at + 2] == b"\xff\xff":  # fill bytes
+            at += 1
+        if data[at] != 0xFF:
+            raise Refused(f"holds no marker at byte {at}")
+        marker = data[at + 1]
+        if marker == _EOI:
+            yield marker, b"", b"\xff\xd9"
+            return  # what lies behind it is another picture, or hidden
+        content_end = at + 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
+        if content_end < at + 4 or content_end > len(data):
+            raise Refused("is cut off inside a segment")
+        end = content_end
+        if marker == _SOS:
+            behind = _MARKER_BEHIND_SCAN.search(data, content_end)
+            end = behind.start() if behind else len(data)
+        yield marker, data[at + 4 : content_end], data[at:end]
+        at = end
+
+
+def _wanted(marker: int, content: bytes, raw: bytes) -> bytes:
+    """Return what is kept of a segment, if anything."""
+    if marker == _APP0 and content.startswith(_JFIF) and len(content) >= 14:
+        # Version, density and a thumbnail; the thumbnail goes.
+        return b"\xff\xe0\0\x10" + content[:12] + b"\0\0"
+    if marker == _APP14 and content.startswith(_ADOBE) and len(content) >= 12:
+        return b"\xff\xee\0\x0e" + content[:12]
+    describes = _APP0 <= marker <= _APP15 or marker == _COM
+    return b"" if describes and not (marker == _APP2 and content.startswith(_ICC)) else raw
+
+
+def _png(data: bytes, orientation: int) -> bytes:
+    kept, at = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
+    while True:
+        size, kind = struct.unpack(">I4s", data[at : at + 8])
+        end = at + 12 + size
+        if end > len(data):
+            raise Refused("is cut off inside a chunk")
+        if kind == b"iCCP":  # a profile's name is free text
+            kept.append(_chunk(kind, b"icc" + data[at + 8 + data[at + 8 : end].index(0) : end - 4]))
+        elif kind in _PNG_KEPT:
+            kept.append(data[at:end])
+        if kind == b"IHDR" and orientation > 1:
+            kept.append(_chunk(b"eXIf", _orientation_alone(orientation)))
+        if kind == b"IEND":
+            return b"".join(kept)
+        at = end
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _webp(data: bytes, orientation: int) -> bytes:
+    kept = []
+    for kind, content in _riff_chunks(data[12 : 8 + struct.unpack("<I", data[4:8])[0]]):
+        if kind not in _WEBP_KEPT:
+            continue
+        inside = content
+        if kind == b"VP8X":
+            flags = content[0] & ~(_WEBP_EXIF_BIT | _WEBP_XMP_BIT) | (_WEBP_EXIF_BIT if orientation > 1 else 0)
+            inside = bytes([flags]) + content[1:]
+        elif kind == b"ANMF":
+            inside = content[:16] + b"".join(_riff_chunk(*part) for part in _riff_chunks(content[16:]) if part[0] in _FRAME_KEPT)
+        kept.append(_riff_chunk(kind, inside))
+    if orientation > 1:
+        kept.append(_riff_chunk(b"EXIF", _orientation_alone(orientation)))
+    body = b"WEBP" + b"".join(kept)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _riff_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    found, at = [], 0
+    while at + 8 <= len(data):
+        kind, size = struct.unpack("<4sI", data[at : at + 8])
+        if at + 8 + size > len(data):
+            raise Refused("is cut off inside a chunk")
+        found.append((kind, data[at + 8 : at + 8 + size]))
+        at += 8 + size + size % 2
+    return found
+
+
+def _riff_chunk(kind: bytes, content: bytes) -> bytes:
+    return kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+
+def _gif(data: bytes) -> bytes:
+    end = 13 + _color_table(data[10])
+    kept, at = [b"GIF89a" + data[6:end]], end
+    while data[at] != 0x3B:
+        start = at
+        if data[at] == 0x2C:
+            at = _behind_blocks(data, at + 11 + _color_table(data[at + 9]))
+            kept.append(data[start:at])
+        elif data[at] == 0x21:
+            if data[at + 1] == 0x01:
+                raise Refused("holds text that is drawn over the picture")
+            at = _behind_blocks(data, at + 2)
+            if data[start + 1] == 0xF9 or (data[start + 1] == 0xFF and data[start + 3 : start + 14] in _LOOPS):
+                kept.append(data[start:at])
+        else:
+            raise Refused(f"holds no block at byte {at}")
+    return b"".join((*kept, b"\x3b"))
+
+
+def _color_table(flags: int) -> int:
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _behind_blocks(data: bytes, at: int) -> int:
+    while data[at]:
+        at += data[at] + 1
+    return at + 1
+
+
+def _coded_again(image: Image.Image) -> bytes:
+    if getattr(image, "n_frames", 1) > 1:
+        raise Refused("holds several pages, which cannot be coded again without loss")
+    if image.mode not in _CODED_AGAIN[str(image.format)]:
+        raise Refused(f"holds pixels of mode {image.mode}, which cannot be coded again without loss")
+    image.load()
+    orientation = _orientation(image)  # asked only now: Pillow turns a TIFF upright when it loads it
+    bare = image.copy()
+    bare.info = {}
+    options: dict[str, object] = {}
+    if image.format == "TIFF":
+        options["compression"] = "tiff_adobe_deflate"
+        if orientation > 1:
+            options["tiffinfo"] = {int(ExifTags.Base.Orientation): orientation}
+        if image.info.get("icc_profile"):
+            options["icc_profile"] = image.info["icc_profile"]
+    stream = io.BytesIO()
+    bare.save(stream, image.format, **options)
+    again = _loaded(stream.getvalue())
+    if again.mode != image.mode or again.getpalette() != image.getpalette() or not np.array_equal(np.asarray(again), np.asarray(image)):
+        raise Refused("has pixels that cannot be coded again without loss")
+    return stream.getvalue()
+
+
+def _loaded(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image

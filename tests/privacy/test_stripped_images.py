@@ -1,0 +1,205 @@
+"""Clean copies: the same pixels, orientation and ICC profile, no metadata; the dataset stays as it is."""
+
+import contextlib
+import csv
+import io
+import struct
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps
+
+from audit.cli import invoke
+from audit.decode import decode
+from audit.metadata_removal import Refused, without_metadata
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def frames(data):
+    image = Image.open(io.BytesIO(data))
+    found = []
+    for number in range(getattr(image, "n_frames", 1) if image.format != "MPO" else 1):
+        image.seek(number)
+        found.append(np.asarray(ImageOps.exif_transpose(image).convert("RGBA")))
+    return np.stack(found)
+
+
+def test_the_pixels_stay_and_the_metadata_goes(case, secret):
+    clean = without_metadata(case.data)
+    assert np.array_equal(frames(clean), frames(case.data))
+    assert secret.encode() not in clean
+    assert decode(clean).facts.exif_families == ()
+    assert without_metadata(clean) == clean
+
+
+def scan_of(jpeg):
+    return jpeg[jpeg.index(b"\xff\xda") :]
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"subsampling": 0}, {"icc_profile": PROFILE}])
+def test_the_coded_pixels_of_a_jpeg_are_copied(making, options):
+    data = making.encoded("JPEG", **options)
+    clean = without_metadata(making.in_jpeg(0xFE, b"a comment", data))
+    assert clean == data
+
+
+def test_cmyk_keeps_its_color_transform(making):
+    stream = io.BytesIO()
+    making.pixels().convert("CMYK").save(stream, "JPEG")
+    clean = without_metadata(making.in_jpeg(0xFE, b"a comment", stream.getvalue()))
+    assert b"Adobe" in clean
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(clean))), np.asarray(Image.open(io.BytesIO(stream.getvalue()))))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("container", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_orientation_stays(making, container, orientation, secret):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x013B] = orientation, secret
+    data = making.encoded(container, exif=exif)
+    clean = without_metadata(data)
+    assert secret.encode() in data
+    assert secret.encode() not in clean
+    assert np.array_equal(frames(clean), frames(data))
+    assert np.array_equal(np.asarray(decode(clean).image), np.asarray(decode(data).image))
+
+
+@pytest.mark.parametrize("container", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_color_profile_stays(making, container, secret):
+    exif = Image.Exif()
+    exif[0x013B] = secret
+    clean = without_metadata(making.encoded(container, exif=exif, icc_profile=PROFILE))
+    assert Image.open(io.BytesIO(clean)).info["icc_profile"] == PROFILE
+
+
+@pytest.mark.parametrize("container", ["GIF", "PNG", "WEBP"])
+def test_animations_keep_their_frames(making, container, secret):
+    rest = [Image.fromarray(255 - np.asarray(making.pixels())), making.pixels().rotate(180)]
+    more = {"GIF": {"comment": secret}, "PNG": {}, "WEBP": {"xmp": making.xmp_packet("owner")}}[container]
+    data = making.encoded(container, save_all=True, append_images=rest, duration=70, loop=2, **more)
+    clean = without_metadata(data)
+    assert len(frames(clean)) == 3
+    assert np.array_equal(frames(clean), frames(data))
+    assert Image.open(io.BytesIO(clean)).info["loop"] == Image.open(io.BytesIO(data)).info["loop"]
+    assert secret.encode() not in clean
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+def test_tiffs_of_all_modes(making, mode, secret):
+    gray = making.pixels().convert("L")
+    image = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257) if mode == "I;16" else making.pixels().convert(mode)
+    stream = io.BytesIO()
+    image.save(stream, "TIFF", tiffinfo={315: secret})
+    clean = Image.open(io.BytesIO(without_metadata(stream.getvalue())))
+    assert clean.mode == mode
+    assert np.array_equal(np.asarray(clean), np.asarray(image))
+    assert 315 not in clean.tag_v2
+
+
+def test_what_hides_behind_and_beside_the_picture_goes(making, secret):
+    hidden = secret.encode()
+    thumbnail = b"JFIF\0\x01\x01\0\0\x01\0\x01\x04\x01" + hidden
+    jpeg = making.encoded("JPEG")
+    assert jpeg[2:4] == b"\xff\xe0"
+    with_thumbnail = jpeg[:2] + b"\xff\xe0" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + jpeg[20:]
+    for data in (jpeg + hidden, with_thumbnail, making.encoded("PNG") + hidden, making.in_png(b"prVt", hidden), making.encoded("WEBP") + hidden):
+        clean = without_metadata(data)
+        assert hidden not in clean
+        assert np.array_equal(frames(clean), frames(data))
+
+
+def test_a_second_picture_behind_a_jpeg_goes(making):
+    stream = io.BytesIO()
+    making.pixels().save(stream, "MPO", save_all=True, append_images=[making.pixels().rotate(180)])
+    clean = without_metadata(stream.getvalue())
+    assert Image.open(io.BytesIO(clean)).format == "JPEG"
+    assert np.array_equal(frames(clean), frames(stream.getvalue()))
+
+
+@pytest.mark.parametrize("container", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_files_cut_anywhere_are_refused_or_cleaned_never_worse(making, container):
+    data = making.encoded(container)
+    cleaned = 0
+    for end in range(0, len(data), 29):
+        clean = None
+        with contextlib.suppress(Refused):  # anything else that is raised fails the test
+            clean = without_metadata(data[:end])
+        if clean is not None:
+            assert decode(clean).outcome == decode(data[:end]).outcome
+            cleaned += 1
+    assert cleaned < len(data) // 29
+
+
+def test_pages_and_unknown_formats_are_refused_with_the_reason(making):
+    with pytest.raises(Refused, match="several pages"):
+        without_metadata(making.encoded("TIFF", save_all=True, append_images=[making.pixels()]))
+    with pytest.raises(Refused, match="ICO is not one that"):
+        without_metadata(making.encoded("ICO"))
+    with pytest.raises(Refused, match="cannot be taken apart"):
+        without_metadata(b"no picture")
+
+
+@pytest.fixture
+def dataset(tmp_path, cases):
+    data = tmp_path / "data"
+    for number, case in enumerate(cases[::6]):
+        ending = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif"}[case.container.split()[0]]
+        path = data / ("cat" if number % 2 else "dog") / f"{number}.{ending}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(case.data)
+    (data / "dog" / "broken.jpg").write_bytes(b"not a picture")
+    return data
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_a_dataset_is_copied_clean(dataset, tmp_path, kind, secret, capsys):
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dataset.rglob("*") if path.is_file()}
+    source = dataset
+    if kind == "tar":
+        source = tmp_path / "data.tar"
+        with tarfile.open(source, "w") as tar:
+            tar.add(dataset, arcname=".")
+    run, out = tmp_path / "run", tmp_path / "clean"
+    assert invoke(["scan", str(source), "--out", str(run), "--backbone", "embedded", "--device", "cpu", "--only", "privacy", "--quiet"]) == 0
+    capsys.readouterr()
+    assert invoke(["export", str(run), "--strip-metadata", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert f"images {len(before) - 1}, refused 1" in told
+    assert "clean-refused.csv" in told
+    copies = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    originals = {path.relative_to(dataset).as_posix(): data for path, (data, _) in before.items() if path.stem != "broken"}
+    assert copies.keys() == originals.keys()
+    for name, data in copies.items():
+        assert secret.encode() not in data
+        assert np.array_equal(frames(data), frames(originals[name]))
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
+    with (tmp_path / "clean-refused.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["sample_id"] == "dog/broken.jpg"
+    assert row["reason"].startswith("unreadable")
+    assert invoke(["export", str(run), "--strip-metadata", str(out)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_the_dataset_and_the_run_are_no_place_for_copies(dataset, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert invoke(["scan", str(dataset), "--out", str(run), "--backbone", "embedded", "--device", "cpu", "--only", "privacy", "--quiet"]) == 0
+    for place, what in ((dataset / "clean", "the dataset"), (run / "clean", "the run")):
+        assert invoke(["export", str(run), "--strip-metadata", str(place)]) == 2
+        assert f"lies inside {what}" in capsys.readouterr().err
+        assert not place.exists()
+    assert invoke(["export", str(run), "--strip-metadata", str(tmp_path / "clean"), "--what", "drop-list"]) == 2
+    assert invoke(["export", str(run)]) == 2
+    assert "--strip-metadata" in capsys.readouterr().err
+
+
+def test_a_name_does_not_lead_out_of_the_folder(tmp_path):
+    from audit.exports.stripped_images import _write_new
+
+    (tmp_path / "out").mkdir()
+    for name in ("../evil.jpg", "/evil.jpg", "a/../../evil.jpg"):
+        with pytest.raises(Refused, match="leads out"):
+            _write_new(tmp_path / "out", name, b"x")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
