@@ -31,6 +31,8 @@ def finished(tmp_path_factory):
     """A run, the dataset it is of, and the files of the run."""
     folder = tmp_path_factory.mktemp("finished")
     assert invoke(["demo", "--out", str(folder / "run"), "--backbone", "embedded", "--offline", "--quiet"]) == 0
+    # A scan gives previews a share of its time, which may be none; a report makes those it shows.
+    assert invoke(["report", str(folder / "run"), "--out", str(folder / "report.html")]) == 0
     return folder / "run", folder / "run-images"
 
 
