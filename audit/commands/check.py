@@ -16,6 +16,7 @@ from audit.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from audit.run import Run
+    from audit.versions.findings_file import KnownFindings
     from audit.versions.gate import Gate
 
 FAILED = 1
@@ -27,7 +28,12 @@ _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 @click.command()
 @click.argument("source", metavar="SOURCE_OR_RUN")
 @click.option("--policy", required=True, metavar="FILE", type=click.Path(path_type=Path), help="What must hold; see the init command.")
-@click.option("--baseline", metavar="RUN", type=click.Path(path_type=Path), help="Run of the version before, for new findings and drift.")
+@click.option(
+    "--baseline",
+    metavar="RUN_OR_REPORT",
+    type=click.Path(path_type=Path),
+    help="Run of the version before, for new findings and drift; or its JSON report, for new findings.",
+)
 @click.option("--since", metavar="LOCK", type=click.Path(path_type=Path), help="Count only findings about what changed since; see the lock command.")
 @click.option("--first-run", is_flag=True, help="Baseline and lock may be missing: rules that need them are passed over, and said.")
 @click.option("--waivers", metavar="FILE", type=click.Path(path_type=Path), help="Findings that are accepted, with owner, reason and expiry.")
@@ -130,35 +136,42 @@ def _write(name: str, place: Path, gate: Gate) -> bool:
     return False
 
 
-def _baseline(path: Path | None, *, first_run: bool) -> Run | None:
+def _baseline(path: Path | None, *, first_run: bool) -> Run | KnownFindings | None:
     from audit import open_run
+    from audit.versions.findings_file import read_findings
 
     if path is None or (first_run and not path.exists()):
         return None
     if not path.exists():
-        raise ConfigError(path, "there is no baseline there", "name the run of the version before; where there is none yet, add --first-run")
-    return open_run(path)
+        raise ConfigError(
+            path, "there is no baseline there", "name the run of the version before, or its JSON report; where there is none yet, add --first-run"
+        )
+    return read_findings(path) if path.is_file() else open_run(path)
 
 
-def _judge(run: Run, policy: Any, waivers: list[Any], decisions: Path | None, before: Run | None, locked: tuple[Path, Any] | None) -> Gate:
+def _judge(
+    run: Run, policy: Any, waivers: list[Any], decisions: Path | None, before: Run | KnownFindings | None, locked: tuple[Path, Any] | None
+) -> Gate:
     from datetime import UTC, datetime
 
     from audit.review.decision_files import read_decisions
     from audit.review.decisions import Decisions, latest
-    from audit.versions.comparison import compare
+    from audit.run import Run
+    from audit.versions.comparison import compare, compare_findings
     from audit.versions.gate import judge
     from audit.versions.lock import changes_since
     from audit.versions.sample_changes import COLUMNS
     from audit.versions.waivers import Waived, apply_waivers, kept
 
-    decided = [decision for place in (before, run) if place is not None for decision in Decisions(place.path).every()]
+    decided = [decision for place in (before, run) if isinstance(place, Run) for decision in Decisions(place.path).every()]
     decided += [] if decisions is None else read_decisions(decisions, run)
     waived = apply_waivers(waivers, run.findings_index["finding_id"].tolist(), datetime.now(UTC).date())
     waived = Waived(waived.ids | kept(latest(decided), run.findings), waived.expired, waived.unmatched)
     root = next((Path(os.environ[name]) for name in _ROOTS if os.environ.get(name)), Path())
     since = None if locked is None else changes_since(locked[1], run.columns(*COLUMNS))
     lock = "" if locked is None else str(locked[0])
-    return judge(run, policy, waived, None if before is None else compare(before, run), root, since=since, lock=lock)
+    difference = None if before is None else compare(before, run) if isinstance(before, Run) else compare_findings(before, run)
+    return judge(run, policy, waived, difference, root, since=since, lock=lock)
 
 
 def _show(gate: Gate, *, color: bool) -> None:

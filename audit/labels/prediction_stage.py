@@ -66,7 +66,7 @@ def predict(  # noqa: PLR0913  the stage's inputs are that many
     from audit.labels.predictions import out_of_sample
 
     with filling(run / "predictions.npy", (len(images), int(labels.max(initial=-1)) + 1), np.float32) as into:
-        found = out_of_sample(embeddings, labels, groups, seed=seed, device=device, into=into, advance=observer.advance)
+        found = out_of_sample(embeddings, labels, groups, images=images, seed=seed, device=device, into=into, advance=observer.advance)
     if found.fold is not None and found.predictor is not None and readable >= FROM_ROWS:
         (run / "state").mkdir(exist_ok=True)
         found.predictor.save(run / PREDICTOR)

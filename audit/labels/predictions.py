@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAX_TRAINING_ROWS = 200_000
 """More rows than these are judged but not learned from; with many classes each keeps the same number. Bounds memory and time."""
 
+FOLDS = 5
+"""Fewer where there are fewer groups of copies."""
+
 FEATURES = 384
 """Principal components kept of an embedding."""
 
@@ -49,8 +52,8 @@ def out_of_sample(
     labels: npt.NDArray[np.int32],
     groups: npt.NDArray[np.int64],
     *,
+    images: npt.NDArray[np.bytes_] | None = None,
     seed: int = 0,
-    folds: int = 5,
     device: str = "cpu",
     into: npt.NDArray[np.float32] | None = None,
     advance: Callable[[int], None] | None = None,
@@ -63,8 +66,9 @@ def out_of_sample(
         embeddings: float16 ``[n, d]`` unit rows; NaN rows for images without one. Read in blocks, so a memory map stays on disk.
         labels: int ``[n]`` class codes, 0 to c - 1; -1 = unlabelled, predicted by the models of all folds together.
         groups: int ``[n]``; rows of one duplicate group share a number and a fold. An unlabelled copy of a labelled image shares its fold as well.
+        images: ``[n]`` what each embedding was made from. Folds and models then follow from the images: rows in another order and classes of other
+            names lead to the same predictions. Where None, they follow from the order of the rows and of the codes.
         seed: decides folds and models; same seed, same bytes on one machine.
-        folds: how many; fewer are taken where there are fewer groups.
         device: where the networks are fitted, as PyTorch names it.
         into: float32 ``[n, c]`` to write to, such as a file mapped into memory; a new array where None.
         advance: told how many more rows are predicted.
@@ -81,11 +85,14 @@ def out_of_sample(
 
     classes = int(labels.max(initial=-1)) + 1
     usable = _rows_with_embedding(embeddings)
-    fold = _folds(labels, groups, usable, folds, seed)
+    order, column = _order_of_images(images, labels, classes) if images is not None else (np.arange(len(labels)), np.arange(classes))
+    fold = np.empty(len(labels), np.int8)
+    fold[order] = _folds(np.append(column, -1)[labels[order]].astype(np.int32), _numbered(groups[order]), usable[order], FOLDS, seed)
     kept = int(fold.max()) + 1
     judged = (fold >= 0) & (labels >= 0)
-    training, project = _training(embeddings, labels, fold, judged, kept, classes, seed, device)
-    predict = Predictor(project, {name: fit(training) for name, (fit, _) in MEMBERS.items()})
+    chosen = order[judged[order]]
+    training, project = _training(embeddings, column[labels[chosen]], fold[chosen], chosen, kept, classes, seed, device)
+    predict = Predictor(project, {name: fit(training) for name, (fit, _) in MEMBERS.items()}, column)
 
     probabilities = np.empty((len(labels), classes), np.float32) if into is None else into
     probabilities[np.flatnonzero(~usable)] = np.nan
@@ -98,7 +105,7 @@ def out_of_sample(
             advance(len(block))
 
     probabilities[_own_class_unseen(labels, fold, classes, kept)] = np.nan
-    known = np.flatnonzero(judged & np.isfinite(probabilities[:, 0]))
+    known = order[(judged & np.isfinite(probabilities[:, 0]))[order]]
     temperature = 1.0
     if len(known):
         known = known[:: max(1, len(known) // _CALIBRATION_ROWS)]
@@ -149,31 +156,51 @@ def _folds(
     return fold
 
 
+def _order_of_images(
+    images: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int32], classes: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the rows, sorted by their images, and the classes' places when sorted by their first image."""
+    by_image = np.argsort(images, kind="stable")
+    present, first = np.unique(labels[by_image], return_index=True)
+    first_image = np.full(classes, len(labels))
+    first_image[present[present >= 0]] = first[present >= 0]
+    place = np.empty(classes, np.int64)
+    place[np.argsort(first_image, kind="stable")] = np.arange(classes)
+    rank = np.append(place, classes)[labels]
+    return np.lexsort((rank, images)).astype(np.int64), place  # copies of one image that have two labels
+
+
+def _numbered(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Number groups in the order in which they come."""
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[group], dtype=np.int64)
+
+
 def _training(
     embeddings: npt.NDArray[np.float16],
-    labels: npt.NDArray[np.int32],
+    labels: npt.NDArray[np.int64],
     fold: npt.NDArray[np.int8],
-    judged: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.int64],
     folds: int,
     classes: int,
     seed: int,
     device: str,
 ) -> tuple[Training, Projection]:
+    """Read what is learned from; ``labels``, ``fold`` and ``rows`` are of the labelled rows with an embedding, in the order they are learned in."""
     from audit.labels.probes import Training, fit_projection
 
-    rows = np.flatnonzero(judged)
     if len(rows) > MAX_TRAINING_ROWS:
-        rows = _even_share(rows, labels, seed)
+        even = _even_share(labels, seed)
+        rows, labels, fold = rows[even], labels[even], fold[even]
     learned = np.concatenate([embeddings[rows[start : start + _ROWS_AT_ONCE]] for start in range(0, len(rows), _ROWS_AT_ONCE)])
     project = fit_projection(learned, FEATURES)
     features = np.concatenate([project(learned[start : start + _ROWS_AT_ONCE]) for start in range(0, len(rows), _ROWS_AT_ONCE)])
-    training = Training(features, labels[rows].astype(np.int64), fold[rows], folds, classes, seed, device)
-    return training, project
+    return Training(features, labels, fold, folds, classes, seed, device), project
 
 
-def _even_share(rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], seed: int) -> npt.NDArray[np.int64]:
-    """Keep at most the same number of each class, as many as `MAX_TRAINING_ROWS` allows."""
-    shuffled = np.random.default_rng(seed).permutation(rows)
+def _even_share(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    """Choose at most the same number of each class, as many as `MAX_TRAINING_ROWS` allows."""
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     counts = np.bincount(labels[by_class])
     rank = np.arange(len(by_class)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -27,6 +27,8 @@ class Predictor:
     projection: Projection
     members: Mapping[str, Member]
     """By their names in `audit.labels.probes.MEMBERS`."""
+    column: npt.NDArray[np.int64]
+    """``[c]``: where the members have each class."""
     temperature: float = 1.0
 
     def __call__(self, embeddings: npt.NDArray[np.float16], fold: npt.NDArray[np.int8]) -> Floats:
@@ -40,7 +42,7 @@ class Predictor:
             float32 ``[m, c]``; rows sum to 1.
         """
         features = self.projection(embeddings)
-        mean: Floats = np.mean([member(features, fold) for member in self.members.values()], axis=0)
+        mean: Floats = np.mean([member(features, fold) for member in self.members.values()], axis=0)[:, self.column]
         return mean if self.temperature == 1 else tempered(mean, self.temperature)
 
     def save(self, path: Path) -> None:
@@ -49,7 +51,7 @@ class Predictor:
         for member, fitted in self.members.items():
             arrays |= {f"{member}.{name}": value for name, value in _fields(fitted).items()}
         with replacing(path) as file:
-            np.savez(file, allow_pickle=False, temperature=np.float64(self.temperature), **arrays)
+            np.savez(file, allow_pickle=False, column=self.column, temperature=np.float64(self.temperature), **arrays)
 
 
 def load_predictor(path: Path) -> Predictor:
@@ -58,7 +60,7 @@ def load_predictor(path: Path) -> Predictor:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         members: dict[str, Member] = {name: _restored(kind, name, arrays) for name, (_, kind) in MEMBERS.items()}
-        return Predictor(_restored(Projection, "projection", arrays), members, float(arrays["temperature"]))
+        return Predictor(_restored(Projection, "projection", arrays), members, arrays["column"], float(arrays["temperature"]))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise RunError(path, f"holds no fitted predictor ({error})", "delete it and scan again: predictions are made anew") from error
 

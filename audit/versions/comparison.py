@@ -22,6 +22,7 @@ from audit.versions.sample_matching import match
 
 if TYPE_CHECKING:
     from audit.run import Run
+    from audit.versions.findings_file import KnownFindings
 
 STATES = ("new", "fixed", "persisting")
 
@@ -60,6 +61,27 @@ class Difference(SampleChanges):
     """What limits the comparison."""
 
 
+@dataclass(frozen=True, slots=True)
+class FindingsDifference:
+    """A version beside the findings of the one before: what is known where its samples are not. Fields as in `Difference`; ``cause`` is None."""
+
+    findings: pd.DataFrame
+    not_compared: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def compare_findings(old: KnownFindings, new: Run) -> FindingsDifference:
+    """Compare a version with the findings of the one before.
+
+    Args:
+        old: findings of the version before.
+        new: the run of the version in question.
+    """
+    not_compared, warnings, certain_only = _limits(old, new)
+    chosen_old, chosen_new = (_comparable(side.findings, set(not_compared) - certain_only, certain_only) for side in (old, new))
+    return FindingsDifference(_findings(chosen_old, chosen_new, None, {}), not_compared, tuple(warnings))
+
+
 def compare(old: Run, new: Run) -> Difference:
     """Compare two versions of a dataset.
 
@@ -86,12 +108,12 @@ def compare(old: Run, new: Run) -> Difference:
     )
 
 
-def _findings(old: pd.DataFrame, new: pd.DataFrame, samples: pd.DataFrame, classes: Mapping[str, str]) -> pd.DataFrame:
+def _findings(old: pd.DataFrame, new: pd.DataFrame, samples: pd.DataFrame | None, classes: Mapping[str, str]) -> pd.DataFrame:
     in_new, in_old = match_findings(old, new, classes)
     fixed, fresh = old[~in_new], new[~in_old]
     parts = [
-        fresh.assign(state="new", cause=causes(fresh, samples, "new_id")),
-        fixed.assign(state="fixed", cause=causes(fixed, samples, "old_id")),
+        fresh.assign(state="new", cause=None if samples is None else causes(fresh, samples, "new_id")),
+        fixed.assign(state="fixed", cause=None if samples is None else causes(fixed, samples, "old_id")),
         new[in_old].assign(state="persisting", cause=None),
     ]
     some = [part.astype(object) for part in parts if len(part)]
@@ -102,7 +124,7 @@ def _comparable(findings: pd.DataFrame, left_out: set[str], certain_only: set[st
     return findings[~findings["check"].isin(left_out) & (~findings["check"].isin(certain_only) | findings["kind"].isin(_CERTAIN_KINDS))]
 
 
-def _limits(old: Run, new: Run) -> tuple[dict[str, str], list[str], set[str]]:
+def _limits(old: Run | KnownFindings, new: Run) -> tuple[dict[str, str], list[str], set[str]]:
     """Return what cannot be compared, what limits the rest, and the checks of which only what every model finds is compared."""
     not_compared: dict[str, str] = {}
     warnings: list[str] = []
@@ -130,12 +152,12 @@ def _limits(old: Run, new: Run) -> tuple[dict[str, str], list[str], set[str]]:
     return not_compared, warnings, certain_only
 
 
-def _model(run: Run) -> tuple[Any, Any]:
+def _model(run: Run | KnownFindings) -> tuple[Any, Any]:
     backbone = run.record.get("backbone", {})
     return backbone.get("weights_id", backbone.get("name")), backbone.get("precision")
 
 
-def _model_words(run: Run) -> str:
+def _model_words(run: Run | KnownFindings) -> str:
     backbone = run.record.get("backbone", {})
     return f"{backbone.get('name', 'an unknown model')} in {backbone.get('precision', 'unknown precision')}"
 

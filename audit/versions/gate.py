@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from audit.versions.comparison import Difference, FindingsDifference
 from audit.versions.finding_matching import causes
 from audit.versions.policy import TOTAL, Limit, Policy
 from audit.versions.waivers import Waived
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from audit.run import Run
-    from audit.versions.comparison import Difference
     from audit.versions.sample_changes import SampleChanges
 
 PASSED, FAILED, NOT_JUDGED = "passed", "failed", "not judged"
@@ -62,7 +62,7 @@ class Gate:
     ``counted`` (bool): not waived, and about what changed since the lock where there is one."""
     waived: Waived
     notes: tuple[str, ...]
-    difference: Difference | None = None
+    difference: Difference | FindingsDifference | None = None
     """From the baseline to the run; None without a baseline."""
     root: Path = Path()
     """The repository: reports name images and the policy relative to it, where they lie below it."""
@@ -95,7 +95,7 @@ def judge(
     run: Run,
     policy: Policy,
     waived: Waived,
-    difference: Difference | None,
+    difference: Difference | FindingsDifference | None,
     root: Path = Path(),
     *,
     since: SampleChanges | None = None,
@@ -153,7 +153,7 @@ def rate_interval(flagged: int, images: int, confidence: float) -> tuple[float, 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    difference: Difference | None
+    difference: Difference | FindingsDifference | None
     since: SampleChanges | None
 
 
@@ -225,7 +225,7 @@ def _judged(limit: Limit, run: Run, since: SampleChanges | None) -> int:
     return int(inside.sum())
 
 
-def _requirement(name: str, wanted: Any, run: Run, difference: Difference | None) -> Verdict:
+def _requirement(name: str, wanted: Any, run: Run, difference: Difference | FindingsDifference | None) -> Verdict:
     rule = f"require.{name}"
     if name.endswith("_drift"):
         return _drift(name, wanted, difference)
@@ -245,10 +245,10 @@ def _requirement(name: str, wanted: Any, run: Run, difference: Difference | None
     return Verdict(rule, FAILED if wrong else PASSED, "; ".join(wrong) or "as declared")
 
 
-def _drift(name: str, limit: float, difference: Difference | None) -> Verdict:
+def _drift(name: str, limit: float, difference: Difference | FindingsDifference | None) -> Verdict:
     rule = f"require.{name}"
-    if difference is None:
-        return Verdict(rule, NOT_JUDGED, "there is no baseline")
+    if not isinstance(difference, Difference):
+        return Verdict(rule, NOT_JUDGED, "there is no baseline" if difference is None else "the baseline is a report: it tells nothing of the images")
     if name == "embedding_drift":
         if difference.drift is None:
             return Verdict(rule, NOT_JUDGED, "the embeddings cannot be compared")

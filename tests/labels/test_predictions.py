@@ -53,6 +53,22 @@ def test_same_seed_same_bytes():
     assert first.tobytes() == second.tobytes()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_in_another_order_and_classes_of_other_names_are_predicted_the_same(seed):
+    embeddings, _, given = blobs(noise=0.1, classes=5)
+    draw = np.random.default_rng(seed)
+    images = np.array([f"{number:032x}" for number in draw.permutation(len(given))], "S32")
+    images[10:20], embeddings[10:20] = images[:10], embeddings[:10]  # byte copies, some of which have another label
+    given[30:40] = -1
+    groups = np.unique(images, return_inverse=True)[1]
+    first = out_of_sample(embeddings, given, groups, images=images)
+    rows, names = draw.permutation(len(given)), draw.permutation(5).astype(np.int32)
+    again = out_of_sample(embeddings[rows], np.append(names, -1)[given[rows]].astype(np.int32), len(rows) - groups[rows], images=images[rows])
+    np.testing.assert_allclose(again.probabilities[:, names], first.probabilities[rows], atol=2e-6)
+    copies = np.isin(images, images[:10])[rows]  # copies under one label are interchangeable
+    np.testing.assert_array_equal(again.fold[~copies], first.fold[rows][~copies])
+
+
 def test_a_copy_does_not_vouch_for_a_mislabelled_image():
     embeddings, true, given = blobs(noise=0.0)
     embeddings[:8] = embeddings[0]

@@ -77,10 +77,10 @@ def _lines(gate: Gate) -> Iterator[str]:
 
 
 def _versions(gate: Gate) -> Iterator[str]:
-    from audit.versions.comparison import STATES
+    from audit.versions.comparison import STATES, Difference
     from audit.versions.sample_changes import CHANGES
 
-    if gate.difference is None:
+    if not isinstance(gate.difference, Difference):
         return
     counts, states = gate.difference.counts, gate.difference.findings["state"].value_counts()
     changes = ", ".join(f"{counts[change]:,} {change}" for change in CHANGES if counts[change]) or "no sample is different"

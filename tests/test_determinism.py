@@ -1,0 +1,66 @@
+"""The same data and version give the same bytes, wherever, however and by however many they are read."""
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from audit import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = ("findings/*.parquet", "scores/*.npy", "predictions.npy", "embeddings.npy", "pairs.parquet", "label_quality.parquet")
+
+pytestmark = pytest.mark.slow
+
+
+def scan(source, out, *, hash_seed, workers, where):
+    """Scan in a process of its own, in a folder of its own."""
+    where.mkdir()
+    environment = os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(ROOT)}
+    asked = [
+        Path(sys.executable).parent / "imagenet-audit",
+        "scan",
+        source,
+        "--out",
+        out,
+        "--backbone",
+        "embedded",
+        "--offline",
+        "--quiet",
+        "--workers",
+        workers,
+    ]
+    done = subprocess.run([*map(str, asked)], cwd=where, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("determinism")
+    assert cli.invoke(["demo", "--out", str(folder / "demo"), "--backbone", "embedded", "--offline", "--quiet"]) == 0
+    return folder / "demo-images", scan(folder / "demo-images", folder / "first", hash_seed=1, workers=1, where=folder / "a")
+
+
+def test_hashes_workers_and_places_change_no_byte(first, tmp_path):
+    images, before = first
+    after = scan(images, tmp_path / "elsewhere" / "run", hash_seed=2, workers=2, where=tmp_path / "b")
+    for pattern in FILES:
+        files = sorted(path.relative_to(before) for path in before.glob(pattern))
+        assert files
+        for name in files:
+            assert (before / name).read_bytes() == (after / name).read_bytes(), name
+
+
+def test_a_tar_has_the_findings_of_its_folder(first, tmp_path):
+    images, before = first
+    with tarfile.open(tmp_path / "images.tar", "w") as archive:
+        for path in sorted(images.rglob("*"), reverse=True):  # a tar has an order of its own
+            archive.add(path, path.relative_to(images), recursive=False)
+    after = scan(tmp_path / "images.tar", tmp_path / "run", hash_seed=3, workers=2, where=tmp_path / "c")
+    for path in sorted((before / "findings").iterdir()):
+        pd.testing.assert_frame_equal(pd.read_parquet(after / "findings" / path.name), pd.read_parquet(path))

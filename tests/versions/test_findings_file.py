@@ -1,0 +1,74 @@
+"""A JSON report in place of the run of the version before."""
+
+import json
+
+import pytest
+
+from audit import cli
+from audit.errors import ConfigError
+from audit.versions.comparison import compare_findings
+from audit.versions.findings_file import read_findings
+from reports import json as json_report
+
+POLICY = "[new]\nleakage = 0\ntotal = 0\n\n[require]\nembedding_drift = 0.1\n"
+
+
+@pytest.fixture
+def report(small_run, tmp_path):
+    path = tmp_path / "before.json"
+    path.write_text(json_report.render(small_run))
+    return path
+
+
+def edited(path, **more):
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | more))
+    return document
+
+
+def check(run, report, tmp_path, *more):
+    (tmp_path / "policy.toml").write_text(POLICY)
+    return cli.invoke(["check", str(run.path), "--policy", str(tmp_path / "policy.toml"), "--baseline", str(report), *more])
+
+
+def test_the_report_of_the_same_version_leaves_nothing_new(small_run, report, tmp_path, capsys):
+    assert set(compare_findings(read_findings(report), small_run).findings["state"]) == {"persisting"}
+    assert check(small_run, report, tmp_path, "--json") == 0
+    rules = {verdict["rule"]: verdict for verdict in json.loads(capsys.readouterr().out)["verdicts"]}
+    assert rules["new.total"]["state"] == "passed"
+    assert rules["require.embedding_drift"]["message"] == "the baseline is a report: it tells nothing of the images"
+
+
+def test_what_the_report_does_not_have_is_new_and_what_it_alone_has_is_fixed(small_run, report, tmp_path, capsys):
+    document = edited(report)
+    gone = next(row for row in document["findings"] if row["check"] == "leakage")
+    others = [row for row in document["findings"] if row is not gone]
+    once = {**gone, "finding_id": "0123456789abcdef", "check": "integrity", "content_id": "f" * 64, "evidence": {}}
+    edited(report, findings=[*others, once])
+    states = compare_findings(read_findings(report), small_run).findings.set_index("finding_id")["state"]
+    assert (states[gone["finding_id"]], states["0123456789abcdef"]) == ("new", "fixed")
+    assert check(small_run, report, tmp_path, "--report", "markdown=-") == 1
+    printed = capsys.readouterr().out
+    assert "Fixed since the baseline" in printed
+    assert gone["finding_id"] in printed
+
+
+def test_another_model_and_a_check_that_did_not_run_are_said(small_run, report):
+    run = edited(report)["run"]
+    run["backbone"]["name"] = "another"
+    del run["checks"]["integrity"]
+    edited(report, run=run)
+    found = compare_findings(read_findings(report), small_run)
+    assert found.not_compared["integrity"] == "it did not run on the old version"
+    assert "another" in found.warnings[0]
+    assert not found.findings["check"].isin(["integrity", "outliers"]).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("{", "is no JSON"), ("[]", "has no 'findings' and 'run'"), ('{"findings": [{}], "run": {}}', "finding 0 has no 'finding_id'")],
+)
+def test_a_file_that_is_no_report_is_named(tmp_path, text, problem):
+    (tmp_path / "before.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"before\.json: .*" + problem + ".*; write it with"):
+        read_findings(tmp_path / "before.json")

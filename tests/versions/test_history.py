@@ -1,0 +1,197 @@
+"""A history of versions of Tiny ImageNet, each checked against the one before: exit code, findings and reports of every step."""
+
+import contextlib
+import io
+import json
+import shutil
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from audit import cli
+
+TAR = Path(__file__).resolve().parents[3] / "shared" / "data" / "tiny-imagenet-dev.tar"
+CLASSES, TRAIN, VAL, SPARE = 8, 40, 10, 5
+
+POLICY = """
+[limits]
+leakage = 0
+conflicting_labels = 0
+
+[new]
+label_errors = 6
+
+[require]
+readable = true
+splits = ["train", "val"]
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.shared_data, pytest.mark.skipif(not TAR.is_file(), reason=f"{TAR} is not here")]
+
+
+@dataclass
+class Step:
+    """What the commands said of one version."""
+
+    code: int
+    failed: set[str]
+    counts: dict[str, int]
+    """Of changes that are not none."""
+    renamed_classes: dict[str, str]
+    findings: list[dict[str, object]]
+    """New and fixed ones: what `diff` lists."""
+    reports: dict[str, str]
+
+    def told(self, state, cause=None):
+        """Check, kind and image of the findings of one state that some image's change led to."""
+        return sorted(
+            (finding["check"], finding["kind"], finding["sample_id"])
+            for finding in self.findings
+            if finding["state"] == state and finding["cause"] != "context" and cause in (None, finding["cause"])
+        )
+
+
+def unpack(data):
+    """Write the first images of the first classes; return the next ones of each class, by name."""
+    spare = {}
+    with tarfile.open(TAR) as archive:
+        classes = sorted({name.split("/")[2] for name in archive.getnames() if name.count("/") == 3})[:CLASSES]
+        for member in archive:
+            _, split, label, name = (member.name.split("/") + [""] * 4)[:4]
+            if label not in classes or not member.isfile():
+                continue
+            folder, kept = data / split / label, TRAIN if split == "train" else VAL
+            folder.mkdir(parents=True, exist_ok=True)
+            if len([*folder.iterdir()]) < kept:
+                (folder / name).write_bytes(archive.extractfile(member).read())
+            elif split == "train" and len(spare.setdefault(label, {})) < SPARE:
+                spare[label][name] = archive.extractfile(member).read()
+    return classes, spare
+
+
+def answer(*arguments):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = cli.invoke([*map(str, arguments)])
+    return code, json.loads(printed.getvalue())
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory):
+    """Every version by name; a version is the one before with one edit."""
+    folder = tmp_path_factory.mktemp("history")
+    data = folder / "data"
+    (folder / "policy.toml").write_text(POLICY)
+    classes, spare = unpack(data)
+    images = {label: sorted((data / "train" / label).iterdir()) for label in classes}
+    steps, before = {}, None
+
+    def check(name):
+        nonlocal before
+        run = folder / name
+        places = {form: folder / f"{name}.{form}" for form in ("junit", "sarif", "markdown")}
+        asked = ["check", data, "--policy", folder / "policy.toml", "--out", run, "--cache", folder / "cache", "--json"]
+        asked += ["--backbone", "embedded", "--offline", "--quiet", *(["--baseline", before] if before else [])]
+        code, told = answer(*asked, *(f"--report={form}={place}" for form, place in places.items()))
+        difference = answer("diff", before, run, "--json")[1] if before else {"counts": {}, "renamed_classes": {}, "findings": []}
+        steps[name] = Step(
+            code=code,
+            failed={verdict["rule"] for verdict in told["verdicts"] if verdict["state"] == "failed"},
+            counts={change: count for change, count in difference["counts"].items() if count and change not in ("old", "new", "unchanged")},
+            renamed_classes=difference["renamed_classes"],
+            findings=[finding for finding in difference["findings"] if finding["state"] != "persisting"],
+            reports={form: place.read_text() for form, place in places.items()},
+        )
+        before = run
+
+    check("first")
+    for label, more in spare.items():
+        for name, content in more.items():
+            (data / "train" / label / name).write_bytes(content)
+    check("clean images added")
+    leaked = data / "val" / classes[0] / "leaked.JPEG"
+    shutil.copyfile(images[classes[0]][3], leaked)
+    check("a leak added")
+    for path in images[classes[1]][:10]:
+        path.rename(data / "train" / classes[2] / path.name)
+    check("ten relabelled")
+    for split in ("train", "val"):
+        (data / split / classes[3]).rename(data / split / "n99999999")
+    check("a class renamed")
+    for split in ("train", "val"):
+        shutil.rmtree(data / split / classes[4])
+    check("a class dropped")
+    for path in sorted((data / "val" / classes[5]).iterdir())[:3]:
+        path.rename(data / "train" / classes[5] / path.name)
+    check("three moved")
+    leaked.unlink()
+    check("the leak fixed")
+    return classes, images, steps
+
+
+CHANGES = {
+    "first": (0, set(), {}),
+    "clean images added": (0, set(), {"added": CLASSES * SPARE}),
+    "a leak added": (1, {"limits.leakage"}, {"added": 1}),
+    "ten relabelled": (1, {"limits.leakage", "new.label_errors"}, {"relabelled": 10}),
+    "a class renamed": (1, {"limits.leakage"}, {"renamed": TRAIN + VAL + SPARE}),
+    "a class dropped": (1, {"limits.leakage"}, {"removed": TRAIN + VAL + SPARE}),
+    "three moved": (1, {"limits.leakage"}, {"moved": 3}),
+    "the leak fixed": (0, set(), {"removed": 1}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_exit_code_rules_and_changes_are_those_of_the_edit(history, name):
+    step = history[2][name]
+    assert (step.code, step.failed, step.counts) == CHANGES[name]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_report_names_the_rules_that_failed_and_no_other(history, name):
+    step = history[2][name]
+    cases = ET.fromstring(step.reports["junit"]).iter("testcase")
+    assert {case.get("name") for case in cases if case.find("failure") is not None} == step.failed
+    results = json.loads(step.reports["sarif"])["runs"][0]["results"]
+    assert {result["ruleId"] for result in results if result["ruleId"].startswith(("limits.", "new.", "require."))} <= step.failed
+    for rule in CHANGES["ten relabelled"][1]:
+        assert (f"### `{rule}`" in step.reports["markdown"]) == (rule in step.failed)
+
+
+def test_a_leak_is_new_where_it_comes_and_fixed_where_it_goes(history):
+    classes, images, steps = history
+    pair = [
+        ("exact_duplicates", "identical_bytes", f"val/{classes[0]}/leaked.JPEG"),
+        ("leakage", "identical_bytes", f"train/{classes[0]}/{images[classes[0]][3].name}"),
+    ]
+    assert steps["a leak added"].told("new") == pair
+    assert steps["the leak fixed"].told("fixed") == pair
+    assert "leaked.JPEG" in steps["a leak added"].reports["markdown"]
+    assert "Fixed since the baseline" in steps["the leak fixed"].reports["markdown"]
+
+
+def test_wrong_labels_are_found_and_nothing_else_is_laid_to_their_change(history):
+    classes, images, steps = history
+    wrong = {f"train/{classes[2]}/{path.name}" for path in images[classes[1]][:10]}
+    found = steps["ten relabelled"].told("new")
+    assert {name for _, _, name in found} <= wrong
+    assert {check for check, _, _ in found} == {"label_errors"}
+    assert len(found) > 6
+
+
+def test_nothing_comes_or_goes_with_a_new_name_or_another_split(history):
+    classes, _, steps = history
+    assert steps["a class renamed"].renamed_classes == {classes[3]: "n99999999"}
+    assert steps["a class renamed"].findings == []
+    assert steps["three moved"].findings == []
+
+
+def test_what_is_dropped_is_fixed_and_clean_images_bring_label_doubts_at_most(history):
+    classes, _, steps = history
+    assert steps["a class dropped"].told("new") == []
+    assert all(f"/{classes[4]}/" in name for _, _, name in steps["a class dropped"].told("fixed"))
+    assert {check for check, _, _ in steps["clean images added"].told("new")} <= {"label_errors"}
+    assert steps["clean images added"].told("fixed") == []
