@@ -104,19 +104,14 @@ def _previous_neighbors(run: Path, record: Record, mine: npt.NDArray[np.bytes_],
     from audit.duplicates.neighbors import Known, PreviousNeighbors
 
     state = record.content["stages"].get("neighbors", {})
-    if (
-        state.get("plan") != _neighbor_plan(record, k)
-        or state.get("method") != "exact"
-        or state.get("key") == key
-        or not all((run / name).is_file() for name in _FILES["neighbors"])
-    ):
+    if state.get("plan") != _neighbor_plan(record, k) or state.get("key") == key or not all((run / name).is_file() for name in _FILES["neighbors"]):
         return None
     before = np.load(run / "state/neighbors-of.npy")
     old_row = ordinal_index(before).get_indexer(ordinal_index(mine)).astype(np.int64)
     old_row[mine == b""] = -1
     # Copies, not maps: the files they come from are about to be replaced.
     known = Known(np.load(run / "state/neighbors.npy"), np.load(run / "state/similarities.npy"), complete=state["complete"])
-    return PreviousNeighbors(known, old_row)
+    return PreviousNeighbors(known, state["method"] == "exact", old_row)
 
 
 def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOptions, observer: Observer) -> dict[str, object]:

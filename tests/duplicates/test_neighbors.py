@@ -81,7 +81,7 @@ def test_an_update_equals_a_whole_search(seed, removed, added, failed):
     broken = random.choice(len(after), failed, replace=False)
     after[broken], old_row[broken] = np.nan, -1
     first = search(before, k=5)
-    updated = search(after, k=5, previous=PreviousNeighbors(first.known, old_row))
+    updated = search(after, k=5, previous=PreviousNeighbors(first.known, exact=True, old_row_of_new=old_row))
     whole = search(after, k=5)
     assert np.array_equal(updated.indices, whole.indices)
     assert np.array_equal(updated.similarities, whole.similarities, equal_nan=True)
@@ -96,7 +96,7 @@ def test_an_update_searches_little(monkeypatch):
     old_row = np.arange(400)
     after = before.copy()
     after[7], old_row[7] = units(1, seed=9)[0], -1
-    search(after, k=5, previous=PreviousNeighbors(first.known, old_row))
+    search(after, k=5, previous=PreviousNeighbors(first.known, exact=True, old_row_of_new=old_row))
     assert sum(searched) < 5
 
 
@@ -115,6 +115,53 @@ def test_the_approximate_search_says_how_good_it_is(monkeypatch):
     assert np.array_equal(found.indices, search(embeddings, k=10).indices)
 
 
+def around_centers(n, seed):
+    noise = np.random.default_rng(seed).normal(scale=0.08, size=(n, 64))
+    vectors = units(40, 64, seed=1).astype(np.float32)[np.arange(n) % 40] + noise
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_past_the_exact_search_what_changed_is_compared_with_every_row(monkeypatch, exact):
+    before = around_centers(4000, seed=2)
+    if not exact:
+        monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
+    first = search(before, k=10)
+    assert (first.recall is None) == exact
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
+    after, old_row = np.concatenate([before[40:], around_centers(40, seed=3)]), np.append(np.arange(40, 4000), np.full(40, -1))
+    monkeypatch.setattr(module, "_index", None)  # a whole search would need one
+    updated = search(after, k=10, previous=PreviousNeighbors(first.known, exact, old_row))
+    truth = brute_force(after, 10)
+    assert np.array_equal(updated.indices[-40:], truth[-40:])
+    if exact:
+        assert (updated.method, updated.recall) == ("exact", None)
+        assert np.array_equal(updated.indices, truth)
+    else:
+        assert updated.recall >= first.recall - 0.01
+        new = np.isin(truth, np.arange(3960, 4000))
+        assert (updated.indices[new.any(axis=1)] >= 3960).sum() >= new.sum()
+
+
+def test_an_approximate_search_is_no_start_for_an_exact_one(monkeypatch):
+    before = around_centers(1200, seed=4)
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
+    first = search(before, k=5)
+    monkeypatch.setattr(module, "EXACT_UP_TO", 2000)
+    updated = search(before, k=5, previous=PreviousNeighbors(first.known, first.recall is None, np.arange(1200)))
+    assert np.array_equal(updated.indices, brute_force(before, 5))
+
+
+def test_many_changes_ask_for_a_whole_approximate_search(monkeypatch):
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
+    monkeypatch.setattr(module, "_UPDATED_UP_TO", 1)
+    before = around_centers(1200, seed=4)
+    first = search(before, k=5)
+    after, old_row = np.concatenate([before, around_centers(50, seed=5)]), np.append(np.arange(1200), np.full(50, -1))
+    updated = search(after, k=5, previous=PreviousNeighbors(first.known, exact=False, old_row_of_new=old_row))
+    assert np.array_equal(updated.indices, search(after, k=5).indices)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000))
 def test_updates_of_updates_equal_a_whole_search(seed):
@@ -127,7 +174,7 @@ def test_updates_of_updates_equal_a_whole_search(seed):
         if step % 2:
             new[0] = embeddings[kept[0]]
         embeddings = np.concatenate([embeddings[kept], new])
-        found = search(embeddings, k=5, previous=PreviousNeighbors(found.known, np.concatenate([kept, [-1, -1, -1]])))
+        found = search(embeddings, k=5, previous=PreviousNeighbors(found.known, exact=True, old_row_of_new=np.concatenate([kept, [-1, -1, -1]])))
         whole = search(embeddings, k=5)
         assert np.array_equal(found.indices, whole.indices)
         assert np.array_equal(found.similarities, whole.similarities)
