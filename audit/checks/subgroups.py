@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 _WRONG_FROM = 0.5
 _IMAGES_PER_CLUSTER = 100
 _MOST_CLUSTERS = 1000
-_LEARNED_FROM = 64
+_LEARNED_FROM = 40
 """Images per cluster that its centre is learned from."""
-_ROUNDS = 10
+_ROUNDS = 6
 _ROWS_AT_ONCE = 8192
 _EXAMPLES = 5
 _CLASSES_NAMED = 3
