@@ -78,6 +78,8 @@ class ScanOptions:
     """Where images are read and neighbors searched: ``local`` (this machine) or ``ray`` (a cluster); see ``docs/distributed.md``."""
     address: str | None = None
     """The Ray cluster to use: ``auto`` or ``HOST:PORT``; None starts Ray on this machine alone."""
+    faces: bool = False
+    """Look for faces, with the detector of ``imagenet-audit[faces]``; see ``docs/checks/faces.md``."""
     neighbors: int = 20
     """Nearest neighbors kept for each image, at least 1."""
     seed: int = 0

@@ -21,6 +21,7 @@ from audit.code_digest import code_digest
 from audit.config import ScanOptions
 from audit.engines import Engine, Job, open_engine
 from audit.errors import RunError, SourceError
+from audit.faces import require_detector
 from audit.findings_index import ROWS_TOGETHER
 from audit.identity import identities
 from audit.known import Known
@@ -70,6 +71,8 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
     dataset = open_source(str(source), options.source)
     if options.predictions is not None:
         refuse_predictions(options.predictions)
+    if options.faces:
+        require_detector()
     _refuse_inside(run, str(source))
     with _locked(run), open_engine(options) as engine:
         for folder in (run, *(run / name for name in ("state", "scores", "findings"))):
@@ -96,7 +99,7 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         }
         samples = to_frame(_ingest(run, dataset, listing, choice, options, engine, record, observer))
         _account(samples, record)
-        _after_ingest(run, samples, options, engine, record, observer)
+        _after_ingest(run, samples, dataset, options, engine, record, observer)
         record.content["finished"] = True
         record.save()
         observer.stage("previews", None)
@@ -177,7 +180,9 @@ def _unchanged(run: Path, plan: dict[str, Any]) -> pa.Table | None:
     return None if _may_be_back(samples) else samples
 
 
-def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, engine: Engine, record: Record, observer: Observer) -> None:
+def _after_ingest(
+    run: Path, samples: pd.DataFrame, dataset: Source, options: ScanOptions, engine: Engine, record: Record, observer: Observer
+) -> None:
     embedded = key_of(record.content["backbone"]["weights_id"], digest_of(identities(samples)), record.content["backbone"]["precision"])
     measured = key_of(record.content["stages"]["ingest"]["key"])
     release = record.content["version"]
@@ -215,8 +220,19 @@ def _after_ingest(run: Path, samples: pd.DataFrame, options: ScanOptions, engine
         record.end("predictions", predictions_key, time.perf_counter() - began, **facts)
     for warning in record.content["stages"].get("predictions", {}).get("warnings", ()):
         observer.note(f"predictions: {warning}")
+    faces_key = _find_faces(run, samples, dataset, options, record, observer) if options.faces and "faces" in checks else None
     shown = [record.content[name] for name in ("class_words", "taxonomy")]
-    _check(run, samples, checks, predictions, options, record, key_of(pairs_key, predictions_key, why_not, shown), observer)
+    _check(run, samples, checks, predictions, options, record, (key_of(pairs_key, predictions_key, why_not, shown), faces_key), observer)
+
+
+def _find_faces(run: Path, samples: pd.DataFrame, dataset: Source, options: ScanOptions, record: Record, observer: Observer) -> str:
+    plan = code_digest("audit.faces")
+    key = key_of(plan, digest_of(identities(samples)))
+    if not record.done("faces", key):
+        began = time.perf_counter()
+        facts = stages.find_faces(run, samples, dataset, plan, record, options, observer)
+        record.end("faces", key, time.perf_counter() - began, **facts)
+    return key
 
 
 def _why_no_predictions(samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], *, own: bool) -> str | None:
@@ -250,14 +266,17 @@ def _check(
     predictions: Any,
     options: ScanOptions,
     record: Record,
-    inputs_key: str,
+    inputs: tuple[str, str | None],
     observer: Observer,
 ) -> None:
+    """Run the checks that have not run on these inputs: the key of all tables but the faces, and that of the faces where they were looked for."""
     from audit.checks import Skipped, run_check
     from audit.findings import to_table
 
     before = record.content.get("checks", {})
-    keys = {name: key_of(inputs_key, options.checks.get(name, {}), record.content["version"], _code_key(check)) for name, check in checks.items()}
+    tables_key, faces_key = inputs
+    keys = {name: key_of(tables_key, options.checks.get(name, {}), record.content["version"], _code_key(check)) for name, check in checks.items()}
+    keys |= {name: key_of(keys[name], faces_key) for name, check in checks.items() if "faces" in check.needs}
     todo = [name for name, key in keys.items() if before.get(name, {}).get("key") != key or not _kept(run, name, before[name])]
     record.content["checks"] = {name: before[name] for name in checks if name not in todo}
     if not todo:
@@ -266,7 +285,7 @@ def _check(
     for folder in ("scores", "findings"):
         (run / folder).mkdir(exist_ok=True)
     observer.stage("checks", len(todo))
-    tables = _tables(run, samples, predictions, record)
+    tables = _tables(run, samples, predictions, record, faces=faces_key is not None)
     for name in todo:
         began = time.perf_counter()
         result = run_check(checks[name], tables, _options_of(checks[name], options))
@@ -397,8 +416,10 @@ def _code_key(check: Check) -> str:
     return code_digest(check.run.__module__)
 
 
-def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record) -> dict[str, Any]:
+def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record, *, faces: bool) -> dict[str, Any]:
     """Return the tables a check may ask for by name."""
+    from audit.checks import Missing
+
     opened = Run(run)
     return {
         "samples": samples,
@@ -409,6 +430,7 @@ def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record) 
         "thumbnails": opened.thumbnails,
         "predictions": opened.predictions if predictions is None else predictions,
         "label_quality": opened.label_quality if predictions is None else predictions,
+        "faces": opened.faces if faces else Missing("faces are looked for only when asked: scan with --faces"),
         "classes": record.content["classes"],
         "class_words": record.content["class_words"],
         "taxonomy": Taxonomy(**record.content["taxonomy"]),

@@ -108,6 +108,11 @@ class Run:
         """What is known of every given label; columns of ``audit.tables.LABEL_QUALITY``. Raises RunError where there are no predictions."""
         return to_frame(read_table(self.path / "label_quality.parquet"))
 
+    @cached_property
+    def faces(self) -> pd.DataFrame:
+        """Faces found; columns of ``audit.tables.FACES``. Raises RunError where none were looked for."""
+        return to_frame(read_table(self.path / "faces.parquet"))
+
     @property
     def classes(self) -> list[str]:
         """Labels in the order of the predictions' columns."""

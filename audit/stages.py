@@ -12,21 +12,23 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from audit.artifacts import filling, open_array, write_array, write_json, write_table
+from audit.artifacts import filling, open_array, read_table, to_frame, write_array, write_json, write_table
 from audit.errors import AuditError
 from audit.identity import identities, ordinal_index
 from audit.progress import Observer
-from audit.tables import LABEL_QUALITY, PAIRS
+from audit.tables import FACES, LABEL_QUALITY, PAIRS
 
 if TYPE_CHECKING:
     from audit.config import ScanOptions
     from audit.duplicates.neighbors import PreviousNeighbors
     from audit.engines import Engine
+    from audit.sources import Source
 
 _FILES = {
     "neighbors": ("neighbors.npy", "similarities.npy", "state/neighbors.npy", "state/similarities.npy", "state/neighbors-of.npy"),
     "pairs": ("pairs.parquet",),
     "predictions": ("predictions.npy", "label_quality.parquet"),
+    "faces": ("faces.parquet", "state/faces-of.npy"),
 }
 
 
@@ -147,6 +149,37 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
         "expected_precision": point.expected_precision,
         "interval": point.interval,
     }
+
+
+def find_faces(
+    run: Path, samples: pd.DataFrame, source: Source, plan: str, record: Record, options: ScanOptions, observer: Observer
+) -> dict[str, object]:
+    """Write ``faces.parquet``; images that an earlier scan looked at are not read again. Returns facts for the record."""
+    import pyarrow as pa
+
+    from audit.faces import find_faces
+
+    mine = identities(samples)
+    wanted = mine != b""
+    kept = FACES.empty_table().to_pandas()
+    if record.content["stages"].get("faces", {}).get("plan") == plan and all((run / name).is_file() for name in _FILES["faces"]):
+        old_row = ordinal_index(np.load(run / "state/faces-of.npy")).get_indexer(ordinal_index(mine)).astype(np.int64)
+        known = wanted & (old_row >= 0)
+        kept = to_frame(read_table(run / "faces.parquet"))
+        new_row = pd.Series(np.flatnonzero(known), index=old_row[known])
+        kept = kept[kept["row"].isin(new_row.index)]
+        kept = kept.assign(row=new_row.reindex(kept["row"]).to_numpy(np.int32))
+        wanted &= ~known
+    record.begin("faces")
+    rows = np.flatnonzero(wanted)
+    observer.stage("faces", len(rows))
+    found = find_faces(source, rows, samples["source_ref"].iloc[rows].tolist(), workers=options.workers, advance=observer.advance)
+    together = pd.concat([part for part in (kept, found.to_pandas()) if len(part)] or [kept])
+    ordered = together.sort_values(["row", "confidence"], ascending=[True, False], kind="stable")
+    write_table(run / "faces.parquet", pa.Table.from_pandas(ordered, FACES, preserve_index=False))
+    (run / "state").mkdir(exist_ok=True)
+    write_array(run / "state/faces-of.npy", mine)
+    return {"plan": plan, "faces": len(ordered), "looked_at": len(rows)}
 
 
 def predictions_plan(options: ScanOptions) -> str:

@@ -75,6 +75,18 @@ PAIRS = pa.schema(
     ]
 )
 
+FACES = pa.schema(
+    [
+        pa.field("row", pa.int32(), nullable=False),  # row of samples
+        pa.field("left", pa.float32(), nullable=False),  # edges of the box, 0..1 of the upright picture's width and height
+        pa.field("top", pa.float32(), nullable=False),
+        pa.field("right", pa.float32(), nullable=False),
+        pa.field("bottom", pa.float32(), nullable=False),
+        pa.field("confidence", pa.float32(), nullable=False),  # the detector's own, 0.2..1
+    ]
+)
+"""Faces that were found, ordered by row."""
+
 LABEL_QUALITY = pa.schema(
     [
         pa.field("given", pa.int32(), nullable=False),  # column of the given label; -1 = none, or several

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--predictions", metavar="FILE", help="Your own out-of-sample class probabilities: .npy, .parquet or .csv.")
 @SCANNING
 @click.option("--neighbors", type=int, metavar="K", help="Nearest neighbors kept of each image.  [default: 20]")
+@click.option("--faces", is_flag=True, default=None, help="Look for faces, on this machine; needs imagenet-audit[faces], reads the images again.")
 @click.option("--max-pixels", type=int, metavar="N", help="Do not decode larger images.  [default: 178956970]")
 @click.option("--min-precision", type=float, metavar="SHARE", help="Report duplicates down to this expected precision.  [default: 0.95]")
 @click.option("--only", multiple=True, metavar="CHECK", help="Run this check alone; may be repeated.")

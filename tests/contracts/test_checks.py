@@ -90,9 +90,18 @@ def assemble(samples, vectors, ok, rng):
         "thumbnails": np.where(ok[:, None, None, None], rng.integers(0, 256, (n, 8, 8, 3)), 0).astype(np.uint8),
         "predictions": predictions,
         "label_quality": quality,
+        "faces": faces_of(samples, rng),
         "classes": classes,
         "class_words": dict.fromkeys(classes, "words"),
     }
+
+
+def faces_of(samples, rng):
+    rows = np.flatnonzero(((samples["outcome"] == "ok") & (rng.random(len(samples)) < 0.2)).to_numpy(bool))
+    rows = np.sort(np.concatenate([rows, rows[::3]]))
+    edges = rng.uniform(0, 0.5, (len(rows), 2))
+    boxes = {"left": edges[:, 0], "top": edges[:, 1], "right": edges[:, 0] + 0.3, "bottom": edges[:, 1] + 0.4}
+    return pd.DataFrame({"row": rows, **boxes, "confidence": rng.uniform(0.2, 1, len(rows))}).astype({"row": np.int32})
 
 
 def permuted(tables, order):
@@ -109,6 +118,7 @@ def permuted(tables, order):
         **moved,
         "samples": tables["samples"].iloc[order].reset_index(drop=True),
         "pairs": pairs.sort_values(["i", "j"]).reset_index(drop=True),
+        "faces": tables["faces"].assign(row=place[tables["faces"]["row"]].astype(np.int32)).sort_values("row", kind="stable"),
         "neighbors": np.where(neighbors >= 0, place[neighbors], -1).astype(np.int32),
         "predictions": predictions if isinstance(predictions, Missing) else predictions[order],
         "label_quality": quality if isinstance(quality, Missing) else quality.iloc[order].reset_index(drop=True),

