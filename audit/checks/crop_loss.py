@@ -1,0 +1,138 @@
+"""What the usual preprocessing throws away: detail outside the centre crop.
+
+Why it matters: training and evaluation resize the shorter side to 256 pixels and keep the central 224; of a panorama, or of an object at the border,
+the model never sees what the label is about, and the error is counted against label or model.
+
+Detail is the gradient energy of the stored thumbnail; lost is the share of it that lies outside the crop. A wide image loses more by nature; it is
+reported where it loses much in absolute terms and much more than is usual in its dataset.
+
+Blind spots: detail is not the object: a plain object before a busy background, or the reverse, misleads. Training that crops at random sees the
+border now and then. The thumbnail has 32 pixels a side, so fine texture does not count.
+
+Papers: Krizhevsky, Sutskever & Hinton 2012, "ImageNet Classification with Deep Convolutional Neural Networks", NeurIPS (the centre crop); Touvron et
+al. 2019, "Fixing the train-test resolution discrepancy", NeurIPS; Iglewicz & Hoaglin 1993 (robust z-score).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audit.checks.base import Finding, Result
+from audit.checks.class_names import class_name
+from audit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    Floats = npt.NDArray[np.float64]
+
+_ROWS_AT_ONCE = 8192
+_MAD_TO_SIGMA = 1.4826
+"""Median absolute deviation -> standard deviation, for a normal distribution."""
+_LEAST_SPREAD = 0.05
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""ITU-R BT.601."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The crop, and how much loss is much; the limits are conventions."""
+
+    crop: float = 224 / 256
+    """Side of the central square, as a share of the shorter side; above 0, at most 1."""
+    least_lost: float = 0.6
+    """An image is reported from this share of its detail, 0..1."""
+    deviations: float = 3.0
+    """Robust standard deviations above the dataset's median; above 0."""
+    class_lost: float = 0.15
+    """A class is reported where its median is this much above the dataset's, 0..1."""
+    fewest: int = 20
+    """Images needed to tell what is usual, in the dataset or a class."""
+
+    def __post_init__(self) -> None:
+        for name, most in (("crop", 1.0), ("least_lost", 1.0), ("class_lost", 1.0), ("deviations", np.inf)):
+            if not 0 < getattr(self, name) <= most:
+                raise ConfigError(name, f"{getattr(self, name)} is out of range", "use a number above 0" + (" and at most 1" if most == 1 else ""))
+
+
+def lost_detail(thumbnails: npt.NDArray[np.uint8], width: Floats, height: Floats, crop: float) -> Floats:
+    """Return the share of an image's gradient energy that a centre crop leaves out.
+
+    Args:
+        thumbnails: uint8 ``[n, s, s, 3]`` whole images, squashed; may be memory-mapped, read in blocks.
+        width: ``[n]`` pixels; NaN where unknown.
+        height: ``[n]`` pixels.
+        crop: side of the central square, as a share of the shorter side.
+
+    Returns:
+        ``[n]`` in [0, 1]; NaN for images of unknown size or of one color.
+    """
+    found = np.full(len(thumbnails), np.nan)
+    side = thumbnails.shape[1]
+    edges, between = np.arange(side + 1) / side, (np.arange(side) + 0.5) / side
+    shorter = np.minimum(width, height)
+    for start in range(0, len(thumbnails), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        luma = np.asarray(thumbnails[part], np.float32) @ _LUMA
+        kept = [crop * shorter[part] / whole[part] for whole in (height, width)]
+        # Squashed pixels are as wide as the image is to its thumbnail: a step across one is a gradient of that much less.
+        steps = [np.diff(luma, axis=axis + 1) ** 2 / whole[part, None, None] ** 2 for axis, whole in enumerate((height, width))]
+        weights = ((_inside(kept[0], between), _inside(kept[1], edges)), (_inside(kept[0], edges), _inside(kept[1], between)))
+        inside = [np.einsum("nyx,ny,nx->n", energy, *along) for energy, along in zip(steps, weights, strict=True)]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[part] = 1 - sum(inside) / sum(energy.sum(axis=(1, 2)) for energy in steps)
+    return np.asarray(np.clip(found, 0, 1), np.float64)
+
+
+def _inside(share: Floats, edges: Floats) -> Floats:
+    """Return ``[n, cells]``: how much of each cell of a line lies in its central share."""
+    low, high = (1 - share[:, None]) / 2, (1 + share[:, None]) / 2
+    return np.asarray(np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None) / (edges[1] - edges[0]), np.float64)
+
+
+def run(samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], class_words: Mapping[str, str] | None = None, *, options: Options) -> Result:
+    """Report images and classes that lose much more than the others, and the dataset once; the score is the share lost."""
+    width, height = (samples[name].to_numpy(np.float64, na_value=np.nan) for name in ("width", "height"))
+    lost = lost_detail(thumbnails, width, height, options.crop)
+    lost[(samples["outcome"] != "ok").to_numpy(bool)] = np.nan
+    known = lost[np.isfinite(lost)]
+    if len(known) < options.fewest:
+        return Result(lost.astype(np.float32))
+    usual = float(np.median(known))
+    spread = max(_MAD_TO_SIGMA * float(np.median(np.abs(known - usual))), _LEAST_SPREAD)
+    limit = max(options.least_lost, usual + options.deviations * spread)
+    findings = [_of_image(int(row), float(lost[row]), usual, width, height) for row in np.flatnonzero(lost >= limit)]
+    findings += _of_classes(samples, lost, usual, class_words or {}, options)
+    cut = int((known >= options.least_lost).sum())
+    if cut:
+        evidence = {"images": len(known), "usual": usual, "much_lost": cut}
+        message = f"{cut:,} of {len(known):,} images lose {options.least_lost:.0%} of their detail or more to the centre crop; try padding."
+        findings.append(Finding(kind="dataset_crop", score=cut / len(known), severity="info", message=message, evidence=evidence))
+    return Result(lost.astype(np.float32), findings)
+
+
+def _of_image(row: int, lost: float, usual: float, width: Floats, height: Floats) -> Finding:
+    evidence = {"lost": lost, "usual": usual, "aspect": float(width[row] / height[row])}
+    message = f"Loses {lost:.0%} of its detail to the centre crop (usual: {usual:.0%}); if the object is cut off, pad it or crop it by hand."
+    return Finding(kind="cropped", score=lost, severity="info", message=message, row=row, evidence=evidence)
+
+
+def _of_classes(samples: pd.DataFrame, lost: Floats, usual: float, words: Mapping[str, str], options: Options) -> list[Finding]:
+    findings = []
+    for label, rows in sorted(samples.groupby("label").indices.items()):
+        mine = lost[rows][np.isfinite(lost[rows])]
+        if len(mine) < options.fewest:
+            continue
+        median = float(np.median(mine))
+        if median - usual >= options.class_lost:
+            evidence = {"images": len(mine), "lost": median, "usual": usual}
+            name = class_name(str(label), words)
+            message = f"Images of {name} lose {median:.0%} of their detail to the centre crop (usual: {usual:.0%}); pad this class."
+            findings.append(Finding(kind="class_crop", score=median, severity="info", message=message, label=str(label), evidence=evidence))
+    return findings

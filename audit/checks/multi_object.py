@@ -1,0 +1,141 @@
+"""Images that two classes fit alike: two objects, or one that is hard to tell, where one label is asked for.
+
+Why it matters: a softmax is told that only one of the two is there, and a correct answer is scored as wrong. Of ImageNet's validation images about a
+fifth shows several of its classes (Beyer et al.), and accuracy on those is the least to be trusted.
+
+An image counts where the out-of-sample prediction divides nearly all of its probability between two classes, the second nearly as likely as
+the first. Two classes that are mistaken for each other throughout are left out: there the classes are the trouble, see ``class_overlap``.
+
+Blind spots: it tells doubt rather than number; a picture of one object that is hard to tell divides its probability as well, and most pictures of two
+objects do not: models fitted on one label an image learn to be sure. The docs page has the figures.
+
+Papers: Beyer et al. 2020, "Are we done with ImageNet?"; Tsipras et al. 2020, "From ImageNet to Image Classification", ICML; Wilson 1927, "Probable
+Inference, the Law of Succession, and Statistical Inference", JASA (the intervals).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_names import class_name
+from audit.errors import ConfigError
+from audit.labels.class_statistics import confusion_matrix, overlapping, wilson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+    import pandas as pd
+
+_ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """When two classes fit alike; conventions, there are no judged images to measure them on."""
+
+    least_ratio: float = 0.7
+    """The second class is at least this share as likely as the first; above 0, at most 1."""
+    least_together: float = 0.8
+    """The two hold at least this much of the probability; above 0, at most 1."""
+    confusable: float = 0.1
+    """Two classes are left out where, both ways, this share of the one's images is predicted as the other; above 0, at most 1."""
+    class_share: float = 0.1
+    """A class is reported where surely more than this share of its images counts; above 0, at most 1."""
+
+    def __post_init__(self) -> None:
+        for name in ("least_ratio", "least_together", "confusable", "class_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(name, f"{getattr(self, name)} is not above 0 and at most 1", "use a share such as 0.5")
+
+
+def two_likeliest(predictions: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return the two likeliest classes of each row and their probabilities, likeliest first; NaN rows have probabilities of NaN.
+
+    Args:
+        predictions: float32 ``[n, c]``, c at least 2; may be memory-mapped, read in blocks.
+
+    Returns:
+        ``[n, 2]`` codes and float32 ``[n, 2]``.
+    """
+    classes, likely = np.zeros((len(predictions), 2), np.int64), np.full((len(predictions), 2), np.nan, np.float32)
+    for start in range(0, len(predictions), _ROWS_AT_ONCE):
+        block = np.asarray(predictions[start : start + _ROWS_AT_ONCE])
+        at = np.argpartition(-block, 1, axis=1)[:, :2]
+        at = np.take_along_axis(at, np.lexsort((at, -np.take_along_axis(block, at, 1)), axis=1), 1)
+        classes[start : start + len(block)], likely[start : start + len(block)] = at, np.take_along_axis(block, at, 1)
+    return classes, likely
+
+
+def run(
+    samples: pd.DataFrame,
+    predictions: npt.NDArray[np.float32],
+    label_quality: pd.DataFrame,
+    classes: list[str],
+    class_words: Mapping[str, str] | None = None,
+    *,
+    options: Options,
+) -> Result | Skipped:
+    """Report images that two classes fit alike, and classes with many of them; the score is the ratio of the two, times what they hold together."""
+    if len(classes) < 3:
+        return Skipped("with two classes a doubt between them says nothing of a second object")
+    if samples["labels"].notna().any():
+        return Skipped("images of this dataset have several labels each")
+    words = class_words or {}
+    pair, likely = two_likeliest(predictions)
+    given = label_quality["given"].to_numpy(np.int64)
+    mistaken = overlapping(confusion_matrix(given, label_quality["predicted"].to_numpy(), len(classes)), options.confusable)
+    together, ratio = likely.sum(axis=1), likely[:, 1] / likely[:, 0]
+    apart = ~mistaken[pair[:, 0], pair[:, 1]]
+    scores = np.where(np.isfinite(together), np.clip(ratio * together * apart, 0, 1), np.nan).astype(np.float32)
+    counts = apart & (ratio >= options.least_ratio) & (together >= options.least_together)
+    rows = np.flatnonzero(counts)
+    findings = [_of_image(int(row), pair[row], likely[row], float(scores[row]), classes, words) for row in rows]
+    return Result(scores, [*findings, *_of_classes(given, np.isfinite(together), counts, pair, classes, words, options)])
+
+
+def _of_image(
+    row: int, pair: npt.NDArray[np.int64], likely: npt.NDArray[np.float32], score: float, classes: list[str], words: Mapping[str, str]
+) -> Finding:
+    first, second = (class_name(classes[code], words) for code in pair.tolist())
+    shares = [float(share) for share in likely]
+    message = f"Fits {first} ({shares[0]:.0%}) and {second} ({shares[1]:.0%}) alike; see which it is, or give it both labels if both are on it."
+    evidence = {"classes": [classes[code] for code in pair.tolist()], "probabilities": shares}
+    return Finding(kind="two_classes", score=score, severity="info", message=message, row=row, evidence=evidence)
+
+
+def _of_classes(
+    given: npt.NDArray[np.int64],
+    judged: npt.NDArray[np.bool_],
+    counts: npt.NDArray[np.bool_],
+    pair: npt.NDArray[np.int64],
+    classes: list[str],
+    words: Mapping[str, str],
+    options: Options,
+) -> list[Finding]:
+    labelled = judged & (given >= 0)
+    images = np.bincount(given[labelled], minlength=len(classes))
+    several = np.bincount(given[labelled & counts], minlength=len(classes))
+    lows, highs = wilson(several.astype(np.float64), images.astype(np.float64))
+    findings = []
+    for code in np.flatnonzero((several > 0) & (lows > options.class_share)).tolist():
+        mine = pair[labelled & counts & (given == code)]
+        others = Counter(classes[other] for other in mine.ravel().tolist() if other != code)
+        commonest = [name for name, _ in sorted(others.items(), key=lambda entry: (-entry[1], entry[0]))[:3]]
+        share = several[code] / images[code]
+        name, other = class_name(classes[code], words), class_name(commonest[0], words)
+        message = f"{share:.0%} of the images of {name} fit another class as well, most often {other}; score them by all of their labels."
+        evidence = {
+            "images": int(images[code]),
+            "two_classes": int(several[code]),
+            "share": float(share),
+            "share_interval": [float(lows[code]), float(highs[code])],
+            "most_often": commonest,
+        }
+        findings.append(Finding(kind="class_of_two", score=float(share), severity="info", message=message, label=classes[code], evidence=evidence))
+    return findings

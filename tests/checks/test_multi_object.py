@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from audit.checks.multi_object import two_likeliest
+from audit.errors import ConfigError
+from audit.labels.label_quality import judge_labels
+
+CLASSES = ["ant", "bee", "cat", "dog"]
+
+
+def sure(codes):
+    predictions = np.full((len(codes), len(CLASSES)), 0.02, np.float32)
+    predictions[np.arange(len(codes)), codes] = 0.94
+    return predictions
+
+
+@pytest.fixture
+def found(run_named, samples_of):
+    def run(given, predictions, classes=CLASSES, options=None, **more):
+        samples = samples_of([{"label": classes[code], **more} for code in given])
+        quality = judge_labels(predictions, np.asarray(given))
+        return run_named(
+            "multi_object",
+            options,
+            samples=samples,
+            predictions=predictions,
+            label_quality=quality,
+            classes=classes,
+            class_words={"bee": "bee, wasp"},
+        )
+
+    return run
+
+
+def test_two_classes_that_share_the_probability_are_named(found):
+    given = np.repeat(np.arange(4), 30)
+    predictions = sure(given)
+    predictions[5] = [0.5, 0.45, 0.03, 0.02]
+    predictions[6] = [0.6, 0.35, 0.03, 0.02]  # the second is far less likely
+    predictions[7] = [0.3, 0.28, 0.22, 0.2]  # the two hold little together
+    predictions[8] = np.nan
+    result = found(given, predictions)
+    (finding,) = result.findings
+    assert (finding.row, finding.kind, finding.evidence["classes"]) == (5, "two_classes", ["ant", "bee"])
+    assert "'ant' (50%) and 'bee' (bee) (45%)" in finding.message
+    assert result.scores[5] == pytest.approx(0.45 / 0.5 * 0.95)
+    assert np.isnan(result.scores[8])
+    assert (result.scores[[0, 6, 7]] < 0.6).all()
+
+
+def test_classes_that_are_mistaken_throughout_are_left_to_class_overlap(found):
+    given = np.repeat(np.arange(4), 30)
+    predictions = sure(given)
+    predictions[:10, [0, 1]], predictions[30:40, [0, 1]] = [0.45, 0.51], [0.51, 0.45]
+    assert found(given, predictions).findings == []
+
+
+def test_a_class_with_many_is_reported_with_what_else_is_on_its_images(found):
+    given = np.repeat(np.arange(4), 40)
+    predictions = sure(given)
+    predictions[:16] = [0.5, 0.02, 0.02, 0.46]
+    *images, of_class = found(given, predictions).findings
+    assert len(images) == 16
+    assert (of_class.label, of_class.evidence["two_classes"], of_class.evidence["most_often"]) == ("ant", 16, ["dog"])
+    assert of_class.evidence["share_interval"][0] < 0.4 < of_class.evidence["share_interval"][1]
+
+
+def test_two_classes_or_several_labels_are_skipped(found):
+    given = np.repeat([0, 1], 30)
+    assert "with two classes" in found(given, sure(given)[:, :2], CLASSES[:2]).reason
+    assert "several labels" in found(given, sure(given), labels=["ant", "bee"]).reason
+
+
+def test_the_two_likeliest_are_those_of_a_sort_in_any_block(monkeypatch):
+    predictions = np.random.default_rng(0).dirichlet(np.ones(7), 50).astype(np.float32)
+    whole = two_likeliest(predictions)
+    monkeypatch.setattr("audit.checks.multi_object._ROWS_AT_ONCE", 9)
+    order = np.argsort(-predictions, axis=1)[:, :2]
+    for classes, likely in (whole, two_likeliest(predictions)):
+        np.testing.assert_array_equal(classes, order)
+        np.testing.assert_array_equal(likely, np.take_along_axis(predictions, order, 1))
+
+
+def test_an_impossible_option_is_named(found):
+    with pytest.raises(ConfigError, match="least_ratio: 0 is not above 0"):
+        found([0, 1], sure(np.array([0, 1])), options={"least_ratio": 0})
