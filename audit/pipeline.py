@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from audit import stages
 from audit.artifacts import read_json, read_table, release, sweep, to_frame, write_array, write_table
-from audit.backbones import Choice, choose
+from audit.backbones import Choice, choose, text_tower
 from audit.code_digest import code_digest
 from audit.config import ScanOptions
 from audit.engines import Engine, Job, open_engine
@@ -134,7 +134,7 @@ def _ingest(
         "dimension": backbone.dimension,
         "licence": backbone.licence,
         "source": backbone.source,
-        "has_text_tower": backbone.has_text_tower,
+        "has_text_tower": backbone.build_text is not None,
         "asked": options.backbone,
         "reason": choice.reason,
         **dataclasses.asdict(placement),
@@ -421,6 +421,7 @@ def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record, 
     from audit.checks import Missing
 
     opened = Run(run)
+    no_text = Missing(f"the backbone {record.content['backbone']['name']} has no text tower: scan with --backbone clip")
     return {
         "samples": samples,
         "pairs": opened.pairs,
@@ -431,6 +432,7 @@ def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record, 
         "predictions": opened.predictions if predictions is None else predictions,
         "label_quality": opened.label_quality if predictions is None else predictions,
         "faces": opened.faces if faces else Missing("faces are looked for only when asked: scan with --faces"),
+        "encode_text": text_tower(record.content) or no_text,
         "classes": record.content["classes"],
         "class_words": record.content["class_words"],
         "taxonomy": Taxonomy(**record.content["taxonomy"]),

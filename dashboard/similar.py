@@ -1,16 +1,19 @@
-"""Images most like a picture that is not in the run."""
+"""Images most like a picture that is not in the run, or like a text."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from audit.errors import BackboneError
+from audit.run import Run
+
 if TYPE_CHECKING:
-    from audit.backbones import Embedder, Preprocessing
-    from audit.run import Run
+    from audit.backbones import Embedder, EncodeText, Preprocessing
 
 _ROWS_AT_ONCE = 65_536
 
@@ -30,8 +33,7 @@ def embed(run: Run, data: bytes) -> npt.NDArray[np.float32] | None:
     image = decode(data).image
     if image is None:
         return None
-    backbone, options = run.record["backbone"], run.record["options"]
-    preprocessing, embedder = _model(str(backbone["name"]), options.get("checkpoint"), str(backbone["precision"]))
+    preprocessing, embedder = _model(run.path)
     found = embedder.embed(preprocessing.prepare(image.convert("RGB"))[None])[0]
     return np.asarray(found / max(float(np.linalg.norm(found)), 1e-12), np.float32)
 
@@ -56,13 +58,34 @@ def most_alike(
     return rows.astype(np.int64), likeness[rows].astype(np.float32)
 
 
+def encode(run: Run, text: str) -> npt.NDArray[np.float32]:
+    """Return a text's embedding by the run's own backbone, float32 ``[d]`` of length 1.
+
+    Raises:
+        BackboneError: the backbone has no text tower, or its weights are not on this machine; nothing is fetched.
+    """
+    found = _text_tower(run.path)([text])[0]
+    return np.asarray(found, np.float32)
+
+
 @lru_cache(maxsize=1)
-def _model(name: str, checkpoint: str | None, precision: str) -> tuple[Preprocessing, Embedder]:
-    from audit.backbones import choose
+def _model(path: Path) -> tuple[Preprocessing, Embedder]:
+    from audit.backbones import of_run
     from audit.backbones.runtime import OnnxModel, place, prepare
 
-    asked = name.rpartition("/")[0] if checkpoint else name  # a checkpoint's file stands in the name where a tag would
-    backbone = choose(asked, checkpoint=checkpoint, offline=True).backbone
+    record = Run(path).record
+    backbone, precision = of_run(record), str(record["backbone"]["precision"])
     placement = place(device="cpu", precision=precision if precision == "float32" else "auto")
     model = prepare(backbone, placement, lambda _: None)
     return backbone.preprocessing, model.open(2) if isinstance(model, OnnxModel) else model
+
+
+@lru_cache(maxsize=1)
+def _text_tower(path: Path) -> EncodeText:
+    from audit.backbones import text_tower
+
+    record = Run(path).record
+    found = text_tower(record)
+    if found is None:
+        raise BackboneError(str(record["backbone"]["name"]), "it has no text tower", "scan with --backbone clip")
+    return found

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from audit.backbones.base import Backbone, Choice, Embedder, ModelState, Preprocessing
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from audit.backbones.base import Backbone, Choice, Embedder, EncodeText, ModelState, Preprocessing
 from audit.errors import BackboneError
 
-__all__ = ["Backbone", "Choice", "Embedder", "ModelState", "Preprocessing", "choose", "list_models"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["Backbone", "Choice", "Embedder", "EncodeText", "ModelState", "Preprocessing", "choose", "list_models", "of_run", "text_tower"]
 
 
 def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -> Choice:
@@ -36,6 +45,38 @@ def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -
     if family == "clip":
         return Choice(backbone=clip.backbone(rest or clip.DEFAULT, checkpoint, offline=offline), reason="asked for")
     raise BackboneError(name, "unknown backbone", "use auto, embedded, clip, or clip:ARCHITECTURE/TAG as in clip:ViT-B-32/openai")
+
+
+def of_run(record: Mapping[str, Any]) -> Backbone:
+    """Return the backbone that a run was made with; nothing is fetched.
+
+    Args:
+        record: the run's ``run.json``.
+
+    Raises:
+        BackboneError: its weights are not on this machine.
+    """
+    name, checkpoint = str(record["backbone"]["name"]), record["options"].get("checkpoint")
+    asked = name.rpartition("/")[0] if checkpoint else name  # a checkpoint's file stands in the name where a tag would
+    return choose(asked, checkpoint=checkpoint, offline=True).backbone
+
+
+def text_tower(record: Mapping[str, Any]) -> EncodeText | None:
+    """Return the text tower of the backbone that a run was made with, loaded when it is first used; None where the backbone has none."""
+    if not record["backbone"].get("has_text_tower"):
+        return None
+
+    @cache
+    def tower() -> EncodeText:
+        build = of_run(record).build_text
+        if build is None:
+            raise BackboneError(str(record["backbone"]["name"]), "it has no text tower", "scan again")
+        return build()
+
+    def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        return tower()(texts)
+
+    return encode
 
 
 def list_models(*, offline: bool = False) -> list[ModelState]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Resampling = Literal["bicubic", "bilinear"]
+
+EncodeText = Callable[[Sequence[str]], npt.NDArray[np.float32]]
+"""Texts -> float32 ``[m, dimension]`` of length 1, comparable with the embeddings of images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +68,10 @@ class Backbone:
     licence: str
     source: str
     """Where weights and method were published."""
-    has_text_tower: bool
     build: Callable[[], torch.nn.Module]
     """Make the image tower: uint8 ``[b, s, s, 3]`` -> float32 ``[b, dimension]``, not scaled to length 1; normalisation of the input included."""
+    build_text: Callable[[], EncodeText] | None = None
+    """Make the text tower; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

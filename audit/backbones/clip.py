@@ -1,4 +1,4 @@
-"""CLIP image towers through open_clip: any architecture with any published tag, or a local checkpoint file.
+"""CLIP towers through open_clip: any architecture with any published tag, or a local checkpoint file.
 
 Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020); open_clip: Ilharco et al. 2021.
 Weights
@@ -12,12 +12,17 @@ import os
 import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from audit.backbones.base import Backbone, ModelState, Preprocessing
+import numpy as np
+
+from audit.backbones.base import Backbone, EncodeText, ModelState, Preprocessing
 from audit.errors import BackboneError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
     import torch
 
 DEFAULT = "ViT-B-32/laion2b_s34b_b79k"
@@ -68,8 +73,8 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
         preprocessing=preprocessing,
         licence=_licence(architecture, tag) if not checkpoint else "that of your checkpoint",
         source=source,
-        has_text_tower=True,
         build=lambda: _build(architecture, pretrained, preprocessing, offline=offline),
+        build_text=lambda: _build_text(architecture, pretrained, offline=offline),
     )
 
 
@@ -116,24 +121,46 @@ def hub_reachable() -> bool:
 
 
 def _build(architecture: str, pretrained: str, preprocessing: Preprocessing, *, offline: bool) -> torch.nn.Module:
-    import open_clip
-
     from audit.backbones.image_tower import ImageTower
+
+    def encode(network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        return network.encode_image(batch)
+
+    return ImageTower(_load(architecture, pretrained, offline=offline), encode, preprocessing)
+
+
+def _build_text(architecture: str, pretrained: str, *, offline: bool) -> EncodeText:
+    import open_clip
+    import torch
+
+    model = _load(architecture, pretrained, offline=offline).eval()
+    try:
+        tokenize = open_clip.get_tokenizer(architecture)
+    except Exception as error:
+        problem = " ".join(str(error).split())[:200]
+        raise BackboneError(architecture, f"its tokenizer cannot be had: {problem}", "take a backbone whose tokenizer open_clip ships") from error
+
+    def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            found = model.encode_text(tokenize(list(texts)))
+            return np.asarray(torch.nn.functional.normalize(found, dim=1).numpy(), np.float32)
+
+    return encode
+
+
+def _load(architecture: str, pretrained: str, *, offline: bool) -> Any:
+    """Return open_clip's model with both towers, float32 on the CPU. Raises BackboneError."""
+    import open_clip
 
     if offline:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        model = open_clip.create_model(architecture, pretrained=pretrained, precision="fp32", device="cpu", weights_only=True)
+        return open_clip.create_model(architecture, pretrained=pretrained, precision="fp32", device="cpu", weights_only=True)
     except Exception as error:
         problem = " ".join(str(error).split())[:200]
         raise BackboneError(
             pretrained, f"the weights do not load into {architecture}: {problem}", "check that architecture and checkpoint belong together"
         ) from error
-
-    def encode(network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-        return network.encode_image(batch)
-
-    return ImageTower(model, encode, preprocessing)
 
 
 def _preprocessing(architecture: str, tag: str | None) -> Preprocessing:

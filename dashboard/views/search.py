@@ -1,4 +1,4 @@
-"""Find images of the run: by name, or those most like one of them or like a picture of your own."""
+"""Find images of the run: by name, or those most like one of them, like a picture of your own, or like a text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import streamlit as st
 
 from audit.errors import AuditError
 from dashboard import pictures
-from dashboard.similar import embed, most_alike
+from dashboard.similar import embed, encode, most_alike
 from dashboard.state import stamp
 from dashboard.text import label, literal, short
 
@@ -27,13 +27,13 @@ _NAMES = 200
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Search")
-    by_name, by_image = st.tabs(["In this run", "By a picture of yours"])
+    by_name, by_image, by_text = st.tabs(["In this run", "By a picture of yours", "By a text"])
     with by_name:
         _by_name(run)
     with by_image:
         _by_image(run)
-    if not (run.record.get("backbone") or {}).get("has_text_tower"):
-        st.caption("Search by text needs a run made with a CLIP backbone.")
+    with by_text:
+        _by_text(run)
 
 
 def matching_rows(run: Run, text: str, limit: int = _NAMES) -> npt.NDArray[np.int64]:
@@ -97,6 +97,25 @@ def _by_image(run: Run) -> None:
         return
     rows, likeness = most_alike(run.embeddings, query, _SHOWN)
     _gallery(run, rows.tolist(), likeness.tolist())
+
+
+def _by_text(run: Run) -> None:
+    if not (run.record.get("backbone") or {}).get("has_text_tower"):
+        st.caption("Search by text needs a run made with a CLIP backbone.")
+        return
+    text = st.text_input("What is on the picture", key="search text", placeholder="a photo of a dog on a sofa").strip()
+    if not text:
+        st.caption("The images whose embeddings are most like the sentence's are shown, the most alike first.")
+        return
+    query = cast("npt.NDArray[np.float32]", _encoded(str(run.path), stamp(run), text, run))
+    rows, likeness = most_alike(run.embeddings, query, _SHOWN)
+    _gallery(run, rows.tolist(), likeness.tolist())
+
+
+@st.cache_data(max_entries=16, show_spinner="Reading the text")
+def _encoded(path: str, changed: int, text: str, _run: Run) -> Any:
+    del path, changed
+    return encode(_run, text)
 
 
 @st.cache_data(max_entries=16, show_spinner="Looking at the picture")

@@ -1,14 +1,18 @@
 """CLIP through open_clip for real: a small architecture is built, saved and loaded again through the scan's own code."""
 
+import dataclasses
+import json
 import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import audit
 from audit.backbones import choose, clip, list_models
 from audit.backbones.runtime import OnnxModel, Placement, TorchEmbedder, prepare
 from audit.errors import BackboneError
+from dashboard import similar
 
 ARCHITECTURE = "ViT-S-32-alt"
 
@@ -49,6 +53,41 @@ def test_a_saved_checkpoint_gives_open_clips_own_embedding(checkpoint):
     assert isinstance(on_onnx, OnnxModel)
     assert np.abs(on_torch.embed(batch) - expected).max() < 1e-3
     assert np.abs(on_onnx.open(1).embed(batch) - expected).max() < 1e-3
+
+
+def test_a_saved_checkpoint_gives_open_clips_own_text_embedding(checkpoint):
+    import open_clip
+    import torch
+
+    model, path = checkpoint
+    texts = ["a photo of a cat", "an indoor scene"]
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(model.encode_text(open_clip.get_tokenizer(ARCHITECTURE)(texts)), dim=1).numpy()
+    found = choose(f"clip:{ARCHITECTURE}", checkpoint=str(path), offline=True).backbone.build_text()(texts)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < 1e-3
+    assert choose("embedded").backbone.build_text is None
+
+
+def test_a_scan_asks_the_text_tower_and_the_dashboard_searches_by_text(checkpoint, tmp_path):
+    _, path = checkpoint
+    for number in range(6):
+        (tmp_path / "data" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        photo().rotate(number).save(tmp_path / "data" / "ab"[number % 2] / f"{number}.png")
+    options = audit.ScanOptions(backbone=f"clip:{ARCHITECTURE}", checkpoint=str(path), device="cpu", offline=True, workers=1, only=("attributes",))
+    run = audit.scan(tmp_path / "data", tmp_path / "run", options=options)
+    assert run.record["checks"]["attributes"]["state"] == "done"
+    assert {json.loads(row)["question"] for row in run.findings["evidence"]} == {"medium", "people", "place", "season", "text"}
+    query = similar.encode(run, "a photo of a cat")
+    rows, likeness = similar.most_alike(run.embeddings, query, 3)
+    expected = np.asarray(run.embeddings, np.float32) @ query
+    np.testing.assert_allclose(likeness, np.sort(expected)[::-1][:3], atol=1e-6)
+    assert len(rows) == 3
+
+    plain = audit.scan(tmp_path / "data", tmp_path / "plain", options=dataclasses.replace(options, backbone="embedded", checkpoint=None))
+    assert plain.record["checks"]["attributes"]["reason"] == "the backbone embedded has no text tower: scan with --backbone clip"
+    with pytest.raises(BackboneError, match="embedded: it has no text tower"):
+        similar.encode(plain, "a cat")
 
 
 def test_another_checkpoint_has_another_identity(checkpoint, tmp_path):

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from audit.checks import Missing
+from audit.checks.attributes import Question, read_question
+from audit.errors import ConfigError
+
+PLACES = {"questions": ("place: indoors | outdoors",)}
+
+
+def encode_text(texts):
+    """Stand in for a text tower: an axis for each known word."""
+    return np.eye(4, dtype=np.float32)[[{"indoors": 0, "outdoors": 1}[text] for text in texts]]
+
+
+def pictures(axes):
+    vectors = np.eye(4)[axes] + 0.05
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+
+
+@pytest.fixture
+def found(run_named, samples_of):
+    def run(labels, axes, options=PLACES, **more):
+        samples = samples_of([{"label": label} for label in labels])
+        tables = {"samples": samples, "embeddings": pictures(np.asarray(axes)), "encode_text": encode_text, "class_words": {}} | more
+        return run_named("attributes", options, **tables)
+
+    return run
+
+
+def test_a_class_that_is_all_outdoors_is_reported_with_examples(found):
+    labels = ["canoe"] * 30 + ["cup"] * 60
+    result = found(labels, [1] * 29 + [0] + [0, 0, 1] * 20)
+    dataset, canoe, cup = result.findings
+    assert dataset.evidence["shares"] == pytest.approx({"indoors": 41 / 90, "outdoors": 49 / 90})
+    assert (canoe.label, canoe.evidence["answer"]) == ("canoe", "outdoors") or (cup.label, cup.evidence["answer"]) == ("canoe", "outdoors")
+    one = next(finding for finding in result.findings if finding.label == "canoe")
+    assert (one.evidence["share"], one.evidence["usual"]) == pytest.approx((29 / 30, 20 / 60))
+    assert len(one.evidence["examples"]) == 5
+    assert "97% are answered 'outdoors' where 33% of the other classes are" in one.message
+
+
+def test_classes_that_are_alike_and_small_ones_are_not_reported(found):
+    alike = found(["a"] * 40 + ["b"] * 40, [0, 1] * 40)
+    assert [finding.kind for finding in alike.findings] == ["answers"]
+    small = found(["a"] * 10 + ["b"] * 40, [1] * 10 + [0] * 40)
+    assert "a" not in [finding.label for finding in small.findings]
+
+
+def test_what_the_model_is_not_sure_of_is_unsure(found):
+    result = found(["a"] * 30, [2] * 30)
+    assert result.findings[0].evidence["unsure"] == 1
+
+
+def test_a_backbone_without_a_text_tower_skips_it_with_the_reason(found):
+    assert found(["a"], [0], encode_text=Missing("the backbone has no text tower")).reason == "the backbone has no text tower"
+
+
+def test_questions_are_read_or_named(found):
+    assert read_question(" view : from above | from the side ") == Question("view", ("from above", "from the side"))
+    for wrong in ("no answers", "one: answer", "twice: a | a", ": a | b", "empty: a | "):
+        with pytest.raises(ConfigError, match="is no question; write 'name: answer"):
+            found(["a"], [0], options={"questions": (wrong,)})
