@@ -99,7 +99,7 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         }
         samples = to_frame(_ingest(run, dataset, listing, choice, options, engine, record, observer))
         _account(samples, record)
-        _after_ingest(run, samples, dataset, options, engine, record, observer)
+        _after_ingest(run, samples, options, engine, record, observer, dataset=dataset)
         record.content["finished"] = True
         record.save()
         observer.stage("previews", None)
@@ -181,7 +181,7 @@ def _unchanged(run: Path, plan: dict[str, Any]) -> pa.Table | None:
 
 
 def _after_ingest(
-    run: Path, samples: pd.DataFrame, dataset: Source, options: ScanOptions, engine: Engine, record: Record, observer: Observer
+    run: Path, samples: pd.DataFrame, options: ScanOptions, engine: Engine, record: Record, observer: Observer, *, dataset: Source | None = None
 ) -> None:
     embedded = key_of(record.content["backbone"]["weights_id"], digest_of(identities(samples)), record.content["backbone"]["precision"])
     measured = key_of(record.content["stages"]["ingest"]["key"])
@@ -220,7 +220,9 @@ def _after_ingest(
         record.end("predictions", predictions_key, time.perf_counter() - began, **facts)
     for warning in record.content["stages"].get("predictions", {}).get("warnings", ()):
         observer.note(f"predictions: {warning}")
-    faces_key = _find_faces(run, samples, dataset, options, record, observer) if options.faces and "faces" in checks else None
+    faces_key = None
+    if dataset is not None and options.faces and "faces" in checks:
+        faces_key = _find_faces(run, samples, dataset, options, record, observer)
     shown = [record.content[name] for name in ("class_words", "taxonomy")]
     _check(run, samples, checks, predictions, options, record, (key_of(pairs_key, predictions_key, why_not, shown), faces_key), observer)
 
