@@ -1,16 +1,21 @@
 """Each page as Streamlit draws it, on a real run."""
 
 import io
+import shutil
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from audit import open_run
 from audit.review.decisions import Decisions
+from audit.tables import SAMPLES
+from audit.versions.comparison import compare
 from dashboard.pictures import difference
-from dashboard.views import compare, decisions
+from dashboard.views import decisions
 from reports.summary import summarize
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -133,12 +138,30 @@ def test_what_is_not_there_is_said_with_a_mend(tmp_path):
     assert "scan" in test.markdown[0].value
 
 
-def test_changes_between_runs_add_up(small_run):
-    index = small_run.findings_index
-    table = compare.changes(index.iloc[1:], index.iloc[:-1]).set_index("check")
-    assert table["new"].sum() == table["gone"].sum() == 1
-    assert (table["before"] - table["gone"] == table["same"]).all()
-    assert (table["after"] - table["new"] == table["same"]).all()
+def test_two_versions_are_compared_as_diff_compares_them(small_run, tmp_path):
+    before = tmp_path / "before"
+    shutil.copytree(small_run.path, before)
+    findings = pq.read_table(before / "findings/leakage.parquet")
+    pq.write_table(findings.slice(1), before / "findings/leakage.parquet")
+    samples = pq.read_table(before / "samples.parquet").to_pylist()
+    samples[1]["label"] = "n2"
+    pq.write_table(pa.Table.from_pylist(samples, SAMPLES), before / "samples.parquet")
+
+    def app(old, new):
+        from dashboard.state import open_finished
+        from dashboard.views import compare
+
+        compare._compare(open_finished(old), open_finished(new))
+
+    test = AppTest.from_function(app, args=(str(before), str(small_run.path))).run()
+    assert not test.exception
+    told = compare(open_run(before), small_run)
+    metrics = {metric.label: metric.value for metric in test.metric}
+    states = told.findings["state"].value_counts()
+    assert (metrics["New findings"], metrics["Fixed"]) == (str(states["new"]), "0")
+    assert states["new"] == told.counts["relabelled"] == 1
+    assert "1 relabelled" in "".join(markdown.value for markdown in test.markdown)
+    assert metrics["Drift"] == "0.000"
 
 
 def test_equal_pictures_differ_nowhere():
