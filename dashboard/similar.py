@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from audit.errors import BackboneError
 from audit.run import Run
+from audit.saliency import embedder_of
 
 if TYPE_CHECKING:
     from audit.backbones import Embedder, EncodeText, Preprocessing
@@ -70,14 +71,7 @@ def encode(run: Run, text: str) -> npt.NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _model(path: Path) -> tuple[Preprocessing, Embedder]:
-    from audit.backbones import of_run
-    from audit.backbones.runtime import OnnxModel, place, prepare
-
-    record = Run(path).record
-    backbone, precision = of_run(record), str(record["backbone"]["precision"])
-    placement = place(device="cpu", precision=precision if precision == "float32" else "auto")
-    model = prepare(backbone, placement, lambda _: None)
-    return backbone.preprocessing, model.open(2) if isinstance(model, OnnxModel) else model
+    return embedder_of(Run(path), 2)
 
 
 @lru_cache(maxsize=1)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from audit.commands.base import OUTPUT, print_json, print_text
 
+if TYPE_CHECKING:
+    from audit.run import Run
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("sample", type=str)
+@click.option(
+    "--saliency",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Also write a PNG: what on the picture made the backbone take it for its label, and for the class that fits better.",
+)
 @OUTPUT
-def explain(run: Path, sample: str, *, as_json: bool, color: bool | None) -> None:
+def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, color: bool | None) -> None:
     """Tell all that is known of one image.
 
     SAMPLE is an image's id, the end of one, or the start of its content id.
@@ -23,8 +33,24 @@ def explain(run: Path, sample: str, *, as_json: bool, color: bool | None) -> Non
     from audit.explain import find_sample
 
     opened = open_run(run)
-    facts = explained(opened, find_sample(opened.samples, sample))
+    row = find_sample(opened.samples, sample)
+    facts = explained(opened, row)
+    if saliency is not None:
+        _draw(opened, row, saliency)
     if as_json:
         print_json(facts.as_dict())
     else:
         print_text(facts.text(), nl=False, color=color)
+
+
+def _draw(run: Run, row: int, place: Path) -> None:
+    from audit.artifacts import replacing
+    from audit.saliency import classes_of, drawn
+    from audit.saliency import saliency as measured
+
+    labels = classes_of(run, row)
+    picture = drawn(measured(run, row, labels))
+    with replacing(place) as file:
+        file.write(picture)
+    named = ", ".join(repr(label) for label in labels)
+    click.echo(f"wrote {place}: the picture, then what argued for {named} (red) and against (blue)", err=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from audit.errors import AuditError
 from dashboard.review import review
+from dashboard.state import stamp
+from dashboard.text import label, literal
 
 if TYPE_CHECKING:
     from audit.run import Run
+    from dashboard.review import Page
 
 CHECKS = ("conflicting_labels", "label_errors")
 
@@ -17,4 +22,32 @@ CHECKS = ("conflicting_labels", "label_errors")
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Label errors")
-    review(run, "labels", CHECKS)
+    review(run, "labels", CHECKS, _where_it_looked)
+
+
+def _where_it_looked(page: Page, record: Mapping[str, Any]) -> None:
+    """Offer occlusion maps: they take the backbone a second or two, so they are made when they are asked for."""
+    if not st.toggle("What the backbone went by", key=f"saliency {page.name}", help="Parts of the picture that argued for the label and against it"):
+        return
+    run, row = page.run, int(page.run.rows_of([record["sample_id"]])[0])
+    try:
+        picture, classes = _maps(str(run.path), stamp(run), row, run)
+    except AuditError as error:
+        st.warning(literal(f"{error.problem}; {error.mend}"), icon=":material/visibility_off:")
+        return
+    words = run.record.get("class_words") or {}
+    named = " · ".join(f"for **{literal(label(name, words))}**" for name in classes)
+    st.image(picture, alt="What argued for the classes")
+    st.caption(
+        f"The picture, then in red what argued {named}, in blue what argued against: how the likeness to the class changes where a part is covered. "
+        "This is the backbone's view; a model you train may look elsewhere."
+    )
+
+
+@st.cache_data(max_entries=32, show_spinner="Covering parts of the picture")
+def _maps(path: str, changed: int, row: int, _run: Run) -> tuple[bytes, list[str]]:
+    from audit.saliency import classes_of, drawn, saliency
+
+    del path, changed
+    classes = classes_of(_run, row)
+    return drawn(saliency(_run, row, classes)), classes

@@ -138,6 +138,14 @@ def test_what_is_not_there_is_said_with_a_mend(tmp_path):
     assert "scan" in test.markdown[0].value
 
 
+def test_what_the_backbone_went_by_is_shown_when_asked_for(demo_run):
+    test = drawn(demo_run, "label_errors")
+    assert "argued" not in shown(test)
+    test.toggle(key="saliency labels").set_value(value=True).run()
+    assert not test.exception
+    assert "in red what argued for" in shown(test)
+
+
 def test_two_versions_are_compared_as_diff_compares_them(small_run, tmp_path):
     before = tmp_path / "before"
     shutil.copytree(small_run.path, before)

@@ -1,0 +1,147 @@
+"""Where on a picture the backbone found what it took for a class: occlusion maps (Zeiler & Fergus 2014, arXiv:1311.2901).
+
+A window of the picture's mean color is moved over it. Where covering a part makes the embedding less like those of a class, that part argued for the
+class. What is measured is the backbone and the images of this run: a model you train may look elsewhere, and a part that matters only together with
+another shows nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.errors import RunError
+
+if TYPE_CHECKING:
+    from audit.backbones import Embedder, Preprocessing
+    from audit.run import Run
+
+_CELLS = 13
+"""Places of the window along each side."""
+_WINDOW = 1 / 4
+"""Side of the window, as a share of the picture's."""
+_EXAMPLES = 200
+"""Images of a class that its mean embedding is taken of."""
+_AT_ONCE = 16
+_SHOWN_SIDE = 320
+
+
+@dataclass(frozen=True, slots=True)
+class Saliency:
+    """What argued for some classes."""
+
+    picture: npt.NDArray[np.uint8]
+    """``[s, s, 3]``: what the backbone sees."""
+    maps: dict[str, npt.NDArray[np.float32]]
+    """Class -> ``[13, 13]``: how much less like the class, in cosine, the picture becomes where the window covers it; below 0, it becomes more so."""
+
+
+def embedder_of(run: Run, batch_size: int) -> tuple[Preprocessing, Embedder]:
+    """Make the backbone of a run ready on this CPU. Raises BackboneError where its weights are not on this machine."""
+    from audit.backbones import of_run
+    from audit.backbones.runtime import OnnxModel, place, prepare
+
+    backbone, precision = of_run(run.record), str(run.record["backbone"]["precision"])
+    placement = place(device="cpu", precision=precision if precision == "float32" else "auto")
+    model = prepare(backbone, placement, lambda _: None)
+    return backbone.preprocessing, model.open(batch_size) if isinstance(model, OnnxModel) else model
+
+
+def classes_of(run: Run, row: int) -> list[str]:
+    """Return the classes worth a map, of those that other images have: the image's label, and the likeliest other class."""
+    samples = run.columns("label", "outcome")
+    counts = samples.loc[samples["outcome"] == "ok", "label"].value_counts()
+    given = samples["label"].iloc[row]
+    found = [given] if isinstance(given, str) and counts.get(given, 0) > 1 else []
+    try:
+        likely = np.asarray(run.predictions[row], np.float32)
+    except RunError:
+        return found
+    others = [
+        run.classes[code] for code in np.argsort(-likely, kind="stable").tolist() if run.classes[code] != given and counts.get(run.classes[code], 0)
+    ]
+    return [*found, *others[:1]] if np.isfinite(likely).all() else found
+
+
+def saliency(run: Run, row: int, labels: Sequence[str]) -> Saliency:
+    """Return what argued for each of some classes in one image.
+
+    Args:
+        run: a finished run.
+        row: of the image.
+        labels: classes that other images of the run have.
+
+    Raises:
+        RunError: the image could not be decoded.
+        BackboneError: the backbone's weights are not on this machine; nothing is fetched.
+    """
+    from PIL import Image
+
+    from audit.previews import preview
+
+    data = preview(run, row)
+    if data is None:
+        raise RunError(run.path, f"the image of row {row} could not be decoded", "choose one that could")
+    preprocessing, embedder = embedder_of(run, _AT_ONCE)
+    picture = preprocessing.prepare(Image.open(io.BytesIO(data)).convert("RGB"))
+    covered = _covered(picture)
+    parts = [embedder.embed(covered[start : start + _AT_ONCE]) for start in range(0, len(covered), _AT_ONCE)]
+    found = np.concatenate(parts)
+    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+    maps = {}
+    for label in labels:
+        likeness = found @ _mean_of(run, label, row)
+        maps[label] = (likeness[0] - likeness[1:]).reshape(_CELLS, _CELLS).astype(np.float32)
+    return Saliency(picture, maps)
+
+
+def drawn(found: Saliency) -> bytes:
+    """Return a PNG: the picture, then for each class the picture with what argued for it in red and against it in blue."""
+    from PIL import Image
+
+    side = (_SHOWN_SIDE, _SHOWN_SIDE)
+    plain = Image.fromarray(found.picture).resize(side)
+    strongest = max((float(np.abs(values).max()) for values in found.maps.values()), default=0.0)
+    shown = [plain]
+    for values in found.maps.values():
+        strength = Image.fromarray(values / max(strongest, 1e-9)).resize(side, Image.Resampling.BICUBIC)
+        share = np.clip(np.asarray(strength, np.float32), -1, 1)[..., None]
+        gray = np.asarray(plain.convert("L").convert("RGB"), np.float32)
+        color = np.where(share > 0, np.array([220, 30, 30], np.float32), np.array([30, 60, 220], np.float32))
+        weight = 0.7 * np.abs(share)
+        shown.append(Image.fromarray((gray * (1 - weight) + color * weight).astype(np.uint8)))
+    sheet = Image.new("RGB", (_SHOWN_SIDE * len(shown), _SHOWN_SIDE))
+    for place, image in enumerate(shown):
+        sheet.paste(image, (place * _SHOWN_SIDE, 0))
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _covered(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the picture, then one for each place of the window."""
+    side = len(picture)
+    window = round(side * _WINDOW)
+    starts = np.linspace(0, side - window, _CELLS).round().astype(int)
+    color = picture.reshape(-1, 3).mean(axis=0).round().astype(np.uint8)
+    every = np.repeat(picture[None], 1 + _CELLS * _CELLS, axis=0)
+    for place, (top, left) in enumerate((top, left) for top in starts for left in starts):
+        every[1 + place, top : top + window, left : left + window] = color
+    return every
+
+
+def _mean_of(run: Run, label: str, row: int) -> npt.NDArray[np.float32]:
+    """Return the mean embedding of a class without one image and those of its bytes, of length 1."""
+    samples = run.columns("label", "content_id", "outcome")
+    mine = (samples["label"] == label) & (samples["outcome"] == "ok") & (samples["content_id"] != samples["content_id"].iloc[row])
+    rows = np.flatnonzero(mine.to_numpy(bool))
+    if not len(rows):
+        raise RunError(run.path, f"no other image has the label {label!r}", "name a class that the run has")
+    some = np.asarray(run.embeddings[rows[:: max(len(rows) // _EXAMPLES, 1)]], np.float32)
+    mean = some.mean(axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)

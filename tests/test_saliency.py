@@ -1,0 +1,66 @@
+"""Occlusion maps: what argues for a class is where the class is, and the command writes a picture of it."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import audit
+from audit import cli
+from audit.errors import RunError
+from audit.saliency import classes_of, drawn, saliency
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A run of two classes, and one image with a cat at the left and coffee at the right."""
+    data = pytest.importorskip("skimage.data")
+    folder = tmp_path_factory.mktemp("pictures")
+    cat, coffee = (Image.fromarray(getattr(data, name)()).convert("RGB") for name in ("chelsea", "coffee"))
+    for label, photo in (("cat", cat), ("coffee", coffee)):
+        (folder / "data" / label).mkdir(parents=True)
+        for turn in range(6):
+            photo.rotate(turn).resize((200, 200)).save(folder / "data" / label / f"{turn}.png")
+    both = Image.new("RGB", (200, 200))
+    both.paste(cat.resize((200, 200)).crop((50, 0, 150, 200)), (0, 0))
+    both.paste(coffee.resize((200, 200)).crop((50, 0, 150, 200)), (100, 0))
+    both.save(folder / "data" / "coffee" / "both.png")
+    (folder / "data" / "coffee" / "broken.png").write_bytes(b"no picture")
+    options = audit.ScanOptions(backbone="embedded", device="cpu", offline=True, workers=1, only=("integrity", "label_errors"))
+    return audit.scan(folder / "data", folder / "run", options=options)
+
+
+def row_of(run, name):
+    return run.samples["sample_id"].tolist().index(name)
+
+
+def test_each_half_argues_for_its_class(pictures):
+    found = saliency(pictures, row_of(pictures, "coffee/both.png"), ["cat", "coffee"])
+    left, right = slice(0, 5), slice(8, 13)
+    assert found.maps["cat"][:, left].mean() > found.maps["cat"][:, right].mean()
+    assert found.maps["coffee"][:, right].mean() > found.maps["coffee"][:, left].mean()
+    sheet = Image.open(io.BytesIO(drawn(found)))
+    assert sheet.size == (960, 320)
+    red = np.asarray(sheet.crop((320, 0, 640, 320)), np.int16)
+    redness = (red[..., 0] - red[..., 2]).mean(axis=0)
+    assert redness[:120].mean() > redness[200:].mean()
+
+
+def test_the_classes_are_the_label_and_the_likeliest_other(pictures):
+    assert classes_of(pictures, row_of(pictures, "coffee/both.png")) == ["coffee", "cat"]
+
+
+def test_what_cannot_be_shown_is_said(pictures):
+    with pytest.raises(RunError, match="could not be decoded"):
+        saliency(pictures, row_of(pictures, "coffee/broken.png"), ["cat"])
+    with pytest.raises(RunError, match="no other image has the label 'dog'"):
+        saliency(pictures, row_of(pictures, "cat/0.png"), ["dog"])
+
+
+def test_explain_writes_it(pictures, tmp_path, capsys):
+    place = tmp_path / "maps.png"
+    assert cli.invoke(["explain", str(pictures.path), "both.png", "--saliency", str(place)]) == 0
+    with Image.open(place) as picture:
+        assert picture.size == (960, 320)
+    assert "what argued for 'coffee', 'cat'" in capsys.readouterr().err
