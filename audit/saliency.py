@@ -53,19 +53,18 @@ def embedder_of(run: Run, batch_size: int) -> tuple[Preprocessing, Embedder]:
 
 
 def classes_of(run: Run, row: int) -> list[str]:
-    """Return the classes worth a map, of those that other images have: the image's label, and the likeliest other class."""
+    """Return the classes worth a map, of those that other images have: the image's label and the likeliest other, by prediction or else neighbors."""
     samples = run.columns("label", "outcome")
     counts = samples.loc[samples["outcome"] == "ok", "label"].value_counts()
     given = samples["label"].iloc[row]
     found = [given] if isinstance(given, str) and counts.get(given, 0) > 1 else []
     try:
         likely = np.asarray(run.predictions[row], np.float32)
+        others = [run.classes[code] for code in np.argsort(-likely, kind="stable").tolist()] if np.isfinite(likely).all() else []
     except RunError:
-        return found
-    others = [
-        run.classes[code] for code in np.argsort(-likely, kind="stable").tolist() if run.classes[code] != given and counts.get(run.classes[code], 0)
-    ]
-    return [*found, *others[:1]] if np.isfinite(likely).all() else found
+        near = run.neighbors[row]
+        others = [label for label in samples["label"].iloc[near[near >= 0]] if isinstance(label, str)]
+    return [*found, *[label for label in others if label != given and counts.get(label, 0)][:1]]
 
 
 def saliency(run: Run, row: int, labels: Sequence[str]) -> Saliency:
