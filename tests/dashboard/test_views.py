@@ -141,7 +141,7 @@ def test_what_is_not_there_is_said_with_a_mend(tmp_path):
 def test_what_the_backbone_went_by_is_shown_when_asked_for(demo_run):
     test = drawn(demo_run, "label_errors")
     assert "argued" not in shown(test)
-    test.toggle(key="saliency labels").set_value(True).run()  # noqa: FBT003
+    test.toggle(key="saliency labels").set_value(True).run()
     assert not test.exception
     assert "in red what argued for" in shown(test)
 
