@@ -15,6 +15,7 @@ from audit.artifacts import open_array, read_in_blocks, read_json, read_rows, re
 from audit.errors import RunError, nearest
 from audit.findings_index import Page, Where, read_index, read_page, select
 from audit.identity import content_keys
+from audit.record_shape import damage
 from audit.review.ranking import ranked
 from audit.tables import SCHEMA_VERSION
 
@@ -41,12 +42,15 @@ class Run:
         if not (self.path / RECORD).is_file():
             raise RunError(path, "not a run directory: it has no run.json", "make one with: imagenet-audit scan SOURCE --out RUN")
         self.record: dict[str, Any] = read_json(self.path / RECORD)
-        found = self.record.get("schema_version")
+        found = self.record.get("schema_version") if isinstance(self.record, dict) else None
         if not isinstance(found, int) or found > SCHEMA_VERSION:
             problem = f"made by a newer version (schema {found}; this version reads up to {SCHEMA_VERSION})"
             raise RunError(path, problem, "update imagenet-audit")
         if not (self.path / "samples.parquet").is_file():
             raise RunError(path, "its scan was interrupted before the images were read", "run the same scan command again: it continues")
+        damaged = damage(self.record)
+        if damaged is not None:
+            raise RunError(self.path / RECORD, f"damaged: {damaged}", "delete this file and scan again")
 
     def __len__(self) -> int:
         """Return the number of listed samples."""

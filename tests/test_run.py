@@ -1,13 +1,14 @@
 """A run is read by the piece; what the pieces say is what the whole says."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from audit.errors import AuditError
+from audit.errors import AuditError, RunError
 from audit.review.agreement import precision
 from audit.review.decisions import decide, latest
 from audit.review.ranking import ranked
@@ -92,3 +93,22 @@ def test_rows_are_read_across_row_groups(tmp_path):
     rows = np.array([99, 0, 6, 7, 50, 50])
     assert read_rows(tmp_path / "t.parquet", rows)["a"].to_pylist() == rows.tolist()
     assert len(read_rows(tmp_path / "t.parquet", np.array([], np.int64))) == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("counts", {"listed": 6, "failed": 0, "outcomes": {}}, "counts.scanned is no number"),
+        ("counts", None, "counts is no object"),
+        ("checks", {"leakage": {"findings": 1}}, "checks.leakage.state is no text"),
+        ("checks", {"leakage": {"state": "dune", "findings": 1}}, "checks.leakage.state is none of done, skipped"),
+        ("classes", ["cat", 7], "classes is no list of texts"),
+        ("class_words", {"n1": ["cat"]}, "class_words.n1 is no text"),
+        ("timings", {"ingest": True}, "timings.ingest is no number"),
+    ],
+)
+def test_a_record_of_another_shape_is_damage_and_named(small_run, key, value, problem):
+    record = small_run.record | {key: value}
+    (small_run.path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=rf"run\.json: damaged: {problem}; delete this file and scan again"):
+        Run(small_run.path)

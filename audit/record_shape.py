@@ -1,0 +1,56 @@
+"""What ``run.json`` must hold for a run to be read: a damaged record is named, and does not end a command with a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_NUMBER = (int, float)
+_COUNTS = {"listed": int, "scanned": int, "failed": int, "outcomes": {str: int}}
+_CHECK = {"state": str, "findings": int}
+
+SHAPE: dict[str, Any] = {
+    "counts": _COUNTS,
+    "checks": {str: _CHECK},
+    "source": {"location": str},
+    "options": {},
+    "backbone": {"name": str},
+    "class_words": {str: str},
+    "timings": {str: _NUMBER},
+    "stages": {str: {}},
+    "classes": [str],
+}
+"""Key -> type; a mapping stands for an object with these keys and others, one with the key `str` for an object of such values."""
+
+_REQUIRED = ("counts",)
+_CHECK_STATES = ("done", "skipped")
+
+
+def damage(record: Any) -> str | None:
+    """Return what is wrong with a record, or None."""
+    if not isinstance(record, Mapping):
+        return "it holds no object"
+    for name, shape in SHAPE.items():
+        if name not in record and name not in _REQUIRED:
+            continue
+        found = _wrong(name, record.get(name), shape)
+        if found:
+            return found
+    unknown = [name for name, check in record.get("checks", {}).items() if check["state"] not in _CHECK_STATES]
+    return f"checks.{unknown[0]}.state is none of {', '.join(_CHECK_STATES)}" if unknown else None
+
+
+def _wrong(place: str, value: Any, shape: Any) -> str | None:
+    if isinstance(shape, list):
+        return None if isinstance(value, list) and all(isinstance(entry, shape[0]) for entry in value) else f"{place} is no list of texts"
+    if not isinstance(shape, Mapping):
+        return None if isinstance(value, shape) and not isinstance(value, bool) else f"{place} is no {_word(shape)}"
+    if not isinstance(value, Mapping):
+        return f"{place} is no object"
+    inner = dict.fromkeys(value, shape[str]) if str in shape else shape
+    found = (_wrong(f"{place}.{name}", value.get(name), kind) for name, kind in inner.items())
+    return next(filter(None, found), None)
+
+
+def _word(kind: Any) -> str:
+    return "text" if kind is str else "number"
