@@ -20,9 +20,11 @@ Each point is then predicted from the others, where they leave enough of them, a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from audit.duplicates.neighbors import EXACT_UP_TO
 from audit.processors import available_cpus
@@ -60,14 +63,28 @@ class Point(NamedTuple):
 
 
 class Watch:
-    """An observer that notes the CPU seconds at which each stage begins."""
+    """An observer that notes the CPU seconds at which each stage begins, those of worker processes as last seen."""
 
     def __init__(self) -> None:
+        self.seen: dict[int, float] = {}
         self.began = [("listing", _cpu())]
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        # Workers are started and waited for by a server of forks: no resource usage of this process ever counts them.
+        while True:
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    used = child.cpu_times()
+                    self.seen[child.pid] = used.user + used.system
+            time.sleep(0.2)
+
+    def _cpu(self) -> float:
+        return _cpu() + sum(list(self.seen.values()))
 
     def stage(self, name: str, total: int | None) -> None:
         """Note that a stage begins."""
-        self.began.append((name, _cpu()))
+        self.began.append((name, self._cpu()))
 
     def advance(self, count: int) -> None:
         """Say nothing of progress."""
@@ -78,7 +95,7 @@ class Watch:
 
     def seconds(self) -> dict[str, float]:
         """Return the CPU seconds between a stage's beginning and the next one's, under the names of the model."""
-        ends = [*(at for _, at in self.began[1:]), _cpu()]
+        ends = [*(at for _, at in self.began[1:]), self._cpu()]
         spent: dict[str, float] = {}
         for (name, at), end in zip(self.began, ends, strict=True):
             stage = {"listing": "ingest", "images": "ingest", "previews": "checks"}.get(name, name)
@@ -87,8 +104,9 @@ class Watch:
 
 
 def _cpu() -> float:
-    """Return the CPU seconds of this process and of those it has waited for."""
-    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    """Return the CPU seconds of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def measure(images: Path, run: Path, noted: Path) -> None:
