@@ -7,6 +7,9 @@ Subgroups are the bins of every property and metadata column, and clusters of th
 classes would have, so that a subgroup is not blamed for the classes it holds: how often the out-of-sample prediction differs from the label, and how
 often the label is probably wrong. The false discovery rate is controlled over all subgroups and both rates.
 
+Where the backbone has a text tower, a cluster is described by the sentences that are most like its middle, compared with the middle of all images
+(Eyuboglu et al.).
+
 Blind spots: subgroups smaller than ``fewest``, or that no column and no cluster describes; a class that is bad throughout (see ``class_overlap`` and
 ``label_errors``). Predictions come from the same embeddings as the clusters, so a cluster at the border of two classes is worse by nature: the
 finding says that it is, not that somebody erred.
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from audit.backbones import EncodeText
+
     Numbers = npt.NDArray[np.float64]
 
 _WRONG_FROM = 0.5
@@ -47,6 +52,22 @@ _ROUNDS = 6
 _ROWS_AT_ONCE = 8192
 _EXAMPLES = 5
 _CLASSES_NAMED = 3
+_SENTENCES = 3
+_SCENES = (
+    *(
+        "taken indoors",
+        "taken outdoors",
+        "taken at night",
+        "taken under water",
+        "taken from above",
+        "taken from afar",
+        "seen close up",
+        "out of focus",
+    ),
+    *("of several people", "of a hand", "of a crowd", "of text", "of a screen", "of a toy", "of a statue", "of food on a plate", "in a box"),
+    *("in snow", "in grass", "in a forest", "on sand", "in front of the sky", "on a white background", "on a black background", "behind a fence"),
+)
+"""What a picture may be besides its class; each is read as "a photo ..."."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +189,7 @@ def run(
     embeddings: npt.NDArray[np.float16],
     classes: list[str],
     class_words: Mapping[str, str],
+    encode_text: EncodeText | None = None,
     *,
     options: Options,
 ) -> Result | Skipped:
@@ -189,11 +211,15 @@ def run(
     ids, words = samples["sample_id"].to_numpy(object), np.array([class_name(name, class_words) for name in classes], object)
     scores = np.full(len(samples), np.nan, np.float32)
     scores[rows] = 0
-    findings = []
-    for subgroup in _worse(groupings, options):
+    worse, findings = _worse(groupings, options), []
+    sentences = [f"a photo {scene}" for scene in (*_SCENES, *(f"of {class_words.get(name, name).split(',')[0]}" for name in classes))]
+    texts = encode_text(sentences) if encode_text is not None and any(subgroup.value is None for subgroup in worse) else None
+    for subgroup in worse:
         mine = subgroup.grouping.codes == subgroup.code
         shown = bad["labels" if "labels" in subgroup.adjusted else "predictions"] & mine
         finding = _finding(subgroup, typical_rows(embeddings, rows[mine]), ids, sorted(ids[rows[shown]])[:_EXAMPLES], words[codes[mine]].tolist())
+        if texts is not None and subgroup.value is None:
+            finding = replace(finding, evidence={**finding.evidence, "looks_like": described(embeddings, rows[mine], rows, texts, sentences)})
         scores[rows[mine]] = np.maximum(scores[rows[mine]], finding.score)
         findings.append(finding)
     return Result(scores, findings)
@@ -255,3 +281,24 @@ def typical_rows(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64
     vectors = np.asarray(embeddings[some], np.float32)
     nearest: list[int] = some[np.argsort(-(vectors @ vectors.mean(0)), kind="stable")[:_EXAMPLES]].tolist()
     return nearest
+
+
+def described(
+    embeddings: npt.NDArray[np.float16],
+    rows: npt.NDArray[np.int64],
+    every: npt.NDArray[np.int64],
+    texts: npt.NDArray[np.float32],
+    sentences: list[str],
+) -> list[str]:
+    """Return the sentences that some images are more like than all are, the most telling first.
+
+    Args:
+        embeddings: ``[n, d]`` unit rows.
+        rows: of the images in question.
+        every: of all images.
+        texts: ``[m, d]`` embeddings of the sentences.
+        sentences: ``[m]``.
+    """
+    mine, others = (np.asarray(embeddings[some[:: max(len(some) // _ROWS_AT_ONCE, 1)]], np.float32).mean(0) for some in (rows, every))
+    telling = texts @ (mine - others)
+    return [sentences[at] for at in np.argsort(-telling, kind="stable")[:_SENTENCES]]

@@ -75,6 +75,21 @@ def test_one_kind_of_picture_in_one_class_is_found_by_what_it_looks_like(samples
     assert found.findings[0].evidence["commonest_classes"] == ["'class 2'"]
 
 
+def test_a_cluster_is_described_by_the_sentences_it_is_most_like(samples_of):
+    tables, (classes, kinds, _) = dataset(samples_of, each=400, worse=lambda classes, kinds, sites: (classes == 1) & (kinds == 4))
+    middle = tables[2][(classes == 1) & (kinds == 4)].astype(np.float32).mean(0)
+
+    def encode_text(sentences):
+        found = np.random.default_rng(0).normal(size=(len(sentences), 32)) * 0.1
+        found[[sentences.index("a photo of heron"), sentences.index("a photo in snow")]] += [3 * middle, 2 * middle]
+        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+    finding = next(finding for finding in run(*tables, encode_text, options=Options(clusters=50)).findings if finding.kind == "cluster")
+    assert {"a photo of heron", "a photo in snow"} <= set(finding.evidence["looks_like"])
+    plain = next(finding for finding in run(*tables, options=Options(clusters=50)).findings if finding.kind == "cluster")
+    assert "looks_like" not in plain.evidence
+
+
 def test_a_subgroup_is_not_blamed_for_the_classes_it_holds(samples_of):
     """Site is all that class 0 has, and class 0 is bad everywhere."""
     tables, (classes, _, _) = dataset(samples_of, worse=lambda classes, kinds, sites: classes == 0)
