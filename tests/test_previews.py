@@ -49,7 +49,11 @@ def run(tmp_path):
     ]
     write_table(path / "findings" / "c.parquet", pa.Table.from_pylist(findings, FINDINGS))
     write_array(path / "thumbnails.npy", np.full((4, 32, 32, 3), 200, np.uint8))
-    record = {"schema_version": SCHEMA_VERSION, "counts": {"listed": 4}, "checks": {"c": {"state": "done"}}}
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "counts": {"listed": 4, "scanned": 4, "failed": 0, "outcomes": {}},
+        "checks": {"c": {"state": "done", "findings": 1}},
+    }
     write_json(path / "run.json", record | {"source": {"location": str(dataset)}, "options": {"source": {}}})
     return Run(path)
 

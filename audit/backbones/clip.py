@@ -11,6 +11,7 @@ import hashlib
 import os
 import socket
 import threading
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +21,7 @@ from audit.backbones.base import Backbone, EncodeText, ModelState, Preprocessing
 from audit.errors import BackboneError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
     import torch
@@ -148,14 +149,25 @@ def _build_text(architecture: str, pretrained: str, *, offline: bool) -> EncodeT
     return encode
 
 
+@contextmanager
+def _hub_forbidden() -> Iterator[None]:
+    """Forbid Hugging Face's library the network for a while; for good would outlast this model, in this process and those it starts."""
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = before or "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_HUB_OFFLINE"]
+
+
 def _load(architecture: str, pretrained: str, *, offline: bool) -> Any:
     """Return open_clip's model with both towers, float32 on the CPU. Raises BackboneError."""
     import open_clip
 
-    if offline:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        return open_clip.create_model(architecture, pretrained=pretrained, precision="fp32", device="cpu", weights_only=True)
+        with _hub_forbidden() if offline else nullcontext():
+            return open_clip.create_model(architecture, pretrained=pretrained, precision="fp32", device="cpu", weights_only=True)
     except Exception as error:
         problem = " ".join(str(error).split())[:200]
         raise BackboneError(

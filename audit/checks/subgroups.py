@@ -206,7 +206,11 @@ def run(
     clusters = options.clusters or min(max(len(rows) // _IMAGES_PER_CLUSTER, 2), _MOST_CLUSTERS)
     partitions: list[tuple[str, npt.NDArray[np.int64], list[str] | None]]
     partitions = [(found.name, found.bins, found.told) for found in properties(samples.iloc[rows]) if found.bins.min() < found.bins.max()]
-    partitions.append(("cluster", clustered(embeddings, rows, min(clusters, len(rows))), None))
+    # Centres are learned from images in the order of their content, so that a new name of a file or a class moves none of them.
+    order = np.argsort(samples["content_id"].to_numpy(object)[rows], kind="stable")
+    cluster = np.empty(len(rows), np.int64)
+    cluster[order] = clustered(embeddings, rows[order], min(clusters, len(rows)))
+    partitions.append(("cluster", cluster, None))
     groupings = [_Grouping(name, bins, told, {rate: compare(is_bad, bins, codes) for rate, is_bad in bad.items()}) for name, bins, told in partitions]
     ids, words = samples["sample_id"].to_numpy(object), np.array([class_name(name, class_words) for name in classes], object)
     scores = np.full(len(samples), np.nan, np.float32)
