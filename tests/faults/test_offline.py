@@ -29,6 +29,16 @@ socket.getaddrinfo = looked_up
 """
 
 
+EXPORTS = {
+    "cleaned-manifest": "manifest.csv",
+    "clean-split": "split.csv",
+    "cleanlab": "cleanlab",
+    "croissant": "croissant.json",
+    "label-studio": "tasks.json",
+    "stripped-images": "clean",
+}
+
+
 @pytest.fixture
 def watched(tmp_path, start):
     folder = tmp_path / "watch"
@@ -54,13 +64,21 @@ def test_the_watch_sees_a_connection(tmp_path, watched):
 @pytest.mark.slow
 def test_no_command_connects_when_offline(tmp_path, watched, dataset, tally):
     data, run = dataset(per_class=70), Path(tmp_path / "run")
+    (tmp_path / "policy.toml").write_text("[limits]\ntotal = 100000\n")
     lines = [
         ("scan", data, "--out", run, "--offline", "--quiet"),
+        ("demo", "--out", tmp_path / "demo", "--offline", "--quiet"),
         ("models", "--offline"),
         ("checks",),
         ("explain", run, "train/bee/stolen.png"),
         ("verify", run, "--dataset", "cifar-10"),
         ("report", run, "--out", tmp_path / "report.html"),
+        ("explain", run, "train/bee/stolen.png", "--saliency", tmp_path / "maps.png"),
+        ("lock", run, "--out", tmp_path / "audit.lock"),
+        ("check", run, "--policy", tmp_path / "policy.toml", "--since", tmp_path / "audit.lock", "--baseline", run),
+        ("diff", run, run),
+        ("decisions", run, "--sheet", tmp_path / "sheet.csv"),
+        *(("export", run, "--what", what, "--out", tmp_path / place) for what, place in EXPORTS.items()),
     ]
     for line in lines:
         assert watched(*line) == [], line
