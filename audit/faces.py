@@ -6,7 +6,6 @@ It says that there is a face and where; who it is, or of what age or sex, is nei
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,7 +21,7 @@ import pyarrow as pa
 
 from audit.decode import decode
 from audit.errors import AuditError
-from audit.processors import available_cpus
+from audit.processors import available_cpus, process_context
 from audit.sources.base import Source
 from audit.tables import FACES
 
@@ -118,9 +117,7 @@ def _spread(source: Source, batches: list[_Batch], workers: int | None) -> Itera
     if sum(map(len, batches)) < _PROCESSES_PAY_FROM:
         yield from map(look, batches)
         return
-    # Not fork: the parent holds the threads of the model's runtime, which do not survive one.
-    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
-    with ProcessPoolExecutor(workers or available_cpus(), mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers or available_cpus(), mp_context=process_context(), initializer=_one_thread) as pool:
         try:
             yield from pool.map(look, batches)
         except BrokenProcessPool:

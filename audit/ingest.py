@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +26,7 @@ from audit.backbones.runtime import OnnxModel
 from audit.decode import Decoded, decode
 from audit.known import KnownContents
 from audit.measures import perceptual_hash, pixel_id, quality, thumbnail
-from audit.processors import available_cpus
+from audit.processors import available_cpus, process_context
 from audit.sources.base import Source
 from audit.tables import THUMBNAIL_SIDE
 
@@ -268,8 +267,7 @@ def _crashed(single: Chunk, recipe: Recipe) -> Ingested:
 
 
 def _pool(recipe: Recipe, workers: int) -> ProcessPoolExecutor:
-    # Not fork: the parent holds the threads of the model's runtime, which do not survive one.
-    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
+    context = process_context()
     if context.get_start_method() == "forkserver":
         context.set_forkserver_preload(["audit.ingest"])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(recipe,))

@@ -1,8 +1,10 @@
-"""The processors that a process may use."""
+"""The processors that a process may use, and how it starts processes of its own."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from multiprocessing.context import BaseContext
 
 
 def available_cpus() -> int:
@@ -10,3 +12,8 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def process_context() -> BaseContext:
+    """Return how worker processes are started. Not by fork: this process may hold the threads of a model's runtime, which do not survive one."""
+    return multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from audit.backbones import embedder_of
 from audit.errors import RunError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from audit.backbones import Embedder, Preprocessing
     from audit.run import Run
 
@@ -27,7 +30,8 @@ _WINDOW = 1 / 4
 """Side of the window, as a share of the picture's."""
 _EXAMPLES = 200
 """Images of a class that its mean embedding is taken of."""
-_AT_ONCE = 16
+AT_ONCE = 16
+"""Pictures embedded together."""
 _SHOWN_SIDE = 320
 
 
@@ -39,17 +43,6 @@ class Saliency:
     """``[s, s, 3]``: what the backbone sees."""
     maps: dict[str, npt.NDArray[np.float32]]
     """Class -> ``[13, 13]``: how much less like the class, in cosine, the picture becomes where the window covers it; below 0, it becomes more so."""
-
-
-def embedder_of(run: Run, batch_size: int) -> tuple[Preprocessing, Embedder]:
-    """Make the backbone of a run ready on this CPU. Raises BackboneError where its weights are not on this machine."""
-    from audit.backbones import of_run
-    from audit.backbones.runtime import OnnxModel, place, prepare
-
-    backbone, precision = of_run(run.record), str(run.record["backbone"]["precision"])
-    placement = place(device="cpu", precision=precision if precision == "float32" else "auto")
-    model = prepare(backbone, placement, lambda _: None)
-    return backbone.preprocessing, model.open(batch_size) if isinstance(model, OnnxModel) else model
 
 
 def classes_of(run: Run, row: int) -> list[str]:
@@ -67,13 +60,14 @@ def classes_of(run: Run, row: int) -> list[str]:
     return [*found, *[label for label in others if label != given and counts.get(label, 0)][:1]]
 
 
-def saliency(run: Run, row: int, labels: Sequence[str]) -> Saliency:
+def saliency(run: Run, row: int, labels: Sequence[str], *, model: tuple[Preprocessing, Embedder] | None = None) -> Saliency:
     """Return what argued for each of some classes in one image.
 
     Args:
         run: a finished run.
         row: of the image.
         labels: classes that other images of the run have.
+        model: the run's backbone where it is at hand, made for `AT_ONCE` pictures.
 
     Raises:
         RunError: the image could not be decoded.
@@ -86,15 +80,16 @@ def saliency(run: Run, row: int, labels: Sequence[str]) -> Saliency:
     data = preview(run, row)
     if data is None:
         raise RunError(run.path, f"the image of row {row} could not be decoded", "choose one that could")
-    preprocessing, embedder = embedder_of(run, _AT_ONCE)
+    preprocessing, embedder = model or embedder_of(run.record, AT_ONCE)
     picture = preprocessing.prepare(Image.open(io.BytesIO(data)).convert("RGB"))
     covered = _covered(picture)
-    parts = [embedder.embed(covered[start : start + _AT_ONCE]) for start in range(0, len(covered), _AT_ONCE)]
+    parts = [embedder.embed(covered[start : start + AT_ONCE]) for start in range(0, len(covered), AT_ONCE)]
     found = np.concatenate(parts)
     found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+    samples = run.columns("label", "content_id", "outcome")
     maps = {}
     for label in labels:
-        likeness = found @ _mean_of(run, label, row)
+        likeness = found @ _mean_of(run, samples, label, row)
         maps[label] = (likeness[0] - likeness[1:]).reshape(_CELLS, _CELLS).astype(np.float32)
     return Saliency(picture, maps)
 
@@ -134,9 +129,8 @@ def _covered(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return every
 
 
-def _mean_of(run: Run, label: str, row: int) -> npt.NDArray[np.float32]:
+def _mean_of(run: Run, samples: pd.DataFrame, label: str, row: int) -> npt.NDArray[np.float32]:
     """Return the mean embedding of a class without one image and those of its bytes, of length 1."""
-    samples = run.columns("label", "content_id", "outcome")
     mine = (samples["label"] == label) & (samples["outcome"] == "ok") & (samples["content_id"] != samples["content_id"].iloc[row])
     rows = np.flatnonzero(mine.to_numpy(bool))
     if not len(rows):

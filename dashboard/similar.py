@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from audit.backbones import embedder_of, text_tower
 from audit.errors import BackboneError
 from audit.run import Run
-from audit.saliency import embedder_of
+from audit.saliency import AT_ONCE
+from dashboard.state import stamp
 
 if TYPE_CHECKING:
     from audit.backbones import Embedder, EncodeText, Preprocessing
@@ -34,7 +36,7 @@ def embed(run: Run, data: bytes) -> npt.NDArray[np.float32] | None:
     image = decode(data).image
     if image is None:
         return None
-    preprocessing, embedder = _model(run.path)
+    preprocessing, embedder = model_of(run)
     found = embedder.embed(preprocessing.prepare(image.convert("RGB"))[None])[0]
     return np.asarray(found / max(float(np.linalg.norm(found)), 1e-12), np.float32)
 
@@ -65,19 +67,24 @@ def encode(run: Run, text: str) -> npt.NDArray[np.float32]:
     Raises:
         BackboneError: the backbone has no text tower, or its weights are not on this machine; nothing is fetched.
     """
-    found = _text_tower(run.path)([text])[0]
+    found = _text_tower(run.path, stamp(run))([text])[0]
     return np.asarray(found, np.float32)
 
 
-@lru_cache(maxsize=1)
-def _model(path: Path) -> tuple[Preprocessing, Embedder]:
-    return embedder_of(Run(path), 2)
+def model_of(run: Run) -> tuple[Preprocessing, Embedder]:
+    """Return the run's backbone, ready for up to `audit.saliency.AT_ONCE` pictures; kept until another run, or the same made anew, asks."""
+    return _model(run.path, stamp(run))
 
 
 @lru_cache(maxsize=1)
-def _text_tower(path: Path) -> EncodeText:
-    from audit.backbones import text_tower
+def _model(path: Path, changed: int) -> tuple[Preprocessing, Embedder]:
+    del changed
+    return embedder_of(Run(path).record, AT_ONCE)
 
+
+@lru_cache(maxsize=1)
+def _text_tower(path: Path, changed: int) -> EncodeText:
+    del changed
     record = Run(path).record
     found = text_tower(record)
     if found is None:

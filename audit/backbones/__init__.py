@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Backbone", "Choice", "Embedder", "EncodeText", "ModelState", "Preprocessing", "choose", "list_models", "of_run", "text_tower"]
+__all__ = [
+    "Backbone",
+    "Choice",
+    "Embedder",
+    "EncodeText",
+    "ModelState",
+    "Preprocessing",
+    "choose",
+    "embedder_of",
+    "list_models",
+    "of_run",
+    "text_tower",
+]
 
 
 def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -> Choice:
@@ -59,6 +71,24 @@ def of_run(record: Mapping[str, Any]) -> Backbone:
     name, checkpoint = str(record["backbone"]["name"]), record["options"].get("checkpoint")
     asked = name.rpartition("/")[0] if checkpoint else name  # a checkpoint's file stands in the name where a tag would
     return choose(asked, checkpoint=checkpoint, offline=True).backbone
+
+
+def embedder_of(record: Mapping[str, Any], batch_size: int) -> tuple[Preprocessing, Embedder]:
+    """Make the backbone that a run was made with ready on this CPU; nothing is fetched.
+
+    Args:
+        record: the run's ``run.json``.
+        batch_size: the most images that are embedded at once.
+
+    Raises:
+        BackboneError: its weights are not on this machine.
+    """
+    from audit.backbones.runtime import OnnxModel, place, prepare
+
+    backbone, precision = of_run(record), str(record["backbone"]["precision"])
+    placement = place(device="cpu", precision=precision if precision == "float32" else "auto")
+    model = prepare(backbone, placement, lambda _: None)
+    return backbone.preprocessing, model.open(batch_size) if isinstance(model, OnnxModel) else model
 
 
 def text_tower(record: Mapping[str, Any]) -> EncodeText | None:

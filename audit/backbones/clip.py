@@ -138,8 +138,9 @@ def _build_text(architecture: str, pretrained: str, *, offline: bool) -> EncodeT
     try:
         tokenize = open_clip.get_tokenizer(architecture)
     except Exception as error:
-        problem = " ".join(str(error).split())[:200]
-        raise BackboneError(architecture, f"its tokenizer cannot be had: {problem}", "take a backbone whose tokenizer open_clip ships") from error
+        raise BackboneError(
+            architecture, f"its tokenizer cannot be had: {_one_line(error)}", "take a backbone whose tokenizer open_clip ships"
+        ) from error
 
     def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
@@ -169,10 +170,13 @@ def _load(architecture: str, pretrained: str, *, offline: bool) -> Any:
         with _hub_forbidden() if offline else nullcontext():
             return open_clip.create_model(architecture, pretrained=pretrained, precision="fp32", device="cpu", weights_only=True)
     except Exception as error:
-        problem = " ".join(str(error).split())[:200]
         raise BackboneError(
-            pretrained, f"the weights do not load into {architecture}: {problem}", "check that architecture and checkpoint belong together"
+            pretrained, f"the weights do not load into {architecture}: {_one_line(error)}", "check that architecture and checkpoint belong together"
         ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _preprocessing(architecture: str, tag: str | None) -> Preprocessing:

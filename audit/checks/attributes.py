@@ -22,7 +22,9 @@ import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
+from audit.checks.option_ranges import require_between_0_and_1
 from audit.errors import ConfigError
+from audit.labels.calibration import softmax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,9 +64,7 @@ class Options:
     """Images a class needs, at least 1."""
 
     def __post_init__(self) -> None:
-        for name in ("least_probability", "least_difference", "false_discoveries"):
-            if not 0 < getattr(self, name) < 1:
-                raise ConfigError(name, f"{getattr(self, name)} is out of range", "use a number above 0 and below 1")
+        require_between_0_and_1(self, "least_probability", "least_difference", "false_discoveries")
         for text in self.questions:
             read_question(text)
 
@@ -99,8 +99,7 @@ def answered(embeddings: npt.NDArray[np.float16], texts: npt.NDArray[np.float32]
     found = np.empty((len(embeddings), len(texts)), np.float32)
     for start in range(0, len(embeddings), _ROWS_AT_ONCE):
         cosines = _SHARPNESS * (np.asarray(embeddings[start : start + _ROWS_AT_ONCE], np.float32) @ texts.T)
-        sure = np.exp(cosines - cosines.max(axis=1, keepdims=True))
-        found[start : start + len(cosines)] = sure / sure.sum(axis=1, keepdims=True)
+        found[start : start + len(cosines)] = softmax(cosines)
     return found
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
+from audit.checks.option_ranges import require_shares
 from audit.errors import ConfigError
 from audit.labels.class_statistics import confident_joint, confusion_matrix, label_health, overlap_groups, pairs_of_classes, quality_of_classes
 
@@ -52,9 +53,7 @@ class Options:
     """Judged images a class needs before anything is said of it, at least 1."""
 
     def __post_init__(self) -> None:
-        for name in ("min_share", "group_share", "min_errors"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(name, f"{getattr(self, name)} is not above 0 and at most 1", "use a share such as 0.1")
+        require_shares(self, "min_share", "group_share", "min_errors", example=0.1)
         if self.min_images < 1:
             raise ConfigError("min_images", f"{self.min_images} is too small", "use at least 1")
 

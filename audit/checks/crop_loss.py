@@ -22,6 +22,7 @@ import numpy as np
 
 from audit.checks.base import Finding, Result
 from audit.checks.class_names import class_name
+from audit.checks.robust_statistics import MAD_TO_SIGMA
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _ROWS_AT_ONCE = 8192
-_MAD_TO_SIGMA = 1.4826
-"""Median absolute deviation -> standard deviation, for a normal distribution."""
 _LEAST_SPREAD = 0.05
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601."""
@@ -105,7 +104,7 @@ def run(samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], class_words: M
     if len(known) < options.fewest:
         return Result(lost.astype(np.float32))
     usual = float(np.median(known))
-    spread = max(_MAD_TO_SIGMA * float(np.median(np.abs(known - usual))), _LEAST_SPREAD)
+    spread = max(MAD_TO_SIGMA * float(np.median(np.abs(known - usual))), _LEAST_SPREAD)
     limit = max(options.least_lost, usual + options.deviations * spread)
     findings = [_of_image(int(row), float(lost[row]), usual, width, height) for row in np.flatnonzero(lost >= limit)]
     findings += _of_classes(samples, lost, usual, class_words or {}, options)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "imagenet_audit.checks"
 """Other distributions announce a check here: ``name = "package.module"``."""
 
-_NOT_CHECKS = frozenset({"base", "class_names", "properties", "discovery", "execution"})
+_NOT_CHECKS = frozenset({"base", "class_names", "option_ranges", "properties", "robust_statistics", "discovery", "execution"})
 
 
 def discover() -> Mapping[str, Check]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from audit.checks.base import Finding, Result
+from audit.checks.robust_statistics import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
 
-_MAD_TO_SIGMA = 1.4826
-"""Median absolute deviation -> standard deviation, for a normal distribution."""
 
 _BLANK_ENTROPY = 0.05
 """Bits per pixel; below this an image is one color, which needs no comparison."""
@@ -179,7 +178,7 @@ def _fence(measure: Measure, rows: Rows) -> tuple[Floats, Floats]:
     values = measure.numbers[rows]
     median = np.median(values[np.isfinite(values)])
     away = np.abs(values - median)
-    spread = max(_MAD_TO_SIGMA * float(np.median(away[np.isfinite(away)])), measure.unit)
+    spread = max(MAD_TO_SIGMA * float(np.median(away[np.isfinite(away)])), measure.unit)
     return (away if measure.sign == 0 else measure.sign * (values - median)) / spread, away
 
 

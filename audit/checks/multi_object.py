@@ -23,7 +23,7 @@ import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
-from audit.errors import ConfigError
+from audit.checks.option_ranges import require_shares
 from audit.labels.class_statistics import confusion_matrix, overlapping, wilson
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ class Options:
     """A class is reported where surely more than this share of its images counts; above 0, at most 1."""
 
     def __post_init__(self) -> None:
-        for name in ("least_ratio", "least_together", "confusable", "class_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(name, f"{getattr(self, name)} is not above 0 and at most 1", "use a share such as 0.5")
+        require_shares(self, "least_ratio", "least_together", "confusable", "class_share", example=0.5)
 
 
 def two_likeliest(predictions: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

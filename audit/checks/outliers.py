@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.checks.robust_statistics import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-_MAD_TO_SIGMA = 1.4826
-"""Median absolute deviation -> standard deviation, for a normal distribution."""
 
 _LEAST_SPREAD = 0.02
 """Distances that spread less than this (1 - cosine) are all alike; a smaller scale would turn rounding into outliers."""
@@ -82,7 +81,7 @@ def robust_z(values: npt.NDArray[np.float32], least_spread: float) -> tuple[npt.
     if not len(known):
         return np.full(len(values), np.nan), float("nan")
     median = float(np.median(known))
-    spread = max(_MAD_TO_SIGMA * float(np.median(np.abs(known - median))), least_spread)
+    spread = max(MAD_TO_SIGMA * float(np.median(np.abs(known - median))), least_spread)
     return (values.astype(np.float64) - median) / spread, median
 
 

@@ -30,6 +30,7 @@ import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
+from audit.checks.option_ranges import require_between_0_and_1
 from audit.checks.properties import properties
 from audit.errors import ConfigError
 
@@ -84,9 +85,7 @@ class Options:
     """Clusters of the embeddings; 0 takes one for every hundred images, up to 1,000."""
 
     def __post_init__(self) -> None:
-        for name in ("least_difference", "false_discoveries"):
-            if not 0 < getattr(self, name) < 1:
-                raise ConfigError(name, f"{getattr(self, name)} is out of range", "use a number above 0 and below 1")
+        require_between_0_and_1(self, "least_difference", "false_discoveries")
         if self.fewest < 5:
             raise ConfigError("fewest", f"{self.fewest} is too few", "use at least 5")
         if self.clusters < 0:

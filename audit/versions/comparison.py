@@ -77,9 +77,7 @@ def compare_findings(old: KnownFindings, new: Run) -> FindingsDifference:
         old: findings of the version before.
         new: the run of the version in question.
     """
-    not_compared, warnings, certain_only = _limits(old, new)
-    chosen_old, chosen_new = (_comparable(side.findings, set(not_compared) - certain_only, certain_only) for side in (old, new))
-    return FindingsDifference(_findings(chosen_old, chosen_new, None, {}), not_compared, tuple(warnings))
+    return _compare_findings(old, new, None, {})
 
 
 def compare(old: Run, new: Run) -> Difference:
@@ -92,20 +90,25 @@ def compare(old: Run, new: Run) -> Difference:
     before, after = (one_label(run.columns(*COLUMNS)) for run in (old, new))
     changes = sample_changes(before, after, match(before, after))
     classes = changes.renamed_classes
-    not_compared, warnings, certain_only = _limits(old, new)
-    chosen_old, chosen_new = (_comparable(run.findings, set(not_compared) - certain_only, certain_only) for run in (old, new))
+    found = _compare_findings(old, new, changes.samples, classes)
     same_model = _model(old) == _model(new)
     return Difference(
         old=str(old.path),
         new=str(new.path),
         **{field.name: getattr(changes, field.name) for field in dataclasses.fields(changes)},
-        findings=_findings(chosen_old, chosen_new, changes.samples, classes),
-        not_compared=not_compared,
+        findings=found.findings,
+        not_compared=found.not_compared,
         health=_health(old, new, before, after, classes),
         drift=embedding_drift(old.embeddings, new.embeddings) if same_model else None,
         class_drift=_class_drift(old, new, before, after, classes) if same_model else pd.DataFrame(columns=_CLASS_DRIFT),
-        warnings=tuple(warnings),
+        warnings=found.warnings,
     )
+
+
+def _compare_findings(old: Run | KnownFindings, new: Run, samples: pd.DataFrame | None, classes: Mapping[str, str]) -> FindingsDifference:
+    not_compared, warnings, certain_only = _limits(old, new)
+    before, after = (_comparable(side.findings, set(not_compared) - certain_only, certain_only) for side in (old, new))
+    return FindingsDifference(_findings(before, after, samples, classes), not_compared, tuple(warnings))
 
 
 def _findings(old: pd.DataFrame, new: pd.DataFrame, samples: pd.DataFrame | None, classes: Mapping[str, str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from audit.errors import AuditError
 from audit.versions.comparison import compare
 from audit.versions.sample_changes import CHANGES
 from dashboard.history import siblings
-from dashboard.state import open_finished, stamp, summary_of
+from dashboard.state import open_finished, stamp
 from dashboard.text import literal, short, title
 
 if TYPE_CHECKING:
@@ -49,14 +49,15 @@ def show(run: Run) -> None:
 
 
 def _compare(old: Run, new: Run) -> None:
-    before, after = summary_of(old), summary_of(new)
     found = cast("Difference", _difference(str(old.path), stamp(old), str(new.path), stamp(new), old, new))
     states = found.findings["state"].value_counts()
+    whole = found.health[found.health["part"] == "all"].iloc[0]
+    before, after = (1 - whole[f"flagged_{side}"] / max(whole[f"images_{side}"], 1) for side in ("old", "new"))
     with st.container(horizontal=True):
         st.metric("Images", f"{found.counts['new']:,}", f"{found.counts['new'] - found.counts['old']:+,}", delta_color="off", border=True)
         st.metric("New findings", f"{states.get('new', 0):,}", border=True)
         st.metric("Fixed", f"{states.get('fixed', 0):,}", border=True)
-        st.metric("Health", f"{after.health:.1%}", f"{(after.health - before.health) * 100:+.1f} points", border=True)
+        st.metric("Health", f"{after:.1%}", f"{(after - before) * 100:+.1f} points", border=True)
         if found.drift is not None:
             moved = "How far the mean embedding moved, in units of the older version's spread; 0 = not at all"
             st.metric("Drift", f"{found.drift.shift:.3f}", border=True, help=moved)

@@ -9,6 +9,7 @@ import streamlit as st
 
 from audit.errors import AuditError
 from dashboard.review import review
+from dashboard.similar import model_of
 from dashboard.state import stamp
 from dashboard.text import label, literal
 
@@ -50,4 +51,4 @@ def _maps(path: str, changed: int, row: int, _run: Run) -> tuple[bytes, list[str
 
     del path, changed
     classes = classes_of(_run, row)
-    return drawn(saliency(_run, row, classes)), classes
+    return drawn(saliency(_run, row, classes, model=model_of(_run))), classes
