@@ -52,7 +52,7 @@ def test_several_labels_count_for_each(samples_of, pairs_of):
     assert kinds(result) == {("few_images", "ant")}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=25, derandomize=True)  # of a thousand seeds about one is such a chance: which are drawn must not vary
 @given(st.integers(0, 10_000))
 def test_chance_alone_is_hardly_ever_reported(seed):
     from scipy.stats import false_discovery_control
