@@ -1,8 +1,7 @@
 """Read each image once, decode it once, and take everything from that decode: hashes, measures, thumbnail and the model's input.
 
 Worker processes read and decode. On a CPU each also runs the model on its own core, so that pixels never travel between processes; for a GPU they
-hand the
-model's input to the parent. A worker that dies (a decoder crashing on hostile bytes) costs only the image that killed it.
+hand the model's input to the parent. A worker that dies (a decoder crashing on hostile bytes) costs only the image that killed it.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from audit.backbones.base import Embedder, Preprocessing
 from audit.backbones.runtime import OnnxModel
 from audit.decode import Decoded, decode
+from audit.errors import AuditError
 from audit.known import KnownContents
 from audit.measures import perceptual_hash, pixel_id, quality, thumbnail
 from audit.processors import available_cpus, process_context
@@ -231,6 +231,7 @@ def _isolate(chunk: Chunk, recipe: Recipe) -> Ingested:
     parts: list[Ingested] = []
     pool = _pool(recipe, 1)
     try:
+        _require_start(pool)
         for row, ref in zip(chunk.rows, chunk.source_refs, strict=True):
             single = Chunk(np.array([row]), [ref])
             try:
@@ -242,6 +243,14 @@ def _isolate(chunk: Chunk, recipe: Recipe) -> Ingested:
     finally:
         pool.shutdown(wait=True)
     return _joined(chunk.rows, parts)
+
+
+def _require_start(pool: ProcessPoolExecutor) -> None:
+    """Tell a process that dies of an image from one that cannot even start, of which no image is to blame."""
+    try:
+        pool.submit(int).result()
+    except BrokenProcessPool:
+        raise AuditError("scan", "the processes that read images die before they read one", "see what they printed above; is memory short?") from None
 
 
 def _joined(rows: npt.NDArray[np.int64], parts: Sequence[Ingested]) -> Ingested:

@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +14,7 @@ from audit import ingest as module
 from audit.backbones import choose
 from audit.backbones.runtime import OnnxModel, place, prepare
 from audit.decode import DEFAULT_MAX_PIXELS
+from audit.errors import AuditError
 from audit.ingest import Chunk, Recipe, ingest
 from audit.tables import MEASURES
 
@@ -108,3 +111,35 @@ def test_processes_and_this_process_agree(model, monkeypatch):
     _, there, embedded_there = joined(run(images, 3, model))
     assert here == there
     assert np.array_equal(embedded_here, embedded_there)
+
+
+@dataclass
+class Deadly(Memory):
+    """A source that ends the process it is sent to."""
+
+    def __setstate__(self, state):
+        os._exit(9)
+
+
+def test_processes_that_cannot_start_are_not_the_images_fault(model, monkeypatch):
+    monkeypatch.setattr(module, "_PROCESSES_PAY_FROM", 0)
+    recipe = Recipe(Deadly({"a": png(0)}), choose("embedded").backbone.preprocessing, DEFAULT_MAX_PIXELS, model)
+    with pytest.raises(AuditError, match="die before they read one"):
+        list(ingest([Chunk(np.arange(1), ["a"])], 1, recipe, None, workers=1))
+
+
+def test_a_script_without_a_guard_is_run_once(tmp_path):
+    """As the README shows it: worker processes have no use for the script that calls ``scan``."""
+    (tmp_path / "images").mkdir()
+    for seed in range(4):
+        (tmp_path / "images" / f"{seed}.png").write_bytes(png(seed))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import audit, audit.ingest\n"
+        "audit.ingest._PROCESSES_PAY_FROM = 1\n"
+        "print('begun')\n"
+        "run = audit.scan('images', 'run', options=audit.ScanOptions(backbone='embedded', device='cpu'))\n"
+        "print(run.samples['outcome'].tolist())\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "begun\n['ok', 'ok', 'ok', 'ok']\n", done.stderr

@@ -1,7 +1,6 @@
 """A real run that the dashboard's tests look at; each test that decides takes a copy."""
 
 import shutil
-import sys
 
 import pytest
 
@@ -20,11 +19,3 @@ def demo_run(tmp_path_factory):
 def own_run(demo_run, tmp_path):
     shutil.copytree(demo_run, tmp_path / "run")
     return tmp_path / "run"
-
-
-@pytest.fixture(autouse=True)
-def keeps_main():
-    """Streamlit's AppTest puts its script in the place of ``__main__``, which later tests' worker processes would then run."""
-    before = sys.modules["__main__"]
-    yield
-    sys.modules["__main__"] = before
