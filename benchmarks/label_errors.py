@@ -196,7 +196,7 @@ def main() -> None:
     if asked.embeddings:
         human = pd.read_csv(asked.labels).set_index("index")
         ids = pd.read_parquet(asked.samples, columns=["sample_id"])["sample_id"]
-        kept_rows = np.flatnonzero(ids.str.contains("train").to_numpy())
+        kept_rows = np.flatnonzero(~ids.str.startswith("test/").to_numpy(bool))
         index = ids.iloc[kept_rows].str.rsplit("/", n=1).str[-1].str.split(".").str[0].astype(int).to_numpy()
         embeddings = np.load(asked.embeddings, mmap_mode="r")[kept_rows]
         names = sorted(human["clean_label"].unique())

@@ -41,6 +41,8 @@ VOTERS = 50
 """Neighbors that vote; 10, 20 and 50 were tried, more was better on noisy labels."""
 VOTE_TEMPERATURE = 0.1
 """A neighbor's weight is exp(cosine / this)."""
+FADES_WITHIN = 1e-3
+"""Neighbors whose cosine is nearer than this to that of the first who has no vote fade out: of copies with two labels, rounding would choose one."""
 MAX_REFERENCES = 50_000
 """Rows a neighbor is looked for among."""
 
@@ -318,8 +320,10 @@ class NeighborVote:
         rows = unit_rows(features)
         for k in np.unique(fold):
             mine, other = np.flatnonzero(fold == k), np.flatnonzero(self.fold != k)
-            similarity, index = faiss.knn(rows[mine], self.references[other], min(VOTERS, len(other)), metric=faiss.METRIC_INNER_PRODUCT)
+            similarity, index = faiss.knn(rows[mine], self.references[other], min(VOTERS + 1, len(other)), metric=faiss.METRIC_INNER_PRODUCT)
             weight = np.exp((similarity - 1) / VOTE_TEMPERATURE)
+            if len(other) > VOTERS:
+                weight *= np.clip((similarity - similarity[:, -1:]) / FADES_WITHIN, 1e-3, 1)
             votes = np.zeros((len(mine), len(self.prior)), np.float32)
             np.add.at(votes, (np.arange(len(mine))[:, None], self.labels[other][index]), weight)
             # One further vote in hundred is cast by the class frequencies: no class is impossible.

@@ -21,3 +21,20 @@ def test_calibration_error():
     assert expected_calibration_error(np.full(1000, 0.5), happened, bins=5) == pytest.approx(0)
     assert expected_calibration_error(np.full(1000, 0.9), happened, bins=5) == pytest.approx(0.4)
     assert expected_calibration_error(np.empty(0), np.empty(0, bool)) == 0
+
+
+def test_a_temperature_follows_from_the_rows_not_from_the_order_of_the_classes():
+    draw = np.random.default_rng(0)
+    logits = draw.normal(0, 2, (3000, 5)).astype(np.float32)
+    labels = logits.argmax(1)
+    labels[::5] = draw.integers(0, 5, 600)
+    order = draw.permutation(5)
+    found = best_temperature(logits, labels)
+    assert best_temperature(logits[:, np.argsort(order)], order[labels]) == pytest.approx(found, rel=1e-8)
+    assert best_temperature(logits * np.float32(1 + 1e-6), labels) == pytest.approx(found, rel=1e-5)
+
+
+def test_temperatures_have_ends():
+    logits = np.array([[1, 0], [0, 1]], np.float32)
+    assert best_temperature(logits, np.array([0, 1])) == pytest.approx(np.exp(-6))  # always right: the bolder, the better
+    assert best_temperature(logits, np.array([1, 0])) == pytest.approx(np.exp(3))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audit.labels.probes import MEMBERS, Training, fit_projection
+from audit.labels.probes import MEMBERS, VOTERS, NeighborVote, Training, fit_projection
 
 
 def training(rows=240, width=6, folds=3, seed=0):
@@ -46,3 +46,18 @@ def test_projection_centres_and_orders_by_variance():
 def test_projection_of_identical_rows_is_zero():
     project = fit_projection(np.ones((5, 4), np.float16), 3)
     np.testing.assert_allclose(project(np.ones((2, 4), np.float16)), 0, atol=1e-3)
+
+
+def test_of_two_copies_at_the_edge_of_a_vote_rounding_chooses_none():
+    """The 50th and the 51st neighbor are one picture with two labels; which is nearer is decided by the last bit."""
+    angles = np.append(np.linspace(0, 1, VOTERS - 1), [1.1, 1.1])
+    found = []
+    for nearer in (-2, -1):
+        turned = angles.copy()
+        turned[nearer] -= 1e-6
+        rows = np.stack([np.cos(turned), np.sin(turned)], 1).astype(np.float32)
+        labels = np.append(np.zeros(VOTERS - 1, np.int64), [1, 2])
+        vote = NeighborVote(rows, labels, np.zeros(len(rows), np.int8), np.full(3, 1 / 3, np.float32))
+        found.append(vote(np.array([[1, 0]], np.float32), np.array([1], np.int8)))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    assert found[0].sum() == pytest.approx(1)
