@@ -2,7 +2,8 @@
 
 What is kept is listed, all else goes: in JPEG (ITU-T T.81) the segments that decoding needs, Adobe's color transform and the ICC profile; in PNG
 (W3C) and WebP (RFC 9649) the chunks for pixels, color, size and animation; in GIF89a the blocks of the frames and how often they play. The
-orientation is kept, as an EXIF block that holds nothing else. BMP, PNM and TIFF are coded again without loss, and compared.
+orientation is kept, as an EXIF block that holds nothing else. In AVIF all items but the pixels are blanked. BMP, PNM and TIFF are coded again without
+loss, and compared.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags, Image
 
+from audit.avif_items import without_metadata_items
 from audit.metadata import metadata_families
 
 _EOI, _SOS, _APP0, _APP2, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xE0, 0xE2, 0xEE, 0xEF, 0xFE
@@ -51,7 +53,8 @@ def without_metadata(data: bytes) -> bytes:
         A file of the same format whose decoded pixels, orientation and ICC profile are the same.
 
     Raises:
-        Refused: the format is not one of JPEG, PNG, WebP, GIF, BMP, PNM and TIFF, its structure is damaged, or it cannot be coded again without loss.
+        Refused: the format is not one of JPEG, PNG, WebP, AVIF, GIF, BMP, PNM and TIFF, its structure is damaged, or it cannot be coded again
+            without loss.
     """
     try:
         with warnings.catch_warnings():
@@ -59,7 +62,7 @@ def without_metadata(data: bytes) -> bytes:
             image = Image.open(io.BytesIO(data))
             clean = _cleaned(image, data, _orientation(image))
             left = metadata_families(Image.open(io.BytesIO(clean)), clean)
-    except (OSError, ValueError, SyntaxError, IndexError, struct.error, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, IndexError, KeyError, RuntimeError, struct.error, Image.DecompressionBombError) as error:
         raise Refused(f"cannot be taken apart: {' '.join(str(error).split())[:200] or type(error).__name__}") from error
     if left:
         raise Refused(f"would keep {', '.join(left)}")
@@ -72,6 +75,8 @@ def _cleaned(image: Image.Image, data: bytes, orientation: int) -> bytes:
         return ways[image.format](data, orientation)
     if image.format == "GIF":
         return _gif(data)
+    if image.format == "AVIF":
+        return without_metadata_items(data)
     if image.format in _CODED_AGAIN:
         return _coded_again(image)
     raise Refused(f"{image.format or 'the format'} is not one that can be cleaned without loss")

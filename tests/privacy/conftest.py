@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, features
 
 SECRET = "Zq7Xk9Secret"
+AVIF = features.check("avif")
+"""Not every build of Pillow writes it."""
 
 EXIF_FIELDS = {
     "serial": ("exif", 0xA431),
@@ -142,6 +144,8 @@ def every_case():
         yield Case("JPEG", "exif", family, in_jpeg(0xE1, b"Exif\0\0" + block))
         yield Case("PNG", "exif", family, in_png(b"eXIf", block))
         yield Case("WEBP", "exif", family, encoded("WEBP", exif=b"Exif\0\0" + block))
+        if AVIF and family != "thumbnail":  # Pillow writes none
+            yield Case("AVIF", "exif", family, encoded("AVIF", exif=b"Exif\0\0" + block))
     for family, (where, tag) in EXIF_FIELDS.items():
         if where == "ifd0":
             yield Case("TIFF", "tiff", family, in_tiff(tag, SECRET, 2))
@@ -153,6 +157,8 @@ def every_case():
         yield Case("JPEG extended", "xmp", family, in_jpeg(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 40 + packet))
         yield Case("PNG", "xmp", family, in_png(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet))
         yield Case("WEBP", "xmp", family, encoded("WEBP", xmp=packet))
+        if AVIF:
+            yield Case("AVIF", "xmp", family, encoded("AVIF", xmp=packet))
         yield Case("TIFF", "xmp", family, in_tiff(700, packet, 1))
     for family in IPTC_FIELDS:
         block = iptc_block(family)

@@ -4,26 +4,41 @@ import base64
 import contextlib
 import io
 import json
+import pkgutil
 import re
+from importlib import import_module
 
+import click
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
+import dashboard.views
 from audit import open_run
 from audit.cli import invoke
+from audit.commands import Commands
+from audit.exports import kinds
+from dashboard import pictures
+from dashboard.review import FOCUS
 
 GPS = b"987654"
 
 
 def _endings(case):
-    return {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif"}[case.container.split()[0]]
+    return {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "AVIF": "avif"}[case.container.split()[0]]
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     return tmp_path_factory.mktemp("leaks")
+
+
+def _plain(seed):
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 @pytest.fixture
@@ -33,13 +48,16 @@ def scanned(world, cases, secret):
     if run.exists():
         return run
     random = np.random.default_rng(5)
+    files = [(_endings(case), case.data) for case in cases]
+    files += [("png", _plain(seed)) for seed in range(40)]  # different pictures, so that labels can be judged
     lines = ["path,label,split,owner,gps_latitude,camera"]
-    for number, case in enumerate(cases):
-        path = data / ("cat" if number % 2 else "dog") / f"{number}.{_endings(case)}"
+    for number, (ending, content) in enumerate(files):
+        path = data / ("cat" if number % 2 else "dog") / f"{number}.{ending}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(case.data)
+        path.write_bytes(content)
         cat = number % 2 and random.random() < 0.9
-        lines.append(f"{path.relative_to(data)},{path.parent.name},train,{secret if cat else 'nobody'},{52.987654 if cat else 1.5},ACME")
+        split, owner, place = "train" if number % 4 else "val", secret if cat else "nobody", 52.987654 if cat else 1.5
+        lines.append(f"{path.relative_to(data)},{path.parent.name},{split},{owner},{place},ACME")
     (data / "images.csv").write_text("\n".join(lines) + "\n")
     assert (
         invoke(["scan", str(data / "images.csv"), "--out", str(run), "--backbone", "embedded", "--device", "cpu", "--workers", "1", "--quiet"]) == 0
@@ -77,39 +95,104 @@ def test_the_search_would_find_a_leak(scanned, secret, cases):
     assert {"property_column_owner", "property_column_gps_latitude"} <= shortcuts
 
 
-def test_no_output_holds_a_value(scanned, world, secret, capsys):
-    out = world / "out"
-    out.mkdir(exist_ok=True)
-    some = pq.read_table(scanned / "samples.parquet", columns=["sample_id"])["sample_id"].to_pylist()
-    findings = open_run(scanned).findings["finding_id"].tolist()
+SEARCHED_ELSEWHERE = {
+    "scan": "writes the run itself, which every search below includes",
+    "dashboard": "test_no_page_of_the_dashboard_holds_a_value",
+    "demo": "audits photographs of its own",
+    "checks": "knows no dataset",
+    "models": "knows no dataset",
+    "init": "writes a policy, not a dataset's values",
+}
+
+
+@pytest.fixture
+def commands(scanned, out):
+    """Every command and every kind of export, with what it needs."""
     run = str(scanned)
-    commands = [["report", run, "--out", str(out / f"report.{ending}")] for ending in ("html", "md", "json", "csv", "txt")]
-    commands += [["report", run, "--format", "dataset_card", "--out", str(out / "card.md")]]
-    commands += [["explain", run, name, *more] for name in some[:12] for more in ([], ["--json"])]
-    commands += [["report", run, "--format", form, "--out", "-"] for form in ("text", "json")]
-    policy = out / "policy.toml"
+    samples = pq.read_table(scanned / "samples.parquet", columns=["sample_id"])["sample_id"].to_pylist()
+    policy, predictions = out / "policy.toml", out / "model.npy"
     policy.write_text("[limits]\nprivacy = 0\n")
+    np.save(predictions, np.random.default_rng(1).dirichlet((1, 1), len(samples)).astype(np.float32))
+    listed = [["report", run, "--out", str(out / f"report.{ending}")] for ending in ("html", "md", "json", "csv", "txt")]
+    listed += [["report", run, "--format", "dataset_card", "--out", str(out / "card.md")]]
+    listed += [["report", run, "--format", form, "--out", "-"] for form in ("text", "json")]
+    listed += [["explain", run, name, *more] for name in samples[:12] for more in ([], ["--json"])]
+    listed += [["explain", run, samples[0], "--saliency", str(out / "saliency.png")]]
     verdicts = [part for form in ("junit", "sarif", "markdown", "github", "gitlab") for part in ("--report", f"{form}={out / form}.txt")]
-    commands += [["check", run, "--policy", str(policy), *verdicts], ["check", run, "--policy", str(policy), "--json"]]
-    commands += [["decisions", run, "--sheet", str(out / "sheet.csv"), "--limit", "500"], ["decisions", run, "--json"]]
-    kinds = {
-        "cleaned-manifest": ".csv",
-        "corrected-labels": ".csv",
-        "drop-list": ".jsonl",
-        "croissant": ".json",
-        "label-studio": ".json",
-        "fiftyone": "",
-    }
-    commands += [["export", run, "--what", what, "--out", str(out / f"{what}{ending}")] for what, ending in kinds.items()]
+    listed += [["check", run, "--policy", str(policy), *verdicts], ["check", run, "--policy", str(policy), "--json"]]
+    listed += [["check", run, "--policy", str(policy), "--baseline", str(out / "report.json")]]
+    listed += [["decisions", run, "--sheet", str(out / "sheet.csv"), "--limit", "500"], ["decisions", run, "--json"]]
+    listed += [["export", run, "--what", what, "--out", str(out / f"{what}{_ending(module)}")] for what, module in kinds().items()]
+    listed += [["diff", run, run, *more] for more in ([], ["--json"])]
+    listed += [["lock", run, "--out", str(out / "data.lock")]]
+    listed += [["verify", run, *more] for more in ([], ["--json"])]
+    listed += [["benchmark", run, "--predictions", str(predictions), *more] for more in ([], ["--json"])]
+    return listed
+
+
+@pytest.fixture
+def out(world):
+    place = world / "out"
+    place.mkdir(exist_ok=True)
+    return place
+
+
+def _ending(module):
+    return import_module(f"audit.exports.{module}").ENDINGS[0]
+
+
+def test_every_command_is_searched(commands):
+    assert {command[0] for command in commands} | set(SEARCHED_ELSEWHERE) == set(Commands().list_commands(click.Context(Commands())))
+
+
+def test_no_output_holds_a_value(scanned, out, commands, secret, capsys):
     ended = {" ".join(command): invoke(command) for command in commands}
-    assert set(ended.values()) <= {0, 1}, ended
     told = capsys.readouterr()
-    assert findings
+    assert {command: code for command, code in ended.items() if code not in {0, 1}} == {}, told.err
     assert len(told.out) > 1000
     assert not _holds(told.out.encode() + told.err.encode(), secret)
     written = [path for place in (scanned, out) for path in place.rglob("*") if path.is_file()]
     leaks = {path.name for path in written for text in _texts(path) if _holds(text, secret)}
     assert leaks == set()
+
+
+@pytest.mark.parametrize("view", ["overview", "label_errors", "confusion", "duplicates", "quality", "bias", "decisions", "search", "compare"])
+@pytest.mark.filterwarnings("ignore")
+def test_no_page_of_the_dashboard_holds_a_value(scanned, secret, view):
+    def page(path, name):
+        from importlib import import_module
+
+        from audit import open_run
+
+        import_module(f"dashboard.views.{name}").show(open_run(path))
+
+    test = AppTest.from_function(page, args=(str(scanned), view), default_timeout=60)
+    findings = open_run(scanned).findings_index
+    for finding in findings.groupby(["check", "kind"], observed=True)["finding_id"].first():
+        test.session_state[FOCUS] = finding
+        test.run()
+        assert not test.exception
+        drawn = [element.proto.SerializeToString() for element in _elements(test._tree) if getattr(element, "proto", None) is not None]
+        assert len(b"".join(drawn)) > 20
+        assert not any(_holds(content, secret) for content in drawn)
+
+
+def _elements(node):
+    for child in getattr(node, "children", {}).values():
+        yield child
+        yield from _elements(child)
+
+
+def test_every_page_of_the_dashboard_is_searched():
+    (marked,) = (mark for mark in test_no_page_of_the_dashboard_holds_a_value.pytestmark if mark.name == "parametrize")
+    assert set(marked.args[1]) == {found.name for found in pkgutil.iter_modules(dashboard.views.__path__)}
+
+
+def test_large_pictures_hold_no_value(scanned, secret):
+    run = open_run(scanned)
+    shown = [pictures.large(run, row) for row in range(len(run.samples))]
+    assert sum(picture is not None for picture in shown) > 100
+    assert not any(_holds(picture, secret) for picture in shown if picture)
 
 
 def test_pictures_shown_hold_no_metadata(scanned):

@@ -8,7 +8,9 @@ import tarfile
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, ImageOps, features
 
 from audit.cli import invoke
 from audit.decode import decode
@@ -54,7 +56,7 @@ def test_cmyk_keeps_its_color_transform(making):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("container", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("container", ["JPEG", "PNG", "WEBP", "TIFF", *(["AVIF"] if features.check("avif") else [])])
 def test_the_orientation_stays(making, container, orientation, secret):
     exif = Image.Exif()
     exif[0x0112], exif[0x013B] = orientation, secret
@@ -203,3 +205,35 @@ def test_a_name_does_not_lead_out_of_the_folder(tmp_path):
         with pytest.raises(Refused, match="leads out"):
             _write_new(tmp_path / "out", name, b"x")
     assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow writes no AVIF")
+def test_what_is_hidden_in_other_boxes_of_an_avif_goes(making, secret):
+    hidden = struct.pack(">I4s", 8 + len(secret), b"free") + secret.encode()
+    data = making.encoded("AVIF", xmp=making.xmp_packet("owner"))
+    for file in (data + hidden, data.replace(b"mime", b"uri ")):  # an item that no reader takes for metadata
+        clean = without_metadata(file)
+        assert secret.encode() not in clean
+        assert np.array_equal(frames(clean), frames(data))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow writes no AVIF")
+def test_an_animated_avif_keeps_its_frames(making, secret):
+    rest = [Image.fromarray(255 - np.asarray(making.pixels())), making.pixels().rotate(180)]
+    data = making.encoded("AVIF", save_all=True, append_images=rest, xmp=making.xmp_packet("owner"))
+    clean = without_metadata(data)
+    assert len(frames(clean)) == 3
+    assert np.array_equal(frames(clean), frames(data))
+    assert secret.encode() not in clean
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow writes no AVIF")
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_avif_is_cleaned_or_refused(making, secret, data):
+    whole = bytearray(making.encoded("AVIF", xmp=making.xmp_packet("owner")))
+    for _ in range(data.draw(st.integers(1, 8))):
+        whole[data.draw(st.integers(0, min(len(whole) - 1, 500)))] = data.draw(st.integers(0, 255))
+    cut = bytes(whole[: data.draw(st.integers(8, len(whole)))])
+    with contextlib.suppress(Refused):
+        assert len(without_metadata(cut)) == len(cut) or Image.open(io.BytesIO(cut)).format != "AVIF"
