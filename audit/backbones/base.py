@@ -94,6 +94,8 @@ class ModelState:
     note: str
     sha256: str | None = None
     """Of the weights' file, hex, where this version accepts no other; they are held against it whenever they are loaded."""
+    weights_file: str | None = None
+    """That file, below the folder that packages are installed in."""
 
 
 class Embedder(Protocol):

@@ -58,6 +58,7 @@ def states() -> list[ModelState]:
             licence="Apache-2.0",
             note="image tower only; comes with the installation",
             sha256=_SHA256,
+            weights_file=f"{_PACKAGE}/{_WEIGHTS}",
         )
     ]
 

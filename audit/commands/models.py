@@ -10,14 +10,20 @@ from audit.console import safe
 
 @click.command()
 @click.option("--offline", is_flag=True, help="Do not ask whether the model hub can be reached.")
+@click.option("--checksums", is_flag=True, help="Only the checksums of weights' files, as sha256sum reads them.")
 @OUTPUT
-def models(*, offline: bool, as_json: bool, color: bool | None) -> None:
+def models(*, offline: bool, checksums: bool, as_json: bool, color: bool | None) -> None:
     """List the image models and whether their weights are here."""
     import dataclasses
 
     from audit.backbones import list_models
 
     states = [dataclasses.asdict(state) for state in list_models(offline=offline)]
+    if checksums:
+        for state in states:
+            if state["sha256"]:
+                print_text(f"{state['sha256']}  {state['weights_file']}")
+        return
     if as_json:
         print_json(states)
         return
