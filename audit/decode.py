@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from audit.metadata import metadata_families
+from audit.provenance import Provenance, provenance
 
 SUFFICIENT_SIDE = 512
 """Short side, in pixels, that a scaled JPEG decode must keep: twice what the measures use, so that their own reduction still averages."""
@@ -46,7 +47,7 @@ class FileFacts:
     has_alpha: bool | None = None
     exif_families: tuple[str, ...] = ()
     """``family/source`` of ``audit.metadata``."""
-    camera: str | None = None
+    origin: Provenance = field(default_factory=Provenance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _scale_in_decoder(image: Image.Image) -> None:
 
 
 def _facts(image: Image.Image, data: bytes) -> FileFacts:
-    orientation, camera = _orientation_and_camera(image)
+    orientation = _orientation(image)
     width, height = image.size if orientation < 5 else image.size[::-1]
     multi_picture = image.format == "MPO"  # a JPEG with a preview or a depth map behind it: one picture to any reader
     return FileFacts(
@@ -126,21 +127,18 @@ def _facts(image: Image.Image, data: bytes) -> FileFacts:
         orientation=orientation,
         has_alpha=image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info,
         exif_families=metadata_families(image, data),
-        camera=camera,
+        origin=provenance(image),
     )
 
 
-def _orientation_and_camera(image: Image.Image) -> tuple[int, str | None]:
-    """Return EXIF's orientation, 1 where there is none, and the camera's make and model; a damaged block counts as absent."""
-    orientation, camera = 1, None
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's orientation, 1 where there is none; a damaged block counts as absent."""
     if image.info.get("exif") or image.format in {"TIFF", "MPO"}:
         # EXIF blocks are often damaged in ways Pillow meets with any exception; the pixels matter more.
         with suppress(Exception):
-            exif = image.getexif()
-            found = exif.get(ExifTags.Base.Orientation, 1)
-            orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
-            camera = " ".join(str(exif[tag]).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model) if exif.get(tag)) or None
-    return orientation, camera
+            found = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    return 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

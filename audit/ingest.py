@@ -168,7 +168,7 @@ def _facts(decoded: Decoded, byte_size: int) -> dict[str, Any]:
         "orientation": facts.orientation,
         "has_alpha": facts.has_alpha,
         "exif_families": list(facts.exif_families),
-        "camera": facts.camera,
+        **facts.origin._asdict(),
     }
 
 

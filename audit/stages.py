@@ -252,7 +252,7 @@ def _predict_sets(
     """As `predict`, where images have several labels."""
     import pyarrow as pa
 
-    from audit.labels.label_quality import COPIES
+    from audit.duplicates.pictures import COPIES
     from audit.labels.label_sets import disagreeing_sets, judge_label_sets, membership, sets_of_labels
 
     labels = sets_of_labels(samples)

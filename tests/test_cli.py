@@ -223,6 +223,13 @@ def test_checks_and_models_are_listed(capsys):
     assert "integrity" in {check["name"] for check in listed}
     code, out, _ = run(capsys, "checks", "--no-color")
     assert all(check["name"] in out and check["title"] in out for check in listed)
+    code, out, _ = run(capsys, "checks", "marks", "privacy", "--no-color")
+    assert code == 0
+    assert [line for line in out.splitlines() if line and line[0] != " "] == ["marks", "privacy"]
+    assert "Blind spots: a mark that moves about" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 110
+    code, _, err = run(capsys, "checks", "mark")
+    assert (code, err) == (2, "error: checks: unknown check 'mark'; did you mean 'marks'?\n")
     code, out, _ = run(capsys, "models", "--offline", "--json")
     states = json.loads(out)
     assert {"ready", "will download", "not reachable here"} >= {state["state"] for state in states}

@@ -77,4 +77,5 @@ def test_predictions_stand_on_what_makes_them():
         return seen
 
     assert {"audit.labels.probes", "audit.labels.folds", "audit.labels.calibration"} <= reached("audit.labels.predictions", set())
-    assert {"audit.labels.class_statistics", "audit.labels.label_quality", "audit.labels.label_noise"} <= reached("audit.checks.label_errors", set())
+    assert {"audit.labels.label_noise", "audit.duplicates.pictures"} <= reached("audit.labels.label_quality", set())
+    assert {"audit.labels.class_statistics", "audit.duplicates.pictures"} <= reached("audit.checks.label_errors", set())

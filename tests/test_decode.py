@@ -111,7 +111,7 @@ def test_personal_metadata_is_named_but_never_copied():
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)})
     found = decode(encoded(photo(), "JPEG", exif=exif))
     assert found.facts.exif_families == ("gps/exif", "owner/exif", "serial/exif")
-    assert found.facts.camera == "Maker Model 5"
+    assert found.facts.origin.camera == "Maker Model 5"
     assert "123456" not in repr(found.facts)
     assert "Person" not in repr(found.facts)
 

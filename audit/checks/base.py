@@ -83,3 +83,5 @@ class Check:
     run: Callable[..., Result | Skipped]
     origin: str
     """The file it was found in."""
+    about: str = ""
+    """The rest of the docstring: why it matters, how it works, blind spots, sources."""

@@ -18,12 +18,17 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_names import class_name
+from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
-_COPIES = ("identical_bytes", "identical_pixels", "re_encoded", "edited_copy")
+    Words = Mapping[str, str]
+
 _RESAMPLES = 500
 _CELL = 5.0
 """Expected images below which a class's share of a split says nothing."""
@@ -48,16 +53,6 @@ class Options:
         for name, low in (("few", 0), ("ratio", 1), ("copies", 0), ("skew", 1), ("false_discoveries", 0)):
             if not getattr(self, name) > low:
                 raise ConfigError(name, f"{getattr(self, name)} is too small", f"use a number above {low}")
-
-
-def pictures_of(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
-    """Return ``[n]`` a number per row that copies of one picture share; other shots of a scene are pictures of their own."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    copies = pairs[pairs["relation"].isin(_COPIES)]
-    links = coo_array((np.ones(len(copies), bool), (copies["i"].to_numpy(), copies["j"].to_numpy())), shape=(n, n))
-    return np.asarray(connected_components(links, directed=False)[1], np.int64)
 
 
 def label_shift(
@@ -95,14 +90,19 @@ def label_shift(
     return max(observed - by_chance, 0.0), (low, high), np.where(pooled * min(total, other) >= _CELL, p, 1.0)
 
 
-def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Result | Skipped:
+def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, str], *, options: Options) -> Result | Skipped:
     """Report classes and splits; findings are about classes and the dataset, so images have no score."""
     members = _members(samples, pictures_of(pairs, len(samples)))
     if not len(members):
         return Skipped("no labels in this dataset")
     images = members.groupby("label").size()
     distinct = members.groupby("label")["picture"].nunique()
-    findings = [*_few(images, distinct, options), *_copies(images, distinct, options), *_imbalance(distinct, options), *_splits(members, options)]
+    findings = [
+        *_few(images, distinct, class_words, options),
+        *_copies(images, distinct, class_words, options),
+        *_imbalance(distinct, class_words, options),
+        *_splits(members, class_words, options),
+    ]
     return Result(np.full(len(samples), np.nan, np.float32), findings)
 
 
@@ -113,12 +113,19 @@ def _members(samples: pd.DataFrame, pictures: npt.NDArray[np.int64]) -> pd.DataF
     return table.explode("label").dropna(subset=["label"])
 
 
-def _few(images: pd.Series[int], distinct: pd.Series[int], options: Options) -> list[Finding]:
+def _pictures(number: int) -> str:
+    return "1 picture" if number == 1 else f"{number} pictures"
+
+
+def _few(images: pd.Series[int], distinct: pd.Series[int], words: Words, options: Options) -> list[Finding]:
     return [
         Finding(
             kind="few_images",
             score=1 - number / options.few,
-            message=f"The class {label!r} has {number} pictures, fewer than {options.few}; collect more, merge it or leave it out.",
+            message=(
+                f"The class {class_name(str(label), words)} has {_pictures(number)}, fewer than {options.few}; "
+                "collect more, merge it or leave it out."
+            ),
             label=str(label),
             evidence={"images": int(total), "pictures": int(number)},
         )
@@ -127,12 +134,12 @@ def _few(images: pd.Series[int], distinct: pd.Series[int], options: Options) -> 
     ]
 
 
-def _copies(images: pd.Series[int], distinct: pd.Series[int], options: Options) -> list[Finding]:
+def _copies(images: pd.Series[int], distinct: pd.Series[int], words: Words, options: Options) -> list[Finding]:
     return [
         Finding(
             kind="fewer_pictures_than_images",
             score=1 - pictures / number,
-            message=f"The class {label!r} has {number} images but {pictures} pictures; count the copies once.",
+            message=f"The class {class_name(str(label), words)} has {number} images but {_pictures(pictures)}; count the copies once.",
             label=str(label),
             evidence={"images": int(number), "pictures": int(pictures)},
         )
@@ -141,7 +148,7 @@ def _copies(images: pd.Series[int], distinct: pd.Series[int], options: Options) 
     ]
 
 
-def _imbalance(distinct: pd.Series[int], options: Options) -> list[Finding]:
+def _imbalance(distinct: pd.Series[int], words: Words, options: Options) -> list[Finding]:
     counts = distinct.to_numpy(np.float64)
     ratio = counts.max() / counts.min()
     if len(counts) < 2 or ratio < options.ratio:
@@ -151,7 +158,7 @@ def _imbalance(distinct: pd.Series[int], options: Options) -> list[Finding]:
     ordered = distinct.sort_values(kind="stable")
     largest, smallest = str(ordered.index[-1]), str(ordered.index[0])
     message = (
-        f"The largest class, {largest!r}, has {ratio:.0f} times the pictures of the smallest, {smallest!r}; "
+        f"The largest class, {class_name(largest, words)}, has {ratio:.0f} times the pictures of the smallest, {class_name(smallest, words)}; "
         f"{len(counts)} classes weigh as much as {effective:.1f} of equal size. Weigh or sample by class."
     )
     evidence = {
@@ -163,7 +170,7 @@ def _imbalance(distinct: pd.Series[int], options: Options) -> list[Finding]:
     return [Finding(kind="imbalance", score=min(1 - options.ratio / ratio / 2, 1.0), severity="info", message=message, evidence=evidence)]
 
 
-def _splits(members: pd.DataFrame, options: Options) -> list[Finding]:
+def _splits(members: pd.DataFrame, words: Words, options: Options) -> list[Finding]:
     table = members.dropna(subset=["split"]).pivot_table(values="picture", index="label", columns="split", aggfunc="nunique", fill_value=0)
     if table.shape[1] < 2:
         return []
@@ -172,23 +179,27 @@ def _splits(members: pd.DataFrame, options: Options) -> list[Finding]:
         counts, rest = table[split].to_numpy(np.int64), table.drop(columns=split).sum(axis=1).to_numpy(np.int64)
         if not rest.sum():
             continue
-        findings += [_absent(str(table.index[at]), str(split), int(rest[at])) for at in np.flatnonzero((counts == 0) & (rest > 0)).tolist()]
+        findings += [_absent(str(table.index[at]), str(split), int(rest[at]), words) for at in np.flatnonzero((counts == 0) & (rest > 0)).tolist()]
         if table.shape[1] > 2 or split != table.sum().idxmax():  # of two splits, one comparison says all
-            findings += _skewed(table.index.astype(str).tolist(), str(split), counts, rest, options)
+            findings += _skewed(table.index.astype(str).tolist(), str(split), counts, rest, words, options)
     return findings
 
 
-def _absent(label: str, split: str, elsewhere: int) -> Finding:
+def _absent(label: str, split: str, elsewhere: int, words: Words) -> Finding:
     return Finding(
         kind="absent_from_split",
         score=1.0,
-        message=f"The class {label!r} has no image in {split!r} and {elsewhere} pictures elsewhere; nothing can be said of it there.",
+        message=(
+            f"The class {class_name(label, words)} has no image in {split!r} and {_pictures(elsewhere)} elsewhere; nothing can be said of it there."
+        ),
         label=label,
         evidence={"absent_from": split, "pictures_elsewhere": elsewhere},
     )
 
 
-def _skewed(labels: list[str], split: str, counts: npt.NDArray[np.int64], rest: npt.NDArray[np.int64], options: Options) -> list[Finding]:
+def _skewed(
+    labels: list[str], split: str, counts: npt.NDArray[np.int64], rest: npt.NDArray[np.int64], words: Words, options: Options
+) -> list[Finding]:
     from scipy.stats import false_discovery_control
 
     distance, (low, high), p = label_shift(counts, rest)
@@ -203,7 +214,7 @@ def _skewed(labels: list[str], split: str, counts: npt.NDArray[np.int64], rest: 
             kind="split_skew",
             score=float(abs(share[at] - rest_share[at]) / max(share[at], rest_share[at])),
             message=(
-                f"The class {labels[at]!r} is {share[at]:.2%} of {split!r} but {rest_share[at]:.2%} of the rest; "
+                f"The class {class_name(labels[at], words)} is {share[at]:.2%} of {split!r} but {rest_share[at]:.2%} of the rest; "
                 "split by class, or weigh when comparing numbers."
             ),
             label=labels[at],
@@ -212,7 +223,10 @@ def _skewed(labels: list[str], split: str, counts: npt.NDArray[np.int64], rest: 
         for at in chosen.tolist()
     ]
     if len(chosen) and low > 0:
-        message = f"{split!r} deals its classes otherwise than the rest: {distance:.1%} of its labels ({low:.1%} to {high:.1%}) would have to change."
+        message = (
+            f"{split!r} deals its classes otherwise than the rest: {distance:.1%} of its labels ({low:.1%} to {high:.1%}) would have to change; "
+            "split by class, or weigh when comparing numbers."
+        )
         evidence = {"of_split": split, "distance": distance, "low": low, "high": high, "classes_skewed": len(chosen)}
         findings.append(Finding(kind="label_shift", score=min(distance, 1.0), message=message, evidence=evidence))
     return findings

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "imagenet_audit.checks"
 """Other distributions announce a check here: ``name = "package.module"``."""
 
-_NOT_CHECKS = frozenset({"base", "class_names", "option_ranges", "properties", "robust_statistics", "discovery", "execution"})
+_NOT_CHECKS = frozenset({"base", "class_halves", "class_names", "option_ranges", "properties", "robust_statistics", "discovery", "execution"})
 
 
 def discover() -> Mapping[str, Check]:
@@ -75,7 +75,7 @@ def read_check(name: str, module: ModuleType) -> Check:
     run = getattr(module, "run", None)
     if not callable(run):
         raise AuditError(origin, "a check needs a function 'run'", "see docs/writing-a-check.md")
-    title = (module.__doc__ or "").strip().partition("\n")[0]
+    title, _, about = inspect.cleandoc(module.__doc__ or "").partition("\n")
     if not title:
         raise AuditError(origin, "a check needs a docstring: its first line is its title", "say what it finds, in one line")
     options = getattr(module, "Options", None)
@@ -89,7 +89,7 @@ def read_check(name: str, module: ModuleType) -> Check:
             raise AuditError(origin, f"'run' gives the table {key!r} a default", "leave the default out, or use None where the check can do without")
     needs = tuple(key for key, default in tables.items() if default is inspect.Parameter.empty)
     optional = tuple(key for key in tables if key not in needs)
-    return Check(name=name, title=title, needs=needs, optional_needs=optional, options=options, run=run, origin=origin)
+    return Check(name=name, title=title, needs=needs, optional_needs=optional, options=options, run=run, origin=origin, about=about.strip())
 
 
 def _validate_options(origin: str, options: object, *, asked: bool) -> None:

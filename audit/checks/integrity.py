@@ -113,7 +113,7 @@ def _suspects(samples: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 def _failure(facts: dict[str, Any]) -> Iterator[Oddity]:
     outcome, error = facts["outcome"], facts["error"] or "no reason given"
-    message = _FAILURES.get(outcome, "Could not be read ({error}).").format(error=error)
+    message = _FAILURES.get(outcome, "Could not be read ({error}); fetch it again or remove it.").format(error=error)
     yield Oddity(kind=outcome, severity="error", score=1.0, message=message, evidence={"error": facts["error"], "format": facts["format"]})
 
 
@@ -130,7 +130,7 @@ def _oddities(facts: dict[str, Any]) -> Iterator[Oddity]:
         severity = "info" if mode == "1" else "warning"
         yield Oddity(kind="odd_mode", severity=severity, score=0.2 if mode == "1" else 0.5, message=f"I{reason[1:]}.", evidence={"mode": mode})
     if (frames := int(facts["frames"] or 1)) > 1:
-        message = f"Holds {frames} frames; only the first is looked at here and by most loaders."
+        message = f"Holds {frames} frames; only the first is looked at here and by most loaders, so keep one."
         yield Oddity(kind="animated", severity="warning", score=0.4, message=message, evidence={"frames": frames})
     if facts["has_alpha"]:
         palette = mode == "P"

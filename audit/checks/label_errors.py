@@ -22,9 +22,9 @@ import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
+from audit.duplicates.pictures import COPIES
 from audit.errors import ConfigError
 from audit.labels.class_statistics import confusion_matrix, overlapping
-from audit.labels.label_quality import COPIES
 from audit.labels.label_sets import corrected, disagreeing_sets, sets_of_labels
 from audit.labels.review_yield import expected_yield
 

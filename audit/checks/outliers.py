@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_names import class_name
 from audit.checks.robust_statistics import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
     import pandas as pd
 
@@ -89,6 +92,7 @@ def run(
     samples: pd.DataFrame,
     neighbors: npt.NDArray[np.int32],
     similarities: npt.NDArray[np.float32],
+    class_words: Mapping[str, str],
     pairs: pd.DataFrame | None = None,
     *,
     options: Options,
@@ -112,7 +116,7 @@ def run(
     for row in flagged.tolist():
         label = labels[nearest[row]] if nearest[row] >= 0 else None
         label = label if isinstance(label, str) else None
-        own = f"images labelled {labels[row]!r}" if isinstance(labels[row], str) else "images of this dataset"
+        own = f"images labelled {class_name(labels[row], class_words)}" if isinstance(labels[row], str) else "images of this dataset"
         message = (
             f"Is unlike the rest: similarity {1 - distance[row]:.2f} to its neighbors where {own} usually have {1 - median[row]:.2f}; "
             "see whether it belongs here."

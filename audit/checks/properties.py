@@ -20,7 +20,10 @@ _BINS = 24
 _COMMONEST = 31
 """Values of a property such as the camera that are kept apart; all further ones are one value."""
 _MEASURES = ("brightness", "contrast", "sharpness", "entropy", "chroma", "luma_p01", "luma_p99")
-_CATEGORIES = ("format", "mode", "camera", "orientation", "has_alpha")
+_ROWS_AT_ONCE = 8192
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
+"""ITU-R BT.601, 0..1."""
+_CATEGORIES = ("format", "mode", "camera", "encoder", "orientation", "has_alpha")
 
 
 class Property(NamedTuple):
@@ -34,14 +37,23 @@ class Property(NamedTuple):
 
 
 def bins_of_numbers(name: str, values: npt.NDArray[np.float64]) -> Property:
-    """Cut numbers at their quantiles; what is not finite has a bin of its own, the last."""
-    finite = np.isfinite(values)
-    edges = np.unique(np.quantile(values[finite], np.linspace(0, 1, _BINS + 1)[1:-1])) if finite.any() else np.empty(0)
-    bins = np.where(finite, np.searchsorted(edges, values, side="right"), len(edges) + 1)
+    """Cut numbers at their quantiles; a value that most have is a bin of its own, and so is what is not finite, the last."""
+    finite = values[np.isfinite(values)]
+    edges = np.unique(_edges(finite)) if len(finite) else np.empty(0)
+    bins = np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), len(edges) + 1)
     ends = [f"{edge:.3g}" for edge in edges]
     first = [f"below {ends[0]}"] if ends else ["any"]
     told = [*first, *(f"{low} to {high}" for low, high in pairwise(ends)), *([f"{ends[-1]} or more"] if ends else []), "unknown"]
     return Property(name, bins, told)
+
+
+def _edges(finite: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return where to cut: the quantiles, and behind a value on which several of them fall the next larger one."""
+    quantiles = np.quantile(finite, np.linspace(0, 1, _BINS + 1)[1:-1], method="lower")
+    repeated = np.unique(quantiles[1:][np.diff(quantiles) == 0])
+    distinct = np.unique(finite) if len(repeated) else finite
+    behind = np.searchsorted(distinct, repeated, side="right")
+    return np.concatenate([quantiles, distinct[behind[behind < len(distinct)]]])
 
 
 def bins_of_values(name: str, values: pd.Series[str]) -> Property:
@@ -76,6 +88,22 @@ def properties(table: pd.DataFrame) -> Iterator[Property]:
             numbers = values.notna().sum() == columns[name].notna().sum() and values.nunique() > _COMMONEST
             found = bins_of_numbers(f"column {name}", values.to_numpy(float)) if numbers else bins_of_values(f"column {name}", columns[name])
             yield _masked(found) if is_personal(name) else found
+
+
+def border_properties(thumbnails: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Iterator[Property]:
+    """Yield what the outermost pixels of images are like: a plain background or a frame shows in them.
+
+    Args:
+        thumbnails: ``[n, s, s, 3]``.
+        rows: ``[m]`` of which images.
+    """
+    luma, spread = np.empty(len(rows)), np.empty(len(rows))
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        block = thumbnails[rows[start : start + _ROWS_AT_ONCE]]
+        edges = np.concatenate([block[:, 0], block[:, -1], block[:, 1:-1, 0], block[:, 1:-1, -1]], axis=1) @ _LUMA
+        luma[start : start + len(block)], spread[start : start + len(block)] = edges.mean(1), edges.std(1)
+    yield bins_of_numbers("border brightness", luma)
+    yield bins_of_numbers("border contrast", spread)
 
 
 def _masked(found: Property) -> Property:

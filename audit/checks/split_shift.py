@@ -23,9 +23,13 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_halves import second_half
+from audit.checks.class_names import class_name
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float32]
@@ -112,7 +116,7 @@ def _chance_of_distance(vectors: Floats, second: npt.NDArray[np.bool_]) -> float
     return float(gamma.sf(distance, a=mean**2 / variance, scale=variance / mean)) if variance > 0 else 1.0
 
 
-def run(samples: pd.DataFrame, embeddings: npt.NDArray[np.float16], *, options: Options) -> Result | Skipped:
+def run(samples: pd.DataFrame, embeddings: npt.NDArray[np.float16], class_words: Mapping[str, str], *, options: Options) -> Result | Skipped:
     """Report splits and classes that differ; images of a shifted class that drive it have a score, other judged images 0."""
     usable = ((samples["outcome"] == "ok") & samples["split"].notna()).to_numpy(bool)
     splits = samples["split"].to_numpy(object)
@@ -124,9 +128,9 @@ def run(samples: pd.DataFrame, embeddings: npt.NDArray[np.float16], *, options: 
         return Skipped(f"fewer than two splits have {options.fewest} images")
     rows = np.flatnonzero(usable)
     content = samples["content_id"].to_numpy(object)[rows]
-    half = np.array([int(name[:8], 16) % 2 == 1 for name in content])
+    half = second_half(samples["content_id"].iloc[rows])
     vectors = _reduced(embeddings, rows, content)
-    labels = samples["label"].to_numpy(object)[rows]
+    labels, ids = (samples[name].to_numpy(object)[rows] for name in ("label", "sample_id"))
     scores = np.full(len(samples), np.nan, np.float32)
     scores[rows] = 0
     findings = []
@@ -134,8 +138,8 @@ def run(samples: pd.DataFrame, embeddings: npt.NDArray[np.float16], *, options: 
         pair = np.isin(splits[rows], [ranked[0], split])
         second = splits[rows] == split
         found = _classes(vectors, labels, second, half, pair, options)
-        findings += _of_classes(found, samples, rows, second, (ranked[0], split), scores, options)
-        findings += _of_dataset(vectors, labels, second, half, pair, (ranked[0], split), options)
+        findings += _of_classes(found, ids, rows, second, (ranked[0], split), class_words, scores, options)
+        findings += _of_dataset(vectors, labels, ids, second, half, pair, (ranked[0], split), options)
     return Result(scores, findings)
 
 
@@ -178,10 +182,11 @@ def _classes(
 
 def _of_classes(
     found: dict[str, tuple[npt.NDArray[np.int64], Shift]],
-    samples: pd.DataFrame,
+    ids: npt.NDArray[np.object_],
     rows: npt.NDArray[np.int64],
     second: npt.NDArray[np.bool_],
     names: tuple[str, str],
+    class_words: Mapping[str, str],
     scores: npt.NDArray[np.float32],
     options: Options,
 ) -> list[Finding]:
@@ -190,7 +195,6 @@ def _of_classes(
     if not found:
         return []
     adjusted = false_discovery_control([shift.p for _, shift in found.values()])
-    ids = samples["sample_id"].to_numpy(object)
     findings = []
     for (label, (mine, shift)), p in zip(found.items(), adjusted.tolist(), strict=True):
         if p > options.false_discoveries or shift.auc < options.least_auc:
@@ -198,23 +202,29 @@ def _of_classes(
         strength = 2 * shift.auc - 1
         driving = mine[second[mine] & (shift.score > 0)]
         scores[rows[driving]] = np.maximum(scores[rows[driving]], strength)
-        order = sorted(np.flatnonzero(second[mine]).tolist(), key=lambda at: (-float(shift.score[at]), ids[rows[mine[at]]]))
         message = (
-            f"Pictures of {label!r} in {names[1]!r} differ from those in {names[0]!r}: one direction tells them apart "
+            f"Pictures of {class_name(label, class_words)} in {names[1]!r} differ from those in {names[0]!r}: one direction tells them apart "
             f"(area under the ROC curve {shift.auc:.2f}, 0.5 is chance); compare the two."
         )
         evidence = _evidence(shift, names) | {
             "adjusted_p": p,
             "images": [int((~second[mine]).sum()), int(second[mine].sum())],
-            "examples": [str(ids[rows[mine[at]]]) for at in order[:_EXAMPLES]],
+            "examples": _most_unlike(shift, second[mine], ids[mine]),
         }
         findings.append(Finding(kind=f"class_differs_in_{names[1]}", score=strength, message=message, label=label, evidence=evidence))
     return findings
 
 
+def _most_unlike(shift: Shift, second: npt.NDArray[np.bool_], ids: npt.NDArray[np.object_]) -> list[str]:
+    """Return the images of the second sample that are least like the first."""
+    order = sorted(np.flatnonzero(second).tolist(), key=lambda at: (-float(shift.score[at]), ids[at]))
+    return [str(ids[at]) for at in order[:_EXAMPLES]]
+
+
 def _of_dataset(
     vectors: Floats,
     labels: npt.NDArray[np.object_],
+    ids: npt.NDArray[np.object_],
     second: npt.NDArray[np.bool_],
     half: npt.NDArray[np.bool_],
     pair: npt.NDArray[np.bool_],
@@ -238,7 +248,8 @@ def _of_dataset(
         f"Pictures in {names[1]!r} differ from those in {names[0]!r} beyond their class shares: one direction tells them apart "
         f"(area under the ROC curve {shift.auc:.2f}, {shift.low:.2f} to {shift.high:.2f}); compare how the splits were collected."
     )
-    return [Finding(kind=f"differs_in_{names[1]}", score=2 * shift.auc - 1, message=message, evidence=_evidence(shift, names) | {"p": shift.p})]
+    evidence = _evidence(shift, names) | {"p": shift.p, "examples": _most_unlike(shift, second[mine], ids[mine])}
+    return [Finding(kind=f"differs_in_{names[1]}", score=2 * shift.auc - 1, message=message, evidence=evidence)]
 
 
 def _evidence(shift: Shift, names: tuple[str, str]) -> dict[str, object]:

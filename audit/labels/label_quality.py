@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from audit.duplicates.pictures import COPIES
 from audit.labels.label_noise import TEMPER, Suspicion, estimate_noise, suspect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
-
-COPIES = frozenset({"identical_bytes", "identical_pixels", "re_encoded", "edited_copy"})
-"""Relations of a pair that show the same picture."""
 
 
 def label_codes(labels: pd.Series, classes: list[str]) -> npt.NDArray[np.int64]:

@@ -11,7 +11,19 @@ from dashboard.review import review
 if TYPE_CHECKING:
     from audit.run import Run
 
-CHECKS = ("class_balance", "shortcuts", "subgroups", "split_shift", "attributes", "multi_object", "crop_loss", "privacy", "faces")
+CHECKS = (
+    "class_balance",
+    "same_source",
+    "shortcuts",
+    "marks",
+    "subgroups",
+    "split_shift",
+    "attributes",
+    "multi_object",
+    "crop_loss",
+    "privacy",
+    "faces",
+)
 
 
 def show(run: Run) -> None:

@@ -80,7 +80,7 @@ def run_named():
 
     def run(name, options=None, **tables):
         check = discover()[name]
-        tables = {"pairs": make_pairs([]), "neighbors": Missing("none"), "similarities": Missing("none"), **tables}
+        tables = {"pairs": make_pairs([]), "class_words": {}, "neighbors": Missing("none"), "similarities": Missing("none"), **tables}
         return run_check(check, tables, options and check.options(**options))
 
     return run

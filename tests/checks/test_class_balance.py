@@ -15,7 +15,7 @@ def kinds(result):
 def found(samples_of, pairs_of, counts, pairs=(), **options):
     """Classes and splits from {(label, split): number}."""
     rows = [{"label": label, "split": split} for (label, split), number in counts.items() for _ in range(number)]
-    return run(samples_of(rows), pairs_of(list(pairs)), options=Options(**options))
+    return run(samples_of(rows), pairs_of(list(pairs)), {}, options=Options(**options))
 
 
 def test_a_class_of_copies_is_a_class_of_few_pictures(samples_of, pairs_of):
@@ -48,7 +48,7 @@ def test_a_class_dealt_unevenly_is_named_and_an_even_one_is_not(samples_of, pair
 
 def test_several_labels_count_for_each(samples_of, pairs_of):
     rows = [{"label": None, "labels": ["ant", "bee"]} for _ in range(3)] + [{"label": "bee"} for _ in range(9)]
-    result = run(samples_of(rows), pairs_of([]), options=Options())
+    result = run(samples_of(rows), pairs_of([]), {}, options=Options())
     assert kinds(result) == {("few_images", "ant")}
 
 

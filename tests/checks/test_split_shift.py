@@ -24,13 +24,13 @@ def dataset(samples_of, seed=0, classes=6, each=80, moved=None, everywhere=0.0, 
 
 def test_chance_and_other_class_shares_are_no_shift(samples_of):
     for seed in range(4):
-        assert run(*dataset(samples_of, seed), options=Options()).findings == []
-    assert run(*dataset(samples_of, shares=[0.1, 0.6, 0.2, 0.5, 0.1, 0.3]), options=Options()).findings == []
+        assert run(*dataset(samples_of, seed), {}, options=Options()).findings == []
+    assert run(*dataset(samples_of, shares=[0.1, 0.6, 0.2, 0.5, 0.1, 0.3]), {}, options=Options()).findings == []
 
 
 def test_a_class_whose_val_images_are_something_else_is_named_with_them(samples_of):
     samples, embeddings = dataset(samples_of, moved=3)
-    found = run(samples, embeddings, options=Options())
+    found = run(samples, embeddings, {}, options=Options())
     assert [(finding.kind, finding.label) for finding in found.findings] == [("class_differs_in_val", "class 3")]
     val = samples[(samples["label"] == "class 3") & (samples["split"] == "val")]
     assert set(found.findings[0].evidence["examples"]) <= set(val["sample_id"])
@@ -39,10 +39,13 @@ def test_a_class_whose_val_images_are_something_else_is_named_with_them(samples_
 
 
 def test_a_shift_of_everything_is_one_finding_about_the_dataset(samples_of):
-    found = run(*dataset(samples_of, everywhere=0.6), options=Options(least_auc=0.99))
+    samples, embeddings = dataset(samples_of, everywhere=0.6)
+    found = run(samples, embeddings, {"class 0": "tench"}, options=Options(least_auc=0.99))
     assert [(finding.kind, finding.label) for finding in found.findings] == [("differs_in_val", None)]
     low, high = found.findings[0].evidence["interval"]
     assert 0.6 < low < found.findings[0].evidence["auc"] < high
+    assert len(found.findings[0].evidence["examples"]) == 5
+    assert set(found.findings[0].evidence["examples"]) <= set(samples["sample_id"][samples["split"] == "val"])
 
 
 @settings(deadline=None, max_examples=40)
@@ -66,6 +69,6 @@ def test_chances_are_spread_evenly_where_nothing_differs():
 
 def test_one_split_and_impossible_options(samples_of):
     samples, embeddings = dataset(samples_of, shares=[0.0] * 6)
-    assert run(samples, embeddings, options=Options()) == Skipped("all images are in one split")
+    assert run(samples, embeddings, {}, options=Options()) == Skipped("all images are in one split")
     with pytest.raises(ConfigError, match="fewest: 2 is out of range"):
         Options(fewest=2)

@@ -1,6 +1,7 @@
 """What holds for every check, also for those not written yet: they are discovered, never listed."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ def world(n, seed=0, **same):
                 "orientation": int(rng.choice([1, 1, 1, 6])),
                 "has_alpha": bool(rng.random() < 0.1),
                 "exif_families": [family for family in families if rng.random() < 0.2],
+                **({"camera": "ACME 1", "day_code": 7} if row["label"] == "class 0" and rng.random() < 0.5 else {}),
+                "encoder": str(rng.choice(["quality 75, 4:2:0", "tables 0a1b2c3d, 4:4:4"])),
                 "pixel_id": f"{at:032x}",
                 "perceptual_hash": int(rng.integers(2**62)),
                 **{name: float(rng.beta(8, 8)) for name in ("brightness", "luma_p01", "luma_p99", "contrast", "chroma")},
@@ -148,8 +151,9 @@ def outcome_of(check, tables):
     for row in table.to_pylist():
         assert row["severity"] in SEVERITIES
         assert row["message"].isprintable()
-        assert row["message"].strip()
-        json.loads(row["evidence"], parse_constant=pytest.fail)
+        # What it is and what to do, parted by a semicolon, or a question to answer; and why.
+        assert re.search(r"\S; \w.*\.$|\?$", row["message"]), row["message"]
+        assert json.loads(row["evidence"], parse_constant=pytest.fail)
     return result, table
 
 

@@ -1,0 +1,182 @@
+"""Classes of which a large part comes from one source: one camera on one day, or files of one size coded one way.
+
+Fifty frames of one afternoon count as few pictures, not as fifty; a source that only one class has gives the class away; and where its pictures
+lie in train and in a test split, the split measures memory.
+
+A source is a camera on a day where EXIF tells both; otherwise what is known of camera, day, size and JPEG coding, where that is two things at
+least. A source is reported where it holds much of a class and, beyond chance, several times as much as of the other classes: what a whole dataset
+has in common says nothing. Copies of one picture count once.
+
+Blind spots: files whose metadata was stripped and that were resized and coded anew all look like one source; a source spread over all classes
+alike is not reported. Dates are personal, so only one of 16 codes is kept of a day: of two sessions of one camera, one in sixteen count as one.
+
+Papers: Torralba & Efros 2011, "Unbiased Look at Dataset Bias", CVPR; Roberts et al. 2017, "Cross-validation strategies for data with temporal,
+spatial, hierarchical, or phylogenetic structure", Ecography; Benjamini & Hochberg 1995, "Controlling the False Discovery Rate", JRSS B.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_names import class_name
+from audit.checks.option_ranges import require_between_0_and_1, require_shares
+from audit.duplicates.pictures import pictures_of
+from audit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    Counts = npt.NDArray[np.int64]
+
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How much of a class is much; conventions, set before anything was measured."""
+
+    least_share: float = 0.2
+    """Share of a class's pictures that one source must hold, above 0 and at most 1."""
+    fewest: int = 10
+    """Pictures of the class that the source must hold, at least 2."""
+    factor: float = 3.0
+    """The source must hold this many times the share of the other classes, above 1."""
+    false_discoveries: float = 0.05
+    """Of all findings, at most this share is expected to be chance, above 0 and below 1."""
+
+    def __post_init__(self) -> None:
+        require_shares(self, "least_share", example=0.2)
+        require_between_0_and_1(self, "false_discoveries")
+        for name, low in (("fewest", 2), ("factor", 1)):
+            if not getattr(self, name) >= low:
+                raise ConfigError(name, f"{getattr(self, name)} is too small", f"use {low} or more")
+
+
+def sources_of(table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return ``[n]`` a number per image that images of one source share; -1 where too little is known.
+
+    Args:
+        table: columns ``camera``, ``day_code``, ``width``, ``height`` and ``encoder``.
+    """
+    camera, day, encoder = (pd.factorize(table[name])[0] for name in ("camera", "day_code", "encoder"))
+    sides = np.sort(table[["width", "height"]].to_numpy(np.float64), axis=1)  # a camera that is turned is the same camera
+    size = pd.factorize(sides[:, 0] * 2**31 + sides[:, 1])[0]
+    session = (camera >= 0) & (day >= 0)
+    known = (camera >= 0).astype(int) + (day >= 0) + (encoder >= 0) + (size >= 0)
+    keys = np.stack([camera, day, np.where(session, -1, size), np.where(session, -1, encoder)], axis=1)
+    found = np.full(len(table), -1, np.int64)
+    told = np.flatnonzero(known >= 2)
+    found[told] = np.unique(keys[told], axis=0, return_inverse=True)[1].ravel()
+    return found
+
+
+def concentrated(
+    own: npt.NDArray[np.int64], of_class: npt.NDArray[np.int64], of_source: npt.NDArray[np.int64], total: int
+) -> npt.NDArray[np.float64]:
+    """Return ``[m]`` one-sided p-values (hypergeometric) that a class holds so many pictures of a source by chance.
+
+    Args:
+        own: ``[m]`` pictures of the class from the source.
+        of_class: ``[m]`` pictures of the class.
+        of_source: ``[m]`` pictures of the source.
+        total: pictures of the dataset.
+    """
+    from scipy.stats import hypergeom
+
+    return np.asarray(hypergeom.sf(own - 1, total, of_class, of_source), np.float64)
+
+
+def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, str], *, options: Options) -> Result | Skipped:
+    """Report classes with much of one source; images of such a source score its share of the class, other judged images 0."""
+    judged = np.flatnonzero(((samples["outcome"] == "ok") & samples["label"].notna()).to_numpy(bool))
+    if samples["label"].iloc[judged].nunique() < 2:
+        return Skipped("fewer than two classes are labelled")
+    table = samples.iloc[judged]
+    source = sources_of(table)
+    if (source < 0).all():
+        return Skipped("no file tells camera, day or JPEG coding")
+    scores = np.full(len(samples), np.nan, np.float32)
+    scores[judged] = 0
+    findings = []
+    rows = pd.DataFrame(
+        {"label": table["label"].to_numpy(object), "source": source, "row": judged, "picture": pictures_of(pairs, len(samples))[judged]}
+    )
+    found = standing_out(rows.drop_duplicates(["label", "source", "picture"]), options)
+    for label, of_class in found.groupby("label", sort=True):
+        images = [_images_of(rows, str(label), number) for number in of_class["source"]]
+        for share, showing in zip(of_class["share"], images, strict=True):
+            scores[showing] = share
+        findings.append(_finding(of_class, [samples.iloc[showing] for showing in images], class_words))
+    return Result(scores, findings)
+
+
+def _images_of(rows: pd.DataFrame, label: str, source: int) -> npt.NDArray[np.int64]:
+    return np.asarray(rows.loc[(rows["label"] == label) & (rows["source"] == source), "row"], np.int64)
+
+
+def standing_out(pictures: pd.DataFrame, options: Options) -> pd.DataFrame:
+    """Return which sources hold much of which class.
+
+    Args:
+        pictures: a row per class, source and picture: columns ``label`` and ``source``, -1 where it is unknown.
+        options: what is much.
+
+    Returns:
+        A row per class and source to report, the largest share first: ``label``, ``source``, ``own`` pictures, ``share`` of the class, share
+        ``elsewhere``, adjusted ``p``.
+    """
+    from scipy.stats import false_discovery_control
+
+    total = len(pictures)
+    by_class, by_source = pictures["label"].value_counts(), pictures["source"].value_counts()
+    counts = pictures[pictures["source"] >= 0].groupby(["label", "source"]).size().rename("own").reset_index()
+    in_class, in_source, own = (
+        np.asarray(column, np.int64) for column in (counts["label"].map(by_class), counts["source"].map(by_source), counts["own"])
+    )
+    counts["share"] = own / in_class
+    counts["elsewhere"] = (in_source - own) / np.maximum(total - in_class, 1)
+    counts["p"] = false_discovery_control(np.clip(concentrated(own, in_class, in_source, total), 0, 1))
+    chosen = (own >= options.fewest) & (counts["share"] >= options.least_share) & (counts["share"] >= options.factor * counts["elsewhere"])
+    return counts[chosen & (counts["p"] <= options.false_discoveries)].sort_values(["share", "source"], ascending=[False, True])
+
+
+def _finding(found: pd.DataFrame, images: list[pd.DataFrame], class_words: Mapping[str, str]) -> Finding:
+    evidence = [_evidence(source, shown) for source, shown in zip(found.itertuples(index=False), images, strict=True)]
+    first, label = evidence[0], str(found["label"].iloc[0])
+    further = f" (further sources: {len(evidence) - 1})" if len(evidence) > 1 else ""
+    splits = first["splits"]
+    advice = f"keep it in one split (it lies in {' and '.join(splits)})" if len(splits) > 1 else "collect from more sources"
+    message = (
+        f"{first['share_of_class']:.0%} of the class {class_name(label, class_words)} ({first['pictures']} pictures) come from one source "
+        f"({', '.join(first['source'].values())}) that holds {first['share_of_rest']:.1%} of the rest{further}: "
+        f"they say less than their number, and the source gives the class away; {advice}."
+    )
+    return Finding(kind="same_source", score=first["share_of_class"], message=message, label=label, evidence={**first, "further": evidence[1:]})
+
+
+def _evidence(found: Any, images: pd.DataFrame) -> dict[str, Any]:
+    first = images.iloc[0]
+    session = pd.notna(first["camera"]) and pd.notna(first["day_code"])
+    parts = {
+        "camera": f"camera {first['camera']!r}" if pd.notna(first["camera"]) else None,
+        "day": "one day or few" if pd.notna(first["day_code"]) else None,
+        "size": None if session else f"{int(first['width'])} x {int(first['height'])} pixels",
+        "encoder": None if session or pd.isna(first["encoder"]) else f"JPEG of {first['encoder']}",
+    }
+    return {
+        "source": {name: text for name, text in parts.items() if text},
+        "images": len(images),
+        "pictures": int(found.own),
+        "share_of_class": float(found.share),
+        "share_of_rest": float(found.elsewhere),
+        "adjusted_p": float(found.p),
+        "splits": {str(split): int(count) for split, count in images["split"].value_counts().sort_index().items()},
+        "examples": sorted(images["sample_id"])[:_EXAMPLES],
+    }

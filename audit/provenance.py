@@ -1,0 +1,94 @@
+"""What a file tells of where it came from: the camera, the day as an anonymous code, and how its JPEG was coded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import ExifTags, Image, JpegImagePlugin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DAY_CODES = 16
+"""How many day codes there are: so few that a code does not give the day away, even to one who knows the month."""
+
+_DAY = re.compile(r"(?!0000)\d{4}:(?!00)\d\d:(?!00)\d\d(?!\d)")
+_SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+
+Tables = tuple[tuple[int, ...], ...]
+
+
+class Provenance(NamedTuple):
+    """Where a file came from; None where it does not say."""
+
+    camera: str | None = None
+    """EXIF's make and model."""
+    day_code: int | None = None
+    """0..15, equal for pictures taken on one day; different days share one as often as one in sixteen."""
+    encoder: str | None = None
+    """Of a JPEG: the quality of libjpeg's tables or a digest of other tables, chroma subsampling, and whether it is progressive."""
+
+
+def provenance(image: Image.Image) -> Provenance:
+    """Return where a file came from, as far as its header says; a damaged block counts as absent.
+
+    Args:
+        image: the file as Pillow opened it, before its pixels are loaded.
+    """
+    camera, day = None, None
+    if image.info.get("exif") or image.format in {"TIFF", "MPO"}:
+        # EXIF blocks are often damaged in ways Pillow meets with any exception; the pixels matter more.
+        with suppress(Exception):
+            exif = image.getexif()
+            camera = " ".join(str(exif[tag]).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model) if exif.get(tag)) or None
+            taken = exif.get_ifd(ExifTags.IFD.Exif)
+            day = day_code(str(taken.get(ExifTags.Base.DateTimeOriginal) or taken.get(ExifTags.Base.DateTimeDigitized) or ""))
+    encoder = None
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        with suppress(Exception):
+            encoder = _encoder(image)
+    return Provenance(camera, day, encoder)
+
+
+def day_code(written: str) -> int | None:
+    """Return the code of a date as EXIF writes it, ``YYYY:MM:DD HH:MM:SS``; None where it is none.
+
+    >>> day_code("2012:07:03 10:00:00") == day_code("2012:07:03 23:59:59"), day_code("0000:00:00 00:00:00")
+    (True, None)
+    """
+    day = _DAY.match(written)
+    return int.from_bytes(hashlib.sha256(day[0].encode()).digest()[:2], "big") % DAY_CODES if day else None
+
+
+def _encoder(image: JpegImagePlugin.JpegImageFile) -> str | None:
+    tables = _tables(image.quantization)
+    if not tables:
+        return None
+    quality = _qualities().get(tables)
+    coded = f"quality {quality}" if quality else f"tables {hashlib.sha256(repr(tables).encode()).hexdigest()[:8]}"
+    sampling = _SUBSAMPLING.get(JpegImagePlugin.get_sampling(image))
+    progressive = "progressive" if image.info.get("progressive") else None
+    return ", ".join(filter(None, (coded, sampling, progressive)))
+
+
+def _tables(quantization: Mapping[int, list[int]]) -> Tables:
+    return tuple(tuple(quantization[at]) for at in sorted(quantization))
+
+
+@cache
+def _qualities() -> dict[Tables, int]:
+    """Return libjpeg's tables -> quality, in gray and in colour, as the library that Pillow holds writes them."""
+    found: dict[Tables, int] = {}
+    for quality in range(1, 101):
+        stream = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(stream, "JPEG", quality=quality)
+        written = Image.open(stream)
+        if isinstance(written, JpegImagePlugin.JpegImageFile):
+            tables = _tables(written.quantization)
+            found[tables] = found[tables[:1]] = quality
+    return found

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.checks.marks import Options, find_marks, gradients, run
+from audit.errors import ConfigError
+
+SIDE = 32
+
+
+def dataset(samples_of, seed=0, classes=6, each=60):
+    """Smooth random pictures with edges of their own."""
+    random = np.random.default_rng(seed)
+    rows = [{"label": f"class {at % classes}", "content_id": random.bytes(32).hex()} for at in range(classes * each)]
+    coarse = random.integers(0, 256, (len(rows), 4, 4, 3)).astype(np.uint8)
+    return samples_of(rows), np.stack([np.roll(one, random.integers(0, 8, 2), (0, 1)) for one in coarse.repeat(8, 1).repeat(8, 2)])
+
+
+def stamp(samples, thumbnails, share, where, picture, opacity=1.0, label="class 0", seed=1):
+    """Lay a picture over a share of a class; return the rows that bear it."""
+    random = np.random.default_rng(seed)
+    marked = np.flatnonzero((samples["label"] == label).to_numpy() & (random.random(len(samples)) < share))
+    for row in marked:
+        under = thumbnails[row][where].astype(float)
+        thumbnails[row][where] = np.clip((1 - opacity) * under + opacity * picture + random.integers(-4, 5, under.shape), 0, 255)
+    return marked
+
+
+def found_in(samples, thumbnails, **options):
+    return run(samples, thumbnails, {"class 0": "carton"}, options=Options(**options))
+
+
+TEXTURE = np.random.default_rng(9).integers(0, 256, (6, 6, 3))
+CORNER = (slice(25, 31), slice(2, 8))
+
+
+def test_chance_is_not_reported(samples_of):
+    for seed in range(5):
+        assert found_in(*dataset(samples_of, seed)).findings == []
+
+
+@pytest.mark.parametrize("sizes", [(50, 50), (80, 20), (160, 40)])
+def test_chance_is_not_reported_beside_few_other_images(samples_of, sizes):
+    # What is usual is then known from few images, and they agree with it more than others would.
+    reported = 0  # one in twenty is expected at the most; more than half were, of two classes
+    for seed in range(20):
+        samples, thumbnails = dataset(samples_of, seed, classes=1, each=sum(sizes))
+        samples["label"] = np.repeat(["class 0", "class 1"], sizes)
+        reported += len(found_in(samples, thumbnails).findings)
+    assert reported <= 3
+
+
+@pytest.mark.parametrize(("share", "opacity"), [(0.6, 1.0), (0.6, 0.35), (0.35, 1.0), (0.35, 0.5), (1.0, 0.35)])
+def test_a_mark_is_found_where_it_is_and_on_whom(samples_of, share, opacity):
+    samples, thumbnails = dataset(samples_of)
+    marked = stamp(samples, thumbnails, share, CORNER, TEXTURE, opacity)
+    result = found_in(samples, thumbnails)
+    (finding,) = result.findings
+    assert (finding.kind, finding.label) == ("mark", "class 0")
+    assert "'class 0' (carton)" in finding.message
+    assert "bottom left" in finding.message
+    left, top, right, bottom = finding.evidence["box"]
+    assert (left < 0.2, right < 0.4, top > 0.6, bottom <= 1) == (True, True, True, True)
+    named = set(np.flatnonzero(result.scores > 0))
+    assert len(named & set(marked)) >= 0.9 * len(marked)
+    assert len(named - set(marked)) <= 0.05 * 60 + 1
+
+
+def test_a_frame_is_found_as_the_whole_picture(samples_of):
+    samples, thumbnails = dataset(samples_of)
+    for edge in ((slice(None), slice(0, 2)), (slice(None), slice(-2, None)), (slice(0, 2),), (slice(-2, None),)):
+        stamp(samples, thumbnails, 0.7, edge, 0)
+    (finding,) = found_in(samples, thumbnails).findings
+    assert (finding.label, "whole picture" in finding.message) == ("class 0", True)
+
+
+def test_a_mark_on_all_classes_alike_gives_none_away(samples_of):
+    samples, thumbnails = dataset(samples_of)
+    for number in range(6):
+        stamp(samples, thumbnails, 0.6, CORNER, TEXTURE, label=f"class {number}", seed=number)
+    assert found_in(samples, thumbnails).findings == []
+
+
+def test_two_classes_may_bear_the_same_mark(samples_of):
+    samples, thumbnails = dataset(samples_of)
+    for label in ("class 0", "class 3"):
+        stamp(samples, thumbnails, 0.8, CORNER, TEXTURE, label=label)
+    assert [finding.label for finding in found_in(samples, thumbnails).findings] == ["class 0", "class 3"]
+
+
+def test_a_mark_on_few_is_not_reported_unless_asked_for(samples_of):
+    samples, thumbnails = dataset(samples_of, each=200)
+    stamp(samples, thumbnails, 0.12, CORNER, TEXTURE)
+    assert found_in(samples, thumbnails).findings == []
+    assert [finding.label for finding in found_in(samples, thumbnails, least_share=0.08).findings] == ["class 0"]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.integers(8, 32), st.integers(2, 30))
+def test_marks_stay_in_range(seed, side, count):
+    random = np.random.default_rng(seed)
+    own, others = (gradients(random.integers(0, 256, (number, side, side, 3)).astype(np.uint8)) for number in (count, 20))
+    half = np.arange(count) % 2 == 0
+    for mark in find_marks(own, half, others, np.arange(20) % 2 == 0):
+        left, top, right, bottom = mark.box
+        assert 0 <= left < right <= side
+        assert 0 <= top < bottom <= side
+        assert 0 <= mark.p <= 1
+        assert 0 <= mark.elsewhere <= 1
+
+
+def test_pictures_without_any_edge_bear_no_mark():
+    plain = gradients(np.full((20, SIDE, SIDE, 3), 128, np.uint8))
+    half = np.arange(20) % 2 == 0
+    assert not any(mark.bears.any() for mark in find_marks(plain, half, plain, half))
+
+
+def test_small_classes_and_impossible_options(samples_of):
+    assert "20 images each" in found_in(*dataset(samples_of, each=5)).reason
+    for options in ({"least_share": 0.0}, {"false_discoveries": 1.0}, {"fewest": 3}):
+        with pytest.raises(ConfigError):
+            Options(**options)

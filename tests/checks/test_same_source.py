@@ -1,0 +1,101 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.checks.same_source import Options, concentrated, standing_out
+from audit.errors import ConfigError
+
+SESSION = {"camera": "ACME 1", "day_code": 7}
+WEB = {"camera": None, "day_code": None}
+
+
+@pytest.fixture
+def found(run_named, samples_of):
+    def run(rows, options=None, **tables):
+        return run_named("same_source", options, samples=samples_of(rows), class_words={"n1": "tench"}, **tables)
+
+    return run
+
+
+def images(count, label, **more):
+    return [{"label": label, "encoder": f"quality {90 + at % 5}", "width": 400 + at % 7, **WEB, **more} for at in range(count)]
+
+
+def test_a_session_that_holds_much_of_one_class_is_reported_with_where_it_lies(found):
+    frames = [{"label": "n1", **SESSION, "width": 300 + at, "split": "val" if at < 4 else "train"} for at in range(20)]
+    result = found([*images(30, "n1"), *frames, *images(50, "dog")])
+    (finding,) = result.findings
+    assert (finding.kind, finding.label, finding.score) == ("same_source", "n1", pytest.approx(0.4))
+    assert finding.evidence["source"] == {"camera": "camera 'ACME 1'", "day": "one day or few"}
+    assert finding.evidence["splits"] == {"train": 16, "val": 4}
+    assert "'n1' (tench) (20 pictures)" in finding.message
+    assert "keep it in one split (it lies in train and val)" in finding.message
+    assert result.scores[30:50].tolist() == pytest.approx([0.4] * 20)
+    assert not result.scores[np.r_[:30, 50:100]].any()
+
+
+def test_size_and_coding_tell_a_source_where_nothing_else_does(found):
+    scraped = images(30, "cat", encoder="tables 0a1b2c3d, 4:2:0", width=640, height=360)
+    (finding,) = found([*scraped, *images(60, "cat"), *images(60, "dog")]).findings
+    assert finding.evidence["source"] == {"size": "640 x 360 pixels", "encoder": "JPEG of tables 0a1b2c3d, 4:2:0"}
+
+
+def test_a_turned_camera_is_one_source(found):
+    scraped = images(8, "cat", encoder="own", width=640, height=360) + images(8, "cat", encoder="own", width=360, height=640)
+    assert found([*scraped, *images(40, "cat"), *images(60, "dog")]).findings[0].evidence["images"] == 16
+
+
+def test_what_all_classes_have_in_common_is_no_finding(found):
+    rows = [{"label": label, "encoder": "quality 95", "camera": "ACME 1", "day_code": 3} for label in ("cat", "dog") for _ in range(40)]
+    assert found(rows).findings == []
+
+
+def test_copies_of_one_picture_count_once(found, pairs_of):
+    frames = [{"label": "cat", **SESSION} for _ in range(20)]
+    rows = [*frames, *images(30, "cat"), *images(50, "dog")]
+    copies = pairs_of([(0, at, "re_encoded", 1.0, 0) for at in range(1, 12)])
+    assert found(rows).findings
+    assert not found(rows, pairs=copies).findings
+    (few,) = found(rows, {"fewest": 9}, pairs=copies).findings
+    assert (few.evidence["images"], few.evidence["pictures"]) == (20, 9)
+
+
+def test_several_sources_of_a_class_are_one_finding_the_largest_first(found):
+    first, second = ([{"label": "cat", "camera": "ACME 1", "day_code": day} for _ in range(count)] for day, count in ((1, 15), (2, 25)))
+    (finding,) = found([*first, *second, *images(50, "dog")]).findings
+    assert (finding.evidence["pictures"], finding.evidence["further"][0]["pictures"]) == (25, 15)
+    assert "further sources: 1" in finding.message
+
+
+def test_a_day_alone_or_a_size_alone_is_no_source(found):
+    alone = [{"label": "cat", "encoder": None, "width": 640 + at, "height": 1000 + at} for at in range(30)]
+    assert "tells camera, day or JPEG coding" in found([*alone, *({**row, "label": "dog"} for row in alone)]).reason
+
+
+def test_skips_without_classes_to_compare(found):
+    assert "fewer than two classes" in found(images(10, "cat")).reason
+
+
+def test_chance_is_hardly_ever_reported():
+    reported = 0
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        table = pd.DataFrame({"label": random.permutation(np.repeat(list("abcd"), 100)), "source": random.integers(0, 20, 400)})
+        reported += not standing_out(table, Options(least_share=0.05, fewest=2, factor=1.2)).empty
+    assert reported <= 10
+
+
+@settings(deadline=None)
+@given(st.integers(1, 19), st.integers(20, 60), st.integers(20, 60))
+def test_more_pictures_are_less_likely_chance(own, of_class, of_source):
+    p = concentrated(np.array([own, own + 1]), np.array([of_class] * 2), np.array([of_source] * 2), 500)
+    assert ((p >= 0) & (p <= 1)).all()
+    assert p[1] <= p[0] + 1e-12
+
+
+@pytest.mark.parametrize("options", [{"least_share": 0}, {"fewest": 1}, {"factor": 0.5}, {"false_discoveries": 1.0}])
+def test_refuses_options_out_of_range(found, options):
+    with pytest.raises(ConfigError):
+        found(images(2, "cat"), options)

@@ -1,0 +1,66 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from audit.provenance import DAY_CODES, Provenance, day_code, provenance
+
+
+def photo(mode="RGB"):
+    return Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 60, 3), np.uint8)).convert(mode)
+
+
+def of(image, container="JPEG", **options):
+    stream = io.BytesIO()
+    image.save(stream, container, **options)
+    return provenance(Image.open(stream))
+
+
+def test_camera_and_day_come_from_exif():
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Maker", "Model 5\0"
+    exif.get_ifd(0x8769)[0x9003] = "2012:07:03 10:11:12"
+    found = of(photo(), exif=exif)
+    assert (found.camera, found.day_code) == ("Maker Model 5", day_code("2012:07:03"))
+    assert of(photo(), "TIFF", exif=exif).camera == "Maker Model 5"
+    assert of(photo()).day_code is None
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("quality", [1, 30, 75, 95, 100])
+def test_libjpegs_quality_is_told(mode, quality):
+    assert of(photo(mode), quality=quality).encoder.split(",")[0] == f"quality {quality}"
+
+
+def test_other_tables_have_a_digest_that_tells_them_apart():
+    tables = [[at + step for at in range(2, 66)] for step in (0, 1)]
+    found = [of(photo(), qtables=[table, table], subsampling=sampling).encoder for table in tables for sampling in (0, 2)]
+    assert len(set(found)) == 4
+    assert all(text.startswith("tables ") for text in found)
+    assert [text.split(", ")[1] for text in found] == ["4:4:4", "4:2:0"] * 2
+
+
+def test_progressive_is_told_and_other_formats_have_no_encoder():
+    assert of(photo(), quality=80, progressive=True).encoder == "quality 80, 4:2:0, progressive"
+    assert of(photo(), "PNG") == Provenance()
+
+
+@settings(deadline=None)
+@given(st.dates(), st.times(), st.times())
+def test_a_day_has_one_code_whatever_the_hour(day, one, other):
+    codes = {day_code(f"{day:%Y:%m:%d} {hour:%H:%M:%S}".rjust(19, "0")) for hour in (one, other)}
+    assert len(codes) == 1
+    assert 0 <= codes.pop() < DAY_CODES
+
+
+def test_many_days_share_a_code():
+    days = [f"2012:{month:02}:{day:02}" for month in range(1, 13) for day in range(1, 29)]
+    assert np.bincount([day_code(day) for day in days], minlength=DAY_CODES).min() >= 10
+
+
+@pytest.mark.parametrize("written", ["", "0000:00:00 00:00:00", "    :  :     :  :  ", "2012-07-03", "yesterday", "2012:00:10 00:00:00"])
+def test_what_is_no_day_has_no_code(written):
+    assert day_code(written) is None
