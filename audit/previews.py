@@ -24,6 +24,7 @@ from PIL import Image
 
 from audit.decode import DEFAULT_MAX_PIXELS, decode
 from audit.errors import AuditError
+from audit.shown_images import shown_images
 
 if TYPE_CHECKING:
     from audit.run import Run
@@ -119,16 +120,17 @@ def make(
 
 
 def flagged_rows(run: Run, limit: int) -> list[int]:
-    """Return the rows of the worst flagged images, each followed by its partner, without repetition; at most ``limit``."""
-    page = run.findings_page({"subject": "sample"}, limit=limit).rows
-    names: dict[str, None] = {}
-    for sample_id, evidence in zip(page["sample_id"], page["evidence"], strict=True):
-        names[sample_id] = None
-        partner = json.loads(evidence).get("partner")
-        if isinstance(partner, str):
-            names[partner] = None
+    """Return the rows that findings show, the worst first, without repetition, at most ``limit``; a fifth is kept for examples of classes."""
+    of_samples, others = (_names(run, subject, limit) for subject in (["sample"], ["class", "dataset", "group"]))
+    names = dict.fromkeys([*of_samples[: limit - min(len(others), limit // 5)], *others, *of_samples])
     rows = run.rows_of(list(names)[:limit])
     return [int(row) for row in rows if row >= 0]
+
+
+def _names(run: Run, subjects: list[str], limit: int) -> list[str]:
+    page = run.findings_page({"subject": subjects}, limit=limit).rows
+    shown = (shown_images(name, json.loads(evidence)) for name, evidence in zip(page["sample_id"], page["evidence"], strict=True))
+    return list(dict.fromkeys(name for names in shown for name in names))
 
 
 def _kept_or_made(run: Run, rows: Sequence[int], source: Source | None) -> Iterator[tuple[int, bytes | None]]:

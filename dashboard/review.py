@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import streamlit as st
 
 from audit.review.decisions import decide
+from audit.shown_images import boxes_of, outlined, shown_images
 from audit.tables import SEVERITIES
 from dashboard import pictures
 from dashboard.keyboard import keys
@@ -34,6 +36,7 @@ BADGES = {"keep": "green", "relabel": "orange", "drop": "red", "unsure": "gray",
 SEVERITY_COLORS = {"error": "red", "warning": "orange", "info": "blue"}
 GRID = 12
 _NEIGHBOR_WIDTH = 150
+_EXAMPLES_ACROSS = 3
 FOCUS = "focus"
 """In the session: id of the finding that the next page opens with."""
 
@@ -271,31 +274,38 @@ def _undo(page: Page) -> None:
 
 
 def _pictures(page: Page, record: Mapping[str, Any]) -> None:
-    names = [record["sample_id"], record["evidence"].get("partner")]
-    shown = [name for name in names if isinstance(name, str)]
-    if not shown:
-        st.info("This finding is about a class or the dataset as a whole.", icon=":material/category:")
-        return
-    rows = page.run.rows_of(shown)
-    facts = page.run.columns("label", "split", "width", "height", rows=rows)
-    for column, name, row, fact in zip(st.columns(len(shown)), shown, rows, facts.to_dict("records"), strict=True):
-        pictures.show(column, pictures.large(page.run, int(row)), alt=f"{short(name)}, labelled {fact['label']}")
-        size = f" · {int(fact['width'])} x {int(fact['height'])}" if fact["width"] == fact["width"] and fact["width"] else ""
-        split = f" · {literal(fact['split'])}" if isinstance(fact["split"], str) else ""
-        given = literal(label(fact["label"] if isinstance(fact["label"], str) else None, page.words))
-        column.caption(f"{literal(short(name, 60))}  \n{given}{split}{size}", help=literal(name))
+    """Draw the image and its partner large; of a class or the dataset, examples."""
+    of_image = record["sample_id"] is not None
+    names = shown_images(record["sample_id"], record["evidence"])
+    rows = [int(row) for row in page.run.rows_of(names) if row >= 0] if names else []
+    if not of_image:
+        st.info("This finding is about a class or the dataset as a whole" + ("; these show it." if rows else "."), icon=":material/category:")
+    data = [pictures.large(page.run, row) for row in rows] if of_image else pictures.small(page.run, rows)
+    where = boxes_of(record["evidence"])
+    data = [picture and outlined(picture, where if at == 0 or not of_image else []) for at, picture in enumerate(data)]
+    across = max(len(rows), 1) if of_image else _EXAMPLES_ACROSS
+    facts = page.run.columns("sample_id", "label", "split", "width", "height", rows=np.array(rows, np.int64)).to_dict("records")
+    for start in range(0, len(rows), across):
+        for column, picture, fact in zip(st.columns(across), data[start : start + across], facts[start : start + across], strict=False):
+            pictures.show(column, picture, alt=f"{short(fact['sample_id'])}, labelled {fact['label']}")
+            column.caption(_caption(fact, page.words), help=literal(fact["sample_id"]))
+
+
+def _caption(fact: Mapping[Any, Any], words: Mapping[str, str]) -> str:
+    size = f" · {int(fact['width'])} x {int(fact['height'])}" if fact["width"] == fact["width"] and fact["width"] else ""
+    split = f" · {literal(fact['split'])}" if isinstance(fact["split"], str) else ""
+    given = literal(label(fact["label"] if isinstance(fact["label"], str) else None, words))
+    return f"{literal(short(fact['sample_id'], 60))}  \n{given}{split}{size}"
 
 
 def _facts(record: Mapping[str, Any]) -> None:
     rows = [("Score", f"{record['score']:.2f}"), ("Check", title(record["check"])), ("Split", record["split"] or "none")]
-    rows += [(title(name), value(thing)) for name, thing in record["evidence"].items() if name != "partner"]
+    rows += [(title(name), value(thing)) for name, thing in record["evidence"].items() if name not in ("partner", "examples")]
     with st.expander("Evidence", expanded=True, icon=":material/fact_check:"):
         st.markdown("\n".join(f"- {literal(name)}: **{literal(short(text, 160))}**" for name, text in rows if text))
 
 
 def _neighbors(page: Page, record: Mapping[str, Any]) -> None:
-    import numpy as np
-
     from audit.errors import AuditError
 
     row = int(page.run.rows_of([record["sample_id"]])[0])
@@ -326,7 +336,8 @@ def _grid(page: Page) -> None:
     records = [_plain(row) for row in rows.to_dict("records")]
     decided = verdict_of(decisions_of(page.run).current())
     _bulk_bar(page, ids, sheet, sheets)
-    places = page.run.rows_of([record["sample_id"] or "" for record in records])
+    first = [next(iter(shown_images(record["sample_id"], record["evidence"])), "") for record in records]
+    places = page.run.rows_of(first)
     with_image = [int(row) for row in places if row >= 0]
     previews = dict(zip(with_image, pictures.small(page.run, with_image), strict=True))
     for start in range(0, len(records), 4):
@@ -353,8 +364,8 @@ def _bulk_bar(page: Page, ids: Sequence[str], sheet: int, sheets: int) -> None:
 
 def _card(column: Any, page: Page, record: Mapping[str, Any], decided: Mapping[str, str], data: bytes | None) -> None:
     with column.container(border=True):
-        if record["sample_id"]:
-            pictures.show(st, data, alt=short(record["sample_id"]))
+        if data is not None or record["sample_id"]:
+            pictures.show(st, data and outlined(data, boxes_of(record["evidence"])), alt=short(record["sample_id"] or record["message"]))
         st.markdown(badges(record, decided.get(str(record["finding_id"]))))
         st.markdown(change(record, page.words), help=literal(f"{record['sample_id'] or ''} {record['message']}"))
         st.caption(f"{_probability(record)} · {literal(short(record['sample_id'] or title(record['check']), 28))}")

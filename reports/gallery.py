@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.previews import previews
+from audit.shown_images import shown_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -76,8 +77,8 @@ class Pictures:
 
 
 def of_findings(findings: Iterable[Top], pictures: Pictures) -> list[tuple[Top, list[Picture]]]:
-    """Return findings with the picture they are about and the one it was compared with."""
-    shown = [(finding, [name for name in (finding.sample_id, finding.evidence.get("partner")) if isinstance(name, str)]) for finding in findings]
+    """Return findings with the pictures they are about: an image and the one it was compared with, or examples of a class."""
+    shown = [(finding, shown_images(finding.sample_id, finding.evidence)) for finding in findings]
     pictures.of_names([name for _, names in shown for name in names])  # all in one reading
     return [(finding, pictures.of_names(names)) for finding, names in shown]
 

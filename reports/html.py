@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from audit.console import duration, safe
+from audit.shown_images import boxes_of
 from reports.gallery import EXAMPLES_PER_CHECK, Pictures, evidence_lines, groups_of, of_findings, of_pairs
 from reports.summary import examples, summarize
 
@@ -38,7 +39,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=False, keep_trailing_newline=False
     )
-    environment.globals |= {"n": "{:,}".format, "percent": percent, "duration": duration, "evidence": evidence_lines}
+    environment.globals |= {"n": "{:,}".format, "percent": percent, "duration": duration, "evidence": evidence_lines, "boxes": boxes_of}
     return environment
 
 

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
+import audit
 from audit.artifacts import write_array, write_json, write_table
 from audit.run import Run
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, SAMPLES, SCHEMA_VERSION
@@ -105,3 +107,20 @@ def small_run(tmp_path):
     }
     write_json(path / "run.json", record)
     return Run(path)
+
+
+@pytest.fixture(scope="session")
+def marked_run(tmp_path_factory):
+    """A real run of two classes, one of which bears a mark at its bottom left."""
+    folder = tmp_path_factory.mktemp("marked")
+    random = np.random.default_rng(4)
+    mark = random.integers(0, 256, (24, 24, 3), np.uint8)
+    for label in ("cat", "dog"):
+        (folder / "images" / label).mkdir(parents=True)
+        for number in range(24):
+            pixels = random.integers(0, 256, (random.integers(5, 9), random.integers(5, 9), 3), np.uint8)
+            image = Image.fromarray(pixels).resize((160, 128), Image.Resampling.BICUBIC)
+            if label == "cat" and number % 3:
+                image.paste(Image.fromarray(mark), (8, 96))
+            image.save(folder / "images" / label / f"{number:02}.png")
+    return audit.scan(folder / "images", folder / "run", options=audit.ScanOptions(backbone="embedded", device="cpu", workers=1))

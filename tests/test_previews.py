@@ -31,7 +31,7 @@ def opened(data):
 
 @pytest.fixture
 def run(tmp_path):
-    """Four images: 2 is flagged with partner 1, 4 is truncated and flagged."""
+    """Four images: 2 is flagged with partner 1, 4 is truncated and flagged, 3 is an example of its class."""
     dataset, path = tmp_path / "images", tmp_path / "run"
     (dataset / "a").mkdir(parents=True)
     (path / "findings").mkdir(parents=True)
@@ -47,12 +47,14 @@ def run(tmp_path):
         | {"finding_id": f"f{number}", "score": score, "sample_id": NAMES[number], "evidence": json.dumps(evidence)}
         for number, score, evidence in ((1, 0.9, {"partner": NAMES[0]}), (3, 0.5, {}))
     ]
+    of_class = {"subject": "class", "label": "a", "sample_id": None, "evidence": json.dumps({"examples": [NAMES[2], "gone.jpg"]})}
+    findings.append(findings[0] | {"finding_id": "f9", "severity": "info"} | of_class)
     write_table(path / "findings" / "c.parquet", pa.Table.from_pylist(findings, FINDINGS))
     write_array(path / "thumbnails.npy", np.full((4, 32, 32, 3), 200, np.uint8))
     record = {
         "schema_version": SCHEMA_VERSION,
         "counts": {"listed": 4, "scanned": 4, "failed": 0, "outcomes": {}},
-        "checks": {"c": {"state": "done", "findings": 1}},
+        "checks": {"c": {"state": "done", "findings": 3}},
     }
     write_json(path / "run.json", record | {"source": {"location": str(dataset)}, "options": {"source": {}}})
     return Run(path)
@@ -70,9 +72,9 @@ def test_a_preview_is_small_upright_and_kept(run):
 
 
 def test_the_worst_and_their_partners_are_made_and_shown_without_the_dataset(run):
-    assert flagged_rows(run, 10) == [1, 0, 3]
+    assert flagged_rows(run, 10) == [1, 0, 3, 2]
     assert flagged_rows(run, 1) == [1]
-    assert make(run) == 2
+    assert make(run) == 3
     shutil.rmtree(dataset_of(run))
     again = Run(run.path)
     assert [opened(data).width if data else None for data in previews(again, [0, 1, 3])] == [SIDE, SIDE, None]

@@ -40,6 +40,7 @@ PAGES = {
     "Overview": "Look at these first",
 }
 PATIENCE = 30.0
+PICTURES_TO_COME = "return [...document.images].filter(image => !(image.complete && image.naturalWidth)).map(image => image.src)"
 
 
 class Browser:
@@ -103,9 +104,14 @@ class Browser:
         ActionChains(self.driver).send_keys(key).perform()
 
     def problems(self):
-        """What the console says, but for what Streamlit asks in vain when a page's own address is opened: where its server's root is."""
+        """What the console says, and pictures on the page that do not come.
+
+        Left out is what Streamlit asks in vain when a page's own address is opened: where its server's root is. So is a picture that was
+        asked for and replaced before its turn: the server has dropped it by then.
+        """
+        self.until(lambda: not self.driver.execute_script(PICTURES_TO_COME), "every picture")
         lines = [line["message"] for line in self.driver.get_log("browser") if line["level"] in ("SEVERE", "ERROR")]
-        return [line for line in lines if not ("/_stcore/" in line and "404" in line)]
+        return [line for line in lines if not ("404" in line and ("/_stcore/" in line or "/media/" in line))]
 
     def foreign_requests(self):
         events = [json.loads(line["message"])["message"] for line in self.driver.get_log("performance")]

@@ -1,6 +1,7 @@
 """Each page as Streamlit draws it, on a real run."""
 
 import io
+import json
 import shutil
 
 import pandas as pd
@@ -15,6 +16,7 @@ from audit.review.decisions import Decisions
 from audit.tables import SAMPLES
 from audit.versions.comparison import compare
 from dashboard.pictures import difference
+from dashboard.text import literal
 from dashboard.views import decisions
 from reports.summary import summarize
 
@@ -69,6 +71,18 @@ def test_the_overview_tells_the_runs_numbers(demo_run):
     table = test.dataframe[0].value.set_index("Check")
     for total in summarize(run).checks:
         assert table.loc[total.name.replace("_", " ").capitalize(), "Findings"] == total.findings
+
+
+def test_a_finding_about_a_class_shows_its_examples(marked_run):
+    test = drawn(marked_run.path, "bias")
+    mark = marked_run.findings_page({"check": "marks"}).rows["finding_id"].item()
+    test.session_state["bias position"] = test.session_state["bias queue"][1].index(mark)
+    test.run()
+    examples = json.loads(marked_run.findings_page({"check": "marks"}).rows["evidence"].item())["examples"]
+    assert len(examples) == 5
+    assert all(literal(name) in shown(test) for name in examples)
+    assert "these show it" in shown(test)
+    assert len(test.get("image")) == 5
 
 
 def test_decide_and_undo(own_run):

@@ -1,5 +1,6 @@
 """The HTML report is valid, small, alone, and escapes what is not its own."""
 
+import json
 import re
 
 import html5lib
@@ -69,3 +70,14 @@ def test_an_empty_run_renders(small_run):
 @pytest.mark.parametrize(("share", "said"), [(1.0, "100%"), (0.99999, ">99.9%"), (0.0, "0%"), (1e-6, "<0.1%"), (0.123, "12.3%")])
 def test_percent_never_says_all_where_it_is_not(share, said):
     assert percent(share) == said
+
+
+def test_a_finding_about_a_class_shows_its_examples_and_where_to_look(marked_run):
+    (mark,) = marked_run.findings_page({"check": "marks"}).rows.to_dict("records")
+    tree = parse(render(marked_run))
+    card = next(element for element in tree.iter("article") if "clearly bear the same mark" in "".join(element.itertext()))
+    names = ["".join(element.itertext()) for element in card.iter("span") if element.attrib.get("class") == "name"]
+    assert names == json.loads(mark["evidence"])["examples"]
+    assert len(list(card.iter("img"))) == len(list(card.iter("i"))) == len(names) == 5
+    left, top, width, height = (float(edge) for edge in re.findall(r"([\d.]+)%", next(card.iter("i")).attrib["style"]))
+    assert (left < 10, top > 60, width < 40, top + height <= 100) == (True, True, True, True)
