@@ -178,3 +178,13 @@ def test_updates_of_updates_equal_a_whole_search(seed):
         whole = search(embeddings, k=5)
         assert np.array_equal(found.indices, whole.indices)
         assert np.array_equal(found.similarities, whole.similarities)
+
+
+def test_rows_that_all_lie_in_one_direction_are_found_as_well(monkeypatch):
+    """A model's embeddings share most of what they are; ranked by what is left without their mean, one in three neighbors was another."""
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
+    draw = np.random.default_rng(0)
+    spread = (np.arange(1, 257) ** -0.5).astype(np.float32)
+    rows = draw.normal(size=(4000, 256)).astype(np.float32) * spread + draw.normal(size=256).astype(np.float32) * 2 * spread
+    embeddings = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    assert search(embeddings, k=20).recall > 0.9
