@@ -111,6 +111,12 @@ class ScanOptions:
         if not BACKBONE_FORM.fullmatch(self.backbone):
             raise ConfigError("backbone", f"unknown backbone {self.backbone!r}", "use auto, embedded, clip or clip:ARCHITECTURE/TAG")
         self._check_engine()
+        self._check_names()
+
+    def _check_names(self) -> None:
+        for name in ("only", "skip"):
+            if isinstance(getattr(self, name), str):
+                raise ConfigError(name, f"{getattr(self, name)!r} is one text, not several names", f"write ({getattr(self, name)!r},)")
         if both := sorted(set(self.only) & set(self.skip)):
             raise ConfigError("skip", f"{both[0]!r} is also in 'only'", "name it in one of them")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +16,9 @@ from audit import stages
 from audit.artifacts import read_json, read_table, release, sweep, to_frame, write_array, write_table
 from audit.backbones import Choice, choose, text_tower
 from audit.code_digest import code_digest
-from audit.config import ScanOptions
+from audit.config import ScanOptions, check_options
 from audit.engines import Engine, Job, open_engine
-from audit.errors import RunError, SourceError
+from audit.errors import ConfigError, nearest
 from audit.faces import require_detector
 from audit.findings_index import ROWS_TOGETHER
 from audit.identity import identities
@@ -31,12 +29,13 @@ from audit.listing import list_samples, listing_key
 from audit.previews import make
 from audit.progress import SILENT, Observer
 from audit.reading import read_images
-from audit.run import RECORD, Run
+from audit.run import Run
+from audit.run_folder import locked, open_record, refuse_inside, refuse_other_things
 from audit.sources import Source, open_source
 from audit.sources.faults import readable
 from audit.sources.storage import MISSING
 from audit.stages import Record, digest_of, key_of
-from audit.tables import OUTCOMES, SCHEMA_VERSION
+from audit.tables import OUTCOMES
 from audit.unfinished import INGEST_PLAN, Unfinished, finished, publish
 
 if TYPE_CHECKING:
@@ -73,11 +72,15 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         refuse_predictions(options.predictions)
     if options.faces:
         require_detector()
-    _refuse_inside(run, str(source))
-    with _locked(run), open_engine(options) as engine:
+    checks = _wanted(options)
+    refuse_inside(run, str(source))
+    refuse_other_things(run)
+    with locked(run), open_engine(options) as engine:
         for folder in (run, *(run / name for name in ("state", "scores", "findings"))):
             sweep(folder)
-        record = _open_record(run)
+        record = open_record(run)
+        _note_other_dataset(run, record, dataset, observer)
+        before = _work_done(record)
         publish(run)
         observer.stage("listing", None)
         listing = list_samples(dataset, observer.advance)
@@ -90,7 +93,7 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
             "source": {
                 "kind": dataset.kind,
                 "location": dataset.location,
-                "absolute": dataset.location if "://" in dataset.location else str(Path(dataset.location).absolute()),
+                "absolute": _absolute(dataset),
                 "ignored": dict(getattr(dataset, "ignored", {})),
                 "notes": notes,
             },
@@ -99,12 +102,21 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         }
         samples = to_frame(_ingest(run, dataset, listing, choice, options, engine, record, observer))
         _account(samples, record)
-        _after_ingest(run, samples, options, engine, record, observer, dataset=dataset)
+        _after_ingest(run, samples, checks, options, engine, record, observer, dataset=dataset)
         record.content["finished"] = True
+        if _work_done(record) == before:
+            observer.note("nothing has changed since the last scan: its findings stand")
+        else:
+            record.content["seconds"] = round(time.perf_counter() - began, 1)
         record.save()
         observer.stage("previews", None)
         make(Run(run), source=dataset, seconds=_PREVIEWS_SHARE * (time.perf_counter() - began), advance=observer.advance)
     return Run(run)
+
+
+def _work_done(record: Record) -> str:
+    """Return a digest of what stages and checks have done so far: equal before and after a scan that had nothing to do."""
+    return key_of(record.content["stages"], record.content.get("checks"))
 
 
 def _ingest(
@@ -181,7 +193,15 @@ def _unchanged(run: Path, plan: dict[str, Any]) -> pa.Table | None:
 
 
 def _after_ingest(
-    run: Path, samples: pd.DataFrame, options: ScanOptions, engine: Engine, record: Record, observer: Observer, *, dataset: Source | None = None
+    run: Path,
+    samples: pd.DataFrame,
+    checks: dict[str, Check],
+    options: ScanOptions,
+    engine: Engine,
+    record: Record,
+    observer: Observer,
+    *,
+    dataset: Source | None = None,
 ) -> None:
     embedded = key_of(record.content["backbone"]["weights_id"], digest_of(identities(samples)), record.content["backbone"]["precision"])
     measured = key_of(record.content["stages"]["ingest"]["key"])
@@ -203,38 +223,41 @@ def _after_ingest(
 
     classes = sorted({*samples["label"].dropna(), *samples["labels"].dropna().explode().dropna()})
     record.content["classes"] = classes
-    checks = _wanted(options)
     pairs = to_frame(read_table(run / "pairs.parquet"))
     why_not = _why_no_predictions(samples, pairs, classes, own=options.predictions is not None)
+    predictions_key = key_of(pairs_key, classes, stages.predictions_plan(options))
+    still_hold = why_not is None and record.done("predictions", predictions_key)
     if why_not is None and not any({"predictions", "label_quality"} & set(check.needs) for check in checks.values()):
         why_not = "no check that was asked for needs predictions"
     predictions: Any = Missing(why_not) if why_not else None
-    predictions_key = key_of(pairs_key, classes, stages.predictions_plan(options))
     if why_not:
         if options.predictions is not None:
             observer.note(f"--predictions is not used: {why_not}")
-        record.begin("predictions")
-    elif not record.done("predictions", predictions_key):
+        if not still_hold:
+            record.forget("predictions")
+    elif not still_hold:
         began = time.perf_counter()
         facts = stages.predict(run, samples, pairs, classes, options, record, observer)
         record.end("predictions", predictions_key, time.perf_counter() - began, **facts)
     for warning in record.content["stages"].get("predictions", {}).get("warnings", ()):
         observer.note(f"predictions: {warning}")
-    faces_key = None
-    if dataset is not None and options.faces and "faces" in checks:
-        faces_key = _find_faces(run, samples, dataset, options, record, observer)
+    faces_key = _find_faces(run, samples, dataset if options.faces and "faces" in checks else None, options, record, observer)
     shown = [record.content[name] for name in ("class_words", "taxonomy")]
     _check(run, samples, checks, predictions, options, record, (key_of(pairs_key, predictions_key, why_not, shown), faces_key), observer)
 
 
-def _find_faces(run: Path, samples: pd.DataFrame, dataset: Source, options: ScanOptions, record: Record, observer: Observer) -> str:
+def _find_faces(run: Path, samples: pd.DataFrame, dataset: Source | None, options: ScanOptions, record: Record, observer: Observer) -> str | None:
+    """Look for faces in the images of a dataset, and return what they were made from; None where nobody asks."""
     plan = code_digest("audit.faces")
     key = key_of(plan, digest_of(identities(samples)))
-    if not record.done("faces", key):
+    done = record.done("faces", key)
+    if not done and dataset is None:
+        record.forget("faces")
+    elif not done and dataset is not None:
         began = time.perf_counter()
         facts = stages.find_faces(run, samples, dataset, plan, record, options, observer)
         record.end("faces", key, time.perf_counter() - began, **facts)
-    return key
+    return None if dataset is None else key
 
 
 def _why_no_predictions(samples: pd.DataFrame, pairs: pd.DataFrame, classes: list[str], *, own: bool) -> str | None:
@@ -256,9 +279,20 @@ def _why_no_predictions(samples: pd.DataFrame, pairs: pd.DataFrame, classes: lis
 
 
 def _wanted(options: ScanOptions) -> dict[str, Check]:
+    """Return the checks to run. Raises ConfigError where one is asked for that there is none of, or an option that it does not have."""
     from audit.checks import discover
 
-    return {name: check for name, check in discover().items() if name not in options.skip and (not options.only or name in options.only)}
+    known = discover()
+    for place, names in (("only", options.only), ("skip", options.skip), ("checks", options.checks)):
+        for name in names:
+            if name not in known:
+                raise ConfigError(place, f"unknown check {name!r}", nearest(name, known))
+    for name, given in options.checks.items():
+        for option in given:
+            if option not in check_options(known[name].options):
+                raise ConfigError(f"checks.{name}", f"unknown option {option!r}", nearest(option, check_options(known[name].options)))
+        _options_of(known[name], options)
+    return {name: check for name, check in known.items() if name not in options.skip and (not options.only or name in options.only)}
 
 
 def _check(
@@ -315,7 +349,10 @@ def _kept(run: Path, name: str, state: dict[str, Any]) -> bool:
 
 def _options_of(check: Check, options: ScanOptions) -> Any:
     given = options.checks.get(check.name, {})
-    return None if check.options is None else check.options(**given)
+    try:
+        return None if check.options is None else check.options(**given)
+    except ConfigError as error:
+        raise ConfigError(f"{check.name}.{error.place}", error.problem, error.mend) from None
 
 
 def _choose(options: ScanOptions, record: Record) -> Choice:
@@ -355,47 +392,15 @@ def _account(samples: pd.DataFrame, record: Record) -> None:
     record.content["counts"] = {"listed": listed, "scanned": outcomes["ok"], "failed": listed - outcomes["ok"], "outcomes": outcomes}
 
 
-def _open_record(run: Path) -> Record:
-    path = run / RECORD
-    content = {"schema_version": SCHEMA_VERSION, "stages": {}, "timings": {}}
-    if path.is_file():
-        before = read_json(path)
-        if not isinstance(before, dict) or not isinstance(before.get("schema_version"), int) or before["schema_version"] > SCHEMA_VERSION:
-            found = before.get("schema_version") if isinstance(before, dict) else None
-            raise RunError(
-                run, f"made by a newer version (schema {found}; this version writes {SCHEMA_VERSION})", "update imagenet-audit, or name another --out"
-            )
-        content |= before
-    elif not (run / INGEST_PLAN).is_file() and any(entry.name != _LOCK for entry in run.iterdir()):
-        raise RunError(run, "is not empty and holds no run", "name a new or empty folder with --out")
-    content["finished"] = False
-    return Record(path, content)
+def _note_other_dataset(run: Path, record: Record, dataset: Source, observer: Observer) -> None:
+    before = record.content.get("source", {})
+    held = before.get("absolute", before.get("location"))
+    if held not in (None, _absolute(dataset)):
+        observer.note(f"{run} holds the run of {held}: it becomes that of {_absolute(dataset)}")
 
 
-_LOCK = ".lock"
-
-
-@contextmanager
-def _locked(run: Path) -> Iterator[None]:
-    """Hold the run directory: two scans into one would overwrite each other."""
-    from filelock import FileLock, Timeout
-
-    if run.exists() and not run.is_dir():
-        raise RunError(run, "is a file, not a folder", "name a new or empty folder with --out")
-    run.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run / _LOCK)
-    try:
-        with lock.acquire(timeout=0):
-            yield
-    except Timeout:
-        raise RunError(run, "another scan is writing into it", "wait for that scan, or name another --out") from None
-
-
-def _refuse_inside(run: Path, source: str) -> None:
-    """A run inside the scanned folder would write into the dataset."""
-    folder = Path(source)
-    if "://" not in source and folder.is_dir() and (folder.resolve() == run.resolve() or folder.resolve() in run.resolve().parents):
-        raise SourceError(run, "the run directory lies inside the dataset", "name an --out elsewhere: a scan never writes into the dataset")
+def _absolute(dataset: Source) -> str:
+    return dataset.location if "://" in dataset.location else str(Path(dataset.location).absolute())
 
 
 def _public(options: ScanOptions) -> dict[str, Any]:

@@ -17,6 +17,7 @@ SHAPE: dict[str, Any] = {
     "backbone": {"name": str},
     "class_words": {str: str},
     "timings": {str: _NUMBER},
+    "seconds": _NUMBER,
     "stages": {str: {}},
     "classes": [str],
 }

@@ -28,13 +28,13 @@ RECORD = "run.json"
 
 
 class Run:
-    """A run directory, read-only. Row *i* of every table and array is sample *i*.
+    """A run directory, read-only, as far as its scan has come; see `open_run`. Row *i* of every table and array is sample *i*.
 
     Args:
         path: the directory that ``imagenet-audit scan --out`` wrote.
 
     Raises:
-        RunError: there is no run, it is not finished, or a newer version made it.
+        RunError: there is no run, its images are not read yet, or a newer version made it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -202,5 +202,12 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Open a finished run; see ``Run``."""
-    return Run(path)
+    """Open a finished run; see ``Run``.
+
+    Raises:
+        RunError: as ``Run``, or its scan is not finished: what it has not found yet would count as clean.
+    """
+    run = Run(path)
+    if not run.record.get("finished", True):  # records of the first version do not say
+        raise RunError(path, "its scan is not finished", "run the same scan command again: it continues where it was")
+    return run

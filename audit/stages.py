@@ -49,6 +49,13 @@ class Record:
         if self.content["stages"].pop(stage, None) is not None:
             self.save()
 
+    def forget(self, stage: str) -> None:
+        """Remove a stage's tables: row *i* of them is no longer sample *i*, or nobody asked for what they tell."""
+        self.begin(stage)
+        for name in _FILES[stage]:
+            if not name.startswith("state/"):
+                (self.path.parent / name).unlink(missing_ok=True)
+
     def end(self, stage: str, key: str, seconds: float, **facts: object) -> None:
         """Note that a stage is done, and save."""
         self.content["stages"][stage] = {"state": "done", "key": key, **facts}

@@ -178,11 +178,13 @@ def scan_until(run: Path, stage: str) -> None:
     from audit.artifacts import read_table, to_frame
     from audit.config import ScanOptions
     from audit.engines import LocalEngine
-    from audit.pipeline import _after_ingest, _open_record
+    from audit.pipeline import _after_ingest, _wanted
+    from audit.run_folder import open_record
 
-    record = _open_record(run)
+    record = open_record(run)
     try:
-        _after_ingest(run, to_frame(read_table(run / "samples.parquet")), ScanOptions(offline=True), LocalEngine(), record, Until(stage))
+        samples, options = to_frame(read_table(run / "samples.parquet")), ScanOptions(offline=True)
+        _after_ingest(run, samples, _wanted(options), options, LocalEngine(), record, Until(stage))
     except _Reached:
         return
     record.content["finished"] = True

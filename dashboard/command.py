@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from audit.commands.base import say
-from audit.errors import ConfigError, RunError
+from audit.errors import ConfigError
 
 ADDRESS = "127.0.0.1"
 """The only address listened on: what is reviewed is often private."""
@@ -49,7 +49,9 @@ def dashboard(run: Path, port: int | None, *, browser: bool) -> None:
 
     Listens on this machine only and sends nothing anywhere. Decisions are kept in RUN/decisions.jsonl; the dataset is never touched.
     """
-    check_run(run)
+    from audit import open_run
+
+    open_run(run)
     chosen = free_port(port)
     address = f"http://{ADDRESS}:{chosen}"
     say(f"dashboard of {run}: {address}  (Ctrl+C ends it)")
@@ -65,14 +67,6 @@ def dashboard(run: Path, port: int | None, *, browser: bool) -> None:
             process.wait(5)
         raise click.exceptions.Exit(0) from None
     raise click.exceptions.Exit(0 if code in (0, _INTERRUPTED, -2, -15) else code)
-
-
-def check_run(path: Path) -> None:
-    """Raise RunError where there is no finished run to look at."""
-    from audit import open_run
-
-    if not open_run(path).record.get("finished"):
-        raise RunError(path, "its scan is not finished", "run the same scan command again: it continues where it was")
 
 
 def free_port(asked: int | None) -> int:

@@ -215,7 +215,7 @@ def summarize(run: Run) -> Summary:
         duplicates=_duplicates(run),
         confused=_confused(run),
         leaving={str(split): int(count) for split, count in leaks["split"].value_counts().sort_index().items()},
-        seconds=float(sum(run.record.get("timings", {}).values())),
+        seconds=float(run.record.get("seconds", sum(run.record.get("timings", {}).values()))),
     )
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import audit
 from audit import ScanOptions
-from audit.errors import RunError, SourceError
+from audit.errors import ConfigError, RunError, SourceError
 
 OPTIONS = ScanOptions(backbone="embedded", device="cpu")
 
@@ -161,6 +161,87 @@ def test_refusals_name_the_mend(tmp_path):
         audit.open_run(newer)
     with pytest.raises(RunError, match="not a run directory"):
         audit.open_run(tmp_path)
+
+
+def test_a_folder_of_other_things_is_left_as_it_is(tmp_path):
+    data = dataset(tmp_path / "data", per_class=2)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.txt").touch()
+    with pytest.raises(RunError, match="holds no run"):
+        audit.scan(data, tmp_path / "thesis", options=OPTIONS)
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]
+
+
+def test_a_run_that_is_not_finished_is_not_taken_for_a_clean_one(tmp_path):
+    data, run = dataset(tmp_path / "data", per_class=2), tmp_path / "run"
+    audit.scan(data, run, options=OPTIONS)
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"finished": False, "checks": {}}))
+    with pytest.raises(RunError, match="run: its scan is not finished; run the same scan command again"):
+        audit.open_run(run)
+    assert len(audit.scan(data, run, options=OPTIONS).findings) > 0
+    audit.open_run(run)
+
+
+class Heard:
+    """An observer that keeps the notes."""
+
+    def __init__(self):
+        self.notes = []
+
+    def stage(self, name, total):
+        pass
+
+    def advance(self, count):
+        pass
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def test_a_run_that_becomes_another_datasets_says_so(tmp_path):
+    first, second = dataset(tmp_path / "first", per_class=2), dataset(tmp_path / "second", per_class=3)
+    audit.scan(first, tmp_path / "run", options=OPTIONS)
+    heard = Heard()
+    audit.scan(first, tmp_path / "run", options=OPTIONS, observer=heard)
+    assert heard.notes[-1].startswith("nothing has changed")
+    heard = Heard()
+    audit.scan(second, tmp_path / "run", options=OPTIONS, observer=heard)
+    assert f"holds the run of {first}: it becomes that of {second}" in heard.notes[0]
+    assert not any(note.startswith("nothing has changed") for note in heard.notes)
+
+
+def test_predictions_that_are_no_longer_of_these_images_are_gone(tmp_path):
+    data, run = dataset(tmp_path / "data", per_class=3), tmp_path / "run"
+    audit.scan(data, run, options=OPTIONS)
+    before = (run / "predictions.npy").stat().st_mtime_ns
+    few = ScanOptions(backbone="embedded", device="cpu", only=("integrity",))
+    audit.scan(data, run, options=few)
+    audit.scan(data, run, options=OPTIONS)
+    assert (run / "predictions.npy").stat().st_mtime_ns == before  # nobody needed them in between, but they still hold
+    (data / "train/ant/0000.png").rename(data / "train/bee/moved.png")
+    changed = audit.scan(data, run, options=few)
+    for table in ("predictions", "label_quality"):
+        with pytest.raises(RunError, match="the run lacks this file"):
+            getattr(changed, table)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"only": ("integrty",)}, "only: unknown check 'integrty'; did you mean 'integrity'?"),
+        ({"skip": ("nope",)}, "skip: unknown check 'nope'"),
+        ({"checks": {"nope": {}}}, "checks: unknown check 'nope'"),
+        ({"checks": {"class_balance": {"fw": 3}}}, "checks.class_balance: unknown option 'fw'; did you mean 'few'?"),
+        ({"checks": {"class_balance": {"few": -3}}}, "class_balance.few: -3 is too small"),
+        ({"only": "integrity"}, "only: 'integrity' is one text, not several names"),
+    ],
+)
+def test_checks_that_there_are_none_of_are_refused_before_any_work(tmp_path, options, said):
+    with pytest.raises(ConfigError) as raised:
+        audit.scan(dataset(tmp_path / "data", per_class=2), tmp_path / "run", options=ScanOptions(backbone="embedded", **options))
+    assert str(raised.value).startswith(said)
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_scans_do_not_share_a_run_directory(tmp_path):

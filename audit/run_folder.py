@@ -1,0 +1,67 @@
+"""The folder a run is written into: held by one scan at a time, holding nothing else, outside the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from audit.artifacts import read_json
+from audit.errors import RunError, SourceError
+from audit.run import RECORD
+from audit.stages import Record
+from audit.tables import SCHEMA_VERSION
+from audit.unfinished import INGEST_PLAN
+
+_LOCK = ".lock"
+
+
+def refuse_inside(run: Path, source: str) -> None:
+    """A run inside the scanned folder would write into the dataset."""
+    folder = Path(source)
+    if "://" not in source and folder.is_dir() and (folder.resolve() == run.resolve() or folder.resolve() in run.resolve().parents):
+        raise SourceError(run, "the run directory lies inside the dataset", "name an --out elsewhere: a scan never writes into the dataset")
+
+
+def refuse_other_things(run: Path) -> None:
+    """Refuse a folder that holds other things before anything is written into it; a lock shows that a scan was here, and is looked behind."""
+    if run.is_dir() and not any((run / name).exists() for name in (_LOCK, RECORD, INGEST_PLAN)) and any(run.iterdir()):
+        raise RunError(run, "is not empty and holds no run", "name a new or empty folder with --out")
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run directory: two scans into one would overwrite each other."""
+    from filelock import FileLock, Timeout
+
+    if run.exists() and not run.is_dir():
+        raise RunError(run, "is a file, not a folder", "name a new or empty folder with --out")
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run / _LOCK)
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout:
+        raise RunError(run, "another scan is writing into it", "wait for that scan, or name another --out") from None
+
+
+def open_record(run: Path) -> Record:
+    """Return what ``run.json`` holds, no longer finished; a new record where there is none.
+
+    Raises:
+        RunError: a newer version made the run, or the folder holds other things.
+    """
+    path = run / RECORD
+    content = {"schema_version": SCHEMA_VERSION, "stages": {}, "timings": {}}
+    if path.is_file():
+        before = read_json(path)
+        if not isinstance(before, dict) or not isinstance(before.get("schema_version"), int) or before["schema_version"] > SCHEMA_VERSION:
+            found = before.get("schema_version") if isinstance(before, dict) else None
+            raise RunError(
+                run, f"made by a newer version (schema {found}; this version writes {SCHEMA_VERSION})", "update imagenet-audit, or name another --out"
+            )
+        content |= before
+    elif not (run / INGEST_PLAN).is_file() and any(entry.name != _LOCK for entry in run.iterdir()):
+        raise RunError(run, "is not empty and holds no run", "name a new or empty folder with --out")
+    content["finished"] = False
+    return Record(path, content)
