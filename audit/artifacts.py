@@ -33,18 +33,24 @@ _PARTIAL = ".partial"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file beside ``path`` and move it there when the block ends without an error; flushed to disk first."""
+    """Open a file beside ``path`` and move it there when the block ends without an error; flushed to disk first.
+
+    Raises:
+        OSError: it cannot be written; the error names ``path``.
+    """
     part = _part(path)
-    with part.open("xb") as file:
-        try:
+    try:
+        with part.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        except BaseException:
-            with suppress(OSError):
-                part.unlink()
-            raise
-    part.replace(path)
+        part.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError) and error.filename == str(part):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def _part(path: Path) -> Path:
@@ -88,11 +94,11 @@ def filling(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterato
         array = create_array(part, shape, dtype)
         yield array
         array.flush()
+        part.replace(path)
     except BaseException:
         with suppress(OSError):
             part.unlink()
         raise
-    part.replace(path)
 
 
 def read_json(path: Path) -> Any:

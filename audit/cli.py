@@ -7,6 +7,8 @@ command needs it, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
@@ -21,14 +23,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STORAGE_MENDS = {
-    errno.ENOSPC: "the disk is full; free some space or name another --out, then give the same command: it resumes",
-    errno.EDQUOT: "the disk quota is used up; free some space or name another --out, then give the same command: it resumes",
-    errno.EFBIG: "a file may not grow further; raise the limit (ulimit -f) or the quota, then give the same command: it resumes",
+    errno.ENOSPC: "the disk is full; free some space or name another place, then give the same command: a scan resumes",
+    errno.EDQUOT: "the disk quota is used up; free some space or name another place, then give the same command: a scan resumes",
+    errno.EFBIG: "a file may not grow further; raise the limit (ulimit -f) or the quota, then give the same command: a scan resumes",
     errno.EACCES: "permission denied; make it accessible or name another place",
     errno.EPERM: "permission denied; make it accessible or name another place",
+    errno.ENOENT: "there is no such file or folder; check the spelling, or make the folder first",
+    errno.EISDIR: "is a folder, not a file; name a file",
     errno.ENOTDIR: "a part of this path is a file, not a folder; name another place",
-    errno.EIO: "the storage failed to read or write; check the disk or the network share, then give the same command: it resumes",
-    errno.EROFS: "the file system is read-only; name another --out",
+    errno.EEXIST: "is there already, and is a file, not a folder; name another place",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+    errno.ELOOP: "a link that leads to itself; name another place",
+    errno.EIO: "the storage failed to read or write; check the disk or the network share, then give the same command: a scan resumes",
+    errno.EROFS: "the file system is read-only; name another place",
     errno.EMFILE: "too many open files; raise the limit with: ulimit -n 4096",
 }
 """What to do about faults of the storage, by errno."""
@@ -37,13 +44,17 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its code; a request to end, as a pipeline that is cancelled sends it, is an interruption."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(invoke(sys.argv[1:]))
 
 
 def invoke(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; errors that a person can mend become one line on standard error."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  as long as the process lives
+        stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:

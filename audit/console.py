@@ -46,6 +46,24 @@ def safe(text: object) -> str:
     return "".join(character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in whole)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "image"), counted(1200, "image"), counted(2, "class")
+    ('1 image', '1,200 images', '2 classes')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
+def size(octets: int) -> str:
+    """Return a file's size.
+
+    >>> size(3_120), size(4_200_000)
+    ('3.1 kB', '4.2 MB')
+    """
+    return f"{octets / 1e3:.1f} kB" if octets < 1e6 else f"{octets / 1e6:.1f} MB"
+
+
 def duration(seconds: float) -> str:
     """Say a time in the units a person would use.
 

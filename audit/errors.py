@@ -48,8 +48,12 @@ class RunError(AuditError):
     """A run directory cannot be opened, read or written."""
 
 
+_NAMED = 30
+"""Known names that an error lists."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a mend for an unknown name: the nearest known one, or all of them.
+    """Return a mend for an unknown name: the nearest known one, or the first of them.
 
     >>> nearest("blured", ["blurred", "dark"])
     "did you mean 'blurred'?"
@@ -58,4 +62,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names[:_NAMED])}{more}"

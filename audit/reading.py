@@ -15,7 +15,7 @@ from audit.progress import Observer
 from audit.unfinished import Unfinished
 
 _BATCHES_PER_SEGMENT = 16
-"""Batches stored at a time; a killed scan loses less than this much work."""
+"""Batches stored at a time; a killed scan loses less than this much work, an interrupted one none."""
 
 
 def read_images(job: Job, engine: Engine, unfinished: Unfinished, known: Known, observer: Observer) -> int:
@@ -57,15 +57,19 @@ def _read(job: Job, engine: Engine, unfinished: Unfinished, observer: Observer) 
     parts: list[Ingested] = []
     rows: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     ids: list[str] = []
-    for part in engine.ingest(job, observer.note):
-        observer.advance(len(part.rows))
-        known = np.array([measured["outcome"] == KNOWN for measured in part.measures], bool)
-        rows.append(part.rows[known])
-        ids.extend(measured["content_id"] for measured in part.measures if measured["outcome"] == KNOWN)
-        parts.append(_fresh(part, ~known))
-        if len(parts) == _BATCHES_PER_SEGMENT:
-            _store(parts, unfinished)
-            parts = []
+    try:
+        for part in engine.ingest(job, observer.note):
+            known = np.array([measured["outcome"] == KNOWN for measured in part.measures], bool)
+            rows.append(part.rows[known])
+            ids.extend(measured["content_id"] for measured in part.measures if measured["outcome"] == KNOWN)
+            parts.append(_fresh(part, ~known))
+            if len(parts) == _BATCHES_PER_SEGMENT:
+                _store(parts, unfinished)
+                parts = []
+            observer.advance(len(part.rows))
+    except KeyboardInterrupt:
+        _store(parts, unfinished)
+        raise
     _store(parts, unfinished)
     return _Seen(np.concatenate(rows), pa.array(ids, pa.string()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,10 @@ _LOCK = ".lock"
 
 def refuse_inside(run: Path, source: str) -> None:
     """A run inside the scanned folder would write into the dataset."""
-    folder = Path(source)
-    if "://" not in source and folder.is_dir() and (folder.resolve() == run.resolve() or folder.resolve() in run.resolve().parents):
+    if "://" in source or not Path(source).is_dir():
+        return
+    folder, place = Path(os.path.realpath(source)), Path(os.path.realpath(run))
+    if folder == place or folder in place.parents:
         raise SourceError(run, "the run directory lies inside the dataset", "name an --out elsewhere: a scan never writes into the dataset")
 
 

@@ -79,7 +79,9 @@ def saliency(run: Run, row: int, labels: Sequence[str], *, model: tuple[Preproce
 
     data = preview(run, row)
     if data is None:
-        raise RunError(run.path, f"the image of row {row} could not be decoded", "choose one that could")
+        raise RunError(
+            run.columns("sample_id", rows=np.array([row]))["sample_id"].iloc[0], "this image could not be decoded", "choose one that could"
+        )
     preprocessing, embedder = model or embedder_of(run.record, AT_ONCE)
     picture = preprocessing.prepare(Image.open(io.BytesIO(data)).convert("RGB"))
     covered = _covered(picture)

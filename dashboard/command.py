@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from audit.commands.base import say
+from audit.commands.base import PATH, say
 from audit.errors import ConfigError
 
 ADDRESS = "127.0.0.1"
@@ -41,7 +40,7 @@ SETTINGS = {
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option("--port", type=click.IntRange(1024, 65535), metavar="N", help=f"Port on this machine.  [default: {PORT}, or the next free one]")
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in the browser.")
 def dashboard(run: Path, port: int | None, *, browser: bool) -> None:
@@ -56,15 +55,15 @@ def dashboard(run: Path, port: int | None, *, browser: bool) -> None:
     address = f"http://{ADDRESS}:{chosen}"
     say(f"dashboard of {run}: {address}  (Ctrl+C ends it)")
     process = subprocess.Popen(server_command(run, chosen), env=_environment())  # noqa: S603 - our own interpreter and fixed arguments
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # the server must not outlive the command
     if browser:
         threading.Thread(target=_open_when_there, args=(address, chosen, process), daemon=True).start()
     try:
         code = process.wait()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # a request to end is one too; the server must not outlive the command
         process.terminate()
         with suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
             process.wait(5)
+        process.kill()
         raise click.exceptions.Exit(0) from None
     raise click.exceptions.Exit(0 if code in (0, _INTERRUPTED, -2, -15) else code)
 

@@ -193,6 +193,102 @@ def test_an_out_below_a_file_is_one_line(capsys, tmp_path):
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "report RUN --format html --out DIR",
+        "report RUN --out no/where.html",
+        "report LONG",
+        "explain RUN cat/1.jpg --saliency DIR",
+        "decisions RUN --sheet DIR",
+        "decisions RUN --export no/where.csv",
+        "decisions RUN --sheet FULL",
+        "init no/where.toml",
+        "init LONG",
+        "lock RUN --out DIR",
+        "lock RUN --check --out DIR",
+        "check RUN --policy DIR",
+        "check RUN --policy LOOP",
+        "check RUN --policy FULL --waivers DIR",
+        "check RUN --policy FULL --since DIR",
+        "check RUN --policy FULL --report junit=DIR",
+        "export RUN --what cleanlab --out FULL",
+        "export RUN --what fiftyone --out FULL",
+        "scan DIR --out LONG",
+        "scan DIR --out LOOP",
+    ],
+)
+def test_a_place_that_cannot_be_used_is_one_line_and_leaves_nothing(capsys, tmp_path, small_run, command):
+    (tmp_path / "dir/cat").mkdir(parents=True)
+    (tmp_path / "dir/cat/1.jpg").touch()
+    (tmp_path / "full.toml").write_text("[limits]\nleakage = 9\n")
+    (tmp_path / "loop").symlink_to("loop")
+    places = {
+        "RUN": small_run.path,
+        "DIR": tmp_path / "dir",
+        "FULL": tmp_path / "full.toml",
+        "LOOP": tmp_path / "loop",
+        "LONG": tmp_path / ("x" * 300),
+    }
+    words = [str(tmp_path / word) if word.startswith("no/") else word for word in command.split()]
+    for name, place in places.items():
+        words = [word.replace(name, str(place)) for word in words]
+    code, _, err = run(capsys, *words)
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert err.startswith("error: ")
+    assert not list(tmp_path.glob("**/.*.partial"))
+
+
+def test_a_command_that_there_is_none_of_names_the_nearest(capsys):
+    code, _, err = run(capsys, "scam", "data")
+    assert (code, err.splitlines()[-1]) == (2, "Error: there is no command 'scam'; did you mean 'scan'?")
+
+
+def test_a_request_to_end_is_an_interruption(tmp_path):
+    """As a pipeline that is cancelled sends it; what was read is kept."""
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    for number in range(400):
+        Image.new("RGB", (640, 480), (number % 256, number // 2, 9)).save(tmp_path / "images" / f"{number}.png")
+    line = [sys.executable, "-m", "audit.cli", "scan", "images", "--out", "run", "--backbone", "embedded", "--offline", "--no-color"]
+    with subprocess.Popen([*line, "--workers", "1"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        for told in process.stderr:
+            if told.startswith("images: ") and not told.startswith("images: 0"):
+                process.terminate()
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130, rest
+    assert rest.splitlines()[-1] == "interrupted: what was done is kept; the same command resumes"
+    told = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+    assert re.search(r" [1-9]\d* of 400 images are known from an earlier scan", told)
+
+
+def test_a_closed_output_is_no_fault(tmp_path, small_run):
+    for command in (
+        ["checks"],
+        ["report", str(small_run.path), "--format", "text", "--out", "-"],
+        ["diff", str(small_run.path), str(small_run.path)],
+    ):
+        done = subprocess.run(
+            ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "audit.cli", *command], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_empty_place_is_refused(capsys, small_run):
+    code, _, err = run(capsys, "export", small_run.path, "--what", "cleanlab", "--out", "")
+    assert code == 2
+    assert "is empty; name a file or a folder" in err
+
+
+def test_no_color_means_none(capsys, monkeypatch, small_run):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    for command in (["decisions", small_run.path, "--no-color"], ["diff", small_run.path, small_run.path, "--no-color"]):
+        code, out, _ = run(capsys, *command)
+        assert (code, "\x1b" in out) == (0, False)
+
+
 def test_explain_tells_of_one_image(capsys, small_run):
     code, out, err = run(capsys, "explain", small_run.path, "cat/1.jpg")
     assert (code, err) == (0, "")

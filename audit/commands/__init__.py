@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from audit.errors import nearest
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,6 +32,13 @@ class Commands(click.Group):
         """Return the names of all commands."""
         del ctx
         return sorted({*_own(), *_brought()})
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is asked for; a name that there is none of is answered with the nearest."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            raise click.UsageError(f"there is no command {args[0]!r}; {nearest(args[0], self.list_commands(ctx))}", ctx) from None
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by its name, or None."""

@@ -36,8 +36,19 @@ def flags(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
+class _Place(click.Path):
+    """A path; an empty text, as a variable that is not set leaves it, is none: it would mean the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("is empty; name a file or a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Place(path_type=Path)
+
 OUTPUT = flags(
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text; nothing else goes to standard output."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text; nothing else goes to standard output."),
     click.option("--color/--no-color", default=None, help="Colors; by default on a terminal, unless NO_COLOR is set."),
 )
 
@@ -55,15 +66,15 @@ SCANNING = flags(
 )
 
 
-def run_scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool | None) -> Run:
-    """Audit a dataset with its progress on standard error; an interruption exits with 130 and says that the scan can be continued."""
+def run_scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool | None, kept: bool = True) -> Run:
+    """Audit a dataset with its progress on standard error; an interruption exits with 130 and says whether the scan can be continued."""
     from audit import scan as audit_scan
 
     try:
         with observer(quiet=quiet, color=color is not False) as watching:
             return audit_scan(source, out, options=options, observer=watching)
     except KeyboardInterrupt:
-        say("interrupted: what was done is kept; the same command resumes")
+        say(f"interrupted: {'what was done is kept; the same command resumes' if kept else 'nothing is kept; with --out RUN the scan could go on'}")
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
@@ -115,8 +126,9 @@ def _hidden_by(module: str) -> str:
 
 def print_text(text: str = "", *, nl: bool = True, bold: bool = False, color: bool | None = None) -> None:
     """Print on standard output; a reader that has left, as in ``| head``, is no failure."""
+    colors = wants_color(color=color)
     try:
-        click.secho(text, nl=nl, bold=bold or None, color=color)
+        click.echo(click.style(text, bold=True) if bold and colors else text, nl=nl, color=colors)
     except BrokenPipeError:
         # What is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

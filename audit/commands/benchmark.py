@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.commands.base import OUTPUT, print_json, print_text, say, wants_color
-from audit.console import safe
+from audit.commands.base import OUTPUT, PATH, print_json, print_text, say, wants_color
+from audit.console import counted, safe
 from audit.errors import AuditError, ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ TITLES = {
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option("--predictions", "files", multiple=True, required=True, metavar="FILE", help="A model's class probabilities; once for each model.")
 @click.option("--split", metavar="NAME", help="The split that is the benchmark.  [default: test, else val, else all]")
 @OUTPUT
@@ -48,7 +48,7 @@ def benchmark(run: Path, files: tuple[str, ...], split: str | None, *, as_json: 
     predicted: dict[str, Any] = {}
     notes: list[str] = []
     for file in files:
-        predicted[_model(file, predicted)] = _predicted(opened, rows, file, notes)
+        predicted[_model(file, files)] = _predicted(opened, rows, file, notes)
     given = _codes(opened)[rows]
     findings, decided = _label_findings(opened, rows), _decided(opened, rows)
     corrected = corrections(given, findings, decided, opened.classes)
@@ -60,7 +60,7 @@ def benchmark(run: Path, files: tuple[str, ...], split: str | None, *, as_json: 
         notes.append("images that a model has no prediction for count for no model")
     if corrected.suggested:
         notes.append(
-            f"{corrected.suggested} labels were corrected as suggested and not by people: review them before you rely on the corrected scores"
+            f"corrected as suggested, not by people: {counted(corrected.suggested, 'label')}; review them before you rely on the corrected scores"
         )
     if as_json:
         facts: dict[str, int | None] = {"images": len(rows), "reviewed": corrected.reviewed, "suggested": corrected.suggested}
@@ -68,7 +68,7 @@ def benchmark(run: Path, files: tuple[str, ...], split: str | None, *, as_json: 
         columns = table.astype(object).where(table.notna(), None)
         print_json({"run": str(run), "split": name, **facts, "scores": columns.to_dict("records"), "ranking_changes": changes, "notes": notes})
         return
-    told = f"{len(rows):,} images, {corrected.reviewed} corrected by reviewers, {corrected.suggested} as suggested"
+    told = f"{counted(len(rows), 'image')}, {corrected.reviewed} corrected by reviewers, {corrected.suggested} as suggested"
     told += "" if leaked is None else f", {int(leaked.sum())} leaked"
     print_text(f"{safe(name) if name else 'all images'}: {told}")
     _print_scores(table, list(predicted), color=wants_color(color=color))
@@ -94,7 +94,7 @@ def _print_scores(table: pd.DataFrame, models: list[str], *, color: bool) -> Non
             accuracy = (
                 "nothing to score"
                 if not one["images"]
-                else f"{one['accuracy']:7.2%}  ({one['low']:.2%} to {one['high']:.2%}, {one['images']:,} images)"
+                else f"{one['accuracy']:7.2%}  ({one['low']:.2%} to {one['high']:.2%}, {counted(one['images'], 'image')})"
             )
             print_text(f"  {TITLES[str(one['variant'])]:26}{accuracy}")
     print_text()
@@ -120,10 +120,10 @@ def _codes(run: Run) -> npt.NDArray[np.int64]:
     return label_codes(run.samples["label"], run.classes)
 
 
-def _model(file: str, taken: dict[str, Any]) -> str:
+def _model(file: str, files: tuple[str, ...]) -> str:
     """A file's name without its ending; the whole path where two are alike."""
     name = Path(file).stem
-    return file if name in taken else name
+    return file if [Path(other).stem for other in files].count(name) > 1 else name
 
 
 def _predicted(run: Run, rows: npt.NDArray[np.int64], file: str, notes: list[str]) -> npt.NDArray[np.int64]:
@@ -133,8 +133,7 @@ def _predicted(run: Run, rows: npt.NDArray[np.int64], file: str, notes: list[str
     from audit.labels.user_predictions import load_predictions, row_count
 
     ids = run.samples["sample_id"].to_numpy(object)
-    counted = row_count(file)
-    of_split = counted == len(rows)
+    of_split = row_count(file) == len(rows)
     found = load_predictions(file, ids[rows].tolist() if of_split else ids.tolist(), run.classes)
     notes += [warning for warning in found.record["warnings"] if "have no prediction" not in warning]
     probabilities = found.probabilities if of_split else found.probabilities[rows]

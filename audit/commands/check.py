@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.commands.base import OUTPUT, SCANNING, print_json, print_text, run_scan, wants_color
+from audit.commands.base import OUTPUT, PATH, SCANNING, print_json, print_text, run_scan, say, wants_color
 from audit.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -27,19 +27,17 @@ _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 
 @click.command()
 @click.argument("source", metavar="SOURCE_OR_RUN")
-@click.option("--policy", required=True, metavar="FILE", type=click.Path(path_type=Path), help="What must hold; see the init command.")
+@click.option("--policy", required=True, metavar="FILE", type=PATH, help="What must hold; see the init command.")
 @click.option(
     "--baseline",
     metavar="RUN_OR_REPORT",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Run of the version before, for new findings and drift; or its JSON report, for new findings.",
 )
-@click.option("--since", metavar="LOCK", type=click.Path(path_type=Path), help="Count only findings about what changed since; see the lock command.")
+@click.option("--since", metavar="LOCK", type=PATH, help="Count only findings about what changed since; see the lock command.")
 @click.option("--first-run", is_flag=True, help="Baseline and lock may be missing: rules that need them are passed over, and said.")
-@click.option("--waivers", metavar="FILE", type=click.Path(path_type=Path), help="Findings that are accepted, with owner, reason and expiry.")
-@click.option(
-    "--decisions", metavar="FILE", type=click.Path(path_type=Path), help="Reviewers' decisions beside those of RUN and the baseline: .jsonl or .csv."
-)
+@click.option("--waivers", metavar="FILE", type=PATH, help="Findings that are accepted, with owner, reason and expiry.")
+@click.option("--decisions", metavar="FILE", type=PATH, help="Reviewers' decisions beside those of RUN and the baseline: .jsonl or .csv.")
 @click.option(
     "--report",
     "reports",
@@ -48,7 +46,7 @@ _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
     help="Also write the result as github, gitlab, junit, markdown or sarif; FILE - prints it in place of the text. May be repeated.",
 )
 @click.option("--github/--no-github", default=None, help="Annotations and a job summary for GitHub Actions; by default where GITHUB_ACTIONS is true.")
-@click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="Run directory for a SOURCE; a temporary one where none is named.")
+@click.option("--out", metavar="RUN", type=PATH, help="Run directory for a SOURCE; a temporary one where none is named.")
 @SCANNING
 @OUTPUT
 def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **options: Any) -> int:
@@ -79,7 +77,11 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
     accepted = [] if waivers is None else read_waivers(waivers)
     before = _baseline(options.pop("baseline"), first_run=first_run)
     since = options.pop("since")
-    locked = None if since is None or (first_run and not since.exists()) else (since, read_lock(since))
+    locked = None
+    if since is not None and (since.exists() or not first_run):
+        locked = since, read_lock(since)
+    elif since is not None:
+        say(f"note: there is no lock {since} yet: all findings count")
     with tempfile.TemporaryDirectory(prefix="imagenet-audit-") as scratch:
         run = _run(source, Path(scratch) / "run", color=color, **options)
         gate = _judge(run, asked, accepted, decisions, before, locked)
@@ -100,22 +102,22 @@ def _run(source: str, scratch: Path, *, out: Path | None, quiet: bool, color: bo
 
     if (Path(source) / "run.json").is_file():
         return open_run(source)
-    return run_scan(source, out or scratch, load(options, Path.cwd()), quiet=quiet, color=color)
+    return run_scan(source, out or scratch, load(options, Path.cwd()), quiet=quiet, color=color, kept=out is not None)
 
 
 def _reports(given: tuple[str, ...], *, as_json: bool) -> list[tuple[str, Path]]:
     """Return format and file of each report that is asked for."""
     from audit.versions.formats import FORMATS
 
-    found = []
+    found: list[tuple[str, Path]] = []
     for text in given:
         name, equals, place = text.partition("=")
         if not equals or not place:
             raise ConfigError("--report", f"{text!r} names no file", "write FORMAT=FILE, such as junit=audit.xml")
         if name not in FORMATS:
             raise ConfigError("--report", f"unknown format {name!r}", nearest(name, FORMATS))
-        if place == "-" and as_json:
-            raise ConfigError("--report", "standard output cannot hold both a report and --json", "name a file for one of them")
+        if place == "-" and (as_json or any(str(other) == "-" for _, other in found)):
+            raise ConfigError("--report", "standard output can hold one document", "name a file for the others")
         if place != "-" and not Path(place).parent.is_dir():
             raise ConfigError(Path(place).parent, "there is no such folder", "make it, or name another file")
         found.append((name, Path(place)))

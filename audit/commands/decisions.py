@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.commands.base import OUTPUT, print_json, print_text, wants_color
-from audit.console import safe
+from audit.commands.base import OUTPUT, PATH, print_json, print_text, wants_color
+from audit.console import counted, safe
 
 if TYPE_CHECKING:
     from audit import Run
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--sheet", metavar="FILE", type=click.Path(path_type=Path), help="Write the worst findings as a CSV sheet to fill in a verdict each.")
+@click.argument("run", type=PATH)
+@click.option("--sheet", metavar="FILE", type=PATH, help="Write the worst findings as a CSV sheet to fill in a verdict each.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Findings on the sheet.")
 @click.option("--check", metavar="CHECK", help="Findings of this check alone on the sheet.")
-@click.option("--import", "source", metavar="FILE", type=click.Path(path_type=Path), help="Take decisions from a sheet, or a .csv or .jsonl export.")
+@click.option("--import", "source", metavar="FILE", type=PATH, help="Take decisions from a sheet, or a .csv or .jsonl export.")
 @click.option("--reviewer", metavar="NAME", help="Who decided, where the file does not say.  [default: the user's name]")
-@click.option("--export", "target", metavar="FILE", type=click.Path(path_type=Path), help="Write the decisions that stand as .csv or .jsonl.")
+@click.option("--export", "target", metavar="FILE", type=PATH, help="Write the decisions that stand as .csv or .jsonl.")
 @click.option("--undo", is_flag=True, help="Take back the reviewer's last action; one import is one action.")
 @OUTPUT
 def decisions(
@@ -64,7 +64,7 @@ def decisions(
         return
     for line in _done(done):
         print_text(line, bold=True, color=wants_color(color=color))
-    for line in _lines(state):
+    for line in _lines(state) if state["decisions"] or not done else ():
         print_text(line)
 
 
@@ -88,7 +88,9 @@ def _import(run: Run, log: Any, source: Path, reviewer: str) -> dict[str, Any]:
     fresh = new_decisions(given, log.current())
     for name in sorted({decision.reviewer for decision in fresh}):
         log.append([decision for decision in fresh if decision.reviewer == name])
-    return {"imported": {"file": str(source), "decisions": len(fresh), "already_there": len(given) - len(fresh)}}
+    new_classes = sorted({decision.label for decision in fresh if decision.label} - {*run.classes})
+    told = {"file": str(source), "decisions": len(fresh), "already_there": len(given) - len(fresh), "new_classes": new_classes}
+    return {"imported": told}
 
 
 def _state(run: Run, log: Any) -> dict[str, Any]:
@@ -119,16 +121,20 @@ def _state(run: Run, log: Any) -> dict[str, Any]:
 def _done(done: dict[str, Any]) -> list[str]:
     lines = []
     if "undone" in done:
-        lines.append(f"taken back: {done['undone']:,} decisions")
+        lines.append(f"taken back: {counted(done['undone'], 'decision')}")
     if "imported" in done:
         found = done["imported"]
-        lines.append(f"imported {found['decisions']:,} decisions from {safe(found['file'])}; {found['already_there']:,} were there already")
+        lines.append(f"imported {counted(found['decisions'], 'decision')} from {safe(found['file'])}; {found['already_there']:,} were there already")
+        lines += [
+            f"they relabel to {safe(name)!r}, a class that the dataset does not have: --undo takes the import back" for name in found["new_classes"]
+        ]
     if "sheet" in done:
+        sheet = done["sheet"]
         lines.append(
-            f"wrote {done['sheet']['findings']:,} findings to {safe(done['sheet']['file'])}; fill in the verdict column: keep, relabel, drop, unsure"
+            f"wrote {counted(sheet['findings'], 'finding')} to {safe(sheet['file'])}; fill in the verdict column: keep, relabel, drop, unsure"
         )
     if "exported" in done:
-        lines.append(f"wrote {done['exported']['decisions']:,} decisions to {safe(done['exported']['file'])}")
+        lines.append(f"wrote {counted(done['exported']['decisions'], 'decision')} to {safe(done['exported']['file'])}")
     return lines
 
 
@@ -136,7 +142,7 @@ def _lines(state: dict[str, Any]) -> list[str]:
     if not state["decisions"]:
         return ["no decisions yet; begin with: imagenet-audit decisions RUN --sheet review.csv"]
     given = ", ".join(f"{verdict} {number:,}" for verdict, number in state["verdicts"].items() if number)
-    lines = [f"{state['decisions']:,} decisions by {', '.join(map(safe, state['reviewers']))}: {given}"]
+    lines = [f"{counted(state['decisions'], 'decision')} by {', '.join(map(safe, state['reviewers']))}: {given}"]
     settled = ", ".join(f"{action} {number:,}" for action, number in state["images"].items() if number)
     if settled:
         lines.append(f"images: {settled}")

@@ -7,13 +7,11 @@ from typing import Any
 
 import click
 
-from audit.commands.base import OUTPUT, SCANNING, print_json, print_text, run_scan, show_run
+from audit.commands.base import OUTPUT, PATH, SCANNING, print_json, print_text, run_scan, show_run
 
 
 @click.command()
-@click.option(
-    "--out", default="demo-run", metavar="RUN", type=click.Path(path_type=Path), show_default=True, help="Run directory; images go to RUN-images."
-)
+@click.option("--out", default="demo-run", metavar="RUN", type=PATH, show_default=True, help="Run directory; images go to RUN-images.")
 @SCANNING
 @OUTPUT
 def demo(out: Path, *, quiet: bool, as_json: bool, color: bool | None, **options: Any) -> None:

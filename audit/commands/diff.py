@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from audit.commands.base import OUTPUT, print_json, print_text, wants_color
+from audit.commands.base import OUTPUT, PATH, print_json, print_text, wants_color
 from audit.versions.comparison_text import lines
 
 
 @click.command()
-@click.argument("old", type=click.Path(path_type=Path))
-@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("old", type=PATH)
+@click.argument("new", type=PATH)
 @click.option(
     "--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Samples and findings named of each kind; JSON has them all."
 )

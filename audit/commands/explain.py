@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit.commands.base import OUTPUT, print_json, print_text
+from audit.commands.base import OUTPUT, PATH, print_json, print_text, say
+from audit.console import safe
 
 if TYPE_CHECKING:
     from audit.run import Run
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.argument("sample", type=str)
 @click.option(
     "--saliency",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Also write a PNG: what on the picture made the backbone take it for its label, and for the class that fits better.",
 )
 @OUTPUT
@@ -52,5 +53,7 @@ def _draw(run: Run, row: int, place: Path) -> None:
     picture = drawn(measured(run, row, labels))
     with replacing(place) as file:
         file.write(picture)
-    named = ", ".join(repr(label) for label in labels)
-    click.echo(f"wrote {place}: the picture, then what argued for {named} (red) and against (blue)", err=True)
+    if labels:
+        say(f"wrote {safe(place)}: the picture, then what argued for {', '.join(map(repr, labels))} (red) and against (blue)")
+    else:
+        say(f"wrote {safe(place)}: the picture alone, as no class is known that it could be taken for")

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import click
 
-from audit.commands.base import OUTPUT, print_json, print_text
+from audit.commands.base import OUTPUT, PATH, print_json, print_text
 from audit.console import safe
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option(
     "--what",
     metavar="KIND",
     help="cleaned-manifest, corrected-labels, drop-list, clean-split, stripped-images, cleanlab, croissant, fiftyone, label-studio.",
 )
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="File (.csv, .jsonl, .parquet, .json) or folder to write.")
+@click.option("--out", metavar="FILE", type=PATH, help="File (.csv, .jsonl, .parquet, .json) or folder to write.")
 @click.option(
     "--strip-metadata",
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Write copies of the images without metadata: the same as --what stripped-images --out FOLDER.",
 )
 @OUTPUT

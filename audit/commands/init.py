@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from audit.commands.base import print_text
+from audit.commands.base import PATH, print_text
 from audit.errors import ConfigError
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), default="policy.toml")
+@click.argument("path", type=PATH, default="policy.toml")
 def init(path: Path) -> None:
     """Write a starter policy for the check command to PATH, policy.toml by default. An existing file is left as it is."""
     from audit.versions.policy import STARTER

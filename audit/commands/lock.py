@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.commands.base import OUTPUT, print_json, print_text, wants_color
-from audit.console import observer, safe
+from audit.commands.base import OUTPUT, PATH, print_json, print_text, wants_color
+from audit.console import counted, observer, safe, size
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ DIFFERS = 1
 
 @click.command()
 @click.argument("source", metavar="SOURCE_OR_RUN")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), default=Path("audit.lock"), show_default=True, help="The lock.")
+@click.option("--out", metavar="FILE", type=PATH, default=Path("audit.lock"), show_default=True, help="The lock.")
 @click.option("--check", is_flag=True, help="Write nothing: compare with the lock. Exit code 1 where the dataset is another.")
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Images named of each kind of change; JSON has them all.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress; results and errors only.")
@@ -47,7 +47,7 @@ def lock(source: str, out: Path, *, check: bool, limit: int, quiet: bool, as_jso
         if as_json:
             print_json(told)
         else:
-            print_text(f"{'unchanged' if same else 'wrote'} {safe(out)}: {len(samples):,} images, {len(data):,} bytes")
+            print_text(f"{'unchanged' if same else 'wrote'} {safe(out)}: {counted(len(samples), 'image')}, {size(len(data))}")
         return 0
     return _show(changes_since(locked, samples), out, limit=limit, as_json=as_json, color=color)
 

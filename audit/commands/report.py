@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from audit.commands.base import report_format
-from audit.console import safe
+from audit.commands.base import PATH, report_format
+from audit.console import safe, size
 from audit.errors import ConfigError
 
 ENDINGS = {".html": "html", ".htm": "html", ".md": "markdown", ".json": "json", ".csv": "csv", ".txt": "text"}
@@ -15,11 +15,11 @@ ENDINGS = {".html": "html", ".htm": "html", ".md": "markdown", ".json": "json", 
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option(
     "--format", "name", metavar="NAME", help="html, markdown, json, csv, dataset_card or text.  [default: by the ending of --out, else html]"
 )
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="File to write; - prints.  [default: RUN/report.html, by the format]")
+@click.option("--out", metavar="FILE", type=PATH, help="File to write; - prints.  [default: RUN/report.html, by the format]")
 def report(run: Path, name: str | None, out: Path | None) -> None:
     """Write a report of a finished run.
 
@@ -42,4 +42,4 @@ def report(run: Path, name: str | None, out: Path | None) -> None:
     data = text.encode("utf-8", "backslashreplace")
     with replacing(place) as file:
         file.write(data)
-    click.echo(f"wrote {safe(place)}: {chosen}, {len(data) / 1e6:.2f} MB")
+    click.echo(f"wrote {safe(place)}: {chosen}, {size(len(data))}")

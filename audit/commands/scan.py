@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.commands.base import OUTPUT, SCANNING, run_scan, show_run
+from audit.commands.base import OUTPUT, PATH, SCANNING, run_scan, show_run
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", type=str)
-@click.option("--out", required=True, metavar="RUN", type=click.Path(path_type=Path), help="Run directory to write; an unfinished one is continued.")
-@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Options file.  [default: audit.toml, then pyproject.toml]")
+@click.option("--out", required=True, metavar="RUN", type=PATH, help="Run directory to write; an unfinished one is continued.")
+@click.option("--config", metavar="FILE", type=PATH, help="Options file.  [default: audit.toml, then pyproject.toml]")
 @click.option("--kind", metavar="KIND", help="How the dataset is stored, where that is not recognised.")
 @click.option("--labels", "labels_file", metavar="FILE", help="File of labels, for images whose folder is not their class.")
 @click.option("--class-words", "class_words_file", metavar="FILE", help="File of words for labels that are codes.")

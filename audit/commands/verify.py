@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from audit.commands.base import OUTPUT, print_json, print_text
+from audit.commands.base import OUTPUT, PATH, print_json, print_text
 from audit.errors import ConfigError, nearest
 
 _LABEL_FILES = ("duplicates", "human", "mturk", "real")
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option("--dataset", metavar="NAME", help="imagenet-1k, cifar-10 or cifar-100; by default known from the labels.")
 @click.option("--labels", "given", multiple=True, metavar="KEY=FILE", help="Your copy of a public label file: duplicates, human, mturk, real.")
 @OUTPUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ SHEET = ("verdict", "label", "note", "given_label", "suggested_label", "severity
 
 _ENDINGS = (".csv", ".jsonl")
 _KEYS = ("finding_id", "content_id", "sample_id")
+_CONTENT_ID = re.compile("[0-9a-f]{64}")
 
 
 def write_decisions(path: Path, decisions: pd.DataFrame) -> None:
@@ -45,9 +47,17 @@ def write_sheet(path: Path, findings: pd.DataFrame) -> None:
     Args:
         path: of the sheet.
         findings: rows of ``audit.tables.FINDINGS``.
+
+    Raises:
+        AuditError: there is a file: it may hold verdicts.
     """
     filled = findings.rename(columns={"label": "given_label"})
-    path.write_text(csv_text(SHEET, [_plain(row) for row in filled.to_dict("records")]), encoding="utf-8", newline="")
+    text = csv_text(SHEET, [_plain(row) for row in filled.to_dict("records")])
+    try:
+        with path.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except FileExistsError:
+        raise AuditError(path, "is there already, and may hold verdicts", "name another file, or remove this one first") from None
 
 
 def read_decisions(path: Path, run: Run, *, reviewer: str | None = None) -> list[Decision]:
@@ -113,7 +123,7 @@ def _decision(cells: Mapping[str, Any], finding: Mapping[str, Any], samples: Map
     sample = samples.get(str(name), {})
     if not any(text.get(key) for key in _KEYS):
         raise AuditError("", "says of no image", f"fill in one of {', '.join(_KEYS)}")
-    if not finding and not sample and not text.get("content_id"):
+    if not finding and not sample and not _CONTENT_ID.fullmatch(text.get("content_id", "")):
         what = "finding" if text.get("finding_id") else "image"
         mend = "names are those of the sample_id column" if what == "image" else "take the ids from the findings of this run"
         raise AuditError("", f"this run has no {what} {(text.get('finding_id') or name)!r}", mend)

@@ -138,7 +138,8 @@ def _limits(old: Run | KnownFindings, new: Run) -> tuple[dict[str, str], list[st
         missing = [(side, checks.get(name, {})) for side, checks in ran.items() if checks.get(name, {}).get("state") != "done"]
         if missing:
             side, state = missing[0]
-            not_compared[name] = f"it did not run on the {side} version" + (f": {state['reason']}" if state.get("reason") else "")
+            where = "either version" if len(missing) > 1 else f"the {side} version"
+            not_compared[name] = f"it did not run on {where}" + (f": {state['reason']}" if state.get("reason") else "")
     if _model(old) != _model(new):
         from audit.checks import discover
 

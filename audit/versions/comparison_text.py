@@ -133,7 +133,7 @@ def _samples(samples: pd.DataFrame, change: str, limit: int) -> Iterator[str]:
         detail = f" ({safe(row[f'old_{column}'])} -> {safe(row[f'new_{column}'])})" if column else ""
         yield f"{change}: {named}{detail}"
     if len(samples) > limit:
-        yield f"{change}: and {len(samples) - limit:,} more"
+        yield f"{change}:{_more(len(samples), limit)}"
 
 
 def _findings(findings: pd.DataFrame, state: str, limit: int) -> Iterator[str]:
@@ -141,7 +141,7 @@ def _findings(findings: pd.DataFrame, state: str, limit: int) -> Iterator[str]:
         place = next((name for name in (row["sample_id"], row["label"]) if isinstance(name, str)), "dataset")
         yield f"  {state}: {row['severity']} {row['check']} {safe(place)}: {safe(row['message'])} [{row['cause']}, {row['finding_id']}]"
     if len(findings) > limit:
-        yield f"  {state}: and {len(findings) - limit:,} more"
+        yield f"  {state}:{_more(len(findings), limit)}"
 
 
 def _share(row: dict[Any, Any], side: str) -> str:
@@ -150,7 +150,8 @@ def _share(row: dict[Any, Any], side: str) -> str:
 
 
 def _more(number: int, limit: int) -> str:
-    return f" and {number - limit:,} more" if number > limit else ""
+    """Say how many are not shown beside the first ``limit``."""
+    return f" {'and ' * (limit > 0)}{number - limit:,}{' more' * (limit > 0)}" if number > limit else ""
 
 
 def _number(value: Any) -> Any:

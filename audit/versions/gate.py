@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from audit.errors import ConfigError, nearest
 from audit.versions.comparison import Difference, FindingsDifference
 from audit.versions.finding_matching import causes
 from audit.versions.policy import TOTAL, Limit, Policy
+from audit.versions.requirements import requirement
+from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED, Verdict
 from audit.versions.waivers import Waived
 
 if TYPE_CHECKING:
@@ -22,25 +26,8 @@ if TYPE_CHECKING:
     from audit.run import Run
     from audit.versions.sample_changes import SampleChanges
 
-PASSED, FAILED, NOT_JUDGED = "passed", "failed", "not judged"
-
 _SHOWN = 5
 """Samples named of each kind of change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of one rule."""
-
-    rule: str
-    state: str
-    """`PASSED`, `FAILED` or `NOT_JUDGED`."""
-    message: str
-    """The figures, or why it cannot be judged."""
-    findings: tuple[str, ...] = ()
-    """Ids of the findings that a failed limit counted."""
-    line: int = 1
-    """Where the policy asks for it, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +68,13 @@ class Gate:
         """The rules that failed."""
         return tuple(verdict for verdict in self.verdicts if verdict.state == FAILED)
 
+    def told(self) -> str:
+        """Say how many rules there are of each state: ``2 of 6 rules failed, 1 not judged``."""
+        number = Counter(verdict.state for verdict in self.verdicts)
+        main = FAILED if number[FAILED] else PASSED
+        told = f"{number[main]:,} of {len(self.verdicts):,} rule{'s' * (len(self.verdicts) != 1)} {main}"
+        return told + (f", {number[NOT_JUDGED]:,} {NOT_JUDGED}" if number[NOT_JUDGED] else "")
+
     def said(self) -> Iterator[str]:
         """Yield what a person should know beside the verdicts: the change, waivers that do not hold, what limits the comparison."""
         if self.since is not None:
@@ -112,6 +106,7 @@ def judge(
         since: what changed since a lock was written; only findings about that count.
         lock: the lock's file.
     """
+    _refuse_unknown_scopes(run, policy)
     findings = run.findings.assign(state=None, cause=None)
     if difference is not None:
         seen = difference.findings[difference.findings["state"] != "fixed"].set_index("finding_id")
@@ -121,7 +116,8 @@ def judge(
     findings["counted"] = ~findings["waived"] & (True if since is None else _touched(findings, since))
     change = _Change(difference, since)
     verdicts = [replace(_limit(limit, run, findings[findings["counted"]], change, policy.confidence), line=limit.line) for limit in policy.limits]
-    verdicts += [replace(_requirement(name, wanted, run, difference), line=policy.lines.get(name, 1)) for name, wanted in policy.require.items()]
+    required = (requirement(name, wanted, run, difference, waived) for name, wanted in policy.require.items())
+    verdicts += [replace(verdict, line=policy.lines.get(name, 1)) for name, verdict in zip(policy.require, required, strict=True)]
     notes = [] if difference is None else [*difference.warnings, *(f"{name}: {why}" for name, why in difference.not_compared.items())]
     source = run.record.get("source", {})
     location = str(source.get("location", ""))
@@ -140,6 +136,20 @@ def judge(
         since=since,
         lock=lock,
     )
+
+
+def _refuse_unknown_scopes(run: Run, policy: Policy) -> None:
+    """A limit on a class or a split that the dataset does not have would pass for ever."""
+    scoped = {name for limit in policy.limits for name in limit.scope if name in ("class", "split")}
+    if not scoped:
+        return
+    samples = run.columns("label", "labels", "split")
+    known = {"split": {*samples["split"].dropna()}, "class": {*samples["label"].dropna(), *samples["labels"].dropna().explode().dropna()}}
+    for limit in policy.limits:
+        for name in scoped & limit.scope.keys():
+            if limit.scope[name] not in known[name]:
+                mend = nearest(limit.scope[name], known[name]) if known[name] else "leave it out"
+                raise ConfigError(f"{policy.path}:{limit.line}: {limit.name}", f"the dataset has no {name} {limit.scope[name]!r}", mend)
 
 
 def rate_interval(flagged: int, images: int, confidence: float) -> tuple[float, float]:
@@ -178,6 +188,7 @@ def _limit(limit: Limit, run: Run, findings: pd.DataFrame, change: _Change, conf
     chosen = findings
     if limit.check != TOTAL:
         chosen = chosen[chosen["check"] == limit.check]
+    kinds = sorted(chosen["kind"].unique())
     for name, wanted in limit.scope.items():
         chosen = chosen[chosen["label" if name == "class" else name] == wanted]
     if limit.new and change.difference is not None:  # of the images that changed: what a new fit thinks of an old image is not the change's doing
@@ -194,6 +205,8 @@ def _limit(limit: Limit, run: Run, findings: pd.DataFrame, change: _Change, conf
             state = FAILED
         elif flagged > limit.rate * images:
             told.append("above it, but so few images may differ by chance")
+    if "kind" in limit.scope and limit.scope["kind"] not in kinds:
+        told.append(f"none is of kind {limit.scope['kind']!r}; kinds found: {', '.join(kinds) or 'none'}")
     return Verdict(limit.name, state, "; ".join(told), tuple(chosen["finding_id"]) if state == FAILED else ())
 
 
@@ -223,38 +236,3 @@ def _judged(limit: Limit, run: Run, since: SampleChanges | None) -> int:
         changed[since.samples.loc[since.samples[["added", "changed", "moved", "relabelled"]].any(axis=1), "new_row"]] = True
         inside &= changed
     return int(inside.sum())
-
-
-def _requirement(name: str, wanted: Any, run: Run, difference: Difference | FindingsDifference | None) -> Verdict:
-    rule = f"require.{name}"
-    if name.endswith("_drift"):
-        return _drift(name, wanted, difference)
-    samples = run.columns("split", "label")
-    if name == "readable":
-        failed = int(run.record["counts"]["failed"])
-        return Verdict(rule, FAILED if wanted and failed else PASSED, f"{failed:,} of {len(run):,} listed images cannot be read")
-    if name == "min_per_class":
-        sizes = samples["label"].value_counts()
-        poor = sorted(sizes[sizes < wanted].index)
-        few = f"{len(poor):,} classes have fewer than {wanted:,}: {', '.join(poor[:5])}{' ...' if len(poor) > 5 else ''}"
-        return Verdict(rule, FAILED if poor else PASSED, few if poor else f"every class has {wanted:,} images or more")
-    found = {*samples["label" if name == "classes" else "split"].dropna()}
-    wrong = [
-        f"{word}: {', '.join(sorted(names)[:5])}" for word, names in (("missing", {*wanted} - found), ("not declared", found - {*wanted})) if names
-    ]
-    return Verdict(rule, FAILED if wrong else PASSED, "; ".join(wrong) or "as declared")
-
-
-def _drift(name: str, limit: float, difference: Difference | FindingsDifference | None) -> Verdict:
-    rule = f"require.{name}"
-    if not isinstance(difference, Difference):
-        return Verdict(rule, NOT_JUDGED, "there is no baseline" if difference is None else "the baseline is a report: it tells nothing of the images")
-    if name == "embedding_drift":
-        if difference.drift is None:
-            return Verdict(rule, NOT_JUDGED, "the embeddings cannot be compared")
-        found, words = difference.drift.shift, "of their spread"
-    else:
-        classes = difference.health[difference.health["part"] == "class"]
-        shares = [classes[side] / max(int(classes[side].sum()), 1) for side in ("images_old", "images_new")]
-        found, words = float((shares[0] - shares[1]).abs().sum() / 2), "of the images would have to change class (total variation)"
-    return Verdict(rule, FAILED if found > limit else PASSED, f"{found:.3f} {words}, at most {limit:g}")

@@ -49,5 +49,5 @@ def lines(gate: Gate) -> Iterator[str]:
             yield f"           and {len(verdict.findings) - _SHOWN:,} more"
     for line in gate.said():
         yield f"note: {safe(line)}"
-    rules, waived = len(gate.verdicts), len(gate.waived.ids)
-    yield f"{'passed' if gate.passed else 'FAILED'}: {rules:,} rule{'s' * (rules != 1)}, {waived:,} finding{'s' * (waived != 1)} waived"
+    waived = len(gate.waived.ids)
+    yield f"{'passed' if gate.passed else 'FAILED'}: {gate.told()}, {waived:,} finding{'s' * (waived != 1)} waived"

@@ -99,6 +99,8 @@ class _Reader:
         confidence = content.get("confidence", _CONFIDENCE)
         if not 0.5 <= confidence < 1:
             raise self.error(("confidence",), f"{confidence} is no confidence", "use a number from 0.5 to below 1, such as 0.95")
+        if not limits and not require:
+            raise ConfigError(self.path, "asks for nothing", "see what a policy can hold with: imagenet-audit init")
         lines = {name: self.line(("require", name)) for name in require}
         return Policy(tuple(limits), require, float(confidence), str(self.path), lines)
 

@@ -25,16 +25,44 @@ def test_from_a_sheet_to_corrected_labels(run, tmp_path, capsys):
         writer.writeheader()
         writer.writerows(rows)
     assert invoke(["decisions", run, "--import", str(sheet), "--reviewer", "ada"]) == 0
-    assert "imported 1 decisions" in capsys.readouterr().out
+    assert "imported 1 decision from" in capsys.readouterr().out
     assert invoke(["decisions", run, "--import", str(sheet), "--reviewer", "ada", "--json"]) == 0
     state = json.loads(capsys.readouterr().out)
-    assert state["imported"] == {"file": str(sheet), "decisions": 0, "already_there": 1}
+    assert state["imported"] == {"file": str(sheet), "decisions": 0, "already_there": 1, "new_classes": []}
     assert (state["decisions"], state["images"]["relabel"]) == (1, 1)
     assert invoke(["export", run, "--what", "corrected-labels", "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 1
     assert out.read_text(encoding="utf-8").splitlines()[1].startswith("train/cat/1.jpg,")
     assert invoke(["decisions", run, "--undo", "--reviewer", "ada"]) == 0
-    assert "taken back: 1 decisions" in capsys.readouterr().out
+    assert "taken back: 1 decision" in capsys.readouterr().out
+
+
+def test_a_sheet_with_verdicts_is_not_written_over(run, tmp_path, capsys):
+    sheet = tmp_path / "review.csv"
+    assert invoke(["decisions", run, "--sheet", str(sheet)]) == 0
+    filled = sheet.read_text().replace("\r\n,", "\r\nkeep,")
+    sheet.write_text(filled)
+    capsys.readouterr()
+    assert invoke(["decisions", run, "--sheet", str(sheet)]) == 2
+    assert "review.csv: is there already, and may hold verdicts" in capsys.readouterr().err
+    assert sheet.read_text() == filled
+
+
+@pytest.mark.parametrize("row", ["keep,zzz,,", "keep,,zzz,", "keep,zzz,zzz,", "keep,,,no/such.jpg"])
+def test_a_row_about_nothing_is_named_and_nothing_is_taken(run, tmp_path, capsys, row):
+    sheet = tmp_path / "d.csv"
+    sheet.write_text(f"verdict,finding_id,content_id,sample_id\nkeep,f1,,\n{row}\n")
+    assert invoke(["decisions", run, "--import", str(sheet)]) == 2
+    assert "d.csv:3: this run has no" in capsys.readouterr().err
+    assert invoke(["decisions", run, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["decisions"] == 0
+
+
+def test_a_label_that_is_no_class_is_told(run, tmp_path, capsys):
+    sheet = tmp_path / "d.csv"
+    sheet.write_text("verdict,label,sample_id\nrelabel,n111,train/cat/2.jpg\n")
+    assert invoke(["decisions", run, "--import", str(sheet)]) == 0
+    assert "they relabel to 'n111', a class that the dataset does not have" in capsys.readouterr().out
 
 
 def test_decisions_go_to_another_run(run, tmp_path, capsys):
@@ -43,7 +71,7 @@ def test_decisions_go_to_another_run(run, tmp_path, capsys):
     taken = tmp_path / "d.jsonl"
     assert invoke(["decisions", run, "--import", str(sheet), "--export", str(taken)]) == 0
     assert json.loads(taken.read_text())["reviewer"] == "ben"
-    assert "decisions by ben: drop 1" in capsys.readouterr().out
+    assert "1 decision by ben: drop 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("ending", ["html", "md", "json", "csv", "txt"])

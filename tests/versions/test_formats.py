@@ -18,8 +18,9 @@ from audit import cli
 from audit.versions import github_host
 from audit.versions.comparison import compare
 from audit.versions.formats import FORMATS, github, gitlab, junit, markdown, render, sarif
-from audit.versions.gate import FAILED, PASSED, Verdict, judge
+from audit.versions.gate import judge
 from audit.versions.policy import read_policy
+from audit.versions.verdict import FAILED, PASSED, Verdict
 from audit.versions.waivers import Waived, Waiver
 
 SARIF_SHA256 = "c3b4bb2d6093897483348925aaa73af03b3e3f4bd4ca38cef26dcb4212a2682e"

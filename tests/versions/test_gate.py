@@ -13,6 +13,7 @@ from audit.review.decisions import Decisions, decide, latest
 from audit.run import Run
 from audit.versions.comparison import compare
 from audit.versions.gate import judge, rate_interval
+from audit.versions.gate_text import lines
 from audit.versions.policy import STARTER, read_policy
 from audit.versions.toml_lines import lines_of_keys
 from audit.versions.waivers import Waived, Waiver, apply_waivers, kept, read_waivers
@@ -49,6 +50,7 @@ def verdicts(run, rules, waived=(), difference=None):
             "policy.toml:5: limits.leakage.cuont: unknown key",
         ),
         ("[limits\n", "policy.toml: not TOML: "),
+        ("# [limits]\n", "policy.toml: asks for nothing; see what a policy can hold with: imagenet-audit init"),
     ],
 )
 def test_a_mistake_names_its_line_and_key(tmp_path, text, message):
@@ -180,6 +182,39 @@ def test_keep_holds_for_what_the_check_now_calls_another_kind_but_not_for_anothe
     assert waived(findings, "keep", "drop") == waived(renumbered, "keep", "drop") == waived(findings, "unsure") == frozenset()
     assert waived(renumbered, "keep", given_label="n9") == frozenset()
     assert waived(renumbered.assign(evidence='{"partner": "train/cat/1.jpg"}'), "keep") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("scope", "said"), [("class = 'n11'", "no class 'n11'; did you mean 'n1'"), ("split = 'vaal'", "no split 'vaal'; did you mean 'val'")]
+)
+def test_a_limit_on_a_class_or_split_that_is_not_there_does_not_pass(tmp_path, small_run, scope, said):
+    with pytest.raises(ConfigError, match=f"policy.toml:2: limits.leakage.*the dataset has {said}"):
+        verdicts(small_run, policy(tmp_path, f"[limits]\nleakage = {{ count = 0, {scope} }}"))
+
+
+def test_a_limit_on_a_kind_that_nothing_is_of_names_the_kinds_there_are(tmp_path, small_run):
+    gate = judge(small_run, policy(tmp_path, "[limits]\nconflicting_labels = { count = 0, kind = 'wrog' }"), Waived(frozenset()), None)
+    kind = small_run.findings.loc[small_run.findings["check"] == "conflicting_labels", "kind"].iloc[0]
+    assert f"none is of kind 'wrog'; kinds found: {kind}" in gate.verdicts[0].message
+
+
+def test_images_that_cannot_be_read_are_named_and_can_be_waived(tmp_path, small_run):
+    rules = policy(tmp_path, "[require]\nreadable = true")
+    failed = small_run.samples.loc[small_run.samples["outcome"] != "ok", "sample_id"].tolist()
+    (verdict,) = judge(small_run, rules, Waived(frozenset()), None).verdicts
+    assert verdict.state == "failed"
+    assert verdict.message.startswith(f"{len(failed)} of 6 listed images cannot be read: {failed[0]}")
+    findings = small_run.findings
+    ids = findings.loc[(findings["check"] == "integrity") & (findings["severity"] == "error"), "finding_id"]
+    (verdict,) = judge(small_run, rules, Waived(frozenset(ids)), None).verdicts
+    assert (verdict.state, verdict.message) == ("passed", f"0 of 6 listed images cannot be read; {len(failed)} more are waived")
+
+
+def test_the_last_line_counts_what_was_judged(tmp_path, small_run):
+    rules = "[limits]\nconflicting_labels = 0\nclass_balance = 100\n[new]\nleakage = 0"
+    gate = judge(small_run, policy(tmp_path, rules), Waived(frozenset()), None)
+    assert gate.told() == "1 of 3 rules failed, 1 not judged"
+    assert list(lines(gate))[-1] == "FAILED: 1 of 3 rules failed, 1 not judged, 0 findings waived"
 
 
 def test_init_never_overwrites(tmp_path, capsys):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from audit.console import safe
 from audit.versions.formats.reported import image_path, policy_path, reported, subject
-from audit.versions.gate import NOT_JUDGED
+from audit.versions.verdict import NOT_JUDGED
 
 if TYPE_CHECKING:
     from audit.versions.gate import Gate

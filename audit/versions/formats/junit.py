@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from audit.console import safe
 from audit.versions.formats.reported import subject
-from audit.versions.gate import FAILED, NOT_JUDGED
+from audit.versions.verdict import FAILED, NOT_JUDGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
 
-    from audit.versions.gate import Gate, Verdict
+    from audit.versions.gate import Gate
+    from audit.versions.verdict import Verdict
 
 SHOWN = 100
 """Findings listed below one rule: viewers show the whole text of a failure at once."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from audit.markdown_text import code, escape
 from audit.versions.formats.reported import subject
-from audit.versions.gate import FAILED, NOT_JUDGED, PASSED
+from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

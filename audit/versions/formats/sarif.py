@@ -16,7 +16,8 @@ from audit.versions.formats.reported import image_path, policy_path, reported, s
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from audit.versions.gate import Gate, Verdict
+    from audit.versions.gate import Gate
+from audit.versions.verdict import Verdict
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 

@@ -1,0 +1,74 @@
+"""What a policy requires of a version besides limits on findings: readable images, classes, splits, sizes, drift."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from audit.console import counted
+from audit.versions.comparison import Difference, FindingsDifference
+from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED, Verdict
+
+if TYPE_CHECKING:
+    from audit.run import Run
+    from audit.versions.waivers import Waived
+
+_SHOWN = 5
+"""Images named."""
+
+
+def requirement(name: str, wanted: Any, run: Run, difference: Difference | FindingsDifference | None, waived: Waived) -> Verdict:
+    """Judge one requirement of a policy.
+
+    Args:
+        name: its key.
+        wanted: its value.
+        run: the version in question.
+        difference: from the baseline to the run; None where there is no baseline.
+        waived: findings that are accepted.
+    """
+    rule = f"require.{name}"
+    if name.endswith("_drift"):
+        return _drift(name, wanted, difference)
+    samples = run.columns("split", "label")
+    if name == "readable":
+        return _readable(rule, run, waived, wanted=wanted)
+    if name == "min_per_class":
+        sizes = samples["label"].value_counts()
+        poor = sorted(sizes[sizes < wanted].index)
+        few = f"{counted(len(poor), 'class')} of fewer than {counted(wanted, 'image')}: {', '.join(poor[:_SHOWN])}{' ...' * (len(poor) > _SHOWN)}"
+        return Verdict(rule, FAILED if poor else PASSED, few if poor else f"every class has {counted(wanted, 'image')} or more")
+    found = {*samples["label" if name == "classes" else "split"].dropna()}
+    wrong = [
+        f"{word}: {', '.join(sorted(names)[:5])}" for word, names in (("missing", {*wanted} - found), ("not declared", found - {*wanted})) if names
+    ]
+    return Verdict(rule, FAILED if wrong else PASSED, "; ".join(wrong) or "as declared")
+
+
+def _readable(rule: str, run: Run, waived: Waived, *, wanted: bool) -> Verdict:
+    """Judge whether every image can be read, but for those whose finding is waived."""
+    samples = run.columns("sample_id", "outcome")
+    failed = samples["sample_id"][samples["outcome"] != "ok"]
+    findings = run.findings_index
+    accepted = findings["finding_id"].isin(waived.ids) & (findings["check"] == "integrity") & (findings["severity"] == "error")
+    left = sorted(failed[~failed.isin(findings["sample_id"][accepted])])
+    told = f"{len(left):,} of {len(run):,} listed images cannot be read"
+    if left:
+        told += f": {', '.join(left[:_SHOWN])}{' ...' * (len(left) > _SHOWN)}"
+    if len(left) < len(failed):
+        told += f"; {len(failed) - len(left):,} more are waived"
+    return Verdict(rule, FAILED if wanted and left else PASSED, told)
+
+
+def _drift(name: str, limit: float, difference: Difference | FindingsDifference | None) -> Verdict:
+    rule = f"require.{name}"
+    if not isinstance(difference, Difference):
+        return Verdict(rule, NOT_JUDGED, "there is no baseline" if difference is None else "the baseline is a report: it tells nothing of the images")
+    if name == "embedding_drift":
+        if difference.drift is None:
+            return Verdict(rule, NOT_JUDGED, "the embeddings cannot be compared")
+        found, words = difference.drift.shift, "of their spread"
+    else:
+        classes = difference.health[difference.health["part"] == "class"]
+        shares = [classes[side] / max(int(classes[side].sum()), 1) for side in ("images_old", "images_new")]
+        found, words = float((shares[0] - shares[1]).abs().sum() / 2), "of the images would have to change class (total variation)"
+    return Verdict(rule, FAILED if found > limit else PASSED, f"{found:.3f} {words}, at most {limit:g}")
