@@ -70,7 +70,7 @@ def test_usage_errors_exit_with_2(capsys):
     assert "Missing argument 'SOURCE'" in err
     code, _, err = run(capsys, "scna")
     assert code == 2
-    assert "No such command 'scna'" in err
+    assert "there is no command 'scna'; did you mean 'scan'?" in err
 
 
 def test_scan_prints_the_summary_to_stdout_and_notes_to_stderr(capsys, scanning):
