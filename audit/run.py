@@ -17,7 +17,7 @@ from audit.findings_index import Page, Where, read_index, read_page, select
 from audit.identity import content_keys
 from audit.record_shape import damage
 from audit.review.ranking import ranked
-from audit.tables import SCHEMA_VERSION
+from audit.tables import SAMPLES, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ class Run:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """Columns of ``audit.tables.SAMPLES``."""
-        return to_frame(read_table(self.path / "samples.parquet"))
+        return to_frame(_with_later_columns(read_table(self.path / "samples.parquet"), SAMPLES.names))
 
     @cached_property
     def twins(self) -> dict[str, tuple[int, int]]:
@@ -156,7 +156,8 @@ class Run:
     def columns(self, *names: str, rows: npt.NDArray[np.int64] | None = None) -> pd.DataFrame:
         """Return some columns of ``audit.tables.SAMPLES``, of all samples or of some rows in the order given; nothing else is read."""
         path = self.path / "samples.parquet"
-        return to_frame(read_table(path, list(names)) if rows is None else read_rows(path, np.asarray(rows, np.int64), list(names)))
+        table = read_table(path, list(names)) if rows is None else read_rows(path, np.asarray(rows, np.int64), list(names))
+        return to_frame(_with_later_columns(table, names))
 
     def rows_of(self, sample_ids: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return the row of each sample id; -1 where the run has none of that name."""
@@ -199,6 +200,14 @@ class Run:
 
         place = self.record["source"].get("absolute") or self.record["source"]["location"]
         return open_source(place, source_options(self.record["options"]["source"]))
+
+
+def _with_later_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Return the named columns; those that the version which made the run did not have yet are null."""
+    for name in names:
+        if name not in table.column_names:
+            table = table.append_column(SAMPLES.field(name), pa.nulls(len(table), SAMPLES.field(name).type))
+    return table.select(list(names))
 
 
 def open_run(path: str | Path) -> Run:

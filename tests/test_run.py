@@ -2,12 +2,17 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import audit
+from audit.cli import invoke
 from audit.errors import AuditError, RunError
 from audit.review.agreement import precision
 from audit.review.decisions import decide, latest
@@ -84,9 +89,6 @@ def test_twins_have_an_ordinal_each(drawn):
 
 
 def test_rows_are_read_across_row_groups(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     from audit.artifacts import read_rows
 
     pq.write_table(pa.table({"a": range(100)}), tmp_path / "t.parquet", row_group_size=7)
@@ -112,3 +114,29 @@ def test_a_record_of_another_shape_is_damage_and_named(small_run, key, value, pr
     (small_run.path / "run.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match=rf"run\.json: damaged: {problem}; delete this file and scan again"):
         Run(small_run.path)
+
+
+def test_a_run_of_an_earlier_version_is_read_and_brought_up_to_date(marked_run, tmp_path):
+    """Columns and keys that came later are missing from it."""
+    old = tmp_path / "run"
+    shutil.copytree(marked_run.path, old)
+    table = pq.read_table(old / "samples.parquet")
+    pq.write_table(table.drop_columns(["day_code", "encoder"]), old / "samples.parquet")
+    record = json.loads((old / "run.json").read_text())
+    for name in ("finished", "seconds", "taxonomy", "class_words"):
+        record.pop(name, None)
+    (old / "run.json").write_text(json.dumps(record))
+    (tmp_path / "policy.toml").write_text("[limits]\nmarks = 0\n")
+    for command in (
+        ["report", old, "--out", tmp_path / "r.html"],
+        ["explain", old, "cat/01.png"],
+        ["check", old, "--policy", tmp_path / "policy.toml"],
+        ["diff", old, marked_run.path],
+        ["lock", old, "--out", tmp_path / "audit.lock"],
+        ["decisions", old],
+        ["export", old, "--what", "cleaned-manifest", "--out", tmp_path / "m.csv"],
+    ):
+        assert invoke([str(word) for word in command]) in (0, 1), command
+    again = audit.scan(marked_run.record["source"]["absolute"], old, options=audit.ScanOptions(backbone="embedded", device="cpu", workers=1))
+    assert again.samples.equals(marked_run.samples)
+    assert again.findings["finding_id"].tolist() == marked_run.findings["finding_id"].tolist()
