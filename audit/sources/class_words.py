@@ -35,7 +35,7 @@ def find_class_words(storage: Storage, options: SourceOptions, labels: Iterable[
         return _chosen(parse_words(text), wanted)
     if not any(_SYNSET.fullmatch(label) for label in wanted):
         return {}
-    words = dict(_from_timm(wanted))
+    words = _chosen(parse_words(timm_list("imagenet_synset_to_lemma.txt")), wanted)
     for path in _beside(storage):
         try:
             words |= _chosen(parse_words(storage.read(path).decode("utf-8")), wanted)
@@ -66,13 +66,11 @@ def _beside(storage: Storage) -> list[str]:
     return found
 
 
-def _from_timm(wanted: set[str]) -> dict[str, str]:
+def timm_list(name: str) -> str:
+    """Return one of the lists of classes that the installed ``timm`` has; empty where there is none of that name."""
     spec = importlib.util.find_spec("timm")  # found, not imported: importing timm imports torch
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / "data" / "_info" / "imagenet_synset_to_lemma.txt"
-        if path.is_file():
-            return _chosen(parse_words(path.read_text("utf-8")), wanted)
-    return {}
+    paths = [Path(folder) / "data" / "_info" / name for folder in (spec.submodule_search_locations or ())] if spec else []
+    return next((path.read_text("utf-8") for path in paths if path.is_file()), "")
 
 
 def _chosen(words: dict[str, str], wanted: set[str]) -> dict[str, str]:
