@@ -2,53 +2,65 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from audit.answer_key import Fact
-from audit.errors import SourceError
+from audit.answer_key import Fact, answer_key
+from audit.answer_key.datasets import Dataset, find_dataset
+from audit.answer_key.images import Images, Unknown, images_of, misfit, rows_by_number
+from audit.answer_key.label_files import human_labels, label_sets, listed_pairs, votes
+from audit.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from audit.run import Run
 
-_MAJORITY = 3
-"""Of five people; a label for which fewer voted counts as wrong."""
-
 EXACT = ("identical_bytes", "identical_pixels")
-_VAL, _NUMBER = frozenset({"val", "validation", "valid", "test"}), re.compile(r"(\d+)$")
+
+_SAME_LABELS = 0.9
+"""Of the images that a label file names, how many must have the file's own label: it is the dataset's, some may have been corrected since."""
+
+_HALF = 0.5
+"""The same where the file holds suspects, which may have been corrected, or people's labels, of which 9% and 40% differ: images that are numbered in
+another order have one label in ten or in a hundred by chance."""
 
 
-class Unknown(str):
-    """Why a fact could not be checked."""
-
-    __slots__ = ()
-
-
-def compare(run: Run, facts: list[Fact], files: Mapping[str, Path]) -> list[dict[str, Any]]:
+def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, Any]]:
     """Return, per fact, what is expected and what the run holds; ``not_checked`` says why where there is no number.
 
+    Args:
+        run: a finished run.
+        name: its dataset, one of `audit.answer_key.DATASETS`.
+        files: key of a public label file -> the user's copy.
+
     Raises:
+        ConfigError: no such dataset, or nothing published about it needs one of the files.
         SourceError: a label file cannot be read or is of another form.
     """
-    numbers = _of_pairs(run)
-    for key, read in (("duplicates", _listed_pairs), ("human", _human), ("mturk", _confirmed), ("real", _real)):
-        if key in files:
-            try:
-                numbers |= read(run, files[key])
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise SourceError(files[key], f"is no public label file of the kind {key!r} ({error})", "see docs/verify.md for its form") from error
+    facts, dataset = answer_key(name), find_dataset(name)
+    readers = {"duplicates": _listed_pairs, "human": _human, "mturk": _confirmed, "real": _real}
+    wanted = sorted(readers.keys() & {fact.needs for fact in facts})
+    for key in files:
+        if key not in wanted:
+            raise ConfigError("--labels", f"nothing in the answer key of {name} needs {key!r}", f"leave it out; known: {', '.join(wanted)}")
+    images = images_of(run, dataset)
+    numbers = _of_pairs(run.pairs, images)
+    for key, path in files.items():
+        try:
+            numbers |= readers[key](run, images, dataset, path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SourceError(path, f"is no public label file of the kind {key!r} ({error})", "see docs/verify.md for its form") from error
     rows = []
     for fact in facts:
-        value = numbers.get(fact.key) if fact.needs in ("pairs", *files) else _of_check(run, fact)
-        if value is None:
-            value = Unknown(f"needs the public label file: --labels {fact.needs}=FILE")
+        if ":" in fact.key:
+            value = _of_check(run, images, dataset, fact)
+        else:
+            value = numbers.get(fact.key, Unknown(f"needs the public label file: --labels {fact.needs}=FILE"))
         rows.append(
             {
                 "what": fact.what,
@@ -61,119 +73,127 @@ def compare(run: Run, facts: list[Fact], files: Mapping[str, Path]) -> list[dict
     return rows
 
 
-def _is_val(run: Run) -> Any:
-    return run.samples["split"].isin(_VAL).to_numpy(bool)
-
-
-def _of_pairs(run: Run) -> dict[str, Any]:
-    """Count exact and near duplicates within and between the splits."""
-    is_val, pairs = _is_val(run), run.pairs
-    labels = run.samples["label"].to_numpy(object)
-    both = is_val.any() and (~is_val).any()
+def _of_pairs(pairs: pd.DataFrame, images: Images) -> dict[str, Any]:
+    """Count exact and near duplicates within and between the two sides."""
+    held_out, train, labels = images.held_out, images.train, images.labels
     lacks = Unknown("the run has not both train and val images")
+    both = held_out.any() and train.any()
     exact = pairs[pairs["relation"].isin(EXACT)]
     members: dict[int, list[int]] = {}
     for i, j in zip(exact["i"].tolist(), exact["j"].tolist(), strict=True):  # every copy is paired with the first of its kind
         members.setdefault(i, [i]).append(j)
-    groups = [np.array(rows) for rows in members.values()]
-    crossing = [(rows[is_val[rows]], rows[~is_val[rows]]) for rows in groups if is_val[rows].any() and not is_val[rows].all()]
-    other = sum(int(sum(labels[row] not in set(labels[train]) for row in val)) for val, train in crossing)
-    near = pairs[~pairs["relation"].isin((*EXACT, "same_scene"))]
-    i, j = near["i"].to_numpy(), near["j"].to_numpy()
-    within, across = is_val[i] & is_val[j], is_val[i] != is_val[j]
-    sides = np.concatenate([i[across], j[across]])
-    val_counts = [int(is_val[rows].sum()) for rows in groups]
+    sides = [(np.array(rows)[held_out[rows]], np.array(rows)[train[rows]]) for rows in members.values()]
+    crossing = [(one, other) for one, other in sides if len(one) and len(other)]
+    elsewhere = sum(int(sum(labels[row] not in set(labels[other]) for row in one)) for one, other in crossing)
+    near = pairs[~pairs["relation"].isin(EXACT)]  # other shots of a scene too: the paper calls them similar views
+    i, j, group = (near[name].to_numpy() for name in ("i", "j", "group"))
+    within = held_out[i] & held_out[j]
+    across = np.concatenate([np.stack([i, j], 1)[held_out[i] & train[j]], np.stack([j, i], 1)[train[i] & held_out[j]]])
     return {
-        "exact_val_train": sum(len(val) for val, _ in crossing) if both else lacks,
-        "exact_val_train_other": other if both else lacks,
-        "exact_val_val": sum(count * (count - 1) // 2 for count in val_counts) if is_val.any() else lacks,
-        "exact_train": sum(int((~is_val[rows]).sum()) for rows in groups if (~is_val[rows]).sum() > 1) if (~is_val).any() else lacks,
-        "near_val_groups": len(set(near["group"].to_numpy()[within & (near["group"].to_numpy() >= 0)].tolist())) if is_val.any() else lacks,
-        "near_val_images": len(np.unique(np.concatenate([i[within], j[within]]))) if is_val.any() else lacks,
-        "near_cross_val": len(np.unique(sides[is_val[sides]])) if both else lacks,
-        "near_cross_train": len(np.unique(sides[~is_val[sides]])) if both else lacks,
+        "exact_val_train": sum(len(one) for one, _ in crossing) if both else lacks,
+        "exact_val_train_other": elsewhere if both else lacks,
+        "exact_val_val": sum(len(one) * (len(one) - 1) // 2 for one, _ in sides) if held_out.any() else lacks,
+        "exact_train": sum(len(other) for _, other in sides if len(other) > 1) if train.any() else lacks,
+        "near_val_groups": len(np.unique(group[within & (group >= 0)])) if held_out.any() else lacks,
+        "near_val_images": len(np.unique([i[within], j[within]])) if held_out.any() else lacks,
+        "near_cross_val": len(np.unique(across[:, 0])) if both else lacks,
+        "near_cross_train": len(np.unique(across[:, 1])) if both else lacks,
     }
 
 
-def _of_check(run: Run, fact: Fact) -> Any:
+def _of_check(run: Run, images: Images, dataset: Dataset, fact: Fact) -> Any:
     """Return 1 where a check reports the class or the pair of classes, 0 where it ran and did not."""
-    kind, _, names = fact.key.partition(":")
-    state = run.record.get("checks", {}).get(fact.needs)
-    if kind not in ("overlap", "class"):
-        return None
-    if state is None or state["state"] != "done":
-        return Unknown(f"{fact.needs} did not run" if state is None else f"{fact.needs}: {state['reason']}")
-    wanted = set(names.split(":")[0].split("+"))
-    if not wanted <= set(run.samples["label"].dropna()):
+    kind, _, rest = fact.key.partition(":")
+    wanted = set(rest.partition(":")[0].split("+"))
+    why = _did_not_run(run, fact.needs)
+    if why is not None:
+        return why
+    if not wanted <= {*images.classes}:
         return Unknown("the run has no images of " + " or ".join(sorted(wanted)))
-    findings = run.findings[run.findings["check"] == fact.needs]
-    said = findings["label"].fillna("") + " " + findings["suggested_label"].fillna("") + " " + findings["evidence"]
-    return int(any(all(name in text for name in wanted) for text in said))
+    findings = run.findings_page({"check": fact.needs}).rows
+    reports = _reports_pair if kind == "overlap" else _reports_class
+    return int(reports(findings, wanted, dataset))
 
 
-def _numbers(run: Run, *, val: bool) -> dict[int, int]:
-    """Return number in the original order -> row, from the file names of one side of the dataset."""
-    chosen = np.flatnonzero(_is_val(run) == val)
-    stems = [Path(name).stem for name in run.samples["sample_id"].to_numpy()[chosen]]
-    found = ((_NUMBER.search(stem), row) for stem, row in zip(stems, chosen.tolist(), strict=True))
-    return {int(match[1]): row for match, row in found if match}
+def _reports_class(findings: pd.DataFrame, wanted: set[str], dataset: Dataset) -> bool:
+    """Return whether a finding is about the class; classes of other findings' examples do not count."""
+    return any(dataset.class_of(label) in wanted for label in findings["label"])
 
 
-def _rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def _reports_pair(findings: pd.DataFrame, wanted: set[str], dataset: Dataset) -> bool:
+    """Return whether one finding says of both classes together that they are mistaken for each other."""
+    for label, suggestion, text in zip(findings["label"], findings["suggested_label"], findings["evidence"], strict=True):
+        evidence = json.loads(text)
+        together = [[label, suggestion], evidence.get("classes", []), *(pair["classes"] for pair in evidence.get("overlapping_pairs", []))]
+        if any(wanted <= {dataset.class_of(name) for name in names} for names in together):
+            return True
+    return False
 
 
-def _listed_pairs(run: Run, path: Path) -> dict[str, Any]:
-    test, train = _numbers(run, val=True), _numbers(run, val=False)
-    ours = {frozenset(pair) for pair in zip(run.pairs["i"].tolist(), run.pairs["j"].tolist(), strict=True)}
-    wanted = [(int(row["test_index"]), int(row["train_index"])) for row in _rows_of(path) if row.get("verdict", "duplicate") == "duplicate"]
-    here = [frozenset((test[one], train[other])) for one, other in wanted if one in test and other in train]
-    return {"listed_pairs": f"{sum(pair in ours for pair in here)} of {len(here)} here ({len(wanted)} listed)"}
+def _did_not_run(run: Run, check: str) -> Unknown | None:
+    state = run.record.get("checks", {}).get(check)
+    if state is None:
+        return Unknown(f"{check} did not run")
+    return None if state["state"] == "done" else Unknown(f"{check}: {state['reason']}")
 
 
 def _flagged(run: Run) -> set[str]:
-    findings = run.findings
+    findings = run.findings_index
     return set(findings.loc[findings["check"] == "label_errors", "sample_id"].dropna())
 
 
-def _human(run: Run, path: Path) -> dict[str, Any]:
-    train, ids = _numbers(run, val=False), run.samples["sample_id"].to_numpy(object)
-    rows = [row for row in _rows_of(path) if int(row["index"]) in train]
-    if not rows:
-        return {"human_disagree": Unknown("no image of the file is in the run"), "human_flagged": Unknown("no image of the file is in the run")}
-    given = run.samples["label"].to_numpy(object)
-    # The human labels of CIFAR-N are the noisy ones: where they differ from the published label, most often the person was wrong.
-    differs = [train[int(row["index"])] for row in rows if row["aggre_label"] != given[train[int(row["index"])]]]
+def _listed_pairs(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
+    test, train = rows_by_number(images, dataset, held_out=True), rows_by_number(images, dataset, held_out=False)
+    wanted = listed_pairs(path)
+    if isinstance(test, Unknown) or isinstance(train, Unknown):
+        return {"listed_pairs": test if isinstance(test, Unknown) else train}
+    here = [(test[one], train[other]) for one, other in wanted if one in test and other in train]
+    why = misfit([row for row, _ in here], [images.classes[row] for _, row in here], images, _HALF)
+    ours = {frozenset(pair) for pair in zip(run.pairs["i"].tolist(), run.pairs["j"].tolist(), strict=True)}
+    return {"listed_pairs": why or f"{sum(frozenset(pair) in ours for pair in here)} of {len(here)} here ({len(wanted)} listed)"}
+
+
+def _human(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
+    keys = ("human_disagree", "human_flagged")
+    train, told = rows_by_number(images, dataset, held_out=False), human_labels(path, dataset)
+    if isinstance(train, Unknown):
+        return dict.fromkeys(keys, train)
+    here = [(train[one.number], one) for one in told if one.number in train]
+    if not here:
+        return dict.fromkeys(keys, Unknown("no image of the file is in the run"))
+    rows, people = [row for row, _ in here], [one.people for _, one in here]
+    why = misfit(rows, [one.own for _, one in here], images, _SAME_LABELS) or misfit(rows, people, images, _HALF)
+    if why is not None:
+        return dict.fromkeys(keys, why)
+    differs = [row for row, name in zip(rows, people, strict=True) if name != images.classes[row]]
     flagged = _flagged(run)
-    return {"human_disagree": round(len(differs) / len(rows), 4), "human_flagged": f"{sum(ids[row] in flagged for row in differs)} of {len(differs)}"}
+    reported = f"{sum(images.ids[row] in flagged for row in differs)} of {len(differs)}"
+    return {"human_disagree": round(len(differs) / len(here), 4), "human_flagged": _did_not_run(run, "label_errors") or reported}
 
 
-def _confirmed(run: Run, path: Path) -> dict[str, Any]:
-    test, ids, flagged = _numbers(run, val=True), run.samples["sample_id"].to_numpy(object), _flagged(run)
-    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else list(_rows_of(path))
-    wrong = []
-    for entry in entries:
-        votes = entry.get("mturk", entry)
-        match = _NUMBER.search(Path(str(entry.get("id", entry.get("test_index", entry.get("index"))))).stem)
-        if int(votes["given"]) < _MAJORITY and match:
-            wrong.append(int(match[1]))
-    here = [test[number] for number in wrong if number in test]
-    return {"confirmed_errors": f"{sum(ids[row] in flagged for row in here)} reported of {len(here)} here ({len(wrong)} confirmed)"}
+def _confirmed(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
+    held_out, told = rows_by_number(images, dataset, held_out=True), votes(path, dataset)
+    if isinstance(held_out, Unknown):
+        return {"confirmed_errors": held_out}
+    here = [(held_out[one.number], one) for one in told if one.number in held_out]
+    why = misfit([row for row, _ in here], [one.own for _, one in here], images, _HALF) or _did_not_run(run, "label_errors")
+    wrong, flagged = [row for row, one in here if one.wrong], _flagged(run)
+    reported = f"{sum(images.ids[row] in flagged for row in wrong)} reported of {len(wrong)} here ({sum(one.wrong for one in told)} confirmed)"
+    return {"confirmed_errors": why or reported}
 
 
-def _real(run: Run, path: Path) -> dict[str, Any]:
-    sets: list[list[int]] = json.loads(path.read_text(encoding="utf-8"))
-    val = {number - 1: row for number, row in _numbers(run, val=True).items() if number <= len(sets)}
-    if not val:
-        return dict.fromkeys(("real_none", "real_several", "real_rejected"), Unknown("the run has no val images named by number"))
-    classes = sorted(pd.unique(run.samples["label"].dropna()))
-    place, given = {name: at for at, name in enumerate(classes)}, run.samples["label"].to_numpy(object)
-    rejected: Any = Unknown(f"the run has {len(classes)} of 1000 classes, so their numbers are not known")
-    if len(classes) == 1000:
-        rejected = sum(bool(sets[number]) and place.get(given[row]) not in sets[number] for number, row in val.items())
+def _real(_run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
+    keys = ("real_none", "real_several", "real_rejected")
+    val, sets = rows_by_number(images, dataset, held_out=True), label_sets(path)
+    if isinstance(val, Unknown):
+        return dict.fromkeys(keys, val)
+    place = {name: at for at, name in enumerate(dataset.classes)}
+    here = [(place.get(images.classes[row]), sets[number - 1]) for number, row in val.items() if number <= len(sets)]
+    if not here:
+        return dict.fromkeys(keys, Unknown("no image of the file is in the run"))
+    judged = [(own, valid) for own, valid in here if own is not None]
     return {
-        "real_none": sum(not sets[number] for number in val),
-        "real_several": sum(len(sets[number]) > 1 for number in val),
-        "real_rejected": rejected,
+        "real_none": sum(not valid for _, valid in here),
+        "real_several": sum(len(valid) > 1 for _, valid in here),
+        "real_rejected": sum(bool(valid) and own not in valid for own, valid in judged) if judged else Unknown("the run's val images have no labels"),
     }

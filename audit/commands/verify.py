@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,6 +16,12 @@ from audit.commands.base import OUTPUT, PATH, print_json, print_text
 from audit.errors import ConfigError, nearest
 
 _LABEL_FILES = ("duplicates", "human", "mturk", "real")
+
+WIDTH = 120
+"""Columns where nobody says how many there are."""
+
+_NARROW = 72
+"""Columns below which one thing stands below the other: side by side, no word would fit."""
 
 
 @click.command()
@@ -23,9 +35,8 @@ def verify(run: Path, dataset: str | None, given: tuple[str, ...], *, as_json: b
     Works on part of a dataset, and says what it could not check.
     """
     from audit import open_run
-    from audit.answer_key import answer_key, recognise
+    from audit.answer_key.datasets import find_dataset, recognise
     from audit.answer_key.found import compare
-    from audit.console import safe
 
     del color
     files: dict[str, Path] = {}
@@ -35,17 +46,53 @@ def verify(run: Path, dataset: str | None, given: tuple[str, ...], *, as_json: b
             raise ConfigError("--labels", f"{entry!r} is not KEY=FILE", nearest(key, _LABEL_FILES))
         files[key] = Path(file)
     opened = open_run(run)
-    name = dataset or recognise(opened.samples["label"].dropna().unique())
+    labels = opened.columns("label")["label"].dropna().unique().tolist()
+    name = dataset or recognise(labels)
     if name is None:
-        raise ConfigError(run, "its labels are of no dataset with a published answer key", "name it with --dataset: imagenet-1k, cifar-10, cifar-100")
-    rows = compare(opened, answer_key(name), files)
+        problem = f"its {len(labels):,} labels are not those of a dataset with a published answer key, or of too few of its classes to tell"
+        raise ConfigError(run, problem, "name it with --dataset: imagenet-1k, cifar-10, cifar-100")
+    rows = compare(opened, name, files)
+    known = find_dataset(name)
+    here = len({known.class_of(label) for label in labels} - {None})
     if as_json:
-        print_json({"dataset": name, "samples": len(opened), "facts": rows})
+        print_json({"dataset": name, "samples": len(opened), "classes": here, "facts": rows})
         return
-    print_text(f"{name}: {len(opened):,} images in this run; expected numbers are of the whole dataset\n")
-    print_text(f"{'expected':>10}  {'found':<34}  what (source)")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH
+    heading = f"{name}: {len(opened):,} images of {here:,} of its {len(known.classes):,} classes; expected numbers are of the whole dataset"
+    print_text("\n".join([*textwrap.wrap(heading, max(width, 20)), "", *side_by_side(rows, width)]))
+
+
+def side_by_side(rows: Sequence[dict[str, Any]], width: int) -> list[str]:
+    """Return lines that say what is expected beside what was found; none is longer than the width, down to 20 columns.
+
+    Args:
+        rows: as `audit.answer_key.found.compare` returns them.
+        width: columns of the terminal.
+    """
+    from audit.console import safe
+
+    cells = [("expected", "found", "what (source)")]
     for row in rows:
         found = "not checked" if row["found"] is None else str(row["found"])
-        print_text(f"{row['expected']:>10}  {safe(found):<34}  {row['what']} ({row['source'].partition(',')[0]})")
-        if row["not_checked"]:
-            print_text(f"{'':>10}  {'':<34}  - {safe(row['not_checked'])}")
+        why = f": {row['not_checked']}" if row["not_checked"] else ""
+        cells.append((row["expected"], safe(found), safe(f"{row['what']} ({row['source'].partition(',')[0]}){why}")))
+    if width < _NARROW:
+        return [line for cell in cells[1:] for line in _below(cell, max(width, 20))]
+    first = max(len(cell[0]) for cell in cells)
+    second = min(max(len(cell[1]) for cell in cells), (width - first) // 3)
+    widths = (first, second, width - first - second - 4)
+    lines = []
+    for cell in cells:
+        columns = [textwrap.wrap(text, wide) for text, wide in zip(cell, widths, strict=True)]
+        for at in range(max(map(len, columns))):
+            one, other, rest = (column[at] if at < len(column) else "" for column in columns)
+            lines.append(f"{one:>{first}}  {other:<{second}}  {rest}".rstrip())
+    return lines
+
+
+def _below(cell: tuple[str, str, str], width: int) -> list[str]:
+    expected, found, what = cell
+    lines = textwrap.wrap(what, width)
+    for name, text in (("expected", expected), ("found", found)):
+        lines += textwrap.wrap(f"{name} {text}", width, initial_indent="  ", subsequent_indent="    ")
+    return lines

@@ -1,0 +1,92 @@
+"""A run's images as the papers speak of them: on which side of the split they are, of which class, and which number they have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audit.answer_key.datasets import TRAIN, Dataset
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from audit.run import Run
+
+
+class Unknown(str):
+    """Why a fact could not be checked."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Row *i* is sample *i* of the run."""
+
+    ids: npt.NDArray[np.object_]
+    """``[n]`` sample ids."""
+    labels: npt.NDArray[np.object_]
+    """``[n]`` labels as the run has them; None where there is none."""
+    classes: npt.NDArray[np.object_]
+    """``[n]`` the classes of the dataset that the labels mean; None where a label means none."""
+    train: npt.NDArray[np.bool_]
+    held_out: npt.NDArray[np.bool_]
+    """``[n]`` of the split that the papers call val or test; images of other splits are on neither side."""
+
+
+def images_of(run: Run, dataset: Dataset) -> Images:
+    """Return what the answer key needs of a run's images."""
+    samples = run.columns("sample_id", "split", "label")
+    given = samples["label"].astype(object).where(samples["label"].notna(), None)
+    classes = {label: dataset.class_of(label) for label in given.unique()}
+    split = samples["split"].str.lower()
+    return Images(
+        samples["sample_id"].to_numpy(object),
+        given.to_numpy(object),
+        np.array([classes[label] for label in given], object),
+        split.isin(TRAIN).to_numpy(bool),
+        split.isin(dataset.held_out).to_numpy(bool),
+    )
+
+
+def rows_by_number(images: Images, dataset: Dataset, *, held_out: bool) -> dict[int, int] | Unknown:
+    """Return number in the dataset's original order -> row, for one side of the split; or why the numbers cannot be trusted."""
+    rows = np.flatnonzero(images.held_out if held_out else images.train).tolist()
+    side, numbers = ("held-out", dataset.held_out_numbers) if held_out else ("train", dataset.train_numbers)
+    if not rows:
+        names = ", ".join(sorted(dataset.held_out if held_out else TRAIN))
+        return Unknown(f"the run has no {side} split: none is called {names}")
+    found: dict[int, int] = {}
+    for row in rows:
+        match = dataset.numbered.search(PurePosixPath(images.ids[row]).stem)
+        if match is None:
+            continue
+        number = int(match[1])
+        if number not in numbers:
+            return Unknown(f"{images.ids[row]} has a number that no {side} image has: numbers are {numbers[0]} to {numbers[-1]}")
+        if number in found:
+            return Unknown(f"{images.ids[found[number]]} and {images.ids[row]} have one number: they do not follow the dataset's original order")
+        found[number] = row
+    return found or Unknown(f"no {side} image's file name tells its number in the dataset's original order (see docs/verify.md)")
+
+
+def misfit(rows: list[int], said: list[str | None], images: Images, least: float) -> Unknown | None:
+    """Return why a label file is not about these images, from the labels that it has for them; None where it may be.
+
+    Args:
+        rows: rows of the run that the file names.
+        said: the class that the file gives each of them as its own; None where it gives none.
+        images: the run's images.
+        least: share of the rows, 0..1, whose own class must be the one that the file gives.
+    """
+    both = [images.classes[row] == name for row, name in zip(rows, said, strict=True) if name is not None]
+    share = float(np.mean(both)) if both else 1.0
+    if share >= least:
+        return None
+    return Unknown(
+        f"the file's labels fit {share:.0%} of the {len(both):,} images it names, at least {least:.0%} is needed: "
+        "the file names follow another order than the dataset's, or the run's labels are others"
+    )

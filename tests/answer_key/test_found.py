@@ -1,0 +1,312 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import audit
+from audit.answer_key.datasets import find_dataset
+from audit.answer_key.found import compare
+from audit.errors import ConfigError, SourceError
+
+SUNGLASS, SUNGLASSES, LAPTOP, NOTEBOOK, CANOE, CARTON = "n04355933", "n04356056", "n03642806", "n03832673", "n02951358", "n02971356"
+IMAGENET = find_dataset("imagenet-1k").classes
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory, photo):
+    """Copies of all kinds, within and between train, val and test.
+
+    Exact: two train images, one of them in val under another label and one in val under its own; two in val; each of these once more in test.
+    Near: two in val; one in val and two in train; one in test and one in train.
+    """
+    data = tmp_path_factory.mktemp("data")
+
+    def place(name):
+        path = data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    for split, first in (("train", 0), ("val", 100), ("test", 200)):
+        for number in range(6):
+            photo(first + number).save(place(f"{split}/{SUNGLASS if number < 3 else SUNGLASSES}/{first + number}.png"))
+    for source, *copies in (
+        ("train/n04355933/0.png", "train/n04355933/20.png", "val/n04356056/21.png", "test/n04355933/22.png"),
+        ("train/n04355933/1.png", "val/n04355933/23.png"),
+        ("val/n04355933/101.png", "val/n04355933/24.png", "test/n04355933/25.png"),
+    ):
+        for copy in copies:
+            shutil.copyfile(place(source), place(copy))
+    for seed, *copies in (
+        (103, "val/n04356056/30.jpg"),
+        (4, "train/n04356056/31.jpg", "val/n04356056/32.jpg"),
+        (205, "train/n04356056/33.jpg"),
+    ):
+        for quality, copy in zip((70, 90), copies, strict=False):
+            photo(seed).save(place(copy), quality=quality)
+    options = audit.ScanOptions(backbone="embedded", device="cpu", offline=True, only=("leakage",))
+    return audit.scan(data, tmp_path_factory.mktemp("out") / "run", options=options)
+
+
+def test_exact_copies_are_counted_by_split_and_label(copied, fact):
+    rows = compare(copied, "imagenet-1k", {})
+    assert fact(rows, "val images with an exact copy in train")["found"] == 2
+    assert fact(rows, "of these under another label")["found"] == 1
+    assert fact(rows, "exact pairs within val")["found"] == 1
+    assert fact(rows, "train images in exact groups")["found"] == 2
+
+
+def test_near_copies_are_counted_without_exact_ones_and_without_the_test_split(copied, fact):
+    rows = compare(copied, "imagenet-1k", {})
+    assert fact(rows, "near-duplicate groups within val")["found"] == 1
+    assert fact(rows, "val images in them")["found"] == 2
+    assert fact(rows, "val images with a near duplicate in train")["found"] == 1
+    assert fact(rows, "train images with a near duplicate in val")["found"] == 2
+
+
+def test_other_shots_of_a_scene_are_near_duplicates_as_in_the_paper(written, fact):
+    run = written([(f"{split}/{number}.png", split, SUNGLASS) for number, split in enumerate(("val", "val", "train"))], [(0, 1, "same_scene")])
+    rows = compare(run, "imagenet-1k", {})
+    assert (fact(rows, "near-duplicate groups")["found"], fact(rows, "val images in them")["found"]) == (1, 2)
+    assert fact(rows, "val images with a near duplicate")["found"] == 0
+
+
+def test_a_run_of_one_split_cannot_tell_of_two(written, fact):
+    rows = compare(written([("train/1.png", "train", CANOE), ("test/2.png", "test", CANOE)], [(0, 1, "identical_bytes")]), "imagenet-1k", {})
+    assert fact(rows, "val images with an exact")["not_checked"] == "the run has not both train and val images"
+    assert fact(rows, "exact pairs within val")["found"] is None
+    assert fact(rows, "train images in exact groups")["found"] == 0
+
+
+def test_each_row_has_a_number_or_says_why_not(copied):
+    rows = compare(copied, "imagenet-1k", {})
+    for row in rows:
+        assert (row["found"] is None) == (row["not_checked"] is not None)
+    said = " ".join(row["not_checked"] or "" for row in rows)
+    assert "--labels real=FILE" in said
+    assert "class_overlap did not run" in said
+
+
+CLASSES = [(f"train/{label}/1.png", "train", label) for label in (SUNGLASS, SUNGLASSES, LAPTOP, NOTEBOOK, CANOE, CARTON)]
+
+
+@pytest.mark.parametrize(
+    ("label", "more"),
+    [
+        (SUNGLASSES, {"suggested_label": SUNGLASS}),
+        (SUNGLASS, {"suggested_label": SUNGLASSES}),
+        (CANOE, {"evidence": {"classes": [CANOE, SUNGLASS, SUNGLASSES], "share": 0.1}}),
+        (None, {"evidence": {"worst_classes": {}, "overlapping_pairs": [{"classes": [SUNGLASS, SUNGLASSES], "share": 0.1}]}}),
+    ],
+)
+def test_an_overlap_is_found_where_one_finding_names_both_classes_together(written, fact, label, more):
+    rows = compare(written(CLASSES, findings=[("class_overlap", label, more)]), "imagenet-1k", {})
+    assert fact(rows, "classes sunglass and sunglasses")["found"] == 1
+    assert fact(rows, "classes laptop and notebook")["found"] == 0
+    assert fact(rows, "classes monitor and screen")["not_checked"] == "the run has no images of n03782006 or n04152593"
+
+
+def test_an_overlap_is_not_found_where_both_classes_are_named_apart(written, fact):
+    health = {
+        "worst_classes": {SUNGLASS: 0.3, LAPTOP: 0.2, NOTEBOOK: 0.1},
+        "overlapping_pairs": [{"classes": [SUNGLASSES, CANOE], "share": 0.01}, {"classes": [SUNGLASS, LAPTOP], "share": 0.01}],
+    }
+    findings = [
+        ("class_overlap", None, {"evidence": health}),
+        ("class_overlap", SUNGLASS, {"suggested_label": CANOE}),
+        ("class_overlap", SUNGLASSES, {"evidence": {"images": 9}}),
+        ("shortcuts", LAPTOP, {"suggested_label": NOTEBOOK}),
+    ]
+    rows = compare(written(CLASSES, findings=findings), "imagenet-1k", {})
+    assert fact(rows, "classes sunglass and sunglasses")["found"] == 0
+    assert fact(rows, "classes laptop and notebook")["found"] == 0
+
+
+def test_a_class_is_found_where_a_finding_is_about_it(written, fact):
+    findings = [("split_shift", CANOE, {"evidence": {"examples": ["val/n02971356/1.png"]}}), ("marks", CARTON, {})]
+    rows = compare(written(CLASSES, findings=findings), "imagenet-1k", {})
+    assert fact(rows, "canoe's shift")["found"] == 1
+    assert fact(rows, "carton's watermark")["found"] == 1
+
+
+def test_a_class_is_not_found_in_examples_of_another_finding(written, fact):
+    examples = {"evidence": {"examples": [f"val/{CANOE}/ILSVRC2012_val_00000001.JPEG", f"val/{CARTON}/2.JPEG"]}}
+    findings = [("split_shift", None, examples), ("split_shift", CARTON, examples), ("marks", CANOE, examples)]
+    rows = compare(written(CLASSES, findings=findings), "imagenet-1k", {})
+    assert fact(rows, "canoe's shift")["found"] == 0
+    assert fact(rows, "carton's watermark")["found"] == 0
+
+
+def test_a_check_that_ran_and_found_nothing_is_told_from_one_that_did_not_run(written, fact):
+    rows = compare(written(CLASSES, done=["marks"]), "imagenet-1k", {})
+    assert fact(rows, "carton's watermark")["found"] == 0
+    assert fact(rows, "canoe's shift")["not_checked"] == "split_shift did not run"
+
+
+def test_labels_that_are_words_are_classes_too(written, fact):
+    samples = [("1.png", "train", "sunglass"), ("2.png", "train", "sunglasses, dark glasses, shades"), ("3.png", "train", "canoe")]
+    found = [("class_overlap", "sunglass", {"suggested_label": "sunglasses, dark glasses, shades"}), ("split_shift", "canoe", {})]
+    rows = compare(written(samples, findings=found), "imagenet-1k", {})
+    assert fact(rows, "classes sunglass and sunglasses")["found"] == 1
+    assert fact(rows, "canoe's shift")["found"] == 1
+
+
+@pytest.mark.slow
+def test_real_findings_of_overlap_and_shift_are_read(tmp_path, fact):
+    """Two classes of one kind of picture, one whose val differs, and two that nothing is wrong with; scanned."""
+    random = np.random.default_rng(3)
+    hues = {SUNGLASS: (200, 40, 40), SUNGLASSES: (200, 40, 40), LAPTOP: (40, 200, 40), NOTEBOOK: (40, 40, 200), CANOE: (200, 200, 40)}
+    for split, count in (("train", 24), ("val", 16)):
+        for label, hue in hues.items():
+            for number in range(count):
+                seen = (40, 200, 200) if (split, label) == ("val", CANOE) else hue
+                coarse = np.clip(random.normal(seen, 40, (4, 5, 3)), 0, 255).astype(np.uint8)
+                path = tmp_path / "data" / split / label / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC).save(path)
+    options = audit.ScanOptions(backbone="embedded", device="cpu", offline=True, only=("class_overlap", "split_shift"))
+    rows = compare(audit.scan(tmp_path / "data", tmp_path / "run", options=options), "imagenet-1k", {})
+    assert fact(rows, "classes sunglass and sunglasses")["found"] == 1
+    assert fact(rows, "classes laptop and notebook")["found"] == 0
+    assert fact(rows, "canoe's shift")["found"] == 1
+
+
+@pytest.fixture
+def cifar(written):
+    """Twenty train and ten test images; test/3 and train/7 are one picture, as are test/4 and train/5; train/1, train/2 and test/6 are flagged."""
+    samples = [(f"train/{number:05}.png", "train", "cat" if number < 10 else "dog") for number in range(20)]
+    samples += [(f"test/{number:05}.png", "test", "cat") for number in range(10)]
+    flagged = [("label_errors", "cat", {"sample_id": name}) for name in ("train/00001.png", "train/00002.png", "test/00006.png")]
+    return written(samples, [(7, 23, "edited_copy"), (5, 24, "same_scene")], flagged)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_listed_pairs_that_the_run_has_are_counted(cifar, tmp_path, fact):
+    pairs = "TestID,TrainID,Distance,Judgment\n3,7,0.1,1\n4,5,0.1,0\n1,1,0.1,1\n2,2,0.1,2\n3,9999,0.1,1\n"
+    rows = compare(cifar, "cifar-10", {"duplicates": write(tmp_path / "pairs.csv", pairs)})
+    assert fact(rows, "pairs of ciFAIR's list")["found"] == "2 of 3 here (4 listed)"
+
+
+def test_a_list_of_other_images_is_not_counted(cifar, tmp_path, fact):
+    pairs = "TestID,TrainID,Distance,Judgment\n3,17,0.1,1\n4,15,0.1,0\n1,1,0.1,1\n"  # a cat and a dog, twice
+    row = fact(compare(cifar, "cifar-10", {"duplicates": write(tmp_path / "pairs.csv", pairs)}), "pairs of ciFAIR's list")
+    assert row["found"] is None
+    assert "fit 33% of the 3 images" in row["not_checked"]
+
+
+def human(tmp_path, own, people, header="index,clean_label,aggre_label"):
+    lines = [f"{number},{ours},{theirs}" for number, (ours, theirs) in enumerate(zip(own, people, strict=True))]
+    return write(tmp_path / "human.csv", "\n".join([header, *lines, "40000,cat,dog"]))
+
+
+def test_what_people_label_otherwise_is_counted_and_what_is_flagged_of_it(cifar, tmp_path, fact):
+    own = ["cat"] * 10 + ["dog"] * 10
+    people = ["cat", "dog", "cat", "bird", *own[4:]]
+    rows = compare(cifar, "cifar-10", {"human": human(tmp_path, own, people)})
+    assert fact(rows, "train images that people")["found"] == 0.1
+    assert fact(rows, "of these reported")["found"] == "1 of 2"
+
+
+def test_human_labels_of_another_order_are_not_counted(cifar, tmp_path, fact):
+    own = ["cat"] * 10 + ["dog"] * 10
+    rows = compare(cifar, "cifar-10", {"human": human(tmp_path, own[::-1], own)})
+    for what in ("train images that people", "of these reported"):
+        assert fact(rows, what)["found"] is None
+        assert "fit 0% of the 20 images" in fact(rows, what)["not_checked"]
+    bare = write(tmp_path / "human.csv", "\n".join(["aggre_label", *own[::-1]]))
+    assert "at least 50%" in fact(compare(cifar, "cifar-10", {"human": bare}), "train images that people")["not_checked"]
+
+
+def test_a_few_labels_may_have_been_corrected_since(cifar, tmp_path, fact):
+    own = ["dog", "dog", *["cat"] * 8, *["dog"] * 10]
+    rows = compare(cifar, "cifar-10", {"human": human(tmp_path, own, own)})
+    assert fact(rows, "train images that people")["found"] == 0.1
+
+
+def test_numbers_that_begin_anew_in_each_class_are_compared_with_no_file(written, tmp_path, fact):
+    samples = [(f"train/{label}/{number:04}.png", "train", label) for label in ("airplane", "cat") for number in range(10)]
+    own = ["airplane"] * 10 + ["cat"] * 10
+    rows = compare(written(samples), "cifar-10", {"human": human(tmp_path, own, own)})
+    assert "have one number" in fact(rows, "train images that people")["not_checked"]
+
+
+def votes(tmp_path, *entries):
+    told = [{"id": number, "given_original_label": label, "mturk": {"given": given}} for number, label, given in entries]
+    return write(tmp_path / "mturk.json", json.dumps(told))
+
+
+def test_confirmed_errors_that_are_here_are_counted_and_what_is_reported_of_them(cifar, tmp_path, fact):
+    path = votes(tmp_path, (3, 3, 2), (6, 3, 0), (4, 3, 3), (5, 3, 5), (777, 0, 1))
+    rows = compare(cifar, "cifar-10", {"mturk": path})
+    assert fact(rows, "test labels confirmed")["found"] == "1 reported of 2 here (3 confirmed)"
+
+
+def test_votes_on_other_images_are_not_counted(cifar, tmp_path, fact):
+    row = fact(compare(cifar, "cifar-10", {"mturk": votes(tmp_path, (3, 0, 2), (6, 1, 0), (4, 3, 3))}), "test labels confirmed")
+    assert "fit 33% of the 3 images" in row["not_checked"]
+
+
+def test_nothing_is_said_to_be_unflagged_where_nothing_was_looked_for(written, tmp_path, fact):
+    run = written([(f"{split}/{number}.png", split, "cat") for split in ("train", "test") for number in range(4)])
+    files = {"human": human(tmp_path, ["cat"] * 4, ["cat", "cat", "cat", "dog"]), "mturk": votes(tmp_path, (3, 3, 1))}
+    rows = compare(run, "cifar-10", files)
+    assert fact(rows, "train images that people")["found"] == 0.25
+    assert fact(rows, "of these reported")["not_checked"] == "label_errors did not run"
+    assert fact(rows, "test labels confirmed")["not_checked"] == "label_errors did not run"
+
+
+def real(tmp_path, sets):
+    return write(tmp_path / "real.json", json.dumps(sets))
+
+
+@pytest.mark.parametrize("suffix", ["", "_n01440764"])
+def test_real_labels_are_counted_for_the_images_that_are_here(written, tmp_path, fact, suffix):
+    samples = [(f"val/ILSVRC2012_val_{number:08}{suffix}.JPEG", "val", IMAGENET[0]) for number in (1, 2, 3, 4, 5)]
+    rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[], [0, 2], [3], [0], [5, 6], [], [1]])})
+    assert fact(rows, "val images without any ReaL label")["found"] == 1
+    assert fact(rows, "val images with several")["found"] == 2
+    assert fact(rows, "val images whose own label")["found"] == 2
+
+
+def test_real_labels_are_of_no_other_dataset_and_of_no_other_split(written, tmp_path, fact):
+    samples = [(f"val/val_{number}.JPEG", "val", IMAGENET[0]) for number in range(5)]
+    samples += [("test/ILSVRC2012_val_00000001.JPEG", "test", IMAGENET[0])]
+    rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[0], [], []])})
+    for what in ("val images without any ReaL", "val images with several", "val images whose own label"):
+        assert fact(rows, what)["found"] is None
+        assert "file name tells its number" in fact(rows, what)["not_checked"]
+
+
+def test_real_labels_reject_no_image_without_a_label(written, tmp_path, fact):
+    samples = [("val/ILSVRC2012_val_00000001.JPEG", "val", None), ("val/ILSVRC2012_val_00000002.JPEG", "val", None)]
+    rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[4], []])})
+    assert fact(rows, "val images without any ReaL")["found"] == 1
+    assert fact(rows, "val images whose own label")["not_checked"] == "the run's val images have no labels"
+
+
+@pytest.mark.parametrize(("name", "key"), [("cifar-10", "duplicates"), ("cifar-10", "human"), ("cifar-10", "mturk"), ("imagenet-1k", "real")])
+def test_a_file_of_another_form_is_named(cifar, tmp_path, name, key):
+    with pytest.raises(SourceError, match=r"wrong\.csv"):
+        compare(cifar, name, {key: write(tmp_path / "wrong.csv", "a,b\n1,2\n")})
+    with pytest.raises(SourceError, match=r"missing\.csv"):
+        compare(cifar, name, {key: tmp_path / "missing.csv"})
+
+
+def test_a_file_that_nothing_needs_is_refused(cifar, tmp_path):
+    with pytest.raises(ConfigError, match=r"cifar-10 needs 'real'.*duplicates, human, mturk"):
+        compare(cifar, "cifar-10", {"real": tmp_path / "real.json"})
+
+
+def test_row_order_changes_nothing(cifar, written, tmp_path):
+    samples = cifar.columns("sample_id", "split", "label").to_numpy().tolist()
+    files = {"human": human(tmp_path, ["cat"] * 10 + ["dog"] * 10, ["bird"] * 4 + ["cat"] * 6 + ["dog"] * 10), "mturk": votes(tmp_path, (6, 3, 1))}
+    files["duplicates"] = write(tmp_path / "pairs.csv", "test_index,train_index\n3,7\n8,8\n")
+    before = compare(cifar, "cifar-10", files)
+    flagged = [("label_errors", "cat", {"sample_id": name}) for name in ("test/00006.png", "train/00002.png", "train/00001.png")]
+    after = written(samples[::-1], [(6, 22, "edited_copy"), (5, 24, "same_scene")], flagged)
+    assert compare(after, "cifar-10", files) == before

@@ -1,0 +1,85 @@
+"""Numbers in file names are believed only where they can be the dataset's own."""
+
+import numpy as np
+import pytest
+
+from audit.answer_key.datasets import find_dataset
+from audit.answer_key.images import Images, Unknown, images_of, misfit, rows_by_number
+
+TEN, IMAGENET = find_dataset("cifar-10"), find_dataset("imagenet-1k")
+
+
+def images(ids, label="cat", *, held_out=False):
+    count, side = len(ids), np.full(len(ids), held_out)
+    labels = np.full(count, label, object)
+    return Images(np.array(ids, object), labels, labels, ~side, side)
+
+
+@pytest.mark.parametrize("name", ["00012.png", "12.jpg", "train_12.png", "img-00012.png", "Train/cat/train_image_12.png"])
+def test_names_that_tell_a_number_are_read(name):
+    assert rows_by_number(images(["cat/7.png", name]), TEN, held_out=False) == {7: 0, 12: 1}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["camel_s_000148.png", "caballo_s_000003.png"],
+        ["data/train-00000-of-00001/0000-000000", "data/train-00000-of-00001/0000-000001"],
+        ["train/cat/cat_12.png"],
+        ["12_cat.png"],
+    ],
+)
+def test_names_that_number_something_else_are_not(names):
+    why = rows_by_number(images(names), TEN, held_out=False)
+    assert isinstance(why, Unknown)
+    assert "no train image's file name tells its number" in why
+
+
+def test_numbers_that_begin_anew_in_each_class_are_not_trusted():
+    names = [f"train/{label}/{number:04}.png" for label in ("airplane", "cat") for number in range(3)]
+    why = rows_by_number(images(names), TEN, held_out=False)
+    assert isinstance(why, Unknown)
+    assert "train/airplane/0000.png and train/cat/0000.png have one number" in why
+
+
+def test_numbers_that_no_image_has_are_not_trusted():
+    assert isinstance(rows_by_number(images(["cat/10000.png"], held_out=True), TEN, held_out=True), Unknown)
+    assert rows_by_number(images(["cat/9999.png"], held_out=True), TEN, held_out=True) == {9999: 0}
+    assert "0 to 49999" in rows_by_number(images(["cat/50000.png"]), TEN, held_out=False)
+
+
+def test_a_run_without_the_split_says_so():
+    assert "none is called test" in rows_by_number(images(["cat/1.png"]), TEN, held_out=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("val/n01440764/ILSVRC2012_val_00000293.JPEG", 293),
+        ("validation/0000-000003-ILSVRC2012_val_00000293_n01440764.JPEG", 293),
+        ("val/n01440764/val_12.JPEG", None),
+        ("val/n01440764/n01440764_293.JPEG", None),
+        ("val/n01440764/ILSVRC2012_val_000002934.JPEG", None),
+        ("val/n01440764/ILSVRC2012_test_00000293.JPEG", None),
+    ],
+)
+def test_imagenets_numbers_are_those_of_its_own_names(name, number):
+    found = rows_by_number(images([name], "n01440764", held_out=True), IMAGENET, held_out=True)
+    assert isinstance(found, Unknown) if number is None else found == {number: 0}
+
+
+def test_imagenets_val_is_not_its_test_and_cifars_test_is_not_val(written):
+    run = written([(f"{split}/1.png", split, "cat") for split in ("train", "val", "Validation", "test", None, "dev")])
+    found = images_of(run, IMAGENET)
+    assert found.train.tolist() == [True, False, False, False, False, False]
+    assert found.held_out.tolist() == [False, True, True, False, False, False]
+    assert images_of(run, TEN).held_out.tolist() == [False, False, False, True, False, False]
+
+
+def test_a_file_about_other_images_does_not_fit():
+    mine = images([f"{number}.png" for number in range(10)])
+    said = ["cat"] * 9 + ["dog"]
+    assert misfit([*range(10)], said, mine, 0.9) is None
+    assert "fit 90% of the 10 images" in misfit([*range(10)], said, mine, 0.95)
+    assert misfit([*range(10)], [None] * 10, mine, 0.9) is None
+    assert misfit([], [], mine, 0.9) is None

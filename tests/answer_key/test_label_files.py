@@ -1,0 +1,129 @@
+"""Published label files are read in the forms they are published in, and nothing in them is run."""
+
+import json
+import os
+import pickle
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from audit.answer_key.datasets import find_dataset
+from audit.answer_key.label_files import Told, human_labels, label_sets, listed_pairs, votes
+from audit.errors import SourceError
+
+TEN, HUNDRED = find_dataset("cifar-10"), find_dataset("cifar-100")
+SAID = [Told(0, "frog", "frog"), Told(1, "truck", "cat"), Told(2, "truck", "truck")]
+NUMBERS = {"clean_label": np.array([6, 9, 9]), "aggre_label": np.array([6, 3, 9]), "worse_label": np.array([0, 0, 0])}
+
+
+def test_cifairs_list_is_read_without_its_very_similar_pairs(tmp_path):
+    path = tmp_path / "duplicates_cifar100.csv"
+    path.write_text("TestID,TrainID,Distance,Judgment\n1100,24083,0.0,0\n8688,41141,0.0810,1\n9940,27407,0.3,2\n")
+    assert listed_pairs(path) == [(1100, 24083), (8688, 41141)]
+
+
+def test_a_list_with_verdicts_is_read_without_those_that_are_no_duplicates(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("test_index,train_index,verdict,source\n21,0,duplicate,x\n1,1,unsure,x\n2,3,different,x\n")
+    assert listed_pairs(path) == [(21, 0)]
+    path.write_text("test_index,train_index\n21,0\n1,1\n")
+    assert listed_pairs(path) == [(21, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_cifar_ns_arrays_saved_by_torch_are_read(tmp_path, old):
+    path = tmp_path / "CIFAR-10_human.pt"
+    torch.save(NUMBERS, path, _use_new_zipfile_serialization=not old)
+    if old:  # as NumPy 1 named its modules
+        path.write_bytes(path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert human_labels(path, TEN) == SAID
+
+
+def test_tensors_are_read_as_arrays_are(tmp_path):
+    torch.save({name: torch.from_numpy(values) for name, values in NUMBERS.items()}, tmp_path / "human.pt")
+    assert human_labels(tmp_path / "human.pt", TEN) == SAID
+
+
+@pytest.mark.parametrize("column", ["noisy_label", "noise_label"])
+def test_cifar_100n_is_read_by_either_name_of_its_column(tmp_path, column):
+    torch.save({"clean_label": np.array([0, 99]), column: np.array([1, 99])}, tmp_path / "CIFAR-100_human.pt")
+    assert human_labels(tmp_path / "CIFAR-100_human.pt", HUNDRED) == [Told(0, "apple", "aquarium_fish"), Told(1, "worm", "worm")]
+
+
+class Attack:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    made = tmp_path / "made"
+    for old in (False, True):
+        torch.save(NUMBERS | {"more": Attack(made)}, tmp_path / "human.pt", _use_new_zipfile_serialization=not old)
+        with pytest.raises(ValueError, match="other things than arrays"):
+            human_labels(tmp_path / "human.pt", TEN)
+    (tmp_path / "human.pt").write_bytes(pickle.dumps(Attack(made)))
+    with pytest.raises(ValueError, match="other things than arrays"):
+        human_labels(tmp_path / "human.pt", TEN)
+    np.save(tmp_path / "human.npy", np.array(Attack(made), object), allow_pickle=True)
+    with pytest.raises(SourceError):
+        human_labels(tmp_path / "human.npy", TEN)
+    assert not made.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no file of torch's"])
+def test_a_damaged_file_says_so(tmp_path, content):
+    (tmp_path / "human.pt").write_bytes(content)
+    with pytest.raises(ValueError, match="damaged"):
+        human_labels(tmp_path / "human.pt", TEN)
+
+
+def test_a_pickled_array_is_refused_with_a_conversion_that_works(tmp_path):
+    path = tmp_path / "CIFAR-10_human.npy"
+    np.save(path, NUMBERS, allow_pickle=True)
+    with pytest.raises(SourceError, match="could run anything") as caught:
+        human_labels(path, TEN)
+    command = caught.value.mend.partition("python ")[2]
+    subprocess.run([sys.executable, *shlex.split(command)], check=True)
+    assert human_labels(tmp_path / "CIFAR-10_human.csv", TEN) == SAID
+
+
+def test_names_and_numbers_of_classes_are_read_alike(tmp_path):
+    path = tmp_path / "human.csv"
+    path.write_text("index,clean_label,aggre_label\n0,frog,frog\n1,truck,cat\n2,truck,truck\n")
+    assert human_labels(path, TEN) == SAID
+    pd.DataFrame(NUMBERS).to_csv(path, index=False)
+    assert human_labels(path, TEN) == SAID
+    path.write_text("index,noisy_label\n7,cat\n")
+    assert human_labels(path, TEN) == [Told(7, None, "cat")]
+
+
+@pytest.mark.parametrize("label", ["10", "-1", "cta", ""])
+def test_what_is_no_class_is_named(tmp_path, label):
+    (tmp_path / "human.csv").write_text(f"index,aggre_label\n0,{label}\n")
+    with pytest.raises(ValueError, match=f"'{label}' is neither a class nor a class number"):
+        human_labels(tmp_path / "human.csv", TEN)
+
+
+def test_votes_are_read_as_published_and_as_a_table(tmp_path):
+    entry = {"id": 20, "url": "x/20.png", "given_original_label": 7, "given_original_label_name": "horse", "our_guessed_label": 5}
+    published = [entry | {"mturk": {"given": given, "guessed": 0, "neither": 0, "both": 5 - given}} for given in (3, 2)]
+    (tmp_path / "cifar10_mturk.json").write_text(json.dumps(published))
+    assert votes(tmp_path / "cifar10_mturk.json", TEN) == [Told(20, "horse"), Told(20, "horse", wrong=True)]
+    (tmp_path / "votes.csv").write_text("index,given_label,guessed_label,given,guessed,neither,both\n20,horse,dog,3,0,0,2\n52,airplane,cat,0,5,0,0\n")
+    assert votes(tmp_path / "votes.csv", TEN) == [Told(20, "horse"), Told(52, "airplane", wrong=True)]
+
+
+def test_real_labels_are_lists_of_numbers(tmp_path):
+    (tmp_path / "real.json").write_text("[[], [1, 2]]")
+    assert label_sets(tmp_path / "real.json") == [[], [1, 2]]
+    (tmp_path / "real.json").write_text('{"a": 1}')
+    with pytest.raises(ValueError, match="invalid literal"):
+        label_sets(tmp_path / "real.json")
