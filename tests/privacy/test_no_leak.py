@@ -125,7 +125,7 @@ def commands(scanned, out):
     listed += [["export", run, "--what", what, "--out", str(out / f"{what}{_ending(module)}")] for what, module in kinds().items()]
     listed += [["diff", run, run, *more] for more in ([], ["--json"])]
     listed += [["lock", run, "--out", str(out / "data.lock")]]
-    listed += [["verify", run, *more] for more in ([], ["--json"])]
+    listed += [["verify", run, "--dataset", "cifar-10", *more] for more in ([], ["--json"])]
     listed += [["benchmark", run, "--predictions", str(predictions), *more] for more in ([], ["--json"])]
     return listed
 
