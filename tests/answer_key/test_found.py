@@ -18,7 +18,8 @@ IMAGENET = find_dataset("imagenet-1k").classes
 def copied(tmp_path_factory, photo):
     """Copies of all kinds, within and between train, val and test.
 
-    Exact: two train images, one of them in val under another label and one in val under its own; two in val; each of these once more in test.
+    Exact: two train images of one picture, in val under another label; two more train images, one in val under its own label and one under another;
+    two val images of one picture. Some of these are in test too.
     Near: two in val; one in val and two in train; one in test and one in train.
     """
     data = tmp_path_factory.mktemp("data")
@@ -34,6 +35,7 @@ def copied(tmp_path_factory, photo):
     for source, *copies in (
         ("train/n04355933/0.png", "train/n04355933/20.png", "val/n04356056/21.png", "test/n04355933/22.png"),
         ("train/n04355933/1.png", "val/n04355933/23.png"),
+        ("train/n04356056/3.png", "val/n04355933/26.png"),
         ("val/n04355933/101.png", "val/n04355933/24.png", "test/n04355933/25.png"),
     ):
         for copy in copies:
@@ -51,8 +53,8 @@ def copied(tmp_path_factory, photo):
 
 def test_exact_copies_are_counted_by_split_and_label(copied, fact):
     rows = compare(copied, "imagenet-1k", {})
-    assert fact(rows, "val images with an exact copy in train")["found"] == 2
-    assert fact(rows, "of these under another label")["found"] == 1
+    assert fact(rows, "val images with an exact copy in train")["found"] == 3
+    assert fact(rows, "of these under another label")["found"] == 2
     assert fact(rows, "exact pairs within val")["found"] == 1
     assert fact(rows, "train images in exact groups")["found"] == 2
 
@@ -267,10 +269,15 @@ def real(tmp_path, sets):
 @pytest.mark.parametrize("suffix", ["", "_n01440764"])
 def test_real_labels_are_counted_for_the_images_that_are_here(written, tmp_path, fact, suffix):
     samples = [(f"val/ILSVRC2012_val_{number:08}{suffix}.JPEG", "val", IMAGENET[0]) for number in (1, 2, 3, 4, 5)]
-    rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[], [0, 2], [3], [0], [5, 6], [], [1]])})
+    rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[], [0, 2], [3], [4], [5, 6], [], [0]])})
     assert fact(rows, "val images without any ReaL label")["found"] == 1
     assert fact(rows, "val images with several")["found"] == 2
-    assert fact(rows, "val images whose own label")["found"] == 2
+    assert fact(rows, "val images whose own label")["found"] == 3
+
+
+def test_the_first_list_of_real_labels_is_of_the_image_numbered_1(written, tmp_path, fact):
+    run = written([("val/ILSVRC2012_val_00000001.JPEG", "val", IMAGENET[0])])
+    assert fact(compare(run, "imagenet-1k", {"real": real(tmp_path, [[0, 2], [], [1]])}), "val images with several")["found"] == 1
 
 
 def test_real_labels_are_of_no_other_dataset_and_of_no_other_split(written, tmp_path, fact):
