@@ -81,6 +81,12 @@ def test_a_run_of_one_split_cannot_tell_of_two(written, fact):
     assert fact(rows, "train images in exact groups")["found"] == 0
 
 
+@pytest.mark.parametrize("name", ["imagenet-1k", "cifar-10"])
+@pytest.mark.parametrize("samples", [[], [("1.png", None, None), ("2.png", None, None)]])
+def test_a_run_without_images_splits_or_labels_is_not_checked(written, name, samples):
+    assert {row["found"] for row in compare(written(samples), name, {})} == {None}
+
+
 def test_each_row_has_a_number_or_says_why_not(copied):
     rows = compare(copied, "imagenet-1k", {})
     for row in rows:
