@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from itertools import islice
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,20 +14,27 @@ import pyarrow.compute as pc
 from audit.errors import SourceError
 from audit.sources import Sample, Source
 from audit.sources.faults import readable
+from audit.sources.problems import Problem
 from audit.tables import LISTING
 
 _ROWS_AT_ONCE = 65_536
 
 
-def list_samples(source: Source, advance: Callable[[int], None]) -> pa.Table:
+class Listing(NamedTuple):
+    """A dataset as it was listed."""
+
+    table: pa.Table
+    """Columns of ``audit.tables.LISTING``, sorted by sample id."""
+    problems: tuple[Problem, ...]
+    """What the listing met that is no image's own outcome."""
+
+
+def list_samples(source: Source, advance: Callable[[int], None]) -> Listing:
     """List a source's samples, sorted by sample id.
 
     Args:
         source: the dataset.
         advance: told how many more samples are listed.
-
-    Returns:
-        A table of ``audit.tables.LISTING``.
 
     Raises:
         SourceError: two samples share an id, there are none, or the place is damaged or out of reach.
@@ -41,7 +49,7 @@ def list_samples(source: Source, advance: Callable[[int], None]) -> pa.Table:
     if not len(table):
         raise SourceError(source.location, "holds no images", "name a folder, tar, manifest or shard pattern that does; see docs/sources.md")
     _refuse_twins(table, source)
-    return table
+    return Listing(table, tuple(source.problems))
 
 
 def listing_key(table: pa.Table) -> str:

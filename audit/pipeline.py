@@ -83,10 +83,9 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         before = _work_done(record)
         publish(run)
         observer.stage("listing", None)
-        listing = list_samples(dataset, observer.advance)
-        notes = list(getattr(dataset, "notes", ()))
-        for note in notes:
-            observer.note(note)
+        listing, problems = list_samples(dataset, observer.advance)
+        for problem in problems:
+            observer.note(problem.message)
         choice = _choose(options, record)
         record.content |= {
             "version": version("imagenet-audit"),
@@ -95,7 +94,7 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
                 "location": dataset.location,
                 "absolute": _absolute(dataset),
                 "ignored": dict(getattr(dataset, "ignored", {})),
-                "notes": notes,
+                "problems": [problem.as_json() for problem in problems],
             },
             "options": _public(options),
             **_about_classes(dataset, listing, options),
@@ -242,7 +241,7 @@ def _after_ingest(
     for warning in record.content["stages"].get("predictions", {}).get("warnings", ()):
         observer.note(f"predictions: {warning}")
     faces_key = _find_faces(run, samples, dataset if options.faces and "faces" in checks else None, options, record, observer)
-    shown = [record.content[name] for name in ("class_words", "taxonomy")]
+    shown = [*(record.content[name] for name in ("class_words", "taxonomy")), record.content["source"]["problems"]]
     _check(run, samples, checks, predictions, options, record, (key_of(pairs_key, predictions_key, why_not, shown), faces_key), observer)
 
 
@@ -443,4 +442,5 @@ def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record, 
         "classes": record.content["classes"],
         "class_words": record.content["class_words"],
         "taxonomy": Taxonomy(**record.content["taxonomy"]),
+        "listing_problems": record.content["source"]["problems"],
     }

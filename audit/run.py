@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from audit.findings_index import Page, Where, read_index, read_page, select
 from audit.identity import content_keys
 from audit.record_shape import damage
 from audit.review.ranking import ranked
+from audit.sources.problems import NOT_LISTED
 from audit.tables import SAMPLES, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -174,6 +175,13 @@ class Run:
     @cached_property
     def _sample_ids(self) -> pa.ChunkedArray:
         return read_table(self.path / "samples.parquet", ["sample_id"])["sample_id"]
+
+    @property
+    def not_listed(self) -> list[str]:
+        """What of the dataset could not be listed, a sentence each; empty where every image is in the tables."""
+        found = self.record.get("source", {}).get("problems")
+        problems = [problem for problem in found if isinstance(problem, Mapping)] if isinstance(found, list) else []
+        return [str(problem.get("message")) for problem in problems if problem.get("kind") == NOT_LISTED]
 
     @property
     def _findings_files(self) -> list[Path]:

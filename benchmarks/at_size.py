@@ -137,7 +137,7 @@ def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
     content_of_record = {
         "schema_version": SCHEMA_VERSION,
         "version": "0",
-        "source": {"kind": "folder", "location": "/nowhere/drawn", "ignored": {}, "notes": []},
+        "source": {"kind": "folder", "location": "/nowhere/drawn", "ignored": {}, "problems": []},
         "options": {"source": {}},
         "backbone": backbone | {"dimension": dimension},
         "counts": {"listed": rows, "scanned": rows, "failed": 0, "outcomes": dict.fromkeys(OUTCOMES, 0) | {"ok": rows}},

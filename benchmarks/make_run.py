@@ -115,7 +115,7 @@ def make_run(out: Path, *, samples: int, classes: int, findings: int, seed: int 
         {
             "schema_version": SCHEMA_VERSION,
             "version": "0.1.0",
-            "source": {"kind": "folder", "location": "/nowhere/drawn", "ignored": {}, "notes": []},
+            "source": {"kind": "folder", "location": "/nowhere/drawn", "ignored": {}, "problems": []},
             "options": {"source": {}},
             "backbone": {"name": "embedded", "licence": "Apache-2.0", "device": "cpu", "precision": "float32", "reason": "drawn, not scanned"},
             "counts": {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TABLES = (
     *("samples", "pairs", "neighbors", "similarities", "embeddings", "thumbnails"),
-    *("predictions", "label_quality", "classes", "class_words", "taxonomy", "faces", "encode_text"),
+    *("predictions", "label_quality", "classes", "class_words", "taxonomy", "faces", "encode_text", "listing_problems"),
 )
 """What a check's ``run`` may name as a parameter, beside ``options``; types and shapes are in ``docs/writing-a-check.md``."""
 

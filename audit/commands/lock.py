@@ -56,11 +56,13 @@ def _samples(source: str, *, quiet: bool, color: bool | None) -> pd.DataFrame:
     from audit import open_run
     from audit.config import load
     from audit.sources import open_source
-    from audit.versions.lock import read_content
+    from audit.versions.lock import read_content, refuse_unlisted
     from audit.versions.sample_changes import COLUMNS
 
     if (Path(source) / "run.json").is_file():
-        return open_run(source).columns(*COLUMNS)
+        run = open_run(source)
+        refuse_unlisted(source, run.not_listed)
+        return run.columns(*COLUMNS)
     dataset = open_source(source, load({}, Path.cwd()).source)
     with observer(quiet=quiet, color=color is not False) as watching:
         watching.stage("reading", None)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from audit.sources.problems import Problem
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -70,8 +72,8 @@ class Source(Protocol):
         ...
 
     @property
-    def notes(self) -> Sequence[str]:
-        """Sentences for the user about what could not be listed; complete once ``collect()`` was exhausted."""
+    def problems(self) -> Sequence[Problem]:
+        """What could not be listed, or says too little; complete once ``collect()`` was exhausted."""
         ...
 
     def collect(self) -> Iterator[Sample]:

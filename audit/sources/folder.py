@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from audit.errors import SourceError
 from audit.sources.base import Source, SourceOptions
 from audit.sources.names import escape, unescape
+from audit.sources.problems import Problem
 from audit.sources.storage import Storage
 from audit.sources.trees import Entry, TreeSource
 
@@ -22,9 +23,9 @@ class FolderTree:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
-    def entries(self, ignored: Counter[str], notes: list[str]) -> Iterator[Entry]:  # noqa: ARG002 - a directory is listed whole or not at all
+    def entries(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[Entry]:
         """Yield every file below the directory."""
-        for path, fingerprint in self.storage.walk(ignored):
+        for path, fingerprint in self.storage.walk(ignored, problems):
             yield Entry(path, escape(path), fingerprint)
 
     def read(self, source_ref: str) -> bytes:

@@ -14,6 +14,7 @@ from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
 from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits
 from audit.sources.names import escape, is_image, unescape
+from audit.sources.problems import Problem
 from audit.sources.storage import Storage
 
 KIND = "huggingface"
@@ -32,7 +33,7 @@ class ParquetImages:
         self.location = location
         self.options = options
         self.ignored: Counter[str] = Counter()
-        self.notes: list[str] = []
+        self.problems: list[Problem] = []
         self._storage = Storage(location, options.storage_options)
         self._shards = shards
         self._lock = Lock()

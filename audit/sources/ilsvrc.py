@@ -16,6 +16,7 @@ from audit.sources.archives import member_ref, read_ref
 from audit.sources.base import Source, SourceOptions
 from audit.sources.label_files import KNOWN_LABEL_FILES
 from audit.sources.names import escape
+from audit.sources.problems import Problem
 from audit.sources.storage import Storage
 from audit.sources.tar_members import read_members
 from audit.sources.trees import Entry, TreeSource
@@ -40,22 +41,24 @@ class IlsvrcTree:
         self.storage = folder
         self._archives = archives
 
-    def entries(self, ignored: Counter[str], notes: list[str]) -> Iterator[Entry]:
+    def entries(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[Entry]:
         """Yield every image of the archives and the label files beside them."""
         yield from self._label_files()
         for name in self._archives:
             path = self.storage.join(self.storage.root, name)
             split, state = _SPLITS[name.lower()], self.storage.fingerprint(path)
+            # Behind a damaged header, the images of that class must not be taken for members of the outer archive.
+            accepts = _is_tar if split == "train" else _any
             with self.storage.open(path) as file:
-                for member in read_members(file, path, state, ignored, notes):
-                    if not member.path.lower().endswith(".tar"):
+                for member in read_members(file, path, state, ignored, problems, accepts):
+                    if not _is_tar(member.path):
                         inner = member.path.removeprefix(f"{split}/")
                         yield Entry(f"{split}/{inner}", member_ref(name, member.offset, member.size), member.fingerprint)
                         continue
                     synset = member.path.rpartition("/")[2][: -len(".tar")]
                     window = cast("BinaryIO", _Window(file, member.offset, member.size))
                     back = file.tell()
-                    for image in read_members(window, f"{path}/{member.path}", state, ignored, notes):
+                    for image in read_members(window, f"{path}/{member.path}", state, ignored, problems):
                         ref = member_ref(name, member.offset + image.offset, image.size)
                         yield Entry(f"{split}/{synset}/{image.path.rpartition('/')[2]}", ref, image.fingerprint)
                     file.seek(back)
@@ -83,6 +86,14 @@ class IlsvrcTree:
                 for member in devkit.getmembers():
                     if member.isreg() and member.name.rpartition("/")[2] in KNOWN_LABEL_FILES:
                         yield Entry(member.name, f"devkit:{member.name}", "")
+
+
+def _is_tar(name: str) -> bool:
+    return name.lower().endswith(".tar")
+
+
+def _any(_: str) -> bool:
+    return True
 
 
 class _Window(io.RawIOBase):

@@ -12,6 +12,7 @@ from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
 from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits
 from audit.sources.names import escape, sample_id, unescape
+from audit.sources.problems import Problem
 from audit.sources.storage import MISSING, Storage
 
 KIND = "manifest"
@@ -32,7 +33,7 @@ class ManifestSource:
         self.location = location
         self.options = options
         self.ignored: Counter[str] = Counter()
-        self.notes: list[str] = []
+        self.problems: list[Problem] = []
         self._table = Storage(location, options.storage_options)
 
     def class_words(self, labels: Iterable[str]) -> dict[str, str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import unquote, urlsplit
 
-from audit.sources.names import HIDDEN, is_hidden
+from audit.sources.names import HIDDEN, is_hidden, sample_id
+from audit.sources.problems import NOT_LISTED, Problem
 
 MISSING = "missing"
 """The fingerprint of a file that is not there."""
@@ -126,13 +127,13 @@ class Storage:
         except OSError:
             return {}
 
-    def walk(self, ignored: Counter[str]) -> Iterator[tuple[str, str]]:
+    def walk(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
         """Yield every file below the root as its relative path ('/' separated) and fingerprint.
 
         Symbolic links are followed, but no folder through a second link nor through one that leads back to a folder it lies in, so that loops end.
-        Hidden names, devices and pipes are counted in ``ignored``.
+        Hidden names, devices and pipes are counted in ``ignored``; remote folders that cannot be listed are added to the problems.
         """
-        return self._walk_local(ignored) if self.protocol is None else self._walk_remote(ignored)
+        return self._walk_local(ignored) if self.protocol is None else self._walk_remote(ignored, problems)
 
     def _walk_local(self, ignored: Counter[str]) -> Iterator[tuple[str, str]]:
         top = os.stat(self.root)  # noqa: PTH116
@@ -167,14 +168,26 @@ class Storage:
                     ignored["(special file)"] += 1
             pending.extend(reversed(below))
 
-    def _walk_remote(self, ignored: Counter[str]) -> Iterator[tuple[str, str]]:
+    def _walk_remote(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
         filesystem, root = self._remote
         skip = len(root.rstrip("/")) + 1
-        for _folder, _folders, files in filesystem.walk(root, detail=True):
-            for _name, info in sorted(files.items()):
-                path = info["name"][skip:]
+        pending = [root]
+        while pending:
+            folder = pending.pop()
+            try:
+                entries = sorted(filesystem.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
+            except OSError as error:
+                problem = f"{folder} could not be listed ({sample_id(' '.join(str(error).split()) or type(error).__name__)})"
+                problems.append(Problem(kind=NOT_LISTED, severity="error", problem=problem, mend="check access and connection, then scan again"))
+                continue
+            for info in entries:
+                path = info["name"].rstrip("/")[skip:]
+                if not path or info["name"].rstrip("/") == folder.rstrip("/"):  # the folder itself, as object stores may list it
+                    continue
                 if is_hidden(path):
                     ignored[HIDDEN] += 1
+                elif info["type"] == "directory":
+                    pending.append(info["name"])
                 else:
                     yield path, _remote_fingerprint(info)
 

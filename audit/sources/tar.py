@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from audit.errors import SourceError
 from audit.sources.base import Source, SourceOptions
 from audit.sources.compressed import GzipReader, is_gzip, open_gzip
+from audit.sources.problems import Problem
 from audit.sources.storage import Storage
 from audit.sources.tar_members import read_members
 from audit.sources.trees import Entry, TreeSource
@@ -26,11 +27,11 @@ class TarTree:
         self.storage = storage
         self._packed = GzipReader(storage, storage.root) if is_gzip(storage.root) else None
 
-    def entries(self, ignored: Counter[str], notes: list[str]) -> Iterator[Entry]:
+    def entries(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[Entry]:
         """Yield every regular member. Raises SourceError where it is no tar."""
         root = self.storage.root
         with open_gzip(self.storage, root) if is_gzip(root) else self.storage.open(root) as file:
-            for member in read_members(file, self.storage.location, self.storage.fingerprint(root), ignored, notes):
+            for member in read_members(file, self.storage.location, self.storage.fingerprint(root), ignored, problems):
                 yield Entry(member.path, f"{member.offset}+{member.size}", member.fingerprint)
 
     def read(self, source_ref: str) -> bytes:

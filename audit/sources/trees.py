@@ -14,6 +14,7 @@ from audit.sources.class_words import find_class_words
 from audit.sources.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_given, read_known
 from audit.sources.layout import Layout, detect_layout
 from audit.sources.names import HIDDEN, escape, extension, is_hidden, is_image, sample_id
+from audit.sources.problems import Problem
 from audit.sources.storage import MISSING, Storage
 
 _SPOOL_BYTES = 32 << 20
@@ -33,8 +34,8 @@ class Tree(Protocol):
 
     storage: Storage
 
-    def entries(self, ignored: Counter[str], notes: list[str]) -> Iterator[Entry]:
-        """Yield every file; count what is passed over, and note what cannot be listed."""
+    def entries(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[Entry]:
+        """Yield every file; count what is passed over, and add what cannot be listed to the problems."""
         ...
 
     def read(self, source_ref: str) -> bytes:
@@ -50,7 +51,7 @@ class TreeSource:
         self.location = location
         self.options = options
         self.ignored: Counter[str] = Counter()
-        self.notes: list[str] = []
+        self.problems: list[Problem] = []
         self._tree = tree
 
     def class_words(self, labels: Iterable[str]) -> dict[str, str]:
@@ -64,11 +65,11 @@ class TreeSource:
     def collect(self) -> Iterator[Sample]:
         """Yield every image of the tree. Raises SourceError where there is none or a label file does not fit."""
         self.ignored.clear()
-        self.notes.clear()
+        self.problems.clear()
         with SpooledTemporaryFile(_SPOOL_BYTES, "w+", encoding="utf-8", newline="\n") as spool:
             folders: set[str] = set()
             known: dict[str, bytes] = {}
-            for entry in self._tree.entries(self.ignored, self.notes):
+            for entry in self._tree.entries(self.ignored, self.problems):
                 if is_hidden(entry.path):
                     self.ignored[HIDDEN] += 1
                 elif is_image(entry.path):
@@ -79,6 +80,8 @@ class TreeSource:
                 else:
                     self.ignored[extension(entry.path)] += 1
             if not folders:
+                for problem in self.problems:
+                    raise SourceError(self.location, f"holds no image that could be listed: {problem.problem}", problem.mend)
                 raise SourceError(self.location, f"holds no images{_seen(self.ignored)}", "name the folder or archive that holds them")
             layout = detect_layout(folders)
             label_files = [self._given_labels()] if self.options.labels_file else read_known(known, self.location)

@@ -17,6 +17,7 @@ from audit.sources.class_words import find_class_words
 from audit.sources.columns import read_labels
 from audit.sources.layout import is_split
 from audit.sources.names import HIDDEN, extension, is_hidden, is_image, sample_id
+from audit.sources.problems import Problem
 from audit.sources.storage import Storage
 from audit.sources.tar_members import Member, read_members
 
@@ -37,7 +38,7 @@ class WebDatasetSource:
         self.location = location
         self.options = options
         self.ignored: Counter[str] = Counter()
-        self.notes: list[str] = []
+        self.problems: list[Problem] = []
         self._storage = folder
         self._shards = shards
 
@@ -48,13 +49,13 @@ class WebDatasetSource:
     def collect(self) -> Iterator[Sample]:
         """Yield every image of every shard; only the small members beside images are read."""
         self.ignored.clear()
-        self.notes.clear()
+        self.problems.clear()
         for shard in self._shards:
             path = self._storage.join(self._storage.root, shard)
             word = re.split(r"[-_.\d]", shard, maxsplit=1)[0]
             split = self.options.split or (word if is_split(word) else None)
             with self._storage.open(path) as file:
-                members = read_members(file, path, self._storage.fingerprint(path), self.ignored, self.notes)
+                members = read_members(file, path, self._storage.fingerprint(path), self.ignored, self.problems)
                 for key, group in groupby(members, lambda member: _key(member.path)):
                     yield from self._samples(shard, key, list(group), split)
 

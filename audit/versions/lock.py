@@ -21,11 +21,12 @@ import pandas as pd
 from audit.errors import AuditError, ConfigError
 from audit.findings import identity
 from audit.sources.faults import readable
+from audit.sources.problems import NOT_LISTED
 from audit.versions.sample_changes import SampleChanges, one_label, sample_changes
 from audit.versions.sample_matching import match
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from audit.sources import Source
 
@@ -124,17 +125,29 @@ def read_content(source: Source, advance: Callable[[int], None]) -> pd.DataFrame
 
     Returns:
         Columns `audit.versions.sample_changes.COLUMNS`.
+
+    Raises:
+        AuditError: the dataset cannot be listed, or not whole.
     """
     from audit.artifacts import to_frame
     from audit.listing import list_samples
 
     with readable(source.location):
-        samples = to_frame(list_samples(source, lambda _: None))
+        table, problems = list_samples(source, lambda _: None)
+    refuse_unlisted(source.location, [problem.message for problem in problems if problem.kind == NOT_LISTED])
+    samples = to_frame(table)
     content: list[str | None] = []
     for reference in samples["source_ref"]:
         content.append(_content_id(source, reference))
         advance(1)
     return samples.assign(content_id=pd.Series(content, samples.index, object))[["sample_id", "content_id", "split", "label", "labels"]]
+
+
+def refuse_unlisted(place: object, not_listed: Sequence[str]) -> None:
+    """Refuse a dataset of which a part could not be listed: a lock without it would call the loss a version. Raises AuditError."""
+    if not_listed:
+        problem, _, mend = not_listed[0].rstrip(".").rpartition("; ")
+        raise AuditError(place, f"cannot be locked: {problem}", mend)
 
 
 def _content_id(source: Source, reference: str) -> str | None:

@@ -45,7 +45,7 @@ def requirement(name: str, wanted: Any, run: Run, difference: Difference | Findi
 
 
 def _readable(rule: str, run: Run, waived: Waived, *, wanted: bool) -> Verdict:
-    """Judge whether every image can be read, but for those whose finding is waived."""
+    """Judge whether every image could be listed and can be read, but for those whose finding is waived."""
     samples = run.columns("sample_id", "outcome")
     failed = samples["sample_id"][samples["outcome"] != "ok"]
     findings = run.findings_index
@@ -56,7 +56,8 @@ def _readable(rule: str, run: Run, waived: Waived, *, wanted: bool) -> Verdict:
         told += f": {', '.join(left[:_SHOWN])}{' ...' * (len(left) > _SHOWN)}"
     if len(left) < len(failed):
         told += f"; {len(failed) - len(left):,} more are waived"
-    return Verdict(rule, FAILED if wanted and left else PASSED, told)
+    told = "; ".join([told, *(message.rstrip(".") for message in run.not_listed)])
+    return Verdict(rule, FAILED if wanted and (left or run.not_listed) else PASSED, told)
 
 
 def _drift(name: str, limit: float, difference: Difference | FindingsDifference | None) -> Verdict:

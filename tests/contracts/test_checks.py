@@ -15,6 +15,7 @@ from audit.labels.label_quality import judge_labels, label_codes
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, RELATIONS, SAMPLES, SEVERITIES
 
 CHECKS = discover()
+LOST = {"archive": "a.tar", "start": 9, "bytes": 9, "places": 1}
 HERE = Path(__file__).resolve().parents[2]
 
 
@@ -97,6 +98,10 @@ def assemble(samples, vectors, ok, rng):
         "encode_text": texts_on_axes,
         "classes": classes,
         "class_words": dict.fromkeys(classes, "words"),
+        "listing_problems": [
+            {"kind": "not_listed", "severity": "error", "message": "9 bytes of a.tar are lost; fetch it again.", "evidence": LOST},
+            {"kind": "behind_end_mark", "severity": "warning", "message": "a.tar goes on; make it anew.", "evidence": {"archive": "a.tar"}},
+        ],
     }
 
 

@@ -75,7 +75,7 @@ def test_a_truncated_class_inside_the_train_tar_costs_that_class_alone(tmp_path)
     found = listed(source)
     assert "train/n01443537/n01443537_0.JPEG" in found
     assert 1 <= sum(label == "n01440764" for _, label in found.values()) < 4
-    assert "n01440764.tar: the archive breaks off" in source.notes[0]
+    assert "n01440764.tar: the archive breaks off" in source.problems[0].message
 
 
 def test_a_stray_archive_does_not_hide_a_folder_of_images(tmp_path):

@@ -81,7 +81,8 @@ def test_truncated_tar_lists_what_is_there_and_says_so(tmp_path):
     (tmp_path / "x.tar").write_bytes(data[:2600])
     source = open_source(str(tmp_path / "x.tar"))
     assert 2 <= len(listed(source)) < 4
-    assert "breaks off" in source.notes[0]
+    assert [problem.kind for problem in source.problems] == ["not_listed"]
+    assert "breaks off" in source.problems[0].message
     (tmp_path / "y.tar").write_bytes(b"not a tar" * 200)
     with pytest.raises(SourceError, match="is no tar"):
         listed(open_source(str(tmp_path / "y.tar")))
