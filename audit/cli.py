@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from audit.commands import Commands
-from audit.commands.base import INTERRUPTED, PROGRAM, say
+from audit.commands.base import INTERRUPTED, PROGRAM, in_flags, say
 from audit.errors import AuditError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def invoke(arguments: Sequence[str]) -> int:
 def _fault(error: Exception) -> str | None:
     """Say in one line what a person can mend; None where it is nothing of the kind."""
     if isinstance(error, AuditError):
-        return str(error)
+        return in_flags(error)
     if isinstance(error, MemoryError):
         return "memory: not enough; use fewer --workers or a smaller --batch-size"
     if isinstance(error, OSError) and error.errno in STORAGE_MENDS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from audit.console import safe
-from audit.review.spreadsheet import csv_text
+from audit.spreadsheet import csv_text
 from audit.tables import FINDINGS
 from reports.summary import ordered
 

@@ -136,10 +136,10 @@ def test_a_config_file_can_be_named(capsys, scanning):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--skip", "leekage"], "command line: skip: unknown check 'leekage'; "),
+        (["--skip", "leekage"], "--skip: unknown check 'leekage'; "),
         (["--set", "nonsense"], "--set: 'nonsense' is not CHECK.OPTION=VALUE; "),
         (["--set", "nosuchcheck.a=1"], "command line: checks: unknown check 'nosuchcheck'; "),
-        (["--neighbors", "0"], "command line: neighbors: 0 is too small; "),
+        (["--neighbors", "0"], "--neighbors: 0 is too small; "),
         (["--config", "absent.toml"], "absent.toml: no such file; "),
     ],
 )
@@ -159,6 +159,8 @@ def test_settings_of_checks_are_toml_or_text():
     ("error", "code", "message"),
     [
         (SourceError("/no\nwhere", "no such folder", "check the path"), 2, "error: /no\\nwhere: no such folder; check the path\n"),
+        (SourceError("a", "has none", "name it with `path_column`"), 2, "error: a: has none; name it with --path-column\n"),
+        (SourceError("`labels_file`", "is not used", "see `storage_options`"), 2, "error: --labels: is not used; see `storage_options`\n"),
         (OSError(errno.ENOSPC, "No space left on device", "r/samples.parquet"), 2, "error: r/samples.parquet: the disk is full; free some space"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: storage: the disk is full; free some space"),
         (PermissionError(errno.EACCES, "Permission denied", "/root/r"), 2, "error: /root/r: permission denied; "),

@@ -55,7 +55,7 @@ _FAILURES = {
     "truncated": "Ends too early ({error}); fetch it again or remove it.",
     "empty": "Has zero bytes; fetch it again or remove it.",
     "missing": "Is listed but its bytes cannot be read ({error}); restore it or take it off the list.",
-    "too_large": "Is larger than the limit ({error}); scale it down, or raise max_pixels if it is meant to be that large.",
+    "too_large": "Is larger than the limit ({error}); scale it down, or raise the scan's --max-pixels (max_pixels) if it is meant to be that large.",
     "crashed": "Crashed the image decoder; remove or re-encode it.",
 }
 

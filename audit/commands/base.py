@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from audit.console import observer, safe
-from audit.errors import ConfigError, nearest
+from audit.errors import AuditError, ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +77,16 @@ def run_scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool |
     except KeyboardInterrupt:
         say(f"interrupted: {'what was done is kept; the same command resumes' if kept else 'nothing is kept; with --out RUN the scan could go on'}")
         raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def in_flags(error: AuditError) -> str:
+    """Return an error's line for the command line: the package names options as Python and ``audit.toml`` do, in backticks."""
+    from audit.commands.scan import scan
+
+    flags = {f"`{option.name}`": max(option.opts, key=len) for option in scan.params if isinstance(option, click.Option)}
+    place = flags.get(f"`{error.place.removeprefix('command line: ')}`") if error.place.startswith("command line: ") else None
+    line = str(AuditError(place or error.place, error.problem, error.mend))
+    return re.sub(r"`\w+`", lambda found: flags.get(found[0], found[0]), line)
 
 
 def say(line: str, code: int = COULD_NOT) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from audit.exports.table import ENDINGS, write_frame
@@ -17,15 +18,27 @@ __all__ = ["ENDINGS", "write"]
 
 
 def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
-    """Write ``sample_id, split, label, content_id`` of each image that stays."""
+    """Write ``sample_id, split, label, content_id`` of each image that stays; ``labels`` for ``label`` where images have several.
+
+    Scanned again, the manifest gives the same labels.
+    """
     samples = run.columns("sample_id", "split", "label", "labels", "content_id", "outcome")
     relabelled = actions[actions["action"] == "relabel"]
-    several = samples["labels"].notna()
-    label = samples["label"].mask(several, samples["labels"].map(lambda labels: "|".join(labels) if labels is not None else None))
+    name = "labels" if samples["labels"].notna().any() else "label"
+    label = samples["label"].copy()
     label.iloc[relabelled["row"].to_numpy(int)] = relabelled["label"].to_numpy()
+    labels = samples["labels"].where(samples["label"].isna() & label.isna(), label.map(lambda only: [only], na_action="ignore"))
+    cells = labels.map(lambda some: _cell(list(some), name), na_action="ignore")
     stays = samples["outcome"] == "ok"
     failed = int((~stays).sum())
     dropped = actions.loc[actions["action"] == "drop", "row"].to_numpy(int)
     stays.iloc[dropped] = False
-    write_frame(samples.assign(label=label).loc[stays, ["sample_id", "split", "label", "content_id"]], out)
+    write_frame(samples.assign(**{name: cells}).loc[stays, ["sample_id", "split", name, "content_id"]], out)
     return {"images": int(stays.sum()), "dropped": len(dropped), "relabelled": len(relabelled), "failed": failed}
+
+
+def _cell(labels: list[str], column: str) -> str:
+    """Return labels as `audit.sources.columns.read_labels` reads them from a column of that name."""
+    text = "|".join(labels)
+    parted = column == "labels" and any(mark in label for label in labels for mark in "|;")
+    return json.dumps(labels, ensure_ascii=False) if parted or text.lstrip().startswith("[") else text

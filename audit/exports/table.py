@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from audit.artifacts import replacing, write_table
-from audit.review.spreadsheet import csv_text
+from audit.spreadsheet import csv_text
 
 if TYPE_CHECKING:
     from pathlib import Path

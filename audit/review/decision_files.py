@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from audit.errors import AuditError, nearest
 from audit.findings import identity
 from audit.review.decisions import COLUMNS, VERDICTS, Decision
-from audit.review.spreadsheet import csv_text, read_csv
+from audit.spreadsheet import csv_text, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd

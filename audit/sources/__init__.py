@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import pkgutil
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from audit.errors import SourceError, nearest
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.faults import readable
+
+if TYPE_CHECKING:
+    from audit.sources.storage import Storage
 
 __all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_source"]
 
@@ -63,6 +67,10 @@ def open_source(location: str, options: SourceOptions | None = None) -> Source:
 
 
 def _open(location: str, options: SourceOptions) -> Source:
+    from audit.sources.storage import Storage
+
+    storage = Storage(location, options.storage_options)
+    _refuse_run(storage)
     kinds = find_kinds()
     if options.kind != "auto":
         if options.kind not in kinds:
@@ -73,10 +81,6 @@ def _open(location: str, options: SourceOptions) -> Source:
         if kind.matches(location, options):
             _refuse_unused(kind, options)
             return kind.open_kind(location, options)
-
-    from audit.sources.storage import Storage
-
-    storage = Storage(location, options.storage_options)
     if storage.what_is(storage.root) is None:
         raise SourceError(location, "there is no such file or folder", "check the spelling; give a folder, tar, manifest, shard pattern or URL")
     raise SourceError(
@@ -84,13 +88,29 @@ def _open(location: str, options: SourceOptions) -> Source:
     )
 
 
+def _refuse_run(storage: Storage) -> None:
+    """A run holds small copies of its dataset's images, which would be audited in their place."""
+    path = storage.join(storage.root, "run.json")
+    if storage.protocol is not None or storage.what_is(path) != "file":
+        return
+    try:
+        record = json.loads(storage.read(path))
+        dataset = record["source"]["location"] if "schema_version" in record else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if dataset is not None:
+        raise SourceError(storage.location, f"is a run directory; its dataset is {dataset}", "name that, or the run to commands that take one")
+
+
 _ALWAYS_READ = frozenset({"kind", "split", "class_words_file", "taxonomy_file", "storage_options"})
+_OF_LABEL_FILES = frozenset({"path_column", "label_column", "split_column"})
 
 
 def _refuse_unused(kind: Kind, options: SourceOptions) -> None:
     """An option that does nothing would be believed to do something."""
+    read = kind.OPTIONS | (_OF_LABEL_FILES if options.labels_file is not None else frozenset())
     for field in dataclasses.fields(options):
         asked = getattr(options, field.name) != getattr(SourceOptions(), field.name)
-        if asked and field.name not in _ALWAYS_READ | kind.OPTIONS:
-            mend = f"leave it out; a {kind.KIND} source takes {', '.join(sorted(kind.OPTIONS))}"
-            raise SourceError(field.name, f"means nothing for a {kind.KIND} source", mend)
+        if asked and field.name not in _ALWAYS_READ | read:
+            mend = f"leave it out; a {kind.KIND} source takes {', '.join(f'`{name}`' for name in sorted(kind.OPTIONS))}"
+            raise SourceError(f"`{field.name}`", f"means nothing for a {kind.KIND} source", mend)

@@ -11,8 +11,8 @@ from audit.errors import SourceError, nearest
 from audit.sources.base import SourceOptions
 from audit.sources.layout import is_split
 
-_PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image")
-_LABELS = ("label", "labels", "class", "target", "category", "class_name")
+PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image", "sample_id")
+LABELS = ("label", "labels", "class", "target", "category", "class_name", "predictionstring")
 _SPLITS = ("split", "subset", "set")
 
 
@@ -24,22 +24,40 @@ class Columns(NamedTuple):
     split: str | None
 
 
-def find_columns(place: str, names: Sequence[str], options: SourceOptions, *, needs_path: bool = True) -> Columns:
+def find_columns(
+    place: str, names: Sequence[str], options: SourceOptions, *, needs: Sequence[str] = ("path",), paths: tuple[str, ...] = ()
+) -> Columns:
     """Return which columns hold path, label and split: those the options name, else those with a usual name.
 
+    Args:
+        place: the table, for messages.
+        names: of its columns.
+        options: which columns were named.
+        needs: which of path, label and split must be there.
+        paths: more usual names of the paths' column, looked for last.
+
     Raises:
-        SourceError: a column that was named, or the path's, is not there.
+        SourceError: a column that was named, or one that is needed, is not there.
     """
+    usual = {"path": (*PATHS, *paths), "label": LABELS, "split": _SPLITS}
+    found = {}
+    for what, known in usual.items():
+        named = getattr(options, f"{what}_column")
+        if named is not None:
+            require_column(place, named, names)
+        found[what] = named or next((name for wanted in known for name in names if name.lower() == wanted), None)
+        if what in needs and found[what] is None:
+            raise SourceError(place, f"has no column of {what}s; its columns are {', '.join(names)}", f"name the right one with `{what}_column`")
+    return Columns(**found)
 
-    def found(named: str | None, usual: tuple[str, ...]) -> str | None:
-        if named is not None and named not in names:
-            raise SourceError(place, f"has no column {named!r}; its columns are {', '.join(names)}", nearest(named, names))
-        return named or next((name for known in usual for name in names if name.lower() == known), None)
 
-    path = found(options.path_column, _PATHS)
-    if needs_path and path is None:
-        raise SourceError(place, f"has no column of paths; its columns are {', '.join(names)}", "name it with path_column")
-    return Columns(path, found(options.label_column, _LABELS), found(options.split_column, _SPLITS))
+def require_column(place: str, named: str, names: Sequence[str]) -> None:
+    """Refuse the name of a column that a table does not have. Raises SourceError."""
+    if named not in names:
+        close = difflib.get_close_matches(named, names, n=1)
+        there = f"its columns are {', '.join(names)}"
+        problem = f"has no column {named!r}"
+        raise SourceError(place, f"{problem}; {there}" if close else problem, f"did you mean {close[0]!r}?" if close else there)
 
 
 def refuse_misspelt_splits(first_seen: Mapping[str, str]) -> None:
@@ -69,6 +87,8 @@ def read_labels(value: object, column: str) -> tuple[str | None, tuple[str, ...]
             value = json.loads(value)
         except ValueError:
             return str(value), None
+    if isinstance(value, str) and column.lower() == "predictionstring":  # of Kaggle's ImageNet: the class, then boxes
+        value = value.split(None, 1)[0] if value.strip() else None
     if isinstance(value, str) and column.lower() == "labels" and ("|" in value or ";" in value):
         value = [part.strip() for part in value.replace(";", "|").split("|")]
     if isinstance(value, (list, tuple)):

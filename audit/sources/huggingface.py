@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from threading import Lock
 from typing import Any
 
-from audit.errors import SourceError, nearest
+from audit.errors import SourceError
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
-from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits
+from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, require_column
 from audit.sources.names import escape, is_image, unescape
-from audit.sources.problems import Problem
+from audit.sources.problems import NOT_LISTED, Problem
 from audit.sources.storage import Storage
 
 KIND = "huggingface"
@@ -29,13 +29,14 @@ class ParquetImages:
 
     kind = KIND
 
-    def __init__(self, location: str, options: SourceOptions, shards: list[str]) -> None:
+    def __init__(self, location: str, options: SourceOptions, shards: list[str], named: str) -> None:
         self.location = location
         self.options = options
         self.ignored: Counter[str] = Counter()
         self.problems: list[Problem] = []
         self._storage = Storage(location, options.storage_options)
         self._shards = shards
+        self._named = named
         self._lock = Lock()
         self._group: tuple[str, list[Any]] = ("", [])
 
@@ -53,39 +54,54 @@ class ParquetImages:
         """Yield a sample per row, without reading the column of images' bytes where a path tells the name."""
         import pyarrow.parquet as pq
 
+        self.ignored.clear()
+        self.problems.clear()
         splits: dict[str, str] = {}
+        names: set[str] = set()
         for shard in self._shards:
-            where = self._path(shard)
-            state = self._storage.fingerprint(where)
-            named = _SHARD.match(shard.rpartition("/")[2])
-            with self._storage.open(where) as file:
+            with self._storage.open(self._path(shard)) as file:
                 table = pq.ParquetFile(file)
-                schema = table.schema_arrow
-                image = _image_column(schema, self.options) or ""
-                names = [name for name in schema.names if name != image]
-                columns = find_columns(self.location, names, self.options, needs_path=False)
-                classes = _classes(schema.metadata, columns.label)
-                wanted = [*names, *([f"{image}.path"] if _is_struct(schema, image) else [])]
-                for group in range(table.num_row_groups):
-                    rows = table.read_row_group(group, columns=wanted).to_pylist()
-                    for number in range(table.metadata.row_group(group).num_rows):
-                        row = rows[number] if rows else {}
-                        path = (row.pop(image, None) or {}).get("path") or ""
-                        value = row.get(columns.label or "")
-                        if classes and isinstance(value, int):
-                            value = classes[value] if 0 <= value < len(classes) else None
-                        label, labels = read_labels(value, columns.label or "")
-                        split = self.options.split or row.get(columns.split or "") or (named["split"] if named else None)
-                        split = None if split in (None, "") else str(split)
-                        if split is not None:
-                            splits.setdefault(split, f"{shard} row {number} of row group {group}")
-                        row_id = f"{shard.removesuffix('.parquet')}/{group:04d}-{number:06d}{'-' + path if path else ''}"
-                        name = path if "/" in path else row_id
-                        yield Sample(
-                            name, f"{escape(shard)}#{group}.{number}", f"{state}-{group}-{number}", split, label, labels, metadata(row, columns)
-                        )
-
+                image = _image_column(table.schema_arrow, self.options, self._named)
+                if image is None:
+                    self._without_images(shard, table.metadata.num_rows)
+                    continue
+                yield from self._rows(shard, table, image, splits, names)
         refuse_misspelt_splits(splits)
+
+    def _rows(self, shard: str, table: Any, image: str, splits: dict[str, str], names: set[str]) -> Iterator[Sample]:
+        """Yield a shard's samples; splits and names met so far are added to."""
+        state = self._storage.fingerprint(self._path(shard))
+        named = _SHARD.match(shard.rpartition("/")[2])
+        schema = table.schema_arrow
+        others = [name for name in schema.names if name != image]
+        columns = find_columns(self.location, others, self.options, needs=())
+        classes = _classes(schema.metadata, columns.label)
+        wanted = [*others, *([f"{image}.path"] if _has_field(schema.field(image), "path") else [])]
+        for group in range(table.num_row_groups):
+            rows = table.read_row_group(group, columns=wanted).to_pylist()
+            for number in range(table.metadata.row_group(group).num_rows):
+                row = rows[number] if rows else {}
+                path = (row.pop(image, None) or {}).get("path") or ""
+                value = row.get(columns.label or "")
+                if classes and isinstance(value, int):
+                    value = classes[value] if 0 <= value < len(classes) else None
+                label, labels = read_labels(value, columns.label or "")
+                split = self.options.split or row.get(columns.split or "") or (named["split"] if named else None)
+                split = None if split in (None, "") else str(split)
+                if split is not None:
+                    splits.setdefault(split, f"{shard} row {number} of row group {group}")
+                row_id = f"{shard.removesuffix('.parquet')}/{group:04d}-{number:06d}{'-' + path if path else ''}"
+                name = path if "/" in path and path not in names else row_id
+                names.add(name)
+                yield Sample(name, f"{escape(shard)}#{group}.{number}", f"{state}-{group}-{number}", split, label, labels, metadata(row, columns))
+
+    def _without_images(self, shard: str, rows: int) -> None:
+        """Note a file that has no column of images: one of a numbered set is a loss, another may be a table beside them."""
+        of_set = _SHARD.match(shard.rpartition("/")[2]) is not None
+        problem = f"{shard} has no column of images as the files beside it have, so its {rows:,} rows are not listed"
+        kind, severity = (NOT_LISTED, "error") if of_set else ("no_image_column", "warning")
+        mend = "make the file anew" if of_set else "move it elsewhere if it is no part of the dataset"
+        self.problems.append(Problem(kind=kind, severity=severity, problem=problem, mend=mend, evidence={"archive": shard, "entries": rows}))
 
     def read(self, source_ref: str) -> bytes:
         """Return one image's bytes. Raises OSError where the row has none."""
@@ -105,7 +121,7 @@ class ParquetImages:
 
         with self._storage.open(self._path(shard)) as file:
             table = pq.ParquetFile(file)
-            image = _image_column(table.schema_arrow, self.options)
+            image = _image_column(table.schema_arrow, self.options, self._named)
             return table.read_row_group(group, columns=[image]).column(image)
 
     def _path(self, shard: str) -> str:
@@ -115,18 +131,20 @@ class ParquetImages:
 
 def matches(location: str, options: SourceOptions) -> bool:
     """Return whether the place is a Parquet file, or a folder of them, with a column of images."""
-    return bool(_find_shards(Storage(location, options.storage_options), options))
+    return _find_shards(Storage(location, options.storage_options), options) is not None
 
 
 def open_kind(location: str, options: SourceOptions) -> Source:
     """Open Parquet files with images. Raises SourceError."""
-    shards = _find_shards(Storage(location, options.storage_options), options)
-    if not shards:
-        raise SourceError(location, "holds no Parquet file with a column of images", "name the column with image_column, or use the manifest kind")
-    return ParquetImages(location, options, shards)
+    found = _find_shards(Storage(location, options.storage_options), options)
+    if found is None:
+        mend = "name it with `image_column`, or give the `kind` manifest for a list of paths"
+        raise SourceError(location, "holds no Parquet file with a column of images", mend)
+    return ParquetImages(location, options, *found)
 
 
-def _find_shards(storage: Storage, options: SourceOptions) -> list[str]:
+def _find_shards(storage: Storage, options: SourceOptions) -> tuple[list[str], str] | None:
+    """Return the files and the name that their column of images has, or None."""
     root = storage.root
     if root.endswith(".parquet"):
         shards = [root.rpartition("/")[2]] if storage.what_is(root) == "file" else []
@@ -135,32 +153,38 @@ def _find_shards(storage: Storage, options: SourceOptions) -> list[str]:
         names = [prefix + name for prefix, folder in folders for name in storage.names(folder)]
         shards = [name for name in names if name.endswith(".parquet")]
         if any(is_image(name) for name in names) and not all(_SHARD.match(name.rpartition("/")[2]) for name in shards):
-            return []  # a folder of images with a table beside them
-    if not shards:
-        return []
+            return None  # a folder of images with a table beside them
+    schema = None
+    for shard in shards:
+        schema = _schema(storage, root if root.endswith(".parquet") else storage.join(root, shard))
+        image = _image_column(schema, options, None)
+        if image is not None:
+            return shards, image
+    if schema is not None and options.image_column is not None:
+        require_column(storage.location, options.image_column, schema.names)
+    return None
+
+
+def _schema(storage: Storage, path: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = root if root.endswith(".parquet") else storage.join(root, shards[0])
     try:
         with storage.open(path) as file:
-            schema = pq.ParquetFile(file).schema_arrow
+            return pq.ParquetFile(file).schema_arrow
     except pa.ArrowInvalid as error:
         raise SourceError(path, f"is no Parquet file ({error})", "download it again or check that it is complete") from error
-    if options.image_column is not None and options.image_column not in schema.names:
-        known = ", ".join(schema.names)
-        raise SourceError(path, f"has no column {options.image_column!r}; its columns are {known}", nearest(options.image_column, schema.names))
-    return shards if _image_column(schema, options) else []
 
 
-def _image_column(schema: Any, options: SourceOptions) -> str | None:
-    import pyarrow as pa
+def _image_column(schema: Any, options: SourceOptions, usual: str | None) -> str | None:
+    """Return the column of images: the one that was named, else one of ``{bytes, path}`` or of bytes, else the one that is called as elsewhere.
 
+    The last may have no image in any row: then its type says nothing.
+    """
     if options.image_column is not None:
-        return options.image_column
-    return next(
-        (field.name for field in schema if (pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0) or _is_blob(field)), None
-    )
+        return options.image_column if options.image_column in schema.names else None
+    found = next((field.name for field in schema if _has_field(field, "bytes") or _is_blob(field)), None)
+    return found or (usual if usual in schema.names else None)
 
 
 def _is_blob(field: Any) -> bool:
@@ -169,10 +193,10 @@ def _is_blob(field: Any) -> bool:
     return bool(pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
 
 
-def _is_struct(schema: Any, name: str) -> bool:
+def _has_field(field: Any, name: str) -> bool:
     import pyarrow as pa
 
-    return bool(pa.types.is_struct(schema.field(name).type))
+    return bool(pa.types.is_struct(field.type) and field.type.get_field_index(name) >= 0)
 
 
 def _classes(described: dict[bytes, bytes] | None, label: str | None) -> list[str]:

@@ -84,3 +84,23 @@ def detect_layout(folders: Iterable[str]) -> Layout:
         if len(tops) != 1 or any(len(path) < 2 for path in below):
             return Layout(depth, has_splits=False)
         depth += 1
+
+
+def mistaken_splits(folders: Iterable[str], layout: Layout) -> tuple[list[str], list[str]]:
+    """Return top folders that are read as classes though they look like splits, and those beside them that do not; none where it may be meant.
+
+    One class may well have a split's name (``train`` beside ``plane``). Two hardly do, nor does one whose images all lie in folders of their own.
+
+    >>> mistaken_splits(["train/cat", "val/cat", "val2/cat"], Layout(0, has_splits=False))
+    (['train', 'val'], ['val2'])
+    >>> mistaken_splits(["train", "plane"], Layout(0, has_splits=False))
+    ([], [])
+    """
+    if layout.has_splits:
+        return [], []
+    below = [path for folder in set(folders) if (path := folder.split("/")[layout.depth :] if folder else [])]
+    tops = sorted({path[0] for path in below})
+    splits = [top for top in tops if is_split(top)]
+    with_classes = [top for top in splits if all(len(path) > 1 for path in below if path[0] == top)]
+    others = [top for top in tops if top not in splits]
+    return (splits, others) if others and (len(splits) > 1 or with_classes) else ([], [])

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from audit.errors import SourceError
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
 from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits
 from audit.sources.names import escape, sample_id, unescape
-from audit.sources.problems import Problem
-from audit.sources.storage import MISSING, Storage
+from audit.sources.problems import Problem, Tally
+from audit.sources.storage import MISSING, Storage, require_file
+from audit.spreadsheet import read_rows, require_text
 
 KIND = "manifest"
 RANK = 40
 OPTIONS = frozenset({"path_column", "label_column", "split_column"})
 
+NO_PATH = "(no path)"
+
 _FOLDERS_REMEMBERED = 64
+
+_SHOWN_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
+"""How `audit.sources.names.sample_id` shows bytes that are no UTF-8."""
 
 _TEXTS = (".csv", ".tsv")
 
@@ -42,32 +48,51 @@ class ManifestSource:
 
     def collect(self) -> Iterator[Sample]:
         """Yield a sample per row. Raises SourceError where a column is missing or a line is malformed."""
-        rows = self._text_rows() if self._is_text() else self._parquet_rows()
-        columns = None
+        self.ignored.clear()
+        self.problems.clear()
         splits: dict[str, str] = {}
-        listed: dict[str, dict[str, str] | None] = {}
-        for place, row in rows:
-            columns = columns or find_columns(self.location, list(row), self.options)
-            path = row[columns.path or ""]
-            if not isinstance(path, str) or not path:
-                raise SourceError(place, "has no path", "give every row the path of its image")
-            label, labels = read_labels(row[columns.label], columns.label) if columns.label else (None, None)
-            split = self.options.split or (row[columns.split] if columns.split else None)
-            split = None if split in (None, "") else str(split)
-            if split is not None:
-                splits.setdefault(split, place)
-            path = path.removeprefix("./")
-            yield Sample(sample_id(path), escape(path), self._fingerprint(path, listed), split, label, labels, metadata(row, columns))
+        found = _Found()
+        for place, sample in self._entries(found):
+            if sample.split is not None:
+                splits.setdefault(sample.split, place)
+            yield sample
         refuse_misspelt_splits(splits)
+        self.problems += found.problems(self.location)
+        if found.pathless.count:
+            self.ignored[NO_PATH] = found.pathless.count
 
     def places(self, wanted: str) -> list[str]:
         """Return where in the table a sample id stands."""
+        return [place for place, sample in self._entries(_Found()) if sample.sample_id == wanted]
+
+    def _entries(self, found: _Found) -> Iterator[tuple[str, Sample]]:
         rows = self._text_rows() if self._is_text() else self._parquet_rows()
-        named = ((place, row[find_columns(self.location, list(row), self.options).path or ""]) for place, row in rows)
-        return [place for place, path in named if isinstance(path, str) and sample_id(path.removeprefix("./")) == wanted]
+        columns = None
+        listed: dict[str, dict[str, str] | None] = {}
+        for place, row in rows:
+            columns = columns or find_columns(self.location, list(row), self.options)
+            written = row[columns.path or ""]
+            if not isinstance(written, str) or not written.strip():
+                found.pathless.add(place)
+                continue
+            path, fingerprint = self._stored(written, listed)
+            found.note(written, path, fingerprint)
+            label, labels = read_labels(row[columns.label], columns.label) if columns.label else (None, None)
+            split = self.options.split or (row[columns.split] if columns.split else None)
+            split = None if split in (None, "") else str(split)
+            yield place, Sample(sample_id(path), escape(path), fingerprint, split, label, labels, metadata(row, columns))
+
+    def _stored(self, written: str, listed: dict[str, dict[str, str] | None]) -> tuple[str, str]:
+        """Return the path under which a file is there, of the ways its name may have been written, and its fingerprint."""
+        path = written.removeprefix("./")
+        for spelling in (path, *_spellings(path)):
+            fingerprint = self._fingerprint(spelling, listed)
+            if fingerprint != MISSING:
+                return spelling, fingerprint
+        return path.strip(), MISSING
 
     def _is_text(self) -> bool:
-        return self.location.lower().endswith(_TEXTS)
+        return not self.location.lower().endswith(".parquet")
 
     def read(self, source_ref: str) -> bytes:
         """Return one image's bytes. Raises OSError where they cannot be had."""
@@ -94,17 +119,16 @@ class ManifestSource:
         return self._table, self._table.join(self._table.parent(self._table.root), path)
 
     def _text_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
-        delimiter = "\t" if self.location.lower().endswith(".tsv") else ","
-        with self._table.open(self._table.root) as file, io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
-            lines = csv.reader(text, delimiter=delimiter)
-            header = next(lines, [])
-            find_columns(self.location, header, self.options)
-            for row in lines:
-                place = f"{self.location}:{lines.line_num}"
-                if row and len(row) != len(header):
-                    raise SourceError(place, f"has {len(row)} cells where the header has {len(header)}", "quote cells that hold the separator")
-                if row:
-                    yield place, dict(zip(header, row, strict=True))
+        with self._table.open(self._table.root) as file:
+            header, rows = read_rows(file, self.location, SourceError)
+            path = find_columns(self.location, header, self.options).path
+            for line, cells in rows:
+                place = f"{self.location}:{line}"
+                if len(cells) != len(header):
+                    raise SourceError(place, f"has {len(cells)} cells where the header has {len(header)}", "quote cells that hold the separator")
+                row = dict(zip(header, cells, strict=True))
+                require_text((cell for name, cell in row.items() if name != path), place, SourceError)
+                yield place, {name: cell if name == path else cell.strip() for name, cell in row.items()}
 
     def _parquet_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
         import pyarrow.parquet as pq
@@ -119,6 +143,45 @@ class ManifestSource:
                     number += 1
 
 
+@dataclass(slots=True)
+class _Found:
+    """What became of a table's paths."""
+
+    rows: int = 0
+    missing: int = 0
+    backslashes: Tally = field(default_factory=Tally)
+    pathless: Tally = field(default_factory=Tally)
+
+    def note(self, written: str, path: str, fingerprint: str) -> None:
+        self.rows += 1
+        self.missing += fingerprint == MISSING
+        if "\\" in written and path == _slashed(written):
+            self.backslashes.add(sample_id(written))
+
+    def problems(self, place: str) -> Iterator[Problem]:
+        if self.rows and self.missing == self.rows:
+            problem = f"none of the {self.rows:,} images that {place} names is there, and its paths start at its own folder"
+            yield Problem(kind="nothing_found", severity="error", problem=problem, mend="move it to the folder they start at")
+        if count := self.backslashes.count:
+            problem = f"{count:,} paths of {place} are written with backslashes, such as {self.backslashes}, and read with slashes"
+            mend = "write slashes, which every system reads"
+            yield Problem(kind="backslashes", severity="info", problem=problem, mend=mend, evidence={"entries": count})
+        if count := self.pathless.count:
+            problem = f"{count:,} rows name no image: {self.pathless}"
+            yield Problem(kind="no_path", problem=problem, mend="fill in their paths or delete them", evidence={"entries": count})
+
+
+def _slashed(path: str) -> str:
+    return path.strip().replace("\\", "/").removeprefix("./")
+
+
+def _spellings(path: str) -> Iterator[str]:
+    """Yield other ways in which a path may have been meant: without spaces around it, with slashes, with the bytes that `sample_id` shows."""
+    bare = path.strip()
+    others = (bare, _slashed(path), _SHOWN_BYTE.sub(lambda shown: chr(0xDC00 + int(shown[1], 16)), bare))
+    yield from dict.fromkeys(other for other in others if other != path)
+
+
 def matches(location: str, options: SourceOptions) -> bool:
     """Return whether the place is a table."""
     storage = Storage(location, options.storage_options)
@@ -128,6 +191,5 @@ def matches(location: str, options: SourceOptions) -> bool:
 def open_kind(location: str, options: SourceOptions) -> Source:
     """Open a table. Raises SourceError."""
     storage = Storage(location, options.storage_options)
-    if storage.what_is(storage.root) != "file":
-        raise SourceError(location, "there is no such file", "check the spelling")
+    require_file(storage, KIND)
     return ManifestSource(location, options)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import unquote, urlsplit
 
+from audit.errors import SourceError
 from audit.sources.names import HIDDEN, is_hidden, sample_id
 from audit.sources.problems import NOT_LISTED, Problem
 
@@ -190,6 +191,15 @@ class Storage:
                     pending.append(info["name"])
                 else:
                     yield path, _remote_fingerprint(info)
+
+
+def require_file(storage: Storage, kind: str) -> None:
+    """Refuse a place that is no file, for a kind of source that is one. Raises SourceError."""
+    found = storage.what_is(storage.root)
+    if found == "folder":
+        raise SourceError(storage.location, f"is a folder; a source of the kind {kind} is one file", "name that file, or leave out `kind`")
+    if found is None:
+        raise SourceError(storage.location, "there is no such file", "check the spelling")
 
 
 def _read_fully(file: io.FileIO, size: int) -> bytes:

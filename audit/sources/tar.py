@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from audit.errors import SourceError
 from audit.sources.base import Source, SourceOptions
 from audit.sources.compressed import GzipReader, is_gzip, open_gzip
 from audit.sources.problems import Problem
-from audit.sources.storage import Storage
+from audit.sources.storage import Storage, require_file
 from audit.sources.tar_members import read_members
 from audit.sources.trees import Entry, TreeSource
 
@@ -53,6 +52,5 @@ def matches(location: str, options: SourceOptions) -> bool:
 def open_kind(location: str, options: SourceOptions) -> Source:
     """Open a tar. Raises SourceError."""
     storage = Storage(location, options.storage_options)
-    if storage.what_is(storage.root) != "file":
-        raise SourceError(location, "there is no such file", "check the spelling, or leave the kind of source to auto")
+    require_file(storage, KIND)
     return TreeSource(KIND, location, TarTree(storage), options)

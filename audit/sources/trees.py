@@ -11,10 +11,11 @@ from typing import NamedTuple, Protocol
 from audit.errors import SourceError
 from audit.sources.base import Sample, SourceOptions
 from audit.sources.class_words import find_class_words
-from audit.sources.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_given, read_known
-from audit.sources.layout import Layout, detect_layout
+from audit.sources.given_labels import read_given
+from audit.sources.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_known
+from audit.sources.layout import Layout, detect_layout, mistaken_splits
 from audit.sources.names import HIDDEN, escape, extension, is_hidden, is_image, sample_id
-from audit.sources.problems import Problem
+from audit.sources.problems import EXAMPLES, Problem, named
 from audit.sources.storage import MISSING, Storage
 
 _SPOOL_BYTES = 32 << 20
@@ -67,24 +68,11 @@ class TreeSource:
         self.ignored.clear()
         self.problems.clear()
         with SpooledTemporaryFile(_SPOOL_BYTES, "w+", encoding="utf-8", newline="\n") as spool:
-            folders: set[str] = set()
-            known: dict[str, bytes] = {}
-            for entry in self._tree.entries(self.ignored, self.problems):
-                if is_hidden(entry.path):
-                    self.ignored[HIDDEN] += 1
-                elif is_image(entry.path):
-                    folders.add(entry.path.rpartition("/")[0])
-                    spool.write(json.dumps(entry) + "\n")
-                elif entry.path.rpartition("/")[2] in KNOWN_LABEL_FILES:
-                    known[entry.path] = self._tree.read(entry.ref)
-                else:
-                    self.ignored[extension(entry.path)] += 1
-            if not folders:
-                for problem in self.problems:
-                    raise SourceError(self.location, f"holds no image that could be listed: {problem.problem}", problem.mend)
-                raise SourceError(self.location, f"holds no images{_seen(self.ignored)}", "name the folder or archive that holds them")
+            folders, known = self._files(spool)
             layout = detect_layout(folders)
             label_files = [self._given_labels()] if self.options.labels_file else read_known(known, self.location)
+            if not label_files:
+                self.problems += _splits_as_classes(folders, layout)
             spool.seek(0)
             for line in spool:
                 yield self._sample(Entry(*json.loads(line)), layout, label_files)
@@ -92,25 +80,51 @@ class TreeSource:
             if label_file.overrules:
                 yield from self._missing(label_file)
 
+    def _files(self, spool: SpooledTemporaryFile[str]) -> tuple[set[str], dict[str, bytes]]:
+        """Write every image's entry, a line each; return the folders that hold some, and the label files that makers of datasets put beside them."""
+        folders: set[str] = set()
+        known: dict[str, bytes] = {}
+        for entry in self._tree.entries(self.ignored, self.problems):
+            if is_hidden(entry.path):
+                self.ignored[HIDDEN] += 1
+            elif is_image(entry.path):
+                folders.add(entry.path.rpartition("/")[0])
+                spool.write(json.dumps(entry) + "\n")
+            elif entry.path.rpartition("/")[2] in KNOWN_LABEL_FILES:
+                known[entry.path] = self._tree.read(entry.ref)
+            else:
+                self.ignored[extension(entry.path)] += 1
+        if folders:
+            return folders, known
+        for problem in self.problems:
+            raise SourceError(self.location, f"holds no image that could be listed: {problem.problem}", problem.mend)
+        raise SourceError(self.location, f"holds no images{_seen(self.ignored)}", "name the folder or archive that holds them")
+
     def _sample(self, entry: Entry, layout: Layout, label_files: list[Labels]) -> Sample:
         path, split, label = layout.place(entry.path)
+        labels = None
         if label == "images" and any(label_file.place.endswith(TINY) for label_file in label_files):
             label = None  # tiny-imagenet's val/images and test/images are no class
         for label_file in label_files:
             if (label is None or label_file.overrules) and label_file.covers(entry.path):
-                found = label_file.find(entry.path, path) or Found(None)
-                label, split = found.label, found.split or split
-        return self._placed(path, entry.ref, entry.fingerprint, split, label)
+                found = label_file.find(entry.path, path) or (Found(label) if label_file.corrects else Found(None))
+                label, labels, split = found.label, found.labels, found.split or split
+        return self._placed(path, entry.ref, entry.fingerprint, split, label, labels)
 
     def _missing(self, label_file: Labels) -> Iterator[Sample]:
+        """Yield the images that a label file names and that are not there."""
+        if not label_file.found:
+            problem = f"none of the {len(label_file):,} images that {label_file.place} names is in {self.location}"
+            mend = "write names relative to the dataset's folder, or name the right file"
+            self.problems.append(Problem(kind="nothing_found", severity="error", problem=problem, mend=mend))
         for name, found in label_file.unused():
             if is_image(name):
-                yield self._placed(name, escape(name), MISSING, found.split, found.label)
+                yield self._placed(name, escape(name), MISSING, found.split, found.label, found.labels)
 
-    def _placed(self, path: str, ref: str, fingerprint: str, split: str | None, label: str | None) -> Sample:
+    def _placed(self, path: str, ref: str, fingerprint: str, split: str | None, label: str | None, labels: tuple[str, ...] | None) -> Sample:
         label = None if label is None else sample_id(label)
         split = self.options.split or (None if split is None else sample_id(split))
-        return Sample(sample_id(path), ref, fingerprint, split, label)
+        return Sample(sample_id(path), ref, fingerprint, split, label, labels)
 
     def _given_labels(self) -> Labels:
         name = str(self.options.labels_file)
@@ -118,8 +132,18 @@ class TreeSource:
         try:
             data = storage.read(storage.root)
         except OSError as error:
-            raise SourceError(name, "the label file cannot be read", "check the spelling of labels_file") from error
-        return read_given(name, data)
+            raise SourceError(name, "the label file cannot be read", "check the spelling of `labels_file`") from error
+        return read_given(name, data, self.options)
+
+
+def _splits_as_classes(folders: set[str], layout: Layout) -> Iterator[Problem]:
+    """Yield that folders with names of splits are read as classes, where that is hardly meant."""
+    splits, others = ([sample_id(name) for name in names] for names in mistaken_splits(folders, layout))
+    if splits:
+        shown = [named(map(repr, names), len(names)) for names in (splits, others)]
+        problem = f"of the top folders, {shown[0]} are called like splits but {shown[1]} not, so all {len(splits + others):,} are taken as classes"
+        mend = "if they are splits, move the others away or give them names of splits, such as test"
+        yield Problem(kind="splits_as_classes", problem=problem, mend=mend, evidence={"splits": splits, "others": others[:EXAMPLES]})
 
 
 def _seen(ignored: Counter[str]) -> str:

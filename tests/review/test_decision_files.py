@@ -8,7 +8,7 @@ import pytest
 from audit.errors import AuditError
 from audit.review.decision_files import SHEET, new_decisions, read_decisions, write_decisions, write_sheet
 from audit.review.decisions import Decision, Decisions, decide, latest
-from audit.review.spreadsheet import read_csv
+from audit.spreadsheet import read_csv
 
 
 @pytest.fixture

@@ -43,6 +43,26 @@ def test_classes_called_like_splits_are_classes():
     assert detect_layout(["cat", "dog"]).place("cat/1.png") == ("cat/1.png", None, "cat")
 
 
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        (["train/cat", "val/cat", "val2/cat"], True),
+        (["pets/train/cat", "pets/train2/cat"], True),
+        (["train", "val", "plane"], True),
+        (["train", "plane"], False),
+        (["train/cat", "val/cat"], False),
+        (["cat", "dog"], False),
+    ],
+)
+def test_splits_that_are_read_as_classes_are_told(tmp_path, folders, told):
+    for number, folder in enumerate(folders):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / f"{number}.png").write_bytes(b"x")
+    source = open_source(str(tmp_path))
+    list(source.collect())
+    assert [problem.kind for problem in source.problems] == ["splits_as_classes"] * told
+
+
 @settings(deadline=None)
 @given(st.lists(st.lists(st.text("ab/.é", min_size=1).filter(lambda t: "/" not in t), max_size=4).map("/".join), min_size=1))
 def test_layout_never_loses_a_name(folders):

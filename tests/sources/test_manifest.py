@@ -1,5 +1,7 @@
 """Tables of images: their columns, labels and splits, wherever the table and its images are."""
 
+import os
+
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,3 +80,98 @@ def test_a_column_of_images_that_is_not_there_names_the_nearest(tmp_path):
     pq.write_table(pa.table({"image": [b"x"], "label": ["ant"]}), tmp_path / "m.parquet")
     with pytest.raises(SourceError, match="has no column 'imag'; its columns are image, label; did you mean 'image'"):
         open_source(str(tmp_path / "m.parquet"), SourceOptions(image_column="imag"))
+
+
+def images(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+ROWS = [("cat/1.jpg", "cat", "train"), ("dog/2.jpg", "dog", "val")]
+
+
+@pytest.mark.parametrize("separator", [",", ", ", " ,", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_are_read_as_people_write_them(tmp_path, separator, encoding):
+    images(tmp_path, *(name for name, *_ in ROWS))
+    lines = [separator.join(cells) for cells in [("path", "label", "split"), *ROWS]]
+    (tmp_path / "m.csv").write_bytes("\r\n".join([*lines, separator * 2, ""]).encode(encoding))
+    source = open_source(str(tmp_path / "m.csv"))
+    found = listed(source)
+    assert {(name, sample.label, sample.split) for name, sample in found.items()} == set(ROWS)
+    assert "missing" not in {sample.fingerprint for sample in found.values()}
+    assert source.problems == []
+
+
+def test_a_name_with_spaces_around_it_is_found_as_it_is(tmp_path):
+    images(tmp_path, " a.jpg")
+    found = listed(open_source(write(tmp_path / "m.csv", "path,label\n a.jpg,ant\n b.jpg,bee\n")))
+    assert {name: sample.fingerprint == "missing" for name, sample in found.items()} == {" a.jpg": False, "b.jpg": True}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "m.csv: is empty; its first line names the columns"),
+        (b"path,label\na.jpg,ant\nb.jpg,caf\xe9\n", "m.csv:3: is not UTF-8; save it as CSV UTF-8"),
+        (b"path,caf\xe9\na.jpg,ant\n", "m.csv:1: is not UTF-8; save it as CSV UTF-8"),
+        ("path,label\na.jpg,ant\n".encode("utf-16-le"), "m.csv:1: is no text: it holds zero bytes; save it as CSV UTF-8"),
+        (b"where,label\na.jpg,ant\n", "m.csv: has no column of paths; its columns are where, label; name the right one with `path_column`"),
+    ],
+)
+def test_what_is_no_table_is_named_with_its_line(tmp_path, data, message):
+    (tmp_path / "m.csv").write_bytes(data)
+    with pytest.raises(SourceError) as caught:
+        listed(open_source(str(tmp_path / "m.csv")))
+    assert str(caught.value).endswith(message)
+
+
+def test_a_column_that_is_not_there_is_said_once(tmp_path):
+    table = write(tmp_path / "m.csv", "path,label\na.jpg,ant\n")
+    with pytest.raises(SourceError) as caught:
+        listed(open_source(table, SourceOptions(path_column="where")))
+    assert str(caught.value) == f"{table}: has no column 'where'; its columns are path, label"
+
+
+def test_names_of_any_bytes_are_found(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / name).write_bytes(b"x")
+    for written in (b"caf\xe9.jpg", b"caf\\xe9.jpg"):
+        (tmp_path / "m.csv").write_bytes(b"path,label\n" + written + b",ant\n")
+        source = open_source(str(tmp_path / "m.csv"))
+        (sample,) = source.collect()
+        assert (sample.sample_id, source.read(sample.source_ref)) == ("caf\\xe9.jpg", b"x")
+
+
+def test_backslashes_are_read_as_slashes_where_the_files_are_there(tmp_path):
+    images(tmp_path, "cat/1.jpg", "cat/od\\d.jpg")
+    source = open_source(write(tmp_path / "m.csv", "path,label\ncat\\1.jpg,cat\ncat/od\\d.jpg,cat\n"))
+    assert {name: sample.fingerprint == "missing" for name, sample in listed(source).items()} == {"cat/1.jpg": False, "cat/od\\d.jpg": False}
+    assert [(problem.kind, problem.severity, problem.evidence) for problem in source.problems] == [("backslashes", "info", {"entries": 1})]
+
+
+def test_a_table_that_lies_elsewhere_than_its_images_is_told(tmp_path):
+    images(tmp_path / "data", "1.jpg")
+    source = open_source(write(tmp_path / "m.csv", "path,label\n1.jpg,cat\n"))
+    assert [sample.fingerprint for sample in source.collect()] == ["missing"]
+    assert [(problem.kind, problem.severity) for problem in source.problems] == [("nothing_found", "error")]
+    source = open_source(write(tmp_path / "data" / "m.csv", "path,label\n1.jpg,cat\n2.jpg,cat\n"))
+    assert len(list(source.collect())) == 2
+    assert source.problems == []
+
+
+def test_a_row_without_a_path_costs_that_row_alone(tmp_path):
+    images(tmp_path, "1.jpg")
+    source = open_source(write(tmp_path / "m.csv", "path,label\n1.jpg,cat\n,dog\n"))
+    assert list(listed(source)) == ["1.jpg"]
+    assert source.ignored == {"(no path)": 1}
+    assert [problem.kind for problem in source.problems] == ["no_path"]
+    assert "m.csv:3" in source.problems[0].message
+
+
+def test_a_kind_that_is_a_file_is_not_a_folder(tmp_path):
+    with pytest.raises(SourceError, match="is a folder; a source of the kind manifest is one file"):
+        open_source(str(tmp_path), SourceOptions(kind="manifest"))
+    with pytest.raises(SourceError, match="there is no such file"):
+        open_source(str(tmp_path / "m.csv"), SourceOptions(kind="manifest"))

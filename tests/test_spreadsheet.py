@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.errors import AuditError
-from audit.review.spreadsheet import csv_text, guard, read_csv, unguard
+from audit.spreadsheet import csv_text, guard, read_csv, unguard
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =cmd|'/c calc'!A0", "\uff1d1", "'=1", "''=1", '=HYPERLINK("http://x","y")']
 
@@ -41,15 +41,24 @@ def test_what_is_missing_is_empty_and_numbers_stay_numbers():
     assert list(csv.reader(io.StringIO(text, newline="")))[1] == ["", "", "-1.5", "x,y\nz"]
 
 
-@pytest.mark.parametrize(("delimiter", "mark"), [(";", ""), ("\t", ""), (",", "\ufeff")])
-def test_what_spreadsheets_save_is_understood(tmp_path, delimiter, mark):
-    (tmp_path / "t.csv").write_text(f"{mark}Verdict{delimiter} Note\r\nkeep{delimiter}ok\r\n{delimiter}\r\n", encoding="utf-8")
+@pytest.mark.parametrize(("delimiter", "mark", "encoding"), [(";", "", "utf-8"), ("\t", "", "utf-8"), (",", "\ufeff", "utf-8"), ("\t", "", "utf-16")])
+def test_what_spreadsheets_save_is_understood(tmp_path, delimiter, mark, encoding):
+    text = f"{mark}Verdict{delimiter} Note\r\nkeep{delimiter}ok\r\n{delimiter}\r\n"
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
     assert list(read_csv(tmp_path / "t.csv")) == [(2, {"verdict": "keep", "note": "ok"})]
 
 
 @pytest.mark.parametrize(
     ("data", "problem"),
-    [(b"", "is empty"), (b"\xff\xfe", "not UTF-8"), (b"a,b\n1,2,3\n", r":2: has 3 cells, the header 2"), (None, "no such file")],
+    [
+        (b"", "is empty"),
+        (b"\xff\xfe", "is empty"),
+        (b"a,b\n1,2\ncaf\xe9,3\n", r":3: is not UTF-8; save it as CSV UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "is no text"),
+        ("a,b\n1,2\n".encode("utf-16")[:-1], "begins as UTF-16"),
+        (b"a,b\n1,2,3\n", r":2: has 3 cells, the header 2"),
+        (None, "no such file"),
+    ],
 )
 def test_what_is_no_table_is_named(tmp_path, data, problem):
     path = tmp_path / "t.csv"
