@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from audit.errors import SourceError
 from audit.sources import Sample, Source
 from audit.sources.faults import readable
-from audit.sources.problems import Problem
+from audit.sources.problems import EXAMPLES, Problem, Tally, named
 from audit.tables import LISTING
 
 _ROWS_AT_ONCE = 65_536
@@ -37,7 +40,7 @@ def list_samples(source: Source, advance: Callable[[int], None]) -> Listing:
         advance: told how many more samples are listed.
 
     Raises:
-        SourceError: two samples share an id, there are none, or the place is damaged or out of reach.
+        SourceError: there are no samples, two entries of one id have different labels or splits, or the place is damaged or out of reach.
     """
     samples = source.collect()
     batches = []
@@ -48,8 +51,8 @@ def list_samples(source: Source, advance: Callable[[int], None]) -> Listing:
     table = pa.Table.from_batches(batches, LISTING).sort_by("sample_id").combine_chunks()
     if not len(table):
         raise SourceError(source.location, "holds no images", "name a folder, tar, manifest or shard pattern that does; see docs/sources.md")
-    _refuse_twins(table, source)
-    return Listing(table, tuple(source.problems))
+    table, twins = _without_twins(table, source)
+    return Listing(table, (*source.problems, *twins, *_alike(table)))
 
 
 def listing_key(table: pa.Table) -> str:
@@ -89,14 +92,42 @@ def _batch(samples: list[Sample]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns, LISTING)
 
 
-def _refuse_twins(table: pa.Table, source: Source) -> None:
+def _without_twins(table: pa.Table, source: Source) -> tuple[pa.Table, list[Problem]]:
+    """Keep the last entry of each sample id, as unpacking a tar does. Raises SourceError where entries of one id say different things."""
     ids = table["sample_id"]
-    same = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
-    if not pc.any(same).as_py():
-        return
-    at = pc.index(same, value=True).as_py()
-    twin = table.slice(at, 2).to_pylist()
+    repeats = np.append(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(), False)
+    if not repeats.any():
+        return table, []
+    before, after = (table.select(["sample_id", "split", "label", "labels"]).take(pa.array(np.flatnonzero(repeats) + step)) for step in (0, 1))
+    names = Tally()
+    for earlier, later in zip(before.to_pylist(), after.to_pylist(), strict=True):
+        if earlier != later:
+            raise _contradiction(source, earlier, later)
+        names.add(repr(earlier["sample_id"]))
+    problem = f"{names.count:,} entries of {source.location} name an image that a later one names too: {names}; the last one counts"
+    told = Problem(kind="listed_twice", problem=problem, mend="leave one entry for each image", evidence={"entries": names.count})
+    return table.filter(pa.array(~repeats)), [told]
+
+
+def _contradiction(source: Source, earlier: Mapping[str, object], later: Mapping[str, object]) -> SourceError:
     find_places = getattr(source, "places", None)  # a table knows its lines
-    found = find_places(twin[0]["sample_id"]) if find_places else [row["source_ref"] for row in twin]
-    places = " and ".join(found[:2]) + (f" and {len(found) - 2} more" if len(found) > 2 else "")
-    raise SourceError(source.location, f"two samples share the id {twin[0]['sample_id']!r}: {places}", "give every sample a path of its own")
+    name = str(earlier["sample_id"])
+    places = find_places(name) if find_places else []
+    where = f" ({named(places, len(places))})" if places else ""
+    what = next(word for word in ("split", "labels", "label") if earlier[word] != later[word])
+    mend = "keep one of them, or list several labels in one cell" if what != "split" else "keep one of them"
+    return SourceError(source.location, f"lists {name!r} with two different {what.removesuffix('s')}s{where}", mend)
+
+
+def _alike(table: pa.Table) -> Iterator[Problem]:
+    """Yield that names of classes or splits differ in nothing that a reader sees."""
+    several = pc.list_flatten(table["labels"])
+    for kind, what, columns in (("similar_classes", "classes", [table["label"], several]), ("similar_splits", "splits", [table["split"]])):
+        groups: dict[str, list[str]] = defaultdict(list)
+        for name in sorted({name for column in columns for name in pc.unique(column).drop_null().to_pylist()}):
+            groups[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+        found = [names for names in groups.values() if len(names) > 1]
+        if found:
+            shown = named((" and ".join(map(repr, names)) for names in found), len(found))
+            problem = f"names of {what} differ in nothing but case, white space or the form of their letters: {shown}"
+            yield Problem(kind=kind, problem=problem, mend=f"make them one, or rename the {what}", evidence={"names": found[:EXAMPLES]})

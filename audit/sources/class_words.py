@@ -12,8 +12,10 @@ from pathlib import Path
 from audit.errors import SourceError
 from audit.sources.base import SourceOptions
 from audit.sources.storage import Storage
+from audit.spreadsheet import text_of
 
 _SYNSET = re.compile(r"n\d{8}")
+_MEND = "write lines of a label and its words, or a JSON object"
 _NAMES = ("words.txt", "LOC_synset_mapping.txt", "synset_words.txt", "synset_mapping.txt")
 
 
@@ -24,15 +26,11 @@ def find_class_words(storage: Storage, options: SourceOptions, labels: Iterable[
     ``timm`` has.
 
     Raises:
-        SourceError: the file the options name cannot be read.
+        SourceError: the file the options name cannot be read, or has words for none of the labels.
     """
     wanted = set(labels)
     if options.class_words_file is not None:
-        try:
-            text = Path(options.class_words_file).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SourceError(options.class_words_file, f"cannot be read: {error}", "name a JSON object or lines of code<TAB>words") from error
-        return _chosen(parse_words(text), wanted)
+        return _given(options.class_words_file, wanted)
     if not any(_SYNSET.fullmatch(label) for label in wanted):
         return {}
     words = _chosen(parse_words(timm_list("imagenet_synset_to_lemma.txt")), wanted)
@@ -42,6 +40,25 @@ def find_class_words(storage: Storage, options: SourceOptions, labels: Iterable[
         except (OSError, ValueError):
             continue
     return words
+
+
+def _given(place: str, wanted: set[str]) -> dict[str, str]:
+    """Read the file that the user named, which must say something of the dataset's labels."""
+    try:
+        text = text_of(Path(place).read_bytes(), place, SourceError)
+    except OSError as error:
+        raise SourceError(place, f"cannot be read: {error.strerror or error}", _MEND) from error
+    for number, line in enumerate([] if text.lstrip().startswith("{") else text.splitlines(), 1):
+        if len(line.split(None, 1)) == 1:
+            raise SourceError(f"{place}:{number}", f"has no words: {line.strip()[:80]!r}", _MEND)
+    try:
+        words = parse_words(text)
+    except ValueError as error:
+        raise SourceError(place, f"is no JSON object: {error}", _MEND) from error
+    found = _chosen(words, wanted)
+    if wanted and not found:
+        raise SourceError(place, f"has words for none of the {len(wanted):,} labels, such as {min(wanted)!r}", _MEND)
+    return found
 
 
 def parse_words(text: str) -> dict[str, str]:

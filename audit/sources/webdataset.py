@@ -16,8 +16,8 @@ from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
 from audit.sources.columns import read_labels
 from audit.sources.layout import is_split
-from audit.sources.names import HIDDEN, extension, is_hidden, is_image, sample_id
-from audit.sources.problems import Problem
+from audit.sources.names import HIDDEN, extension, is_hidden, is_image, sample_id, unescape
+from audit.sources.problems import Problem, Tally
 from audit.sources.storage import Storage
 from audit.sources.tar_members import Member, read_members
 
@@ -39,6 +39,7 @@ class WebDatasetSource:
         self.options = options
         self.ignored: Counter[str] = Counter()
         self.problems: list[Problem] = []
+        self._unread = Tally()
         self._storage = folder
         self._shards = shards
 
@@ -50,6 +51,7 @@ class WebDatasetSource:
         """Yield every image of every shard; only the small members beside images are read."""
         self.ignored.clear()
         self.problems.clear()
+        self._unread = Tally()
         for shard in self._shards:
             path = self._storage.join(self._storage.root, shard)
             word = re.split(r"[-_.\d]", shard, maxsplit=1)[0]
@@ -58,6 +60,14 @@ class WebDatasetSource:
                 members = read_members(file, path, self._storage.fingerprint(path), self.ignored, self.problems)
                 for key, group in groupby(members, lambda member: _key(member.path)):
                     yield from self._samples(shard, key, list(group), split)
+        if count := self._unread.count:
+            problem = f"{count:,} members hold no JSON object: {self._unread}; their images are listed without what they say"
+            self.problems.append(Problem(kind="unread_metadata", problem=problem, mend="repair or remove them", evidence={"entries": count}))
+
+    def places(self, wanted: str) -> list[str]:
+        """Return where in the shards a sample id stands."""
+        refs = [sample.source_ref.rpartition("#") for sample in self.collect() if sample.sample_id == wanted]
+        return [f"{unescape(shard)} at byte {place.partition('+')[0]}" for shard, _, place in refs]
 
     def read(self, source_ref: str) -> bytes:
         """Return one image's bytes. Raises OSError where they cannot be had."""
@@ -81,10 +91,10 @@ class WebDatasetSource:
             state += "-" + member.fingerprint
             text = read_ref(self._storage, member_ref(shard, member.offset, member.size)).decode("utf-8", "replace").strip()
             if side == "json":
-                try:
-                    metadata |= json.loads(text)
-                except (ValueError, TypeError) as error:
-                    raise SourceError(f"{shard}/{member.path}", f"is no JSON object ({error})", "repair or remove it") from error
+                found = _json_object(text)
+                metadata |= found or {}
+                if found is None:
+                    self._unread.add(sample_id(f"{shard}/{member.path}"))
             elif side == "txt":
                 metadata["text"] = text
             else:
@@ -92,11 +102,20 @@ class WebDatasetSource:
         if label is None:
             name = next((name for name in (self.options.label_column, "label", "labels", "class_name", "class") if name and name in metadata), None)
             label, labels = read_labels(metadata.pop(name), name) if name else (None, None)
-        split = self.options.split or metadata.pop(self.options.split_column or "split", None) or split
+        said = metadata.pop(self.options.split_column or "split", None)
+        split = self.options.split or (split if said in (None, "") else str(said))
         for member in images:
             name = f"{shard.removesuffix('.tar')}/{member.path}"
             ref = member_ref(shard, member.offset, member.size)
             yield Sample(sample_id(name), ref, member.fingerprint + state, split, label, labels, metadata)
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def expand_braces(pattern: str) -> list[str]:

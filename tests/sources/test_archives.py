@@ -8,6 +8,8 @@ import fsspec
 import pytest
 from PIL import Image
 
+from audit.errors import SourceError
+from audit.listing import list_samples
 from audit.sources import open_source
 
 
@@ -121,3 +123,32 @@ def test_many_threads_read_one_source_at_once(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(source.read, [sample.source_ref for sample in samples]))
     assert read == [png(int(sample.sample_id.rpartition("/")[2][1:-4])) for sample in samples]
+
+
+def test_the_later_of_two_members_with_one_name_counts(tmp_path):
+    (tmp_path / "a.tar").write_bytes(pack({"cat/1.png": png(1), "cat/2.png": png(2)}))
+    with tarfile.open(tmp_path / "a.tar", "a") as archive:
+        member = tarfile.TarInfo("./cat/1.png")
+        member.size = len(png(9))
+        archive.addfile(member, io.BytesIO(png(9)))
+    source = open_source(str(tmp_path / "a.tar"))
+    table, problems = list_samples(source, lambda _: None)
+    assert {row["sample_id"]: source.read(row["source_ref"]) for row in table.to_pylist()} == {"cat/1.png": png(9), "cat/2.png": png(2)}
+    assert [(problem.kind, problem.evidence) for problem in problems] == [("listed_twice", {"entries": 1})]
+    assert "'cat/1.png'" in problems[0].message
+
+
+def test_members_that_are_no_json_cost_only_what_they_say(tmp_path):
+    files = {"1.png": png(1), "1.json": b'{"label": "cat", "split": "val"}', "2.png": png(2), "2.json": b"{", "3.png": png(3), "3.json": b"[]"}
+    (tmp_path / "s-0.tar").write_bytes(pack({**files, "3.cls": b"dog"}))
+    source = open_source(str(tmp_path / "s-0.tar"))
+    assert listed(source) == {"s-0/1.png": ("val", "cat"), "s-0/2.png": (None, None), "s-0/3.png": (None, "dog")}
+    assert [(problem.kind, problem.evidence) for problem in source.problems] == [("unread_metadata", {"entries": 2})]
+    assert "s-0.tar/2.json" in source.problems[0].message
+
+
+def test_a_key_with_two_labels_names_both_places(tmp_path):
+    first, second = pack({"1.png": png(1), "1.cls": b"cat", "2.png": png(2), "2.cls": b"cat"}), pack({"1.png": png(1), "1.cls": b"dog"})
+    (tmp_path / "s-0.tar").write_bytes(first.rstrip(b"\0") + bytes(-len(first.rstrip(b"\0")) % 512) + second)
+    with pytest.raises(SourceError, match=r"lists 's-0/1\.png' with two different labels \(s-0\.tar at byte 512, s-0\.tar at byte \d+\)"):
+        list_samples(open_source(str(tmp_path / "s-0.tar")), lambda _: None)

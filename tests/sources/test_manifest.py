@@ -53,8 +53,38 @@ def test_splits_may_be_called_anything(tmp_path, names):
 
 def test_an_image_listed_twice_names_both_lines(tmp_path):
     table = write(tmp_path / "m.csv", "path,label\na.jpg,ant\nb.jpg,bee\n./a.jpg,bee\n")
-    with pytest.raises(SourceError, match=r"share the id 'a\.jpg': .*m\.csv:2 and .*m\.csv:4"):
+    with pytest.raises(SourceError, match=r"lists 'a\.jpg' with two different labels \(.*m\.csv:2, .*m\.csv:4\); keep one"):
         list_samples(open_source(table), lambda _: None)
+
+
+@pytest.mark.parametrize("column", ["split", "labels"])
+def test_an_image_in_two_splits_or_with_two_sets_of_labels_is_refused(tmp_path, column):
+    table = write(tmp_path / "m.csv", f"path,{column}\na.jpg,train|val\na.jpg,val|train\n")
+    with pytest.raises(SourceError, match=f"with two different {column.removesuffix('s')}s"):
+        list_samples(open_source(table), lambda _: None)
+
+
+def test_the_same_row_twice_counts_once(tmp_path):
+    table = write(tmp_path / "m.csv", "path,label,note\na.jpg,ant,x\nb.jpg,bee,y\n./a.jpg,ant,z\na.jpg,ant,last\n")
+    listing, problems = list_samples(open_source(table), lambda _: None)
+    assert listing["sample_id"].to_pylist() == ["a.jpg", "b.jpg"]
+    assert listing["metadata"][0].as_py() == '{"note": "last"}'
+    (told,) = (problem for problem in problems if problem.kind == "listed_twice")
+    assert told.evidence == {"entries": 2}
+
+
+@pytest.mark.parametrize("names", [("Cat", "cat", "cat "), ("caf\u00e9", "cafe\u0301"), ("black  bird", "black bird")])
+def test_names_of_classes_that_look_the_same_are_told(tmp_path, names):
+    rows = {"path": [f"{number}.jpg" for number in range(len(names) + 1)], "label": [*names, "dog"]}
+    pq.write_table(pa.table(rows), tmp_path / "m.parquet")
+    _, problems = list_samples(open_source(str(tmp_path / "m.parquet")), lambda _: None)
+    assert [problem.evidence for problem in problems if problem.kind == "similar_classes"] == [{"names": [sorted(names)]}]
+
+
+def test_names_of_classes_that_differ_are_not_told(tmp_path):
+    table = write(tmp_path / "m.csv", "path,label,split\na.jpg,black bird,train\nb.jpg,blackbird,Train\n")
+    _, problems = list_samples(open_source(table), lambda _: None)
+    assert {problem.kind for problem in problems} == {"similar_splits", "nothing_found"}
 
 
 def test_a_remote_manifest_asks_for_folders_not_for_images(monkeypatch):
