@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from audit.metadata import metadata_families
 from audit.provenance import Provenance, provenance
@@ -40,6 +40,7 @@ class FileFacts:
 
     format: str | None = None
     mode: str | None = None
+    """As Pillow has it; with ``;16`` where channels have 16 bits."""
     width: int | None = None
     height: int | None = None
     frames: int | None = None
@@ -120,7 +121,7 @@ def _facts(image: Image.Image, data: bytes) -> FileFacts:
     multi_picture = image.format == "MPO"  # a JPEG with a preview or a depth map behind it: one picture to any reader
     return FileFacts(
         format="JPEG" if multi_picture else image.format,
-        mode=image.mode,
+        mode=stored_mode(image, data),
         width=width if width <= _MOST else None,
         height=height if height <= _MOST else None,
         frames=1 if multi_picture else min(int(getattr(image, "n_frames", 1)), _MOST),
@@ -129,6 +130,27 @@ def _facts(image: Image.Image, data: bytes) -> FileFacts:
         exif_families=metadata_families(image, data),
         origin=provenance(image),
     )
+
+
+def stored_mode(image: Image.Image, data: bytes) -> str:
+    """Return an opened image's mode, with ``;16`` where channels of colors have more than 8 bits: Pillow tells of that in gray alone.
+
+    Args:
+        image: as Pillow opens it, before its pixels are loaded.
+        data: the file's bytes.
+    """
+    deep = False
+    if image.mode.startswith(("I", "F")):
+        return image.mode
+    if image.format == "PNG":
+        deep = data[12:16] == b"IHDR" and data[24] > 8  # ISO/IEC 15948, 11.2.2: the byte behind width and height
+    elif image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE)
+        deep = isinstance(bits, tuple) and any(isinstance(depth, int) and depth > 8 for depth in bits)
+    elif image.format == "PPM":
+        highest = [part for tile in getattr(image, "tile", ()) for part in (tile[3] if isinstance(tile[3], tuple) else ()) if isinstance(part, int)]
+        deep = any(value > 255 for value in highest)
+    return f"{image.mode};16" if deep else image.mode
 
 
 def _orientation(image: Image.Image) -> int:

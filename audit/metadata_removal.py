@@ -19,6 +19,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from audit.avif_items import without_metadata_items
+from audit.decode import stored_mode
 from audit.metadata import metadata_families
 
 _EOI, _SOS, _APP0, _APP2, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xE0, 0xE2, 0xEE, 0xEF, 0xFE
@@ -78,7 +79,7 @@ def _cleaned(image: Image.Image, data: bytes, orientation: int) -> bytes:
     if image.format == "AVIF":
         return without_metadata_items(data)
     if image.format in _CODED_AGAIN:
-        return _coded_again(image)
+        return _coded_again(image, stored_mode(image, data))
     raise Refused(f"{image.format or 'the format'} is not one that can be cleaned without loss")
 
 
@@ -226,11 +227,11 @@ def _behind_blocks(data: bytes, at: int) -> int:
     return at + 1
 
 
-def _coded_again(image: Image.Image) -> bytes:
+def _coded_again(image: Image.Image, mode: str) -> bytes:
     if getattr(image, "n_frames", 1) > 1:
         raise Refused("holds several pages, which cannot be coded again without loss")
-    if image.mode not in _CODED_AGAIN[str(image.format)]:
-        raise Refused(f"holds pixels of mode {image.mode}, which cannot be coded again without loss")
+    if mode not in _CODED_AGAIN[str(image.format)]:
+        raise Refused(f"holds pixels of mode {mode}, which cannot be coded again without loss")
     image.load()
     orientation = _orientation(image)  # asked only now: Pillow turns a TIFF upright when it loads it
     bare = image.copy()

@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,6 +78,28 @@ def test_float_images_are_scaled():
     assert decode(encoded(Image.fromarray(ramp), "TIFF")).outcome == "ok"
     assert eight_bits(ramp).max() == 255
     assert eight_bits(np.array([[np.nan, -5.0], [5.0, 0.0]])).tolist() == [[128, 0], [255, 128]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "mode"),
+    [
+        *((kind, channels, mode) for kind in (".png", ".tiff") for channels, mode in ((1, "I;16"), (3, "RGB;16"), (4, "RGBA;16"))),
+        (".ppm", 3, "RGB;16"),
+    ],
+)
+def test_sixteen_bits_a_channel_are_told(kind, channels, mode):
+    deep = np.random.default_rng(0).integers(0, 2**16, (8, 9, channels), np.uint16)
+    found = decode(cv2.imencode(kind, deep)[1].tobytes())
+    assert (found.outcome, found.facts.mode) == ("ok", mode)
+    shallow = decode(cv2.imencode(kind, (deep // 257).astype(np.uint8))[1].tobytes())
+    assert ";16" not in str(shallow.facts.mode)
+
+
+def test_a_tiff_whose_bit_depth_is_damaged_is_read_or_named():
+    whole = cv2.imencode(".tiff", np.zeros((8, 9, 3), np.uint16))[1].tobytes()
+    tag = whole.index(b"\x02\x01\x03\x00")  # BitsPerSample, short
+    for value in range(256):
+        assert decode(whole[: tag + 4] + bytes([value]) + whole[tag + 5 :]).outcome in OUTCOMES
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -126,7 +126,7 @@ def _oddities(facts: dict[str, Any]) -> Iterator[Oddity]:
     if (orientation := int(facts["orientation"] or 1)) != 1:
         message = f"Is stored turned (EXIF orientation {orientation}); loaders that ignore EXIF see it on its side, so store it upright."
         yield Oddity(kind="exif_rotated", severity="warning", score=0.5, message=message, evidence={"orientation": orientation})
-    if reason := _SIXTEEN_BITS if mode.startswith("I;16") else _ODD_MODES.get(mode):
+    if reason := _SIXTEEN_BITS if ";16" in mode else _ODD_MODES.get(mode):
         severity = "info" if mode == "1" else "warning"
         yield Oddity(kind="odd_mode", severity=severity, score=0.2 if mode == "1" else 0.5, message=f"I{reason[1:]}.", evidence={"mode": mode})
     if (frames := int(facts["frames"] or 1)) > 1:

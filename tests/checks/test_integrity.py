@@ -19,6 +19,7 @@ def test_every_failure_is_an_error(run_named, samples_of, outcome):
         ({"orientation": 6}, "exif_rotated"),
         ({"mode": "CMYK"}, "odd_mode"),
         ({"mode": "I;16", "format": "PNG", "sample_id": "a.png"}, "odd_mode"),
+        ({"mode": "RGB;16", "format": "PNG", "sample_id": "a.png"}, "odd_mode"),
         ({"frames": 3, "format": "GIF", "mode": "P", "sample_id": "a.gif"}, "animated"),
         ({"has_alpha": True, "mode": "RGBA", "format": "PNG", "sample_id": "a.png"}, "alpha"),
     ],
