@@ -9,6 +9,8 @@ import click
 from audit.commands.base import OUTPUT, PATH, print_json, print_text
 from audit.console import safe
 
+INCOMPLETE = 1
+
 
 @click.command()
 @click.argument("run", type=PATH)
@@ -25,8 +27,11 @@ from audit.console import safe
     help="Write copies of the images without metadata: the same as --what stripped-images --out FOLDER.",
 )
 @OUTPUT
-def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path | None, *, as_json: bool, color: bool | None) -> None:
-    """Write what was found and decided for other tools; the dataset itself is never touched."""
+def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path | None, *, as_json: bool, color: bool | None) -> int:
+    """Write what was found and decided for other tools; the dataset itself is never touched.
+
+    Exit codes: 0 written, 1 some images could not be copied, 2 nothing was written.
+    """
     del color
     from audit import open_run
     from audit.exports import export as exported
@@ -42,7 +47,10 @@ def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path |
         print_json({"what": what, "out": str(out), **written})
     else:
         print_text(f"wrote {safe(out)}: {', '.join(f'{name} {number:,}' for name, number in written.items())}")
-        if written.get("refused"):
-            from audit.exports.stripped_images import refusals
+        if "refused" in written:
+            from audit.exports.stripped_images import new_names, refusals
 
-            print_text(f"left out, with the reasons: {safe(refusals(out))}")
+            for place, about in ((refusals(out), "left out, with the reasons"), (new_names(out), "under other names than their images")):
+                if place.exists():
+                    print_text(f"{about}: {safe(place)}")
+    return INCOMPLETE if written.get("refused") else 0

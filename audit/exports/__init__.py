@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 from audit.errors import AuditError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from audit.run import Run
 
 _SHARED = ("table",)
+
+_OF_FILES = (".csv", ".jsonl", ".parquet", ".json", ".jsonld")
+"""Endings that no folder has: whoever names one expects a file."""
 
 
 def kinds() -> dict[str, str]:
@@ -46,11 +50,19 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
     if what not in known:
         raise AuditError("--what", f"unknown export {what!r}", nearest(what, known))
     module = import_module(f"{__name__}.{known[what]}")
-    if out.suffix.lower() not in module.ENDINGS:
-        endings = " or ".join(ending or "a folder" for ending in module.ENDINGS)
-        raise AuditError(out, f"{what} cannot be written as {out.suffix or 'a folder'!r}", f"name {endings}")
+    _refuse_place(out, what, module.ENDINGS)
     if not out.parent.is_dir():
         raise AuditError(out.parent, "there is no such folder", "make it, or name another --out")
     actions = settle_run(run, Decisions(run.path).current())
     written: dict[str, Any] = module.write(run, actions, out)
     return written
+
+
+def _refuse_place(out: Path, what: str, endings: Sequence[str]) -> None:
+    """Refuse a file where a folder is written, and the other way round. A folder may be called ``clean.v1``, though not like a list."""
+    folder = "" in endings
+    wrong = out.is_file() or (not out.is_dir() and out.suffix.lower() in _OF_FILES) if folder else out.is_dir() or out.suffix.lower() not in endings
+    if wrong:
+        named = "a folder" if out.is_dir() else repr(out.suffix) if out.suffix else "a file" if folder else "a folder"
+        mend = "name a folder" if folder else f"name {' or '.join(endings)}"
+        raise AuditError(out, f"{what} cannot be written as {named}", mend)

@@ -134,11 +134,26 @@ def test_croissant_has_the_audits_figures(decided, tmp_path):
         ("drop-list", "x.xlsx", "name .csv or .jsonl or .parquet"),
         ("cleanlab", "x.csv", "name a folder"),
         ("drop-list", "nowhere/x.csv", "there is no such folder"),
+        ("drop-list", "folder.csv", "cannot be written as a folder; name .csv"),
+        ("drop-list", "folder.v1", "cannot be written as a folder; name .csv"),
+        ("cleanlab", "file.v1", "cannot be written as '.v1'; name a folder"),
+        ("fiftyone", "new.jsonl", "cannot be written as '.jsonl'; name a folder"),
     ],
 )
 def test_what_cannot_be_written_is_said(decided, tmp_path, what, out, problem):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "folder.v1").mkdir()
+    (tmp_path / "file.v1").touch()
     with pytest.raises(AuditError, match=problem):
         export(decided, what, tmp_path / out)
+
+
+@pytest.mark.parametrize("out", ["pets.v1", "there.v2", "there.csv"])
+def test_a_folder_may_have_a_dot_in_its_name(decided, tmp_path, out):
+    (tmp_path / "there.v2").mkdir()
+    (tmp_path / "there.csv").mkdir()
+    assert export(decided, "fiftyone", tmp_path / out)["samples"]
+    assert (tmp_path / out / "samples.json").is_file()
 
 
 def test_a_run_without_findings_and_decisions_exports_nothing_but_is_no_error(small_run, tmp_path):

@@ -6,6 +6,7 @@ import io
 import struct
 import tarfile
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +15,7 @@ from PIL import Image, ImageCms, ImageOps, features
 
 from audit.cli import invoke
 from audit.decode import decode
+from audit.exports.stripped_images import copy_names
 from audit.metadata_removal import Refused, without_metadata
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -168,7 +170,7 @@ def test_a_dataset_is_copied_clean(dataset, tmp_path, kind, secret, capsys):
     capsys.readouterr()
     assert invoke(["export", str(run), "--strip-metadata", str(out)]) == 0
     told = capsys.readouterr().out
-    assert f"images {len(before) - 1}, refused 1" in told
+    assert f"images {len(before) - 1}, failed 1, refused 0, renamed 0" in told
     assert "clean-refused.csv" in told
     copies = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     originals = {path.relative_to(dataset).as_posix(): data for path, (data, _) in before.items() if path.stem != "broken"}
@@ -197,14 +199,73 @@ def test_the_dataset_and_the_run_are_no_place_for_copies(dataset, tmp_path, caps
     assert "--strip-metadata" in capsys.readouterr().err
 
 
-def test_a_name_does_not_lead_out_of_the_folder(tmp_path):
-    from audit.exports.stripped_images import _write_new
+PARTS = st.lists(st.sampled_from(["", ".", "..", "a", "b.jpg", "s3:"]), min_size=1, max_size=5).map("/".join)
 
-    (tmp_path / "out").mkdir()
-    for name in ("../evil.jpg", "/evil.jpg", "a/../../evil.jpg"):
-        with pytest.raises(Refused, match="leads out"):
-            _write_new(tmp_path / "out", name, b"x")
-    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+
+@given(st.lists(PARTS, min_size=1, max_size=8, unique=True), st.sampled_from(["/data/all.csv", "/all.csv", "s3://bucket/all.csv", "data"]))
+def test_no_name_leads_out_of_the_folder_and_no_two_are_the_same(names, location):
+    found = copy_names(names, location)
+    assert len(set(found)) == len(names)
+    for name in found:
+        assert not name.startswith("/")
+        assert ".." not in name.split("/")
+
+
+def pictures(folder, making, *names):
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(making.encoded("PNG", icc_profile=bytes([number])))
+
+
+def exported(tmp_path, table, out):
+    run = tmp_path / "run"
+    assert invoke(["scan", str(table), "--out", str(run), "--backbone", "embedded", "--device", "cpu", "--only", "privacy", "--quiet"]) == 0
+    code = invoke(["export", str(run), "--strip-metadata", str(out)])
+    return code, {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+
+def listed_in(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_images_of_a_manifest_are_copied_wherever_they_lie(tmp_path, making):
+    pictures(tmp_path / "data", making, "img/1.png", "img/2.png", "more/3.png")
+    (tmp_path / "data" / "lists").mkdir()
+    table = tmp_path / "data" / "lists" / "all.csv"
+    table.write_text(f"path,label\n{tmp_path}/data/img/1.png,a\n../img/2.png,b\n../lists/../more/3.png,a\n")
+    out = tmp_path / "clean.v1"
+    assert exported(tmp_path, table, out) == (0, {"img/1.png", "img/2.png", "more/3.png"})
+    assert not (tmp_path / "clean.v1-refused.csv").exists()
+    names = {row["sample_id"]: row["copy"] for row in listed_in(tmp_path / "clean.v1-names.csv")}
+    assert names[f"{tmp_path}/data/img/1.png"] == "img/1.png"
+    assert len(names) == 3
+
+
+def test_two_names_of_one_file_are_two_copies(tmp_path, making):
+    pictures(tmp_path / "data", making, "img/1.png")
+    (tmp_path / "data" / "all.csv").write_text("path,label\nimg/1.png,a\nimg/../img/1.png,a\n")
+    assert exported(tmp_path, tmp_path / "data" / "all.csv", tmp_path / "clean") == (0, {"img/1.png", "img/1-2.png"})
+
+
+def test_what_could_not_be_copied_is_told_by_the_exit_code(tmp_path, making, capsys):
+    pictures(tmp_path / "data", making, "1.png")
+    making.pixels().save(tmp_path / "data" / "2.ico")
+    assert exported(tmp_path, tmp_path / "data", tmp_path / "clean") == (1, {"1.png"})
+    assert "images 1, failed 0, refused 1" in capsys.readouterr().out
+    (row,) = listed_in(tmp_path / "clean-refused.csv")
+    assert (row["sample_id"], row["reason"][:3]) == ("2.ico", "ICO")
+
+
+@pytest.mark.parametrize("kind", [".tiff", ".ppm", ".png"])
+def test_no_copy_has_fewer_bits_than_its_image(kind):
+    deep = np.random.default_rng(0).integers(0, 2**16, (8, 9, 3), np.uint16)
+    data = cv2.imencode(kind, deep)[1].tobytes()
+    if kind == ".png":
+        assert np.array_equal(cv2.imdecode(np.frombuffer(without_metadata(data), np.uint8), cv2.IMREAD_UNCHANGED), deep)
+    else:
+        with pytest.raises(Refused, match="mode RGB;16"):
+            without_metadata(data)
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow writes no AVIF")
