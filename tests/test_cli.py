@@ -139,6 +139,7 @@ def test_a_config_file_can_be_named(capsys, scanning):
         (["--skip", "leekage"], "--skip: unknown check 'leekage'; "),
         (["--set", "nonsense"], "--set: 'nonsense' is not CHECK.OPTION=VALUE; "),
         (["--set", "nosuchcheck.a=1"], "command line: checks: unknown check 'nosuchcheck'; "),
+        (["--neighbors", "99999999999999"], "--neighbors: 99999999999999 is too large; use at most 1,000"),
         (["--neighbors", "0"], "--neighbors: 0 is too small; "),
         (["--config", "absent.toml"], "absent.toml: no such file; "),
     ],
