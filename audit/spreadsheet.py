@@ -35,7 +35,7 @@ def guard(text: str) -> str:
 
 def unguard(text: str) -> str:
     """Return what `guard` was given."""
-    return text[1:] if _GUARDED.match(text) else text
+    return text[1:] if text.startswith("'") and _GUARDED.match(text) else text
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from audit.errors import SourceError
 from audit.sources.base import Sample, Source, SourceOptions
@@ -85,7 +86,7 @@ class ManifestSource:
     def _stored(self, written: str, listed: dict[str, dict[str, str] | None]) -> tuple[str, str]:
         """Return the path under which a file is there, of the ways its name may have been written, and its fingerprint."""
         path = written.removeprefix("./")
-        for spelling in (path, *_spellings(path)):
+        for spelling in chain([path], _spellings(path)):
             fingerprint = self._fingerprint(spelling, listed)
             if fingerprint != MISSING:
                 return spelling, fingerprint
