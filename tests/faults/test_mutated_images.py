@@ -72,7 +72,7 @@ def looked_through(location: object, options: SourceOptions) -> str:
         except Exception:  # noqa: BLE001 - to a scan it is one missing image, whatever the storage raises
             continue
         assert decode(data, max_pixels=10_000_000).outcome in OUTCOMES
-    return "listed in part, with a note" if problems else "listed"
+    return "listed in part, with a finding" if problems else "listed"
 
 
 @pytest.mark.parametrize("name", ["images.tar", "images.tar.gz"])
