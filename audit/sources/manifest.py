@@ -161,8 +161,9 @@ class _Found:
 
     def problems(self, place: str) -> Iterator[Problem]:
         if self.rows and self.missing == self.rows:
-            problem = f"none of the {self.rows:,} images that {place} names is there, and its paths start at its own folder"
-            yield Problem(kind="nothing_found", severity="error", problem=problem, mend="move it to the folder they start at")
+            problem = f"none of the {self.rows:,} images that {place} names is there: paths start at the folder that it lies in"
+            mend = "move it to the folder they start at, or scan that folder with it as --labels (labels_file)"
+            yield Problem(kind="nothing_found", severity="error", problem=problem, mend=mend)
         if count := self.backslashes.count:
             problem = f"{count:,} paths of {place} are written with backslashes, such as {self.backslashes}, and read with slashes"
             mend = "write slashes, which every system reads"
