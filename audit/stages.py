@@ -248,7 +248,7 @@ def predict(
         codes[np.isin(codes, [classes.index(name) for name in found.record["unknown_classes"]])] = -1
         facts = dict(found.record)
         del found, into  # a mapped table that nobody holds no longer counts as memory
-    quality = judge_labels(open_array(run / "predictions.npy", len(samples)), codes, pairs)
+    quality = judge_labels(open_array(run / "predictions.npy", len(samples)), codes, pairs, images=identities(samples))
     write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
     return facts
 
@@ -259,8 +259,8 @@ def _predict_sets(
     """As `predict`, where images have several labels."""
     import pyarrow as pa
 
-    from audit.duplicates.pictures import COPIES
-    from audit.labels.label_sets import disagreeing_sets, judge_label_sets, membership, sets_of_labels
+    from audit.labels.conflicts import disagreeing_pictures
+    from audit.labels.label_sets import judge_label_sets, membership, set_codes, sets_of_labels
 
     labels = sets_of_labels(samples)
     given = membership(labels, classes)
@@ -279,7 +279,7 @@ def _predict_sets(
             found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, several=True, into=into)
     facts = dict(found.record)
     del found, into  # a mapped table that nobody holds no longer counts as memory
-    quality = judge_label_sets(open_array(run / "predictions.npy", len(samples)), given, disagreeing_sets(pairs, labels, COPIES))
+    quality = judge_label_sets(open_array(run / "predictions.npy", len(samples)), given, disagreeing_pictures(pairs, set_codes(labels)))
     write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
     return facts
 

@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from PIL import Image
 
 import audit
 from audit.artifacts import write_array, write_json, write_table
+from audit.duplicates.pairs import find_pairs
 from audit.run import Run
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, SAMPLES, SCHEMA_VERSION
 
@@ -107,6 +109,29 @@ def small_run(tmp_path):
     }
     write_json(path / "run.json", record)
     return Run(path)
+
+
+@pytest.fixture(scope="session")
+def pairs_of_pictures():
+    """Return the real pairs of rows that show the pictures of these numbers, and those alone: every copy with the first of its kind."""
+
+    def pairs(pictures):
+        rows = len(pictures)
+        samples = pd.DataFrame(
+            {
+                "outcome": "ok",
+                "content_id": [f"{number:064x}" for number in pictures],
+                "pixel_id": [f"{number:032x}" for number in pictures],
+                "perceptual_hash": pd.array([number * 0x9E3779B97F4A7C15 % 2**64 for number in pictures], "UInt64"),
+                "byte_size": 1000,
+                "width": 32,
+                "height": 32,
+            }
+        )
+        thumbnails = np.stack([np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8) for number in pictures])
+        return find_pairs(samples, thumbnails, np.full((rows, 1), -1, np.int32), np.full((rows, 1), np.nan, np.float32)).table
+
+    return pairs
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,10 @@
 """The same picture under different labels: at least one of them is wrong or incomplete.
 
 No model is asked, so this is the most certain evidence of label errors there is. Where most copies, or most of the nearest images, agree on a label,
-it is suggested.
+it is suggested. A copy that is labelled as most of them are is told of as well, but counts for less: it is the others that are probably wrong.
 
 Blind spots: copies that agree on a wrong label; pictures that truly show two classes (then both labels are right, and the dataset wants several
-labels per image).
+labels per image); a picture that stands for none, such as "image not available", whose copies are under many labels and all wrong.
 
 Paper: Northcutt, Athalye & Mueller 2021, "Pervasive Label Errors in Test Sets Destabilize Machine Learning Benchmarks", NeurIPS.
 """
@@ -12,11 +12,15 @@ Paper: Northcutt, Athalye & Mueller 2021, "Pervasive Label Errors in Test Sets D
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.duplicates.pictures import pictures_of
+from audit.labels.conflicts import SURE, disagreeing_pictures
+from audit.labels.label_sets import set_codes, sets_of_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,11 +28,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from audit.labels.conflicts import Part
+
 _SCENE_WEIGHT = 0.3
 """Two shots of a scene may rightly differ in label; they rank below every copy."""
-
-SURE = 0.9
-"""Certainty of a pair from which a conflict is an error: every judged CIFAR-10 pair above it was a duplicate (docs/pairs.md)."""
 
 
 def majority(votes: Sequence[str | None]) -> str | None:
@@ -44,48 +47,60 @@ def majority(votes: Sequence[str | None]) -> str | None:
     return label if 2 * count > named.total() else None
 
 
+class _Conflict(NamedTuple):
+    """What contradicts the label of a row."""
+
+    row: int
+    partner: int
+    relation: str
+    certainty: float
+    others: int
+    """Copies, or images of the scene, with another label."""
+    copies: int
+    """All labelled copies, the row among them; 0 where the conflict is with another shot of the scene."""
+    favored: str | None
+    """The label of most copies."""
+
+
 def run(samples: pd.DataFrame, pairs: pd.DataFrame, neighbors: npt.NDArray[np.int32] | None = None) -> Result | Skipped:
     """Report every image that has a verified copy with another label; failed and unlabelled images have no score."""
-    labels = [_labels(one, several) for one, several in zip(samples["label"], samples["labels"], strict=True)]
-    if not any(labels):
+    labels = sets_of_labels(samples)
+    codes = set_codes(labels)
+    if not (codes >= 0).any():
         return Skipped("no labels in this dataset")
-    names = samples["sample_id"].to_numpy(object)
-    labelled = np.array([bool(label) for label in labels], bool)
-    scores = np.where((samples["outcome"] == "ok").to_numpy(bool) & labelled, 0.0, np.nan).astype(np.float32)
-    conflicts: dict[int, list[tuple[float, int, str, int]]] = defaultdict(list)
-    copies: dict[int, set[int]] = defaultdict(set)
-    for i, j, relation, certainty, group in zip(pairs["i"], pairs["j"], pairs["relation"], pairs["score"], pairs["group"], strict=True):
-        copies[i].add(j)
-        copies[j].add(i)
-        if labels[i] and labels[j] and labels[i] != labels[j]:
-            score = min(max(float(certainty), 0.0), 1.0) * (_SCENE_WEIGHT if relation == "same_scene" else 1.0)
-            conflicts[i].append((score, j, relation, group))
-            conflicts[j].append((score, i, relation, group))
+    names, content = (samples[column].to_numpy(object) for column in ("sample_id", "content_id"))
+    picture, group = pictures_of(pairs, len(samples)), _groups(pairs, len(samples))
+    scores = np.where((samples["outcome"] == "ok").to_numpy(bool) & (codes >= 0), 0.0, np.nan).astype(np.float32)
+    conflicts = [conflict for parts in disagreeing_pictures(pairs, codes) for conflict in _of_picture(parts, labels, codes, names, content)]
+    conflicts += _of_scenes(pairs, picture, codes, names, {conflict.row for conflict in conflicts})
     findings = []
-    for row, found in sorted(conflicts.items()):
-        score, partner, relation, group = max(found, key=lambda one: (one[0], names[one[1]]))
-        votes = [labels[other] for other in sorted(copies[row])]
-        near = [] if neighbors is None else [labels[other] for other in neighbors[row] if other >= 0 and other not in copies[row]]
-        suggestion = majority([_single(vote) for vote in [labels[row], *votes]]) or majority([_single(vote) for vote in near])
+    for found in sorted(conflicts, key=lambda conflict: conflict.row):
+        row, partner, scene = found.row, found.partner, found.relation == "same_scene"
+        near = [] if neighbors is None else [labels[other] for other in neighbors[row] if other >= 0 and picture[other] != picture[row]]
+        suggestion = found.favored or majority([_single(label) for label in near])
+        agreed = 2 * found.others < found.copies
+        # Half of the copies against a label weigh as much as all of them; fewer weigh less.
+        weight = _SCENE_WEIGHT if scene else min(1.0, 2 * found.others / found.copies)
+        score = found.certainty * weight
         scores[row] = np.fmax(scores[row], score)
-        sure = relation != "same_scene" and score >= SURE
-        what = "the same scene as" if relation == "same_scene" else "the same picture as" if sure else "probably the same picture as"
-        mine, other = _say(labels[row]), _say(labels[partner])
+        sure = not scene and found.certainty >= SURE
+        what = "the same scene as" if scene else "the same picture as" if sure else "probably the same picture as"
+        mine = _say(labels[row]) + (f" like {found.copies - found.others} of {found.copies} copies" if agreed else "")
         findings.append(
             Finding(
-                kind="same_scene" if relation == "same_scene" else "same_picture",
+                kind="same_scene" if scene else "same_picture",
                 score=score,
-                severity="error" if sure else "warning",
-                message=f"Labelled {mine}, but is {what} {names[partner]!r}, labelled {other}; decide which is right.",
+                severity="info" if agreed else "error" if sure else "warning",
+                message=f"Labelled {mine}, but is {what} {names[partner]!r}, labelled {_say(labels[partner])}; decide which is right.",
                 row=row,
                 partner=partner,
-                group=group if group >= 0 else None,
+                group=int(group[row]) if group[row] == group[partner] >= 0 else None,
                 suggested_label=suggestion if suggestion and (suggestion,) != labels[row] else None,
                 evidence={
-                    "relation": relation,
+                    "relation": found.relation,
                     "label": list(labels[row]),
                     "partner_label": list(labels[partner]),
-                    "conflicting_copies": len(found),
+                    "conflicting_copies": found.others,
                     "votes_of_neighbors": dict(Counter(label for vote in near for label in vote)),
                 },
             )
@@ -93,11 +108,53 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, neighbors: npt.NDArray[np.in
     return Result(scores, findings)
 
 
-def _labels(one: object, several: object) -> tuple[str, ...]:
-    """Return a sample's labels, sorted; empty where it has none."""
-    if isinstance(one, str):
-        return (one,)
-    return tuple(sorted(set(several))) if isinstance(several, list | tuple | np.ndarray) else ()
+def _of_picture(
+    parts: list[Part], labels: list[tuple[str, ...]], codes: npt.NDArray[np.int64], names: npt.NDArray[np.object_], content: npt.NDArray[np.object_]
+) -> Iterator[_Conflict]:
+    """Yield the conflict of every labelled copy with the most certain copy that is labelled otherwise, the last by name of several."""
+    copies = parts[-1].rows.tolist()
+    votes, favored = Counter(codes[copies].tolist()), majority([_single(labels[row]) for row in copies])
+    told: set[int] = set()
+    for part in parts:
+        by_name = sorted(part.rows.tolist(), key=lambda row: names[row], reverse=True)
+        last = by_name[0]
+        other = next(row for row in by_name if codes[row] != codes[last])
+        for row in by_name:
+            if row not in told:
+                told.add(row)
+                partner = last if codes[row] != codes[last] else other
+                same_bytes = part.relation == "identical_pixels" and content[row] == content[partner]
+                relation = "identical_bytes" if same_bytes else part.relation
+                yield _Conflict(row, partner, relation, part.certainty, len(copies) - votes[int(codes[row])], len(copies), favored)
+
+
+def _of_scenes(
+    pairs: pd.DataFrame, picture: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], names: npt.NDArray[np.object_], told: set[int]
+) -> Iterator[_Conflict]:
+    """Yield the conflict of every further image with the most certain shot of its scene that is labelled otherwise; copies of a shot are one."""
+    scenes = pairs[pairs["relation"] == "same_scene"]
+    shots: dict[int, dict[int, float]] = defaultdict(dict)
+    for i, j, certainty in zip(picture[scenes["i"]].tolist(), picture[scenes["j"]].tolist(), scenes["score"].clip(0, 1).tolist(), strict=True):
+        if i != j:
+            shots[i][j] = shots[j][i] = max(certainty, shots[i].get(j, 0.0))
+    members: dict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero((codes >= 0) & np.isin(picture, list(shots))).tolist():
+        members[int(picture[row])].append(row)
+    for shot, near in shots.items():
+        mine = [row for row in members[shot] if row not in told]
+        others = [(near[other], names[row], row) for other in near for row in members[other] if mine and codes[row] != codes[mine[0]]]
+        if others:
+            certainty, _, partner = max(others)
+            yield from (_Conflict(row, partner, "same_scene", certainty, len(others), 0, None) for row in mine)
+
+
+def _groups(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
+    """Return ``[n]`` the representative of the group that each row is in; -1 for none."""
+    found = np.full(n, -1, np.int64)
+    grouped = pairs[pairs["group"] >= 0]
+    for side in ("i", "j"):
+        found[grouped[side].to_numpy()] = grouped["group"]
+    return found
 
 
 def _single(labels: tuple[str, ...]) -> str | None:

@@ -2,9 +2,8 @@
 
 Why it matters: a wrong training label is learned, a wrong test label is scored, and test sets have them too (3.3% on average in the paper below).
 
-A label's probability of being wrong combines the out-of-sample prediction with how labels go wrong in this dataset (`audit.labels.label_noise`). A
-verified
-copy that carries another label is evidence on its own: at least one of the two is wrong.
+A label's probability of being wrong combines the out-of-sample prediction with how labels go wrong in this dataset (`audit.labels.label_noise`).
+Verified copies that carry different labels are evidence of their own: not all of them are right, and all of them vote.
 
 Blind spots: errors that a model makes as well, because most images of the kind are labelled so; classes that the backbone cannot see apart; a class
 of one image, which no model can know. Where images have several labels, there are no people's judgments that the probabilities were measured on.
@@ -22,10 +21,10 @@ import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
-from audit.duplicates.pictures import COPIES
 from audit.errors import ConfigError
 from audit.labels.class_statistics import confusion_matrix, overlapping
-from audit.labels.label_sets import corrected, disagreeing_sets, sets_of_labels
+from audit.labels.conflicts import SURE, disagreeing_pictures
+from audit.labels.label_sets import corrected, set_codes, sets_of_labels
 from audit.labels.review_yield import expected_yield
 
 if TYPE_CHECKING:
@@ -40,7 +39,10 @@ SET_MASS, SET_SIZE = 0.8, 5
 """Where no class fits, the likeliest ones are named: those that together hold this much of the probability, this many at most."""
 
 CERTAIN = 0.9
-"""A wrong label is an error rather than a warning from this probability, or where a copy says so."""
+"""A wrong label is an error rather than a warning from this probability, or where a sure copy carries another one."""
+
+COPIES_TOLD = 10
+"""Copies with another label that are named, the first by name; a picture may have thousands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,25 +106,26 @@ def run(  # noqa: PLR0913  a check names what it asks for
     ahead = expected_yield(score[flagged], probability[flagged])
     several = bool(samples["labels"].notna().any())
     labels = sets_of_labels(samples)
-    copies = disagreeing_sets(pairs, labels, COPIES)
+    copies = _Copies(pairs, labels, names)
     judged = _SetsJudged if several else _LabelsJudged
     judge = judged(predictions, label_quality, classes, labels, class_words or {}, options)
     findings = []
     for place, row in enumerate(flagged.tolist()):
         near = [] if neighbors is None else [at for at in neighbors[row].tolist() if at >= 0 and labels[at]][:5]
-        partners = sorted(copies.get(row, {}), key=lambda at: names[at])
+        partners = copies.of(row)
         shown: dict[str, Any] = {
             "probability_wrong": round(float(probability[row]), 4),
             "list_precision": [round(float(value[place]), 3) for value in (ahead.precision, ahead.low, ahead.high)],
             "neighbors": [{"sample_id": str(names[at]), "label": _told(labels[at])} for at in near],
-            "copies": [{"sample_id": str(names[at]), "label": _told(labels[at])} for at in partners],
+            "copies": [{"sample_id": str(names[at]), "label": _told(labels[at])} for at in partners[:COPIES_TOLD].tolist()],
+            "conflicting_copies": len(partners),
             **_shown_probabilities(predictions[row], float(label_quality["given_probability"].iloc[row]), classes),
         }
-        found = judge(row, partners)
+        found = judge(row, copies.labels_of(partners))
         if taxonomy and found.suggestion and len(labels[row]) == 1:
             shown |= taxonomy.evidence(labels[row][0], found.suggestion)
         severity = {"wrong": "warning", "unclear": "warning"}.get(found.kind, "info")
-        if found.kind == "wrong" and (partners or probability[row] >= CERTAIN):
+        if found.kind == "wrong" and (probability[row] >= CERTAIN or copies.certainty[row] >= SURE):
             severity = "error"
         findings.append(
             Finding(
@@ -149,6 +152,31 @@ def _shown_probabilities(prediction: npt.NDArray[np.float32], own: float, classe
     return {"probabilities": {classes[index]: round(float(prediction[index]), 4) for index in top}, "given_probability": round(own, 4)}
 
 
+class _Copies:
+    """The copies of an image that carry another label than it, or other ones."""
+
+    def __init__(self, pairs: pd.DataFrame | None, labels: list[tuple[str, ...]], names: npt.NDArray[np.object_]) -> None:
+        self._labels, self._codes = labels, set_codes(labels)
+        self._picture: dict[int, npt.NDArray[np.int64]] = {}
+        self.certainty = np.zeros(len(labels))
+        """``[n]`` how certain it is that there are any."""
+        for parts in disagreeing_pictures(pairs, self._codes):
+            by_name = np.array(sorted(parts[-1].rows.tolist(), key=lambda row: names[row]), np.int64)
+            self._picture |= dict.fromkeys(by_name.tolist(), by_name)
+            for part in parts:
+                self.certainty[part.rows] = np.maximum(self.certainty[part.rows], part.certainty)
+
+    def of(self, row: int) -> npt.NDArray[np.int64]:
+        """Return them, ordered by name."""
+        copies = self._picture.get(row, np.empty(0, np.int64))
+        return np.asarray(copies[self._codes[copies] != self._codes[row]], dtype=np.int64)
+
+    def labels_of(self, copies: npt.NDArray[np.int64]) -> list[tuple[str, ...]]:
+        """Return what copies are labelled, each once, in their order."""
+        _, first = np.unique(self._codes[copies], return_index=True)
+        return [self._labels[row] for row in copies[np.sort(first)].tolist()]
+
+
 class _Verdict(NamedTuple):
     kind: str
     message: str
@@ -172,12 +200,11 @@ class _LabelsJudged:
         self.given, self.alternative = (quality[name].to_numpy().astype(np.int64) for name in ("given", "alternative"))
         self.overlaps = overlapping(confusion_matrix(self.given, quality["predicted"].to_numpy(), len(classes)), options.confusable)
 
-    def __call__(self, row: int, partners: list[int]) -> _Verdict:
+    def __call__(self, row: int, of_copies: list[tuple[str, ...]]) -> _Verdict:
         mine, other = int(self.given[row]), int(self.alternative[row])
         label, suggestion = self.classes[mine], self.classes[other]
         own, best = (float(value) for value in np.nan_to_num(self.predictions[row, [mine, other]]))
-        copy_agrees = any(self.labels[at] == (suggestion,) for at in partners)
-        kind = verdict(own, best, overlap=bool(self.overlaps[mine, other]), copy_agrees=copy_agrees, options=self.options)
+        kind = verdict(own, best, overlap=bool(self.overlaps[mine, other]), copy_agrees=(suggestion,) in of_copies, options=self.options)
         given, fits = class_name(label, self.words), class_name(suggestion, self.words)
         message = {
             "wrong": f"Labelled {given}, but {fits} fits better; correct the label.",
@@ -205,13 +232,13 @@ class _SetsJudged:
         self.predictions, self.classes, self.labels, self.words, self.options = predictions, classes, labels, words, options
         self.alternative = quality["alternative"].to_numpy()
 
-    def __call__(self, row: int, partners: list[int]) -> _Verdict:
+    def __call__(self, row: int, of_copies: list[tuple[str, ...]]) -> _Verdict:
         mine = self.labels[row]
         carried = np.isin(self.classes, mine)
         prediction = np.asarray(self.predictions[row])
         if not np.isfinite(prediction).all():
-            told = f"Labelled {self._listed(mine)}, but a copy is labelled {self._listed(self.labels[partners[0]])}; decide which is right."
-            return _Verdict("unclear", told, None, sorted({*mine, *self.labels[partners[0]]}))
+            told = f"Labelled {self._listed(mine)}, but a copy is labelled {self._listed(of_copies[0])}; decide which is right."
+            return _Verdict("unclear", told, None, sorted({*mine, *of_copies[0]}))
         kind, fitting, missing = corrected(prediction, carried, self.options.min_probability)
         found = [self.classes[at] for at in fitting]
         extra = [name for name in mine if name not in found]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from audit.labels.large_tables import blocks, some_of
 
+if TYPE_CHECKING:
     import numpy.typing as npt
 
 TEMPER = 0.6
@@ -27,19 +27,17 @@ PSEUDO_COUNT = 10.0
 """Images of every true class that are thought to have been labelled at random, so that a slip never seen is not impossible."""
 
 ESTIMATION_ROWS = 200_000
-"""Rows that ``T`` is estimated from, evenly spaced; more would not change it."""
+"""Rows that ``T`` is estimated from, chosen by lot; more would not change it."""
 
 DECISIVE = (0.80, 0.95)
 """Mean top probability of the predictions from which margins begin to count, and from which they count alone."""
-
-_CELLS_AT_ONCE = 8_000_000
 
 
 class Noise(NamedTuple):
     """How the labels of a dataset go wrong."""
 
-    transition: npt.NDArray[np.float64]
-    """``[c, c]``: probability of the given label (column) where the true class is the row."""
+    transition: npt.NDArray[np.float32]
+    """``[c, c]``: probability of the given label (column) where the true class is the row. In memory column by column."""
     decisiveness: float
     """Mean of the top probability, 0..1."""
 
@@ -68,32 +66,33 @@ def judged_rows(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int6
     return np.flatnonzero((given >= 0) & np.isfinite(np.asarray(predictions[:, 0])))
 
 
-def estimate_noise(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64]) -> Noise:
+def estimate_noise(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], *, images: npt.NDArray[np.bytes_] | None = None) -> Noise:
     """Estimate how labels go wrong.
 
     Args:
         predictions: float ``[n, c]`` out-of-sample probabilities; NaN rows are left out. Read in blocks.
         given: int ``[n]`` columns of the given labels; -1 = none.
+        images: ``[n]`` digests of the images, so that the order of the rows does not decide which are looked at where they are many.
     """
     classes = predictions.shape[1]
-    rows = judged_rows(predictions, given)
-    rows = rows[:: max(1, -(-len(rows) // ESTIMATION_ROWS))]
-    prior = PSEUDO_COUNT / max(classes, 1)
-    transition = np.eye(classes) * 0.8 + 0.2 / max(classes, 1)
+    rows = some_of(judged_rows(predictions, given), ESTIMATION_ROWS, images)
+    # Only two such squares at a time, [given, true]: with 22,000 classes each takes 1.9 GB.
+    likelihood = np.full((classes, classes), 0.2 / max(classes, 1), np.float32)
+    likelihood[np.diag_indices(classes)] += 0.8
     top = 0.0
     for turn in range(ROUNDS if len(rows) else 0):
-        by_label = np.full((classes, classes), prior)  # [given, true]
-        likelihood = transition.T.astype(np.float32)
-        for part in _blocks(rows, classes):
+        by_label = np.full((classes, classes), PSEUDO_COUNT / classes, np.float32)
+        for part in blocks(rows, classes):
             block = np.asarray(predictions[part], dtype=np.float32)
             if turn == 0:
                 top += float(block.max(1).sum(dtype=np.float64))
             posterior = _normalized(block * likelihood[given[part]])
             order = np.argsort(given[part], kind="stable")
             labels, starts = np.unique(given[part][order], return_index=True)
-            by_label[labels] += np.add.reduceat(posterior[order].astype(np.float64), starts, axis=0)
-        transition = by_label.T / by_label.sum(0)[:, None]
-    return Noise(transition, top / len(rows) if len(rows) else 0.0)
+            by_label[labels] += np.add.reduceat(posterior[order], starts, axis=0, dtype=np.float64)
+        by_label /= by_label.sum(0, dtype=np.float64)
+        likelihood = by_label
+    return Noise(likelihood.T, top / len(rows) if len(rows) else 0.0)
 
 
 def suspect(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], noise: Noise) -> Suspicion:
@@ -116,8 +115,8 @@ def suspect(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], 
         return found
     low, high = DECISIVE
     margins_count = float(np.clip((noise.decisiveness - low) / (high - low), 0, 1))
-    likelihood = (noise.transition.T**TEMPER).astype(np.float32)
-    for every in _blocks(np.arange(len(given)), classes):
+    likelihood = noise.transition.T ** np.float32(TEMPER)
+    for every in blocks(np.arange(len(given)), classes):
         block = np.asarray(predictions[every], dtype=np.float32)
         finite = np.isfinite(block[:, 0])
         part, block = every[finite], block[finite]
@@ -139,9 +138,3 @@ def suspect(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], 
 def _normalized(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     weights /= np.maximum(weights.sum(1, keepdims=True), 1e-30)
     return weights
-
-
-def _blocks(rows: npt.NDArray[np.int64], classes: int) -> Iterator[npt.NDArray[np.int64]]:
-    step = max(1, _CELLS_AT_ONCE // classes)
-    for start in range(0, len(rows), step):
-        yield rows[start : start + step]

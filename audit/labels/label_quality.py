@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from audit.duplicates.pictures import COPIES
-from audit.labels.label_noise import TEMPER, Suspicion, estimate_noise, suspect
+from audit.labels.conflicts import disagreeing_pictures
+from audit.labels.label_noise import TEMPER, Noise, Suspicion, estimate_noise, suspect
+from audit.labels.large_tables import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     import numpy.typing as npt
+
+    from audit.labels.conflicts import Part
 
 
 def label_codes(labels: pd.Series, classes: list[str]) -> npt.NDArray[np.int64]:
@@ -22,26 +24,30 @@ def label_codes(labels: pd.Series, classes: list[str]) -> npt.NDArray[np.int64]:
     return np.asarray(pd.Index(np.array(classes, dtype=object)).get_indexer(pd.Index(labels.astype(object))), dtype=np.int64)
 
 
-def judge_labels(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], pairs: pd.DataFrame | None = None) -> pd.DataFrame:
+def judge_labels(
+    predictions: npt.NDArray[np.float32],
+    given: npt.NDArray[np.int64],
+    pairs: pd.DataFrame | None = None,
+    *,
+    images: npt.NDArray[np.bytes_] | None = None,
+) -> pd.DataFrame:
     """Judge every given label.
 
     Copies of a picture with different labels are the most certain evidence there is: they are several annotations of one thing, of which all but
-    one kind must be wrong. Their joint posterior (Dawid & Skene 1979, with as many annotators as copies) replaces the single one, as far as the pair
-    is certain.
+    one kind must be wrong. All labelled copies vote, also those that agree, and what is known of the picture counts once: their joint posterior
+    (Dawid & Skene 1979, with as many annotators as copies) replaces the single one, as far as it is certain that they are one picture.
 
     Args:
         predictions: float ``[n, c]`` out-of-sample probabilities; NaN rows where there is none. Read in blocks.
         given: int ``[n]`` columns of the given labels; -1 = none.
         pairs: columns of ``audit.tables.PAIRS``.
+        images: ``[n]`` digests of the images, so that the order of the rows decides nothing where they are many.
 
     Returns:
         Columns of ``audit.tables.LABEL_QUALITY``.
     """
-    noise = estimate_noise(predictions, given)
-    found = suspect(predictions, given, noise)
-    copies = disagreeing_copies(pairs, given)
-    if copies:
-        found = _with_copies(found, predictions, given, noise.transition**TEMPER, copies)
+    noise = estimate_noise(predictions, given, images=images)
+    found = _with_copies(suspect(predictions, given, noise), predictions, given, noise, disagreeing_pictures(pairs, given))
     return pd.DataFrame(
         {
             "given": given.astype(np.int32),
@@ -55,37 +61,45 @@ def judge_labels(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int
     )
 
 
-def disagreeing_copies(pairs: pd.DataFrame | None, given: npt.NDArray[np.int64]) -> dict[int, dict[int, float]]:
-    """Return row -> verified copy with another label -> how certain the pair is, 0..1."""
-    found: dict[int, dict[int, float]] = defaultdict(dict)
-    if pairs is None or not len(pairs):
-        return found
-    first, second = pairs["i"].to_numpy(), pairs["j"].to_numpy()
-    conflict = (given[first] >= 0) & (given[second] >= 0) & (given[first] != given[second]) & pairs["relation"].isin(COPIES).to_numpy()
-    for i, j, certainty in zip(first[conflict].tolist(), second[conflict].tolist(), pairs["score"].to_numpy(float)[conflict], strict=True):
-        found[i][j] = found[j][i] = float(np.clip(certainty, 0, 1))
-    return found
-
-
 def _with_copies(
     found: Suspicion,
     predictions: npt.NDArray[np.float32],
     given: npt.NDArray[np.int64],
-    likelihood: npt.NDArray[np.float64],
-    copies: Mapping[int, Mapping[int, float]],
+    noise: Noise,
+    pictures: Iterable[list[Part]],
 ) -> Suspicion:
-    score, probability, other = found.score.copy(), found.probability.copy(), found.other.copy()
-    for row, partners in copies.items():
-        members = [row, *partners]
-        known = np.asarray(predictions[members], dtype=np.float64)
-        known = known[np.isfinite(known[:, 0])]
-        posterior = known.mean(0) if len(known) else np.full(predictions.shape[1], 1 / predictions.shape[1])
-        posterior = posterior * likelihood[:, given[members]].prod(1)
-        posterior /= max(posterior.sum(), 1e-30)
-        certainty = max(partners.values())
-        alone = probability[row] if np.isfinite(probability[row]) else 0.0
-        probability[row] = np.clip(certainty * (1 - posterior[given[row]]) + (1 - certainty) * alone, 0, 1)
-        posterior[given[row]] = -1
-        other[row] = int(posterior.argmax())
-        score[row] = np.fmax(score[row], probability[row])
+    """Replace what is said of each copy alone; what remains of it is the chance that the copies are none."""
+    jointly, certainty, other = np.zeros(len(given)), np.zeros(len(given)), found.other.copy()
+    for part in (part for parts in pictures for part in parts):
+        labels, at, votes = np.unique(given[part.rows], return_inverse=True, return_counts=True)
+        posterior = _joint_posterior(_mean_prediction(predictions, part.rows), noise, labels, votes)
+        jointly[part.rows] += part.weight * (1 - posterior[labels])[at]
+        certainty[part.rows] += part.weight
+        first, second = np.argsort(-posterior, kind="stable")[:2]
+        other[part.rows] = np.where(labels == first, second, first)[at]
+    rows = np.flatnonzero(certainty)
+    score, probability = found.score.copy(), found.probability.copy()
+    for told in (score, probability):
+        told[rows] = np.clip(jointly[rows] + (1 - certainty[rows]) * np.nan_to_num(told[rows]), 0, 1)
     return found._replace(score=score, probability=probability, other=other)
+
+
+def _mean_prediction(predictions: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return ``[c]`` the mean over the rows that have a prediction; the same of every class where none has."""
+    classes = predictions.shape[1]
+    total, count = np.zeros(classes), 0
+    for part in blocks(rows, classes):
+        known = np.asarray(predictions[part])
+        known = known[np.isfinite(known[:, 0])]
+        total += known.sum(0, dtype=np.float64)
+        count += len(known)
+    return total / count if count else np.full(classes, 1 / classes)
+
+
+def _joint_posterior(
+    prior: npt.NDArray[np.float64], noise: Noise, labels: npt.NDArray[np.int64], votes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return ``[c]`` how probable each true class is where so many copies carry each label; in logarithms, since a thousand copies are possible."""
+    logits = np.log(np.maximum(prior, 1e-30)) + TEMPER * (votes @ np.log(noise.transition.T[labels].astype(np.float64)))
+    posterior = np.exp(logits - logits.max())
+    return np.asarray(posterior / posterior.sum(), dtype=np.float64)

@@ -1,20 +1,79 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from audit.checks import Skipped
 from audit.checks.conflicting_labels import majority
+from audit.tables import RELATIONS
 
 
-def test_both_sides_are_errors_and_the_majority_is_suggested(run_named, samples_of, pairs_of):
-    samples = samples_of([{"label": label} for label in ("cat", "dog", "cat", "cat")])
-    pairs = pairs_of([(0, 1, "identical_bytes", 1, 0), (0, 2, "identical_bytes", 1, 0), (1, 2, "identical_bytes", 1, 0)])
-    result = run_named("conflicting_labels", samples=samples, pairs=pairs)
+@pytest.mark.parametrize("odd", range(5))
+def test_of_five_copies_the_odd_one_is_the_error_in_whichever_row_it_stands(run_named, samples_of, pairs_of_pictures, odd):
+    samples = samples_of([{"label": "dog" if row == odd else "cat", "content_id": "0" * 64} for row in range(5)])
+    result = run_named("conflicting_labels", samples=samples, pairs=pairs_of_pictures([0] * 5))
     by_row = {finding.row: finding for finding in result.findings}
-    assert set(by_row) == {0, 1, 2}
-    assert {finding.severity for finding in result.findings} == {"error"}
-    assert by_row[1].suggested_label == "cat"
-    assert by_row[0].suggested_label is None
-    np.testing.assert_allclose(result.scores, [1, 1, 1, 0])
+    assert sorted(by_row) == [0, 1, 2, 3, 4]
+    assert {finding.evidence["relation"] for finding in result.findings} == {"identical_bytes"}
+    wrong = by_row.pop(odd)
+    assert (wrong.severity, wrong.suggested_label, wrong.evidence["conflicting_copies"]) == ("error", "cat", 4)
+    for finding in by_row.values():
+        assert (finding.severity, finding.suggested_label, finding.partner, finding.evidence["conflicting_copies"]) == ("info", None, odd, 1)
+        assert "Labelled 'cat' like 4 of 5 copies, but is the same picture as" in finding.message
+    np.testing.assert_allclose(result.scores, [1.0 if row == odd else 0.4 for row in range(5)])
+
+
+def test_of_two_copies_both_are_errors(run_named, samples_of, pairs_of_pictures):
+    result = run_named("conflicting_labels", samples=samples_of([{"label": "cat"}, {"label": "dog"}]), pairs=pairs_of_pictures([0, 0]))
+    assert [(finding.row, finding.severity, finding.suggested_label) for finding in result.findings] == [(0, "error", None), (1, "error", None)]
+    np.testing.assert_allclose(result.scores, [1, 1])
+
+
+def test_a_copy_of_a_copy_is_as_certain_as_the_weaker_link(run_named, samples_of, pairs_of):
+    samples = samples_of([{"label": label} for label in ("cat", None, "dog")])
+    pairs = pairs_of([(0, 1, "re_encoded", 0.95, 0), (1, 2, "edited_copy", 0.8, -1)])
+    findings = run_named("conflicting_labels", samples=samples, pairs=pairs).findings
+    assert [(finding.row, finding.severity, finding.evidence["relation"]) for finding in findings] == [
+        (0, "warning", "edited_copy"),
+        (2, "warning", "edited_copy"),
+    ]
+    np.testing.assert_allclose([finding.score for finding in findings], 0.8)
+
+
+def test_the_scene_of_a_picture_is_that_of_its_copies(run_named, samples_of, pairs_of):
+    """Only the first of two copies was compared with the other shot."""
+    samples = samples_of([{"label": label} for label in ("cat", "cat", "dog")])
+    findings = run_named(
+        "conflicting_labels", samples=samples, pairs=pairs_of([(0, 1, "identical_bytes", 1, 0), (0, 2, "same_scene", 0.9, -1)])
+    ).findings
+    assert [(finding.row, finding.kind) for finding in findings] == [(0, "same_scene"), (1, "same_scene"), (2, "same_scene")]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_in_another_order_have_the_same_conflicts(run_named, samples_of, pairs_of, pairs_of_pictures, seed):
+    draw = np.random.default_rng(seed)
+    pictures, labels = draw.integers(0, 20, 40), draw.choice(["cat", "dog", "bird"], 40)
+    near = [(*draw.choice(20, 2, replace=False).tolist(), str(draw.choice(RELATIONS[2:])), float(draw.uniform(0.5, 1))) for _ in range(8)]
+
+    def found(order):
+        shown = pictures[order]
+        samples = samples_of(
+            [
+                {"sample_id": f"{row:03}.jpg", "label": str(labels[row]), "content_id": f"{number:064x}"}
+                for row, number in zip(order, shown, strict=True)
+            ]
+        )
+        first = {number: int(np.flatnonzero(shown == number)[0]) for number in np.unique(shown)}
+        links = [(*sorted((first[a], first[b])), relation, score, -1) for a, b, relation, score in near if a in first and b in first]
+        pairs = pd.concat([pairs_of_pictures(shown.tolist()), pairs_of(links)], ignore_index=True)
+        result = run_named("conflicting_labels", samples=samples, pairs=pairs)
+        names = samples["sample_id"]
+        told = {
+            (names[finding.row], names[finding.partner], finding.kind, finding.severity, round(finding.score, 6), finding.suggested_label)
+            for finding in result.findings
+        }
+        return told, dict(zip(names, result.scores.tolist(), strict=True))
+
+    assert found(np.arange(40)) == found(draw.permutation(40))
 
 
 def test_neighbors_decide_between_two(run_named, samples_of, pairs_of):
@@ -35,7 +94,7 @@ def test_lists_of_labels_differ_as_sets(run_named, samples_of, pairs_of):
     rows = [{"label": None, "labels": labels} for labels in (["a", "b"], ["b", "a"], ["a"], [])]
     pairs = pairs_of([(0, 1, "identical_bytes", 1, 0), (1, 2, "identical_bytes", 1, 1), (2, 3, "identical_bytes", 1, 2)])
     result = run_named("conflicting_labels", samples=samples_of(rows), pairs=pairs)
-    assert [finding.row for finding in result.findings] == [1, 2]
+    assert [(finding.row, finding.severity) for finding in result.findings] == [(0, "info"), (1, "info"), (2, "error")]
     assert np.isnan(result.scores[3])
 
 

@@ -59,5 +59,5 @@ def test_nothing_to_judge(rows, classes):
 def test_block_size_changes_nothing(monkeypatch):
     predictions, given, _ = slips(300)
     whole = suspect(predictions, given, estimate_noise(predictions, given))
-    monkeypatch.setattr("audit.labels.label_noise._CELLS_AT_ONCE", 21)
+    monkeypatch.setattr("audit.labels.large_tables.CELLS_AT_ONCE", 21)
     np.testing.assert_allclose(suspect(predictions, given, estimate_noise(predictions, given)).score, whole.score, atol=1e-6)

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.labels.label_quality import disagreeing_copies, judge_labels, label_codes
+from audit.labels.label_quality import judge_labels, label_codes
 from audit.tables import LABEL_QUALITY, PAIRS
 
 
@@ -54,7 +54,67 @@ def test_most_copies_are_right():
     predictions, given = agreeing()
     predictions[[0, 1, 3]] = [0.45, 0.45, 0.1]  # labelled 0, 1, 0
     found = judge_labels(predictions, given, table(pair(0, 1), pair(0, 3), pair(1, 3)))
-    assert found["probability_wrong"][1] > 0.6 > 0.52 > found["probability_wrong"][0]
+    assert found["probability_wrong"][1] > 0.85 > 0.15 > found["probability_wrong"][[0, 3]].max()
+
+
+@pytest.mark.parametrize("odd", range(5))
+def test_of_five_copies_the_one_that_four_contradict_is_wrong_in_whichever_row_it_stands(pairs_of_pictures, odd):
+    predictions, given = agreeing()
+    given[:5] = 0
+    given[odd] = 1
+    predictions[:5] = [0.35, 0.6, 0.05]  # the models side with the odd one
+    alone = judge_labels(predictions, given)
+    found = judge_labels(predictions, given, pairs_of_pictures([0] * 5 + list(range(5, 300))))
+    wrong = found["probability_wrong"][:5].to_numpy()
+    assert np.flatnonzero(wrong > 0.5).tolist() == [odd]
+    np.testing.assert_allclose(np.delete(wrong, odd), 1 - wrong[odd], atol=1e-3)
+    assert found["alternative"][:5].tolist() == [0 if row == odd else 1 for row in range(5)]
+    assert (np.delete(found["score"][:5].to_numpy(), odd) < np.delete(alone["score"][:5].to_numpy(), odd)).all()
+    pd.testing.assert_frame_equal(found[5:], alone[5:])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_in_another_order_are_judged_the_same(pairs_of_pictures, seed):
+    draw = np.random.default_rng(seed)
+    pictures = draw.integers(0, 30, 60)
+    predictions = draw.dirichlet(np.ones(3), 30)[pictures].astype(np.float32)
+    given = draw.integers(-1, 3, 60)
+    near = {tuple(sorted(draw.choice(30, 2, replace=False).tolist())): float(draw.uniform(0.5, 1)) for _ in range(10)}
+
+    def judged(order):
+        first = {number: int(np.flatnonzero(pictures[order] == number)[0]) for number in np.unique(pictures)}
+        links = [
+            pair(*sorted((first[a], first[b])), "edited_copy", score)  # near copies are compared by the first of each kind
+            for (a, b), score in near.items()
+            if a in first and b in first
+        ]
+        pairs = pd.concat([pairs_of_pictures(pictures[order].tolist()), table(*links)], ignore_index=True)
+        return judge_labels(predictions[order], given[order], pairs)
+
+    order = draw.permutation(60)
+    first, again = judged(np.arange(60)).iloc[order].reset_index(drop=True), judged(order)
+    np.testing.assert_allclose(again["probability_wrong"], first["probability_wrong"], atol=1e-6)
+    np.testing.assert_allclose(again["score"], first["score"], atol=1e-6)
+    assert again["alternative"].tolist() == first["alternative"].tolist()
+
+
+def test_a_thousand_copies_are_judged_like_few(pairs_of_pictures):
+    predictions, given = agreeing(1300)
+    given[:1000] = np.where(np.arange(1000) < 400, 1, 0)
+    found = judge_labels(predictions, given, pairs_of_pictures([0] * 1000 + list(range(1000, 1300))))
+    assert np.isfinite(found["probability_wrong"]).all()
+    assert (found["probability_wrong"][:1000].to_numpy() > 0.5).tolist() == [True] * 400 + [False] * 600
+
+
+def test_a_copy_of_a_copy_counts_as_far_as_the_weaker_link_is_certain():
+    predictions, given = agreeing()
+    found = {}
+    for score in (0.95, 0.6):
+        links = table(pair(4, 7, "edited_copy", 0.95), pair(7, 5, "edited_copy", score))  # labelled 1, 1 and 2
+        found[score] = judge_labels(predictions, given, links)["probability_wrong"]
+    alone = judge_labels(predictions, given)["probability_wrong"]
+    assert alone[5] < found[0.6][5] < found[0.95][5]
+    assert (found[0.95][[4, 7]] < found[0.95][5]).all()
 
 
 def test_copies_count_as_far_as_their_pair_is_certain():
@@ -69,10 +129,3 @@ def test_a_copy_is_evidence_where_there_is_no_prediction():
     found = judge_labels(predictions, given, table(pair(4, 5)))
     np.testing.assert_allclose(found["probability_wrong"][[4, 5]], 0.5, atol=0.1)
     assert found["alternative"][[4, 5]].tolist() == [2, 1]
-
-
-@pytest.mark.parametrize(("relation", "second"), [("same_scene", 5), ("identical_bytes", 7), ("identical_bytes", 6)])
-def test_scenes_equal_labels_and_missing_labels_are_no_conflict(relation, second):
-    given = np.arange(10) % 3
-    given[6] = -1
-    assert not disagreeing_copies(table(pair(4, second, relation)), given)

@@ -4,9 +4,9 @@ import pytest
 
 from audit.checks.label_errors import Options, run
 from audit.errors import AuditError
-from audit.labels.label_quality import COPIES
+from audit.labels.conflicts import disagreeing_pictures
 from audit.labels.label_set_predictions import out_of_sample_sets
-from audit.labels.label_sets import corrected, disagreeing_sets, judge_label_sets, membership, sets_of_labels
+from audit.labels.label_sets import corrected, judge_label_sets, membership, set_codes, sets_of_labels
 from audit.tables import LABEL_QUALITY, PAIRS
 
 CLASSES = ["bird", "cat", "dog"]
@@ -89,12 +89,49 @@ def test_the_score_is_that_of_cleanlab_and_the_worst_class_is_named():
 def test_copies_that_differ_are_evidence():
     predictions = np.array([[0.9, 0.55, 0.1], [0.9, 0.55, 0.1]], np.float32)
     labels = [("bird",), ("bird", "cat")]
-    copies = disagreeing_sets(pair(0, 1), labels, COPIES)
-    assert copies == {0: {1: 1.0}, 1: {0: 1.0}}
-    alone, found = (judge_label_sets(predictions, membership(labels, CLASSES), some) for some in (None, copies))
+    copies = disagreeing_pictures(pair(0, 1), set_codes(labels))
+    alone, found = (judge_label_sets(predictions, membership(labels, CLASSES), some) for some in ((), copies))
     assert found["alternative"].tolist() == [1, 1]
     assert (found["score"] >= alone["score"]).all()
     assert found["score"][0] > alone["score"][0]
+
+
+def test_equal_sets_share_a_number_whatever_their_order_in_the_file():
+    samples = pd.DataFrame({"label": None, "labels": [["cat", "bird"], ["dog"], ["bird", "cat"], None]})
+    assert set_codes(sets_of_labels(samples)).tolist() == [0, 1, 0, -1]
+
+
+@pytest.mark.parametrize("odd", range(5))
+def test_of_five_copies_the_one_that_four_contradict_is_wrong_in_whichever_row_it_stands(pairs_of_pictures, odd):
+    _, shown = pictures(200)
+    predictions = np.where(shown, 0.9, 0.1).astype(np.float32)
+    labels = [("bird", "cat")] * 5 + names_of(shown)[5:]
+    labels[odd] = ("bird", "dog")
+    predictions[:5] = [0.95, 0.35, 0.6]  # the models side with the odd one
+    predictions[(odd + 1) % 5] = np.nan
+    found = judge_label_sets(
+        predictions,
+        membership(labels, CLASSES),
+        disagreeing_pictures(pairs_of_pictures([0] * 5 + list(range(5, 200))), set_codes(labels)),
+    )
+    assert np.flatnonzero(found["probability_wrong"][:5] > 0.5).tolist() == [odd]
+    assert found["score"][odd] > 0.5 > np.delete(found["score"][:5].to_numpy(), odd).max()
+    assert CLASSES[found["alternative"][odd]] in ("cat", "dog")
+
+
+def test_copies_of_several_labels_count_as_far_as_their_pair_is_certain():
+    _, shown = pictures(200)
+    predictions = np.where(shown, 0.9, 0.1).astype(np.float32)
+    labels = [("bird",), ("bird", "cat"), ("bird", "cat"), *names_of(shown)[3:]]
+    predictions[:3] = [0.9, 0.3, 0.1]
+    found = {}
+    for score in (0.6, 1.0):
+        links = pd.concat([pair(0, 1), pair(1, 2)]).assign(score=score)
+        found[score] = judge_label_sets(predictions, membership(labels, CLASSES), disagreeing_pictures(links, set_codes(labels)))
+    alone = judge_label_sets(predictions, membership(labels, CLASSES))
+    assert alone["probability_wrong"][0] < found[0.6]["probability_wrong"][0] < found[1.0]["probability_wrong"][0]
+    assert found[1.0]["probability_wrong"][0] > 0.5
+    assert found[1.0]["alternative"][0] == CLASSES.index("cat")
 
 
 @pytest.mark.parametrize(
