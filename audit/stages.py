@@ -271,8 +271,8 @@ def _predict_sets(
             from audit.labels.label_set_predictions import out_of_sample_sets
 
             embeddings = open_array(run / "embeddings.npy", len(samples))
-            groups = fold_groups(len(samples), pairs)
-            found = out_of_sample_sets(embeddings, given, groups, seed=options.seed, into=into, advance=observer.advance)
+            groups, images = fold_groups(len(samples), pairs), identities(samples)
+            found = out_of_sample_sets(embeddings, given, groups, images=images, seed=options.seed, into=into, advance=observer.advance)
         else:
             from audit.labels.user_predictions import load_predictions
 

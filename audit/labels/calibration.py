@@ -9,6 +9,7 @@ Floats = npt.NDArray[np.float32]
 
 _LOG_INVERSE_TEMPERATURES = (-3.0, 6.0)
 _ROWS_AT_ONCE = 4096
+_CELLS = 50_000_000
 
 
 def softmax(logits: Floats) -> Floats:
@@ -16,6 +17,11 @@ def softmax(logits: Floats) -> Floats:
     shifted = np.exp(logits - logits.max(1, keepdims=True))
     shifted /= shifted.sum(1, keepdims=True)
     return np.asarray(shifted, dtype=np.float32)
+
+
+def most_to_calibrate(rows: int, classes: int) -> int:
+    """Return how many rows a temperature is found on: as many as are asked for, and fewer with many classes; 2,000 of 22,000 classes are plenty."""
+    return min(rows, _CELLS // max(classes, 1))
 
 
 def best_temperature(logits: Floats, labels: npt.NDArray[np.int64]) -> float:

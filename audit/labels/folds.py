@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from audit.errors import AuditError
+
 
 def stratified_group_folds(labels: npt.NDArray[np.int32], groups: npt.NDArray[np.int64], *, folds: int = 5, seed: int = 0) -> npt.NDArray[np.int8]:
     """Give every row a fold, so that rows of one group share it and each class is spread as evenly as whole groups allow.
@@ -44,3 +46,55 @@ def stratified_group_folds(labels: npt.NDArray[np.int32], groups: npt.NDArray[np
         in_class[fold] += sizes[one]
         rows_in_fold[fold] += sizes[one]
     return fold_of_group[group]
+
+
+def folds_of(
+    labels: npt.NDArray[np.int32], groups: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_], folds: int, seed: int
+) -> npt.NDArray[np.int8]:
+    """Return the fold of every labelled row with an embedding and of its unlabelled copies; -1 for all others.
+
+    Args:
+        labels: int ``[n]`` class codes, or that of one label of several; -1 = unlabelled.
+        groups: int ``[n]``; equal = one group.
+        usable: ``[n]`` which rows have an embedding.
+        folds: how many; fewer where there are fewer groups.
+        seed: as of `stratified_group_folds`.
+
+    Raises:
+        AuditError: no row is labelled and usable, or all such rows are of one group.
+    """
+    train = np.flatnonzero(usable & (labels >= 0))
+    numbers = np.unique(groups[train])
+    kept = min(folds, len(numbers))
+    if kept < 2:
+        problem = "all labelled images are copies of one another" if len(train) else "no labelled image could be read"
+        raise AuditError("labels", problem, "predictions need at least two different images")
+    fold = np.full(len(labels), -1, np.int8)
+    fold[train] = stratified_group_folds(labels[train], groups[train], folds=kept, seed=seed)
+    fold_of_group = np.empty(len(numbers), np.int8)
+    fold_of_group[np.searchsorted(numbers, groups[train])] = fold[train]
+    free = np.flatnonzero(usable & (labels < 0))
+    place = np.minimum(np.searchsorted(numbers, groups[free]), len(numbers) - 1)
+    copies = numbers[place] == groups[free]
+    fold[free[copies]] = fold_of_group[place[copies]]
+    return fold
+
+
+def order_of_images(
+    images: npt.NDArray[np.bytes_], labels: npt.NDArray[np.integer], classes: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the rows, sorted by their images, and the classes' places when sorted by their first image."""
+    by_image = np.argsort(images, kind="stable")
+    present, first = np.unique(labels[by_image], return_index=True)
+    first_image = np.full(classes, len(labels))
+    first_image[present[present >= 0]] = first[present >= 0]
+    place = np.empty(classes, np.int64)
+    place[np.argsort(first_image, kind="stable")] = np.arange(classes)
+    rank = np.append(place, classes)[labels]
+    return np.lexsort((rank, images)).astype(np.int64), place  # copies of one image that have two labels
+
+
+def numbered(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Number groups in the order in which they come."""
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[group], dtype=np.int64)

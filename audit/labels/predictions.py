@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from audit.artifacts import release
 from audit.errors import AuditError
-from audit.labels.folds import stratified_group_folds
+from audit.labels.folds import folds_of, numbered, order_of_images
+from audit.labels.large_tables import rows_at_once, some_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,15 +80,19 @@ def out_of_sample(
     Raises:
         AuditError: fewer than two classes have labelled images with an embedding, or all of them are copies of one image.
     """
-    from audit.labels.calibration import best_temperature
+    from audit.labels.calibration import best_temperature, most_to_calibrate
     from audit.labels.predictor import Predictor, log_of, tempered
     from audit.labels.probes import MEMBERS
 
     classes = int(labels.max(initial=-1)) + 1
-    usable = _rows_with_embedding(embeddings)
-    order, column = _order_of_images(images, labels, classes) if images is not None else (np.arange(len(labels)), np.arange(classes))
+    usable = rows_with_embedding(embeddings)
+    present = len(np.unique(labels[usable & (labels >= 0)]))
+    if present < 2:
+        problem = f"{present} class{'es have' if present != 1 else ' has'} labelled images that could be read"
+        raise AuditError("labels", problem, "predictions need at least two classes")
+    order, column = order_of_images(images, labels, classes) if images is not None else (np.arange(len(labels)), np.arange(classes))
     fold = np.empty(len(labels), np.int8)
-    fold[order] = _folds(np.append(column, -1)[labels[order]].astype(np.int32), _numbered(groups[order]), usable[order], FOLDS, seed)
+    fold[order] = folds_of(np.append(column, -1)[labels[order]].astype(np.int32), numbered(groups[order]), usable[order], FOLDS, seed)
     kept = int(fold.max()) + 1
     judged = (fold >= 0) & (labels >= 0)
     chosen = order[judged[order]]
@@ -96,9 +101,9 @@ def out_of_sample(
 
     probabilities = np.empty((len(labels), classes), np.float32) if into is None else into
     probabilities[np.flatnonzero(~usable)] = np.nan
-    rows = np.flatnonzero(usable)
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        block = rows[start : start + _ROWS_AT_ONCE]
+    rows, at_once = np.flatnonzero(usable), min(_ROWS_AT_ONCE, rows_at_once(classes))
+    for start in range(0, len(rows), at_once):
+        block = rows[start : start + at_once]
         probabilities[block] = predict(embeddings[block], fold[block])
         release(probabilities, embeddings)
         if advance is not None:
@@ -108,10 +113,10 @@ def out_of_sample(
     known = order[(judged & np.isfinite(probabilities[:, 0]))[order]]
     temperature = 1.0
     if len(known):
-        known = known[:: max(1, len(known) // _CALIBRATION_ROWS)]
+        known = some_of(known, most_to_calibrate(_CALIBRATION_ROWS, classes), seed=seed)
         temperature = best_temperature(log_of(probabilities[known]), labels[known].astype(np.int64))
-        for start in range(0, len(labels), _ROWS_AT_ONCE):
-            part = slice(start, start + _ROWS_AT_ONCE)
+        for start in range(0, len(labels), at_once):
+            part = slice(start, start + at_once)
             probabilities[part] = tempered(probabilities[part], temperature)
             release(probabilities)
     record = {
@@ -125,55 +130,12 @@ def out_of_sample(
     return Predictions(probabilities, record, fold, dataclasses.replace(predict, temperature=temperature))
 
 
-def _rows_with_embedding(embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.bool_]:
+def rows_with_embedding(embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.bool_]:
+    """Return ``[n]`` which rows are finite; read in blocks."""
     usable = np.empty(len(embeddings), bool)
     for start in range(0, len(embeddings), _ROWS_AT_ONCE):
         usable[start : start + _ROWS_AT_ONCE] = np.isfinite(embeddings[start : start + _ROWS_AT_ONCE]).all(1)
     return usable
-
-
-def _folds(
-    labels: npt.NDArray[np.int32], groups: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_], folds: int, seed: int
-) -> npt.NDArray[np.int8]:
-    """Fold of every labelled row with an embedding and of its unlabelled copies; -1 for all others."""
-    train = np.flatnonzero(usable & (labels >= 0))
-    present = len(np.unique(labels[train]))
-    if present < 2:
-        problem = f"{present} class{'es have' if present != 1 else ' has'} labelled images that could be read"
-        raise AuditError("labels", problem, "predictions need at least two classes")
-    numbers = np.unique(groups[train])
-    kept = min(folds, len(numbers))
-    if kept < 2:
-        raise AuditError("labels", "all labelled images are copies of one another", "predictions need at least two different images")
-    fold = np.full(len(labels), -1, np.int8)
-    fold[train] = stratified_group_folds(labels[train], groups[train], folds=kept, seed=seed)
-    fold_of_group = np.empty(len(numbers), np.int8)
-    fold_of_group[np.searchsorted(numbers, groups[train])] = fold[train]
-    free = np.flatnonzero(usable & (labels < 0))
-    place = np.minimum(np.searchsorted(numbers, groups[free]), len(numbers) - 1)
-    copies = numbers[place] == groups[free]
-    fold[free[copies]] = fold_of_group[place[copies]]
-    return fold
-
-
-def _order_of_images(
-    images: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int32], classes: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the rows, sorted by their images, and the classes' places when sorted by their first image."""
-    by_image = np.argsort(images, kind="stable")
-    present, first = np.unique(labels[by_image], return_index=True)
-    first_image = np.full(classes, len(labels))
-    first_image[present[present >= 0]] = first[present >= 0]
-    place = np.empty(classes, np.int64)
-    place[np.argsort(first_image, kind="stable")] = np.arange(classes)
-    rank = np.append(place, classes)[labels]
-    return np.lexsort((rank, images)).astype(np.int64), place  # copies of one image that have two labels
-
-
-def _numbered(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Number groups in the order in which they come."""
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    return np.asarray(np.argsort(np.argsort(first))[group], dtype=np.int64)
 
 
 def _training(
@@ -187,15 +149,23 @@ def _training(
     device: str,
 ) -> tuple[Training, Projection]:
     """Read what is learned from; ``labels``, ``fold`` and ``rows`` are of the labelled rows with an embedding, in the order they are learned in."""
-    from audit.labels.probes import Training, fit_projection
+    from audit.labels.probes import Training
 
     if len(rows) > MAX_TRAINING_ROWS:
         even = _even_share(labels, seed)
         rows, labels, fold = rows[even], labels[even], fold[even]
-    learned = np.concatenate([embeddings[rows[start : start + _ROWS_AT_ONCE]] for start in range(0, len(rows), _ROWS_AT_ONCE)])
-    project = fit_projection(learned, FEATURES)
-    features = np.concatenate([project(learned[start : start + _ROWS_AT_ONCE]) for start in range(0, len(rows), _ROWS_AT_ONCE)])
+    features, project = learned_features(embeddings, rows)
     return Training(features, labels, fold, folds, classes, seed, device), project
+
+
+def learned_features(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], Projection]:
+    """Return the features of rows, ``[m, k]``, and the projection that was fitted on them; embeddings are read in blocks."""
+    from audit.labels.probes import fit_projection
+
+    parts = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
+    learned = [embeddings[part] for part in parts]
+    project = fit_projection(np.concatenate(learned), FEATURES)
+    return np.concatenate([project(block) for block in learned]), project
 
 
 def _even_share(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:

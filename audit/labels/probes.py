@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
-from audit.labels.calibration import best_temperature, softmax
+from audit.labels.calibration import best_temperature, most_to_calibrate, softmax
+from audit.labels.large_tables import some_of
+from audit.labels.similarity_models import Ridge, Voters, fit_ridge, one_hot, references, unit_rows
 
 if TYPE_CHECKING:
     import torch
@@ -29,22 +30,6 @@ class Member(Protocol):
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
         """Return float32 ``[m, c]`` class probabilities for ``[m, k]`` features."""
         ...
-
-
-LANDMARKS = 2000
-"""Of the kernel member: its cost grows with the cube."""
-BANDWIDTH = 0.5
-"""Of the kernel exp(-b * squared distance) between unit rows; 0.25 and 0.5 were tried."""
-KERNEL_PENALTY = 1e-4
-"""Share of the mean diagonal of the Gram matrix."""
-VOTERS = 50
-"""Neighbors that vote; 10, 20 and 50 were tried, more was better on noisy labels."""
-VOTE_TEMPERATURE = 0.1
-"""A neighbor's weight is exp(cosine / this)."""
-FADES_WITHIN = 1e-3
-"""Neighbors whose cosine is nearer than this to that of the first who has no vote fade out: of copies with two labels, rounding would choose one."""
-MAX_REFERENCES = 50_000
-"""Rows a neighbor is looked for among."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,56 +234,18 @@ class KernelRidge:
 
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
         """Return the softmax of each row's own fold; of the folds' mean where it has none."""
-        return softmax(self.logits(features, fold) / self.temperature)
+        return softmax(Ridge(self.landmarks, self.weights)(features, fold) / self.temperature)
 
-    def logits(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
-        """Return float32 ``[m, c]`` regression outputs."""
-        rows = kernel(unit_rows(features), self.landmarks)
-        out = np.empty((len(features), self.weights.shape[2]), np.float32)
-        for k in np.unique(fold):
-            out[fold == k] = rows[fold == k] @ (self.weights[k] if k >= 0 else self.weights.mean(0))
-        return out
+
+_TEMPERATURE_ROWS = 10_000
 
 
 def kernel_ridge(training: Training) -> KernelRidge:
-    """Fit closed-form ridge regression on similarities to random landmarks (Nyström features of a Gaussian kernel)."""
-    from scipy.linalg import cho_factor, cho_solve
-
-    unit = unit_rows(training.features)
-    chosen = np.random.default_rng(training.seed).permutation(len(unit))[:LANDMARKS]
-    landmarks = unit[np.sort(chosen)]
-    grams, moments = [], []
-    for k in range(training.folds):
-        mine = training.fold == k
-        rows = kernel(unit[mine], landmarks)
-        target = np.eye(training.classes, dtype=np.float32)[training.labels[mine]]
-        grams.append(rows.T @ rows)
-        moments.append(rows.T @ target)
-    gram, moment = sum(grams), sum(moments)
-    weights = []
-    for k in range(training.folds):
-        kept = (gram - grams[k]).astype(np.float64)
-        kept[np.diag_indices_from(kept)] += KERNEL_PENALTY * np.trace(kept) / len(kept)
-        factor = cho_factor(kept, overwrite_a=True, check_finite=False)
-        weights.append(cho_solve(factor, moment - moments[k], check_finite=False).astype(np.float32))
-    plain = KernelRidge(landmarks, np.stack(weights), np.ones((), np.float32))
-    sample = slice(None, None, max(1, len(unit) // 10_000))
-    temperature = best_temperature(plain.logits(training.features[sample], training.fold[sample]), training.labels[sample])
-    return KernelRidge(landmarks, plain.weights, np.array(temperature, np.float32))
-
-
-def unit_rows(rows: Floats) -> Floats:
-    """Scale rows to length 1."""
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), dtype=np.float32)
-
-
-def kernel(rows: Floats, landmarks: Floats) -> Floats:
-    """Return Gaussian similarities of unit rows to landmarks, and a column of ones: float32 ``[m, l + 1]``."""
-    similar = rows @ landmarks.T
-    similar -= 1
-    similar *= 2 * BANDWIDTH
-    np.exp(similar, out=similar)
-    return np.concatenate([similar, np.ones((len(rows), 1), np.float32)], 1)
+    """Fit ridge regression on which class a row is of."""
+    fitted = fit_ridge(training.features, one_hot(training.labels, training.classes), training.fold, training.folds, training.seed)
+    sample = some_of(np.arange(len(training.labels)), most_to_calibrate(_TEMPERATURE_ROWS, training.classes), seed=training.seed)
+    temperature = best_temperature(fitted(training.features[sample], training.fold[sample]), training.labels[sample])
+    return KernelRidge(fitted.landmarks, fitted.weights, np.array(temperature, np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,27 +263,17 @@ class NeighborVote:
 
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
         """Let the nearest rows of other folds vote, the nearer the more."""
-        out = np.empty((len(features), len(self.prior)), np.float32)
-        rows = unit_rows(features)
-        for k in np.unique(fold):
-            mine, other = np.flatnonzero(fold == k), np.flatnonzero(self.fold != k)
-            similarity, index = faiss.knn(rows[mine], self.references[other], min(VOTERS + 1, len(other)), metric=faiss.METRIC_INNER_PRODUCT)
-            weight = np.exp((similarity - 1) / VOTE_TEMPERATURE)
-            if len(other) > VOTERS:
-                weight *= np.clip((similarity - similarity[:, -1:]) / FADES_WITHIN, 1e-3, 1)
-            votes = np.zeros((len(mine), len(self.prior)), np.float32)
-            np.add.at(votes, (np.arange(len(mine))[:, None], self.labels[other][index]), weight)
-            # One further vote in hundred is cast by the class frequencies: no class is impossible.
-            out[mine] = 0.99 * votes / votes.sum(1, keepdims=True) + 0.01 * self.prior
-        return out
+        votes = Voters(self.references, one_hot(self.labels, len(self.prior)), self.fold)(features, fold)
+        # One further vote in hundred is cast by the class frequencies: no class is impossible.
+        return np.asarray(0.99 * votes + 0.01 * self.prior, dtype=np.float32)
 
 
 def neighbor_vote(training: Training) -> NeighborVote:
     """Choose the rows that vote."""
-    unit = unit_rows(training.features)
-    chosen = np.sort(np.random.default_rng(training.seed).permutation(len(unit))[:MAX_REFERENCES])
-    prior = np.bincount(training.labels[chosen], minlength=training.classes).astype(np.float32) / np.float32(len(chosen))
-    return NeighborVote(unit[chosen], training.labels[chosen], training.fold[chosen], prior)
+    chosen = references(len(training.labels), training.seed)
+    labels = training.labels[chosen]
+    prior = np.bincount(labels, minlength=training.classes).astype(np.float32) / np.float32(len(chosen))
+    return NeighborVote(unit_rows(training.features[chosen]), labels, training.fold[chosen], prior)
 
 
 MEMBERS: dict[str, tuple[Callable[[Training], Member], type[Member]]] = {

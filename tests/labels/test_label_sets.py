@@ -68,9 +68,37 @@ def test_a_copy_does_not_vouch_for_wrong_labels():
     assert (np.abs(together - shown[0]) > np.abs(apart - shown[0])).all()
 
 
+def test_an_unlabelled_copy_is_predicted_by_the_models_that_saw_no_copy():
+    """Labels are chance, so what a copy's labels are can be known from the copy alone."""
+    draw = np.random.default_rng(0)
+    points = draw.normal(size=(300, 32))
+    embeddings = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16)
+    shown = draw.random((300, 3)) < 0.5
+    labels = [*names_of(shown), *[()] * 100]
+    groups = np.concatenate([np.arange(300), np.arange(100)])
+    found = out_of_sample_sets(np.concatenate([embeddings, embeddings[:100]]), membership(labels, CLASSES), groups)
+    np.testing.assert_allclose(found.probabilities[300:], found.probabilities[:100], atol=1e-5)
+    np.testing.assert_array_equal(found.fold[300:][shown[:100].any(1)], found.fold[:100][shown[:100].any(1)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_in_another_order_are_predicted_the_same(seed):
+    embeddings, shown = pictures()
+    draw = np.random.default_rng(seed)
+    images = np.array([f"{number:032x}" for number in draw.permutation(400)], "S32")
+    images[10:20], embeddings[10:20] = images[:10], embeddings[:10]  # byte copies, some of which have other labels
+    shown[30:40] = False
+    labels, groups = names_of(shown), np.unique(images, return_inverse=True)[1]
+    first = out_of_sample_sets(embeddings, membership(labels, CLASSES), groups, images=images).probabilities
+    rows = draw.permutation(400)
+    moved = membership([labels[row] for row in rows], CLASSES)
+    again = out_of_sample_sets(embeddings[rows], moved, 400 - groups[rows], images=images[rows]).probabilities
+    np.testing.assert_allclose(again, first[rows], atol=1e-4)
+
+
 def test_copies_of_one_picture_are_an_error():
     embeddings, shown = pictures(6)
-    with pytest.raises(AuditError, match="fewer than two different labelled pictures"):
+    with pytest.raises(AuditError, match="copies of one another"):
         out_of_sample_sets(embeddings, membership(names_of(shown), CLASSES), np.zeros(6, np.int64))
 
 

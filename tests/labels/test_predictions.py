@@ -100,6 +100,18 @@ def test_more_rows_than_are_learned_from(monkeypatch):
     assert (found.probabilities.argmax(1) == true).mean() > 0.9
 
 
+def test_the_temperature_is_found_on_all_classes_although_they_are_listed_in_turn(monkeypatch):
+    draw = np.random.default_rng(0)
+    true = np.arange(900) % 3
+    spread = np.where(true == 0, 0.05, 0.9)  # images of the first class are easy
+    points = np.eye(3, 16)[true] * 2 + draw.normal(0, 1, (900, 16)) * spread[:, None]
+    embeddings, labels = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16), true.astype(np.int32)
+    every = out_of_sample(embeddings, labels, np.arange(900)).record["temperature"]
+    monkeypatch.setattr("audit.labels.predictions._CALIBRATION_ROWS", 300)
+    some = out_of_sample(embeddings, labels, np.arange(900)).record["temperature"]
+    assert abs(np.log(some / every)) < 0.3
+
+
 def test_copies_of_one_image_are_an_error():
     embeddings, _, given = blobs(rows=20)
     with pytest.raises(AuditError, match="copies of one another"):

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from audit.labels.probes import MEMBERS, VOTERS, NeighborVote, Training, fit_projection
+from audit.labels.probes import MEMBERS, NeighborVote, Training, fit_projection, kernel_ridge
+from audit.labels.similarity_models import VOTERS
 
 
 def training(rows=240, width=6, folds=3, seed=0):
@@ -30,6 +33,16 @@ def test_a_fold_never_sees_its_own_labels(name):
     member = MEMBERS[name][0](Training(known.features, turned, known.fold, known.folds, 3, 0))
     mine = known.fold == 0
     assert (member(known.features[mine], known.fold[mine]).argmax(1) == known.labels[mine]).mean() > 0.95
+
+
+def test_a_temperature_is_found_on_all_classes_although_they_are_listed_in_turn(monkeypatch):
+    known = training(rows=900)
+    draw = np.random.default_rng(0)
+    hard = (known.features + draw.normal(0, 2, known.features.shape) * (known.labels > 0)[:, None]).astype(np.float32)
+    known = replace(known, features=hard)
+    every = kernel_ridge(known).temperature
+    monkeypatch.setattr("audit.labels.probes._TEMPERATURE_ROWS", 300)
+    assert abs(np.log(kernel_ridge(known).temperature / every)) < 0.2
 
 
 def test_projection_centres_and_orders_by_variance():
