@@ -63,7 +63,7 @@ def main() -> None:
     print("| pictures | second class as likely | of these, both classes right | both among the two likeliest |\n|---|---|---|---|")
     for name, predictions in (("of two classes, side by side", judged), ("ordinary", np.asarray(run.predictions))):
         classes, likely = two_likeliest(predictions)
-        counts = (likely[:, 1] >= options.least_ratio * likely[:, 0]) & (likely.sum(1) >= options.least_together) & ~mistaken[*classes.T]
+        counts = (likely[:, 1] >= options.least_ratio * likely[:, 0]) & (likely.sum(1) >= options.least_together) & ~np.asarray(mistaken[*classes.T])
         right = np.array([{run.classes[code] for code in pair} == both for pair, both in zip(classes.tolist(), shown, strict=False)])
         told = f"{right[counts].mean():.0%} | {right.mean():.0%}" if predictions is judged else " | "
         print(f"| {len(predictions):,} {name} | {counts.mean():.1%} | {told} |")

@@ -25,13 +25,22 @@ from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
 from audit.checks.option_ranges import require_shares
 from audit.errors import ConfigError
-from audit.labels.class_statistics import confident_joint, confusion_matrix, label_health, overlap_groups, pairs_of_classes, quality_of_classes
+from audit.labels.class_statistics import (
+    confident_joint,
+    confusion_matrix,
+    label_health,
+    overlap_groups,
+    pairs_of_classes,
+    quality_of_classes,
+    shares_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
     import pandas as pd
+    from scipy.sparse import csr_array
 
     from audit.labels.taxonomy import Taxonomy
 
@@ -75,7 +84,7 @@ def run(
         return Skipped("images of this dataset have several labels each")
     given = label_quality["given"].to_numpy().astype(np.int64)
     counts = confusion_matrix(given, label_quality["predicted"].to_numpy(), len(classes))
-    if not counts.any():
+    if not counts.nnz:
         return Skipped("no labelled image has a prediction")
     words = class_words or {}
     quality = quality_of_classes(label_quality["probability_wrong"].to_numpy(), given, classes)
@@ -89,17 +98,20 @@ def run(
     return Result(np.full(len(samples), np.nan, np.float32), findings)
 
 
-def _health(joint: npt.NDArray[np.float64], quality: pd.DataFrame, classes: list[str], options: Options) -> list[Finding]:
+def _health(joint: csr_array, quality: pd.DataFrame, classes: list[str], options: Options) -> list[Finding]:
     """The dataset's labels as a whole, in cleanlab's terms beside the expected share of wrong ones."""
+    from scipy.sparse import triu
+
     health = label_health(joint)
     judged = quality[quality["n"] > 0]
     images = int(judged["n"].sum())
     wrong = float((judged["estimated_error_rate"] * judged["n"]).sum() / images)
     if wrong < options.min_errors or images < _IMAGES_FOR_HEALTH:
         return []
-    both = np.triu(joint + joint.T, 1) / max(joint.sum(), 1e-12)
-    order = np.argsort(-both, axis=None, kind="stable")[:5]
-    pairs = [(int(at // len(joint)), int(at % len(joint)), float(both.flat[at])) for at in order if both.flat[at] > 0]
+    both = triu((joint + joint.T) / max(joint.sum(), 1e-12), 1, format="coo")
+    first, second = both.coords
+    order = [at for at in np.lexsort((second, first, -both.data)).tolist() if both.data[at] > 0][:5]
+    pairs = [(int(first[at]), int(second[at]), float(both.data[at])) for at in order]
     worst = judged[judged["n"] >= options.min_images].sort_values(["estimated_error_rate", "label"], ascending=[False, True], kind="stable").head(5)
     evidence: dict[str, Any] = {
         "images": images,
@@ -113,8 +125,8 @@ def _health(joint: npt.NDArray[np.float64], quality: pd.DataFrame, classes: list
 
 
 def _confused_pairs(
-    counts: npt.NDArray[np.int64],
-    joint: npt.NDArray[np.float64],
+    counts: csr_array,
+    joint: csr_array,
     classes: list[str],
     words: Mapping[str, str],
     taxonomy: Taxonomy | None,
@@ -149,16 +161,14 @@ def _confused_pairs(
     return findings
 
 
-def _groups(counts: npt.NDArray[np.int64], classes: list[str], words: Mapping[str, str], options: Options) -> list[Finding]:
-    total = counts.sum(1)
-    share = counts / np.maximum(total, 1)[:, None]
-    share[total < options.min_images] = 0
+def _groups(counts: csr_array, classes: list[str], words: Mapping[str, str], options: Options) -> list[Finding]:
+    share = shares_of(counts) * (counts.sum(1) >= options.min_images)[:, None]
     findings = []
     for group in overlap_groups(share, options.group_share):
         names = [class_name(classes[at], words) for at in group]
         if len(group) < 3:
             continue
-        inside = share[np.ix_(group, group)]
+        inside = share[group][:, group].toarray()
         mistaken = float((inside.sum(1) - np.diag(inside)).mean())
         findings.append(
             Finding(

@@ -89,7 +89,7 @@ def run(
     given = label_quality["given"].to_numpy(np.int64)
     mistaken = overlapping(confusion_matrix(given, label_quality["predicted"].to_numpy(), len(classes)), options.confusable)
     together, ratio = likely.sum(axis=1), likely[:, 1] / likely[:, 0]
-    apart = ~mistaken[pair[:, 0], pair[:, 1]]
+    apart = ~np.asarray(mistaken[pair[:, 0], pair[:, 1]])
     scores = np.where(np.isfinite(together), np.clip(ratio * together * apart, 0, 1), np.nan).astype(np.float32)
     counts = apart & (ratio >= options.least_ratio) & (together >= options.least_together)
     rows = np.flatnonzero(counts)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from audit.labels.class_statistics import confusion_matrix, pairs_of_classes, quality_of_classes
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import pandas as pd
+    from scipy.sparse import csr_array
 
     from audit.run import Run
 
@@ -20,9 +22,15 @@ if TYPE_CHECKING:
 def confusion(run: Run) -> npt.NDArray[np.int64]:
     """Count given label (row) against the class predicted out of sample (column), int64 ``[c, c]`` in the order of ``run.classes``.
 
+    Dense, to be drawn: 8 MB with 1,000 classes, 4 GB with 22,000.
+
     Raises:
         RunError: the run has no predictions.
     """
+    return np.asarray(_counts(run).toarray(), dtype=np.int64)
+
+
+def _counts(run: Run) -> csr_array:
     quality = run.label_quality
     return confusion_matrix(quality["given"].to_numpy(), quality["predicted"].to_numpy(), len(run.classes))
 
@@ -35,7 +43,7 @@ def confused_pairs(run: Run, limit: int | None = None, *, min_images: int = 1) -
         limit: how many; all where None.
         min_images: judged images a class needs before anything is said of it.
     """
-    return pairs_of_classes(confusion(run), run.classes, min_images=min_images).head(limit if limit is not None else len(run.classes) ** 2)
+    return pairs_of_classes(_counts(run), run.classes, min_images=min_images).head(limit if limit is not None else len(run.classes) ** 2)
 
 
 def class_quality(run: Run) -> pd.DataFrame:

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from audit.labels.label_noise import judged_rows
+from audit.labels.large_tables import blocks
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from scipy.sparse import csr_array
 
-_CONFIDENT_CELLS = 200_000_000
-"""The confident joint is counted on at most this many probabilities (0.8 GB), of rows evenly spaced."""
+_ROUNDING = 1e-6
+"""By which a probability may fall short of its class's threshold, and half of the least threshold there is: both as in cleanlab."""
+
+_LEAST_SHARE = 1e-9
+"""Classes that are never taken for each other overlap by no threshold."""
 
 
-def confusion_matrix(given: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], classes: int) -> npt.NDArray[np.int64]:
-    """Count given (row) against predicted (column), int64 ``[c, c]``; a row of the data where either is -1 is left out."""
+def confusion_matrix(given: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], classes: int) -> csr_array:
+    """Count given (row) against predicted (column), int64 ``[c, c]``; a row of the data where either is -1 is left out.
+
+    Sparse: of 22,000 classes each is taken for a few, and the whole square would take 4 GB.
+    """
+    from scipy.sparse import csr_array
+
     both = (given >= 0) & (predicted >= 0)
-    cells = given[both].astype(np.int64) * classes + predicted[both]
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+    return csr_array((np.ones(int(both.sum()), np.int64), (given[both], predicted[both])), shape=(classes, classes))
 
 
-def pairs_of_classes(counts: npt.NDArray[np.int64], classes: list[str], *, min_images: int = 1) -> pd.DataFrame:
+def shares_of(counts: csr_array) -> csr_array:
+    """Return counts as shares of their row, ``[c, c]``."""
+    from scipy.sparse import csr_array
+
+    total = np.maximum(counts.sum(1), 1)
+    return csr_array((counts.data / np.repeat(total, np.diff(counts.indptr)), counts.indices, counts.indptr), shape=counts.shape)
+
+
+def pairs_of_classes(counts: csr_array, classes: list[str], *, min_images: int = 1) -> pd.DataFrame:
     """Return every pair of which images of the one class are taken for the other.
 
     Args:
@@ -36,25 +52,25 @@ def pairs_of_classes(counts: npt.NDArray[np.int64], classes: list[str], *, min_i
         Columns ``label`` (given), ``predicted``, ``images`` (judged ones of the label), ``confused`` (of them), ``share`` with the ends ``low`` and
         ``high`` of its 95% interval, ``share_back`` (of the other direction); largest share first.
     """
-    total = counts.sum(1)
-    share = counts / np.maximum(total, 1)[:, None]
-    first, second = np.nonzero(counts)
-    kept = (first != second) & (total[first] >= min_images)
-    first, second = first[kept], second[kept]
-    order = np.lexsort((second, first, -counts[first, second], -share[first, second]))
-    first, second = first[order], second[order]
-    low, high = wilson(counts[first, second].astype(np.float64), total[first].astype(np.float64))
+    total, cells = counts.sum(1), counts.tocoo()
+    first, second = (side.astype(np.int64) for side in cells.coords)
+    kept = (first != second) & (total[first] >= min_images) & (cells.data > 0)
+    first, second, confused = first[kept], second[kept], cells.data[kept]
+    share = confused / total[first]
+    order = np.lexsort((second, first, -confused, -share))
+    first, second, confused, share = first[order], second[order], confused[order], share[order]
+    low, high = wilson(confused.astype(np.float64), total[first].astype(np.float64))
     names = np.array(classes, dtype=object)
     return pd.DataFrame(
         {
             "label": names[first],
             "predicted": names[second],
             "images": total[first],
-            "confused": counts[first, second],
-            "share": share[first, second],
+            "confused": confused,
+            "share": share,
             "low": low,
             "high": high,
-            "share_back": share[second, first],
+            "share_back": np.asarray(counts[second, first]) / np.maximum(total[second], 1),
         }
     )
 
@@ -88,56 +104,76 @@ def wilson(successes: npt.NDArray[np.float64], trials: npt.NDArray[np.float64], 
     return np.where(trials > 0, np.clip(middle - half, 0, 1), 0.0), np.where(trials > 0, np.clip(middle + half, 0, 1), 1.0)
 
 
-def overlap_groups(share: npt.NDArray[np.float64], threshold: float) -> list[list[int]]:
+def overlap_groups(share: csr_array, threshold: float) -> list[list[int]]:
     """Return groups of classes of which every two overlap: no chains, where only neighbors do.
 
     Args:
         share: ``[c, c]`` share of the row's images taken for the column.
-        threshold: of the mean of both directions.
+        threshold: of the mean of both directions, above 0.
 
     Returns:
         Groups of two and more, disjoint, grown from the strongest pair down.
     """
-    both = (share + share.T) / 2
-    np.fill_diagonal(both, 0)
-    first, second = np.nonzero(np.triu(both >= threshold))
-    order = np.lexsort((second, first, -both[first, second]))
-    groups = {index: [index] for index in range(len(share))}
-    for a, b in zip(first[order].tolist(), second[order].tolist(), strict=True):
-        left, right = groups[a], groups[b]
-        if left is not right and (both[np.ix_(left, right)] >= threshold).all():
+    from scipy.sparse import triu
+
+    both = triu((share + share.T) / 2, 1, format="coo")
+    enough = both.data >= max(threshold, _LEAST_SHARE)
+    first, second, strength = both.coords[0][enough].tolist(), both.coords[1][enough].tolist(), both.data[enough]
+    overlap = set(zip(first, second, strict=True))
+    groups = {index: [index] for index in {*first, *second}}
+    for at in np.lexsort((second, first, -strength)).tolist():
+        left, right = groups[first[at]], groups[second[at]]
+        if left is not right and all((min(one, other), max(one, other)) in overlap for one in left for other in right):
             left.extend(right)
             groups.update(dict.fromkeys(right, left))
     found = {id(group): sorted(group) for group in groups.values() if len(group) > 1}
     return sorted(found.values())
 
 
-def overlapping(counts: npt.NDArray[np.int64], confusable: float) -> npt.NDArray[np.bool_]:
+def overlapping(counts: csr_array, confusable: float) -> csr_array:
     """Return bool ``[c, c]``, symmetric: which classes' images are predicted as each other's in at least this share, both ways."""
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    np.fill_diagonal(share, 0)
-    return np.asarray(np.minimum(share, share.T) >= max(confusable, 1e-9))
+    from scipy.sparse import csr_array
+
+    share = shares_of(counts)
+    both = share.minimum(share.T).tocoo()
+    enough = (both.data >= max(confusable, _LEAST_SHARE)) & (both.coords[0] != both.coords[1])
+    return csr_array((np.ones(int(enough.sum()), bool), tuple(side[enough] for side in both.coords)), shape=counts.shape)
 
 
-def label_health(joint: npt.NDArray[np.float64]) -> float:
+def label_health(joint: csr_array) -> float:
     """Return cleanlab's overall label health: the share of labels that the joint of given and true classes puts on its diagonal, 0..1."""
-    from cleanlab.dataset import overall_label_health_score
-
     total = joint.sum()
-    return float(overall_label_health_score(num_examples=round(total), joint=joint / total, verbose=False)) if total else 1.0
+    return float(joint.diagonal().sum() / total) if total else 1.0
 
 
-def confident_joint(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Return cleanlab's confident joint, given label (row) against true class (column), ``[c, c]``, scaled to the judged images of each label."""
+def confident_joint(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64]) -> csr_array:
+    """Count cleanlab's confident joint (Northcutt, Jiang & Chuang 2021), given label against true class.
+
+    An image counts for the class whose probability reaches the mean that images labelled so have, for the most probable one of several.
+
+    Args:
+        predictions: float ``[n, c]``; NaN rows are left out. Read in blocks.
+        given: int ``[n]``; -1 = none.
+
+    Returns:
+        float64 ``[c, c]``, given label (row) against true class (column), scaled to the judged images of each label.
+    """
+    from scipy.sparse import csr_array
+
     classes = predictions.shape[1]
     rows = judged_rows(predictions, given)
-    if not len(rows):
-        return np.zeros((classes, classes))
-    from cleanlab.count import compute_confident_joint  # takes over a second
-
-    some = rows[:: max(1, -(-len(rows) * classes // _CONFIDENT_CELLS))]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of classes that no row is labelled with: ordinary here
-        joint = np.asarray(compute_confident_joint(given[some], np.asarray(predictions[some]), calibrate=False), dtype=np.float64)
-    total = np.bincount(given[rows], minlength=classes)
-    return np.asarray(joint * (total / np.maximum(joint.sum(1), 1))[:, None])
+    images = np.bincount(given[rows], minlength=classes)
+    own = np.bincount(given[rows], weights=np.asarray(predictions[rows, given[rows]], dtype=np.float64), minlength=classes)
+    threshold = np.where(images > 0, np.maximum(own / np.maximum(images, 1), 2 * _ROUNDING), 2).astype(np.float32)
+    counted = csr_array((classes, classes), dtype=np.int64)
+    for part in blocks(rows, classes):
+        block = np.asarray(predictions[part], dtype=np.float32)
+        reached = block >= threshold - np.float32(_ROUNDING)
+        several = reached.sum(1)
+        true = np.where(several > 1, block.argmax(1), reached.argmax(1))
+        true[several == 0] = -1
+        counted += confusion_matrix(given[part], true, classes)
+    # A class with labels has at least one that is right.
+    lacking = np.flatnonzero((images > 0) & (counted.diagonal() == 0))
+    counted += confusion_matrix(lacking, lacking, classes)
+    return csr_array(shares_of(counted) * images[:, None])

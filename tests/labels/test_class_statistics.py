@@ -1,12 +1,18 @@
+import tracemalloc
+
 import numpy as np
+import pytest
+from scipy.sparse import csr_array
 
 from audit.labels.class_statistics import (
     confident_joint,
     confusion_matrix,
+    label_health,
     overlap_groups,
     overlapping,
     pairs_of_classes,
     quality_of_classes,
+    shares_of,
     wilson,
 )
 
@@ -21,9 +27,9 @@ def test_three_classes_form_a_group_only_where_every_two_overlap():
     share = np.eye(4)
     for one, two in ((0, 1), (1, 2)):
         share[one, two] = share[two, one] = 0.2
-    assert overlap_groups(share, 0.05) == [[0, 1]]
+    assert overlap_groups(csr_array(share), 0.05) == [[0, 1]]
     share[0, 2] = share[2, 0] = 0.2
-    assert overlap_groups(share, 0.05) == [[0, 1, 2]]
+    assert overlap_groups(csr_array(share), 0.05) == [[0, 1, 2]]
 
 
 def test_wilson_interval():
@@ -38,6 +44,51 @@ def test_confident_joint_keeps_the_images_of_each_label_also_with_empty_classes(
     np.testing.assert_allclose(joint.sum(1), [8, 0, 6, 0])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_confident_joint_and_the_health_are_those_of_cleanlab(monkeypatch, seed):
+    from cleanlab.count import compute_confident_joint
+    from cleanlab.dataset import overall_label_health_score
+
+    monkeypatch.setattr("audit.labels.large_tables.CELLS_AT_ONCE", 100)
+    draw = np.random.default_rng(seed)
+    true = draw.integers(0, 6, 400)
+    predictions = draw.dirichlet(np.full(6, 0.4), 400).astype(np.float32)
+    predictions[np.arange(400), true] += 1
+    predictions /= predictions.sum(1, keepdims=True)
+    given = np.where(draw.random(400) < 0.2, draw.integers(0, 6, 400), true)
+    theirs = compute_confident_joint(given, predictions, calibrate=False)
+    scaled = theirs * (np.bincount(given, minlength=6) / theirs.sum(1))[:, None]
+    predictions = np.concatenate([predictions, np.full((3, 6), np.nan, np.float32), predictions[:3]])
+    joint = confident_joint(predictions, np.concatenate([given, [0, 1, 2], [-1, -1, -1]]))
+    np.testing.assert_allclose(joint.toarray(), scaled)
+    assert label_health(joint) == pytest.approx(overall_label_health_score(num_examples=400, joint=scaled / 400, verbose=False))
+
+
+def test_labels_of_classes_that_are_listed_in_turn_are_all_counted():
+    given = np.arange(3_000) % 30
+    predicted = np.where((given == 3) & (np.arange(3_000) % 7 == 0), 5, given)
+    predictions = np.full((3_000, 30), 0.005, np.float32)
+    predictions[np.arange(3_000), predicted] = 0.855
+    joint = confident_joint(predictions, given)
+    np.testing.assert_allclose(joint.sum(1), 100)
+    assert joint[3, 5] > 10
+
+
+def test_what_is_counted_of_many_classes_takes_no_square_of_them():
+    """The square of 20,000 classes takes 3.2 GB."""
+    draw = np.random.default_rng(0)
+    given = draw.integers(0, 20_000, 50_000)
+    predicted = np.where(draw.random(50_000) < 0.7, given, given ^ 1)
+    tracemalloc.start()
+    counts = confusion_matrix(given, predicted, 20_000)
+    assert overlapping(counts, 0.2).nnz > 0
+    assert len(pairs_of_classes(counts, [str(code) for code in range(20_000)])) > 0
+    overlap_groups(shares_of(counts), 0.2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
+
+
 def test_classes_that_are_mistaken_both_ways_overlap():
     given = np.repeat([0, 1, 2], 10)
     predicted = given.copy()
@@ -45,11 +96,11 @@ def test_classes_that_are_mistaken_both_ways_overlap():
     predicted[10:14] = 0
     predicted[20:29] = 1
     found = overlapping(confusion_matrix(given, predicted, 3), 0.25)
-    assert found.tolist() == [[False, True, False], [True, False, False], [False, False, False]]
+    assert found.toarray().tolist() == [[False, True, False], [True, False, False], [False, False, False]]
 
 
 def test_pairs_are_directed_and_the_largest_share_comes_first():
-    counts = np.array([[6, 4, 0], [1, 9, 0], [0, 0, 0]])
+    counts = csr_array([[6, 4, 0], [1, 9, 0], [0, 0, 0]])
     found = pairs_of_classes(counts, ["a", "b", "c"])
     assert found[["label", "predicted", "images", "confused"]].to_numpy().tolist() == [["a", "b", 10, 4], ["b", "a", 10, 1]]
     assert found["share_back"].tolist() == [0.1, 0.4]
