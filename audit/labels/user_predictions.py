@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from audit.artifacts import release
 from audit.errors import AuditError
+from audit.labels.large_tables import blocks, rows_at_once
 from audit.labels.predictions import Predictions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     import numpy.typing as npt
     import pandas as pd
@@ -31,7 +34,8 @@ state-of-the-art accuracy agrees less, and labels are wrong more often than that
 _OTHER_CLASSES = 0.01
 """Where a file has classes that the dataset lacks, a row needs this much probability on the dataset's own to say anything of it."""
 
-_ROWS_AT_ONCE = 65_536
+_READ_AHEAD = 32_000_000
+"""Bytes of all columns of a Parquet file together: without such a limit a reader holds a whole row group, which may be the whole file."""
 
 
 class _Block(NamedTuple):
@@ -56,7 +60,8 @@ def load_predictions(
 ) -> Predictions:
     """Read class probabilities from ``.npy`` (row order), Parquet or CSV (by a column ``sample_id``, or in row order without one).
 
-    Read in blocks: memory takes the result and little more.
+    Read in blocks of 8 million cells, of 1,024 rows at least where it is a table: memory takes the result, unless that is a mapped file, and some
+    hundred megabytes.
 
     Args:
         path: the file. Tables have one column per class, named by it, in any order; an array has its columns in the order of ``classes``.
@@ -78,18 +83,23 @@ def load_predictions(
     warnings: list[str] = []
     unknown: list[str] = []
     if file.suffix == ".npy":
-        blocks, extra = _array_blocks(file, len(sample_ids), list(classes)), False
+        read, extra = _array_blocks(file, len(sample_ids), list(classes)), False
     else:
         columns, extra = _columns(file, list(classes), warnings, unknown)
-        blocks = _table_blocks(file, columns, sample_ids, classes, warnings)
+        read = _table_blocks(file, columns, sample_ids, classes, warnings)
     found = np.empty((len(sample_ids), len(classes)), np.float32) if into is None else into
-    found[:] = np.nan
+    missing = np.ones(len(sample_ids), bool)
     worst, outside = 0.0, 0
-    for block in blocks:
+    for block in read:
         rows, off, lost = _probabilities(block, several=several, extra=extra)
         found[block.rows] = rows
+        missing[block.rows] = np.isnan(rows[:, :1]).any(1)
         worst, outside = max(worst, off), outside + lost
-    covered = int(np.isfinite(found[:, 0]).sum()) if found.size else 0
+        release(found)
+    for part in blocks(np.flatnonzero(missing), len(classes)):
+        found[part] = np.nan
+        release(found)
+    covered = int((~missing).sum()) if len(classes) else 0
     if worst > _SUM_TOLERANCE and not extra:
         warnings.append(f"Rows of {file.name} add up to 1 only within {worst:.2g}; they were scaled.")
     if outside:
@@ -110,12 +120,8 @@ def row_count(path: str | Path) -> int:
             return len(np.load(file, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError, EOFError, TypeError) as error:
             raise AuditError(file, f"not a NumPy array: {error}", "save it with numpy.save, without objects") from None
-    rows = 0
-    for frame in _frames(file):
-        if ID_COLUMN in frame.columns:
-            return 0
-        rows += len(frame)
-    return rows
+    names, rows = _shape(file)
+    return 0 if ID_COLUMN in names else rows
 
 
 def refuse_predictions(path: str | Path) -> None:
@@ -146,13 +152,13 @@ def _array_blocks(file: Path, rows: int, classes: list[str]) -> Iterator[_Block]
         raise AuditError(file, problem, f"save one row per sample in the order of samples.parquet, {order}; or use a table with a {ID_COLUMN} column")
     del found
 
-    def blocks() -> Iterator[_Block]:
-        for start in range(0, rows, _ROWS_AT_ONCE):
+    def read() -> Iterator[_Block]:
+        for part in blocks(np.arange(rows), len(classes)):
             # Opened anew each time: pages of a closed map no longer count as memory.
-            values = np.array(opened()[start : start + _ROWS_AT_ONCE])
-            yield _Block(values, np.arange(start, start + len(values)), lambda at, start=start: f"{file}: row {start + at}")  # type: ignore[misc]
+            values = np.array(opened()[part[0] : part[-1] + 1])
+            yield _Block(values, part, lambda at, part=part: f"{file}: row {part[at]}")  # type: ignore[misc]
 
-    return blocks()
+    return read()
 
 
 def _columns(file: Path, classes: list[str], warnings: list[str], unknown: list[str]) -> tuple[list[str], bool]:
@@ -161,8 +167,9 @@ def _columns(file: Path, classes: list[str], warnings: list[str], unknown: list[
     if head is None or not len(head):
         raise AuditError(file, "is empty", f"write a header and one row per sample: {ID_COLUMN} and a column per class")
     columns = [str(name) for name in head.columns]
-    unknown += [name for name in classes if name not in columns]
-    known = [name for name in classes if name in columns]
+    there, wanted = set(columns), {ID_COLUMN, *classes}
+    unknown += [name for name in classes if name not in there]
+    known = [name for name in classes if name in there]
     if len(known) < min(2, len(classes)):
         problem = f"has no column for the class {unknown[0]!r} ({len(unknown)} of {len(classes)} are missing)"
         raise AuditError(file, problem, "name one column after each class")
@@ -174,45 +181,82 @@ def _columns(file: Path, classes: list[str], warnings: list[str], unknown: list[
     for name in known:
         if not pd.api.types.is_numeric_dtype(head[name]):
             raise AuditError(file, f"the column {name!r} holds text", "write numbers between 0 and 1")
-    extra = [name for name in columns if name not in {ID_COLUMN, *classes}]
+    extra = [name for name in columns if name not in wanted]
     if extra:
         warnings.append(f"{len(extra)} columns of {file.name} belong to no class of the dataset and are left out: {', '.join(extra[:3])}.")
     return columns, any(pd.api.types.is_float_dtype(head[name]) for name in extra)
 
 
-def _frames(file: Path) -> Iterator[pd.DataFrame]:
-    """Yield a table in parts, at least one unless it is empty; column names are text."""
-    import pandas as pd
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Raise AuditError where a table turns out to be none."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        if file.suffix == ".parquet":
-            parts = pq.ParquetFile(file)
-            for batch in parts.iter_batches(_ROWS_AT_ONCE):
-                yield batch.to_pandas().rename(columns=str)
-        else:
-            with pd.read_csv(file, dtype={ID_COLUMN: str}, chunksize=_ROWS_AT_ONCE) as reader:
-                for part in reader:
-                    yield part.rename(columns=str)
+        yield
     except (OSError, ValueError, pa.ArrowException) as error:
         raise AuditError(file, f"cannot be read: {str(error).splitlines()[0]}", "save it again as CSV or Parquet") from None
+
+
+def _shape(file: Path) -> tuple[list[str], int]:
+    """Return the names of a table's columns and the number of its rows."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    with _readable(file):
+        if file.suffix == ".parquet":
+            with pq.ParquetFile(file) as parts:
+                return [str(name) for name in parts.schema_arrow.names], int(parts.metadata.num_rows)
+        names = [str(name) for name in pd.read_csv(file, nrows=0).columns]
+        with pd.read_csv(file, usecols=[0], dtype=str, chunksize=_LINES_AT_ONCE) as reader:
+            return names, sum(len(part) for part in reader)
+
+
+_LINES_AT_ONCE = 65_536
+
+_LEAST_AT_ONCE = 1_024
+"""Rows of a table that are read together, however many columns it has: each column of a block takes its time as well."""
+
+
+def _frames(file: Path, wanted: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Yield a table in parts, at least one unless it is empty; column names are text.
+
+    Args:
+        file: Parquet or CSV.
+        wanted: the columns to read; all where None.
+    """
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    with _readable(file):
+        if file.suffix == ".parquet":
+            with pq.ParquetFile(file) as parts:
+                names = [name for name in parts.schema_arrow.names if wanted is None or name in wanted]
+            with pq.ParquetFile(file, buffer_size=max(4096, _READ_AHEAD // max(len(names), 1))) as parts:
+                for batch in parts.iter_batches(max(_LEAST_AT_ONCE, rows_at_once(len(names))), columns=names):
+                    yield batch.to_pandas().rename(columns=str)
+        else:
+            every = len(pd.read_csv(file, nrows=0).columns)
+            some = None if wanted is None else lambda name: name in wanted
+            with pd.read_csv(file, dtype={ID_COLUMN: str}, usecols=some, chunksize=max(_LEAST_AT_ONCE, rows_at_once(every))) as reader:
+                for part in reader:
+                    yield part.rename(columns=str)
 
 
 def _table_blocks(file: Path, columns: list[str], sample_ids: Sequence[str], classes: Sequence[str], warnings: list[str]) -> Iterator[_Block]:
     import pandas as pd
 
-    known = [name in columns for name in classes]
-    by_id = ID_COLUMN in columns
+    there = set(columns)
+    places = [at for at, name in enumerate(classes) if name in there]
+    known = [classes[at] for at in places]
+    by_id = ID_COLUMN in there
     index = pd.Index(np.array(sample_ids, dtype=object))
     filled = np.zeros(len(sample_ids), bool)
     start = strangers = 0
     first: object = None
-    for frame in _frames(file):
-        values = np.zeros((len(frame), len(classes)))
-        for at, name in enumerate(classes):
-            if known[at]:
-                values[:, at] = _numbers(file, frame[name])
+    for frame in _frames(file, {ID_COLUMN, *known}):
+        values = np.zeros((len(frame), len(classes)), np.float32)
+        values[:, places] = _numbers(file, frame[known])
         if by_id:
             ids = frame[ID_COLUMN].astype(object)
             first = ids.iloc[0] if first is None and len(ids) else first
@@ -235,18 +279,27 @@ def _table_blocks(file: Path, columns: list[str], sample_ids: Sequence[str], cla
         problem = f"names none of the dataset's samples; its first is {first!r}" if first is not None else "is empty"
         raise AuditError(file, problem, f"use the ids of samples.parquet, such as {sample_ids[0]!r}")
     if not by_id and not filled.all():
-        total = sum(len(frame) for frame in _frames(file))
-        problem = f"has {total} rows and no column {ID_COLUMN!r}, but the dataset has {len(sample_ids)} samples"
+        problem = f"has {_shape(file)[1]} rows and no column {ID_COLUMN!r}, but the dataset has {len(sample_ids)} samples"
         raise AuditError(file, problem, f"add a column {ID_COLUMN!r}, or write one row per sample in order")
     if strangers:
         warnings.append(f"{strangers} rows of {file.name} name no sample of the dataset and are left out.")
 
 
-def _numbers(file: Path, column: pd.Series) -> npt.NDArray[np.float64]:
+def _numbers(file: Path, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
     try:
-        return column.to_numpy(np.float64)
+        with np.errstate(over="ignore"):  # what overflows is no probability, and is told of as such
+            return frame.to_numpy(np.float32)
     except (ValueError, TypeError):
-        raise AuditError(file, f"the column {column.name!r} holds text", "write numbers between 0 and 1") from None
+        text = next(name for name in frame if not _is_number(frame[name]))
+        raise AuditError(file, f"the column {text!r} holds text", "write numbers between 0 and 1") from None
+
+
+def _is_number(column: pd.Series) -> bool:
+    try:
+        column.to_numpy(np.float64)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _probabilities(block: _Block, *, several: bool, extra: bool) -> tuple[npt.NDArray[np.float32], float, int]:
@@ -276,23 +329,29 @@ def _probabilities(block: _Block, *, several: bool, extra: bool) -> tuple[npt.ND
 
 
 def _in_sample(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]) -> list[str]:
-    judged = np.flatnonzero((labels >= 0) & np.isfinite(probabilities[:, 0])) if probabilities.size else np.empty(0, np.int64)
-    if len(judged) < 50:
-        return []
+    """Return what speaks against predictions having been made out of sample, or in the order of the classes."""
     classes = probabilities.shape[1]
-    predicted = np.concatenate([probabilities[part].argmax(1) for part in np.array_split(judged, max(1, len(judged) // _ROWS_AT_ONCE))])
-    given = labels[judged].astype(np.int64)
-    agreement = float((predicted == given).mean())
-    confidence = float(probabilities[judged, given].mean())
+    told, sure = [np.empty((0, 2), np.int64)], 0.0
+    for part in blocks(np.flatnonzero(labels >= 0), classes) if classes else ():
+        block = np.asarray(probabilities[part])
+        finite = np.isfinite(block[:, 0])
+        block, given = block[finite], labels[part][finite].astype(np.int64)
+        told.append(np.column_stack([block.argmax(1), given]))
+        sure += float(block[np.arange(len(given)), given].sum(dtype=np.float64))
+        release(probabilities)
+    predicted, given = np.concatenate(told).T
+    if len(given) < 50:
+        return []
+    agreement, confidence = float((predicted == given).mean()), sure / len(given)
     if agreement >= _IN_SAMPLE_AGREEMENT and confidence >= 0.98:
-        told = f"The predictions agree with {agreement:.1%} of the labels, {confidence:.1%} sure: as if the model was trained on these very labels. "
-        return [told + "Label errors then stay hidden; pass out-of-sample predictions (cross-validation)."]
+        seen = f"The predictions agree with {agreement:.1%} of the labels, {confidence:.1%} sure: as if the model was trained on these very labels. "
+        return [seen + "Label errors then stay hidden; pass out-of-sample predictions (cross-validation)."]
     # With the columns in another order a good model agrees with little, yet knows the classes apart: each column goes with one label.
     cells, counts = np.unique(predicted * classes + given, return_counts=True)
     best = np.zeros(classes, np.int64)
     np.maximum.at(best, cells // classes, counts)
-    apart = best.sum() / len(judged)
-    if agreement < 0.5 / classes or (agreement < apart / 2 and apart > 0.3 and len(judged) >= 10 * classes):
-        told = f"The predictions agree with {agreement:.1%} of the labels, though columns and labels go together in {apart:.1%} some other way: "
-        return [told + "are the columns in the order of the classes?"]
+    apart = best.sum() / len(given)
+    if agreement < 0.5 / classes or (agreement < apart / 2 and apart > 0.3 and len(given) >= 10 * classes):
+        other = f"The predictions agree with {agreement:.1%} of the labels, though columns and labels go together in {apart:.1%} some other way: "
+        return [other + "are the columns in the order of the classes?"]
     return []

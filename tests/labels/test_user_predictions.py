@@ -1,9 +1,13 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from audit.errors import AuditError
-from audit.labels.user_predictions import load_predictions
+from audit.labels.user_predictions import load_predictions, row_count
 
 IDS = ["a.jpg", "b.jpg", "c.jpg"]
 CLASSES = ["cat", "dog"]
@@ -126,13 +130,15 @@ def test_rows_of_other_samples_are_left_out(save):
 
 @pytest.mark.parametrize("name", ["p.npy", "p.csv", "p.parquet"])
 def test_block_size_changes_nothing(save, monkeypatch, name):
-    monkeypatch.setattr("audit.labels.user_predictions._ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("audit.labels.large_tables.CELLS_AT_ONCE", 6)
+    monkeypatch.setattr("audit.labels.user_predictions._LEAST_AT_ONCE", 1)
     path = save(GOOD if name == "p.npy" else table((2, 0, 1)), name)
     np.testing.assert_allclose(load_predictions(path, IDS, CLASSES).probabilities, GOOD, atol=1e-6)
 
 
 def test_a_sample_twice_in_different_blocks(save, monkeypatch):
-    monkeypatch.setattr("audit.labels.user_predictions._ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("audit.labels.large_tables.CELLS_AT_ONCE", 6)
+    monkeypatch.setattr("audit.labels.user_predictions._LEAST_AT_ONCE", 1)
     with pytest.raises(AuditError, match=r"p.csv:5: the sample 'a.jpg' appears twice"):
         load_predictions(save(table((0, 1, 2, 0)), "p.csv"), IDS, CLASSES)
 
@@ -151,3 +157,35 @@ def test_two_columns_that_changed_places_are_suspected(save):
     bad = np.full((300, 5), 0.2, np.float32)
     bad[:, 0] += 0.001
     assert not load_predictions(save(bad / bad.sum(1, keepdims=True), "p.npy"), ids, classes, labels).record["warnings"]
+
+
+@pytest.mark.parametrize("name", ["p.npy", "p.parquet"])
+def test_memory_does_not_grow_with_the_rows(tmp_path, name):
+    """40,000 rows of 1,000 classes take 160 MB as float32, and 320 as float64; a block takes 32."""
+    rows, classes = 40_000, 1_000
+    names = [f"class {code}" for code in range(classes)]
+    if name == "p.npy":
+        np.save(tmp_path / name, np.full((rows, classes), 1 / classes, np.float16))
+    else:
+        column = pa.array(np.full(rows, 1 / classes, np.float32))
+        pq.write_table(pa.table(dict.fromkeys(names, column)), tmp_path / name)
+    into = np.empty((rows, classes), np.float32)
+    tracemalloc.start()
+    found = load_predictions(tmp_path / name, [str(row) for row in range(rows)], names, np.arange(rows) % classes, into=into)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.record["covered"] == rows
+    np.testing.assert_allclose(into[:: rows - 1, 0], 1 / classes, rtol=1e-3)
+    assert peak < 250e6
+
+
+def test_a_class_with_a_dot_in_its_name_has_its_own_column(save):
+    frame = pd.DataFrame({"sample_id": IDS, "cat": GOOD[:, 0] / 2, "cat.small": GOOD[:, 0] / 2, "dog": GOOD[:, 1]})
+    found = load_predictions(save(frame, "p.parquet"), IDS, ["cat", "cat.small", "dog"]).probabilities
+    np.testing.assert_allclose(found, frame.drop(columns="sample_id"), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
+def test_rows_are_counted_without_reading_them_all(save, name):
+    assert row_count(save(table(), name)) == 0
+    assert row_count(save(table().drop(columns="sample_id"), name)) == 3
