@@ -22,8 +22,9 @@ _TABLES, _BITS, _FLIPS = 4, 16, 1
 within a radius of 7."""
 
 _CROWD = 50
-"""A hash with more near ones than this belongs to a kind of picture (blank, one logo) that the hash cannot tell apart; neighbors still propose
-pairs."""
+"""Two hashes that both have more near ones than this belong to a kind of picture (blank, one logo) that the hash cannot tell apart; neighbors still
+propose pairs. One that only the other has many of may be a copy: each row then brings up this many pairs at most. Of 12,000, 25,000 and 110,000 real
+images none has more than 16 near ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,12 @@ def candidates(
     """
     own = np.flatnonzero(usable & (leaders == np.arange(len(leaders))))
     codes = hashes[own].view(np.uint8).reshape(-1, 8)
-    index = _index(codes)
+    index, counts = _index(codes), np.zeros(len(codes), np.int32)
     for start in range(0, len(neighbors), BLOCK):
         stop = min(start + BLOCK, len(neighbors))
         near = _near(neighbors, similarities, leaders, start, stop)
         low, high = np.searchsorted(own, [start, stop])
-        alike = _alike(index, codes, own, int(low), int(high), radius)
+        alike = _alike(index, codes, own, int(low), int(high), radius, counts)
         first, second = (np.concatenate([near[side], alike[side]]) for side in (0, 1))
         yield _distinct(first, second, np.concatenate([near[2], np.full(len(alike[0]), np.nan, np.float32)]), stop - start)
 
@@ -83,13 +84,15 @@ def _index(codes: npt.NDArray[np.uint8]) -> Any:
     return index
 
 
-def _alike(index: Any, codes: npt.NDArray[np.uint8], own: Rows, low: int, high: int, radius: int) -> tuple[Rows, Rows]:
+def _alike(index: Any, codes: npt.NDArray[np.uint8], own: Rows, low: int, high: int, radius: int, counts: npt.NDArray[np.int32]) -> tuple[Rows, Rows]:
+    """Return the pairs of some rows with near hashes, and write to ``counts`` how many each has; those of earlier rows are there already."""
     if high <= low:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     limits, _, at = index.range_search(codes[low:high], radius + 1)
-    counts = np.diff(limits.astype(np.int64))
-    one = np.repeat(np.arange(low, high), counts)
-    kept = (at > one) & np.repeat(counts <= _CROWD, counts)
+    counts[low:high] = np.diff(limits.astype(np.int64))
+    one = np.repeat(np.arange(low, high), counts[low:high])
+    # The first row of a pair brings it up; where that one is of a crowd, the second does.
+    kept = (counts[one] <= _CROWD) & ((at > one) | ((at < one) & (counts[at] > _CROWD)))
     return own[one[kept]], own[at[kept]]
 
 

@@ -35,6 +35,27 @@ def test_hashes_within_the_radius_are_all_found(monkeypatch, brute_force_up_to):
     assert proposed(np.full((400, 3), -1, np.int32), hashes) == true
 
 
+@pytest.mark.parametrize("block", [16, 1000])
+@pytest.mark.parametrize("order", ["first", "last", "between"])
+def test_a_row_with_many_near_ones_is_paired_with_those_that_have_few_wherever_it_stands(monkeypatch, order, block):
+    monkeypatch.setattr(module, "BLOCK", block)
+    random = np.random.default_rng(0)
+    middle, leaves = random.integers(0, 2**64, dtype=np.uint64), []
+    while len(leaves) < 60:  # within 6 bits of the middle, not of each other
+        leaf = middle ^ np.bitwise_or.reduce(np.uint64(1) << random.choice(64, 6, replace=False).astype(np.uint64))
+        if all(np.bitwise_count(leaf ^ other) > 6 for other in leaves):
+            leaves.append(leaf)
+    at = {"first": 0, "last": 60, "between": 31}[order]
+    hashes = np.array([*leaves[:at], middle, *leaves[at:]], np.uint64)
+    found = proposed(np.full((61, 1), -1, np.int32), hashes)
+    assert found == {(min(at, row), max(at, row)) for row in range(61) if row != at}
+
+
+def test_hashes_of_a_crowd_bring_up_no_pairs_among_themselves():
+    hashes = np.full(60, 7, np.uint64)
+    assert proposed(np.full((60, 1), -1, np.int32), hashes) == set()
+
+
 @pytest.mark.parametrize("block", [7, 1000])
 def test_neighbors_are_proposed_from_either_side(monkeypatch, block):
     monkeypatch.setattr(module, "BLOCK", block)
