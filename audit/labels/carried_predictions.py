@@ -1,7 +1,8 @@
 """Predictions after a small change of the dataset: kept for images that stay, made by the models of the last full fit for images that are new.
 
 A kept prediction is as out-of-sample as it was: its model never saw the image. A new image no model has seen at all; it is judged by the one that saw
-none of its copies. What is lost is what the models could have learned from the few new images, and in turn a label flag does not come or go because
+none of its copies, by all of them together where it has none, and not at all where its copies were in several folds: each model then saw one of them.
+What is lost is what the models could have learned from the few new images, and in turn a label flag does not come or go because
 some other image changed. Once more than `MAX_CHANGED` of the rows differ from those the models were fitted on, everything is fitted anew.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from audit.labels.large_tables import rows_at_once
 from audit.labels.predictor import Predictor
 
 MAX_CHANGED = 0.05
@@ -46,6 +48,8 @@ class Carried:
     probabilities: npt.NDArray[np.float32]
     fold: npt.NDArray[np.int8]
     predicted_anew: int
+    not_judged: int
+    """New images of whose copies every model saw one."""
 
 
 def count_changed(before: Fitted, old_row: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], images: int) -> int:
@@ -68,7 +72,6 @@ def carry_over(
     old_row: npt.NDArray[np.int64],
     embeddings: npt.NDArray[np.float16],
     groups: npt.NDArray[np.int64],
-    folds: int,
     into: npt.NDArray[np.float32] | None = None,
 ) -> Carried:
     """Keep what was predicted and predict what is new.
@@ -79,34 +82,39 @@ def carry_over(
         old_row: ``[n]`` where a row stood in ``before``; -1 where its content was not there.
         embeddings: float16 ``[n, d]`` unit rows; NaN where there is none. Only new rows are read.
         groups: ``[n]``; copies of one picture share a number.
-        folds: how many folds there were.
         into: float32 ``[n, c]`` to write to, such as a file mapped into memory; a new array where None.
     """
     stayed = np.flatnonzero(old_row >= 0)
     fold = np.full(len(old_row), -1, np.int8)
     fold[stayed] = before.fold[old_row[stayed]]
     probabilities = np.empty((len(old_row), before.probabilities.shape[1]), np.float32) if into is None else into
-    for start in range(0, len(stayed), _ROWS_AT_ONCE):
-        rows = stayed[start : start + _ROWS_AT_ONCE]
+    at_once = min(_ROWS_AT_ONCE, rows_at_once(probabilities.shape[1]))
+    for start in range(0, len(stayed), at_once):
+        rows = stayed[start : start + at_once]
         probabilities[rows] = before.probabilities[old_row[rows]]
     new = np.flatnonzero(old_row < 0)
     probabilities[new] = np.nan
     new = new[np.isfinite(embeddings[new]).all(1)]
-    fold[new] = _folds_of_new(new, fold, groups, folds)
-    for start in range(0, len(new), _ROWS_AT_ONCE):
-        rows = new[start : start + _ROWS_AT_ONCE]
+    fold[new], unseen = _folds_of_new(new, fold, groups)
+    judged = new[unseen]
+    for start in range(0, len(judged), at_once):
+        rows = judged[start : start + at_once]
         probabilities[rows] = predictor(embeddings[rows], fold[rows])
-    return Carried(probabilities, fold, len(new))
+    return Carried(probabilities, fold, len(judged), len(new) - len(judged))
 
 
-def _folds_of_new(new: npt.NDArray[np.int64], fold: npt.NDArray[np.int8], groups: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.int8]:
-    """Give a new row the fold of its copies; one without copies has been seen by no model, so any will do and all get their share."""
-    chosen = (np.arange(len(new)) % folds).astype(np.int8)
+def _folds_of_new(
+    new: npt.NDArray[np.int64], fold: npt.NDArray[np.int8], groups: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
+    """Return the fold of each new row's copies, -1 where it has none, and whether there is a model that saw none of them."""
     known = np.flatnonzero(fold >= 0)
     shared = known[np.isin(groups[known], groups[new])]
-    of_group, first = np.unique(groups[shared], return_index=True)
-    if len(of_group):
-        place = np.minimum(np.searchsorted(of_group, groups[new]), len(of_group) - 1)
-        copies = of_group[place] == groups[new]
-        chosen[copies] = fold[shared[first[place[copies]]]]
-    return chosen
+    of_group, at = np.unique(groups[shared], return_inverse=True)
+    if not len(of_group):
+        return np.full(len(new), -1, np.int8), np.ones(len(new), bool)
+    lowest, highest = np.full(len(of_group), 127, np.int8), np.full(len(of_group), -1, np.int8)
+    np.minimum.at(lowest, at, fold[shared])
+    np.maximum.at(highest, at, fold[shared])
+    place = np.minimum(np.searchsorted(of_group, groups[new]), len(of_group) - 1)
+    one = (of_group[place] == groups[new]) & (lowest == highest)[place]
+    return np.where(one, lowest[place], -1).astype(np.int8), one | (of_group[place] != groups[new])

@@ -59,10 +59,11 @@ def predict(  # noqa: PLR0913  the stage's inputs are that many
 
             fitted = load_predictor(run / PREDICTOR)
             with filling(run / "predictions.npy", (len(images), known.probabilities.shape[1]), np.float32) as into:
-                carried = carry_over(known, fitted, old_row, embeddings, groups, len(before["folds"]), into)
+                carried = carry_over(known, fitted, old_row, embeddings, groups, into)
             _store(run, images, labels, carried.fold)
             observer.note(f"label predictions: {carried.predicted_anew:,} new images are judged by the models of the last full fit")
-            return {**before, "changed_since_fit": changed, "predicted_anew": carried.predicted_anew}
+            not_judged = int(before["not_judged"]) + carried.not_judged
+            return {**before, "changed_since_fit": changed, "predicted_anew": carried.predicted_anew, "not_judged": not_judged}
     from audit.labels.predictions import out_of_sample
 
     with filling(run / "predictions.npy", (len(images), int(labels.max(initial=-1)) + 1), np.float32) as into:

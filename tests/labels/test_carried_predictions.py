@@ -52,7 +52,7 @@ def test_known_rows_keep_their_predictions_wherever_they_move(fitted):
     before = Fitted(found.probabilities, found.fold, labels, 400, 0)
     old_row = np.concatenate([order, np.full(10, -1)])
     after = np.concatenate([embeddings[order], added])
-    carried = carry_over(before, found.predictor, old_row, after, np.arange(400), 5)
+    carried = carry_over(before, found.predictor, old_row, after, np.arange(400))
     np.testing.assert_array_equal(carried.probabilities[:390], found.probabilities[order])
     np.testing.assert_array_equal(carried.fold[:390], found.fold[order])
     assert (carried.probabilities[390:].argmax(1) == truth).mean() >= 0.9
@@ -66,9 +66,33 @@ def test_a_new_copy_is_judged_by_the_model_that_never_saw_the_original(fitted):
     originals = np.arange(0, 40)
     groups = np.concatenate([np.arange(400), originals])
     old_row = np.concatenate([np.arange(400), np.full(40, -1)])
-    carried = carry_over(before, found.predictor, old_row, np.concatenate([embeddings, embeddings[originals]]), groups, 5)
+    carried = carry_over(before, found.predictor, old_row, np.concatenate([embeddings, embeddings[originals]]), groups)
     np.testing.assert_array_equal(carried.fold[400:], found.fold[originals])
     np.testing.assert_allclose(carried.probabilities[400:], found.probabilities[originals], atol=1e-6)
+
+
+def test_no_model_that_saw_a_copy_judges_a_new_image(fitted):
+    """The new image shows that two old ones, which were in different folds, are copies of one picture."""
+    embeddings, labels, found = fitted
+    one = int(np.flatnonzero(found.fold == 0)[0])
+    other = int(np.flatnonzero(found.fold == 1)[0])
+    groups = np.append(np.arange(400), one)
+    groups[other] = one
+    before = Fitted(found.probabilities, found.fold, labels, 400, 0)
+    carried = carry_over(before, found.predictor, np.append(np.arange(400), -1), np.concatenate([embeddings, embeddings[[one]]]), groups)
+    assert np.isnan(carried.probabilities[400]).all()
+    assert (carried.fold[400], carried.predicted_anew, carried.not_judged) == (-1, 0, 1)
+    np.testing.assert_array_equal(carried.probabilities[:400], found.probabilities)
+
+
+def test_new_images_without_copies_are_judged_by_all_models_in_any_order(fitted):
+    embeddings, labels, found = fitted
+    added, _ = blobs(12, seed=5)
+    before = Fitted(found.probabilities, found.fold, labels, 400, 0)
+    old_row = np.append(np.arange(400), np.full(12, -1))
+    first, again = (carry_over(before, found.predictor, old_row, np.concatenate([embeddings, some]), np.arange(412)) for some in (added, added[::-1]))
+    assert (first.fold[400:] == -1).all()
+    np.testing.assert_allclose(first.probabilities[400:], again.probabilities[400:][::-1], atol=1e-6)
 
 
 def test_an_unreadable_image_has_no_prediction_and_is_no_change(fitted):
@@ -76,7 +100,7 @@ def test_an_unreadable_image_has_no_prediction_and_is_no_change(fitted):
     before = Fitted(found.probabilities, found.fold, labels, 400, 0)
     after = np.concatenate([embeddings, np.full((1, 16), np.nan, np.float16)])
     old_row = np.concatenate([np.arange(400), [-1]])
-    carried = carry_over(before, found.predictor, old_row, after, np.arange(401), 5)
+    carried = carry_over(before, found.predictor, old_row, after, np.arange(401))
     assert np.isnan(carried.probabilities[400]).all()
     assert count_changed(before, old_row, np.append(labels, 0), 400) == 0
 
