@@ -45,6 +45,9 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame) -> Result:
     """Report every copy beside its group's representative; failed images have no score."""
     exact = pairs[pairs["relation"].isin(list(_SCORE))]
     first, second, kept = (exact[name].to_numpy(np.int64) for name in ("i", "j", "group"))
+    # Where the first of a kind is in the group of a picture that only looks like it, its copies are in none; they are copies of it all the same.
+    grouped = pairs.loc[pairs["group"] >= 0, ["i", "j"]].to_numpy(np.int64)
+    kept = np.where((kept < 0) & ~np.isin(second, grouped), first, np.where((kept < 0) & ~np.isin(first, grouped), second, kept))
     # An edge without its group's representative says nothing that the two edges to the representative do not say.
     to_kept = (first == kept) | (second == kept)
     members = np.where(first == kept, second, first)[to_kept]

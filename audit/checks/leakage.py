@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.duplicates.pictures import implied_by_twins
+from audit.tables import RELATIONS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -87,21 +89,20 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Resu
 
 
 def _implied(pairs: pd.DataFrame, splits: npt.NDArray[np.object_], order: npt.NDArray[np.int64], names: npt.NDArray[np.object_]) -> pd.DataFrame:
-    """Return pairs between copies that were each compared with the representative only: being identical is transitive, so they are copies too."""
-    exact = pairs[pairs["relation"].isin(["identical_bytes", "identical_pixels"]) & (pairs["group"] >= 0)]
-    known = set(zip(pairs["i"].tolist(), pairs["j"].tolist(), strict=True))
-    crossing = {row for i, j in known if splits[i] != splits[j] and min(order[i], order[j]) >= 0 for row in (i, j)}
-    # Copies of one split imply nothing across splits, and most groups are of one.
-    spans = pd.DataFrame({"group": np.tile(exact["group"], 2), "split": splits[np.concatenate([exact["i"], exact["j"]])]}).groupby("group")["split"]
-    exact = exact[exact["group"].isin(spans.nunique().loc[lambda count: count > 1].index)]
-    added = []
-    for group, edges in exact.groupby("group"):
-        members = sorted({*edges["i"].tolist(), *edges["j"].tolist()}, key=lambda row: (order[row], str(splits[row]), names[row]))
-        members = [row for row in members if order[row] >= 0]
-        for row in members:
-            if row not in crossing and splits[row] != splits[members[0]]:
-                one, other = sorted((row, members[0]))
-                added.append({"i": one, "j": other, "relation": "identical_pixels", "score": 1.0, "group": group})
-    return pd.DataFrame(added, columns=["i", "j", "relation", "score", "group"]).astype(
-        {"i": np.int32, "j": np.int32, "relation": pairs["relation"].dtype, "score": np.float32, "group": np.int32}
+    """Return a pair for every image that leaks only through an identical one: of those, one alone was compared with other pictures."""
+    # Of two images in different splits the one of the higher rank is dropped; of identical ones the lowest is joined to.
+    place, _ = pd.factorize(pd.Series(splits), sort=True)
+    rank = np.argsort(np.lexsort((np.argsort(np.argsort(names)), place, order)))
+
+    def dropped(some: pd.DataFrame) -> npt.NDArray[np.int64]:
+        """Return the row that each pair drops; -1 where its images are not in two splits."""
+        i, j = some["i"].to_numpy(np.int64), some["j"].to_numpy(np.int64)
+        return np.where((place[i] != place[j]) & (order[i] >= 0) & (order[j] >= 0), np.where(rank[i] < rank[j], j, i), -1)
+
+    found = implied_by_twins(pairs, np.where(order >= 0, place, -1), rank)
+    found = found.assign(
+        dropped=dropped(found), rank=rank[found[["i", "j"]]].min(axis=1), relation=pd.Categorical(found["relation"], RELATIONS, ordered=True)
     )
+    found = found[(found["dropped"] >= 0) & ~found["dropped"].isin(dropped(pairs))]
+    found = found.sort_values(["dropped", "relation", "score", "rank"], ascending=[True, True, False, True]).drop_duplicates("dropped")
+    return found.astype({"relation": pairs["relation"].dtype})[["i", "j", "relation", "score", "group"]]

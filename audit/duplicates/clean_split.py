@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from audit.duplicates.pictures import IDENTICAL, twins_of
 from audit.tables import RELATIONS
 
 KEEP = ("test", "val", "valid", "validation", "dev")
@@ -72,15 +73,11 @@ def _with_twins(pairs: pd.DataFrame, standing: np.ndarray[tuple[int], np.dtype[n
 
     Each is joined to the most precious copy of the other side: joining all to all would grow with the square of a set of copies.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     columns, rows = ["i", "j", "relation", "score"], len(standing)
-    exact = pairs["relation"].isin(["identical_bytes", "identical_pixels"]).to_numpy()
+    exact = pairs["relation"].isin(IDENTICAL).to_numpy()
     if not exact.any():
         return pairs[columns]
-    one, other = pairs["i"].to_numpy(np.int64), pairs["j"].to_numpy(np.int64)
-    _, twins = connected_components(coo_array((np.ones(int(exact.sum()), bool), (one[exact], other[exact])), shape=(rows, rows)), directed=False)
+    one, other, twins = pairs["i"].to_numpy(np.int64), pairs["j"].to_numpy(np.int64), twins_of(pairs, rows)
     members = pd.DataFrame({"twin": twins, "i": np.arange(rows), "standing": np.where(standing < 0, rows, standing)})
     best = members.sort_values(["twin", "standing", "i"]).drop_duplicates("twin").set_index("twin")["i"]
     crowded = members[np.isin(twins, twins[one[exact]])]

@@ -31,3 +31,19 @@ def test_two_train_copies_of_a_test_image_are_both_dropped(run_named, samples_of
     pairs = pairs_of([(0, 1, "identical_bytes", 1, 0), (0, 2, "identical_bytes", 1, 0)])
     result = run_named("leakage", samples=samples, pairs=pairs)
     assert sorted((finding.row, finding.partner) for finding in result.findings) == [(0, 2), (1, 2)]
+
+
+def test_a_copy_leaks_what_its_twin_leaks(run_named, samples_of, pairs_of):
+    """Only the first of two identical images was compared with the resized one; a copy in val is dropped for it as well."""
+    samples = samples_of([{"split": split} for split in ("train", "val", "test")])
+    pairs = pairs_of([(0, 1, "identical_bytes", 1, 0), (0, 2, "re_encoded", 0.9, 0)])
+    result = run_named("leakage", samples=samples, pairs=pairs)
+    found = {(finding.row, finding.partner): (finding.kind, finding.evidence["drop_from"]) for finding in result.findings}
+    assert found == {(0, 1): ("identical_bytes", "train"), (0, 2): ("re_encoded", "train"), (1, 2): ("re_encoded", "val")}
+
+
+def test_of_three_identical_images_in_three_splits_two_are_dropped_whichever_comes_first(run_named, samples_of, pairs_of):
+    for splits in (("train", "val", "test"), ("val", "test", "train"), ("test", "train", "val")):
+        pairs = pairs_of([(0, 1, "identical_bytes", 1, 0), (0, 2, "identical_bytes", 1, 0)])
+        result = run_named("leakage", samples=samples_of([{"split": split} for split in splits]), pairs=pairs)
+        assert {splits[finding.row] for finding in result.findings} == {"train", "val"}
