@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from audit.backbones import embedder_of
 from audit.errors import RunError
+from audit.identity import identities
+from audit.labels.large_tables import some_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +31,7 @@ _CELLS = 13
 _WINDOW = 1 / 4
 """Side of the window, as a share of the picture's."""
 _EXAMPLES = 200
-"""Images of a class that its mean embedding is taken of."""
+"""Images of a class that its mean embedding is taken of, drawn by lot; the same ones in whatever order they are listed."""
 AT_ONCE = 16
 """Pictures embedded together."""
 _SHOWN_SIDE = 320
@@ -137,6 +139,6 @@ def _mean_of(run: Run, samples: pd.DataFrame, label: str, row: int) -> npt.NDArr
     rows = np.flatnonzero(mine.to_numpy(bool))
     if not len(rows):
         raise RunError(run.path, f"no other image has the label {label!r}", "name a class that the run has")
-    some = np.asarray(run.embeddings[rows[:: max(len(rows) // _EXAMPLES, 1)]], np.float32)
+    some = np.asarray(run.embeddings[some_of(rows, _EXAMPLES, identities(samples))], np.float32)
     mean = some.mean(axis=0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)

@@ -1,6 +1,6 @@
 """Label errors against people: CIFAR-10's human labels, the published suspects, and peers on the same embeddings, in one run.
 
-    python benchmarks/label_errors.py RUN/embeddings.npy RUN/samples.parquet HUMAN_LABELS.csv [--published FOLDER] [--memory]
+    python benchmarks/label_errors.py RUN/embeddings.npy RUN/samples.parquet HUMAN_LABELS.csv [--pairs PAIRS.parquet] [--published FOLDER] [--memory]
 
 The run is one of the train images, scanned with the embedded backbone; a file's stem is its ``index`` in the CSV. ``--half even|odd`` reports on half
 of the images. Datalab needs ``pip install 'cleanlab[datalab]'``; without it its line is missing.
@@ -23,9 +23,12 @@ import pandas as pd
 from audit.checks.label_errors import Options, verdict
 from audit.labels.calibration import expected_calibration_error
 from audit.labels.class_statistics import confusion_matrix, overlapping
+from audit.labels.conflicts import disagreeing_pictures
 from audit.labels.label_noise import estimate_noise, suspect
+from audit.labels.label_quality import judge_labels
 from audit.labels.predictions import out_of_sample
 from audit.labels.review_yield import expected_yield
+from audit.stages import fold_groups
 
 FOLDS = 5
 Array = npt.NDArray[Any]
@@ -144,6 +147,21 @@ def compare(embeddings: Array, given: Array, true: Array, kept: Array, title: st
     print(f"\nAP {mine / best:.3f} x the best peer, in {seconds / peer_seconds:.2f} x the time of the logistic regression.")
 
 
+def copies(embeddings: Array, given: Array, true: Array, pairs: pd.DataFrame, title: str) -> None:
+    """Labels of copies that disagree: each judged alone, and with the votes of all copies of its picture."""
+    from sklearn.metrics import log_loss
+
+    predictions = out_of_sample(embeddings, given.astype(np.int32), fold_groups(len(given), pairs), seed=0).probabilities
+    rows = np.concatenate([parts[-1].rows for parts in disagreeing_pictures(pairs, given)])
+    wrong = (given != true)[rows]
+    print(f"\n{title}: {len(rows)} copies with different labels, {wrong.sum()} wrong\n")
+    print("| judged | reported | wrong among them | log loss |\n|---|---|---|---|")
+    for name, some in (("each alone", None), ("with all copies", pairs)):
+        probability = judge_labels(predictions, given, some)["probability_wrong"].to_numpy()[rows]
+        told = probability >= Options().min_probability
+        print(f"| {name} | {told.sum()} | {wrong[told].sum()} | {log_loss(wrong, np.clip(probability, 1e-4, 1 - 1e-4)):.3f} |")
+
+
 def published(folder: Path) -> None:
     predictions, labels = np.load(folder / "pred_probs.npy").astype(np.float32), np.load(folder / "labels.npy").astype(np.int64)
     votes = pd.read_csv(folder / "human_votes.csv")
@@ -188,6 +206,7 @@ def main() -> None:
     parser.add_argument("embeddings", type=Path, nargs="?")
     parser.add_argument("samples", type=Path, nargs="?")
     parser.add_argument("labels", type=Path, nargs="?")
+    parser.add_argument("--pairs", type=Path)
     parser.add_argument("--published", type=Path)
     parser.add_argument("--half", choices=["even", "odd"])
     parser.add_argument("--memory", action="store_true")
@@ -204,6 +223,13 @@ def main() -> None:
         part = {None: np.ones(len(index), bool), "even": index % 2 == 0, "odd": index % 2 == 1}[asked.half]
         for name in ("aggre_label", "random_label1"):
             compare(embeddings, codes[name], codes["clean_label"], part, name)
+        if asked.pairs:
+            place = np.full(len(ids), -1)
+            place[kept_rows] = np.arange(len(kept_rows))
+            pairs = pd.read_parquet(asked.pairs)
+            pairs = pairs.assign(i=place[pairs["i"]], j=place[pairs["j"]]).query("i >= 0 and j >= 0")
+            for name in ("aggre_label", "random_label1"):
+                copies(embeddings, codes[name], codes["clean_label"], pairs, name)
     if asked.published:
         published(asked.published)
     if asked.memory:

@@ -1,15 +1,17 @@
 """Occlusion maps: what argues for a class is where the class is, and the command writes a picture of it."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 import audit
 from audit import cli
 from audit.errors import RunError
-from audit.saliency import classes_of, drawn, saliency
+from audit.saliency import _mean_of, classes_of, drawn, saliency
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,18 @@ def test_each_half_argues_for_its_class(pictures):
 
 def test_the_classes_are_the_label_and_the_likeliest_other(pictures):
     assert classes_of(pictures, row_of(pictures, "coffee/both.png")) == ["coffee", "cat"]
+
+
+def test_a_class_of_many_images_looks_the_same_in_any_order(monkeypatch):
+    monkeypatch.setattr("audit.saliency._EXAMPLES", 20)
+    draw = np.random.default_rng(0)
+    content = [f"{number:032x}" * 2 for number in draw.permutation(101)]
+    samples = pd.DataFrame({"label": "cat", "outcome": "ok", "content_id": content})
+    embeddings = draw.normal(size=(101, 8)).astype(np.float16)
+    order = np.append(0, 1 + draw.permutation(100))
+    first = _mean_of(SimpleNamespace(embeddings=embeddings), samples, "cat", 0)
+    again = _mean_of(SimpleNamespace(embeddings=embeddings[order]), samples.iloc[order].reset_index(drop=True), "cat", 0)
+    np.testing.assert_allclose(first, again, atol=1e-6)
 
 
 def test_what_cannot_be_shown_is_said(pictures):
