@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audit.artifacts import release
 from audit.errors import AuditError
-from audit.labels.large_tables import blocks, rows_at_once
+from audit.labels.large_tables import blocks
+from audit.labels.prediction_files import ID_COLUMN, array_blocks, shape_of, table_blocks, table_columns
 from audit.labels.predictions import Predictions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
-    import pandas as pd
 
-ID_COLUMN = "sample_id"
+    from audit.labels.prediction_files import Block
 
 KINDS = (".npy", ".parquet", ".csv")
 """How predictions may be stored."""
@@ -33,20 +32,6 @@ state-of-the-art accuracy agrees less, and labels are wrong more often than that
 
 _OTHER_CLASSES = 0.01
 """Where a file has classes that the dataset lacks, a row needs this much probability on the dataset's own to say anything of it."""
-
-_READ_AHEAD = 32_000_000
-"""Bytes of all columns of a Parquet file together: without such a limit a reader holds a whole row group, which may be the whole file."""
-
-
-class _Block(NamedTuple):
-    """Some rows of a file."""
-
-    values: npt.NDArray[Any]
-    """``[m, c]`` in the order of the dataset's classes."""
-    rows: npt.NDArray[np.int64]
-    """``[m]`` rows of the dataset."""
-    place: Callable[[int], str]
-    """Where in the file a row of the block stands, for a person."""
 
 
 def load_predictions(
@@ -83,10 +68,10 @@ def load_predictions(
     warnings: list[str] = []
     unknown: list[str] = []
     if file.suffix == ".npy":
-        read, extra = _array_blocks(file, len(sample_ids), list(classes)), False
+        read, extra = array_blocks(file, len(sample_ids), list(classes)), False
     else:
-        columns, extra = _columns(file, list(classes), warnings, unknown)
-        read = _table_blocks(file, columns, sample_ids, classes, warnings)
+        columns, extra = table_columns(file, list(classes), warnings, unknown)
+        read = table_blocks(file, columns, sample_ids, classes, warnings)
     found = np.empty((len(sample_ids), len(classes)), np.float32) if into is None else into
     missing = np.ones(len(sample_ids), bool)
     worst, outside = 0.0, 0
@@ -120,7 +105,7 @@ def row_count(path: str | Path) -> int:
             return len(np.load(file, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError, EOFError, TypeError) as error:
             raise AuditError(file, f"not a NumPy array: {error}", "save it with numpy.save, without objects") from None
-    names, rows = _shape(file)
+    names, rows = shape_of(file)
     return 0 if ID_COLUMN in names else rows
 
 
@@ -134,175 +119,7 @@ def refuse_predictions(path: str | Path) -> None:
         raise AuditError(file, f"unknown kind {file.suffix!r}", f"use {', '.join(KINDS)}")
 
 
-def _array_blocks(file: Path, rows: int, classes: list[str]) -> Iterator[_Block]:
-    def opened() -> Any:
-        try:
-            return np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise AuditError(file, f"not a NumPy array: {error}", "save it with numpy.save, without objects") from None
-
-    shape = (rows, len(classes))
-    found = opened()
-    if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "fiu":
-        problem = f"holds shape {getattr(found, 'shape', '?')}, type {getattr(found, 'dtype', '?')}"
-        raise AuditError(file, problem, f"save numbers of shape {shape}")
-    if found.shape != shape:
-        order = f"columns {', '.join(map(repr, classes[:3]))}{', ...' if len(classes) > 3 else ''}"
-        problem = f"has shape {found.shape}, but the dataset has {rows} samples and {len(classes)} classes"
-        raise AuditError(file, problem, f"save one row per sample in the order of samples.parquet, {order}; or use a table with a {ID_COLUMN} column")
-    del found
-
-    def read() -> Iterator[_Block]:
-        for part in blocks(np.arange(rows), len(classes)):
-            # Opened anew each time: pages of a closed map no longer count as memory.
-            values = np.array(opened()[part[0] : part[-1] + 1])
-            yield _Block(values, part, lambda at, part=part: f"{file}: row {part[at]}")  # type: ignore[misc]
-
-    return read()
-
-
-def _columns(file: Path, classes: list[str], warnings: list[str], unknown: list[str]) -> tuple[list[str], bool]:
-    """Return the table's columns and whether it has probabilities of classes that the dataset lacks."""
-    head = next(_frames(file), None)
-    if head is None or not len(head):
-        raise AuditError(file, "is empty", f"write a header and one row per sample: {ID_COLUMN} and a column per class")
-    columns = [str(name) for name in head.columns]
-    there, wanted = set(columns), {ID_COLUMN, *classes}
-    unknown += [name for name in classes if name not in there]
-    known = [name for name in classes if name in there]
-    if len(known) < min(2, len(classes)):
-        problem = f"has no column for the class {unknown[0]!r} ({len(unknown)} of {len(classes)} are missing)"
-        raise AuditError(file, problem, "name one column after each class")
-    if unknown:
-        shown = ", ".join(map(repr, unknown[:3]))
-        warnings.append(f"{len(unknown)} of {len(classes)} classes have no column in {file.name}; images labelled so are not judged: {shown}.")
-    import pandas as pd
-
-    for name in known:
-        if not pd.api.types.is_numeric_dtype(head[name]):
-            raise AuditError(file, f"the column {name!r} holds text", "write numbers between 0 and 1")
-    extra = [name for name in columns if name not in wanted]
-    if extra:
-        warnings.append(f"{len(extra)} columns of {file.name} belong to no class of the dataset and are left out: {', '.join(extra[:3])}.")
-    return columns, any(pd.api.types.is_float_dtype(head[name]) for name in extra)
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Raise AuditError where a table turns out to be none."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise AuditError(file, f"cannot be read: {str(error).splitlines()[0]}", "save it again as CSV or Parquet") from None
-
-
-def _shape(file: Path) -> tuple[list[str], int]:
-    """Return the names of a table's columns and the number of its rows."""
-    import pandas as pd
-    import pyarrow.parquet as pq
-
-    with _readable(file):
-        if file.suffix == ".parquet":
-            with pq.ParquetFile(file) as parts:
-                return [str(name) for name in parts.schema_arrow.names], int(parts.metadata.num_rows)
-        names = [str(name) for name in pd.read_csv(file, nrows=0).columns]
-        with pd.read_csv(file, usecols=[0], dtype=str, chunksize=_LINES_AT_ONCE) as reader:
-            return names, sum(len(part) for part in reader)
-
-
-_LINES_AT_ONCE = 65_536
-
-_LEAST_AT_ONCE = 1_024
-"""Rows of a table that are read together, however many columns it has: each column of a block takes its time as well."""
-
-
-def _frames(file: Path, wanted: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
-    """Yield a table in parts, at least one unless it is empty; column names are text.
-
-    Args:
-        file: Parquet or CSV.
-        wanted: the columns to read; all where None.
-    """
-    import pandas as pd
-    import pyarrow.parquet as pq
-
-    with _readable(file):
-        if file.suffix == ".parquet":
-            with pq.ParquetFile(file) as parts:
-                names = [name for name in parts.schema_arrow.names if wanted is None or name in wanted]
-            with pq.ParquetFile(file, buffer_size=max(4096, _READ_AHEAD // max(len(names), 1))) as parts:
-                for batch in parts.iter_batches(max(_LEAST_AT_ONCE, rows_at_once(len(names))), columns=names):
-                    yield batch.to_pandas().rename(columns=str)
-        else:
-            every = len(pd.read_csv(file, nrows=0).columns)
-            some = None if wanted is None else lambda name: name in wanted
-            with pd.read_csv(file, dtype={ID_COLUMN: str}, usecols=some, chunksize=max(_LEAST_AT_ONCE, rows_at_once(every))) as reader:
-                for part in reader:
-                    yield part.rename(columns=str)
-
-
-def _table_blocks(file: Path, columns: list[str], sample_ids: Sequence[str], classes: Sequence[str], warnings: list[str]) -> Iterator[_Block]:
-    import pandas as pd
-
-    there = set(columns)
-    places = [at for at, name in enumerate(classes) if name in there]
-    known = [classes[at] for at in places]
-    by_id = ID_COLUMN in there
-    index = pd.Index(np.array(sample_ids, dtype=object))
-    filled = np.zeros(len(sample_ids), bool)
-    start = strangers = 0
-    first: object = None
-    for frame in _frames(file, {ID_COLUMN, *known}):
-        values = np.zeros((len(frame), len(classes)), np.float32)
-        values[:, places] = _numbers(file, frame[known])
-        if by_id:
-            ids = frame[ID_COLUMN].astype(object)
-            first = ids.iloc[0] if first is None and len(ids) else first
-            rows = index.get_indexer(pd.Index(ids))
-            repeated = (rows >= 0) & (pd.Series(rows).duplicated().to_numpy() | filled[rows])
-            if repeated.any():
-                at = int(repeated.argmax())
-                raise AuditError(f"{file}:{start + at + 2}", f"the sample {ids.iloc[at]!r} appears twice", "keep one row per sample")
-        else:
-            rows = np.arange(start, start + len(frame))
-            if start + len(frame) > len(sample_ids):
-                break
-        mine = rows >= 0
-        strangers += int((~mine).sum())
-        filled[rows[mine]] = True
-        lines = start + 2 + np.flatnonzero(mine)
-        yield _Block(values[mine], rows[mine].astype(np.int64), lambda at, lines=lines: f"{file}:{lines[at]}")  # type: ignore[misc]
-        start += len(frame)
-    if by_id and not filled.any() and len(sample_ids):
-        problem = f"names none of the dataset's samples; its first is {first!r}" if first is not None else "is empty"
-        raise AuditError(file, problem, f"use the ids of samples.parquet, such as {sample_ids[0]!r}")
-    if not by_id and not filled.all():
-        problem = f"has {_shape(file)[1]} rows and no column {ID_COLUMN!r}, but the dataset has {len(sample_ids)} samples"
-        raise AuditError(file, problem, f"add a column {ID_COLUMN!r}, or write one row per sample in order")
-    if strangers:
-        warnings.append(f"{strangers} rows of {file.name} name no sample of the dataset and are left out.")
-
-
-def _numbers(file: Path, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
-    try:
-        with np.errstate(over="ignore"):  # what overflows is no probability, and is told of as such
-            return frame.to_numpy(np.float32)
-    except (ValueError, TypeError):
-        text = next(name for name in frame if not _is_number(frame[name]))
-        raise AuditError(file, f"the column {text!r} holds text", "write numbers between 0 and 1") from None
-
-
-def _is_number(column: pd.Series) -> bool:
-    try:
-        column.to_numpy(np.float64)
-    except (ValueError, TypeError):
-        return False
-    return True
-
-
-def _probabilities(block: _Block, *, several: bool, extra: bool) -> tuple[npt.NDArray[np.float32], float, int]:
+def _probabilities(block: Block, *, several: bool, extra: bool) -> tuple[npt.NDArray[np.float32], float, int]:
     """Check and normalise some rows; return them, how far a sum was off 1, and how many say nothing of the classes."""
     values = np.asarray(block.values, dtype=np.float32)
     nan = np.isnan(values)
