@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from audit.answer_key import Fact, answer_key
 from audit.answer_key.datasets import Dataset, find_dataset
 from audit.answer_key.images import Images, Unknown, images_of, misfit, rows_by_number
 from audit.answer_key.label_files import human_labels, label_sets, listed_pairs, votes
+from audit.duplicates.pictures import implied_by_twins
 from audit.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from audit.run import Run
 
 EXACT = ("identical_bytes", "identical_pixels")
@@ -85,7 +85,9 @@ def _of_pairs(pairs: pd.DataFrame, images: Images) -> dict[str, Any]:
     sides = [(np.array(rows)[held_out[rows]], np.array(rows)[train[rows]]) for rows in members.values()]
     crossing = [(one, other) for one, other in sides if len(one) and len(other)]
     elsewhere = sum(int(sum(labels[row] not in set(labels[other]) for row in one)) for one, other in crossing)
-    near = pairs[~pairs["relation"].isin(EXACT)]  # other shots of a scene too: the paper calls them similar views
+    sides_of = np.where(held_out, 1, np.where(train, 0, -1))
+    every = pd.concat([pairs, implied_by_twins(pairs, sides_of, np.arange(len(held_out)))])  # near copies are looked for between one of each kind
+    near = every[~every["relation"].isin(EXACT)]  # other shots of a scene too: the paper calls them similar views
     i, j, group = (near[name].to_numpy() for name in ("i", "j", "group"))
     within = held_out[i] & held_out[j]
     across = np.concatenate([np.stack([i, j], 1)[held_out[i] & train[j]], np.stack([j, i], 1)[train[i] & held_out[j]]])

@@ -74,6 +74,14 @@ def test_other_shots_of_a_scene_are_near_duplicates_as_in_the_paper(written, fac
     assert fact(rows, "val images with a near duplicate")["found"] == 0
 
 
+def test_what_one_image_is_like_its_identical_copies_are_like_too(written, fact):
+    """Near copies are looked for between one image of each kind: 0 and 1 are identical, and 0 is paired with 2."""
+    samples = [("val/0.png", "val", SUNGLASS), ("val/1.png", "val", SUNGLASS), ("train/2.png", "train", SUNGLASS), ("test/3.png", "test", SUNGLASS)]
+    rows = compare(written(samples, [(0, 1, "identical_bytes"), (0, 2, "re_encoded"), (0, 3, "identical_bytes")]), "imagenet-1k", {})
+    assert fact(rows, "val images with a near duplicate in train")["found"] == 2
+    assert fact(rows, "train images with a near duplicate in val")["found"] == 1
+
+
 def test_a_run_of_one_split_cannot_tell_of_two(written, fact):
     rows = compare(written([("train/1.png", "train", CANOE), ("test/2.png", "test", CANOE)], [(0, 1, "identical_bytes")]), "imagenet-1k", {})
     assert fact(rows, "val images with an exact")["not_checked"] == "the run has not both train and val images"
