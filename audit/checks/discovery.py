@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "imagenet_audit.checks"
 """Other distributions announce a check here: ``name = "package.module"``."""
 
-_NOT_CHECKS = frozenset({"base", "class_halves", "class_names", "option_ranges", "properties", "robust_statistics", "discovery", "execution"})
+_NOT_CHECKS = frozenset(
+    {"base", "class_halves", "class_names", "discoveries", "option_ranges", "properties", "robust_statistics", "discovery", "execution"}
+)
 
 
 def discover() -> Mapping[str, Check]:

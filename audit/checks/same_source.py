@@ -5,7 +5,8 @@ lie in train and in a test split, the split measures memory.
 
 A source is a camera on a day where EXIF tells both; otherwise what is known of camera, day, size and JPEG coding, where that is two things at
 least. A source is reported where it holds much of a class and, beyond chance, several times as much as of the other classes: what a whole dataset
-has in common says nothing. Copies of one picture count once.
+has in common says nothing. The false discovery rate is controlled over every class and every source that is large enough to be reported. Copies of
+one picture count once.
 
 Blind spots: files whose metadata was stripped and that were resized and coded anew all look like one source; a source spread over all classes
 alike is not reported. Dates are personal, so only one of 16 codes is kept of a day: of two sessions of one camera, one in sixteen count as one.
@@ -24,6 +25,7 @@ import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
+from audit.checks.discoveries import adjusted_p
 from audit.checks.option_ranges import require_between_0_and_1, require_shares
 from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
@@ -109,16 +111,13 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, st
         {"label": table["label"].to_numpy(object), "source": source, "row": judged, "picture": pictures_of(pairs, len(samples))[judged]}
     )
     found = standing_out(rows.drop_duplicates(["label", "source", "picture"]), options)
+    showing = rows.merge(found[["label", "source"]]).groupby(["label", "source"])["row"].agg(list)
     for label, of_class in found.groupby("label", sort=True):
-        images = [_images_of(rows, str(label), number) for number in of_class["source"]]
-        for share, showing in zip(of_class["share"], images, strict=True):
-            scores[showing] = share
-        findings.append(_finding(of_class, [samples.iloc[showing] for showing in images], class_words))
+        images = [samples.iloc[showing[label, number]].sort_values("sample_id") for number in of_class["source"]]
+        for share, number in zip(of_class["share"], of_class["source"], strict=True):
+            scores[showing[label, number]] = share
+        findings.append(_finding(of_class, images, class_words))
     return Result(scores, findings)
-
-
-def _images_of(rows: pd.DataFrame, label: str, source: int) -> npt.NDArray[np.int64]:
-    return np.asarray(rows.loc[(rows["label"] == label) & (rows["source"] == source), "row"], np.int64)
 
 
 def standing_out(pictures: pd.DataFrame, options: Options) -> pd.DataFrame:
@@ -132,19 +131,19 @@ def standing_out(pictures: pd.DataFrame, options: Options) -> pd.DataFrame:
         A row per class and source to report, the largest share first: ``label``, ``source``, ``own`` pictures, ``share`` of the class, share
         ``elsewhere``, adjusted ``p``.
     """
-    from scipy.stats import false_discovery_control
-
     total = len(pictures)
-    by_class, by_source = pictures["label"].value_counts(), pictures["source"].value_counts()
-    counts = pictures[pictures["source"] >= 0].groupby(["label", "source"]).size().rename("own").reset_index()
+    by_class, by_source = pictures["label"].value_counts(), pictures.loc[pictures["source"] >= 0, "source"].value_counts()
+    # A source of fewer pictures cannot be reported. Its p-value is small wherever its picture is: thousands of such would let chance in.
+    sources = by_source.index[by_source >= options.fewest]
+    counts = pictures[pictures["source"].isin(sources)].groupby(["label", "source"]).size().rename("own").reset_index()
     in_class, in_source, own = (
         np.asarray(column, np.int64) for column in (counts["label"].map(by_class), counts["source"].map(by_source), counts["own"])
     )
     counts["share"] = own / in_class
     counts["elsewhere"] = (in_source - own) / np.maximum(total - in_class, 1)
-    counts["p"] = false_discovery_control(np.clip(concentrated(own, in_class, in_source, total), 0, 1))
-    chosen = (own >= options.fewest) & (counts["share"] >= options.least_share) & (counts["share"] >= options.factor * counts["elsewhere"])
-    return counts[chosen & (counts["p"] <= options.false_discoveries)].sort_values(["share", "source"], ascending=[False, True])
+    large = (own >= options.fewest) & (counts["share"] >= options.least_share) & (counts["share"] >= options.factor * counts["elsewhere"])
+    counts["p"] = adjusted_p(concentrated(own, in_class, in_source, total), large, tests=len(by_class) * len(sources))
+    return counts[counts["p"] <= options.false_discoveries].sort_values(["share", "source"], ascending=[False, True])
 
 
 def _finding(found: pd.DataFrame, images: list[pd.DataFrame], class_words: Mapping[str, str]) -> Finding:
@@ -178,5 +177,5 @@ def _evidence(found: Any, images: pd.DataFrame) -> dict[str, Any]:
         "share_of_rest": float(found.elsewhere),
         "adjusted_p": float(found.p),
         "splits": {str(split): int(count) for split, count in images["split"].value_counts().sort_index().items()},
-        "examples": sorted(images["sample_id"])[:_EXAMPLES],
+        "examples": images["sample_id"].tolist()[:_EXAMPLES],
     }

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
+
+from audit.checks.discoveries import adjusted_p
+
+CHANCES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
+
+
+@pytest.mark.parametrize("method", ["bh", "by"])
+@settings(deadline=None)
+@given(p=CHANCES, unseen=st.integers(0, 40))
+def test_agrees_with_scipy_on_all_tests_written_out(method, p, unseen):
+    wanted = false_discovery_control([*p, *[1.0] * unseen], method=method)[: len(p)]
+    np.testing.assert_allclose(adjusted_p(p, [True] * len(p), tests=len(p) + unseen, method=method), wanted, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(CHANCES, st.integers(0, 1000))
+def test_what_is_too_small_is_no_discovery_and_lets_nothing_else_in(p, seed):
+    large = np.random.default_rng(seed).random(len(p)) < 0.5
+    adjusted = adjusted_p(p, large)
+    assert (adjusted[~large] == 1).all()
+    np.testing.assert_array_equal(adjusted, adjusted_p(np.where(large, p, 1.0), [True] * len(p)))
+
+
+def test_small_true_effects_do_not_let_chance_in():
+    """Nine hundred true effects too small to report beside a hundred tests of nothing whose effects look large."""
+    random = np.random.default_rng(0)
+    small, reported, dropped_afterwards = np.arange(1000) < 900, 0, 0
+    for _ in range(200):
+        p = np.where(small, 1e-6, random.random(1000))
+        reported += (adjusted_p(p, ~small) <= 0.05).any()
+        dropped_afterwards += ((false_discovery_control(p) <= 0.05) & ~small).any()
+    assert dropped_afterwards > 190
+    assert reported <= 20
+
+
+def test_any_shape_and_none():
+    assert adjusted_p(np.empty((0, 3)), np.empty((0, 3), bool)).shape == (0, 3)
+    np.testing.assert_array_equal(adjusted_p([[0.01, 0.5]], [[True, False]]), [[0.02, 1]])
