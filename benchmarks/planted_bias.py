@@ -123,8 +123,8 @@ def findings_of(samples: pd.DataFrame, thumbnails: np.ndarray) -> list[Finding]:
     """Run the three checks."""
     pairs = PAIRS.empty_table().to_pandas()
     results = [
-        shortcuts.run(samples, {}, thumbnails, options=shortcuts.Options()),
-        marks.run(samples, thumbnails, {}, options=marks.Options()),
+        shortcuts.run(samples, pairs, {}, thumbnails, options=shortcuts.Options()),
+        marks.run(samples, thumbnails, pairs, {}, options=marks.Options()),
         same_source.run(samples, pairs, {}, options=same_source.Options()),
     ]
     skipped = [result.reason for result in results if isinstance(result, Skipped)]

@@ -168,9 +168,9 @@ def ours(case: Case, folder: Path, run: Path, cache: Path) -> dict[str, float]:
         told["bears"] = float(np.mean([int(Path(example).stem) in case.planted for example in shown]))
     effect = EFFECTS.get(case.group[1])
     if effect is not None and effect.ours is not None:
-        classes = class_halves(opened.samples, 20)
+        classes = class_halves(opened.samples, opened.pairs, 20)
         found = next(one for one in properties(opened.samples.iloc[classes.rows]) if one.name == effect.ours)
-        areas, _ = separability(found.bins, classes.codes, classes.half, len(classes.named))
+        areas, _ = separability(*(part[classes.counted] for part in (found.bins, classes.codes, classes.half)), len(classes.named))
         told["auc"] = float(areas[classes.named.index(case.target)])
     return told
 

@@ -19,6 +19,7 @@ import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
+from audit.checks.discoveries import adjusted_p
 from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
 
@@ -200,15 +201,13 @@ def _absent(label: str, split: str, elsewhere: int, words: Words) -> Finding:
 def _skewed(
     labels: list[str], split: str, counts: npt.NDArray[np.int64], rest: npt.NDArray[np.int64], words: Words, options: Options
 ) -> list[Finding]:
-    from scipy.stats import false_discovery_control
-
     distance, (low, high), p = label_shift(counts, rest)
     share, rest_share = counts / counts.sum(), rest / rest.sum()
-    adjusted = np.minimum(false_discovery_control(p), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = share / rest_share
     wide = (factor >= options.skew) | (factor <= 1 / options.skew)
-    chosen = np.flatnonzero((adjusted <= options.false_discoveries) & wide & (counts > 0))
+    adjusted = adjusted_p(p, wide & (counts > 0))
+    chosen = np.flatnonzero(adjusted <= options.false_discoveries)
     findings = [
         Finding(
             kind="split_skew",

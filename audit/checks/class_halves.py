@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from audit.checks.one_per_picture import one_per_picture
+from audit.duplicates.pictures import pictures_of
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 
 class ClassHalves(NamedTuple):
-    """The images of the classes that have enough of them."""
+    """The images of the classes that have enough pictures."""
 
     rows: npt.NDArray[np.int64]
     """``[m]`` rows of samples."""
@@ -22,25 +25,36 @@ class ClassHalves(NamedTuple):
     """``[m]`` place of each image's class in ``named``."""
     half: npt.NDArray[np.bool_]
     """``[m]`` see ``second_half``."""
+    counted: npt.NDArray[np.bool_]
+    """``[m]`` one image for each picture of a class: those that statistics are made of."""
 
 
-def class_halves(samples: pd.DataFrame, fewest: int) -> ClassHalves:
-    """Return the readable images with one label whose class has so many or more.
+def class_halves(samples: pd.DataFrame, pairs: pd.DataFrame, fewest: int) -> ClassHalves:
+    """Return the readable images with one label whose class has so many pictures or more.
 
     Args:
-        samples: columns ``outcome``, ``label`` and ``content_id``.
-        fewest: images a class needs.
+        samples: columns ``sample_id``, ``outcome``, ``label`` and ``content_id``.
+        pairs: columns of ``audit.tables.PAIRS``.
+        fewest: pictures a class needs.
     """
     judged = np.flatnonzero(((samples["outcome"] == "ok") & samples["label"].notna()).to_numpy(bool))
-    labels = samples["label"].iloc[judged]
-    sizes = labels.value_counts()
+    table, pictures = samples.iloc[judged], pictures_of(pairs, len(samples))[judged]
+    counted, half = one_per_picture(table, pictures), second_half(table["content_id"], pictures)
+    sizes = table["label"][counted].value_counts()
     named = sorted(sizes.index[sizes >= fewest])
-    kept = labels.isin(named).to_numpy()
-    rows = judged[kept]
-    codes = pd.Index(named, dtype=object).get_indexer(labels[kept]).astype(np.int64)
-    return ClassHalves(rows, named, codes, second_half(samples["content_id"].iloc[rows]))
+    kept = table["label"].isin(named).to_numpy()
+    codes = pd.Index(named, dtype=object).get_indexer(table["label"][kept]).astype(np.int64)
+    return ClassHalves(judged[kept], named, codes, half[kept], counted[kept])
 
 
-def second_half(content_ids: pd.Series[str]) -> npt.NDArray[np.bool_]:
-    """Return ``[n]`` which of two halves images belong to: copies of the same bytes share one, whatever the order of rows."""
-    return content_ids.str[7].isin(list("13579bdf")).to_numpy(bool)
+def second_half(content_ids: pd.Series[str], pictures: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return ``[n]`` which of two halves images belong to: copies of one picture share one, whatever the order of rows.
+
+    Args:
+        content_ids: ``[n]``; the smallest of a picture's decides.
+        pictures: ``[n]`` a number that copies of one picture share.
+    """
+    ids = content_ids.to_numpy(object).copy()
+    copies = np.flatnonzero(np.bincount(pictures)[pictures] > 1) if len(pictures) else np.zeros(0, np.int64)
+    ids[copies] = pd.Series(ids[copies]).groupby(pictures[copies]).transform("min").to_numpy(object)
+    return pd.Series(ids, dtype=object).str[7].isin(list("13579bdf")).to_numpy(bool)

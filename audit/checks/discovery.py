@@ -20,7 +20,18 @@ ENTRY_POINT_GROUP = "imagenet_audit.checks"
 """Other distributions announce a check here: ``name = "package.module"``."""
 
 _NOT_CHECKS = frozenset(
-    {"base", "class_halves", "class_names", "discoveries", "option_ranges", "properties", "robust_statistics", "discovery", "execution"}
+    {
+        "base",
+        "class_halves",
+        "class_names",
+        "discoveries",
+        "one_per_picture",
+        "option_ranges",
+        "properties",
+        "robust_statistics",
+        "discovery",
+        "execution",
+    }
 )
 
 

@@ -4,7 +4,8 @@ A model takes the cheapest cue: one camera, a white background, a smaller file. 
 where it is missing. Marks such as watermarks have a check of their own, ``marks``.
 
 Every property is cut into bins; how well a class can be told from the bins alone is learned on one half of the images and measured on the other
-(area under the ROC curve), and the false discovery rate is controlled over all classes and properties.
+(area under the ROC curve), and the false discovery rate is controlled over all classes and properties. Copies of a picture lie in one half and count
+once.
 
 Blind spots: a cue may be the class itself (night scenes are dark): a finding says what gives the class away, not that it should not. A cue that only
 works together with another is not seen.
@@ -23,6 +24,7 @@ import numpy as np
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_halves import ClassHalves, class_halves
 from audit.checks.class_names import class_name
+from audit.checks.discoveries import adjusted_p
 from audit.checks.properties import border_properties, properties
 from audit.errors import ConfigError
 
@@ -46,7 +48,7 @@ class Options:
     false_discoveries: float = 0.05
     """Of all findings, at most this share is expected to be chance; above 0 and below 1."""
     fewest: int = 20
-    """Images a class needs to be judged, at least 4."""
+    """Pictures a class needs to be judged, at least 4; copies count once."""
 
     def __post_init__(self) -> None:
         ranges = {"least_auc": (0.5, 1), "false_discoveries": (0, 1), "fewest": (3, float("inf"))}
@@ -98,12 +100,17 @@ def separability(
 
 
 def run(
-    samples: pd.DataFrame, class_words: Mapping[str, str], thumbnails: npt.NDArray[np.uint8] | None = None, *, options: Options
+    samples: pd.DataFrame,
+    pairs: pd.DataFrame,
+    class_words: Mapping[str, str],
+    thumbnails: npt.NDArray[np.uint8] | None = None,
+    *,
+    options: Options,
 ) -> Result | Skipped:
     """Report classes that a property gives away; images that show it have a score, other judged images 0."""
-    classes = class_halves(samples, options.fewest)
+    classes = class_halves(samples, pairs, options.fewest)
     if len(classes.named) < 2:
-        return Skipped(f"fewer than two classes have {options.fewest} images each")
+        return Skipped(f"fewer than two classes have {options.fewest} pictures each")
     table = samples.iloc[classes.rows]
     found = [*properties(table), *(border_properties(thumbnails, classes.rows) if thumbnails is not None else ())]
     scores = np.full(len(samples), np.nan, np.float32)
@@ -121,35 +128,37 @@ def _given_away(
     options: Options,
 ) -> list[Finding]:
     """Return the findings, and raise the scores of the images that show them."""
-    from scipy.stats import false_discovery_control
-
-    rows, named, codes, half = classes
-    measured = [separability(found.bins, codes, half, len(named)) for found in varied]
+    rows, named, codes, half, counted = classes
+    measured = [separability(found.bins[counted], codes[counted], half[counted], len(named)) for found in varied]
     areas, p = (np.stack(part) for part in zip(*measured, strict=True))
-    adjusted = false_discovery_control(p, axis=None, method="by").reshape(p.shape)
+    adjusted = adjusted_p(p, areas >= options.least_auc, method="by")
     findings = []
-    for which, code in np.argwhere((adjusted <= options.false_discoveries) & (areas >= options.least_auc)).tolist():
-        found, mine = varied[which], codes == code
-        shares = [np.bincount(found.bins[side], minlength=len(found.told)) / side.sum() for side in (mine, ~mine)]
-        telling = int(np.argmax(shares[0] - shares[1]))
-        showing = np.flatnonzero(mine & (found.bins == telling))
-        area = float(areas[which, code])
-        scores[rows[showing]] = np.maximum(scores[rows[showing]], 2 * area - 1)
-        message = (
-            f"The class {class_name(named[code], class_words)} is given away by {found.name} alone "
-            f"(area under the ROC curve {area:.2f}, 0.5 is chance): {shares[0][telling]:.0%} of it but {shares[1][telling]:.0%} of the rest have "
-            f"{found.told[telling]}; does that belong to the object?"
-        )
-        evidence = {
-            "property": found.name,
-            "auc": area,
-            "adjusted_p": float(adjusted[which, code]),
-            "value": found.told[telling],
-            "share_of_class": float(shares[0][telling]),
-            "share_of_rest": float(shares[1][telling]),
-            "examples": sorted(ids[showing].tolist())[:_EXAMPLES],
-        }
-        findings.append(Finding(kind=_kind(found.name), score=2 * area - 1, message=message, label=named[code], evidence=evidence))
+    for which, reported in enumerate(adjusted <= options.false_discoveries):
+        found, width = varied[which], len(varied[which].told)
+        cells = codes * width + found.bins
+        counts = np.bincount(cells[counted], minlength=len(named) * width).reshape(len(named), width)
+        rest = counts.sum(0) - counts
+        for code in np.flatnonzero(reported).tolist():
+            shares = [side[code] / side[code].sum() for side in (counts, rest)]
+            telling = int(np.argmax(shares[0] - shares[1]))
+            showing = np.flatnonzero(cells == code * width + telling)
+            area = float(areas[which, code])
+            scores[rows[showing]] = np.maximum(scores[rows[showing]], 2 * area - 1)
+            message = (
+                f"The class {class_name(named[code], class_words)} is given away by {found.name} alone "
+                f"(area under the ROC curve {area:.2f}, 0.5 is chance): {shares[0][telling]:.0%} of it but {shares[1][telling]:.0%} of the rest have "
+                f"{found.told[telling]}; does that belong to the object?"
+            )
+            evidence = {
+                "property": found.name,
+                "auc": area,
+                "adjusted_p": float(adjusted[which, code]),
+                "value": found.told[telling],
+                "share_of_class": float(shares[0][telling]),
+                "share_of_rest": float(shares[1][telling]),
+                "examples": sorted(ids[showing].tolist())[:_EXAMPLES],
+            }
+            findings.append(Finding(kind=_kind(found.name), score=2 * area - 1, message=message, label=named[code], evidence=evidence))
     return findings
 
 

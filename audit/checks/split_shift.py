@@ -5,19 +5,21 @@ validation images are kayaks.
 
 Embeddings of a class are compared between the largest split and each other one: the distance of the means against what shuffling the splits would
 give, with the false discovery rate controlled over all classes; and how well a single direction, learned on one half, tells the splits apart on the
-other. The dataset as a whole is compared after each class's mean was taken away, so that other class shares (see ``class_balance``) do not count.
+other. The dataset as a whole is compared class by class, so that other class shares (see ``class_balance``) do not count. Copies of a picture count
+once in each split.
 
 Blind spots: what the backbone does not see, such as a label standard that differs; a shift of spread alone, with the same mean; classes with few
 images in a split. A shift may be meant: a test set from another year or place.
 
 Papers: Gretton et al. 2012, "A Kernel Two-Sample Test", JMLR (the statistic, with a linear kernel); Lopez-Paz & Oquab 2017, "Revisiting Classifier
-Two-Sample Tests", ICLR; Hanley & McNeil 1982, "The Meaning and Use of the Area under a ROC Curve", Radiology (the interval).
+Two-Sample Tests", ICLR; Hanley & McNeil 1982, "The Meaning and Use of the Area under a ROC Curve", Radiology (the interval); van Elteren 1960, "On
+the combination of independent two sample tests of Wilcoxon", Bulletin of the International Statistical Institute (pairs within classes).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,9 @@ import pandas as pd
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_halves import second_half
 from audit.checks.class_names import class_name
+from audit.checks.discoveries import adjusted_p
+from audit.checks.one_per_picture import one_per_picture
+from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +56,7 @@ class Options:
     false_discoveries: float = 0.05
     """Of the classes reported, at most this share is expected to be chance; above 0 and below 1."""
     fewest: int = 10
-    """Images of a class that each of the two splits needs, at least 4."""
+    """Pictures of a class that each of the two splits needs, at least 4; copies count once."""
 
     def __post_init__(self) -> None:
         ranges = {"least_auc": (0.5, 1), "least_auc_of_dataset": (0.5, 1), "false_discoveries": (0, 1), "fewest": (3, float("inf"))}
@@ -74,80 +79,155 @@ class Shift(NamedTuple):
     """``[m]`` how much each vector is like the second sample rather than the first; out of sample."""
 
 
-def compare(vectors: Floats, second: npt.NDArray[np.bool_], half: npt.NDArray[np.bool_]) -> Shift:
-    """Compare two samples of vectors.
+def compare(
+    vectors: Floats,
+    second: npt.NDArray[np.bool_],
+    half: npt.NDArray[np.bool_],
+    counted: npt.NDArray[np.bool_] | None = None,
+    strata: npt.NDArray[np.int64] | None = None,
+) -> Shift:
+    """Compare two samples of vectors, each with those of its stratum only.
 
     Args:
         vectors: float32 ``[m, k]``.
-        second: ``[m]`` which vectors are the second sample; both samples need vectors in both halves.
+        second: ``[m]`` which vectors are the second sample.
         half: ``[m]`` which half a vector belongs to.
+        counted: ``[m]`` those that statistics are made of; the others only get a score. By default all.
+        strata: ``[m]`` codes from 0; what strata differ by does not count, as in van Elteren's test. By default one.
     """
+    counted = np.ones(len(vectors), bool) if counted is None else counted
+    strata = np.zeros(len(vectors), np.int64) if strata is None else strata
     score = np.zeros(len(vectors), np.float32)
     for side in (False, True):
-        learned = half == side
-        direction = vectors[learned & second].mean(0) - vectors[learned & ~second].mean(0)
-        spread = vectors[learned].var(0) + 1e-12
-        direction = direction / (spread + spread.mean())
-        projected = vectors[~learned] @ direction
-        score[~learned] = (projected - projected.mean()) / (projected.std() + 1e-12)
-    areas = [_area(score[(half == side) & second], score[(half == side) & ~second]) for side in (False, True)]
-    auc, n, m = float(np.mean(areas)), int(second.sum()), int((~second).sum())
-    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    error = np.sqrt(max(auc * (1 - auc) + (n - 1) * (q1 - auc**2) + (m - 1) * (q2 - auc**2), 0) / (n * m))
-    return Shift(auc, max(auc - 1.96 * error, 0.0), min(auc + 1.96 * error, 1.0), _chance_of_distance(vectors, second), score)
+        learned, judged = counted & (half == side), half != side
+        own = _centred(vectors[learned], strata[learned])
+        spread = own.var(0) + 1e-12
+        # Within a stratum of both samples these are the difference of its means times n m / (n + m); within one of a single sample they cancel.
+        direction = own[second[learned]].sum(0) / (spread + spread.mean())
+        projected = (vectors[judged] @ direction)[:, None]
+        score[judged] = _centred(projected, strata[judged], counted[judged])[:, 0] / (projected[counted[judged]].std() + 1e-12)
+    areas = _Areas.of(score[counted], second[counted], strata[counted] * 2 + half[counted])
+    # Each half teaches the other, so chance moves both ways alike: their mean errs as one of them does, not as two that are independent.
+    error = np.sqrt(2) * areas.error()
+    p = _chance_of_distance(vectors[counted], second[counted], strata[counted])
+    return Shift(areas.mean, max(areas.mean - 1.96 * error, 0.0), min(areas.mean + 1.96 * error, 1.0), p, score)
 
 
-def _area(own: Floats, other: Floats) -> float:
-    from scipy.stats import rankdata
+def _centred(vectors: Floats, strata: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_] | None = None) -> Floats:
+    """Return vectors less the mean of their stratum, of those that are counted."""
+    from scipy.sparse import csr_array
 
-    ranks = rankdata(np.concatenate([own, other]))[: len(own)]
-    return float((ranks.sum() - len(own) * (len(own) + 1) / 2) / (len(own) * len(other)))
+    weights = np.ones(len(vectors), np.float32) if counted is None else counted.astype(np.float32)
+    members = csr_array((weights, (strata, np.arange(len(vectors)))), shape=(int(strata.max(initial=-1)) + 1, len(vectors)))
+    means = (members @ vectors) / np.maximum(members.sum(1), 1)[:, None]
+    return np.asarray(vectors - means[strata], np.float32)
 
 
-def _chance_of_distance(vectors: Floats, second: npt.NDArray[np.bool_]) -> float:
-    """Return how probably shuffled samples have means this far apart: the squared distance against a gamma law with the moments of shuffling."""
+class _Areas(NamedTuple):
+    """Areas under the ROC curve within strata."""
+
+    mean: float
+    """Over all pairs of two vectors of one stratum: how often the second sample's scores higher; 0.5 where there is no pair."""
+    own: npt.NDArray[np.float64]
+    """``[s]`` vectors of the second sample."""
+    other: npt.NDArray[np.float64]
+    """``[s]`` vectors of the first."""
+
+    @classmethod
+    def of(cls, score: Floats, second: npt.NDArray[np.bool_], strata: npt.NDArray[np.int64]) -> _Areas:
+        # Of vectors in the order of stratum and score, each of the second sample has as many lower ones of the first as stand before it.
+        order = np.lexsort((score, strata))
+        stratum, first = strata[order], (~second[order]).astype(np.float64)
+        tied = np.cumsum(np.r_[True, (np.diff(stratum) != 0) | (np.diff(score[order]) != 0)])[: len(order)] - 1
+        level = np.bincount(tied, weights=first)
+        below = (np.cumsum(level) - level / 2)[tied]
+        own, other = (np.bincount(stratum, weights=weights).astype(np.float64) for weights in (1 - first, first))
+        wins = np.bincount(stratum, weights=(1 - first) * below) - own * (np.cumsum(other) - other)
+        pairs = float((own * other).sum())
+        return cls(float(wins.sum() / pairs) if pairs else 0.5, own, other)
+
+    def error(self) -> float:
+        """Return the standard error of the mean (Hanley & McNeil), of strata that are independent of each other."""
+        area, pairs = self.mean, self.own * self.other
+        q1, q2 = area / (2 - area) - area**2, 2 * area**2 / (1 + area) - area**2
+        variance = pairs * (area * (1 - area) + np.maximum(self.own - 1, 0) * q1 + np.maximum(self.other - 1, 0) * q2)
+        return float(np.sqrt(max(variance.sum(), 0.0)) / pairs.sum()) if pairs.any() else 0.5
+
+
+def _chance_of_distance(vectors: Floats, second: npt.NDArray[np.bool_], strata: npt.NDArray[np.int64]) -> float:
+    """Return how probably samples shuffled within strata have means this far apart: the squared distance against a gamma law of equal moments."""
     from scipy.stats import gamma
 
-    centred = vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64)
-    distance = float(((centred[second].mean(0) - centred[~second].mean(0)) ** 2).sum())
-    covariance = centred.T @ centred / (len(vectors) - 1)
-    scale = 1 / second.sum() + 1 / (~second).sum()
-    mean, variance = scale * float(np.trace(covariance)), 2 * scale**2 * float((covariance**2).sum())
+    own, other = (np.bincount(strata, weights=weights, minlength=int(strata.max(initial=-1)) + 1) for weights in (second, ~second))
+    both = (own > 0) & (other > 0)
+    kept = both[strata]
+    freedom = int(kept.sum() - both.sum())
+    if freedom < 1:
+        return 1.0
+    centred = _centred(vectors[kept], strata[kept])
+    weight = float((own * other / np.maximum(own + other, 1))[both].sum())
+    distance = float((centred[second[kept]].sum(0, dtype=np.float64) ** 2).sum()) / weight**2
+    covariance = np.zeros((vectors.shape[1],) * 2)
+    for start in range(0, len(centred), _ROWS_AT_ONCE):
+        block = centred[start : start + _ROWS_AT_ONCE].astype(np.float64)
+        covariance += block.T @ block / freedom
+    mean, variance = float(np.trace(covariance)) / weight, 2 * float((covariance**2).sum()) / weight**2
     return float(gamma.sf(distance, a=mean**2 / variance, scale=variance / mean)) if variance > 0 else 1.0
 
 
-def run(samples: pd.DataFrame, embeddings: npt.NDArray[np.float16], class_words: Mapping[str, str], *, options: Options) -> Result | Skipped:
+def run(
+    samples: pd.DataFrame, embeddings: npt.NDArray[np.float16], pairs: pd.DataFrame, class_words: Mapping[str, str], *, options: Options
+) -> Result | Skipped:
     """Report splits and classes that differ; images of a shifted class that drive it have a score, other judged images 0."""
-    usable = ((samples["outcome"] == "ok") & samples["split"].notna()).to_numpy(bool)
-    splits = samples["split"].to_numpy(object)
-    sizes = samples.loc[usable, "split"].value_counts()
+    rows = np.flatnonzero(((samples["outcome"] == "ok") & samples["split"].notna()).to_numpy(bool))
+    table, pictures = samples.iloc[rows], pictures_of(pairs, len(samples))[rows]
+    counted = one_per_picture(table, pictures, ("label", "split"))
+    sizes = table["split"][counted].value_counts()
     if len(sizes) < 2:
         return Skipped("all images are in one split" if len(sizes) else "no splits in this dataset")
     ranked = sorted(sizes.index, key=lambda split: (-sizes[split], split))
     if sizes[ranked[1]] < options.fewest:
-        return Skipped(f"fewer than two splits have {options.fewest} images")
-    rows = np.flatnonzero(usable)
-    content = samples["content_id"].to_numpy(object)[rows]
-    half = second_half(samples["content_id"].iloc[rows])
-    vectors = _reduced(embeddings, rows, content)
-    labels, ids = (samples[name].to_numpy(object)[rows] for name in ("label", "sample_id"))
+        return Skipped(f"fewer than two splits have {options.fewest} pictures")
+    content, labels, ids, splits = (table[name].to_numpy(object) for name in ("content_id", "label", "sample_id", "split"))
+    half = second_half(table["content_id"], pictures)
+    vectors = _reduced(embeddings, rows, content, counted)
     scores = np.full(len(samples), np.nan, np.float32)
     scores[rows] = 0
     findings = []
     for split in ranked[1:]:
-        pair = np.isin(splits[rows], [ranked[0], split])
-        second = splits[rows] == split
-        found = _classes(vectors, labels, second, half, pair, options)
-        findings += _of_classes(found, ids, rows, second, (ranked[0], split), class_words, scores, options)
-        findings += _of_dataset(vectors, labels, ids, second, half, pair, (ranked[0], split), options)
+        mine = np.flatnonzero(np.isin(splits, [ranked[0], split]))
+        compared = _Compared(vectors[mine], labels[mine], ids[mine], splits[mine] == split, half[mine], counted[mine], (ranked[0], split))
+        findings += _of_classes(compared, class_words, rows[mine], scores, options)
+        findings += _of_dataset(compared, options)
     return Result(scores, findings)
 
 
-def _reduced(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], content: npt.NDArray[np.object_]) -> Floats:
+class _Compared(NamedTuple):
+    """The images of two splits, ``[m]`` each."""
+
+    vectors: Floats
+    labels: npt.NDArray[np.object_]
+    ids: npt.NDArray[np.object_]
+    second: npt.NDArray[np.bool_]
+    half: npt.NDArray[np.bool_]
+    counted: npt.NDArray[np.bool_]
+    names: tuple[str, str]
+
+    def is_judgeable(self, places: npt.NDArray[np.int64], fewest: int) -> bool:
+        """Tell whether each split has enough pictures, and some of them in each half."""
+        places = places[self.counted[places]]
+        sides = np.bincount(self.second[places] * 2 + self.half[places], minlength=4)
+        return bool(sides.min() >= 2 and sides.reshape(2, 2).sum(1).min() >= fewest)
+
+
+def _reduced(
+    embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], content: npt.NDArray[np.object_], counted: npt.NDArray[np.bool_]
+) -> Floats:
     """Return the embeddings' first principal components, each divided by the fourth root of its variance, fitted on a sample chosen by content."""
     from scipy.linalg import eigh
 
-    chosen = np.sort(np.argsort(content, kind="stable")[:_FIT_ROWS])
+    once = np.flatnonzero(counted)
+    chosen = np.sort(once[np.argsort(content[once], kind="stable")[:_FIT_ROWS]])
     learned = embeddings[rows[chosen]].astype(np.float32)
     mean = learned.mean(0)
     learned -= mean
@@ -158,50 +238,22 @@ def _reduced(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], c
     return np.concatenate(blocks)
 
 
-def _judgeable(second: npt.NDArray[np.bool_], half: npt.NDArray[np.bool_], fewest: int) -> bool:
-    sides = [int((second & half).sum()), int((second & ~half).sum()), int((~second & half).sum()), int((~second & ~half).sum())]
-    return min(sides) >= 2 and min(sides[0] + sides[1], sides[2] + sides[3]) >= fewest
-
-
-def _classes(
-    vectors: Floats,
-    labels: npt.NDArray[np.object_],
-    second: npt.NDArray[np.bool_],
-    half: npt.NDArray[np.bool_],
-    pair: npt.NDArray[np.bool_],
-    options: Options,
-) -> dict[str, tuple[npt.NDArray[np.int64], Shift]]:
-    labelled = np.flatnonzero(pair & pd.notna(labels))
-    found = {}
-    for label, places in sorted(pd.Series(labelled).groupby(labels[labelled]).groups.items()):
-        mine = labelled[np.asarray(places)]
-        if _judgeable(second[mine], half[mine], options.fewest):
-            found[str(label)] = mine, compare(vectors[mine], second[mine], half[mine])
-    return found
-
-
 def _of_classes(
-    found: dict[str, tuple[npt.NDArray[np.int64], Shift]],
-    ids: npt.NDArray[np.object_],
-    rows: npt.NDArray[np.int64],
-    second: npt.NDArray[np.bool_],
-    names: tuple[str, str],
-    class_words: Mapping[str, str],
-    scores: npt.NDArray[np.float32],
-    options: Options,
+    compared: _Compared, class_words: Mapping[str, str], rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], options: Options
 ) -> list[Finding]:
-    from scipy.stats import false_discovery_control
-
-    if not found:
-        return []
-    adjusted = false_discovery_control([shift.p for _, shift in found.values()])
+    """Return the findings, and raise the scores of the images that drive them."""
+    vectors, labels, ids, second, half, counted, names = compared
+    members: Mapping[Any, Any] = pd.Series(labels).groupby(labels).indices
+    judged = {str(label): mine for label, mine in sorted(members.items()) if compared.is_judgeable(mine, options.fewest)}
+    shifts = [compare(vectors[mine], second[mine], half[mine], counted[mine]) for mine in judged.values()]
+    adjusted = adjusted_p([shift.p for shift in shifts], [shift.auc >= options.least_auc for shift in shifts])
     findings = []
-    for (label, (mine, shift)), p in zip(found.items(), adjusted.tolist(), strict=True):
-        if p > options.false_discoveries or shift.auc < options.least_auc:
+    for (label, mine), shift, p in zip(judged.items(), shifts, adjusted.tolist(), strict=True):
+        if p > options.false_discoveries:
             continue
         strength = 2 * shift.auc - 1
-        driving = mine[second[mine] & (shift.score > 0)]
-        scores[rows[driving]] = np.maximum(scores[rows[driving]], strength)
+        driving = rows[mine[second[mine] & (shift.score > 0)]]
+        scores[driving] = np.maximum(scores[driving], strength)
         message = (
             f"Pictures of {class_name(label, class_words)} in {names[1]!r} differ from those in {names[0]!r}: one direction tells them apart "
             f"(area under the ROC curve {shift.auc:.2f}, 0.5 is chance); compare the two."
@@ -209,6 +261,7 @@ def _of_classes(
         evidence = _evidence(shift, names) | {
             "adjusted_p": p,
             "images": [int((~second[mine]).sum()), int(second[mine].sum())],
+            "pictures": [int((side & counted[mine]).sum()) for side in (~second[mine], second[mine])],
             "examples": _most_unlike(shift, second[mine], ids[mine]),
         }
         findings.append(Finding(kind=f"class_differs_in_{names[1]}", score=strength, message=message, label=label, evidence=evidence))
@@ -221,34 +274,19 @@ def _most_unlike(shift: Shift, second: npt.NDArray[np.bool_], ids: npt.NDArray[n
     return [str(ids[at]) for at in order[:_EXAMPLES]]
 
 
-def _of_dataset(
-    vectors: Floats,
-    labels: npt.NDArray[np.object_],
-    ids: npt.NDArray[np.object_],
-    second: npt.NDArray[np.bool_],
-    half: npt.NDArray[np.bool_],
-    pair: npt.NDArray[np.bool_],
-    names: tuple[str, str],
-    options: Options,
-) -> list[Finding]:
-    mine = np.flatnonzero(pair)
-    # A class's mean is that of both splits at equal weight: other class shares must not look like other pictures.
-    codes = pd.Series(labels[mine]).fillna("").to_numpy(object)
-    centred = vectors[mine].copy()
-    for places in pd.Series(codes).groupby(codes).indices.values():
-        sides = [places[second[mine[places]] == side] for side in (False, True)]
-        centres = [centred[side].mean(0) for side in sides if len(side)]
-        centred[places] -= np.mean(centres, axis=0) if len(centres) == 2 else centred[places].mean(0)
-    if not _judgeable(second[mine], half[mine], options.fewest):
+def _of_dataset(compared: _Compared, options: Options) -> list[Finding]:
+    """Compare two splits class by class: other class shares must not look like other pictures."""
+    vectors, labels, ids, second, half, counted, names = compared
+    if not compared.is_judgeable(np.arange(len(labels)), options.fewest):
         return []
-    shift = compare(centred, second[mine], half[mine])
+    shift = compare(vectors, second, half, counted, pd.factorize(labels, use_na_sentinel=False)[0])
     if shift.low < options.least_auc_of_dataset or shift.p > options.false_discoveries:
         return []
     message = (
         f"Pictures in {names[1]!r} differ from those in {names[0]!r} beyond their class shares: one direction tells them apart "
         f"(area under the ROC curve {shift.auc:.2f}, {shift.low:.2f} to {shift.high:.2f}); compare how the splits were collected."
     )
-    evidence = _evidence(shift, names) | {"p": shift.p, "examples": _most_unlike(shift, second[mine], ids[mine])}
+    evidence = _evidence(shift, names) | {"p": shift.p, "examples": _most_unlike(shift, second, ids)}
     return [Finding(kind=f"differs_in_{names[1]}", score=2 * shift.auc - 1, message=message, evidence=evidence)]
 
 

@@ -30,6 +30,7 @@ import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
+from audit.checks.discoveries import adjusted_p
 from audit.checks.option_ranges import require_between_0_and_1
 from audit.checks.properties import properties
 from audit.errors import ConfigError
@@ -230,22 +231,18 @@ def run(
 
 def _worse(groupings: list[_Grouping], options: Options) -> list[_Subgroup]:
     """Return the groups with a rate that is worse, by enough and not by chance."""
-    from scipy.stats import false_discovery_control
-
     judged = [
         (grouping, rate, code)
         for grouping in groupings
         for rate, compared in grouping.compared.items()
         for code in np.flatnonzero(compared.size >= options.fewest).tolist()
     ]
-    if not judged:
-        return []
     worse: dict[tuple[str, int], _Subgroup] = {}
-    adjusted = false_discovery_control([grouping.compared[rate].p[code] for grouping, rate, code in judged])
-    for (grouping, rate, code), q in zip(judged, adjusted, strict=True):
-        subgroup = _Subgroup(grouping, code, {})
-        if q <= options.false_discoveries and subgroup.above(rate) >= options.least_difference:
-            worse.setdefault((grouping.name, code), subgroup).adjusted[rate] = float(q)
+    large = [_Subgroup(grouping, code, {}).above(rate) >= options.least_difference for grouping, rate, code in judged]
+    adjusted = adjusted_p([grouping.compared[rate].p[code] for grouping, rate, code in judged], large)
+    for (grouping, rate, code), q in zip(judged, adjusted.tolist(), strict=True):
+        if q <= options.false_discoveries:
+            worse.setdefault((grouping.name, code), _Subgroup(grouping, code, {})).adjusted[rate] = q
     return list(worse.values())
 
 

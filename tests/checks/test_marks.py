@@ -1,10 +1,16 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audit.checks import marks
 from audit.checks.marks import Options, find_marks, gradients, run
 from audit.errors import ConfigError
+from audit.tables import PAIRS
+
+NONE = PAIRS.empty_table().to_pandas()
 
 SIDE = 32
 
@@ -27,8 +33,8 @@ def stamp(samples, thumbnails, share, where, picture, opacity=1.0, label="class 
     return marked
 
 
-def found_in(samples, thumbnails, **options):
-    return run(samples, thumbnails, {"class 0": "carton"}, options=Options(**options))
+def found_in(samples, thumbnails, pairs=None, **options):
+    return run(samples, thumbnails, NONE if pairs is None else pairs, {"class 0": "carton"}, options=Options(**options))
 
 
 TEXTURE = np.random.default_rng(9).integers(0, 256, (6, 6, 3))
@@ -96,13 +102,64 @@ def test_a_mark_on_few_is_not_reported_unless_asked_for(samples_of):
     assert [finding.label for finding in found_in(samples, thumbnails, least_share=0.08).findings] == ["class 0"]
 
 
+def copied(samples_of, pairs_of, seed=0, pictures=10, each=8):
+    """Twenty classes of so many pictures in so many copies, each with bytes and noise of its own."""
+    random = np.random.default_rng(seed)
+    samples, thumbnails = dataset(samples_of, seed, classes=20, each=pictures)
+    rows = np.repeat(np.arange(len(samples)), each)
+    noise = random.integers(-3, 4, (len(rows), *thumbnails.shape[1:]))
+    samples = samples.iloc[rows].reset_index(drop=True)
+    samples["content_id"] = [random.bytes(32).hex() for _ in rows]
+    samples["sample_id"] = [f"{at:05}.jpg" for at in range(len(rows))]
+    pairs = pairs_of([(at - at % each, at, "re_encoded", 1.0, at - at % each) for at in range(len(rows)) if at % each])
+    return samples, (thumbnails[rows] + noise).clip(0, 255).astype(np.uint8), pairs
+
+
+def test_copies_are_no_evidence(samples_of, pairs_of):
+    reported = [len(found_in(*copied(samples_of, pairs_of, seed, pictures=20, each=4)).findings) for seed in range(3)]
+    assert sum(reported) <= 1
+    assert len(found_in(*copied(samples_of, pairs_of, pictures=20, each=4)[:2]).findings) > 10
+    assert "20 pictures each" in found_in(*copied(samples_of, pairs_of)).reason
+
+
+def test_all_copies_that_bear_a_mark_have_a_score_whatever_their_order(samples_of, pairs_of):
+    samples, thumbnails, pairs = copied(samples_of, pairs_of, pictures=30, each=3)
+    first = np.flatnonzero((samples["label"] == "class 0").to_numpy())
+    thumbnails[first[:60], *CORNER] = TEXTURE
+    result = found_in(samples, thumbnails, pairs)
+    (finding,) = result.findings
+    assert (result.scores[first[:60]] > 0).all()
+    assert finding.evidence["images"] == (result.scores > 0).sum()
+    assert finding.evidence["share_of_class"] < 0.8
+    last = len(samples) - 1
+    turned = pairs.assign(i=last - pairs["j"], j=last - pairs["i"])
+    again = found_in(samples[::-1].reset_index(drop=True), thumbnails[::-1], turned)
+    np.testing.assert_allclose(again.scores[::-1], result.scores, rtol=1e-6)
+    assert again.findings[0].evidence["examples"] == finding.evidence["examples"]
+
+
+def test_a_large_class_is_read_in_blocks_with_the_same_result(samples_of, monkeypatch):
+    samples, thumbnails = dataset(samples_of, classes=2, each=1500)
+    stamp(samples, thumbnails, 0.5, CORNER, TEXTURE)
+    whole = found_in(samples, thumbnails)
+    monkeypatch.setattr(marks, "_ROWS_AT_ONCE", 128)
+    tracemalloc.start()
+    in_blocks = found_in(samples, thumbnails)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(whole.scores, in_blocks.scores)
+    assert [one.evidence for one in whole.findings] == [one.evidence for one in in_blocks.findings]
+    assert len(whole.findings) == 1
+    assert peak < 50e6  # 27 in blocks, most of it the references; 90 at once
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 1000), st.integers(8, 32), st.integers(2, 30))
 def test_marks_stay_in_range(seed, side, count):
     random = np.random.default_rng(seed)
     own, others = (gradients(random.integers(0, 256, (number, side, side, 3)).astype(np.uint8)) for number in (count, 20))
     half = np.arange(count) % 2 == 0
-    for mark in find_marks(own, half, others, np.arange(20) % 2 == 0):
+    for mark in find_marks([own[:1], own[1:]], half, np.ones(count, bool), others, np.arange(20) % 2 == 0):
         left, top, right, bottom = mark.box
         assert 0 <= left < right <= side
         assert 0 <= top < bottom <= side
@@ -113,11 +170,11 @@ def test_marks_stay_in_range(seed, side, count):
 def test_pictures_without_any_edge_bear_no_mark():
     plain = gradients(np.full((20, SIDE, SIDE, 3), 128, np.uint8))
     half = np.arange(20) % 2 == 0
-    assert not any(mark.bears.any() for mark in find_marks(plain, half, plain, half))
+    assert not any(mark.bears.any() for mark in find_marks([plain], half, np.ones(20, bool), plain, half))
 
 
 def test_small_classes_and_impossible_options(samples_of):
-    assert "20 images each" in found_in(*dataset(samples_of, each=5)).reason
+    assert "20 pictures each" in found_in(*dataset(samples_of, each=5)).reason
     for options in ({"least_share": 0.0}, {"false_discoveries": 1.0}, {"fewest": 3}):
         with pytest.raises(ConfigError):
             Options(**options)

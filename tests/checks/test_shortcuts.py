@@ -9,6 +9,9 @@ from audit.checks.base import Skipped
 from audit.checks.properties import bins_of_numbers
 from audit.checks.shortcuts import Options, run, separability
 from audit.errors import ConfigError
+from audit.tables import PAIRS
+
+NONE = PAIRS.empty_table().to_pandas()
 
 
 def dataset(samples_of, seed=0, classes=4, each=60, **of_first):
@@ -32,7 +35,7 @@ def dataset(samples_of, seed=0, classes=4, each=60, **of_first):
 def test_chance_is_not_reported(samples_of):
     for seed in range(3):
         samples, thumbnails = dataset(samples_of, seed)
-        assert run(samples, {}, thumbnails, options=Options()).findings == []
+        assert run(samples, NONE, {}, thumbnails, options=Options()).findings == []
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_chance_is_not_reported(samples_of):
 )
 def test_a_planted_property_is_found_without_being_named(samples_of, name, planted, property_):
     samples, thumbnails = dataset(samples_of, each=120, **{name: planted})
-    found = run(samples, {}, thumbnails, options=Options(least_auc=0.7))
+    found = run(samples, NONE, {}, thumbnails, options=Options(least_auc=0.7))
     assert {(finding.label, finding.evidence["property"]) for finding in found.findings} == {("class 0", property_)}
     finding = found.findings[0]
     assert finding.evidence["share_of_class"] > finding.evidence["share_of_rest"]
@@ -60,15 +63,70 @@ def test_a_plain_background_is_found_by_its_border(samples_of):
     samples, thumbnails = dataset(samples_of)
     plain = np.flatnonzero((samples["label"] == "class 0").to_numpy() & (np.arange(len(samples)) % 3 > 0))
     thumbnails[plain, :3] = thumbnails[plain, -3:] = thumbnails[plain, :, :3] = thumbnails[plain, :, -3:] = 255
-    found = run(samples, {}, thumbnails, options=Options(least_auc=0.7)).findings
+    found = run(samples, NONE, {}, thumbnails, options=Options(least_auc=0.7)).findings
     assert {(finding.label, finding.evidence["property"]) for finding in found} == {("class 0", "border brightness"), ("class 0", "border contrast")}
-    assert run(samples, {}, options=Options(least_auc=0.7)).findings == []
+    assert run(samples, NONE, {}, options=Options(least_auc=0.7)).findings == []
 
 
 def test_a_background_that_all_classes_share_is_not_reported(samples_of):
     samples, thumbnails = dataset(samples_of)
     thumbnails[:, :6] = 255
-    assert run(samples, {}, thumbnails, options=Options()).findings == []
+    assert run(samples, NONE, {}, thumbnails, options=Options()).findings == []
+
+
+def copied(samples_of, pairs_of, seed=0, pictures=24, each=25):
+    """A class of so many random pictures in so many copies, each with bytes of its own, beside three classes of 200 pictures."""
+    random = np.random.default_rng(seed)
+    rows, pairs = [], []
+    for at, of_class in enumerate([0] * pictures + [1, 2, 3] * 200):
+        row = {
+            "label": f"class {of_class}",
+            **{name: float(random.random()) for name in ("brightness", "contrast", "chroma", "sharpness", "entropy")},
+        }
+        copies = each if of_class == 0 else 1
+        pairs += [(len(rows), len(rows) + copy, "re_encoded", 1.0, len(rows)) for copy in range(1, copies)]
+        rows += [{**row, "sample_id": f"{at}/{copy}.jpg", "content_id": random.bytes(32).hex()} for copy in range(copies)]
+    return samples_of(rows), pairs_of(pairs)
+
+
+def test_copies_are_no_evidence(samples_of, pairs_of):
+    reported = [len(run(*copied(samples_of, pairs_of, seed), {}, options=Options(least_auc=0.55)).findings) for seed in range(10)]
+    assert sum(reported) <= 1
+    samples, _ = copied(samples_of, pairs_of)
+    assert run(samples, NONE, {}, options=Options(least_auc=0.55)).findings
+
+
+def test_a_class_of_few_pictures_in_many_copies_is_not_judged(samples_of, pairs_of):
+    result = run(*copied(samples_of, pairs_of, pictures=10), {}, options=Options())
+    assert np.isnan(result.scores[:250]).all()
+    assert result.findings == []
+
+
+def test_all_copies_of_what_gives_a_class_away_have_a_score(samples_of, pairs_of):
+    samples, pairs = copied(samples_of, pairs_of, pictures=60, each=3)
+    first = (samples["label"] == "class 0").to_numpy()
+    samples.loc[first, "camera"] = "ACME 1"
+    found = run(samples, pairs, {}, options=Options())
+    assert [finding.evidence["property"] for finding in found.findings] == ["camera"]
+    assert (found.scores[first] > 0).all()
+    backwards = np.arange(len(samples))[::-1]
+    turned = pairs.assign(i=len(samples) - 1 - pairs["j"], j=len(samples) - 1 - pairs["i"])
+    again = run(samples.iloc[backwards].reset_index(drop=True), turned, {}, options=Options())
+    assert [(one.message, one.evidence) for one in again.findings] == [(one.message, one.evidence) for one in found.findings]
+    np.testing.assert_array_equal(again.scores, found.scores[backwards])
+
+
+def test_small_true_differences_let_no_chance_in(samples_of):
+    """Large classes that differ a little, by less than is reported, beside small ones that differ by chance alone."""
+    random, measures = np.random.default_rng(1), ("brightness", "contrast", "sharpness", "entropy", "chroma", "luma_p01", "luma_p99")
+    rows = []
+    for at in range(200):
+        lean = np.where((at + np.arange(7)) % 2 == 0, 0.6, -0.6)
+        for _ in range(200 if at < 100 else 20):
+            values = random.normal(lean if at < 100 else random.choice([-0.6, 0.6], 7))
+            rows.append({"label": f"{'large' if at < 100 else 'small'} {at}", **dict(zip(measures, values.tolist(), strict=True))})
+    samples = samples_of([{**row, "content_id": random.bytes(32).hex()} for row in rows])
+    assert run(samples, NONE, {}, options=Options()).findings == []
 
 
 @settings(deadline=None, max_examples=30)
@@ -102,6 +160,6 @@ def test_chance_is_no_more_certain_than_it_says():
 
 def test_small_classes_and_impossible_options(samples_of):
     samples, thumbnails = dataset(samples_of, each=5)
-    assert isinstance(run(samples, {}, thumbnails, options=Options()), Skipped)
+    assert isinstance(run(samples, NONE, {}, thumbnails, options=Options()), Skipped)
     with pytest.raises(ConfigError, match=r"least_auc: 0.4 is out of range"):
         Options(least_auc=0.4)

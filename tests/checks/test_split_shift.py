@@ -4,8 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.checks.base import Skipped
-from audit.checks.split_shift import Options, compare, run
+from audit.checks.split_shift import Options, _Areas, compare, run
 from audit.errors import ConfigError
+from audit.tables import PAIRS
+
+NONE = PAIRS.empty_table().to_pandas()
 
 
 def dataset(samples_of, seed=0, classes=6, each=80, moved=None, everywhere=0.0, shares=None):
@@ -24,13 +27,13 @@ def dataset(samples_of, seed=0, classes=6, each=80, moved=None, everywhere=0.0, 
 
 def test_chance_and_other_class_shares_are_no_shift(samples_of):
     for seed in range(4):
-        assert run(*dataset(samples_of, seed), {}, options=Options()).findings == []
-    assert run(*dataset(samples_of, shares=[0.1, 0.6, 0.2, 0.5, 0.1, 0.3]), {}, options=Options()).findings == []
+        assert run(*dataset(samples_of, seed), NONE, {}, options=Options()).findings == []
+    assert run(*dataset(samples_of, shares=[0.1, 0.6, 0.2, 0.5, 0.1, 0.3]), NONE, {}, options=Options()).findings == []
 
 
 def test_a_class_whose_val_images_are_something_else_is_named_with_them(samples_of):
     samples, embeddings = dataset(samples_of, moved=3)
-    found = run(samples, embeddings, {}, options=Options())
+    found = run(samples, embeddings, NONE, {}, options=Options())
     assert [(finding.kind, finding.label) for finding in found.findings] == [("class_differs_in_val", "class 3")]
     val = samples[(samples["label"] == "class 3") & (samples["split"] == "val")]
     assert set(found.findings[0].evidence["examples"]) <= set(val["sample_id"])
@@ -40,7 +43,7 @@ def test_a_class_whose_val_images_are_something_else_is_named_with_them(samples_
 
 def test_a_shift_of_everything_is_one_finding_about_the_dataset(samples_of):
     samples, embeddings = dataset(samples_of, everywhere=0.6)
-    found = run(samples, embeddings, {"class 0": "tench"}, options=Options(least_auc=0.99))
+    found = run(samples, embeddings, NONE, {"class 0": "tench"}, options=Options(least_auc=0.99))
     assert [(finding.kind, finding.label) for finding in found.findings] == [("differs_in_val", None)]
     low, high = found.findings[0].evidence["interval"]
     assert 0.6 < low < found.findings[0].evidence["auc"] < high
@@ -67,8 +70,97 @@ def test_chances_are_spread_evenly_where_nothing_differs():
     assert 0.02 < np.mean(np.array(found) < 0.05) < 0.09
 
 
+def compared_by_class(seed, shift=0.0, classes=50, train=20, val=1):
+    """Classes of many images in one split and few in the other, all moved alike."""
+    random = np.random.default_rng(seed)
+    strata, second = np.repeat(np.arange(classes), train + val), np.tile(np.arange(train + val) >= train, classes)
+    vectors = random.normal(0, 0.3, (len(strata), 64)) + random.normal(0, 0.5, (classes, 64))[strata]
+    vectors[:, 0] += shift * second
+    return compare(vectors.astype(np.float32), second, random.random(len(strata)) < 0.5, strata=strata)
+
+
+def test_no_difference_is_told_as_none_where_classes_have_few_images_in_a_split():
+    found = [compared_by_class(seed) for seed in range(60)]
+    assert abs(np.mean([shift.auc for shift in found]) - 0.5) < 0.02  # 0.71 where each image was centred on a mean that it was part of
+    assert np.mean([shift.p <= 0.05 for shift in found]) < 0.12
+
+
+@pytest.mark.parametrize("moved", [0.0, 0.2, 0.4])
+def test_the_interval_holds_the_mean_of_many_datasets(moved):
+    found = [compared_by_class(seed, moved) for seed in range(80)]
+    mean = np.mean([shift.auc for shift in found])
+    assert np.mean([shift.low <= mean <= shift.high for shift in found]) > 0.87
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 5), st.integers(1, 40))
+def test_areas_are_counts_of_pairs_within_strata(seed, groups, count):
+    random = np.random.default_rng(seed)
+    strata, second = random.integers(0, groups, count), random.random(count) < 0.4
+    score = random.integers(0, 6, count).astype(np.float32)
+    wins = [
+        0.5 + 0.5 * np.sign(float(score[one]) - float(score[other]))
+        for one in np.flatnonzero(second)
+        for other in np.flatnonzero(~second)
+        if strata[one] == strata[other]
+    ]
+    assert _Areas.of(score, second, strata).mean == pytest.approx(np.mean(wins) if wins else 0.5)
+
+
+def copied(samples_of, pairs_of, seed=0, classes=20, pictures=10, each=8):
+    """Classes of few pictures, as many in each split, in many copies with bytes of their own and nearly the same embedding."""
+    random = np.random.default_rng(seed)
+    rows, vectors, pairs = [], [], []
+    for at in range(classes * pictures):
+        vector = random.normal(size=32)
+        pairs += [(at * each, at * each + copy, "re_encoded", 1.0, at * each) for copy in range(1, each)]
+        for copy in range(each):
+            split = "val" if at // classes % 2 else "train"
+            rows.append({"sample_id": f"{at}/{copy}.jpg", "label": f"class {at % classes}", "split": split, "content_id": random.bytes(32).hex()})
+            near = vector + random.normal(0, 0.02, 32)
+            vectors.append(near / np.linalg.norm(near))
+    return samples_of(rows), np.array(vectors, np.float16), pairs_of(pairs)
+
+
+def test_copies_are_no_evidence(samples_of, pairs_of):
+    samples, embeddings, pairs = copied(samples_of, pairs_of)
+    assert len(run(samples, embeddings, NONE, {}, options=Options()).findings) >= 20
+    assert run(samples, embeddings, pairs, {}, options=Options(fewest=5)).findings == []
+
+
+def test_copies_of_a_picture_that_drives_a_shift_all_have_a_score(samples_of, pairs_of):
+    samples, embeddings, pairs = copied(samples_of, pairs_of, classes=2, pictures=80, each=3)
+    val = ((samples["split"] == "val") & (samples["label"] == "class 0")).to_numpy()
+    embeddings[val, 3] += 1
+    found = run(samples, embeddings, pairs, {}, options=Options())
+    (finding,) = (finding for finding in found.findings if finding.label)
+    assert (finding.evidence["images"], finding.evidence["pictures"]) == ([120, 120], [40, 40])
+    assert (found.scores[val] > 0).mean() > 0.9
+    last = len(samples) - 1
+    turned = pairs.assign(i=last - pairs["j"], j=last - pairs["i"])
+    again = run(samples[::-1].reset_index(drop=True), embeddings[::-1], turned, {}, options=Options())
+    np.testing.assert_allclose(again.scores[::-1], found.scores, atol=1e-5)
+    assert again.findings[0].evidence["examples"] == found.findings[0].evidence["examples"]
+
+
+def test_classes_that_differ_too_little_to_report_let_no_chance_in(samples_of):
+    """A hundred large classes that truly differ, mostly by less than is reported, beside small ones that differ by chance."""
+    random = np.random.default_rng(0)
+    rows, vectors = [], []
+    for at in range(250):
+        large = at < 100
+        for place in range(200 if large else 20):
+            val = place % 2 == 0
+            vector = random.normal(size=6)
+            vector[0] += 0.6 * (val and large)
+            rows.append({"label": f"{'large' if large else 'small'} {at}", "split": "val" if val else "train", "content_id": random.bytes(32).hex()})
+            vectors.append(vector / np.linalg.norm(vector))
+    found = run(samples_of(rows), np.array(vectors, np.float16), NONE, {}, options=Options()).findings
+    assert [finding.label for finding in found if "small" in (finding.label or "")] == []
+
+
 def test_one_split_and_impossible_options(samples_of):
     samples, embeddings = dataset(samples_of, shares=[0.0] * 6)
-    assert run(samples, embeddings, {}, options=Options()) == Skipped("all images are in one split")
+    assert run(samples, embeddings, NONE, {}, options=Options()) == Skipped("all images are in one split")
     with pytest.raises(ConfigError, match="fewest: 2 is out of range"):
         Options(fewest=2)
