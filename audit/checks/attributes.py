@@ -4,7 +4,8 @@ Why it matters: a class whose pictures were all taken outdoors, or all show peop
 the scene is another.
 
 An answer is zero-shot: an image's embedding is compared with those of sentences, and the softmax of the cosines (times 100, as CLIP was trained) is
-how sure the model is. Classes are compared with all others; the false discovery rate is controlled over every class and question.
+how sure the model is. Classes are compared with all others; the false discovery rate is controlled over every class and answer. Copies of a picture
+count once.
 
 Blind spots: CLIP answers from what it learned on the web, prejudices included; small text, counts and negation ("without people") it reads badly. No
 question about persons beyond whether there are any is asked unless you ask it. Other backbones have no text tower: the check is then skipped.
@@ -16,13 +17,17 @@ False Discovery Rate", JRSS B.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
+from audit.checks.discoveries import adjusted_p
+from audit.checks.one_per_picture import one_per_picture
 from audit.checks.option_ranges import require_between_0_and_1
+from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
 from audit.labels.calibration import softmax
 
@@ -30,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
-    import pandas as pd
 
     from audit.backbones import EncodeText
 
@@ -61,7 +65,7 @@ class Options:
     false_discoveries: float = 0.05
     """Of the classes reported, at most this share is expected to be chance; above 0, below 1."""
     fewest: int = 20
-    """Images a class needs, at least 1."""
+    """Pictures a class needs, at least 1; copies count once."""
 
     def __post_init__(self) -> None:
         require_between_0_and_1(self, "least_probability", "least_difference", "false_discoveries")
@@ -74,6 +78,13 @@ class Question(NamedTuple):
 
     name: str
     answers: tuple[str, ...]
+
+
+class _Answer(NamedTuple):
+    question: str
+    answer: str
+    sure: npt.NDArray[np.float32]
+    """``[n]`` how sure the model is that it is an image's answer."""
 
 
 def read_question(text: str) -> Question:
@@ -106,6 +117,7 @@ def answered(embeddings: npt.NDArray[np.float16], texts: npt.NDArray[np.float32]
 def run(
     samples: pd.DataFrame,
     embeddings: npt.NDArray[np.float16],
+    pairs: pd.DataFrame,
     encode_text: EncodeText,
     class_words: Mapping[str, str] | None = None,
     *,
@@ -115,24 +127,29 @@ def run(
     usable = np.isfinite(np.asarray(embeddings[:, 0], np.float32))
     if not usable.any():
         return Skipped("no image has an embedding")
+    pictures = pictures_of(pairs, len(samples))
+    rows = np.flatnonzero(usable)
+    once = rows[one_per_picture(samples.iloc[rows], pictures[rows], ())]
     findings = []
-    told: list[tuple[Question, npt.NDArray[np.float32]]] = []
+    answers: list[_Answer] = []
+    labelled = rows[samples["label"].iloc[rows].notna().to_numpy(bool)]
     for question in map(read_question, options.questions):
         sure = answered(embeddings, encode_text(question.answers))
-        told.append((question, sure))
-        findings.append(_of_dataset(question, sure[usable], options))
-    findings += _of_classes(samples, told, usable, class_words or {}, options)
+        findings.append(_of_dataset(question, sure[once], len(rows), options))
+        answers += [_Answer(question.name, answer, sure[labelled, at]) for at, answer in enumerate(question.answers)]
+    findings += _of_classes(samples.iloc[labelled], pictures[labelled], answers, class_words or {}, options)
     return Result(np.where(usable, np.float32(0), np.float32(np.nan)), findings)
 
 
-def _of_dataset(question: Question, sure: npt.NDArray[np.float32], options: Options) -> Finding:
+def _of_dataset(question: Question, sure: npt.NDArray[np.float32], images: int, options: Options) -> Finding:
     shares = (sure >= options.least_probability).mean(axis=0)
     ordered = np.argsort(-shares, kind="stable")
     listed = ", ".join(f"{question.answers[at]} {shares[at]:.0%}" for at in ordered)
-    unsure = 1 - float(shares.sum())
+    unsure = float((sure < options.least_probability).all(axis=1).mean())
     evidence = {
         "question": question.name,
-        "images": len(sure),
+        "images": images,
+        "pictures": len(sure),
         "shares": dict(zip(question.answers, map(float, shares), strict=True)),
         "unsure": unsure,
     }
@@ -141,44 +158,43 @@ def _of_dataset(question: Question, sure: npt.NDArray[np.float32], options: Opti
 
 
 def _of_classes(
-    samples: pd.DataFrame,
-    told: list[tuple[Question, npt.NDArray[np.float32]]],
-    usable: npt.NDArray[np.bool_],
+    labelled: pd.DataFrame,
+    pictures: npt.NDArray[np.int64],
+    answers: list[_Answer],
     words: Mapping[str, str],
     options: Options,
 ) -> list[Finding]:
-    from scipy.stats import false_discovery_control, hypergeom
+    """Compare every class with all others; ``labelled``, ``pictures`` and the answers have a row for each labelled image."""
+    from scipy.stats import hypergeom
 
-    labelled = usable & samples["label"].notna().to_numpy()
-    ids = samples["sample_id"].to_numpy(object)
-    indices: Mapping[Any, Any] = samples.groupby("label").indices
-    classes = {str(label): rows[labelled[rows]] for label, rows in sorted(indices.items())}
-    classes = {label: rows for label, rows in classes.items() if options.fewest <= len(rows) < labelled.sum()}
-    candidates, chances = [], []
-    for question, sure in told:
-        for at, answer in enumerate(question.answers):
-            yes = labelled & (sure[:, at] >= options.least_probability)
-            for label, rows in classes.items():
-                mine = int(yes[rows].sum())
-                share, usual = mine / len(rows), (yes.sum() - mine) / (labelled.sum() - len(rows))
-                chances.append(float(hypergeom.sf(mine - 1, labelled.sum(), yes.sum(), len(rows))))
-                candidates.append((question, answer, label, share, float(usual), rows[np.lexsort((ids[rows], -sure[rows, at]))][:_EXAMPLES]))
+    ids = labelled["sample_id"].to_numpy(object)
+    codes, names = pd.factorize(labelled["label"], sort=True)
+    counted = one_per_picture(labelled, pictures)
+    size, total = np.bincount(codes[counted], minlength=len(names)), int(counted.sum())
+    judged = np.flatnonzero((size >= options.fewest) & (size < total))
+    yes = [np.bincount(codes[counted], one.sure[counted] >= options.least_probability, len(names)) for one in answers]
+    counts = np.reshape(yes, (len(answers), len(names)))
+    mine, every = counts[:, judged], counts.sum(1, keepdims=True)
+    share, usual = mine / size[judged], (every - mine) / (total - size[judged])
+    p = adjusted_p(hypergeom.sf(mine - 1, total, every, size[judged]), share - usual >= options.least_difference)
     findings = []
-    for (question, answer, label, share, usual, examples), q in zip(candidates, false_discovery_control(chances) if chances else [], strict=True):
-        if q > options.false_discoveries or share - usual < options.least_difference:
-            continue
+    for which, place in np.argwhere(p <= options.false_discoveries).tolist():
+        (question, answer, sure), code = answers[which], judged[place]
+        label, above = str(names[code]), float(share[which, place] - usual[which, place])
+        rows = np.flatnonzero(codes == code)
         message = (
-            f"Of {class_name(label, words)}, {share:.0%} are answered {answer!r} where {usual:.0%} of the other classes are; "
-            "collect images that are not, or test on such."
+            f"Of {class_name(label, words)}, {share[which, place]:.0%} are answered {answer!r} where {usual[which, place]:.0%} of the other classes "
+            "are; collect images that are not, or test on such."
         )
         evidence = {
-            "question": question.name,
+            "question": question,
             "answer": answer,
-            "images": len(classes[label]),
-            "share": share,
-            "usual": usual,
-            "adjusted_p": float(q),
-            "examples": ids[examples].tolist(),
+            "images": len(rows),
+            "pictures": int(size[code]),
+            "share": float(share[which, place]),
+            "usual": float(usual[which, place]),
+            "adjusted_p": float(p[which, place]),
+            "examples": ids[rows[np.lexsort((ids[rows], -sure[rows]))][:_EXAMPLES]].tolist(),
         }
-        findings.append(Finding(kind="one_sided", score=min(share - usual, 1.0), severity="info", message=message, label=label, evidence=evidence))
+        findings.append(Finding(kind="one_sided", score=min(above, 1.0), severity="info", message=message, label=label, evidence=evidence))
     return findings

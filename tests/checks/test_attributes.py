@@ -1,8 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from audit.checks import Missing
-from audit.checks.attributes import Question, read_question
+from audit.checks.attributes import Options, Question, _Answer, _of_classes, read_question
 from audit.errors import ConfigError
 
 PLACES = {"questions": ("place: indoors | outdoors",)}
@@ -45,6 +46,29 @@ def test_classes_that_are_alike_and_small_ones_are_not_reported(found):
     assert [finding.kind for finding in alike.findings] == ["answers"]
     small = found(["a"] * 10 + ["b"] * 40, [1] * 10 + [0] * 40)
     assert "a" not in [finding.label for finding in small.findings]
+
+
+def test_copies_of_a_picture_are_one_answer(found, pairs_of):
+    """Five pictures, four of them taken outdoors, in eight copies each: no more than five pictures say."""
+    labels, axes = ["canoe"] * 40 + ["cup"] * 60, [0] * 8 + [1] * 32 + [0, 0, 1] * 20
+    copies = pairs_of([(at - at % 8, at, "re_encoded", 1.0, at - at % 8) for at in range(40) if at % 8])
+    assert {finding.label for finding in found(labels, axes).findings if finding.label} == {"canoe", "cup"}
+    options = {**PLACES, "fewest": 5}
+    (dataset,) = found(labels, axes, options, pairs=copies).findings
+    assert (dataset.evidence["images"], dataset.evidence["pictures"]) == (100, 65)
+    assert dataset.evidence["shares"] == pytest.approx({"indoors": 41 / 65, "outdoors": 24 / 65})
+    assert [finding.kind for finding in found(labels, axes, pairs=copies).findings] == ["answers"]
+
+
+def test_small_differences_let_no_chance_in():
+    """Large classes that truly differ, by less than is reported, beside classes of twenty that differ by chance."""
+    random = np.random.default_rng(4)
+    labels = np.repeat([f"large {at}" for at in range(300)] + [f"small {at}" for at in range(300)], [500] * 300 + [20] * 300)
+    chance = np.where(np.char.startswith(labels, "large"), np.where(np.arange(len(labels)) // 500 % 2 == 0, 0.4, 0.6), 0.5)
+    sure = random.random(len(labels)) < chance
+    table = pd.DataFrame({"label": labels, "content_id": "", "sample_id": ""})
+    found = _of_classes(table, np.arange(len(labels)), [_Answer("place", "indoors", sure.astype(np.float32))], {}, Options())
+    assert [finding.label for finding in found] == []
 
 
 def test_what_the_model_is_not_sure_of_is_unsure(found):
