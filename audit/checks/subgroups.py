@@ -5,7 +5,7 @@ every model, while accuracy as a whole looks well.
 
 Subgroups are the bins of every property and metadata column, and clusters of the embeddings. Two rates are compared with what the rest of the same
 classes would have, so that a subgroup is not blamed for the classes it holds: how often the out-of-sample prediction differs from the label, and how
-often the label is probably wrong. The false discovery rate is controlled over all subgroups and both rates.
+often the label is probably wrong. The false discovery rate is controlled over all subgroups and both rates. Copies of a picture count once.
 
 Where the backbone has a text tower, a cluster is described by the sentences that are most like its middle, compared with the middle of all images
 (Eyuboglu et al.).
@@ -31,8 +31,10 @@ import numpy as np
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
+from audit.checks.one_per_picture import one_per_picture
 from audit.checks.option_ranges import require_between_0_and_1
 from audit.checks.properties import properties
+from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class Options:
     false_discoveries: float = 0.05
     """Of the subgroups reported, at most this share is expected to be chance; above 0, below 1."""
     fewest: int = 20
-    """Images a subgroup needs, at least 5."""
+    """Pictures a subgroup needs, at least 5; copies count once."""
     clusters: int = 0
     """Clusters of the embeddings; 0 takes one for every hundred images, up to 1,000."""
 
@@ -144,12 +146,14 @@ def _tail(above: Numbers, variance: Numbers, third: Numbers) -> Numbers:
     return np.where(variance > 0, tail, 1.0)
 
 
-def clustered(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], clusters: int) -> npt.NDArray[np.int64]:
-    """Return ``[m]`` the cluster of each row (k-means of unit vectors, Lloyd 1982), learned from a part where there are many."""
+def clustered(
+    embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], teaching: npt.NDArray[np.int64], clusters: int
+) -> npt.NDArray[np.int64]:
+    """Return ``[m]`` the cluster of each row (k-means of unit vectors, Lloyd 1982), learned from the teaching rows, or a part where they are many."""
     import faiss
 
-    step = max(len(rows) // (_LEARNED_FROM * clusters), 1)
-    learned = np.ascontiguousarray(embeddings[rows[::step]], np.float32)
+    step = max(len(teaching) // (_LEARNED_FROM * clusters), 1)
+    learned = np.ascontiguousarray(embeddings[teaching[::step]], np.float32)
     means = faiss.Kmeans(learned.shape[1], clusters, niter=_ROUNDS, seed=1, spherical=True, min_points_per_centroid=1)
     means.train(learned)
     parts = [
@@ -188,6 +192,7 @@ def run(
     label_quality: pd.DataFrame,
     embeddings: npt.NDArray[np.float16],
     classes: list[str],
+    pairs: pd.DataFrame,
     class_words: Mapping[str, str],
     encode_text: EncodeText | None = None,
     *,
@@ -196,22 +201,26 @@ def run(
     """Report subgroups that are worse than their classes; their images have the difference as their score, other judged images 0."""
     given, predicted = (label_quality[name].to_numpy(np.int64) for name in ("given", "predicted"))
     rows = np.flatnonzero((given >= 0) & (predicted >= 0) & (samples["outcome"] == "ok").to_numpy(bool))
-    if len(rows) < 2 * options.fewest:
-        return Skipped(f"{len(rows)} images have a label and a prediction; {2 * options.fewest} are needed")
+    table = samples.iloc[rows]
+    counted = one_per_picture(table, pictures_of(pairs, len(samples))[rows])
+    if counted.sum() < 2 * options.fewest:
+        return Skipped(f"{counted.sum()} pictures have a label and a prediction; {2 * options.fewest} are needed")
     codes = given[rows]
     bad = {
         "predictions": predicted[rows] != codes,
         "labels": np.nan_to_num(label_quality["probability_wrong"].to_numpy(float)[rows]) >= _WRONG_FROM,
     }
-    clusters = options.clusters or min(max(len(rows) // _IMAGES_PER_CLUSTER, 2), _MOST_CLUSTERS)
+    clusters = options.clusters or min(max(int(counted.sum()) // _IMAGES_PER_CLUSTER, 2), _MOST_CLUSTERS)
     partitions: list[tuple[str, npt.NDArray[np.int64], list[str] | None]]
-    partitions = [(found.name, found.bins, found.told) for found in properties(samples.iloc[rows]) if found.bins.min() < found.bins.max()]
+    partitions = [(found.name, found.bins, found.told) for found in properties(table) if found.bins.min() < found.bins.max()]
     # Centres are learned from images in the order of their content, so that a new name of a file or a class moves none of them.
-    order = np.argsort(samples["content_id"].to_numpy(object)[rows], kind="stable")
-    cluster = np.empty(len(rows), np.int64)
-    cluster[order] = clustered(embeddings, rows[order], min(clusters, len(rows)))
-    partitions.append(("cluster", cluster, None))
-    groupings = [_Grouping(name, bins, told, {rate: compare(is_bad, bins, codes) for rate, is_bad in bad.items()}) for name, bins, told in partitions]
+    once = rows[counted]
+    teaching = once[np.argsort(samples["content_id"].to_numpy(object)[once], kind="stable")]
+    partitions.append(("cluster", clustered(embeddings, rows, teaching, min(clusters, len(once))), None))
+    groupings = [
+        _Grouping(name, bins, told, {rate: compare(is_bad[counted], bins[counted], codes[counted]) for rate, is_bad in bad.items()})
+        for name, bins, told in partitions
+    ]
     ids, words = samples["sample_id"].to_numpy(object), np.array([class_name(name, class_words) for name in classes], object)
     scores = np.full(len(samples), np.nan, np.float32)
     scores[rows] = 0
@@ -220,10 +229,12 @@ def run(
     texts = encode_text(sentences) if encode_text is not None and any(subgroup.value is None for subgroup in worse) else None
     for subgroup in worse:
         mine = subgroup.grouping.codes == subgroup.code
-        shown = bad["labels" if "labels" in subgroup.adjusted else "predictions"] & mine
-        finding = _finding(subgroup, typical_rows(embeddings, rows[mine]), ids, sorted(ids[rows[shown]])[:_EXAMPLES], words[codes[mine]].tolist())
+        told = rows[mine & counted]
+        shown = bad["labels" if "labels" in subgroup.adjusted else "predictions"] & mine & counted
+        typical = typical_rows(embeddings, told)
+        finding = _finding(subgroup, int(mine.sum()), typical, ids, sorted(ids[rows[shown]])[:_EXAMPLES], words[codes[mine & counted]].tolist())
         if texts is not None and subgroup.value is None:
-            finding = replace(finding, evidence={**finding.evidence, "looks_like": described(embeddings, rows[mine], rows, texts, sentences)})
+            finding = replace(finding, evidence={**finding.evidence, "looks_like": described(embeddings, told, once, texts, sentences)})
         scores[rows[mine]] = np.maximum(scores[rows[mine]], finding.score)
         findings.append(finding)
     return Result(scores, findings)
@@ -246,7 +257,7 @@ def _worse(groupings: list[_Grouping], options: Options) -> list[_Subgroup]:
     return list(worse.values())
 
 
-def _finding(subgroup: _Subgroup, typical: list[int], ids: npt.NDArray[np.object_], examples: list[str], labels: list[str]) -> Finding:
+def _finding(subgroup: _Subgroup, images: int, typical: list[int], ids: npt.NDArray[np.object_], examples: list[str], labels: list[str]) -> Finding:
     compared = {rate: (float(found.rate[subgroup.code]), float(found.expected[subgroup.code])) for rate, found in subgroup.grouping.compared.items()}
     commonest = [name for name, _ in sorted(Counter(labels).items(), key=lambda entry: (-entry[1], entry[0]))[:_CLASSES_NAMED]]
     said = {"predictions": "predicted as another class", "labels": "probably labelled wrong"}
@@ -254,11 +265,12 @@ def _finding(subgroup: _Subgroup, typical: list[int], ids: npt.NDArray[np.object
         f"{compared[rate][0]:.0%} are {said[rate]} where {compared[rate][1]:.0%} would be usual for their classes" for rate in subgroup.adjusted
     )
     name, value = subgroup.grouping.name, subgroup.value
-    who = f"{len(labels)} images " + (f"that look like {ids[typical[0]]}" if value is None else f"whose {name} is {value}")
+    who = f"{images} images " + (f"that look like {ids[typical[0]]}" if value is None else f"whose {name} is {value}")
     evidence = {
         "by": name,
         "value": value,
-        "images": len(labels),
+        "images": images,
+        "pictures": len(labels),
         "rates": {
             rate: {"rate": found, "expected": expected, "adjusted_p": subgroup.adjusted.get(rate)} for rate, (found, expected) in compared.items()
         },

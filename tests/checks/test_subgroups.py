@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from audit.checks.base import Skipped
 from audit.checks.subgroups import Options, compare, run
 from audit.errors import ConfigError
+from audit.tables import PAIRS
 
+NONE = PAIRS.empty_table().to_pandas()
 WORDS = {"class 1": "heron"}
 CLASSES = [f"class {at}" for at in range(5)]
 
@@ -41,7 +43,7 @@ def dataset(samples_of, seed=0, each=200, worse=None):
     quality = pd.DataFrame(
         {"given": classes, "predicted": predicted, "probability_wrong": np.where(wrong & (random.random(len(classes)) < 0.3), 0.9, 0.1)}
     )
-    return (samples, quality, embeddings.astype(np.float16), CLASSES, WORDS), (classes, kinds, sites)
+    return (samples, quality, embeddings.astype(np.float16), CLASSES, NONE, WORDS), (classes, kinds, sites)
 
 
 def test_chance_is_not_reported(samples_of):
@@ -97,6 +99,52 @@ def test_a_subgroup_is_not_blamed_for_the_classes_it_holds(samples_of):
     assert [finding.evidence["by"] for finding in run(*tables, options=Options()).findings if finding.kind != "cluster"] == []
 
 
+def test_copies_of_one_picture_are_no_subgroup(samples_of, pairs_of):
+    """One picture that is predicted wrong, in thirty copies of bytes of their own, which one cluster holds."""
+    (samples, quality, embeddings, *_), _ = dataset(samples_of, each=150)
+    quality.loc[0, "predicted"] = 1
+    rows = [*range(len(samples)), *[0] * 29]
+    samples, quality = (table.iloc[rows].reset_index(drop=True) for table in (samples, quality))
+    samples["content_id"] = [f"{at * 7919 % 1000:064x}" for at in range(len(rows))]
+    samples["sample_id"] = [f"{at:04}.jpg" for at in range(len(rows))]
+    copies = pairs_of([(0, at, "re_encoded", 1.0, 0) for at in range(750, len(rows))])
+    without, told = (run(samples, quality, embeddings[rows], CLASSES, pairs, WORDS, options=Options(clusters=40)) for pairs in (NONE, copies))
+    assert "cluster" in [finding.kind for finding in without.findings]
+    assert [finding for finding in told.findings if samples["sample_id"][0] in finding.evidence["examples"]] == []
+
+
+def test_all_copies_in_a_subgroup_have_its_score(samples_of, pairs_of):
+    tables, (_, _, sites) = dataset(samples_of, worse=lambda classes, kinds, sites: sites == "north")
+    rows = np.repeat(np.arange(len(sites)), 2)
+    samples, quality = (table.iloc[rows].reset_index(drop=True) for table in tables[:2])
+    samples["sample_id"] = [f"{at:04}.jpg" for at in range(len(rows))]
+    copies = pairs_of([(at, at + 1, "identical_bytes", 1.0, at) for at in range(0, len(rows), 2)])
+    found = run(samples, quality, tables[2][rows], CLASSES, copies, WORDS, options=Options())
+    once = run(*tables, options=Options())
+    finding, single = (next(one for one in result.findings if one.kind == "column_site_north") for result in (found, once))
+    assert finding.evidence["images"] == 2 * single.evidence["images"] == 2 * finding.evidence["pictures"]
+    assert finding.evidence["rates"] == single.evidence["rates"]
+    np.testing.assert_allclose(found.scores, once.scores[rows])
+
+
+def test_small_true_differences_let_no_chance_in(samples_of):
+    """What a numeric column tells of the rate is true but too little to report; the clusters tell nothing."""
+    reported = 0
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        classes, bright = random.integers(0, 5, 20_000), random.random(20_000)
+        measures = ("brightness", "contrast", "sharpness", "entropy", "chroma", "luma_p01", "luma_p99")
+        columns = {"label": np.array(CLASSES, object)[classes], **dict.fromkeys(measures, bright.astype(np.float32))}
+        samples = samples_of([{}] * 20_000).assign(**columns)
+        wrong = random.random(20_000) < 0.15 + 0.16 * (bright - 0.5)
+        quality = pd.DataFrame({"given": classes, "predicted": np.where(wrong, (classes + 1) % 5, classes), "probability_wrong": 0.1})
+        embeddings = random.normal(size=(20_000, 16))
+        embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+        found = run(samples, quality, embeddings.astype(np.float16), CLASSES, NONE, WORDS, options=Options()).findings
+        reported += len([finding for finding in found if finding.kind == "cluster"])
+    assert reported == 0
+
+
 def test_images_that_are_not_judged_have_no_score(samples_of):
     tables, _ = dataset(samples_of)
     tables[1].loc[3, "given"] = -1
@@ -110,7 +158,7 @@ def test_too_few_judged_images_are_no_dataset(samples_of):
     tables, _ = dataset(samples_of, each=5)
     skipped = run(*tables, options=Options())
     assert isinstance(skipped, Skipped)
-    assert skipped.reason == "25 images have a label and a prediction; 40 are needed"
+    assert skipped.reason == "25 pictures have a label and a prediction; 40 are needed"
 
 
 def test_chance_is_rated_as_often_as_it_says():
