@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     Words = Mapping[str, str]
 
-_RESAMPLES = 500
 _CELL = 5.0
 """Expected images below which a class's share of a split says nothing."""
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,39 +56,42 @@ class Options:
                 raise ConfigError(name, f"{getattr(self, name)} is too small", f"use a number above {low}")
 
 
-def label_shift(
-    counts: npt.NDArray[np.int64], rest: npt.NDArray[np.int64], seed: int = 0
-) -> tuple[float, tuple[float, float], npt.NDArray[np.float64]]:
+def label_shift(counts: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> tuple[float, tuple[float, float], npt.NDArray[np.float64]]:
     """Compare the class shares of one split with those of the rest.
 
     Args:
         counts: ``[c]`` pictures of the split.
         rest: ``[c]`` pictures of all other splits.
-        seed: of the resampling.
 
     Returns:
-        Total variation distance beyond what sampling alone gives, 0..1; its 95% interval (parametric bootstrap); and ``[c]`` p-values of each class's
-        share (two-sided, normal approximation of two proportions), 1 where too few images are expected to tell.
+        Total variation distance of the shares that were drawn from, 0..1; an interval that holds it in 95% of cases or more; and ``[c]`` p-values of
+        each class's share (two-sided, normal approximation of two proportions), 1 where too few images are expected to tell.
     """
     from scipy.stats import norm
 
     total, other = int(counts.sum()), int(rest.sum())
     share, rest_share = counts / total, rest / other
     pooled = (counts + rest) / (total + other)
-    random = np.random.default_rng(seed)
-
-    def distance(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        drawn = random.multinomial(total, first, _RESAMPLES) / total
-        against = random.multinomial(other, second, _RESAMPLES) / other
-        return np.asarray(np.abs(drawn - against).sum(1) / 2)
-
-    by_chance = float(distance(pooled, pooled).mean())
-    observed = float(np.abs(share - rest_share).sum() / 2)
-    spread = distance(share, rest_share)
-    low, high = (float(max(value - (spread.mean() - observed) - by_chance, 0)) for value in np.quantile(spread, [0.025, 0.975]))
     error = np.sqrt(np.maximum(pooled * (1 - pooled) * (1 / total + 1 / other), 1e-30))
-    p = 2 * norm.sf(np.abs(share - rest_share) / error)
-    return max(observed - by_chance, 0.0), (low, high), np.where(pooled * min(total, other) >= _CELL, p, 1.0)
+    away = np.abs(share - rest_share)
+    observed, by_chance = away.sum() / 2, _excess(np.zeros(len(away)), error).sum() / 2
+    # Drawing adds to every class's difference, the more so the smaller it is. Were differences normal over classes, theirs and chance's would add up
+    # as squares do; how small they are is not known, so the lower end allows each to be two standard errors smaller than it looks.
+    distance = np.sqrt(max(observed**2 - by_chance**2, 0.0))
+    sign = np.sign(share - rest_share)
+    wide = 1.96 / 2 * np.sqrt((1 - (sign @ share) ** 2) / total + (1 - (sign @ rest_share) ** 2) / other)
+    low = max(observed - _excess(np.maximum(away - 2 * error, 0), error).sum() / 2 - wide, 0.0)
+    high = min(observed + wide, 1.0)
+    p = np.where(pooled * min(total, other) >= _CELL, 2 * norm.sf(away / error), 1.0)
+    return float(np.clip(distance, low, high)), (float(low), float(high)), p
+
+
+def _excess(size: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return by how much the mean size of a number that errs normally exceeds the number's own size (folded normal distribution)."""
+    from scipy.stats import norm
+
+    z = size / error
+    return np.asarray(2 * error * (norm.pdf(z) - z * norm.sf(z)), np.float64)
 
 
 def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, str], *, options: Options) -> Result | Skipped:
@@ -180,7 +183,10 @@ def _splits(members: pd.DataFrame, words: Words, options: Options) -> list[Findi
         counts, rest = table[split].to_numpy(np.int64), table.drop(columns=split).sum(axis=1).to_numpy(np.int64)
         if not rest.sum():
             continue
-        findings += [_absent(str(table.index[at]), str(split), int(rest[at]), words) for at in np.flatnonzero((counts == 0) & (rest > 0)).tolist()]
+        absent = (counts == 0) & (rest > 0)
+        missed = absent & (rest / rest.sum() * counts.sum() >= _CELL)
+        findings += [_absent(str(table.index[at]), str(split), int(rest[at]), words) for at in np.flatnonzero(missed).tolist()]
+        findings += _lacking(table.index.astype(str)[absent & ~missed].tolist(), str(split), rest[absent & ~missed], int(counts.sum()), len(table))
         if table.shape[1] > 2 or split != table.sum().idxmax():  # of two splits, one comparison says all
             findings += _skewed(table.index.astype(str).tolist(), str(split), counts, rest, words, options)
     return findings
@@ -196,6 +202,24 @@ def _absent(label: str, split: str, elsewhere: int, words: Words) -> Finding:
         label=label,
         evidence={"absent_from": split, "pictures_elsewhere": elsewhere},
     )
+
+
+def _lacking(labels: list[str], split: str, elsewhere: npt.NDArray[np.int64], pictures: int, classes: int) -> list[Finding]:
+    """One finding about a split that is too small to hold some classes: one for each of them would only say so again."""
+    if not labels:
+        return []
+    message = (
+        f"{len(labels)} of {classes} classes have no image in {split!r}, where fewer than {_CELL:.0f} of each would be expected of "
+        f"{_pictures(pictures)}; nothing can be said of them there, so enlarge it or leave them out."
+    )
+    ordered = sorted(zip(labels, elsewhere.tolist(), strict=True), key=lambda entry: (-entry[1], entry[0]))
+    evidence = {
+        "absent_from": split,
+        "classes_absent": len(labels),
+        "pictures": pictures,
+        "pictures_elsewhere": dict(ordered[:_MOST_NAMED]),
+    }
+    return [Finding(kind="split_lacks_classes", score=len(labels) / classes, severity="info", message=message, evidence=evidence)]
 
 
 def _skewed(

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.checks.base import Skipped
-from audit.checks.class_balance import Options, label_shift, run
+from audit.checks.class_balance import Options, _skewed, label_shift, run
 from audit.errors import ConfigError
 
 
@@ -44,6 +44,49 @@ def test_a_class_dealt_unevenly_is_named_and_an_even_one_is_not(samples_of, pair
     assert shift["low"] <= shift["distance"] <= shift["high"]
     counts["c", "val"] = 0
     assert ("absent_from_split", "c") in kinds(found(samples_of, pairs_of, counts))
+
+
+def test_classes_that_a_small_split_cannot_hold_are_one_finding(samples_of, pairs_of):
+    counts = {(f"class {at:03}", "train"): 10 for at in range(200)} | {("class 007", "demo"): 5}
+    result = found(samples_of, pairs_of, counts)
+    (lacking,) = (finding for finding in result.findings if finding.kind != "split_skew")
+    assert (lacking.kind, lacking.label, lacking.severity) == ("split_lacks_classes", None, "info")
+    assert (lacking.evidence["classes_absent"], lacking.evidence["pictures"], lacking.score) == (199, 5, 199 / 200)
+    assert len(lacking.evidence["pictures_elsewhere"]) == 20
+    assert "199 of 200 classes have no image in 'demo', where fewer than 5 of each would be expected of 5 pictures;" in lacking.message
+
+
+def test_a_class_missing_where_many_would_be_expected_is_named_beside_those_that_need_not_be_there(samples_of, pairs_of):
+    counts = {(f"class {at:02}", split): 40 if split == "train" else 8 for at in range(20) for split in ("train", "val") if (at, split) != (3, "val")}
+    result = found(samples_of, pairs_of, counts | {("rare", "train"): 12})
+    assert {("absent_from_split", "class 03"), ("split_lacks_classes", None)} <= kinds(result)
+    assert ("absent_from_split", "rare") not in kinds(result)
+
+
+@pytest.mark.parametrize("moved", [0.0, 0.05, 0.2, 0.4])
+@pytest.mark.parametrize(("classes", "of_split", "of_rest"), [(10, 2_000, 20_000), (100, 5_000, 50_000), (1000, 5_000, 50_000)])
+@pytest.mark.parametrize("moves", ["half of the classes", "a tenth of them"])
+def test_the_interval_holds_the_distance_that_was_drawn_from(classes, of_split, of_rest, moved, moves):
+    """An estimate that adds chance to the distance, or takes the whole of it away, is off by more than the interval is wide."""
+    random = np.random.default_rng(0)
+    even = np.full(classes, 1 / classes)
+    more = np.arange(classes) < (classes // 2 if moves == "half of the classes" else classes // 10)
+    shares = even + np.where(more, moved / more.sum(), -moved / (~more).sum())
+    told = [label_shift(random.multinomial(of_split, shares), random.multinomial(of_rest, even)) for _ in range(60)]
+    assert np.mean([low <= moved + 1e-9 <= high + 2e-9 for _, (low, high), _ in told]) >= 0.88
+    assert abs(np.mean([distance for distance, _, _ in told]) - moved) < 0.045
+
+
+def test_many_small_true_differences_let_no_chance_in():
+    """Classes that truly differ by a tenth, less than is reported, beside small ones that differ by chance."""
+    random = np.random.default_rng(0)
+    true = np.arange(700) < 300
+    weights = np.where(true, 3_000.0, 60)
+    odd = weights * np.where(true, np.where(np.arange(700) % 2 == 0, 1.15, 0.85), 1)
+    labels, words = [f"{'true' if one else 'chance'} {at}" for at, one in enumerate(true)], {}
+    counts, rest = (random.multinomial(int(which.sum()), which / which.sum()) for which in (odd, weights))
+    found = _skewed(labels, "val", counts, rest, words, Options(skew=1.4))
+    assert [finding.label for finding in found] == []
 
 
 def test_several_labels_count_for_each(samples_of, pairs_of):
