@@ -7,21 +7,38 @@ from itertools import pairwise
 
 MASKED = "(masked)"
 
+_WORD = re.compile(r"[A-Z]{2,}(?![a-z])|GPS|[A-Z]?[a-z]+|[A-Z]+")
 _PERSONAL = frozenset(
     {
-        *("gps", "lat", "lon", "lng", "latitude", "longitude", "coordinates", "geo", "geolocation", "serial", "owner"),
-        *("artist", "author", "photographer", "creator", "byline", "copyright", "patient", "person", "username", "user", "contributor"),
-        *("email", "mail", "phone", "tel", "telephone", "address", "street", "holder", "surname", "firstname", "lastname"),
+        *("gps", "lat", "lon", "lng", "latitude", "longitude", "coordinates", "geo", "geolocation", "location", "city", "town", "place", "venue"),
+        *("serial", "owner", "artist", "author", "photographer", "creator", "byline", "copyright", "credit", "patient", "person", "username", "user"),
+        *("contributor", "uploader", "sender", "recipient", "account", "handle", "twitter", "instagram", "facebook", "uid", "ip", "ssn", "dob"),
+        *("email", "mail", "phone", "tel", "telephone", "address", "street", "holder", "surname", "firstname", "lastname", "nickname", "birthday"),
     }
 )
-_PERSONAL_PAIRS = frozenset({"first name", "last name", "full name", "user name", "owner name", "photographer name", "photo by"})
+_PERSONAL_PAIRS = frozenset(
+    {
+        *("first name", "last name", "full name", "real name", "nick name", "user name", "owner name", "photographer name", "license plate"),
+        *("licence plate", "number plate", "zip code", "post code", "postal code", "birth date", "of birth", "photo by", "taken by", "uploaded by"),
+    }
+)
+_PERSONAL_INSIDE = re.compile(
+    "gps|latitude|longitude|latl(?:o?n|ng)|l(?:o?n|ng)lat|geo(?:tag|hash|loc|point)|serial(?!i[sz])|owner(?!ship)|photographer|patient|passport"
+    "|user(?:id|name|nsid)|(?:first|last|full|real|nick|sur|artist|author|creator)name|(?:artist|author)id|uploader|address|email|phonenum|telephone"
+    "|(?:license|licence|number)plate|(?:zip|post|postal)code|birthda(?:te|y)|socialsec|(?:photo|taken|uploaded)by"
+)
+"""Parts of a word: many write names in small letters and without anything between."""
 
 
 def is_personal(column: str) -> bool:
     """Tell from a column's name whether its values lead to a person or a place.
 
-    >>> is_personal("GPSLatitude"), is_personal("body_serial_number"), is_personal("camera"), is_personal("class_name")
-    (True, True, False, False)
+    >>> is_personal("GPSLatitude"), is_personal("body_serial_number"), is_personal("ownername"), is_personal("camera"), is_personal("class_name")
+    (True, True, True, False, False)
     """
-    words = [word.lower() for word in re.findall(r"[A-Z]{2,}(?![a-z])|GPS|[A-Z]?[a-z]+|[A-Z]+", column)]
-    return bool(_PERSONAL.intersection(words)) or any(f"{one} {two}" in _PERSONAL_PAIRS for one, two in pairwise(words))
+    words = [word.lower() for word in _WORD.findall(column)]
+    return bool(
+        _PERSONAL.intersection(words)
+        or any(f"{one} {two}" in _PERSONAL_PAIRS for one, two in pairwise(words))
+        or any(map(_PERSONAL_INSIDE.search, words))
+    )
