@@ -1,10 +1,11 @@
 """Images unlike everything around them: strays from another dataset, placeholders, renderings among photos, unique pictures.
 
 An outlier is worth a look because it is often not meant to be there; it may also be the rare case a model needs most. An image is judged by its
-similarity to its k-th nearest neighbor (Ramaswamy et al. 2000), compared with what is usual among images of its class. Verified copies of an image
-are left out of its neighbors, so that two copies of a stray do not vouch for each other.
+similarity to its k-th nearest neighbor (Ramaswamy et al. 2000), compared with what is usual among images of its class. Copies of an image and
+verified shots of its scene are left out of its neighbors, so that they do not vouch for each other.
 
-Blind spots: a group of strays larger than the number of neighbors looks normal. What counts as unlike depends on the backbone.
+Blind spots: a group of strays larger than the number of neighbors looks normal. An image with as many copies as a run keeps neighbors (20) has no
+other and is not judged. What counts as unlike depends on the backbone.
 
 Paper: Ramaswamy, Rastogi & Shim 2000, "Efficient Algorithms for Mining Outliers from Large Data Sets", SIGMOD; modified z-score: Iglewicz & Hoaglin
 1993.
@@ -20,6 +21,7 @@ import numpy as np
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
 from audit.checks.robust_statistics import MAD_TO_SIGMA
+from audit.duplicates.pictures import pictures_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,14 +49,18 @@ class Options:
 
 
 def kth_distance(
-    neighbors: npt.NDArray[np.int32], similarities: npt.NDArray[np.float32], copies: npt.NDArray[np.int64], k: int
+    neighbors: npt.NDArray[np.int32], similarities: npt.NDArray[np.float32], pairs: pd.DataFrame, k: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Return each sample's distance to its k-th nearest neighbor that is no copy of it, and its nearest such neighbor.
+    """Return each sample's distance to its k-th nearest neighbor that may vouch for it, and its nearest such neighbor.
+
+    Copies of a picture may not, whichever of them were verified against each other: an exact copy is against the first of its kind only. Nor may a
+    verified shot of the same scene, nor a copy of one: it is near for what both show, which says nothing of whether either belongs. Scenes are not
+    chained: of a film's frames only those that were found alike are left out, or a class of one film would have no neighbors at all.
 
     Args:
         neighbors: int32 ``[n, m]``, -1 for none.
         similarities: float32 ``[n, m]`` cosines, descending.
-        copies: int64 ``[p, 2]`` verified pairs of rows.
+        pairs: columns of ``audit.tables.PAIRS``.
         k: at least 1.
 
     Returns:
@@ -63,11 +69,13 @@ def kth_distance(
     n, width = neighbors.shape
     distance, nearest = np.full(n, np.nan, np.float32), np.full(n, -1, np.int64)
     usable = (neighbors >= 0) & np.isfinite(similarities)
-    if len(copies):
-        affected = np.unique(copies)
-        keys = np.sort(np.concatenate([copies[:, 0] * n + copies[:, 1], copies[:, 1] * n + copies[:, 0]]))
-        asked = affected[:, None].astype(np.int64) * n + neighbors[affected]
-        usable[affected] &= ~np.isin(asked, keys)
+    if len(pairs):
+        picture = pictures_of(pairs, n)
+        sides = picture[pairs[["i", "j"]].to_numpy(np.int64)]
+        alike = np.unique(np.concatenate([sides, sides[:, ::-1]]) @ np.array([n, 1]))
+        affected = np.flatnonzero(np.isin(picture, sides))
+        own, other = picture[affected, None], picture[neighbors[affected]]
+        usable[affected] &= (own != other) & ~np.isin(own * n + other, alike)
     if not width:
         return distance, nearest
     rank = np.cumsum(usable, axis=1)
@@ -92,16 +100,15 @@ def run(
     samples: pd.DataFrame,
     neighbors: npt.NDArray[np.int32],
     similarities: npt.NDArray[np.float32],
+    pairs: pd.DataFrame,
     class_words: Mapping[str, str],
-    pairs: pd.DataFrame | None = None,
     *,
     options: Options,
 ) -> Result | Skipped:
     """Report images far from everything; failed images and those without neighbors have no score."""
     if len(samples) < options.fewest:
         return Skipped(f"{len(samples)} images are too few to tell what is usual; {options.fewest} are needed")
-    copies = np.empty((0, 2), np.int64) if pairs is None else pairs[["i", "j"]].to_numpy(np.int64)
-    distance, nearest = kth_distance(neighbors, similarities, copies, options.neighbor)
+    distance, nearest = kth_distance(neighbors, similarities, pairs, options.neighbor)
     z, overall = robust_z(distance, _LEAST_SPREAD)
     median = np.full(len(samples), overall)
     labels = samples["label"].to_numpy(object)

@@ -1,7 +1,12 @@
 import numpy as np
+import pandas as pd
+import pytest
+from skimage import data
 
 from audit.checks import Skipped
 from audit.checks.outliers import kth_distance
+from audit.duplicates.pairs import find_pairs
+from audit.measures import perceptual_hash, pixel_id, thumbnail
 
 
 def clustered(n=40, seed=0):
@@ -18,14 +23,54 @@ def test_a_stray_is_found_and_nothing_else(run_named, samples_of, neighbors_of):
     assert result.scores.argmax() == 7
 
 
-def test_copies_of_a_stray_do_not_hide_it(run_named, samples_of, pairs_of, neighbors_of):
+def photographs(count):
+    """Different cut-outs of photographs."""
+    wholes = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
+    random = np.random.default_rng(0)
+    corners = [random.integers(0, np.array(wholes[at % 4].shape[:2]) - 100) for at in range(count)]
+    return [wholes[at % 4][top : top + 100, left : left + 100] for at, (top, left) in enumerate(corners)]
+
+
+@pytest.mark.parametrize("copies", [1, 2, 4, 5, 8, 19])
+def test_a_stray_is_found_in_all_its_copies_whatever_their_order(run_named, samples_of, neighbors_of, copies):
+    """Pairs as a scan finds them: each exact copy is joined to the first of its kind only."""
+    pictures = photographs(41)
+    for seed in range(3):
+        kinds = np.random.default_rng(seed).permutation([*range(40), *[40] * copies])
+        vectors = np.concatenate([clustered(), np.eye(16)[5:6]])[kinds]
+        neighbors, similarities = neighbors_of(vectors, 20)
+        smalls = np.stack([thumbnail(pictures[kind]) for kind in kinds])
+        rows = [
+            {"content_id": f"{kind:064x}", "pixel_id": pixel_id(pictures[kind]), "perceptual_hash": perceptual_hash(small)}
+            for kind, small in zip(kinds, smalls, strict=True)
+        ]
+        samples = samples_of(rows)
+        pairs = find_pairs(samples, smalls, neighbors, similarities).table
+        assert (pairs["relation"] == "identical_bytes").sum() == copies - 1
+        result = run_named("outliers", samples=samples, neighbors=neighbors, similarities=similarities, pairs=pairs)
+        assert [finding.row for finding in result.findings] == np.flatnonzero(kinds == 40).tolist()
+        assert len(set(result.scores[kinds == 40])) == 1
+
+
+def test_shots_of_one_scene_do_not_vouch_for_each_other_nor_do_their_copies(run_named, samples_of, pairs_of, neighbors_of):
     vectors = clustered()
-    vectors[[7, 8, 9, 10]] = np.eye(16)[5]
-    neighbors, similarities = neighbors_of(vectors)
+    vectors[7:13] = np.eye(16)[5]
+    neighbors, similarities = neighbors_of(vectors, 20)
     tables = {"samples": samples_of([{}] * 40), "neighbors": neighbors, "similarities": similarities}
-    assert not run_named("outliers", **tables).findings
-    pairs = pairs_of([(i, j, "identical_bytes", 1, 7) for i in (7, 8, 9, 10) for j in (7, 8, 9, 10) if i < j])
-    assert [finding.row for finding in run_named("outliers", pairs=pairs, **tables).findings] == [7, 8, 9, 10]
+    pairs = pairs_of(
+        [(7, 8, "identical_bytes", 1, 7), (7, 9, "identical_bytes", 1, 7), (10, 11, "identical_pixels", 1, 10), (10, 12, "re_encoded", 1, 10)]
+    )
+    assert run_named("outliers", pairs=pairs, **tables).findings == []
+    scene = pd.concat([pairs, pairs_of([(7, 10, "same_scene", 1, 7)])], ignore_index=True)
+    assert [finding.row for finding in run_named("outliers", pairs=scene, **tables).findings] == [*range(7, 13)]
+
+
+def test_frames_of_a_film_are_not_all_left_out(pairs_of, neighbors_of):
+    """Each frame was found alike the next: only those two are no neighbors, not the whole film."""
+    neighbors, similarities = neighbors_of(clustered(), 20)
+    film = pairs_of([(at, at + 1, "same_scene", 1, at) for at in range(39)])
+    distance, _ = kth_distance(neighbors, similarities, film, 3)
+    assert np.isfinite(distance).all()
 
 
 def test_a_spread_out_class_is_not_flagged_wholesale(run_named, samples_of, neighbors_of):
@@ -37,10 +82,10 @@ def test_a_spread_out_class_is_not_flagged_wholesale(run_named, samples_of, neig
     assert len(result.findings) <= 1
 
 
-def test_kth_distance_skips_copies_and_gaps():
+def test_kth_distance_skips_copies_and_gaps(pairs_of):
     neighbors = np.array([[1, 2, 3], [0, -1, -1], [-1, -1, -1], [0, 1, 2]], np.int32)
     similarities = np.array([[0.9, 0.8, 0.5], [0.9, np.nan, np.nan], [np.nan] * 3, [0.5, 0.4, 0.3]], np.float32)
-    distance, nearest = kth_distance(neighbors, similarities, np.array([[0, 1]]), 2)
+    distance, nearest = kth_distance(neighbors, similarities, pairs_of([(0, 1, "re_encoded", 1, 0)]), 2)
     np.testing.assert_allclose(distance, [0.5, np.nan, np.nan, 0.6], rtol=1e-6)
     assert nearest.tolist() == [2, -1, -1, 0]
 
