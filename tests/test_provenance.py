@@ -1,4 +1,7 @@
+import datetime
 import io
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,3 +67,20 @@ def test_many_days_share_a_code():
 @pytest.mark.parametrize("written", ["", "0000:00:00 00:00:00", "    :  :     :  :  ", "2012-07-03", "yesterday", "2012:00:10 00:00:00"])
 def test_what_is_no_day_has_no_code(written):
     assert day_code(written) is None
+
+
+def test_what_a_day_code_gives_away_is_what_the_documentation_says():
+    """Days of four years whose code no other day of the same month, week or year has."""
+    days = [datetime.date(2021, 1, 1) + datetime.timedelta(at) for at in range(4 * 365)]
+    codes = [day_code(f"{day:%Y:%m:%d}") for day in days]
+
+    def alone(period):
+        within = Counter(zip(map(period, days), codes, strict=True))
+        return sum(count == 1 for count in within.values()) / len(days)
+
+    assert alone(lambda day: (day.year, day.month)) == pytest.approx(0.15, abs=0.03)
+    assert alone(lambda day: tuple(day.isocalendar())[:2]) == pytest.approx(0.68, abs=0.03)
+    assert alone(lambda day: day.year) == 0
+    for page in ("docs/run-format.md", "docs/checks/same_source.md"):
+        text = (Path(__file__).resolve().parents[1] / page).read_text(encoding="utf-8")
+        assert ("15%" in text, "68%" in text) == (True, True)
