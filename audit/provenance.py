@@ -18,8 +18,8 @@ DAY_CODES = 16
 """How many day codes there are. Anybody can compute the code of any day, so it tells one who knows when a picture was taken more or less: of a year's
 days about 23 share each code, but of a month's days 15% have one that no other has, of a week's 68%.
 
-A secret key would hide the day, but codes of one run come from several machines and from earlier runs, through the cache, which knows images by content
-alone: keys of their own would give one day several codes, and a key that travels with the run or the cache is no secret."""
+A secret key would hide the day, but codes of one run come from several machines and from earlier runs, through the cache, which knows images by
+content alone: keys of their own would give one day several codes, and a key that travels with the run or the cache is no secret."""
 
 _DAY = re.compile(r"(?!0000)\d{4}:(?!00)\d\d:(?!00)\d\d(?!\d)")
 _SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}

@@ -1,4 +1,4 @@
-import datetime
+import datetime as dt
 import io
 from collections import Counter
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_what_is_no_day_has_no_code(written):
 
 def test_what_a_day_code_gives_away_is_what_the_documentation_says():
     """Days of four years whose code no other day of the same month, week or year has."""
-    days = [datetime.date(2021, 1, 1) + datetime.timedelta(at) for at in range(4 * 365)]
+    days = [dt.date(2021, 1, 1) + dt.timedelta(at) for at in range(4 * 365)]
     codes = [day_code(f"{day:%Y:%m:%d}") for day in days]
 
     def alone(period):

@@ -49,7 +49,7 @@ def scanned(world, cases, secret):
         return run
     random = np.random.default_rng(5)
     files = [(_endings(case), case.data) for case in cases]
-    files += [("png", _plain(seed)) for seed in range(40)]  # different pictures, so that labels can be judged
+    files += [("png", _plain(seed)) for seed in range(80)]  # different pictures: copies of the fixtures count once
     lines = ["path,label,split,owner,gps_latitude,camera"]
     for number, (ending, content) in enumerate(files):
         path = data / ("cat" if number % 2 else "dog") / f"{number}.{ending}"
