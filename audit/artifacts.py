@@ -163,6 +163,20 @@ def open_array(path: Path, rows: int | None = None) -> npt.NDArray[Any]:
     return array  # type: ignore[no-any-return]
 
 
+def reopen_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap[Any, np.dtype[Any]]:
+    """Map an array that `create_array` made once more, for writing.
+
+    Raises:
+        RunError: the file is missing, damaged, or of another shape or length.
+    """
+    array = open_array(path)  # mapped for writing, a file cut short would be filled up with zeros instead of refused
+    expected = np.dtype(dtype)
+    offset = getattr(array, "offset", 0)
+    if (array.shape, array.dtype) != (shape, expected) or path.stat().st_size != offset + array.nbytes:
+        raise RunError(path, f"damaged: is not an array of {expected} with shape {shape}", "delete this file and scan again")
+    return np.load(path, mmap_mode="r+", allow_pickle=False)  # type: ignore[no-any-return]
+
+
 def release(*arrays: object) -> None:
     """Give back the memory that mapped arrays hold: what was read or written stays in the file, and in the system's cache while there is room.
 

@@ -162,7 +162,7 @@ def _ingest(
     if samples is None:
         began = time.perf_counter()
         record.save()
-        unfinished = Unfinished(run, listing, plan=plan, listing_key=key, dimension=backbone.dimension)
+        unfinished = Unfinished(run, listing, plan=plan, listing_key=key, dimension=backbone.dimension, note=observer.note)
         missing = unfinished.missing_rows()
         earlier = len(listing) - len(missing) + (unfinished.adopt(missing) if len(missing) else 0)
         if earlier:

@@ -1,14 +1,14 @@
 """The part of a run that is still being made: what ``kill -9`` leaves and the next scan continues.
 
 ``RUN/unfinished/`` holds the listing, the arrays (allocated whole, filled as images are read) and one small Parquet file per finished segment of
-rows, written
-after its rows are in the arrays. A row counts as stored exactly when a segment names it. When all are stored, the files are moved into place.
+rows, written after its rows are in the arrays. A row counts as stored exactly when a segment names it. When all are stored, the files are moved
+into place. What was damaged since counts as not stored.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.artifacts import create_array, open_array, read_json, read_table, write_json, write_table
+from audit.artifacts import create_array, open_array, read_json, read_table, reopen_array, write_json, write_table
+from audit.errors import RunError
 from audit.ingest import Ingested
 from audit.known import Rows, Store, lasting
 from audit.tables import MEASURES, SAMPLES, THUMBNAIL_SIDE
@@ -61,20 +62,41 @@ class Unfinished:
         plan: what the rows depend on besides the images; one that differs makes stored rows useless.
         listing_key: digest of the listing.
         dimension: length of an embedding.
+        note: told where what a killed scan had stored is damaged and read again.
     """
 
-    def __init__(self, run: Path, listing: pa.Table, *, plan: dict[str, Any], listing_key: str, dimension: int) -> None:
-        self._run, self._listing, self._plan, self._dimension = run, listing, plan, dimension
+    def __init__(self, run: Path, listing: pa.Table, *, plan: dict[str, Any], listing_key: str, dimension: int, note: Callable[[str], None]) -> None:
+        self._run, self._listing, self._plan, self._dimension, self._note = run, listing, plan, dimension, note
         self.path = run / FOLDER
         wanted = {"plan": plan, "listing_key": listing_key}
-        if _plan_of(self.path) != wanted:
-            self._begin(wanted)
-        self.embeddings = np.load(self.path / "embeddings.npy", mmap_mode="r+")
-        self.thumbnails = np.load(self.path / "thumbnails.npy", mmap_mode="r+")
+        if _plan_of(self.path) == wanted:
+            try:
+                self._open()
+            except RunError as error:
+                note(_again(error, "what the killed scan had stored is read again"))
+                shutil.rmtree(self.path)
+            else:
+                self._drop_damaged_segments()
+                return
+        self._begin(wanted)
+        self._open()
+
+    def _open(self) -> None:
+        rows = len(self._listing)
+        self.embeddings = reopen_array(self.path / "embeddings.npy", (rows, self._dimension), np.float16)
+        self.thumbnails = reopen_array(self.path / "thumbnails.npy", (rows, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
+
+    def _drop_damaged_segments(self) -> None:
+        for segment in self._segments():
+            try:
+                read_table(segment)
+            except RunError as error:
+                self._note(_again(error, "its images are read again"))
+                segment.unlink()
 
     def _begin(self, wanted: dict[str, Any]) -> None:
         left_over = self._run / _LEFT_OVER
-        if (self.path / "plan.json").is_file():  # the dataset changed after a scan was killed: keep what that scan had stored
+        if _plan_of(self.path) is not None:  # the dataset changed after a scan was killed: keep what that scan had stored
             shutil.rmtree(left_over, ignore_errors=True)
             self.path.rename(left_over)
         else:
@@ -165,18 +187,31 @@ class Unfinished:
 
     def _earlier(self) -> Iterator[Earlier]:
         left_over = self._run / _LEFT_OVER
-        before = _plan_of(left_over)
-        if before is not None and before["plan"] == self._plan:
-            segments = [read_table(path) for path in sorted((left_over / "segments").glob("[0-9]*.parquet"))]
-            if segments:
-                stored = pa.concat_tables(segments)
-                listed = read_table(left_over / "listing.parquet", columns=["sample_id", "fingerprint"]).take(stored["row"])
-                for field in MEASURES:
-                    listed = listed.append_column(field, stored[field.name])
-                yield Earlier(listed, stored["row"].to_numpy(), *(open_array(left_over / name) for name in _ARRAYS))
+        try:
+            stored = self._left_over(left_over)
+        except RunError as error:
+            self._note(_again(error, "what the killed scan had stored is read again"))
+            shutil.rmtree(left_over)
+        else:
+            if stored is not None:
+                yield stored
         plan = self._run / INGEST_PLAN
         if plan.is_file() and all((self._run / name).is_file() for name in _FILES) and read_json(plan) == self._plan:
             yield finished(self._run, read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names]))
+
+    def _left_over(self, folder: Path) -> Earlier | None:
+        """Return what a scan had stored that was killed before the dataset changed; None where there is none. Raises RunError where it is damaged."""
+        before = _plan_of(folder)
+        segments = sorted((folder / "segments").glob("[0-9]*.parquet"))
+        if before is None or before["plan"] != self._plan or not segments:
+            return None
+        stored = pa.concat_tables([read_table(path) for path in segments])
+        listed = read_table(folder / "listing.parquet", columns=["sample_id", "fingerprint"])
+        rows = len(listed)
+        listed = listed.take(stored["row"])
+        for field in MEASURES:
+            listed = listed.append_column(field, stored[field.name])
+        return Earlier(listed, stored["row"].to_numpy(), *(open_array(folder / name, rows) for name in _ARRAYS))
 
 
 def finished(run: Path, samples: pa.Table) -> Earlier:
@@ -203,5 +238,13 @@ def publish(run: Path) -> None:
 
 
 def _plan_of(folder: Path) -> dict[str, Any] | None:
-    path = folder / "plan.json"
-    return read_json(path) if path.is_file() else None
+    """Return what a folder's rows depend on; None where there is none or it is damaged: nothing can then be made of them."""
+    try:
+        plan = read_json(folder / "plan.json")
+    except RunError:
+        return None
+    return plan if isinstance(plan, dict) and "plan" in plan else None
+
+
+def _again(error: RunError, what: str) -> str:
+    return f"{error.place}: {error.problem}; {what}"
