@@ -227,6 +227,7 @@ def predict(
     record.begin("predictions")
     observer.stage("predictions", len(samples))
     if options.predictions is None:
+        from audit.backbones.runtime import own_device
         from audit.labels.prediction_stage import predict as predict_rows
 
         facts = predict_rows(
@@ -237,7 +238,7 @@ def predict(
             plan=plan,
             before=before,
             seed=options.seed,
-            device=record.content["backbone"]["device"],
+            device=own_device(options.device),  # the images may have been embedded on another machine's
             observer=observer,
         )
     else:

@@ -74,6 +74,14 @@ def place(*, device: str, precision: str) -> Placement:
     return Placement("ONNX Runtime", "cpu", "float32")
 
 
+def own_device(asked: str) -> str:
+    """Return what this process can compute on: what is asked for where this machine has it, else its processors. Images may be embedded elsewhere."""
+    try:
+        return place(device=asked, precision="auto").device
+    except BackboneError:
+        return "cpu"
+
+
 @dataclass(frozen=True, slots=True)
 class OnnxModel:
     """A backbone exported for the CPU; travels to worker processes as a path."""

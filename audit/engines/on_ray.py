@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +27,7 @@ import pyarrow as pa
 from audit.backbones import runtime
 from audit.backbones.runtime import OnnxModel, Placement
 from audit.engines.base import Job
+from audit.engines.cluster import room
 from audit.errors import AuditError, BackboneError, ConfigError, SourceError
 from audit.ingest import Ingested, Recipe, Workers, embed
 from audit.known import KnownContents
@@ -93,22 +94,22 @@ class RayEngine:
 
     def place(self, *, device: str, precision: str) -> Placement:
         """Decide on a worker what the backbone runs on: its GPU where the cluster has one and the processor is not asked for."""
-        gpus = 1 if device != "cpu" and self._resource("GPU") else 0
-        if device.startswith("cuda") and not gpus:
+        if device.startswith("cuda:"):
+            raise BackboneError(device, "Ray gives each actor a GPU of its own choice", "use --device cuda, or a scan without --engine ray")
+        on_gpu = device != "cpu" and self._resource("GPU") > 0
+        if device == "cuda" and not on_gpu:
             raise BackboneError(device, "the Ray cluster has no GPU", "use --device cpu, or add machines with GPUs")
+        room(self._machines(), on_gpu=on_gpu)
         with _explained():
             found: Placement = self._ray.get(
-                self._ray.remote(num_cpus=1, num_gpus=gpus)(_placement).remote(device="cuda" if gpus else "cpu", precision=precision)
+                self._ray.remote(num_cpus=1, num_gpus=int(on_gpu))(_placement).remote(device=device if on_gpu else "cpu", precision=precision)
             )
         return found
 
     def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:
         """Read and embed images in actors, one per CPU or per GPU; an actor or a machine that is lost has its unfinished blocks read again."""
-        on_gpu = job.placement.device != "cpu"
-        slots = int(self._resource("GPU" if on_gpu else "CPU"))
-        per_actor = max(int(self._resource("CPU") // slots), 1) if on_gpu else 1
-        if job.workers:
-            slots, per_actor = (slots, min(per_actor, job.workers)) if on_gpu else (min(slots, job.workers), 1)
+        on_gpu = job.placement.runtime == "PyTorch"
+        there = room(self._machines(), on_gpu=on_gpu, workers=job.workers)
         if not on_gpu:
             runtime.prepare(job.backbone, job.placement, note)  # once for all actors of this machine
         size = job.batch_size * _BATCHES_PER_BLOCK
@@ -116,15 +117,17 @@ class RayEngine:
             pa.table({"row": job.rows[start : start + size], "source_ref": job.source_refs.slice(start, size)})
             for start in range(0, len(job.rows), size)
         ]
-        note(f"Ray: {len(blocks)} blocks of images for up to {slots} actors on {len(self._machines())} machines")
-        reader = _Settings(job.source, job.backbone, job.placement, job.max_pixels, job.batch_size, per_actor, _proof(job), _fingerprint(), job.known)
+        note(f"Ray: {len(blocks)} blocks of images for up to {there.actors} actors on {len(self._machines())} machines")
+        reader = _Settings(
+            job.source, job.backbone, job.placement, job.max_pixels, job.batch_size, there.processes, _proof(job), _fingerprint(), job.known
+        )
         results = self._ray.data.from_arrow(blocks).map_batches(
             _Reader,
             fn_constructor_args=(reader,),
-            batch_size=None,
+            batch_size=size,  # a block; without a size Ray hands nothing to a GPU
             batch_format="pyarrow",
-            compute=self._ray.data.ActorPoolStrategy(min_size=1, max_size=slots),
-            num_cpus=per_actor,
+            compute=self._ray.data.ActorPoolStrategy(min_size=1, max_size=there.actors),
+            num_cpus=there.cpus,
             num_gpus=1 if on_gpu else None,
         )
         with _explained():
@@ -168,7 +171,8 @@ class _Settings:
     placement: Placement
     max_pixels: int
     batch_size: int
-    processes: int
+    processes: Mapping[str, int]
+    """See `audit.engines.cluster.Room`."""
     proof: tuple[str, str] | None
     """A reference and the digest of its bytes, as the driver reads them."""
     fingerprint: str
@@ -184,7 +188,7 @@ class _Reader:
         shared = model if isinstance(model, OnnxModel) else None
         self._embedder = None if isinstance(model, OnnxModel) else model
         recipe = Recipe(settings.source, settings.backbone.preprocessing, settings.max_pixels, shared, settings.known)
-        self._workers, self._batch_size = Workers(recipe, settings.processes), settings.batch_size
+        self._workers, self._batch_size = Workers(recipe, settings.processes.get(_machine(), 1)), settings.batch_size
 
     def __call__(self, block: pa.Table) -> pa.Table:
         from audit.ingest import Chunk
@@ -257,6 +261,13 @@ def _knock(address: str) -> None:
         raise ConfigError(
             f"--address {address}", f"no Ray cluster answers ({error})", "give HOST:PORT as ray start --head printed it, or auto on its machines"
         ) from None
+
+
+def _machine() -> str:
+    """Return the id of the machine that this actor runs on."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def _placement(*, device: str, precision: str) -> Placement:

@@ -1,6 +1,5 @@
 """A Ray cluster of several nodes gives the tables that one machine gives, whatever dies on the way."""
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -9,7 +8,6 @@ import sys
 import numpy as np
 import psutil
 import pytest
-from PIL import Image
 
 import audit
 from audit import ScanOptions
@@ -25,38 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::Depr
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dataset") / "data"
-    for split, offset in (("train", 0), ("val", 5000)):
-        for label in ("ant", "bee"):
-            for number in range(70):
-                path = folder / split / label / f"{number:04}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                coarse = np.random.default_rng(offset + number + 1000 * (label == "bee")).integers(0, 256, (7, 9, 3), np.uint8)
-                Image.fromarray(coarse).resize((56, 44), Image.Resampling.BICUBIC).save(path)
-    (folder / "train/bee/stolen.png").write_bytes((folder / "train/ant/0000.png").read_bytes())
-    (folder / "train/ant/broken.jpg").write_bytes(b"not an image")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def cluster():
+def cluster(start_cluster):
     """A head that does no work, and two machines of one processor each."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    import ray
-    from ray.cluster_utils import Cluster
-
-    quick = {"health_check_period_ms": 300, "health_check_failure_threshold": 3, "health_check_timeout_ms": 1000}
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "_system_config": quick},
-    )
-    for _ in range(2):
-        made.add_node(num_cpus=1, object_store_memory=STORE)
-    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    return start_cluster({"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1})
 
 
 class Saboteur:

@@ -1,0 +1,66 @@
+"""GPUs of a Ray cluster, pretended: Ray counts one, and the towers that would be placed on it run on the processor."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import audit
+from audit import ScanOptions
+from audit.backbones import runtime
+from audit.backbones.runtime import Placement
+from audit.engines import open_engine
+from audit.errors import BackboneError
+
+ON_RAY = ScanOptions(backbone="embedded", offline=True, engine="ray", batch_size=4)
+
+PRETEND = """
+from audit.backbones import runtime
+
+Real = runtime.TorchEmbedder
+
+
+class OnTheProcessor(Real):
+    def __init__(self, backbone, placement, **options):
+        super().__init__(backbone, runtime.Placement("PyTorch", "cpu", placement.precision), **options)
+
+
+def here():
+    runtime.place = lambda *, device, precision: runtime.Placement(*(("ONNX Runtime", "cpu") if device == "cpu" else ("PyTorch", "cuda")), "float32")
+    runtime.TorchEmbedder = OnTheProcessor
+"""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),  # Ray's own
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, start_cluster):
+    """A head with four processors that does all that needs no GPU, and a machine with one of each."""
+    folder = tmp_path_factory.mktemp("pretended")
+    (folder / "pretended_gpu.py").write_text(PRETEND)
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
+    yield start_cluster({"num_cpus": 4}, {"num_cpus": 1, "num_gpus": 1}, runtime_env={"worker_process_setup_hook": "pretended_gpu.here"})
+    os.environ["PYTHONPATH"] = before
+
+
+def test_a_scan_on_the_clusters_gpus_is_that_of_one_machine(tmp_path, data, cluster, monkeypatch):
+    """More processors than the machine with the GPU has, and a driver without one: it waits for nothing and fits its models on what it has."""
+    run = audit.scan(data, tmp_path / "run", options=ON_RAY)
+    assert run.record["backbone"]["device"] == "cuda"
+    assert run.record["stages"]["predictions"]["state"] == "done"
+    monkeypatch.setattr(runtime, "place", lambda **_: Placement("PyTorch", "cpu", "float32"))
+    alone = audit.scan(data, tmp_path / "alone", options=ScanOptions(backbone="embedded", offline=True, batch_size=4))
+    pd.testing.assert_frame_equal(run.samples, alone.samples, rtol=1e-4)
+    np.testing.assert_allclose(run.embeddings.astype(np.float32), alone.embeddings.astype(np.float32), atol=1e-3)
+    found = [set(zip(one.findings["check"], one.findings["sample_id"], strict=True)) for one in (run, alone)]
+    assert ("conflicting_labels", "train/bee/stolen.png") in found[0] & found[1]
+
+
+def test_the_number_of_a_gpu_means_nothing_on_a_cluster(cluster):
+    with open_engine(ON_RAY) as engine, pytest.raises(BackboneError, match="cuda:1: Ray gives each actor a GPU of its own choice"):
+        engine.place(device="cuda:1", precision="auto")
