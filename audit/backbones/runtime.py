@@ -59,7 +59,11 @@ def place(*, device: str, precision: str) -> Placement:
         import torch
 
         if torch.cuda.is_available():
-            reduced = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_bf16_supported())
+            there = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+            if device not in ("auto", "cuda", *there):
+                named = ", ".join(f"{name} ({torch.cuda.get_device_name(name)})" for name in there)
+                raise BackboneError(device, "this machine has no such GPU", f"it has {named}")
+            reduced = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_bf16_supported(including_emulation=False))
             return Placement("PyTorch", "cuda" if device == "auto" else device, "bfloat16" if reduced else "float32")
         if device != "auto":
             raise BackboneError(device, "there is no such device that PyTorch can use", "use --device cpu, or check the NVIDIA driver")
