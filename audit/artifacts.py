@@ -12,7 +12,9 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 _ROWS_READ_TOGETHER = 65_536
 """Rows of a Parquet row group: few enough to read one row of millions quickly, enough to compress well."""
 
+_DAMAGE = (ValueError, EOFError, OSError, pa.ArrowException, BadZipFile, RuntimeError, SyntaxError, TokenError)
+"""What readers of JSON, Parquet, ``.npy`` and ``.npz`` raise of damaged files; NumPy reads an array's header as Python, and zipfile
+asks for passwords."""
 
 _PARTIAL = ".partial"
 
@@ -163,6 +168,18 @@ def open_array(path: Path, rows: int | None = None) -> npt.NDArray[Any]:
     return array  # type: ignore[no-any-return]
 
 
+def read_arrays(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
+    """Read the arrays of an ``.npz`` file. Raises RunError where it is missing, damaged or lacks one of the names."""
+
+    def read() -> dict[str, npt.NDArray[Any]]:
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, own_fid=False, allow_pickle=False) as stored:
+            if lacking := sorted({*names} - {*stored}):
+                raise ValueError(f"holds no {', '.join(lacking)}")
+            return dict(stored)
+
+    return _reading(path, read)  # type: ignore[no-any-return]
+
+
 def reopen_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap[Any, np.dtype[Any]]:
     """Map an array that `create_array` made once more, for writing.
 
@@ -208,6 +225,6 @@ def _reading(path: Path, read: Callable[[], Any]) -> Any:
         return read()
     except FileNotFoundError:
         raise RunError(path, "the run lacks this file", "scan again with the same command: only what is missing is done again") from None
-    except (ValueError, pa.ArrowException, EOFError, OSError) as error:
+    except _DAMAGE as error:
         problem = f"damaged: {' '.join(str(error).split())[:160]}"
         raise RunError(path, problem, "delete this file and scan again: only its stage is done again") from error

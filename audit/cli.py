@@ -62,15 +62,21 @@ def invoke(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         code = say("interrupted", INTERRUPTED)
+    except click.Abort as error:  # of an interrupt, of a question that got no answer, and of any end of a file that was not expected
+        code = _failed(error.__cause__) if isinstance(error.__cause__, EOFError) else say("interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last line of defence
-        line = _fault(error)
-        if line is None:
-            traceback.print_exc()
-            line = "this is a fault of imagenet-audit, not of your data; please report it with the lines above and the command"
-        code = say(f"error: {line}")
+        code = _failed(error)
     return code
+
+
+def _failed(error: Exception) -> int:
+    line = _fault(error)
+    if line is None:
+        traceback.print_exception(error)
+        line = "this is a fault of imagenet-audit, not of your data; please report it with the lines above and the command"
+    return say(f"error: {line}")
 
 
 def _fault(error: Exception) -> str | None:

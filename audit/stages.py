@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from audit.artifacts import filling, open_array, read_table, to_frame, write_array, write_json, write_table
-from audit.errors import AuditError
+from audit.errors import AuditError, RunError
 from audit.identity import identities, ordinal_index
 from audit.progress import Observer
 from audit.tables import FACES, LABEL_QUALITY, PAIRS
@@ -84,7 +84,11 @@ def find_neighbors(
     from audit.duplicates.neighbors import search
 
     mine = identities(samples)
-    previous = _previous_neighbors(run, record, mine, key, options.neighbors)
+    try:
+        previous = _previous_neighbors(run, record, mine, key, options.neighbors)
+    except RunError as error:
+        observer.note(f"neighbors: {error.place}: {error.problem}; all rows are searched anew")
+        previous = None
     record.begin("neighbors")
     observer.stage("neighbors", len(samples))
     found = search(
@@ -115,11 +119,14 @@ def _previous_neighbors(run: Path, record: Record, mine: npt.NDArray[np.bytes_],
     state = record.content["stages"].get("neighbors", {})
     if state.get("plan") != _neighbor_plan(record, k) or state.get("key") == key or not all((run / name).is_file() for name in _FILES["neighbors"]):
         return None
-    before = np.load(run / "state/neighbors-of.npy")
+    before = open_array(run / "state/neighbors-of.npy")
     old_row = ordinal_index(before).get_indexer(ordinal_index(mine)).astype(np.int64)
     old_row[mine == b""] = -1
     # Copies, not maps: the files they come from are about to be replaced.
-    known = Known(np.load(run / "state/neighbors.npy"), np.load(run / "state/similarities.npy"), complete=state["complete"])
+    indices, similarities = (np.array(open_array(run / name, len(before))) for name in ("state/neighbors.npy", "state/similarities.npy"))
+    if indices.shape != similarities.shape or indices.min(initial=-1) < -1 or indices.max(initial=-1) >= len(before):
+        raise RunError(run / "state/neighbors.npy", "damaged: names rows that there were none of", "delete this file and scan again")
+    known = Known(indices, similarities, complete=state["complete"])
     return PreviousNeighbors(known, state["method"] == "exact", old_row)
 
 
@@ -170,13 +177,17 @@ def find_faces(
     wanted = mine != b""
     kept = FACES.empty_table().to_pandas()
     if record.content["stages"].get("faces", {}).get("plan") == plan and all((run / name).is_file() for name in _FILES["faces"]):
-        old_row = ordinal_index(np.load(run / "state/faces-of.npy")).get_indexer(ordinal_index(mine)).astype(np.int64)
-        known = wanted & (old_row >= 0)
-        kept = to_frame(read_table(run / "faces.parquet"))
-        new_row = pd.Series(np.flatnonzero(known), index=old_row[known])
-        kept = kept[kept["row"].isin(new_row.index)]
-        kept = kept.assign(row=new_row.reindex(kept["row"]).to_numpy(np.int32))
-        wanted &= ~known
+        try:
+            before, of = to_frame(read_table(run / "faces.parquet")), open_array(run / "state/faces-of.npy")
+        except RunError as error:
+            observer.note(f"faces: {error.place}: {error.problem}; all images are looked at anew")
+        else:
+            old_row = ordinal_index(of).get_indexer(ordinal_index(mine)).astype(np.int64)
+            known = wanted & (old_row >= 0)
+            new_row = pd.Series(np.flatnonzero(known), index=old_row[known])
+            kept = before[before["row"].isin(new_row.index)]
+            kept = kept.assign(row=new_row.reindex(kept["row"]).to_numpy(np.int32))
+            wanted &= ~known
     record.begin("faces")
     rows = np.flatnonzero(wanted)
     observer.stage("faces", len(rows))

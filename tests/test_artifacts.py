@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audit.artifacts import create_array, filling, open_array, release, write_array
+from audit.artifacts import create_array, filling, open_array, read_arrays, release, reopen_array, write_array
+from audit.errors import RunError
 
 
 def test_a_filled_array_appears_only_when_it_is_whole(tmp_path):
@@ -55,3 +56,51 @@ def test_released_pages_no_longer_count(tmp_path):
     before = held()
     release(array)
     assert before - held() > 60_000
+
+
+@pytest.mark.parametrize("read", [read_arrays, open_array])
+def test_damage_is_named_whatever_the_reader_raises(tmp_path, read):
+    """NumPy reads headers as Python and archives as zip files, which fail in their own ways."""
+    path = tmp_path / "arrays"
+    with path.open("wb") as file:
+        if read is open_array:
+            np.save(file, np.arange(40).reshape(4, 10))
+        else:
+            np.savez(file, a=np.arange(40), b=np.zeros(3))
+    content, random = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        damaged, at = bytearray(content), int(random.integers(0, min(len(content), 300)))
+        damaged[at : at + 12] = random.bytes(12)
+        path.write_bytes(damaged[: random.integers(at, len(content))] if random.random() < 0.3 else damaged)
+        try:
+            read(path)
+        except RunError as error:
+            refused += 1
+            assert "damaged: " in str(error)  # noqa: PT017
+    assert refused > 200
+
+
+def test_an_archive_that_lacks_an_array_is_damaged(tmp_path):
+    np.savez(tmp_path / "a.npz", of=np.zeros(3))
+    assert read_arrays(tmp_path / "a.npz", "of")["of"].tolist() == [0, 0, 0]
+    with pytest.raises(RunError, match="holds no fold, labels"):
+        read_arrays(tmp_path / "a.npz", "of", "labels", "fold")
+
+
+@pytest.mark.parametrize("size", [-1, 1])
+def test_only_an_array_of_the_expected_length_is_written_to_again(tmp_path, size):
+    path = tmp_path / "a.npy"
+    create_array(path, (5, 2), np.float16)[:] = 1
+    reopened = reopen_array(path, (5, 2), np.float16)
+    reopened[0] = 7
+    del reopened
+    assert open_array(path).tolist() == [[7, 7], *[[1, 1]] * 4]
+    for shape, dtype in (((5, 3), np.float16), ((5, 2), np.float32)):
+        with pytest.raises(RunError, match="is not an array of"):
+            reopen_array(path, shape, dtype)
+    content = path.read_bytes()
+    path.write_bytes(content[:size] if size < 0 else content + bytes(size))
+    with pytest.raises(RunError, match="damaged: "):
+        reopen_array(path, (5, 2), np.float16)
+    assert path.stat().st_size == len(content) + size

@@ -179,7 +179,7 @@ def test_expected_faults_are_one_line_without_traceback(capsys, scanning, error,
     assert len(result[2].splitlines()) == 1
 
 
-@pytest.mark.parametrize("error", [ValueError("odd"), OSError(errno.ENXIO, "No such device", "disk")])
+@pytest.mark.parametrize("error", [ValueError("odd"), OSError(errno.ENXIO, "No such device", "disk"), EOFError("No data left in file")])
 def test_unexpected_faults_ask_for_a_report(capsys, scanning, error):
     scanning[1][0] = error
     code, _, err = run(capsys, "scan", "data", "--out", "r", "--quiet")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import open_array, replacing, write_array
+from audit.artifacts import open_array, read_arrays, replacing, write_array
 from audit.duplicates.verification import Evidence, concatenated
 from audit.errors import RunError
 
@@ -65,10 +64,10 @@ def remember(pairs: Digests, evidence: Evidence, unlike: Digests) -> KnownPairs:
 def load(run: Path) -> KnownPairs:
     """Read what `KnownPairs.save` wrote; nothing is known where a file is missing or damaged: it only saves time."""
     try:
-        with np.load(run / _EVIDENCE, allow_pickle=False) as stored:
-            evidence = Evidence(**{name: stored[name] for name in Evidence.__dataclass_fields__})
-            return KnownPairs(stored["alike"], evidence, open_array(run / _UNLIKE))
-    except (OSError, ValueError, KeyError, EOFError, RunError, BadZipFile):
+        stored = read_arrays(run / _EVIDENCE, "alike", *Evidence.__dataclass_fields__)
+        evidence = Evidence(**{name: stored[name] for name in Evidence.__dataclass_fields__})
+        return KnownPairs(stored["alike"], evidence, open_array(run / _UNLIKE))
+    except RunError:
         return KnownPairs()
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import filling, open_array, replacing
+from audit.artifacts import filling, open_array, read_arrays, replacing
+from audit.errors import RunError
 from audit.identity import ordinal_index
 from audit.labels.carried_predictions import FROM_ROWS, MAX_CHANGED, Fitted, carry_over, count_changed
+from audit.labels.predictor import Predictor, load_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,18 +55,19 @@ def predict(  # noqa: PLR0913  the stage's inputs are that many
     embeddings = open_array(run / "embeddings.npy", len(images))
     readable = int((images != b"").sum())
     if before.get("plan") == plan and readable >= FROM_ROWS and (run / MADE_OF).is_file() and (run / PREDICTOR).is_file():
-        known, old_row = _known(run, images, int(before["changed_since_fit"]))
-        changed = count_changed(known, old_row, labels, readable)
-        if changed <= MAX_CHANGED * readable:
-            from audit.labels.predictor import load_predictor
-
-            fitted = load_predictor(run / PREDICTOR)
-            with filling(run / "predictions.npy", (len(images), known.probabilities.shape[1]), np.float32) as into:
-                carried = carry_over(known, fitted, old_row, embeddings, groups, into)
-            _store(run, images, labels, carried.fold)
-            observer.note(f"label predictions: {carried.predicted_anew:,} new images are judged by the models of the last full fit")
-            not_judged = int(before["not_judged"]) + carried.not_judged
-            return {**before, "changed_since_fit": changed, "predicted_anew": carried.predicted_anew, "not_judged": not_judged}
+        try:
+            last = _last_fit(run, images, int(before["changed_since_fit"]))
+        except RunError as error:
+            observer.note(f"label predictions: {error.place}: {error.problem}; all models are fitted anew")
+        else:
+            changed = count_changed(last.known, last.old_row, labels, readable)
+            if changed <= MAX_CHANGED * readable:
+                with filling(run / "predictions.npy", (len(images), last.known.probabilities.shape[1]), np.float32) as into:
+                    carried = carry_over(last.known, last.predictor, last.old_row, embeddings, groups, into)
+                _store(run, images, labels, carried.fold)
+                observer.note(f"label predictions: {carried.predicted_anew:,} new images are judged by the models of the last full fit")
+                not_judged = int(before["not_judged"]) + carried.not_judged
+                return {**before, "changed_since_fit": changed, "predicted_anew": carried.predicted_anew, "not_judged": not_judged}
     from audit.labels.predictions import out_of_sample
 
     with filling(run / "predictions.npy", (len(images), int(labels.max(initial=-1)) + 1), np.float32) as into:
@@ -75,12 +79,22 @@ def predict(  # noqa: PLR0913  the stage's inputs are that many
     return {**found.record, "plan": plan, "changed_since_fit": 0, "predicted_anew": readable}
 
 
-def _known(run: Path, images: npt.NDArray[np.bytes_], changed: int) -> tuple[Fitted, npt.NDArray[np.int64]]:
-    with np.load(run / MADE_OF, allow_pickle=False) as stored:
-        of, labels, fold = stored["of"], stored["labels"], stored["fold"]
+@dataclass(frozen=True, slots=True)
+class _LastFit:
+    known: Fitted
+    predictor: Predictor
+    old_row: npt.NDArray[np.int64]
+    """``[n]`` where a row stood in ``known``; -1 where its content was not there."""
+
+
+def _last_fit(run: Path, images: npt.NDArray[np.bytes_], changed: int) -> _LastFit:
+    """Read what a scan left for the next. Raises RunError where one of its files is damaged."""
+    stored = read_arrays(run / MADE_OF, "of", "labels", "fold")
+    of = stored["of"]
     old_row = ordinal_index(of).get_indexer(ordinal_index(images)).astype(np.int64)
     old_row[images == b""] = -1
-    return Fitted(open_array(run / "predictions.npy", len(of)), fold, labels, int((of != b"").sum()), changed), old_row
+    known = Fitted(open_array(run / "predictions.npy", len(of)), stored["fold"], stored["labels"], int((of != b"").sum()), changed)
+    return _LastFit(known, load_predictor(run / PREDICTOR), old_row)
 
 
 def _store(run: Path, images: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int32], fold: npt.NDArray[np.int8]) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import replacing
+from audit.artifacts import read_arrays, replacing
 from audit.errors import RunError
 from audit.labels.calibration import softmax
 from audit.labels.probes import MEMBERS, Member, Projection
@@ -56,12 +55,11 @@ class Predictor:
 
 def load_predictor(path: Path) -> Predictor:
     """Read what `Predictor.save` wrote. Raises RunError where the file is missing, damaged, or of other members than today's."""
+    arrays = read_arrays(path)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
         members: dict[str, Member] = {name: _restored(kind, name, arrays) for name, (_, kind) in MEMBERS.items()}
         return Predictor(_restored(Projection, "projection", arrays), members, arrays["column"], float(arrays["temperature"]))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except KeyError as error:
         raise RunError(path, f"holds no fitted predictor ({error})", "delete it and scan again: predictions are made anew") from error
 
 

@@ -1,4 +1,7 @@
-"""Files of a finished run are lost or damaged: each command ends in a result or one clear line, and a scan makes what is lost again."""
+"""Files of a finished run are lost or damaged: each command ends in a result or one clear line, and a scan makes what is lost again.
+
+So does a scan of a dataset that changed meanwhile, which reads what the last one left for it.
+"""
 
 import re
 import shutil
@@ -9,11 +12,16 @@ import pandas as pd
 import pytest
 
 from audit.cli import invoke
+from audit.labels import prediction_stage
 
+LEFT_FOR_THE_NEXT_SCAN = (
+    *("embeddings.npy", "thumbnails.npy", "samples.parquet", "predictions.npy", "faces.parquet", "state/faces-of.npy", "state/predicted.npz"),
+    *("state/predictor.npz", "state/neighbors.npy", "state/neighbors-of.npy", "state/similarities.npy", "state/unlike.npy", "state/verified.npz"),
+)
 FILES = (
-    *("run.json", "ingest.json", "samples.parquet", "embeddings.npy", "thumbnails.npy", "neighbors.npy", "similarities.npy", "pairs.parquet"),
-    *("predictions.npy", "label_quality.parquet", "findings/leakage.parquet", "scores/leakage.npy"),
-    *("state/neighbors.npy", "state/neighbors-of.npy", "state/similarities.npy", "state/unlike.npy", "state/verified.npz", "previews"),
+    *("run.json", "ingest.json", "neighbors.npy", "similarities.npy", "pairs.parquet", "label_quality.parquet", "findings/leakage.parquet"),
+    *("scores/leakage.npy", "previews", "decisions.jsonl"),
+    *LEFT_FOR_THE_NEXT_SCAN,
 )
 
 SAMPLE = "train/cat/cat-06.jpg"
@@ -28,12 +36,32 @@ DAMAGES = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run, the dataset it is of, and the files of the run."""
+    """A run with all that a run can have, and the dataset it is of."""
     folder = tmp_path_factory.mktemp("finished")
-    assert invoke(["demo", "--out", str(folder / "run"), "--backbone", "embedded", "--offline", "--quiet"]) == 0
+    run, images = folder / "run", folder / "run-images"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prediction_stage, "FROM_ROWS", 1)  # so many images of a demo leave their models for the next scan
+        assert invoke(["demo", "--out", str(run), "--backbone", "embedded", "--offline", "--quiet"]) == 0
+        assert invoke([str(word) for word in scan(run, images)]) == 0
     # A scan gives previews a share of its time, which may be none; a report makes those it shows.
-    assert invoke(["report", str(folder / "run"), "--out", str(folder / "report.html")]) == 0
-    return folder / "run", folder / "run-images"
+    assert invoke(["report", str(run), "--out", str(folder / "report.html")]) == 0
+    assert invoke(["decisions", str(run), "--sheet", str(folder / "sheet.csv")]) == 0
+    pd.read_csv(folder / "sheet.csv", dtype=str).assign(verdict="keep", reviewer="one").to_csv(folder / "sheet.csv", index=False)
+    assert invoke(["decisions", str(run), "--import", str(folder / "sheet.csv")]) == 0
+    return run, images
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory, finished):
+    """The same dataset less one image, and what a scan finds there: from what the last scan left, and from nothing."""
+    folder = tmp_path_factory.mktemp("changed")
+    images = shutil.copytree(finished[1], folder / "images")
+    (images / SAMPLE).unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prediction_stage, "FROM_ROWS", 1)
+        for run in (shutil.copytree(finished[0], folder / "updated"), folder / "anew"):
+            assert invoke([str(word) for word in scan(run, images)]) == 0
+    return images, facts(folder / "updated"), facts(folder / "anew")
 
 
 def damage(place: Path, name: str) -> None:
@@ -42,6 +70,10 @@ def damage(place: Path, name: str) -> None:
     path.unlink()
     if content is not None:
         path.write_bytes(content)
+
+
+def scan(run: Path, images: Path) -> tuple[object, ...]:
+    return "scan", images, "--out", run, "--backbone", "embedded", "--offline", "--quiet", "--faces"
 
 
 def facts(run: Path) -> dict[str, pd.DataFrame]:
@@ -57,7 +89,23 @@ def readers(run: Path, out: Path) -> list[tuple[object, ...]]:
         ("diff", run, run),
         ("lock", run, "--out", out / "data.lock"),
         ("verify", run, "--dataset", "cifar-10"),
+        ("decisions", run),
     ]
+
+
+def scan_until_done(run: Path, images: Path, command) -> str:
+    """Scan; where a file is named as damaged delete it, as one is told to, and scan again. Returns what was said."""
+    answer = command(*scan(run, images))
+    for _ in range(3):
+        if answer.code == 0:
+            break
+        assert answer.is_clean, answer.err
+        told = re.search(r"^error: (.+?): damaged: .*; delete this file and scan again", answer.err, re.MULTILINE)
+        assert told, answer.err
+        Path(told[1]).unlink()
+        answer = command(*scan(run, images))
+    assert answer.code == 0, answer.err
+    return answer.err
 
 
 @pytest.mark.slow
@@ -71,21 +119,36 @@ def test_a_damaged_file_is_named_and_made_again(tmp_path, finished, command, tal
         for arguments in readers(run, tmp_path):
             answer = command(*arguments)
             assert answer.is_clean, (which, arguments, answer.err)
-        scan = ("scan", images, "--out", run, "--backbone", "embedded", "--offline", "--quiet")
-        answer = command(*scan)
-        for _ in range(3):
-            if answer.code == 0:
-                break
-            assert answer.is_clean, (which, answer.err)
-            told = re.search(r"^error: (.+?): damaged: .*; delete this file and scan again", answer.err, re.MULTILINE)
-            assert told, (which, answer.err)
-            Path(told[1]).unlink()
-            answer = command(*scan)
-        assert answer.code == 0, (which, answer.err)
+        scan_until_done(run, images, command)
         for check, findings in facts(before).items():
             pd.testing.assert_frame_equal(facts(run)[check], findings)
         shutil.rmtree(run)
     tally(f"`{name}` of a run lost, emptied, cut short, replaced by noise", len(DAMAGES), "named in one line, made again, the same findings")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEFT_FOR_THE_NEXT_SCAN)
+def test_a_scan_of_a_changed_dataset_does_without_what_is_damaged(tmp_path, monkeypatch, finished, changed, command, tally, name):
+    monkeypatch.setattr(prediction_stage, "FROM_ROWS", 1)
+    images, updated, anew = changed
+    for which in DAMAGES:
+        run = shutil.copytree(finished[0], tmp_path / which.replace(" ", "-"))
+        damage(run / name, which)
+        scan_until_done(run, images, command)
+        found = facts(run)
+        assert any(all(found[check].equals(findings) for check, findings in expected.items()) for expected in (updated, anew)), which
+        shutil.rmtree(run)
+    tally(f"`{name}` of a run so damaged, and the dataset changed", len(DAMAGES), "noted or named in one line, made again, the same findings")
+
+
+@pytest.mark.parametrize("name", ["state/neighbors.npy", "state/neighbors-of.npy", "state/predicted.npz", "state/faces-of.npy"])
+def test_what_is_left_out_is_noted(tmp_path, monkeypatch, finished, changed, command, name):
+    monkeypatch.setattr(prediction_stage, "FROM_ROWS", 1)
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    damage(run / name, "empty")
+    answer = command(*(word for word in scan(run, changed[0]) if word != "--quiet"))
+    assert answer.code == 0, answer.err
+    assert re.search(rf"{name}: damaged: .* anew", " ".join(answer.err.split())), answer.err
 
 
 def test_a_scan_tells_a_damaged_run_from_a_folder_of_other_things(tmp_path, finished, command):
