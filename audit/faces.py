@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from audit.decode import decode
 from audit.errors import AuditError
-from audit.processors import available_cpus, process_context
+from audit.processors import available_cpus, begin_worker, process_context
 from audit.sources.base import Source
 from audit.tables import FACES
 
@@ -117,20 +117,19 @@ def _spread(source: Source, batches: list[_Batch], workers: int | None) -> Itera
     if sum(map(len, batches)) < _PROCESSES_PAY_FROM:
         yield from map(look, batches)
         return
-    with ProcessPoolExecutor(workers or available_cpus(), mp_context=process_context(), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers or available_cpus(), mp_context=process_context(), initializer=_start_worker) as pool:
         try:
             yield from pool.map(look, batches)
         except BrokenProcessPool:
             raise AuditError("faces", "looking at an image ended the process", "scan without --faces, or find the image with --workers 1") from None
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
     import os
-    import signal
 
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    begin_worker()
     os.environ["OMP_NUM_THREADS"] = "1"  # read when the detector is loaded
     cv2.setNumThreads(1)
 

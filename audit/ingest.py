@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -26,7 +25,7 @@ from audit.decode import Decoded, decode
 from audit.errors import AuditError
 from audit.known import KnownContents
 from audit.measures import perceptual_hash, pixel_id, quality, thumbnail
-from audit.processors import available_cpus, process_context
+from audit.processors import available_cpus, begin_worker, process_context
 from audit.sources.base import Source
 from audit.tables import THUMBNAIL_SIDE
 
@@ -179,7 +178,7 @@ def _start_worker(recipe: Recipe) -> None:
     import cv2
 
     global _worker  # noqa: PLW0603  a process pool hands constants to its workers in no other way
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    begin_worker()
     cv2.setNumThreads(1)
     _worker = recipe, recipe.model.open(threads=1) if recipe.model is not None else None
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import sys
+import threading
+from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from types import ModuleType
 
@@ -25,6 +29,23 @@ def available_cpus() -> int:
 def process_context() -> BaseContext:
     """Return how worker processes are started. Not by fork: this process may hold the threads of a model's runtime, which do not survive one."""
     return _WorkerContext()
+
+
+def begin_worker() -> None:
+    """Make this process one that its parent decides about: it leaves interrupts to it, and ends when it is gone, killed or not.
+
+    A killed parent tells nobody; its workers would wait for work for ever, and hold the memory of their models.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise AssertionError("only a process that was started as a worker begins as one")
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 class _WorkerProcess(_Process):

@@ -1,6 +1,7 @@
 """A scan killed at random moments, again and again, and started again each time: in the end it has what an undisturbed scan has."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 import audit
@@ -117,3 +119,45 @@ def test_the_last_thing_a_scan_does_may_be_any_of_its_writes(tmp_path, tally, da
         same(audit.scan(data, run, options=options), whole)
         assert not list(run.rglob("*.partial"))
     tally(f"the process ends at one of its {steps} writes, moves and removals", len(places), "each time the next scan equals an undisturbed one")
+
+
+def command_of(process):
+    """Return a process's command line, or None where it has ended."""
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "begun"),
+    [([], "unfinished/segments"), (["--faces"], "pairs.parquet"), (["--engine", "ray"], "unfinished/segments")],
+    ids=["reading", "faces", "ray"],
+)
+def test_nothing_outlives_a_scan_that_is_killed_alone(tmp_path, tally, dataset, start, more, begun):
+    """As the system does that runs out of memory: it kills one process, not the group that it belongs to."""
+    data, run = dataset(per_class=250), tmp_path / "run"
+    process = start("scan", data, "--out", run, "--backbone", "embedded", "--offline", "--quiet", "--device", "cpu", *more)
+    scan, until = psutil.Process(process.pid), time.monotonic() + 120
+
+    def workers():
+        """Return the processes that were forked to read images, and their server."""
+        return [child for child in scan.children(recursive=True) if "multiprocessing.forkserver" in (command_of(child) or "")]
+
+    while not (run / begun).exists() or len(workers()) < 2:
+        assert process.poll() is None, process.stderr.read()[-2000:]
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    # Ray's own agents ask the head for a minute before they give up.
+    left = [child for child in scan.children(recursive=True) if not re.match(r"ray::\w+Agent", command_of(child) or "")]
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 60
+    while any(map(command_of, left)) and time.monotonic() < until:
+        time.sleep(0.1)
+    survivors = {child: command_of(child) for child in left if command_of(child)}
+    for child in survivors:
+        child.kill()
+    assert survivors == {}
+    tally(f"kill -9 of the scan's own process alone{', with ' if more else ''}{' '.join(more)}", 1, f"{len(left)} processes ended with it")
