@@ -1,42 +1,29 @@
 """Read each image once, decode it once, and take everything from that decode: hashes, measures, thumbnail and the model's input.
 
-Worker processes read and decode. On a CPU each also runs the model on its own core, so that pixels never travel between processes; for a GPU they
-hand the model's input to the parent. A worker that dies (a decoder crashing on hostile bytes) costs only the image that killed it.
+In which processes that happens: `audit.workers`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from audit.backbones.base import Embedder, Preprocessing
+from audit.backbones.base import DeviceEmbedder, Embedder, Preprocessing
 from audit.backbones.runtime import OnnxModel
 from audit.decode import Decoded, decode
-from audit.errors import AuditError
 from audit.known import KnownContents
 from audit.measures import perceptual_hash, pixel_id, quality, thumbnail
-from audit.processors import available_cpus, begin_worker, process_context
 from audit.sources.base import Source
 from audit.tables import THUMBNAIL_SIDE
 
-_CHUNKS_AHEAD_PER_WORKER = 2
-"""Chunks decoded ahead of the model: enough that neither side waits, few enough that memory stays small."""
-
 KNOWN = "known"
 """Outcome of an image that was read but not decoded; only the content id of its row holds."""
-
-_PROCESSES_PAY_FROM = 256
-"""Below this many images, starting worker processes costs more than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,40 +62,68 @@ class Ingested:
     """``[m, d]`` unit rows; NaN where there is no image."""
 
 
-def ingest(chunks: Iterable[Chunk], images: int, recipe: Recipe, embedder: Embedder | None, *, workers: int) -> Iterator[Ingested]:
-    """Read, decode, measure and embed chunks, in order.
-
-    Args:
-        chunks: what to read.
-        images: how many images the chunks hold in all.
-        recipe: the source, the model's preprocessing, limits, and the model where workers embed.
-        embedder: the backbone on a GPU; None where workers embed.
-        workers: decoding processes.
-
-    Yields:
-        One result per chunk, each image with exactly one outcome.
-    """
-    if images < _PROCESSES_PAY_FROM:
-        own = recipe.model.open(available_cpus()) if recipe.model is not None else embedder
-        yield from (_ingest_one(chunk, recipe, own) for chunk in chunks)
-        return
-    with contextlib.closing(Workers(recipe, workers)) as processes:
-        for result in processes.measure(chunks):
-            yield result if embedder is None else embed(result, embedder)
-
-
-def _ingest_one(chunk: Chunk, recipe: Recipe, embedder: Embedder | None) -> Ingested:
-    result = measure(chunk, recipe)
-    return result if embedder is None else embed(result, embedder)
-
-
 def embed(result: Ingested, embedder: Embedder) -> Ingested:
     """Embed a measured chunk in place; rows without an image are NaN."""
+    inputs, good = _inputs(result), _good(result)
+    taken = inputs if good.all() else inputs[good]
+    return _embedded(result, good, embedder.embed(taken) if len(taken) else embedder.embed(inputs[:1])[:0])  # not every model takes an empty batch
+
+
+def embed_together(results: Iterable[Ingested], embedder: DeviceEmbedder) -> Iterator[Ingested]:
+    """Embed measured chunks, as many images at once as the device likes; while it does, the next are gathered.
+
+    Args:
+        results: their inputs are read before the next is asked for. None may hold more images than the embedder's buffer.
+        embedder: the backbone on a device of its own.
+
+    Yields:
+        The same, in order, embedded in place; rows without an image are NaN.
+    """
+    buffer, other = embedder.buffer(), embedder.buffer()
+    before: tuple[_Group, Future[npt.NDArray[np.float32]]] = [], Future()
+    waiting: _Group = []
+    filled = 0
+    with ThreadPoolExecutor(1) as device:
+        for result in results:
+            good = _good(result)
+            images = int(good.sum())
+            if filled + images > len(buffer):
+                now = waiting, device.submit(embedder.embed, buffer[:filled])
+                yield from _divided(*before)
+                before, waiting, filled = now, [], 0
+                buffer, other = other, buffer
+            np.compress(good, _inputs(result), axis=0, out=buffer[filled : filled + images])
+            result.inputs = None
+            waiting.append((result, good))
+            filled += images
+        now = waiting, device.submit(embedder.embed, buffer[: max(filled, 1)])  # not every model takes an empty batch
+        yield from _divided(*before)
+        yield from _divided(*now)
+
+
+_Group = list[tuple[Ingested, npt.NDArray[np.bool_]]]
+"""Chunks embedded together, each with which of its images there are."""
+
+
+def _divided(group: _Group, vectors: Future[npt.NDArray[np.float32]]) -> Iterator[Ingested]:
+    start = 0
+    for result, good in group:
+        end = start + int(good.sum())
+        yield _embedded(result, good, vectors.result()[start:end])
+        start = end
+
+
+def _inputs(result: Ingested) -> npt.NDArray[np.uint8]:
     if result.inputs is None:
         raise AssertionError("a chunk is embedded once")
-    good = np.array([measured["outcome"] == "ok" for measured in result.measures], bool)
-    taken = result.inputs if good.all() else result.inputs[good]
-    vectors = embedder.embed(taken) if len(taken) else embedder.embed(result.inputs[:1])[:0]  # not every model takes an empty batch
+    return result.inputs
+
+
+def _good(result: Ingested) -> npt.NDArray[np.bool_]:
+    return np.array([measured["outcome"] == "ok" for measured in result.measures], bool)
+
+
+def _embedded(result: Ingested, good: npt.NDArray[np.bool_], vectors: npt.NDArray[np.float32]) -> Ingested:
     norms = np.linalg.norm(vectors, axis=1)
     result.embeddings = np.full((len(good), vectors.shape[1]), np.nan, np.float16)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -119,9 +134,16 @@ def embed(result: Ingested, embedder: Embedder) -> Ingested:
     return result
 
 
-def measure(chunk: Chunk, recipe: Recipe) -> Ingested:
-    """Read, decode and measure a chunk's images; never raises for what their bytes hold."""
-    thumbnails, inputs = _blank(len(chunk.rows), recipe)
+def measure(chunk: Chunk, recipe: Recipe, inputs: npt.NDArray[np.uint8] | None = None) -> Ingested:
+    """Read, decode and measure a chunk's images; never raises for what their bytes hold.
+
+    Args:
+        chunk: the images.
+        recipe: how.
+        inputs: ``[m, s, s, 3]``, black, for the model's inputs; a new array where None.
+    """
+    thumbnails = black(len(chunk.rows), THUMBNAIL_SIDE)
+    inputs = black(len(chunk.rows), recipe.preprocessing.input_size) if inputs is None else inputs
     measures = [_measure_one(ref, recipe, inputs[at], thumbnails[at]) for at, ref in enumerate(chunk.source_refs)]
     return Ingested(chunk.rows, measures, thumbnails, inputs)
 
@@ -147,10 +169,9 @@ def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.ui
     return row
 
 
-def _blank(count: int, recipe: Recipe) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Return black thumbnails and model inputs."""
-    side = recipe.preprocessing.input_size
-    return np.zeros((count, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8), np.zeros((count, side, side, 3), np.uint8)
+def black(count: int, side: int) -> npt.NDArray[np.uint8]:
+    """Return black images, ``[count, side, side, 3]``."""
+    return np.zeros((count, side, side, 3), np.uint8)
 
 
 def _facts(decoded: Decoded, byte_size: int) -> dict[str, Any]:
@@ -169,113 +190,3 @@ def _facts(decoded: Decoded, byte_size: int) -> dict[str, Any]:
         "exif_families": list(facts.exif_families),
         **facts.origin._asdict(),
     }
-
-
-_worker: tuple[Recipe, Embedder | None] | None = None  # a worker process's own; set once when it starts
-
-
-def _start_worker(recipe: Recipe) -> None:
-    import cv2
-
-    global _worker  # noqa: PLW0603  a process pool hands constants to its workers in no other way
-    begin_worker()
-    cv2.setNumThreads(1)
-    _worker = recipe, recipe.model.open(threads=1) if recipe.model is not None else None
-
-
-def _work(chunk: Chunk) -> Ingested:
-    if _worker is None:
-        raise AssertionError("the worker was started without a recipe")
-    return _ingest_one(chunk, *_worker)
-
-
-class Workers:
-    """Processes that measure chunks, each embedding too where the recipe holds a model; one that dies costs only the image that killed it.
-
-    Args:
-        recipe: what every process needs to know.
-        count: how many processes.
-    """
-
-    def __init__(self, recipe: Recipe, count: int) -> None:
-        self._recipe, self._count = recipe, count
-        self._pool = _pool(recipe, count)
-
-    def measure(self, chunks: Iterable[Chunk]) -> Iterator[Ingested]:
-        """Measure chunks, in order; a chunk that kills its worker is measured again image by image."""
-        ahead = iter(chunks)
-        running: deque[tuple[Chunk, Future[Ingested]]] = deque()
-        while True:
-            for chunk in islice(ahead, self._count * _CHUNKS_AHEAD_PER_WORKER - len(running)):
-                running.append((chunk, self._pool.submit(_work, chunk)))
-            if not running:
-                return
-            chunk, future = running.popleft()
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                ahead = chain([other for other, _ in running], ahead)
-                running.clear()
-                self.close()
-                yield _isolate(chunk, self._recipe)
-                self._pool = _pool(self._recipe, self._count)
-
-    def close(self) -> None:
-        """End the processes."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _isolate(chunk: Chunk, recipe: Recipe) -> Ingested:
-    """Measure a chunk one image at a time, each in a process that may die."""
-    parts: list[Ingested] = []
-    pool = _pool(recipe, 1)
-    try:
-        _require_start(pool)
-        for row, ref in zip(chunk.rows, chunk.source_refs, strict=True):
-            single = Chunk(np.array([row]), [ref])
-            try:
-                parts.append(pool.submit(_work, single).result())
-            except BrokenProcessPool:
-                pool.shutdown(wait=True)
-                pool = _pool(recipe, 1)
-                parts.append(_crashed(single, recipe))
-    finally:
-        pool.shutdown(wait=True)
-    return _joined(chunk.rows, parts)
-
-
-def _require_start(pool: ProcessPoolExecutor) -> None:
-    """Tell a process that dies of an image from one that cannot even start, of which no image is to blame."""
-    try:
-        pool.submit(int).result()
-    except BrokenProcessPool:
-        raise AuditError("scan", "the processes that read images die before they read one", "see what they printed above; is memory short?") from None
-
-
-def _joined(rows: npt.NDArray[np.int64], parts: Sequence[Ingested]) -> Ingested:
-    inputs = [part.inputs for part in parts if part.inputs is not None]
-    return Ingested(
-        rows,
-        [measured for part in parts for measured in part.measures],
-        np.concatenate([part.thumbnails for part in parts]),
-        np.concatenate(inputs) if inputs else None,
-        np.concatenate([part.embeddings for part in parts]),
-    )
-
-
-def _crashed(single: Chunk, recipe: Recipe) -> Ingested:
-    row: dict[str, Any] = {"outcome": "crashed", "error": "decoding this file killed the decoding process"}
-    with contextlib.suppress(Exception):
-        data = recipe.source.read(single.source_refs[0])
-        row |= {"content_id": hashlib.sha256(data).hexdigest(), "byte_size": len(data)}
-    thumbnails, inputs = _blank(1, recipe)
-    if recipe.model is None:
-        return Ingested(single.rows, [row], thumbnails, inputs)
-    return Ingested(single.rows, [row], thumbnails, None, np.full((1, recipe.model.dimension), np.nan, np.float16))
-
-
-def _pool(recipe: Recipe, workers: int) -> ProcessPoolExecutor:
-    context = process_context()
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload(["audit.ingest"])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(recipe,))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import audit
-from audit import ScanOptions, ingest
+from audit import ScanOptions, ingest, workers
 from audit.errors import ConfigError
 from audit.ingest import decode
 
@@ -149,14 +149,14 @@ def test_what_killed_a_decoder_or_could_not_be_read_is_tried_again(tmp_path):
 def test_known_images_reach_no_decoder_in_worker_processes(tmp_path, monkeypatch):
     data, cache = dataset(tmp_path / "data"), tmp_path / "cache"
     scan(data, tmp_path / "run", cache)
-    monkeypatch.setattr(ingest, "_PROCESSES_PAY_FROM", 1)
+    monkeypatch.setattr(workers, "_PROCESSES_PAY_FROM", 1)
     run = scan(data, tmp_path / "other", cache)
     assert decoded(run) == 0
 
     def refuse(*_, **__):
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(ingest, "_PROCESSES_PAY_FROM", 256)
+    monkeypatch.setattr(workers, "_PROCESSES_PAY_FROM", 256)
     monkeypatch.setattr(ingest, "decode", refuse)
     assert decode is not refuse
     same_tables(scan(data, tmp_path / "third", cache), run)

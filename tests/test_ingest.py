@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audit import ingest as module
+from audit import workers as module
 from audit.backbones import choose
 from audit.backbones.runtime import OnnxModel, place, prepare
 from audit.decode import DEFAULT_MAX_PIXELS
 from audit.errors import AuditError
-from audit.ingest import Chunk, Recipe, ingest
+from audit.ingest import Chunk, Recipe
 from audit.tables import MEASURES
+from audit.workers import ingest
 
 
 @dataclass
@@ -55,7 +56,7 @@ def run(images, size, model, workers=2):
     refs = list(images)
     recipe = Recipe(Memory(images), choose("embedded").backbone.preprocessing, DEFAULT_MAX_PIXELS, model)
     chunks = [Chunk(np.arange(start, min(start + size, len(refs))), refs[start : start + size]) for start in range(0, len(refs), size)]
-    return list(ingest(chunks, len(refs), recipe, None, workers=workers))
+    return list(ingest(chunks, len(refs), recipe, None, workers=workers, together=size))
 
 
 def joined(parts):
@@ -79,7 +80,7 @@ def test_every_image_has_one_outcome_and_good_ones_a_unit_embedding(model):
 def test_a_file_that_cannot_be_read_is_missing(model):
     source_refs = ["there", "not there"]
     recipe = Recipe(Memory({"there": png(0)}), choose("embedded").backbone.preprocessing, DEFAULT_MAX_PIXELS, model)
-    (part,) = ingest([Chunk(np.arange(2), source_refs)], 2, recipe, None, workers=1)
+    (part,) = ingest([Chunk(np.arange(2), source_refs)], 2, recipe, None, workers=1, together=2)
     assert [measured["outcome"] for measured in part.measures] == ["ok", "missing"]
     assert "not there" in part.measures[1]["error"]
 
@@ -125,7 +126,7 @@ def test_processes_that_cannot_start_are_not_the_images_fault(model, monkeypatch
     monkeypatch.setattr(module, "_PROCESSES_PAY_FROM", 0)
     recipe = Recipe(Deadly({"a": png(0)}), choose("embedded").backbone.preprocessing, DEFAULT_MAX_PIXELS, model)
     with pytest.raises(AuditError, match="die before they read one"):
-        list(ingest([Chunk(np.arange(1), ["a"])], 1, recipe, None, workers=1))
+        list(ingest([Chunk(np.arange(1), ["a"])], 1, recipe, None, workers=1, together=2))
 
 
 def test_a_script_without_a_guard_is_run_once(tmp_path):
@@ -135,8 +136,8 @@ def test_a_script_without_a_guard_is_run_once(tmp_path):
         (tmp_path / "images" / f"{seed}.png").write_bytes(png(seed))
     script = tmp_path / "script.py"
     script.write_text(
-        "import audit, audit.ingest\n"
-        "audit.ingest._PROCESSES_PAY_FROM = 1\n"
+        "import audit, audit.workers\n"
+        "audit.workers._PROCESSES_PAY_FROM = 1\n"
         "print('begun')\n"
         "run = audit.scan('images', 'run', options=audit.ScanOptions(backbone='embedded', device='cpu'))\n"
         "print(run.samples['outcome'].tolist())\n"

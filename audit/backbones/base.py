@@ -104,3 +104,11 @@ class Embedder(Protocol):
     def embed(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed ``[b, s, s, 3]`` RGB inputs; float32 ``[b, dimension]``, not scaled to length 1. ``b`` is at most the batch size it was made for."""
         ...
+
+
+class DeviceEmbedder(Embedder, Protocol):
+    """A backbone on a device with memory of its own, which one process feeds."""
+
+    def buffer(self) -> npt.NDArray[np.uint8]:
+        """Return room for as many inputs as are best embedded at once, uint8 ``[b, s, s, 3]``, where the device reads them fastest."""
+        ...

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 ONNX_BATCH = 8
 """Images per run of the exported model. Its shape is fixed, so that an embedding depends on no other image; larger ones are slower on one thread."""
 
+BATCHES_TOGETHER = 8
+"""Batches that a GPU embeds at once: of the default size, 256 images. Fewer leave a large card idle; more only take memory."""
+
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
@@ -99,16 +102,17 @@ class OnnxModel:
         return OnnxEmbedder(self, threads)
 
 
-def prepare(backbone: Backbone, placement: Placement, note: Callable[[str], None]) -> OnnxModel | Embedder:
+def prepare(backbone: Backbone, placement: Placement, note: Callable[[str], None], *, batch_size: int = 32) -> OnnxModel | TorchEmbedder:
     """Make a backbone ready: on a CPU a model that every worker process opens, on a GPU an embedder for the parent process.
 
     Args:
         backbone: the model.
         placement: where it runs, as decided by ``place``.
         note: told, in one line, of anything that takes long.
+        batch_size: images of a step; on a GPU, `BATCHES_TOGETHER` of them are one.
     """
     if placement.runtime == "PyTorch":
-        return TorchEmbedder(backbone, placement)
+        return TorchEmbedder(backbone, placement, together=BATCHES_TOGETHER * batch_size)
     return OnnxModel(str(_exported(backbone, note)), backbone.dimension, placement.precision)
 
 
@@ -142,23 +146,70 @@ class OnnxEmbedder:
 
 
 class TorchEmbedder:
-    """A backbone in PyTorch, channels last; under autocast where the precision is bfloat16."""
+    """A backbone in PyTorch, channels last; under autocast where the precision is bfloat16.
 
-    def __init__(self, backbone: Backbone, placement: Placement) -> None:
+    Args:
+        backbone: the model.
+        placement: where it runs.
+        together: images that are embedded at once. On a GPU always as many, so that an embedding depends on no other image.
+
+    Raises:
+        BackboneError: from `embed`, where the device has too little memory for so many.
+    """
+
+    def __init__(self, backbone: Backbone, placement: Placement, *, together: int = BATCHES_TOGETHER * 32) -> None:
         import torch
 
-        self._placement = placement
+        self._placement, self._together, side = placement, together, backbone.preprocessing.input_size
+        self._shape = (together, side, side, 3)
         self._tower: torch.nn.Module = backbone.build().to(placement.device, memory_format=torch.channels_last)
+        self._is_reduced = placement.precision == "bfloat16"
+        if self._is_reduced:
+            _reduce(self._tower)
+        self._on_gpu = placement.device != "cpu"
+        self._inputs = torch.zeros(self._shape, dtype=torch.uint8, device=placement.device) if self._on_gpu else None
+
+    def buffer(self) -> npt.NDArray[np.uint8]:
+        """See ``DeviceEmbedder``."""
+        import torch
+
+        found: npt.NDArray[np.uint8] = torch.empty(self._shape, dtype=torch.uint8, pin_memory=self._on_gpu).numpy()
+        return found
 
     def embed(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Embed inputs; see ``Embedder``."""
+        """Embed inputs; see ``Embedder``. From a `buffer` they are copied while the device still computes."""
         import torch
 
         device_type = self._placement.device.split(":")[0]
-        with torch.inference_mode(), torch.autocast(device_type, torch.bfloat16, enabled=self._placement.precision == "bfloat16"):
-            pixels = torch.from_numpy(np.ascontiguousarray(batch)).to(self._placement.device)
-            embeddings: npt.NDArray[np.float32] = self._tower(pixels).float().cpu().numpy()
+        parts = [batch[start : start + self._together] for start in range(0, max(len(batch), 1), self._together)]
+        try:
+            with torch.inference_mode(), torch.autocast(device_type, torch.bfloat16, enabled=self._is_reduced):
+                found = [self._tower(self._on_device(part)).float()[: len(part)] for part in parts]
+                embeddings: npt.NDArray[np.float32] = torch.cat(found).cpu().numpy()
+        except torch.OutOfMemoryError:
+            problem = f"its memory does not hold the model and {self._together} images"
+            raise BackboneError(self._placement.device, problem, "use a smaller --batch-size, or --device cpu") from None
         return embeddings
+
+    def _on_device(self, part: npt.NDArray[np.uint8]) -> torch.Tensor:
+        import torch
+
+        pixels = torch.from_numpy(np.ascontiguousarray(part))
+        if self._inputs is None:
+            return pixels
+        self._inputs[: len(part)].copy_(pixels, non_blocking=True)
+        return self._inputs
+
+
+def _reduce(tower: torch.nn.Module) -> None:
+    """Keep in bfloat16 the weights that autocast would make so anew for each batch: the same results from half the memory."""
+    import torch
+
+    kinds = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.MultiheadAttention)
+    for module in tower.modules():
+        if isinstance(module, kinds):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def _exported(backbone: Backbone, note: Callable[[str], None]) -> Path:

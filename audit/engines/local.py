@@ -11,8 +11,9 @@ import numpy.typing as npt
 from audit.backbones import runtime
 from audit.backbones.runtime import OnnxModel, Placement
 from audit.engines.base import Job
-from audit.ingest import Ingested, Recipe, ingest
+from audit.ingest import Ingested, Recipe
 from audit.processors import available_cpus
+from audit.workers import ingest
 
 if TYPE_CHECKING:
     from audit.duplicates.neighbors import BlockSearch, Found
@@ -33,10 +34,11 @@ class LocalEngine:
 
     def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:
         """See `audit.engines.base.Engine`."""
-        model = runtime.prepare(job.backbone, job.placement, note)
+        model = runtime.prepare(job.backbone, job.placement, note, batch_size=job.batch_size)
         shared, embedder = (model, None) if isinstance(model, OnnxModel) else (None, model)
         recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.known)
-        return ingest(job.chunks(), len(job.rows), recipe, embedder, workers=job.workers or available_cpus())
+        workers = job.workers or available_cpus()
+        return ingest(job.chunks(), len(job.rows), recipe, embedder, workers=workers, together=job.batch_size)
 
     def search(
         self, work: BlockSearch, embeddings: npt.NDArray[np.float16], blocks: list[npt.NDArray[np.int64]]

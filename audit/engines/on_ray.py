@@ -29,9 +29,10 @@ from audit.backbones.runtime import OnnxModel, Placement
 from audit.engines.base import Job
 from audit.engines.cluster import room
 from audit.errors import AuditError, BackboneError, ConfigError, SourceError
-from audit.ingest import Ingested, Recipe, Workers, embed
+from audit.ingest import Chunk, Ingested, Recipe, embed_together
 from audit.known import KnownContents
 from audit.tables import MEASURES, THUMBNAIL_SIDE
+from audit.workers import Workers
 
 if TYPE_CHECKING:
     from audit.duplicates.neighbors import BlockSearch, Found
@@ -112,7 +113,7 @@ class RayEngine:
         there = room(self._machines(), on_gpu=on_gpu, workers=job.workers)
         if not on_gpu:
             runtime.prepare(job.backbone, job.placement, note)  # once for all actors of this machine
-        size = job.batch_size * _BATCHES_PER_BLOCK
+        size = job.batch_size * _BATCHES_PER_BLOCK * (runtime.BATCHES_TOGETHER if on_gpu else 1)
         blocks = [
             pa.table({"row": job.rows[start : start + size], "source_ref": job.source_refs.slice(start, size)})
             for start in range(0, len(job.rows), size)
@@ -184,19 +185,20 @@ class _Reader:
 
     def __init__(self, settings: _Settings) -> None:
         _prove(settings)
-        model = runtime.prepare(settings.backbone, settings.placement, lambda _: None)
+        model = runtime.prepare(settings.backbone, settings.placement, lambda _: None, batch_size=settings.batch_size)
         shared = model if isinstance(model, OnnxModel) else None
         self._embedder = None if isinstance(model, OnnxModel) else model
         recipe = Recipe(settings.source, settings.backbone.preprocessing, settings.max_pixels, shared, settings.known)
-        self._workers, self._batch_size = Workers(recipe, settings.processes.get(_machine(), 1)), settings.batch_size
+        self._workers = Workers(recipe, settings.processes.get(_machine(), 1), settings.batch_size)
+        self._batch_size = settings.batch_size
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        from audit.ingest import Chunk
-
         rows, refs = block["row"].to_numpy(), block["source_ref"]
         size = self._batch_size
         chunks = (Chunk(rows[start : start + size], refs.slice(start, size).to_pylist()) for start in range(0, len(rows), size))
-        parts = (part if self._embedder is None else embed(part, self._embedder) for part in self._workers.measure(chunks))
+        parts = self._workers.measure(chunks)
+        if self._embedder is not None:
+            parts = embed_together(parts, self._embedder)
         return pa.concat_tables([_to_table(part) for part in parts])
 
 

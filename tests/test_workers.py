@@ -1,0 +1,123 @@
+"""Inputs for a device of its own lie in memory that the processes share; what comes of them is what one process would make."""
+
+import io
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from audit import workers as module
+from audit.backbones.base import Preprocessing
+from audit.ingest import KNOWN, Chunk, Ingested, Recipe, embed, embed_together, measure
+from audit.workers import Workers, ingest
+
+SIDE = 16
+PREPROCESSING = Preprocessing(input_size=SIDE, resize=SIDE, resampling="bilinear", mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def png(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 24, 3), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@dataclass
+class Numbered:
+    """Image 5 is damaged, 17 ends the process that decodes it, all others are different."""
+
+    kind: str = "memory"
+    location: str = "memory"
+    parent: int = field(default_factory=os.getpid)
+
+    def collect(self):
+        yield from ()
+
+    def read(self, source_ref):
+        if source_ref == "17" and os.getpid() != self.parent:
+            os._exit(9)
+        return b"damaged" if source_ref == "5" else png(int(source_ref))
+
+
+class Means:
+    """Embeds an image as the means of its quarters; keeps how many were embedded at once."""
+
+    def __init__(self, together):
+        self.together, self.sizes = together, []
+
+    def buffer(self):
+        return np.full((self.together, SIDE, SIDE, 3), 255, np.uint8)
+
+    def embed(self, batch):
+        self.sizes.append(len(batch))
+        return batch.reshape(len(batch), 2, SIDE // 2, 2, SIDE // 2, 3).mean((2, 4), dtype=np.float32).reshape(len(batch), 12)
+
+
+def chunks(count, size):
+    return [
+        Chunk(np.arange(start, min(start + size, count)), list(map(str, range(start, min(start + size, count))))) for start in range(0, count, size)
+    ]
+
+
+def recipe():
+    return Recipe(Numbered(), PREPROCESSING, 10**6, None)
+
+
+@pytest.mark.parametrize("processes", [0, 10**6])
+def test_the_parent_embeds_many_at_once_as_it_would_one_by_one(monkeypatch, processes):
+    monkeypatch.setattr(module, "_PROCESSES_PAY_FROM", processes)
+    embedder = Means(together=7)
+    found = list(ingest(chunks(41, 3), 41, recipe(), embedder, workers=2, together=3))
+    assert np.concatenate([part.rows for part in found]).tolist() == list(range(41))
+    died = [17] if processes == 0 else []
+    for number, part in zip(range(41), (part for whole in found for part in single(whole)), strict=True):
+        alone = embed(measure(Chunk(np.array([number]), [str(number)]), recipe()), Means(1))
+        if number in died:
+            assert part.measures[0]["outcome"] == "crashed"
+            assert np.isnan(part.embeddings).all()
+        else:
+            assert part.measures == alone.measures
+            assert np.array_equal(part.embeddings, alone.embeddings, equal_nan=True)
+            assert np.array_equal(part.thumbnails, alone.thumbnails)
+    assert max(embedder.sizes) > 3
+    assert sum(embedder.sizes) == 40 - len(died)
+
+
+def single(part):
+    return [
+        Ingested(part.rows[at : at + 1], part.measures[at : at + 1], part.thumbnails[at : at + 1], None, part.embeddings[at : at + 1])
+        for at in range(len(part.rows))
+    ]
+
+
+def test_inputs_travel_through_no_pipe():
+    processes = Workers(recipe(), 1, 4)
+    try:
+        for part in processes.measure(chunks(16, 4)):
+            assert any(np.shares_memory(part.inputs, processes._slots[slot]) for slot in range(3))
+            assert part.inputs.any(axis=(1, 2, 3)).tolist() == [measured["outcome"] == "ok" for measured in part.measures]
+    finally:
+        processes.close()
+
+
+def test_where_nothing_is_to_be_embedded_nothing_is_missing():
+    """A second scan may know all of its images, or none may be readable."""
+
+    def results(count):
+        for at in range(count):
+            yield Ingested(np.arange(at, at + 1), [{"outcome": KNOWN}], np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, SIDE, SIDE, 3), np.uint8))
+
+    for count in (0, 1, 9):
+        found = list(embed_together(results(count), Means(4)))
+        assert [part.rows.tolist() for part in found] == [[at] for at in range(count)]
+        assert all(part.embeddings.shape == (1, 12) and np.isnan(part.embeddings).all() for part in found)
+
+
+def test_what_fails_on_the_device_ends_the_scan():
+    class Broken(Means):
+        def embed(self, batch):
+            raise ValueError("no such device")
+
+    with pytest.raises(ValueError, match="no such device"):
+        list(ingest(chunks(5, 1), 5, recipe(), Broken(2), workers=1, together=1))
