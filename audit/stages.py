@@ -81,7 +81,8 @@ def find_neighbors(
     run: Path, samples: pd.DataFrame, record: Record, key: str, options: ScanOptions, engine: Engine, observer: Observer
 ) -> dict[str, object]:
     """Write ``neighbors.npy`` and ``similarities.npy``; only changed rows are searched where most are known. Returns facts for the record."""
-    from audit.duplicates.neighbors import search
+    from audit.duplicates.comparers import PROCESSORS
+    from audit.duplicates.neighbors import GPU_FROM, search
 
     mine = identities(samples)
     try:
@@ -90,6 +91,9 @@ def find_neighbors(
         observer.note(f"neighbors: {error.place}: {error.problem}; all rows are searched anew")
         previous = None
     record.begin("neighbors")
+    comparer = engine.comparer(options.device) if len(samples) >= GPU_FROM else PROCESSORS
+    if comparer.reason:
+        observer.note(comparer.reason)
     observer.stage("neighbors", len(samples))
     found = search(
         open_array(run / "embeddings.npy", len(samples)),
@@ -98,6 +102,7 @@ def find_neighbors(
         previous=previous,
         advance=observer.advance,
         spread=engine.search,
+        comparer=comparer,
     )
     write_array(run / "neighbors.npy", found.indices)
     write_array(run / "similarities.npy", found.similarities)

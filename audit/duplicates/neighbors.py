@@ -1,4 +1,4 @@
-"""Nearest neighbors by cosine, with FAISS: exact while that is cheap, else approximate with an exact re-rank and a measured recall.
+"""Nearest neighbors by cosine, with FAISS: exact while that is cheap, longer on a GPU; else approximate with an exact re-rank and a measured recall.
 
 Whatever finds the candidates, the similarity that is kept is computed again pair by pair, in one fixed order of additions: it does not depend on row
 order, on the size of a block or on the machine's matrix library, so a scan that only searched what changed equals a scan that searched everything.
@@ -8,24 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
-Rows = npt.NDArray[np.int64]
+from audit.duplicates.comparers import BASE_BLOCK, PROCESSORS, Comparer, Floats, Halves, Rows, floats
 
 EXACT_UP_TO = 50_000
 """Rows up to which every pair is compared: at 1280 dimensions about two minutes on two cores, growing with the square."""
+
+GPU_FROM = 10_000
+"""Rows from which a GPU is used where there is one: fewer take processors seconds, as does starting on a card."""
+
+GPU_UP_TO = 4e17
+"""Multiplications and additions, two for each pair and dimension, up to which a GPU compares every pair, however little of the base it can hold: 20
+million rows of 512. Half an hour at 200 TFLOP/s, which a large card gives, and six hours at 20, a small one; beyond it the approximate search on
+processors, which grows more slowly, takes less. Not decided by a clock: the same rows give the same neighbors on the same kind of machine."""
 
 SPARE = 6
 """More neighbors found than asked for: rounding in the search cannot drop one that counts, and a row that loses a few later need not be searched
 again."""
 
-_QUERY_BLOCK, _BASE_BLOCK, _RERANK_BLOCK = 4096, 65_536, 128
+_QUERY_BLOCK, _RERANK_BLOCK = 4096, 128
+_GPU_BLOCKS = 16
+_GPU_BLOCK = 65_536, 2**20
+"""A GPU's share of the queries at a time: a sixteenth, so that several GPUs have work, but enough for a base that is sent to it each time, and few
+enough that what was found for them (2 GB) lies in memory."""
 _PROJECTED = 192
 _LISTS_PROBED = 64
 _TRAINED_ON = 100_000
@@ -36,7 +46,8 @@ _SEARCH_ALL_FROM = 0.3
 """Share of rows to search anew from which an update is no cheaper than a whole exact search."""
 _UPDATED_UP_TO = 20
 """Times the square root of all rows: so many are compared with every row before a whole approximate search is cheaper. The lists probed grow with
-that root; by the seconds that a row took in either search, 26 at 110,000 x 1280 and 22 at 1,281,167 x 512."""
+that root; by the seconds that a row took in either search, 26 at 110,000 x 1280 and 22 at 1,281,167 x 512. As many where a GPU searches all: what
+changed is compared by processors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,11 @@ Found = tuple[npt.NDArray[np.int32], Floats]
 class BlockSearch(Protocol):
     """Finds the nearest rows of a block of rows. Picklable: blocks may be searched in other processes, on other machines."""
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it needs a GPU where it is called."""
+        ...
+
     def __call__(self, embeddings: Halves, rows: Rows) -> Found:
         """Search for some rows; the embeddings are asked for nothing but rows, as ``embeddings[rows]``."""
         ...
@@ -103,10 +119,16 @@ class Exact:
 
     base: Rows
     width: int
+    comparer: Comparer = PROCESSORS
+
+    @property
+    def on_gpu(self) -> bool:
+        """See `BlockSearch`."""
+        return self.comparer.on_gpu
 
     def __call__(self, embeddings: Halves, rows: Rows) -> Found:
         """See `BlockSearch`."""
-        return _ranked(embeddings, rows, _nearest(embeddings, rows, self.base, min(self.width + 1, len(self.base))), self.width)
+        return _ranked(embeddings, rows, _nearest(embeddings, rows, self.base, min(self.width + 1, len(self.base)), self.comparer), self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +139,11 @@ class Approximate:
     """FAISS index whose entry *i* is row ``base[i]``."""
     base: Rows
     width: int
+    on_gpu: ClassVar[bool] = False
 
     def __call__(self, embeddings: Halves, rows: Rows) -> Found:
         """See `BlockSearch`."""
-        _, at = self.index.search(_floats(embeddings, rows), min(2 * self.width + 1, len(self.base)))
+        _, at = self.index.search(floats(embeddings, rows), min(2 * self.width + 1, len(self.base)))
         return _ranked(embeddings, rows, np.where(at >= 0, self.base[at], -1), self.width)
 
 
@@ -132,6 +155,7 @@ def search(
     previous: PreviousNeighbors | None = None,
     advance: Callable[[int], None] | None = None,
     spread: Spread = here,
+    comparer: Comparer = PROCESSORS,
 ) -> Neighbors:
     """Find every row's ``k`` nearest rows.
 
@@ -142,16 +166,18 @@ def search(
         previous: an earlier result for most of the same rows; only what changed is searched, with the same result where both searches are exact.
         advance: told how many more rows are done.
         spread: where blocks of rows are searched; wherever that is, the result is the same.
+        comparer: what compares every pair where they are more than a few; the processors where a GPU would not pay.
     """
     advance = advance or (lambda _: None)
     valid = np.flatnonzero(~np.isnan(np.asarray(embeddings[:, 0])))
     width = k + SPARE
     indices = np.full((len(embeddings), width), -1, np.int32)
     similarities = np.full((len(embeddings), width), np.nan, np.float32)
-    approximate = len(valid) > EXACT_UP_TO and faiss.get_num_gpus() == 0
+    on_gpu = comparer.on_gpu and len(valid) >= GPU_FROM and 2 * len(valid) ** 2 * embeddings.shape[1] <= GPU_UP_TO
+    approximate = len(valid) > EXACT_UP_TO and not on_gpu
     wanted = valid
     if previous is not None and len(valid) > 1 and (previous.exact or approximate):
-        most = int(_UPDATED_UP_TO * len(valid) ** 0.5 if approximate else _SEARCH_ALL_FROM * len(valid))
+        most = int(_UPDATED_UP_TO * len(valid) ** 0.5 if approximate or on_gpu else _SEARCH_ALL_FROM * len(valid))
         if (previous.old_row_of_new[valid] < 0).sum() <= most:
             wanted = _carry_over(embeddings, valid, previous.known, previous.old_row_of_new, k, indices, similarities)
         if len(wanted) > most:
@@ -160,8 +186,9 @@ def search(
     index = _index(embeddings, valid, seed) if approximate and not updated else None
     exact = not approximate or (previous is not None and previous.exact and updated)
     if len(valid) > 1:
-        work: BlockSearch = Exact(valid, width) if index is None else Approximate(index, valid, width)
-        blocks = [wanted[start : start + _QUERY_BLOCK] for start in range(0, len(wanted), _QUERY_BLOCK)]
+        work: BlockSearch = Exact(valid, width, comparer if on_gpu else PROCESSORS) if index is None else Approximate(index, valid, width)
+        together = int(np.clip(-(-len(wanted) // _GPU_BLOCKS), *_GPU_BLOCK)) if work.on_gpu else _QUERY_BLOCK
+        blocks = [wanted[start : start + together] for start in range(0, len(wanted), together)]
         for rows, (found, scores) in spread(work, embeddings, blocks):
             indices[rows], similarities[rows] = found, scores
             advance(len(rows))
@@ -207,7 +234,7 @@ def _merge(
     """Merge new rows into known neighbors; below its horizon a row knows nothing. Returns which rows came out certain."""
     found = np.full((len(rows), 0), -1, np.int64)
     if len(fresh):
-        rough, at = _knn(_floats(embeddings, rows), _floats(embeddings, fresh), min(indices.shape[1] + 1, len(fresh)))
+        rough, at = PROCESSORS.nearest(embeddings, rows, floats(embeddings, fresh), min(indices.shape[1] + 1, len(fresh)))
         found = np.where(rough >= horizon[:, None] - _ROUNDING, fresh[at], -1)
     scores = _similarities(embeddings, rows, found)
     tied = (scores == horizon[:, None]).any(axis=1)  # an old row just as near may have been left out: which of the two counts is not known
@@ -218,25 +245,30 @@ def _merge(
     return certain
 
 
-def _nearest(embeddings: Halves, rows: Rows, base: Rows, count: int) -> Rows:
+def _nearest(embeddings: Halves, rows: Rows, base: Rows, count: int, comparer: Comparer) -> Rows:
     """Return the ``count`` rows of the base that are nearest to each row, compared one by one; in no order, rows themselves among them."""
-    queries = _floats(embeddings, rows)
     best_scores = np.empty((len(rows), 0), np.float32)
     best = np.empty((len(rows), 0), np.int64)
-    for first in range(0, len(base), _BASE_BLOCK):
-        part = base[first : first + _BASE_BLOCK]
-        scores, at = _knn(queries, _floats(embeddings, part), min(count, len(part)))
-        best_scores, best = np.concatenate([best_scores, scores], axis=1), np.concatenate([best, part[at]], axis=1)
+    room = comparer.room(embeddings[rows[:1]].shape[1])
+    for first in range(0, len(base), room):
+        part = base if len(base) <= room else base[first : first + room]
+        scores, found = _nearest_in_part(embeddings, rows, part, min(count, len(part)), comparer)
+        best_scores, best = np.concatenate([best_scores, scores], axis=1), np.concatenate([best, found], axis=1)
         if best.shape[1] > count:
             top = np.argpartition(-best_scores, count - 1, axis=1)[:, :count]
             best_scores, best = np.take_along_axis(best_scores, top, 1), np.take_along_axis(best, top, 1)
     return best
 
 
-def _knn(queries: Floats, base: Floats, count: int) -> tuple[Floats, Rows]:
-    if faiss.get_num_gpus() > 0:
-        return faiss.knn_gpu(faiss.StandardGpuResources(), queries, base, count, metric=faiss.METRIC_INNER_PRODUCT)
-    return faiss.knn(queries, base, count, metric=faiss.METRIC_INNER_PRODUCT)
+def _nearest_in_part(embeddings: Halves, rows: Rows, part: Rows, count: int, comparer: Comparer) -> tuple[Floats, Rows]:
+    """Compare rows with a part of the base that is held while all of them pass."""
+    held = comparer.hold(embeddings, part)
+    scores, found = np.empty((len(rows), count), np.float32), np.empty((len(rows), count), np.int64)
+    for start in range(0, len(rows), comparer.queries):
+        block = slice(start, start + comparer.queries)
+        scores[block], at = comparer.nearest(embeddings, rows[block], held, count)
+        found[block] = part[at]
+    return scores, found
 
 
 def _index(embeddings: Halves, valid: Rows, seed: int) -> Any:
@@ -248,9 +280,9 @@ def _index(embeddings: Halves, valid: Rows, seed: int) -> Any:
     index = faiss.index_factory(dimension, f"PCA{min(_PROJECTED, dimension)},IVF{lists},SQ8", faiss.METRIC_L2)
     inverted = faiss.extract_index_ivf(index)
     inverted.cp.seed = seed
-    index.train(_floats(embeddings, sample))
-    for start in range(0, len(valid), _BASE_BLOCK):
-        index.add(_floats(embeddings, valid[start : start + _BASE_BLOCK]))
+    index.train(floats(embeddings, sample))
+    for start in range(0, len(valid), BASE_BLOCK):
+        index.add(floats(embeddings, valid[start : start + BASE_BLOCK]))
     inverted.nprobe = min(_LISTS_PROBED, lists)
     return index
 
@@ -291,15 +323,7 @@ def _similarities(embeddings: Halves, rows: Rows, candidates: Rows) -> Floats:
         block = slice(start, start + _RERANK_BLOCK)
         first, second = np.nonzero(candidates[block] >= 0)
         if len(first):
-            products = _floats(embeddings, candidates[block][first, second])
-            products *= _floats(embeddings, rows[block])[first]
+            products = floats(embeddings, candidates[block][first, second])
+            products *= floats(embeddings, rows[block])[first]
             scores[block][first, second] = products.sum(axis=1)
     return scores
-
-
-_FLOAT_OF_HALF = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
-"""Every float16 as a float32: looking them up is four times as fast as NumPy's conversion."""
-
-
-def _floats(embeddings: Halves, rows: Rows) -> Floats:
-    return _FLOAT_OF_HALF[np.ascontiguousarray(embeddings[rows]).view(np.uint16)]

@@ -17,6 +17,7 @@ from audit.known import KnownContents
 from audit.sources.base import Source
 
 if TYPE_CHECKING:
+    from audit.duplicates.comparers import Comparer
     from audit.duplicates.neighbors import BlockSearch, Found  # its search library is loaded when it is used
 
 
@@ -53,6 +54,10 @@ class Engine(Protocol):
 
     def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:
         """Read, decode, measure and embed images; yields each row once, in any order."""
+        ...
+
+    def comparer(self, device: str) -> Comparer:
+        """Decide what compares many rows with all others; see `audit.duplicates.comparers`."""
         ...
 
     def search(

@@ -16,6 +16,7 @@ from audit.processors import available_cpus
 from audit.workers import ingest
 
 if TYPE_CHECKING:
+    from audit.duplicates.comparers import Comparer
     from audit.duplicates.neighbors import BlockSearch, Found
 
 
@@ -39,6 +40,12 @@ class LocalEngine:
         recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.known)
         workers = job.workers or available_cpus()
         return ingest(job.chunks(), len(job.rows), recipe, embedder, workers=workers, together=job.batch_size)
+
+    def comparer(self, device: str) -> Comparer:
+        """See `audit.engines.base.Engine`."""
+        from audit.duplicates import comparers
+
+        return comparers.on_this_machine(device)
 
     def search(
         self, work: BlockSearch, embeddings: npt.NDArray[np.float16], blocks: list[npt.NDArray[np.int64]]

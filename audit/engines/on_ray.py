@@ -35,6 +35,7 @@ from audit.tables import MEASURES, THUMBNAIL_SIDE
 from audit.workers import Workers
 
 if TYPE_CHECKING:
+    from audit.duplicates.comparers import Comparer
     from audit.duplicates.neighbors import BlockSearch, Found
 
 _BATCHES_PER_BLOCK = 16
@@ -43,7 +44,7 @@ _BATCHES_PER_BLOCK = 16
 _SHARD_ROWS = 65_536
 """Embeddings of one object in the cluster's store: 170 MB at 1280 dimensions."""
 
-_SEARCHES_AHEAD_PER_CPU = 2
+_SEARCHES_AHEAD_PER_ACTOR = 2
 _PATIENCE = 10.0
 """Seconds until a cluster that does not answer is not there."""
 
@@ -100,11 +101,7 @@ class RayEngine:
         on_gpu = device != "cpu" and self._resource("GPU") > 0
         if device == "cuda" and not on_gpu:
             raise BackboneError(device, "the Ray cluster has no GPU", "use --device cpu, or add machines with GPUs")
-        room(self._machines(), on_gpu=on_gpu)
-        with _explained():
-            found: Placement = self._ray.get(
-                self._ray.remote(num_cpus=1, num_gpus=int(on_gpu))(_placement).remote(device=device if on_gpu else "cpu", precision=precision)
-            )
+        found: Placement = self._ask_a_worker(_placement, device if on_gpu else "cpu", precision, on_gpu=on_gpu)
         return found
 
     def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:
@@ -135,16 +132,29 @@ class RayEngine:
             for table in results.iter_batches(batch_size=None, batch_format="pyarrow"):
                 yield _from_table(table, job.backbone.dimension)
 
+    def comparer(self, device: str) -> Comparer:
+        """Decide on a worker with a GPU, where the cluster has one, what compares many rows with all others."""
+        from audit.duplicates.comparers import PROCESSORS
+
+        if device == "cpu" or not self._resource("GPU"):
+            return PROCESSORS
+        found: Comparer = self._ask_a_worker(_comparer, device, on_gpu=True)
+        return found
+
     def search(
         self, work: BlockSearch, embeddings: npt.NDArray[np.float16], blocks: list[npt.NDArray[np.int64]]
     ) -> Iterator[tuple[npt.NDArray[np.int64], Found]]:
-        """Search blocks of rows in tasks; the embeddings lie in the cluster's store in shards that each machine fetches once."""
+        """Search blocks of rows in tasks; the embeddings lie in the cluster's store in shards that each machine fetches once.
+
+        Ray leaves every GPU visible to tasks that ask for none; they use none, because what they compare with is decided and sent with the work.
+        """
         ray = self._ray
+        there = room(self._machines(), on_gpu=work.on_gpu)
         size = _SHARD_ROWS
         shards = [ray.put(np.asarray(embeddings[start : start + size])) for start in range(0, len(embeddings), size)]
         everything = ray.put((work, shards, size))
-        task = ray.remote(num_cpus=1, max_retries=-1)(_search)
-        ahead = max(int(self._resource("CPU")) * _SEARCHES_AHEAD_PER_CPU, 1)
+        task = ray.remote(num_cpus=1, num_gpus=int(work.on_gpu), max_retries=-1)(_search)
+        ahead = there.actors * _SEARCHES_AHEAD_PER_ACTOR
         running: dict[Any, npt.NDArray[np.int64]] = {}
         waiting = iter(blocks)
         with _explained():
@@ -155,6 +165,11 @@ class RayEngine:
                     return
                 (done,), _ = ray.wait(list(running))
                 yield running.pop(done), ray.get(done)
+
+    def _ask_a_worker(self, question: Callable[..., Any], *arguments: object, on_gpu: bool) -> Any:
+        room(self._machines(), on_gpu=on_gpu)
+        with _explained():
+            return self._ray.get(self._ray.remote(num_cpus=1, num_gpus=int(on_gpu))(question).remote(*arguments))
 
     def _resource(self, name: str) -> float:
         return float(self._ray.cluster_resources().get(name, 0))
@@ -272,8 +287,14 @@ def _machine() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def _placement(*, device: str, precision: str) -> Placement:
+def _placement(device: str, precision: str) -> Placement:
     return runtime.place(device=device, precision=precision)
+
+
+def _comparer(device: str) -> Comparer:
+    from audit.duplicates import comparers
+
+    return comparers.on_this_machine(device)
 
 
 def _fingerprint() -> str:

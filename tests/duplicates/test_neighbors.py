@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audit.duplicates import comparers
 from audit.duplicates import neighbors as module
 from audit.duplicates.neighbors import PreviousNeighbors, search
 
@@ -60,7 +61,7 @@ def test_block_sizes_do_not_matter(monkeypatch):
     embeddings = units(150)
     whole = search(embeddings, k=6)
     monkeypatch.setattr(module, "_QUERY_BLOCK", 17)
-    monkeypatch.setattr(module, "_BASE_BLOCK", 31)
+    monkeypatch.setattr(comparers, "BASE_BLOCK", 31)
     monkeypatch.setattr(module, "_RERANK_BLOCK", 5)
     cut = search(embeddings, k=6)
     assert np.array_equal(whole.indices, cut.indices)

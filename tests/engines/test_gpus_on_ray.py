@@ -1,6 +1,7 @@
 """GPUs of a Ray cluster, pretended: Ray counts one, and the towers that would be placed on it run on the processor."""
 
 import os
+import sys
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,17 @@ import audit
 from audit import ScanOptions
 from audit.backbones import runtime
 from audit.backbones.runtime import Placement
+from audit.duplicates import neighbors
 from audit.engines import open_engine
 from audit.errors import BackboneError
 
 ON_RAY = ScanOptions(backbone="embedded", offline=True, engine="ray", batch_size=4)
 
 PRETEND = """
+import faiss
+import ray
 from audit.backbones import runtime
+from audit.duplicates import comparers
 
 Real = runtime.TorchEmbedder
 
@@ -26,7 +31,22 @@ class OnTheProcessor(Real):
         super().__init__(backbone, runtime.Placement("PyTorch", "cpu", placement.precision), **options)
 
 
+class Card:
+    on_gpu, queries, reason = True, 500, ""
+
+    def room(self, dimension):
+        return 900
+
+    def hold(self, embeddings, base):
+        return comparers.floats(embeddings, base)
+
+    def nearest(self, embeddings, rows, held, count):
+        assert ray.get_runtime_context().get_accelerator_ids()["GPU"] == ["0"]
+        return faiss.knn(comparers.floats(embeddings, rows), held, count, metric=faiss.METRIC_INNER_PRODUCT)
+
+
 def here():
+    comparers.on_this_machine = lambda device: Card()
     runtime.place = lambda *, device, precision: runtime.Placement(*(("ONNX Runtime", "cpu") if device == "cpu" else ("PyTorch", "cuda")), "float32")
     runtime.TorchEmbedder = OnTheProcessor
 """
@@ -44,7 +64,9 @@ def cluster(tmp_path_factory, start_cluster):
     (folder / "pretended_gpu.py").write_text(PRETEND)
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
+    sys.path.append(str(folder))
     yield start_cluster({"num_cpus": 4}, {"num_cpus": 1, "num_gpus": 1}, runtime_env={"worker_process_setup_hook": "pretended_gpu.here"})
+    sys.path.remove(str(folder))
     os.environ["PYTHONPATH"] = before
 
 
@@ -59,6 +81,24 @@ def test_a_scan_on_the_clusters_gpus_is_that_of_one_machine(tmp_path, data, clus
     np.testing.assert_allclose(run.embeddings.astype(np.float32), alone.embeddings.astype(np.float32), atol=1e-3)
     found = [set(zip(one.findings["check"], one.findings["sample_id"], strict=True)) for one in (run, alone)]
     assert ("conflicting_labels", "train/bee/stolen.png") in found[0] & found[1]
+
+
+def test_a_search_on_the_clusters_gpus_finds_what_processors_find(cluster, monkeypatch):
+    """Each task has a GPU to itself; where the search is one for processors, tasks ask for none and use none."""
+    for name, value in (("GPU_FROM", 1000), ("EXACT_UP_TO", 2000), ("_GPU_BLOCK", (700, 1000)), ("_TRAINED_ON", 2000)):
+        monkeypatch.setattr(neighbors, name, value)
+    embeddings = np.random.default_rng(0).normal(size=(2500, 48))
+    embeddings = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float16)
+    with open_engine(ON_RAY) as engine:
+        card, none = engine.comparer("auto"), engine.comparer("cpu")
+        assert (card.on_gpu, none.on_gpu) == (True, False)
+        on_gpu = neighbors.search(embeddings, k=5, spread=engine.search, comparer=card)
+        approximate = neighbors.search(embeddings, k=5, spread=engine.search, comparer=none)
+    assert (on_gpu.method, approximate.method) == ("exact", "IVF, exactly re-ranked")
+    monkeypatch.setattr(neighbors, "EXACT_UP_TO", 10_000)
+    alone = neighbors.search(embeddings, k=5)
+    assert np.array_equal(on_gpu.known.indices, alone.known.indices)
+    assert np.array_equal(on_gpu.known.similarities, alone.known.similarities)
 
 
 def test_the_number_of_a_gpu_means_nothing_on_a_cluster(cluster):

@@ -4,6 +4,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import psutil
@@ -50,10 +51,11 @@ class Saboteur:
         self.notes.append(message)
 
 
-def kill_an_actor():
-    actors = [process for process in psutil.process_iter(["name", "cmdline"]) if "ray::MapWorker" in " ".join(process.info["cmdline"] or ())]
-    assert actors
-    actors[0].kill()
+def kill_one(name):
+    """Kill one of the processes that Ray named after what they do."""
+    named = [process for process in psutil.process_iter(["cmdline"]) if f"ray::{name}" in " ".join(process.info["cmdline"] or ())]
+    assert named
+    named[0].kill()
 
 
 def same_files(run, whole):
@@ -66,7 +68,7 @@ def same_files(run, whole):
 def test_the_tables_are_those_of_one_machine_though_an_actor_and_a_machine_die(tmp_path, data, cluster):
     whole = audit.scan(data, tmp_path / "whole", options=OPTIONS)
     lost = cluster.add_node(num_cpus=1, object_store_memory=STORE)
-    watching = Saboteur([(30, kill_an_actor), (100, lambda: cluster.remove_node(lost, allow_graceful=False))])
+    watching = Saboteur([(30, lambda: kill_one("MapWorker")), (100, lambda: cluster.remove_node(lost, allow_graceful=False))])
     run = audit.scan(data, tmp_path / "run", options=ON_RAY, observer=watching)
     assert not watching.strikes
     assert watching.read == len(whole) == 282
@@ -94,6 +96,45 @@ def test_neighbors_are_those_of_one_machine_across_shards(monkeypatch, cluster, 
     assert spread.recall == alone.recall
     assert np.array_equal(spread.known.indices, alone.known.indices)
     assert np.array_equal(spread.known.similarities, alone.known.similarities, equal_nan=True)
+
+
+class Slow:
+    """Searches long enough for its process to be met at work."""
+
+    on_gpu = False
+
+    def __init__(self, work):
+        self.work = work
+
+    def __call__(self, embeddings, rows):
+        time.sleep(0.5)
+        return self.work(embeddings, rows)
+
+
+@pytest.mark.slow
+def test_neighbors_are_those_of_one_machine_though_a_worker_and_a_machine_die(monkeypatch, cluster):
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
+    monkeypatch.setattr(neighbors, "_QUERY_BLOCK", 200)
+    vectors = np.random.default_rng(0).normal(size=(4000, 48))
+    embeddings = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    embeddings[[3, 699, 700, 2499]] = np.nan
+    alone = neighbors.search(embeddings, k=100)  # a block's results are too large to travel with the word that they are there
+    lost = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    strikes = {2: lambda: kill_one("_search"), 5: lambda: cluster.remove_node(lost, allow_graceful=False)}
+    with open_engine(ON_RAY) as engine:
+
+        def spread(work, vectors, blocks):
+            for number, part in enumerate(engine.search(Slow(work), vectors, blocks)):
+                strikes.pop(number, lambda: None)()
+                yield part
+
+        found = neighbors.search(embeddings, k=100, spread=spread)
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert not strikes
+    assert np.array_equal(found.known.indices, alone.known.indices)
+    assert np.array_equal(found.known.similarities, alone.known.similarities, equal_nan=True)
 
 
 @pytest.mark.slow

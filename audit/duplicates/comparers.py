@@ -1,0 +1,193 @@
+"""What compares rows with all rows of a base: processors, or a GPU that holds the base.
+
+Both by FAISS's exhaustive search (Johnson, Douze & Jégou 2019, "Billion-scale similarity search with GPUs", arXiv:1702.08734), which multiplies in
+float32 or float16 and adds in float32. What it finds is ranked again by `audit.duplicates.neighbors`, so that it is the same whatever compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from audit.errors import AuditError
+from audit.processors import begin_worker, process_context
+
+Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
+Rows = npt.NDArray[np.int64]
+
+BASE_BLOCK = 65_536
+"""Rows that are read and converted at once."""
+
+_SCRATCH = 3 * 2**30
+"""Bytes of a card that no base may take: what FAISS works in (1.5 GiB), a block of queries and what is found for it."""
+
+_FLOAT_OF_HALF = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+"""Every float16 as a float32: looking them up is four times as fast as NumPy's conversion."""
+
+
+def floats(embeddings: Halves, rows: Rows) -> Floats:
+    """Return rows as float32."""
+    return _FLOAT_OF_HALF[np.ascontiguousarray(embeddings[rows]).view(np.uint16)]
+
+
+class Comparer(Protocol):
+    """Finds the nearest rows by inner product. Picklable: it may be used in other processes, on other machines."""
+
+    on_gpu: bool
+    queries: int
+    """Rows that it best compares at once."""
+    reason: str
+    """Why it was taken where another was wanted; else empty."""
+
+    def room(self, dimension: int) -> int:
+        """Return how many rows of a base can be held at once."""
+        ...
+
+    def hold(self, embeddings: Halves, base: Rows) -> Any:
+        """Make rows ready to be compared with; what was held before is let go, unless it is the same."""
+        ...
+
+    def nearest(self, embeddings: Halves, rows: Rows, held: Any, count: int) -> tuple[Floats, Rows]:
+        """Return the ``count`` greatest inner products of each row, float32 ``[m, count]``, and their positions in the base that is held."""
+        ...
+
+
+class Processors:
+    """All processors of this machine."""
+
+    on_gpu = False
+    queries = 4096
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+
+    def room(self, dimension: int) -> int:
+        """See `Comparer`."""
+        del dimension
+        return BASE_BLOCK
+
+    def hold(self, embeddings: Halves, base: Rows) -> Floats:
+        """See `Comparer`."""
+        return floats(embeddings, base)
+
+    def nearest(self, embeddings: Halves, rows: Rows, held: Floats, count: int) -> tuple[Floats, Rows]:
+        """See `Comparer`."""
+        scores, at = faiss.knn(floats(embeddings, rows), held, count, metric=faiss.METRIC_INNER_PRODUCT)
+        return scores, at
+
+
+PROCESSORS = Processors()
+
+
+class Gpu:
+    """One GPU.
+
+    Args:
+        device: as PyTorch names it.
+
+    Raises:
+        AuditError: from `hold` and `nearest`, where its memory does not suffice.
+    """
+
+    on_gpu = True
+    queries = 65_536
+    reason = ""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._room: int | None = None
+        self._resources: Any = None
+        self._held_of: tuple[Any, Any] = (None, None)
+        self._held: Any = None
+
+    def __reduce__(self) -> tuple[type[Gpu], tuple[str]]:
+        return Gpu, (self._device,)
+
+    def room(self, dimension: int) -> int:
+        """See `Comparer`; decided once, while the card holds nothing yet."""
+        import torch
+
+        if self._room is None:
+            torch.cuda.empty_cache()
+            free, _ = torch.cuda.mem_get_info(self._device)
+            self._room = rows_that_fit(free, dimension)
+        return self._room
+
+    def hold(self, embeddings: Halves, base: Rows) -> Any:
+        """See `Comparer`."""
+        import torch
+
+        if self._held_of[0] is not embeddings or self._held_of[1] is not base:
+            self._held_of, self._held = (None, None), None  # two parts at once may not fit
+            first = embeddings[base[:1]]
+            with _enough_memory(self._device):
+                self._held = torch.empty((len(base), first.shape[1]), dtype=torch.float16, device=self._device)
+            for start in range(0, len(base), BASE_BLOCK):
+                block = np.ascontiguousarray(embeddings[base[start : start + BASE_BLOCK]])
+                self._held[start : start + BASE_BLOCK].copy_(torch.from_numpy(block))
+            self._held_of = embeddings, base
+        return self._held
+
+    def nearest(self, embeddings: Halves, rows: Rows, held: Any, count: int) -> tuple[Floats, Rows]:
+        """See `Comparer`."""
+        import faiss.contrib.torch_utils  # FAISS takes PyTorch's tensors once this is imported
+        import torch
+
+        with torch.cuda.device(self._device), _enough_memory(self._device):
+            if self._resources is None:
+                self._resources = faiss.StandardGpuResources()
+            queries = torch.from_numpy(np.ascontiguousarray(embeddings[rows])).to(self._device)
+            scores, at = faiss.knn_gpu(self._resources, queries, held, count, metric=faiss.METRIC_INNER_PRODUCT)
+            return scores.cpu().numpy(), at.cpu().numpy()
+
+
+@contextmanager
+def _enough_memory(device: str) -> Iterator[None]:
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise AuditError(device, "its memory ran out while neighbors were searched", "end what else uses it, or use --device cpu") from None
+
+
+def rows_that_fit(free: int, dimension: int) -> int:
+    """Return how many float16 rows a card with so many free bytes can hold beside what the search works in; a block at least."""
+    return max(max(free - _SCRATCH, free // 2) // (2 * dimension), BASE_BLOCK)
+
+
+def on_this_machine(device: str) -> Comparer:
+    """Return what rows are compared on here: the GPU that ``device`` names, where there is one and FAISS computes on it, else the processors."""
+    from audit.backbones.runtime import own_device
+
+    own = own_device(device)
+    if own == "cpu":
+        return PROCESSORS
+    fault = _fault_of(own) if faiss.get_num_gpus() else "this build of FAISS knows no GPUs"
+    return Gpu(own) if fault is None else Processors(f"neighbors are searched by the processors, not on {own}: {fault}")
+
+
+def _fault_of(device: str) -> str | None:
+    """Return why FAISS does not compute on a GPU, or None; asked in a process of its own, which FAISS ends where its build does not fit the card."""
+    with ProcessPoolExecutor(1, mp_context=process_context(), initializer=begin_worker) as apart:
+        try:
+            return None if apart.submit(_agrees, device).result() else "FAISS finds other neighbors there"
+        except BrokenProcessPool:
+            return "FAISS ends the process there"
+        except Exception as error:  # noqa: BLE001  the libraries raise their own kinds; there is a way without them
+            return " ".join(str(error).split())[:160]
+
+
+def _agrees(device: str) -> bool:
+    vectors = np.random.default_rng(0).normal(size=(3000, 64))
+    embeddings, rows = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16), np.arange(3000)
+    found, expected = (on.nearest(embeddings, rows[:500], on.hold(embeddings, rows), 9)[0] for on in (Gpu(device), PROCESSORS))
+    return bool(np.abs(found - expected).max() < 1e-3)
