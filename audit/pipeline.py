@@ -102,12 +102,10 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         samples = to_frame(_ingest(run, dataset, listing, choice, options, engine, record, observer))
         _account(samples, record)
         _after_ingest(run, samples, checks, options, engine, record, observer, dataset=dataset)
-        record.content["finished"] = True
-        if _work_done(record) == before:
+        idle = _work_done(record) == before
+        if idle:
             observer.note("nothing has changed since the last scan: its findings stand")
-        else:
-            record.content["seconds"] = round(time.perf_counter() - began, 1)
-        record.save()
+        record.finish(None if idle else time.perf_counter() - began)
         observer.stage("previews", None)
         make(Run(run), source=dataset, seconds=_PREVIEWS_SHARE * (time.perf_counter() - began), advance=observer.advance)
     return Run(run)

@@ -20,6 +20,7 @@ SHAPE: dict[str, Any] = {
     "seconds": _NUMBER,
     "stages": {str: {}},
     "classes": [str],
+    "finished_at": str,
 }
 """Key -> type; a mapping stands for an object with these keys and others, one with the key `str` for an object of such values."""
 

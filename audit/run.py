@@ -63,6 +63,11 @@ class Run:
         return to_frame(_with_later_columns(read_table(self.path / "samples.parquet"), SAMPLES.names))
 
     @cached_property
+    def sample_ids(self) -> pa.ChunkedArray:
+        """Every sample's id; a million fill tens of megabytes here, hundreds as Python strings."""
+        return read_table(self.path / "samples.parquet", ["sample_id"])["sample_id"]
+
+    @cached_property
     def twins(self) -> dict[str, tuple[int, int]]:
         """Sample id -> its ordinal among the samples with the same bytes, and how many there are; only those with byte twins, others are (0, 1)."""
         import pandas as pd
@@ -71,7 +76,7 @@ class Run:
         shared = np.flatnonzero((keys != 0) & keys.duplicated(keep=False))
         groups = keys.iloc[shared].groupby(keys.iloc[shared])
         places = zip(groups.cumcount().tolist(), groups.transform("size").tolist(), strict=True)
-        return dict(zip(self._sample_ids.take(shared).to_pylist(), places, strict=True))
+        return dict(zip(self.sample_ids.take(shared).to_pylist(), places, strict=True))
 
     @cached_property
     def content_keys(self) -> npt.NDArray[np.uint64]:
@@ -166,15 +171,11 @@ class Run:
         import pyarrow.compute as pc
 
         wanted = pd.Index(list(sample_ids))
-        places = pc.index_in(self._sample_ids, value_set=pa.array(wanted.unique(), pa.string()))
+        places = pc.index_in(self.sample_ids, value_set=pa.array(wanted.unique(), pa.string()))
         rows = np.flatnonzero(places.is_valid())
         of_place = np.full(len(wanted.unique()), -1, np.int64)
         of_place[places.take(rows).to_numpy()] = rows
         return of_place[wanted.unique().get_indexer(wanted)]
-
-    @cached_property
-    def _sample_ids(self) -> pa.ChunkedArray:
-        return read_table(self.path / "samples.parquet", ["sample_id"])["sample_id"]
 
     @property
     def not_listed(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,13 @@ class Record:
         """Note that a stage is done, and save."""
         self.content["stages"][stage] = {"state": "done", "key": key, **facts}
         self.content["timings"][stage] = round(seconds, 3)
+        self.save()
+
+    def finish(self, seconds: float | None) -> None:
+        """Note that all stages are done, when, and how long it took; None where there was nothing to do: the note of the scan before stands."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.content["finished"] = True
+        self.content |= {} if seconds is None else {"finished_at": now, "seconds": round(seconds, 1)}
         self.save()
 
     def save(self) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,17 @@ def test_a_second_scan_computes_nothing(tmp_path):
     second = json.loads((tmp_path / "run/run.json").read_text())
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert first == second
+
+
+def test_the_time_is_that_of_the_scan_that_last_computed_anything(tmp_path):
+    data, record = dataset(tmp_path / "data"), tmp_path / "run/run.json"
+    audit.scan(data, record.parent, options=OPTIONS)
+    assert datetime.fromisoformat(json.loads(record.read_text())["finished_at"]).tzinfo == UTC
+    long_ago = "2020-01-31T12:00:00+00:00"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"finished_at": long_ago}))
+    assert audit.scan(data, record.parent, options=OPTIONS).record["finished_at"] == long_ago
+    photo(77).save(data / "train/ant/0003.png")
+    assert audit.scan(data, record.parent, options=OPTIONS).record["finished_at"] > long_ago
 
 
 def test_a_changed_dataset_gives_what_a_fresh_scan_gives(tmp_path):

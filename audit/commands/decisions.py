@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def decisions(
     run: Path, limit: int, check: str | None, reviewer: str | None, *, undo: bool, as_json: bool, color: bool | None, **files: Path | None
 ) -> None:
-    """Show, import, export and take back review decisions: keep, relabel, drop or unsure.
+    """Show, import, export and take back review decisions: keep, accept, relabel, drop or unsure.
 
     Decisions are kept in RUN/decisions.jsonl by content, so they survive rescans and renames. The images are never touched; the export command turns
     decisions into lists.
@@ -131,7 +131,7 @@ def _done(done: dict[str, Any]) -> list[str]:
     if "sheet" in done:
         sheet = done["sheet"]
         lines.append(
-            f"wrote {counted(sheet['findings'], 'finding')} to {safe(sheet['file'])}; fill in the verdict column: keep, relabel, drop, unsure"
+            f"wrote {counted(sheet['findings'], 'finding')} to {safe(sheet['file'])}; fill in the verdict column: keep, accept, relabel, drop, unsure"
         )
     if "exported" in done:
         lines.append(f"wrote {counted(done['exported']['decisions'], 'decision')} to {safe(done['exported']['file'])}")

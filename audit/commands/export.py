@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from audit.commands.base import OUTPUT, PATH, print_json, print_text
-from audit.console import safe
+from audit.console import counted, safe
 
 INCOMPLETE = 1
 
@@ -47,6 +47,8 @@ def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path |
         print_json({"what": what, "out": str(out), **written})
     else:
         print_text(f"wrote {safe(out)}: {', '.join(f'{name} {number:,}' for name, number in written.items())}")
+        if written.get("groups_gone"):
+            print_text(f"note: of {counted(written['groups_gone'], 'group')} of copies every image would go; look at them under Decisions & export")
         if "refused" in written:
             from audit.exports.stripped_images import new_names, refusals
 

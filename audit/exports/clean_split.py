@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from audit.duplicates.clean_split import KEEP, propose
 from audit.errors import AuditError
 from audit.exports.table import ENDINGS, write_frame
+from audit.review.settlement import groups_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,4 +42,5 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
         new.iloc[at] = None
         reason.iloc[at] = why
     write_frame(samples.assign(new_split=new, reason=reason), out)
-    return {"images": len(samples), "leaving": int((reason != "").sum())}
+    gone = groups_gone(run, np.flatnonzero(reason != ""))
+    return {"images": len(samples), "leaving": int((reason != "").sum()), "groups_gone": len(gone)}

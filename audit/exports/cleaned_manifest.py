@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from audit.exports.table import ENDINGS, write_frame
+from audit.review.settlement import groups_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,8 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
     dropped = actions.loc[actions["action"] == "drop", "row"].to_numpy(int)
     stays.iloc[dropped] = False
     write_frame(samples.assign(**{name: cells}).loc[stays, ["sample_id", "split", name, "content_id"]], out)
-    return {"images": int(stays.sum()), "dropped": len(dropped), "relabelled": len(relabelled), "failed": failed}
+    gone = len(groups_gone(run, dropped))
+    return {"images": int(stays.sum()), "dropped": len(dropped), "relabelled": len(relabelled), "failed": failed, "groups_gone": gone}
 
 
 def _cell(labels: list[str], column: str) -> str:

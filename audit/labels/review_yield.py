@@ -152,7 +152,7 @@ def outcomes(sample_ids: pd.Series, decisions: pd.DataFrame, check: str = "label
     """Return what most reviewers decided of each sample: 1 = wrong, 0 = right, NaN = nobody, or as many for as against; ``unsure`` does not count."""
     import pandas as pd
 
-    decided = decisions[(decisions["check"] == check) & decisions["sample_id"].notna() & decisions["verdict"].isin(["relabel", "drop", "keep"])]
+    decided = decisions[(decisions["check"] == check) & decisions["sample_id"].notna() & (decisions["verdict"] != "unsure")]
     vote = pd.Series(np.where(decided["verdict"] == "keep", -1, 1), index=decided.index).groupby(decided["sample_id"].astype(str)).sum()
     balance = sample_ids.map(vote).to_numpy(np.float64)
     return np.where(balance == 0, np.nan, np.where(np.isnan(balance), np.nan, (balance > 0).astype(float)))

@@ -70,9 +70,9 @@ def answers(decisions: pd.DataFrame) -> pd.DataFrame:
 def precision(decisions: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
     """Return how often each check's findings were right, as far as they were decided.
 
-    A finding is right where most of its reviewers decided to drop or relabel, wrong where most decided to keep; with as many for as against, or only
-    ``unsure``, it is not counted. Reviewers begin with the worst findings, so this is the precision among those, not of all. Findings that are no
-    longer in the run count too: a right one vanishes when it is mended.
+    A finding is right where most of its reviewers decided to accept, drop or relabel, wrong where most decided to keep; with as many for as against,
+    or only ``unsure``, it is not counted. Reviewers begin with the worst findings, so this is the precision among those, not of all. Findings that
+    are no longer in the run count too: a right one vanishes when it is mended.
 
     Args:
         decisions: as `audit.review.decisions.Decisions.current` returns them.

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 FILE = "decisions.jsonl"
 
-VERDICTS = ("keep", "relabel", "drop", "unsure")
-"""``keep``: the finding is wrong, leave the image as it is. ``relabel``: the right label is another. ``drop``: leave the image out. ``unsure``: seen,
-not decided."""
+VERDICTS = ("keep", "accept", "relabel", "drop", "unsure")
+"""``keep``: the finding is wrong, leave the image as it is. ``accept``: the finding is right, and what follows is done elsewhere, as for a class or
+for metadata. ``relabel``: the right label is another. ``drop``: leave the image out. ``unsure``: seen, not decided."""
 
 _LOCK = ".decisions.lock"
 _PATIENCE = 10.0

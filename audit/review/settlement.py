@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from audit.run import Run
 
-ACTIONS = ("drop", "disputed", "relabel", "keep", "unsure")
+ACTIONS = ("drop", "disputed", "relabel", "accept", "keep", "unsure")
 """What is settled for an image; where its findings say different things, the first of these. ``disputed``: reviewers differ, nobody acts."""
 
 
@@ -126,6 +126,28 @@ def settle_run(run: Run, decisions: pd.DataFrame) -> pd.DataFrame:
     rows = np.flatnonzero(np.isin(keys, np.append(wanted, np.uint64(0)))) if len(decisions) else np.empty(0, np.int64)
     settled = settle(decisions, run.columns("sample_id", "content_id", "label", rows=rows))
     return settled.assign(row=rows[settled["row"].to_numpy(np.int64)])
+
+
+def groups_gone(run: Run, leaving: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Return the groups of verified copies of which no image would stay: of two copies, somebody dropped both.
+
+    Args:
+        run: a finished run; one without pairs has no groups.
+        leaving: rows that are to be dropped.
+
+    Returns:
+        int64 rows of each such group, by its first row.
+    """
+    import pandas as pd
+
+    if not len(leaving) or not (run.path / "pairs.parquet").is_file():
+        return []
+    pairs = run.pairs[run.pairs["group"] >= 0]
+    touched = pairs[np.isin(pairs["i"], leaving) & np.isin(pairs["j"], leaving)]["group"]
+    pairs = pairs[pairs["group"].isin(touched)]
+    members = pd.concat([pairs[[side, "group"]].set_axis(["row", "group"], axis=1) for side in ("i", "j")]).drop_duplicates()
+    gone = members.assign(leaves=np.isin(members["row"], leaving)).groupby("group")["leaves"].transform("all")
+    return sorted((np.sort(rows.to_numpy(np.int64)) for _, rows in members[gone].groupby("group")["row"]), key=lambda rows: int(rows[0]))
 
 
 def _strongest(given: Sequence[str]) -> tuple[str, str | None]:

@@ -12,6 +12,7 @@ from audit.artifacts import read_table, write_array, write_table
 from audit.errors import AuditError
 from audit.exports import export, kinds
 from audit.review.decisions import Decision, Decisions, decide
+from audit.review.settlement import groups_gone
 from audit.run import Run
 from audit.tables import PAIRS, SAMPLES
 
@@ -55,7 +56,22 @@ def test_cleaned_manifest_is_what_stays(decided, tmp_path):
     frame = pd.read_parquet(tmp_path / "m.parquet").set_index("sample_id")
     assert set(frame.index) == set(decided.samples["sample_id"]) - {"train/dog/3.jpg"}
     assert frame.loc["train/cat/1.jpg", "label"] == "n2"
-    assert told == {"images": 5, "dropped": 1, "relabelled": 1, "failed": 1}
+    assert told == {"images": 5, "dropped": 1, "relabelled": 1, "failed": 1, "groups_gone": 0}
+
+
+def test_a_group_of_copies_that_would_go_as_a_whole_is_told(small_run, tmp_path):
+    log = Decisions(small_run.path)
+    one, other = (
+        Decision(verdict="drop", reviewer="ada", content_id=f"0{at}" * 32, sample_id=f"train/{name}/1.jpg") for at, name in ((1, "cat"), (3, "dog"))
+    )
+    log.append([one])
+    assert export(small_run, "drop-list", tmp_path / "d.csv") == {"images": 1, "groups_gone": 0}
+    log.append([other])
+    assert export(small_run, "drop-list", tmp_path / "d.csv") == {"images": 2, "groups_gone": 1}
+    assert export(small_run, "cleaned-manifest", tmp_path / "m.csv")["groups_gone"] == 1
+    assert export(small_run, "clean-split", tmp_path / "s.csv")["groups_gone"] == 1
+    (rows,) = groups_gone(small_run, np.array([0, 2]))
+    assert rows.tolist() == [0, 2]
 
 
 def test_clean_split_lets_leaks_leave_unless_they_were_kept(decided, tmp_path):

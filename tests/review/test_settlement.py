@@ -87,6 +87,7 @@ TABLE = samples(("a.jpg", X, "cat"), ("b.jpg", Y, "dog"))
         ([about("a.jpg", "relabel", label="dog"), about("a.jpg", "relabel", label="fox", finding="g")], "disputed", None),
         ([about("a.jpg", "relabel", label="dog"), about("a.jpg", "unsure", reviewer="ben")], "relabel", "dog"),
         ([about("a.jpg", "relabel", label="a:b")], "relabel", "a:b"),
+        ([about("a.jpg", "accept"), about("a.jpg", "keep", finding="g")], "accept", None),
     ],
 )
 def test_what_is_settled(given, action, label):
