@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from audit.previews import previews
 from audit.shown_images import shown_images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from audit import Run
     from reports.summary import ConfusedPair, Top
@@ -110,15 +109,6 @@ def of_pairs(run: Run, pairs: Sequence[ConfusedPair], pictures: Pictures) -> lis
         rows.append([int(row) for row in run.rows_of(names) if row >= 0] or either)
     pictures.of_rows([row for own in rows for row in own])  # all in one reading
     return [(pair, pictures.of_rows(own)) for pair, own in zip(pairs, rows, strict=True)]
-
-
-def evidence_lines(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return evidence as name and short text."""
-    lines = []
-    for name, value in evidence.items():
-        text = value if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
-        lines.append((name.replace("_", " "), text if len(text) <= 160 else f"{text[:157]}..."))
-    return lines
 
 
 def _text(value: Any) -> str | None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from audit.console import duration, safe
 from audit.shown_images import boxes_of
-from reports.gallery import EXAMPLES_PER_CHECK, Pictures, evidence_lines, groups_of, of_findings, of_pairs
+from reports.evidence import evidence_lines
+from reports.gallery import EXAMPLES_PER_CHECK, Pictures, groups_of, of_findings, of_pairs
 from reports.summary import examples, summarize
+from reports.wording import flagged, health, label, percent, subject, title, when
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jinja2 import Environment
 
     from audit import Run
@@ -29,29 +35,34 @@ def render(run: Run) -> str:
     labels = of_findings([finding for check in LABEL_CHECKS for finding in examples(run, check, EXAMPLES_PER_CHECK)], pictures)
     rest = [check.name for check in summary.checks if check.name not in (*LABEL_CHECKS, *DUPLICATE_CHECKS)]
     others = [(name, of_findings(examples(run, name, EXAMPLES_PER_CHECK // 2), pictures)) for name in rest]
-    template = _environment().get_template("report.html.j2")
-    return template.render(s=summary, top=top, labels=labels, groups=groups, pairs=pairs, others=others) + "\n"
+    section = {name: f"check-{name}" for name in rest}
+    section |= dict.fromkeys(LABEL_CHECKS, "labels") | dict.fromkeys(DUPLICATE_CHECKS, "groups" if groups else "checks")
+    template = _environment(run.record.get("class_words") or {}).get_template("report.html.j2")
+    return template.render(s=summary, top=top, labels=labels, groups=groups, pairs=pairs, others=others, section=section) + "\n"
 
 
-def _environment() -> Environment:
+def _environment(words: Mapping[str, str]) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=False, keep_trailing_newline=False
     )
-    environment.globals |= {"n": "{:,}".format, "percent": percent, "duration": duration, "evidence": evidence_lines, "boxes": boxes_of}
+    environment.globals |= {
+        "n": "{:,}".format,
+        "percent": percent,
+        "duration": duration,
+        "when": when,
+        "title": title,
+        "flagged": flagged,
+        "health": health,
+        "label": partial(label, words=words),
+        "subject": partial(subject, words=words),
+        "evidence": partial(evidence_lines, words=words),
+        "boxes": boxes_of,
+        "quote": lambda path: shlex.quote(str(path)),
+    }
+    environment.filters["title_of"] = title
     return environment
-
-
-def percent(share: float) -> str:
-    """Say a share; what is not all is never said to be 100%, and what is not nothing never 0%.
-
-    >>> percent(1.0), percent(0.9999), percent(0.5), percent(0.0001)
-    ('100%', '>99.9%', '50.0%', '<0.1%')
-    """
-    if share in (0, 1):
-        return f"{share:.0%}"
-    return ">99.9%" if share > 0.999 else "<0.1%" if share < 0.001 else f"{share:.1%}"
 
 
 def _visible(value: Any) -> Any:

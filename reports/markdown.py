@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from audit.console import duration
 from audit.markdown_text import code, escape
-from reports.html import percent
 from reports.summary import summarize
+from reports.wording import flagged, health, percent, subject, title, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,11 +29,12 @@ def render(run: Run) -> str:
 def account(summary: Summary) -> str:
     """Say what was scanned and how much was found."""
     counts = summary.counts
-    severities = ", ".join(f"{name} {number:,}" for name, number in summary.severities.items())
+    severities = ", ".join(f"{title(name).lower()} {number:,}" for name, number in summary.severities.items())
     backbone = f", backbone {escape(str(summary.backbone.get('name')))}" if summary.backbone else ""
+    finished = f", finished {escape(when(summary.finished_at))}" if summary.finished_at else ""
     return (
         f"{counts.listed:,} images = {counts.scanned:,} scanned + {counts.failed:,} failed, {counts.classes:,} classes{backbone}, "
-        f"{duration(summary.seconds)}.\n\n**{summary.findings:,} findings** about {counts.flagged:,} images ({severities}); "
+        f"took {duration(summary.seconds)}{finished}.\n\n**{summary.findings:,} findings** about {counts.flagged:,} images ({severities}); "
         f"{percent(summary.health)} of the images are without error or warning."
     )
 
@@ -41,13 +42,13 @@ def account(summary: Summary) -> str:
 def check_table(summary: Summary) -> str:
     """Return one row for each check that ran."""
     rows = [
-        f"| {code(one.name)} | {one.findings:,} | {_tally(one.kinds)} | {one.flagged:,} | {percent(one.health)} | {_right(one.precision)} |"
+        f"| {code(one.name)} | {one.findings:,} | {_tally(one.kinds)} | {flagged(one)} | {health(one)} | {_right(one.precision)} |"
         for one in summary.checks
     ]
-    rows += [f"| {code(name)} | 0 | | 0 | 100% | |" for name in summary.clean]
+    rows += [f"| {code(name)} | 0 | | | 100% | |" for name in summary.clean]
     if not rows:
         return ""
-    return "\n".join(["| check | findings | kinds | images with error or warning | health | right, of decided |", "|---|--:|---|--:|--:|---|", *rows])
+    return "\n".join(["| check | findings | kinds | errors and warnings about | health | right, of decided |", "|---|--:|---|---|--:|---|", *rows])
 
 
 def _right(precision: Precision) -> str:
@@ -56,14 +57,14 @@ def _right(precision: Precision) -> str:
 
 def _first(summary: Summary) -> str:
     if not summary.top:
-        return "No findings."
+        return "Every finding is decided." if summary.findings else "No findings."
     lines = [f"{number}. {_entry(finding)}" for number, finding in enumerate(summary.top, 1)]
     return "\n".join(["### Look at these first", "", *lines])
 
 
 def _entry(finding: Top) -> str:
-    who = code(finding.sample_id) if finding.sample_id is not None else f"class {code(finding.label)}" if finding.label else "dataset"
-    return f"**{finding.severity}** {finding.score:.2f} {code(finding.check)} {who}: {escape(finding.message)}"
+    who = code(subject(finding.sample_id, finding.label, finding.subject, {}))
+    return f"**{title(finding.severity).lower()}** {finding.score:.2f} {code(finding.check)} {who}: {escape(finding.message)}"
 
 
 def _rest(summary: Summary) -> str:

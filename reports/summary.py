@@ -31,6 +31,9 @@ WORST_PER_CHECK = 3
 TOP = 10
 """Findings in the list across all checks."""
 
+_SIDES = 4
+"""Findings that are read for each one in that list: a pair may be found by two checks from both of its sides."""
+
 CONFUSED_PAIRS = 10
 """Confused classes listed."""
 
@@ -61,6 +64,8 @@ class Top:
     finding_id: str
     check: str
     kind: str
+    subject: str
+    """One of ``audit.tables.SUBJECTS``."""
     severity: str
     score: float
     sample_id: str | None
@@ -88,7 +93,18 @@ class CheckTotal:
     """Images with an error or a warning of this check; notes do not count."""
     health: float
     """Share of the listed images without one, 0..1."""
+    classes: int
+    """Classes with an error or a warning that is about the class and no image."""
+    groups: int
+    """Errors and warnings about a group of images as one."""
+    dataset: int
+    """Errors and warnings about the dataset as a whole."""
     precision: Precision
+
+    @property
+    def without_image(self) -> bool:
+        """Whether its errors and warnings are all about no image: then its health says nothing."""
+        return not self.flagged and bool(self.classes or self.groups or self.dataset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +183,7 @@ class Summary:
     """Checks that ran and found nothing, by name."""
     skipped: tuple[Skipped, ...]
     top: tuple[Top, ...]
-    """At most `TOP` findings over all checks, the worst first."""
+    """At most `TOP` findings over all checks, the worst first: those nobody decided, and of a pair or a group of copies one."""
     health: float
     """Share of the listed images without any error or warning, 0..1."""
     decisions: DecisionTotals
@@ -178,6 +194,8 @@ class Summary:
     """Split -> images that would leave it for a clean split: those that leakage findings are about."""
     seconds: float
     """Time of all stages together."""
+    finished_at: str | None
+    """When the scan finished, ISO 8601 in UTC; None where an older version made the run."""
 
 
 def summarize(run: Run) -> Summary:
@@ -189,9 +207,9 @@ def summarize(run: Run) -> Summary:
     of_check = {str(row["check"]): row for row in measured.to_dict("records")}
     listed = int(run.record["counts"]["listed"])
     groups = {str(name): group for name, group in findings.groupby("check", sort=False, observed=True)}
-    shown = dict.fromkeys(
-        place for group in (findings.head(TOP), *(group.head(WORST_PER_CHECK) for group in groups.values())) for place in group.index
-    )
+    open_ = findings[~findings["finding_id"].isin(standing["finding_id"])]
+    first = open_[~open_.duplicated("group_id") | open_["group_id"].isna()].head(TOP * _SIDES)
+    shown = dict.fromkeys(place for group in (first, *(group.head(WORST_PER_CHECK) for group in groups.values())) for place in group.index)
     worst = {entry.finding_id: entry for entry in _top(run.read_findings(findings.loc[list(shown)]))}
     totals = [_total(name, group, worst, of_check[name], listed) for name, group in groups.items()]
     found = {total.name for total in totals}
@@ -209,18 +227,19 @@ def summarize(run: Run) -> Summary:
         skipped=tuple(
             Skipped(name, str(state.get("reason") or "no reason given")) for name, state in sorted(checks.items()) if state.get("state") == "skipped"
         ),
-        top=tuple(worst[finding_id] for finding_id in findings["finding_id"].head(TOP)),
+        top=_one_of_each([worst[finding_id] for finding_id in first["finding_id"]]),
         health=_health(findings, listed)[1],
         decisions=_decisions(run, standing),
         duplicates=_duplicates(run),
         confused=_confused(run),
         leaving={str(split): int(count) for split, count in leaks["split"].value_counts().sort_index().items()},
         seconds=float(run.record.get("seconds", sum(run.record.get("timings", {}).values()))),
+        finished_at=run.record.get("finished_at"),
     )
 
 
 def ordered(run: Run) -> pd.DataFrame:
-    """Return every finding whole, in the order of `Summary.top`: decisions made so far count."""
+    """Return every finding whole, in the order that `Summary.top` is taken from: decisions made so far count."""
     measured = precision(Decisions(run.path).current(), run.findings_index)
     return run.findings_page(precision=measured).rows
 
@@ -228,6 +247,16 @@ def ordered(run: Run) -> pd.DataFrame:
 def examples(run: Run, check: str, limit: int) -> list[Top]:
     """Return the worst findings of one check; none where it found none."""
     return _top(run.findings_page({"check": check}, limit=limit).rows)
+
+
+def _one_of_each(findings: list[Top]) -> tuple[Top, ...]:
+    """Return the first `TOP` findings, of those about the same two images one."""
+    kept: dict[frozenset[str], Top] = {}
+    for finding in findings:
+        partner = finding.evidence.get("partner")
+        images = {finding.sample_id, partner} if isinstance(partner, str) and finding.sample_id else {finding.finding_id}
+        kept.setdefault(frozenset(str(name) for name in images), finding)
+    return tuple(kept.values())[:TOP]
 
 
 def _health(findings: pd.DataFrame, listed: int) -> tuple[int, float]:
@@ -281,6 +310,7 @@ def _rank(total: CheckTotal) -> tuple[int, bool, float, int, str]:
 def _total(name: str, group: pd.DataFrame, worst: Mapping[str, Top], measured: Mapping[Any, Any], listed: int) -> CheckTotal:
     severities = group["severity"].value_counts()
     flagged, health = _health(group, listed)
+    whole = group[group["sample_id"].isna() & (group["severity"] != "info")]
     decided = int(measured["decided"])
     share = float(measured["precision"]) if decided else None
     return CheckTotal(
@@ -291,6 +321,9 @@ def _total(name: str, group: pd.DataFrame, worst: Mapping[str, Top], measured: M
         worst=tuple(worst[finding_id] for finding_id in group["finding_id"].head(WORST_PER_CHECK)),
         flagged=flagged,
         health=health,
+        classes=int(whole["label"].nunique()),
+        groups=int((whole["subject"] == "group").sum()),
+        dataset=int((whole["subject"] == "dataset").sum()),
         precision=Precision(decided, int(measured["right"]), share, float(measured["low"]), float(measured["high"])),
     )
 
@@ -301,6 +334,7 @@ def _top(rows: pd.DataFrame) -> list[Top]:
             finding_id=str(row["finding_id"]),
             check=str(row["check"]),
             kind=str(row["kind"]),
+            subject=str(row["subject"]),
             severity=str(row["severity"]),
             score=round(float(row["score"]), 6),
             sample_id=_text(row["sample_id"]),

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from audit.console import duration, safe
 from reports.summary import Summary, summarize
+from reports.wording import subject, title, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -119,8 +120,9 @@ def _check(total: CheckTotal) -> RenderableType:
 
 
 def _entry(finding: Top) -> Text:
-    who = finding.sample_id if finding.sample_id is not None else f"class {finding.label}" if finding.label else "dataset"
-    return Text.assemble((finding.severity, STYLES[finding.severity]), f" {finding.score:.2f}  ", (safe(who), "bold"), f"  {safe(finding.message)}")
+    severity = (title(finding.severity).lower(), STYLES[finding.severity])
+    who = (safe(subject(finding.sample_id, finding.label, finding.subject, {})), "bold")
+    return Text.assemble(severity, f" {finding.score:.2f}  ", who, f"  {safe(finding.message)}")
 
 
 def _rest(summary: Summary) -> Text:
@@ -129,7 +131,8 @@ def _rest(summary: Summary) -> Text:
         lines.append(Text(f"nothing found by: {', '.join(summary.clean)}"))
     lines += [Text(f"skipped {skipped.name}: {safe(skipped.reason)}") for skipped in summary.skipped]
     if summary.seconds:
-        lines.append(Text(f"took {duration(summary.seconds)}"))
+        finished = f", finished {safe(when(summary.finished_at))}" if summary.finished_at else ""
+        lines.append(Text(f"took {duration(summary.seconds)}{finished}"))
     return Text("\n").join([Text(), *lines]) if lines else Text()
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.text import label, literal, short, title, value
+from dashboard.text import literal, short, value
 
 
 @given(st.text())
@@ -27,10 +27,3 @@ def test_short_text_fits_and_keeps_both_ends(text, length):
 )
 def test_values_are_told_in_words(thing, shown):
     assert value(thing) == shown
-
-
-def test_names_are_for_people():
-    assert title("label_errors") == "Label errors"
-    assert label("n1", {"n1": "tench, Tinca"}) == "tench (n1)"
-    assert label("cat", {}) == "cat"
-    assert label(None, {}) == "no label"

@@ -1,13 +1,16 @@
 """The HTML report is valid, small, alone, and escapes what is not its own."""
 
+import html
 import json
 import re
+import shlex
 
 import html5lib
 import pytest
 
 from audit.review.decisions import Decisions, decide
-from reports.html import percent, render
+from audit.run import Run
+from reports.html import render
 from reports.summary import summarize
 
 
@@ -67,9 +70,25 @@ def test_an_empty_run_renders(small_run):
     assert "No findings." in render(small_run)
 
 
-@pytest.mark.parametrize(("share", "said"), [(1.0, "100%"), (0.99999, ">99.9%"), (0.0, "0%"), (1e-6, "<0.1%"), (0.123, "12.3%")])
-def test_percent_never_says_all_where_it_is_not(share, said):
-    assert percent(share) == said
+def test_every_check_with_findings_has_a_section_that_is_linked(demo_run):
+    tree = parse(render(demo_run))
+    ids = {element.attrib["id"] for element in tree.iter("section")}
+    links = [element.attrib["href"].removeprefix("#") for element in tree.iter("a")]
+    assert set(links) == ids
+    table = next(element for element in tree.iter("section") if element.attrib["id"] == "checks")
+    assert {total.name for total in summarize(demo_run).checks} == {"".join(link.itertext()) for link in table.iter("a")}
+
+
+def test_classes_that_are_codes_have_their_words(small_run):
+    text = render(small_run)
+    assert '<span class="given">cat (n1)</span> → <span class="suggested">dog (n2)</span>' in text
+    assert "class cat (n1)" in text
+
+
+def test_a_command_to_copy_survives_any_path(small_run):
+    spaced = Run(small_run.path.rename(small_run.path.with_name("my run")))
+    (command,) = re.findall(r"imagenet-audit export .*?split\.csv", render(spaced))
+    assert shlex.split(html.unescape(command))[2] == str(spaced.path)
 
 
 def test_a_finding_about_a_class_shows_its_examples_and_where_to_look(marked_run):

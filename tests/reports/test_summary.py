@@ -1,12 +1,19 @@
 import dataclasses
+import re
+import shutil
 
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.review.decisions import Decisions, decide
 from audit.review.ranking import ranked
+from audit.run import Run
 from audit.tables import FINDINGS, SEVERITIES
+from reports.html import render
+from reports.markdown import check_table
 from reports.summary import WORST_PER_CHECK, summarize
+from reports.wording import flagged, health
 
 
 def test_counts_account_for_every_image(small_run):
@@ -43,6 +50,30 @@ def test_worst_of_a_check_are_its_highest_scores(small_run):
     leakage = next(total for total in summarize(small_run).checks if total.name == "leakage")
     assert [round(finding.score, 2) for finding in leakage.worst] == [0.57, 0.56, 0.55]
     assert leakage.worst[0].evidence == {"cosine": 0.991}
+
+
+def test_the_first_to_look_at_are_undecided_and_one_of_each_pair_and_group(demo_run, tmp_path):
+    run = Run(shutil.copytree(demo_run.path, tmp_path / "run"))
+    top = summarize(run).top
+    assert len(top) == 10
+    pairs = [{finding.sample_id, finding.evidence["partner"]} for finding in top if "partner" in finding.evidence]
+    assert len({frozenset(pair) for pair in pairs}) == len(pairs) > 1
+    group_of = run.findings.set_index("finding_id")["group_id"]
+    groups = [group_of[finding.finding_id] for finding in top if isinstance(group_of[finding.finding_id], str)]
+    assert len(set(groups)) == len(groups) > 1
+    Decisions(run.path).append(decide(run, run.findings_page({"finding_id": top[0].finding_id}).rows, "unsure", reviewer="ada"))
+    assert top[0].finding_id not in {finding.finding_id for finding in summarize(run).top}
+
+
+def test_a_check_of_classes_is_not_said_to_leave_images_healthy(marked_run):
+    summary = summarize(marked_run)
+    marks = next(total for total in summary.checks if total.name == "marks")
+    assert (marks.flagged, marks.classes, marks.without_image, health(marks), flagged(marks)) == (0, 1, True, "-", "1 class")
+    (row,) = re.findall(r"^\| `marks` \|.*$", check_table(summary), re.MULTILINE)
+    assert "1 class | - |" in row
+    table = re.search(r'<tr><td><a href="#check-marks".*?</tr>', render(marked_run), re.DOTALL).group()
+    assert "<td>1 class</td>" in table
+    assert "meter" not in table
 
 
 def test_a_run_without_findings(small_run):

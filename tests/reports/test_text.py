@@ -18,7 +18,7 @@ def test_what_was_found_by_whom_and_why(small_run):
     assert "leakage  5  (re_encoded 5)" in text
     assert "and 2 more" in text
     assert "error 0.90  train/cat/1.jpg  is train/dog/1.jpg, labelled n2" in text
-    assert "info 0.20  class n1  has 2 images" in text
+    assert "note 0.20  class n1  has 2 images" in text
     assert "nothing found by: outliers" in text
     assert "skipped label_errors: no predictions" in text
     assert "backbone embedded on cpu float32: asked for" in text
