@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -11,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from audit.errors import AuditError
-from dashboard.state import open_finished, reviewer_input
+from dashboard import pictures
+from dashboard.state import PAGES, open_finished, reviewer_input
 from dashboard.text import literal, short
 from dashboard.views import bias, compare, confusion, decisions, duplicates, label_errors, overview, quality, search
+from reports.wording import when
 
 if TYPE_CHECKING:
     from audit.run import Run
+
+_STYLE = "<style>.stMainBlockContainer { padding-top: 3.5rem }</style>"
+"""Streamlit leaves a tenth of a screen empty above a page, on which images are to be compared."""
+_REPORT_IT = "reload the page; if that does not help, report it with the lines that the terminal shows"
 
 
 def main(path: str) -> None:
@@ -27,20 +34,36 @@ def main(path: str) -> None:
     except AuditError as error:
         _problem(error)
         return
-    pages, of_check = _pages(run)
+    st.html(_STYLE)
+    pages, places = _pages(run)
     chosen = st.navigation(pages)
-    st.session_state["pages"] = of_check
+    st.set_page_config(page_title=f"{chosen.title} · {run.path.name}")
+    st.session_state[PAGES] = places
     with st.sidebar:
         reviewer_input()
-        st.caption(f"Run: {literal(short(run.path.name, 40))}", help=literal(run.path.absolute()))
+        finished = f"  \nScanned {when(run.record['finished_at'])}" if "finished_at" in run.record else ""
+        st.caption(f"Run: {literal(short(run.path.name, 40))}{finished}", help=literal(run.path.absolute()))
     try:
         chosen.run()
     except AuditError as error:
         _problem(error)
+    except Exception as error:
+        logging.getLogger(__name__).exception("the page %s could not be drawn", chosen.title)
+        _problem(AuditError(chosen.title, f"a fault of this program, {type(error).__name__}: {error}", _REPORT_IT))
+    _say_where_moved(run)
+
+
+def _say_where_moved(run: Run) -> None:
+    """Say in the side bar that the pictures are not the dataset's own."""
+    if pictures.moved(run):
+        st.sidebar.caption(
+            ":material/folder_off: The dataset is not where it was scanned: small previews that were kept with the run stand in for its images.",
+            help=literal(run.record["source"].get("absolute") or run.record["source"]["location"]),
+        )
 
 
 def _pages(run: Run) -> tuple[list[Any], dict[str, Any]]:
-    """Return the pages of a run, and check -> the page it is reviewed on. Pages appear where their checks ran."""
+    """Return the pages of a run, and what `dashboard.state.page_at` knows. Pages appear where their checks ran."""
     done = [name for name, check in run.record.get("checks", {}).items() if check["state"] == "done"]
     known = {*label_errors.CHECKS, *duplicates.CHECKS, *bias.CHECKS, *confusion.CHECKS}
     other = [*quality.CHECKS, *(name for name in done if name not in known and name not in quality.CHECKS)]
@@ -52,16 +75,16 @@ def _pages(run: Run) -> tuple[list[Any], dict[str, Any]]:
         (bias.show, "Bias & privacy", "bias", "groups", bias.CHECKS),
     ]
     pages = [_page(run, overview.show, "Overview", "overview", "dashboard", default=True)]
-    of_check: dict[str, Any] = {}
+    places: dict[str, Any] = {}
     for view, name, address, icon, checks in reviewed:
         if any(check in done for check in checks):
-            page = _page(run, view, name, address, icon)
-            pages.append(page)
-            of_check |= dict.fromkeys(checks, page)
+            pages.append(_page(run, view, name, address, icon))
+            places |= dict.fromkeys([*checks, f"/{address}"], pages[-1])
     pages.append(_page(run, decisions.show, "Decisions & export", "decisions", "rule"))
     pages.append(_page(run, search.show, "Search", "search", "search"))
+    places["/search"] = pages[-1]
     pages.append(_page(run, compare.show, "Compare", "compare", "compare"))
-    return pages, of_check
+    return pages, places
 
 
 def _page(run: Run, view: Callable[[Run], None], name: str, address: str, icon: str, *, default: bool = False) -> Any:

@@ -52,7 +52,9 @@ def blocks(counts: npt.NDArray[np.int64], order: npt.NDArray[np.int64], names: l
 
 
 def window(counts: npt.NDArray[np.int64], order: npt.NDArray[np.int64], names: list[str], given: int, predicted: int, side: int) -> pd.DataFrame:
-    """Return the classes of one block: ``given, predicted, confused`` and ``share``, of the given class's images.
+    """Return the classes of one block: ``given, predicted``, their places ``given_at, predicted_at``, ``confused`` and its ``share``.
+
+    Shares are of the given class's images.
 
     Args:
         counts: int64 ``[c, c]``.
@@ -71,6 +73,8 @@ def window(counts: npt.NDArray[np.int64], order: npt.NDArray[np.int64], names: l
         {
             "given": [of_rows[place] for place in first],
             "predicted": [of_columns[place] for place in second],
+            "given_at": order[rows][first],
+            "predicted_at": order[columns][second],
             "confused": wrong.ravel(),
             "share": (wrong / total[:, None]).ravel(),
         }

@@ -1,10 +1,11 @@
-"""Earlier runs of the same dataset: how healthy it was."""
+"""Other runs that lie beside a run: what it can be compared with, and how healthy the same dataset was before."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -13,38 +14,46 @@ from audit.errors import AuditError
 from audit.run import RECORD, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
 
 MOST = 10
-"""Earlier runs that are read."""
+"""Earlier runs whose health is read."""
 _LOOKED_AT = 200
 """Folders beside a run that are looked into."""
 
 
-def siblings(run: Run) -> Iterator[Path]:
-    """Yield finished runs of the same dataset that lie beside a run and were made before it, the latest first."""
-    source = _source(run.record)
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """A finished run beside another."""
+
+    path: Path
+    record: Mapping[str, Any]
+    same_dataset: bool
+    earlier: bool
+
+
+def siblings(run: Run) -> list[Sibling]:
+    """Return the finished runs that lie beside a run: those of the same dataset that were made before it first, the latest of them first."""
+    own = (run.path / RECORD).stat().st_mtime_ns
     found = []
-    for number, folder in enumerate(sorted(run.path.absolute().parent.iterdir())):
+    for folder in sorted(run.path.absolute().parent.iterdir())[:_LOOKED_AT]:
         record = folder / RECORD
-        if number >= _LOOKED_AT:
-            break
         with suppress(AuditError, OSError, ValueError, KeyError):
-            if folder != run.path.absolute() and record.is_file() and record.stat().st_mtime_ns < (run.path / RECORD).stat().st_mtime_ns:
-                found.append((record.stat().st_mtime_ns, folder, read_json(record)))
-    for _, folder, read in sorted(found, key=lambda entry: -entry[0]):
-        if read.get("finished") and _source(read) == source and source:
-            yield folder
+            if folder != run.path.absolute() and record.is_file() and (read := read_json(record)).get("finished"):
+                time = record.stat().st_mtime_ns
+                same = bool(_source(read)) and _source(read) == _source(run.record)
+                found.append((time, Sibling(folder, read, same, time < own)))
+    return [sibling for _, sibling in sorted(found, key=lambda entry: (not (entry[1].same_dataset and entry[1].earlier), -entry[0]))]
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def earlier_health(path: str, changed: int, _run: Run) -> list[dict[str, float]]:
-    """Return check -> share of images without an error or a warning, for each earlier run, the oldest first."""
+    """Return check -> share of images without an error or a warning, for each earlier run of the same dataset, the oldest first."""
     del path, changed
     found = []
-    for folder in list(siblings(_run))[:MOST]:
+    for sibling in [sibling for sibling in siblings(_run) if sibling.same_dataset and sibling.earlier][:MOST]:
         with suppress(AuditError, OSError):
-            found.append(_health(Run(folder)))
+            found.append(_health(Run(sibling.path)))
     return found[::-1]
 
 
@@ -53,11 +62,12 @@ def _health(run: Run) -> dict[str, float]:
     for name, check in run.record["checks"].items():
         if check["state"] == "done":
             findings = read_table(run.path / "findings" / f"{name}.parquet", ["sample_id", "severity"]).to_pandas()
-            flagged = findings.loc[findings["severity"] != "info", "sample_id"].nunique()
-            health[name] = 1 - flagged / max(len(run), 1)
+            about = findings.loc[findings["severity"] != "info", "sample_id"]
+            if about.notna().any() or about.empty:  # else they are about classes or the dataset, and no share of the images
+                health[name] = 1 - about.nunique() / max(len(run), 1)
     return health
 
 
-def _source(record: dict[str, object]) -> object:
+def _source(record: Mapping[str, Any]) -> object:
     source = record.get("source")
     return source.get("absolute") or source.get("location") if isinstance(source, dict) else None

@@ -8,17 +8,25 @@ import streamlit as st
 
 _SCRIPT = """
 export default function ({ data }) {
+  const within = (target, selector) => target?.closest?.(selector);
   const typing = (target) =>
-    target && (target.isContentEditable || target.closest?.('input:not([type=checkbox]):not([type=radio]), textarea, select, [role=listbox]'));
+    target?.isContentEditable || within(target, 'input:not([type=checkbox]):not([type=radio]), textarea, select, [role=listbox]');
+  const choosing = (event) => event.key.startsWith('Arrow') && within(event.target, '[role=radiogroup], [role=tablist], [role=radio], [role=tab]');
+  const drawing = () => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'running';
   const pressed = (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || choosing(event)) return;
     const name = data[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (!name) return;
-    const button = document.querySelector(`.st-key-${name} button`);
+    const button = name && document.querySelector(`.st-key-${name} button`);
+    if (!button) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (button && !button.disabled && !event.repeat) button.click();
+    // While the page is drawn, what a letter would decide about has not been seen; moving on decides nothing.
+    if (button.disabled || event.repeat || (drawing() && !event.key.startsWith('Arrow'))) return;
+    button.click();
   };
+  // A page that is left does not always take its listener along: there is one at any time.
+  window.removeEventListener('keydown', window.__auditKeys, true);
+  window.__auditKeys = pressed;
   window.addEventListener('keydown', pressed, true);
   return () => window.removeEventListener('keydown', pressed, true);
 }
@@ -26,7 +34,7 @@ export default function ({ data }) {
 
 
 def keys(buttons: Mapping[str, str]) -> None:
-    """Let keys press buttons while nobody is typing.
+    """Let keys press buttons while nobody is typing, choosing among radio buttons, or waiting for the page.
 
     Args:
         buttons: ``KeyboardEvent.key`` -> the key of the button's widget.

@@ -8,17 +8,25 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import streamlit as st
 
 from audit.previews import previews
-from dashboard.state import stamp
+from audit.shown_images import outlined
+from dashboard.state import page_at, stamp
+from dashboard.text import literal, short
 
 if TYPE_CHECKING:
     from audit.run import Run
+    from audit.shown_images import Box
     from audit.sources import Source
 
 LARGE_SIDE = 900
 """Longest side, in pixels, of an image shown large."""
+CELL = 148
+"""Width, in pixels, of an image among others: six fit on a page, two on a phone."""
+_NAME = 15
+"""Characters of a name that fit below one."""
 _QUALITY = 88
 
 
@@ -30,6 +38,31 @@ def small(run: Run, rows: Sequence[int]) -> list[bytes | None]:
 def large(run: Run, row: int) -> bytes | None:
     """Return one image as large as it is worth, as JPEG without metadata; its preview where the dataset is elsewhere or has changed."""
     return cast("bytes | None", _large(str(run.path), stamp(run), int(row), run)) or small(run, [row])[0]
+
+
+def gallery(run: Run, rows: Sequence[int], captions: Sequence[str], *, boxes: Sequence[Box] = ()) -> None:
+    """Draw images small, as many beside each other as fit; a name leads to all that is known of its image.
+
+    Args:
+        run: a finished run.
+        rows: of the images.
+        captions: Markdown, one an image.
+        boxes: drawn on each of them.
+    """
+    names = run.columns("sample_id", rows=np.array(rows, np.int64))["sample_id"]
+    search = page_at("/search")
+    with st.container(horizontal=True, gap="small"):
+        for data, name, caption in zip(small(run, rows), names, captions, strict=True):
+            with st.container(width=CELL, gap="xsmall"):
+                show(st, data and outlined(data, boxes), alt=short(name))
+                if search is not None:
+                    st.page_link(search, label=literal(short(name.rpartition("/")[2], _NAME)), help=literal(name), query_params={"image": name})
+                st.caption(caption if search is not None else f"{literal(name)}  \n{caption}")
+
+
+def moved(run: Run) -> bool:
+    """Return whether the dataset is not where it was scanned."""
+    return _source(str(run.path), stamp(run), run) is None
 
 
 def show(container: Any, data: bytes | None, *, alt: str, width: Any = "stretch") -> None:
@@ -50,8 +83,6 @@ def _small(path: str, changed: int, rows: tuple[int, ...], _run: Run) -> list[by
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _large(path: str, changed: int, row: int, _run: Run) -> bytes | None:
-    import numpy as np
-
     from audit.decode import decode
 
     source = _source(path, changed, _run)
@@ -81,7 +112,6 @@ def _source(path: str, changed: int, _run: Run) -> Source | None:
 
 def difference(first: bytes, second: bytes) -> bytes:
     """Return where two pictures differ, as PNG: black where they agree, brighter the more they differ; both squashed to one size."""
-    import numpy as np
     from PIL import Image
 
     one = Image.open(io.BytesIO(first)).convert("RGB")

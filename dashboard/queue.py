@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
 UNDECIDED, DECIDED, ALL = "not decided", "decided", "all"
@@ -56,7 +58,9 @@ def verdict_of(decisions: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def build(index: pd.DataFrame, filters: Filters, decisions: pd.DataFrame, precision: pd.DataFrame | None = None) -> list[str]:
+def build(
+    index: pd.DataFrame, filters: Filters, decisions: pd.DataFrame, precision: pd.DataFrame | None = None, *, whole_first: bool = False
+) -> list[str]:
     """Return the ids of the findings to review, those most worth a person's time first.
 
     Args:
@@ -64,6 +68,7 @@ def build(index: pd.DataFrame, filters: Filters, decisions: pd.DataFrame, precis
         filters: what is wanted.
         decisions: those that stand.
         precision: how often each check was right so far, which changes the order; None where nothing was decided.
+        whole_first: findings about classes and the dataset before those about images: there are few, and each is about many images.
     """
     from audit.findings_index import select
     from audit.review.ranking import ranked
@@ -76,13 +81,19 @@ def build(index: pd.DataFrame, filters: Filters, decisions: pd.DataFrame, precis
         chosen = chosen[chosen["finding_id"].map(decided).isin(filters.verdicts)]
     if precision is not None and precision["decided"].any():
         chosen = ranked(chosen, precision)
+    if whole_first:
+        chosen = chosen.iloc[chosen["sample_id"].notna().to_numpy().argsort(kind="stable")]
     return [str(finding) for finding in chosen["finding_id"]]
 
 
-def next_undecided(queue: list[str], position: int, decided: dict[str, str]) -> int:
-    """Return the place of the next finding nobody decided, seeking from the one after ``position`` and round; the next one where all are."""
-    for step in range(1, len(queue)):
-        place = (position + step) % len(queue)
-        if queue[place] not in decided:
-            return place
-    return min(position + 1, max(len(queue) - 1, 0))
+def next_undecided(queue: list[str], after: str | None, decided: Mapping[str, str]) -> str:
+    """Return the next finding nobody decided, seeking from the one after another and round; the next one where all are decided.
+
+    Args:
+        queue: ids, at least one.
+        after: id of a finding; the search begins at the first one where it is None or not in the queue.
+        decided: finding id -> verdict.
+    """
+    start = queue.index(after) + 1 if after in queue else 0
+    found = next((finding for finding in [*queue[start:], *queue[:start]] if finding not in decided), None)
+    return found or queue[min(start, len(queue) - 1)]

@@ -6,7 +6,7 @@ import getpass
 import threading
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 
@@ -16,10 +16,14 @@ from audit.review.decisions import Decisions
 from audit.run import RECORD, Run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
 
     from reports.summary import Summary
 
+PAGES = "pages"
+"""In the session: check, or ``/`` and an address -> page."""
 _REVIEWER = "reviewer"
 _COUNTING = threading.Lock()
 """Two sessions never count the same run at once."""
@@ -46,6 +50,17 @@ def _opened(path: str, changed: int) -> Run:
 def stamp(run: Run) -> int:
     """Return what changes when a scan writes the run anew: the key of everything cached of it."""
     return (run.path / RECORD).stat().st_mtime_ns
+
+
+def words_of(run: Run) -> Mapping[str, str]:
+    """Return label -> its words, where labels are codes."""
+    words: Mapping[str, str] = run.record.get("class_words") or {}
+    return words
+
+
+def page_at(place: str) -> Any:
+    """Return the page of a check (by its name) or at an address (as ``/search``), to link to; None where there is none."""
+    return st.session_state.get(PAGES, {}).get(place)
 
 
 def decisions_of(run: Run) -> Decisions:
@@ -86,12 +101,30 @@ def reviewer() -> str:
 def reviewer_input() -> None:
     """Draw the field of the reviewer's name. The name is kept in the page's address, so that it survives a reload."""
     reviewer()
-    st.session_state[_REVIEWER] = st.session_state[_REVIEWER]  # a widget's value is forgotten with its page unless it is set again
-    st.text_input("Reviewer", key=_REVIEWER, max_chars=80, help="Kept with every decision. Two reviewers may work at once.")
+    help_ = "Kept with every decision. Two reviewers may work at once."
+    st.text_input("Reviewer", key=_REVIEWER, max_chars=80, persist_state="session", help=help_)
     if reviewer() != _user():
         st.query_params[_REVIEWER] = reviewer()
     elif _REVIEWER in st.query_params:
         del st.query_params[_REVIEWER]
+
+
+def in_address() -> dict[str, list[str]]:
+    """Return what the page's address says of the page."""
+    return {name: st.query_params.get_all(name) for name in st.query_params if name != _REVIEWER}
+
+
+def address(**shown: str | Sequence[str]) -> dict[str, list[str]]:
+    """Put what a page shows into its address, so that it survives a reload and can be sent to a colleague; what is empty is left out.
+
+    Returns:
+        What `in_address` says from now on.
+    """
+    wanted = {name: [values] if isinstance(values, str) else list(values) for name, values in shown.items() if values}
+    if in_address() != wanted:
+        who = {_REVIEWER: [st.query_params[_REVIEWER]]} if _REVIEWER in st.query_params else {}
+        st.query_params.from_dict({**wanted, **who})
+    return wanted
 
 
 def _user() -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from dashboard.review import review
+from dashboard.verdicts import OF_IMAGES
 
 if TYPE_CHECKING:
     from audit.run import Run
@@ -29,4 +30,4 @@ CHECKS = (
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Bias & privacy")
-    review(run, "bias", CHECKS)
+    review(run, "bias", CHECKS, OF_IMAGES, whole_first=True)

@@ -11,34 +11,73 @@ from audit.errors import AuditError
 from audit.versions.comparison import compare
 from audit.versions.sample_changes import CHANGES
 from dashboard.history import siblings
-from dashboard.state import open_finished, stamp
-from dashboard.text import literal, short, title
+from dashboard.state import address, in_address, open_finished, stamp
+from dashboard.text import literal, short
+from reports.wording import percent, title, when
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import pandas as pd
 
     from audit.run import Run
     from audit.versions.comparison import Difference
+    from dashboard.history import Sibling
 
 _SHOWN = 200
 _CLASSES = 20
+_AROUND = "Around: findings about images that nobody touched, because other images or the fit changed"
+_COLUMNS = {
+    "became": "What became of it",
+    "cause": "Because its image was",
+    "change": "Change",
+    "check": "Check",
+    "flagged_new": "Flagged now",
+    "flagged_old": "Flagged before",
+    "images_new": "Images now",
+    "images_old": "Images before",
+    "kind": "Kind",
+    "label": "Class",
+    "message": "What it says",
+    "name": "Name",
+    "new_id": "Name now",
+    "new_images": "Images now",
+    "new_label": "Class now",
+    "new_split": "Split now",
+    "old_id": "Name before",
+    "old_images": "Images before",
+    "old_label": "Class before",
+    "old_split": "Split before",
+    "rate_new": "Share flagged now",
+    "rate_old": "Share flagged before",
+    "sample_id": "Image",
+    "severity": "Severity",
+    "shift": "How far",
+}
+"""Column -> its name for people."""
 
 
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Compare")
-    known = [str(path) for path in siblings(run)]
+    known = {str(sibling.path): sibling for sibling in siblings(run)}
+    asked = in_address().get("with", [""])[-1]
+    if asked and "compare with" not in st.session_state:
+        st.session_state["compare with"] = asked
     chosen = st.selectbox(
         "Compare this run with",
-        known,
-        index=0 if known else None,
+        list(known),
+        index=0 if any(sibling.same_dataset and sibling.earlier for sibling in known.values()) else None,
         key="compare with",
+        format_func=lambda path: _named(known[path]) if path in known else path,
         accept_new_options=True,
+        persist_state="session",
         placeholder="Path of another run directory",
-        help="Earlier runs of the same dataset beside this one are offered; any other may be typed.",
+        help="The runs that lie beside this one are offered, earlier ones of the same dataset first; any other may be typed.",
     )
+    address(**{"with": chosen or ""})
     if not chosen:
-        st.info("Give the directory of another run, made by: imagenet-audit scan SOURCE --out RUN", icon=":material/compare:")
+        st.info("Choose a run, or give the directory of one, made by: imagenet-audit scan SOURCE --out RUN", icon=":material/compare:")
         return
     try:
         other = open_finished(str(Path(chosen).expanduser()))
@@ -48,25 +87,33 @@ def show(run: Run) -> None:
         st.markdown(f"**What to do:** {literal(error.mend)}")
 
 
+def _named(sibling: Sibling) -> str:
+    source = sibling.record.get("source", {})
+    of = "the same dataset" if sibling.same_dataset else short(source.get("location", "?"), 40)
+    finished = sibling.record.get("finished_at")
+    return " · ".join([sibling.path.name, of, *([when(finished)] if finished else [])])
+
+
 def _compare(old: Run, new: Run) -> None:
     found = cast("Difference", _difference(str(old.path), stamp(old), str(new.path), stamp(new), old, new))
-    states = found.findings["state"].value_counts()
     whole = found.health[found.health["part"] == "all"].iloc[0]
     before, after = (1 - whole[f"flagged_{side}"] / max(whole[f"images_{side}"], 1) for side in ("old", "new"))
     with st.container(horizontal=True):
         st.metric("Images", f"{found.counts['new']:,}", f"{found.counts['new'] - found.counts['old']:+,}", delta_color="off", border=True)
-        st.metric("New findings", f"{states.get('new', 0):,}", border=True)
-        st.metric("Fixed", f"{states.get('fixed', 0):,}", border=True)
-        st.metric("Health", f"{after:.1%}", f"{(after - before) * 100:+.1f} points", border=True)
+        for state, text in (("new", "New findings"), ("fixed", "Fixed findings")):
+            touched, around = _split(found.findings[found.findings["state"] == state])
+            st.metric(text, f"{len(touched):,}" + (f" (+{len(around):,} around)" if len(around) else ""), border=True, help=_AROUND)
+        st.metric("Health", percent(after), f"{(after - before) * 100:+.1f} points", border=True)
         if found.drift is not None:
             moved = "How far the mean embedding moved, in units of the older version's spread; 0 = not at all"
             st.metric("Drift", f"{found.drift.shift:.3f}", border=True, help=moved)
-    for warning in (*found.warnings, *(f"{title(check)}: {why}" for check, why in found.not_compared.items())):
+    ran = {name for run in (old, new) for name, check in run.record.get("checks", {}).items() if check["state"] == "done"}
+    for warning in (*found.warnings, *(f"{title(check)}: {why}" for check, why in found.not_compared.items() if check in ran)):
         st.caption(literal(warning))
     _samples(found)
     for state, text in (("new", "New findings"), ("fixed", "Fixed findings")):
         _findings(found.findings[found.findings["state"] == state], text)
-    _health(found)
+    _health(found, ran)
 
 
 @st.cache_data(max_entries=2, show_spinner="Comparing the two versions")
@@ -88,35 +135,49 @@ def _samples(found: Difference) -> None:
         became = shown[list(CHANGES)].apply(lambda row: ", ".join(name for name in CHANGES if row[name]), axis=1)
         names = ["old_id", "new_id", "old_split", "new_split", "old_label", "new_label"]
         with st.expander(f"Each of them: {len(found.samples):,}"):
-            st.dataframe(shown[names].assign(became=became), hide_index=True)
+            _table(shown[names].assign(became=became))
             if len(found.samples) > _SHOWN:
                 st.caption(f"The first {_SHOWN} of {len(found.samples):,}; all of them: imagenet-audit diff --json")
 
 
+def _split(findings: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the findings about images that somebody touched, and those that changed around images nobody touched."""
+    around = findings["cause"] == "context"
+    return findings[~around], findings[around]
+
+
 def _findings(findings: pd.DataFrame, text: str) -> None:
-    touched, around = findings[findings["cause"] != "context"], findings[findings["cause"] == "context"]
+    touched, around = _split(findings)
     with st.expander(f"{text}: {len(touched):,}", expanded=bool(len(touched))):
         if not len(touched):
             st.caption("None.")
         else:
-            st.dataframe(touched.head(_SHOWN)[["severity", "check", "kind", "sample_id", "label", "cause", "message"]], hide_index=True)
+            shown = touched.head(_SHOWN)[["severity", "check", "kind", "sample_id", "label", "cause", "message"]]
+            _table(shown.assign(**{name: shown[name].map(title) for name in ("severity", "check", "kind")}))
         if len(touched) > _SHOWN:
             st.caption(f"The first {_SHOWN} of {len(touched):,}.")
         if len(around):
             st.caption(f"And {len(around):,} about images that nobody touched: other images, or the fit, changed around them.")
 
 
-def _health(found: Difference) -> None:
+def _health(found: Difference, ran: Collection[str]) -> None:
     st.subheader("Health")
     names = ["name", "images_old", "images_new", "flagged_old", "flagged_new", "rate_old", "rate_new"]
     for part, text in (("check", "By check"), ("class", "By class")):
         rows = found.health.loc[found.health["part"] == part, names]
         rows = rows.assign(change=rows["rate_new"] - rows["rate_old"]).sort_values(["change", "name"], ascending=[False, True])
         if part == "check":
+            rows = rows[rows["name"].isin(ran)]
             rows = rows.assign(name=rows["name"].map(title))
-        shares = {name: st.column_config.NumberColumn(format="percent") for name in ("rate_old", "rate_new", "change")}
         with st.expander(f"{text}: {len(rows):,}"):
-            st.dataframe(rows.head(_SHOWN), hide_index=True, column_config=shares)
+            _table(rows.head(_SHOWN))
     if len(found.class_drift):
         with st.expander("Classes whose embeddings moved most"):
-            st.dataframe(found.class_drift.head(_CLASSES), hide_index=True)
+            _table(found.class_drift.head(_CLASSES))
+
+
+def _table(rows: pd.DataFrame) -> None:
+    """Draw a table with its columns in words; what is missing is empty."""
+    shares = {name: st.column_config.NumberColumn(_COLUMNS[name], format="percent") for name in ("rate_old", "rate_new", "change") if name in rows}
+    plain = rows.astype(object).where(rows.notna(), None) if not shares else rows
+    st.dataframe(plain, hide_index=True, column_config={**_COLUMNS, **shares}, placeholder="")

@@ -1,8 +1,10 @@
-"""Which classes are taken for which: a heat map to zoom into, the pairs with their images, and groups that overlap."""
+"""Which classes are taken for which: a heat map to zoom into, the pairs with their images, and the findings about classes that overlap."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,37 +14,74 @@ import streamlit as st
 from audit.errors import AuditError
 from audit.labels.class_confusion import class_quality, confused_pairs, confusion
 from dashboard import pictures
+from dashboard.confusion_charts import chosen, map_of_blocks, map_of_classes
 from dashboard.heat_map import BLOCK, blocks, order_of_classes, window
-from dashboard.state import stamp
-from dashboard.text import label, literal, short
+from dashboard.review import review
+from dashboard.state import address, in_address, page_at, stamp, words_of
+from dashboard.text import literal
+from dashboard.verdicts import OF_CLASSES
+from reports.wording import label
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from audit.run import Run
+    from dashboard.page import Page
 
 CHECKS = ("class_overlap",)
 _PAIRS = 50
 _EXAMPLES = 6
+_PAIR = "confusion pair"
+"""In the session: label and predicted class that were chosen on the map or in the table."""
+_MAP, _FOUND = "Map and pairs", "Findings about classes"
 
 
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Class confusion")
+    if "finding" in in_address() and in_address() != st.session_state.get("confusion address"):
+        st.session_state["confusion part"] = _FOUND
+    found = int((run.findings_index["check"] == CHECKS[0]).sum())
+    st.session_state.setdefault("confusion part", _MAP)
+    part = st.segmented_control(
+        "Part of the page",
+        [_MAP, _FOUND],
+        key="confusion part",
+        format_func=lambda name: f"{name} ({found:,})" if name == _FOUND else name,
+        required=True,
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    if part == _FOUND:
+        review(run, "confusion", CHECKS, OF_CLASSES, _of_classes)
+    else:
+        st.session_state["confusion address"] = address()
+        _confused(run)
+
+
+def _of_classes(page: Page, record: Mapping[str, Any]) -> None:
+    """Draw the images of a confused pair, and lead to the labels of the classes."""
+    given, predicted = record["label"], record["suggested_label"]
+    known = [name for name in (given, predicted) if name in page.run.classes]
+    labels = page_at("label_errors")
+    if known and labels is not None:
+        st.page_link(labels, label="Review the labels of these classes", icon=":material/sell:", query_params={"labels": known})
+    if len(known) == 2:
+        _examples(page.run, *known)
+
+
+def _confused(run: Run) -> None:
     try:
         counts, order, pairs, quality = _measured(str(run.path), stamp(run), run)
     except AuditError as error:
         st.info(f"There is nothing to compare classes by: {literal(error.problem)}.", icon=":material/grid_off:")
-        _groups(run)
         return
     _map(run, counts, order)
     _pairs(run, pairs)
-    _groups(run)
     with st.expander("How good the labels of each class are", icon=":material/sell:"):
         st.dataframe(
-            quality,
+            quality.assign(label=[label(name, words_of(run)) for name in quality["label"]]),
             hide_index=True,
-            column_config={
+            column_config={"label": "Class", "n": "Images"}
+            | {
                 name: st.column_config.NumberColumn(text, format="percent")
                 for name, text in (("estimated_error_rate", "Expected share of wrong labels"), ("low", "From"), ("high", "To"))
             },
@@ -57,77 +96,39 @@ def _measured(path: str, changed: int, _run: Run) -> tuple[npt.NDArray[np.int64]
 
 
 def _map(run: Run, counts: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> None:
-    """Draw blocks of classes where there are many, and the classes of one block beside them."""
-    words = run.record.get("class_words") or {}
-    names = [label(run.classes[place], words) for place in order]
-    st.caption("Rows: the given label. Columns: what a classifier that never saw the image takes it for. Correct ones are left out.")
+    """Draw blocks of classes where there are many, and the classes of one block below them."""
+    names = [label(run.classes[place], words_of(run)) for place in order]
+    st.caption(
+        "Rows: the given label. Columns: what a classifier that never saw the image takes it for. Correct ones are left out. "
+        "Choose a cell to see its images."
+    )
     if len(order) <= BLOCK:
-        _chart(window(counts, order, names, 0, 0, len(order)), names, names, key="map")
+        map_of_classes(window(counts, order, names, 0, 0, len(order)), names, names, key="map", on_select=partial(_choose_on_map, run))
         return
-    left, right = st.columns(2)
-    with left:
-        st.markdown(f"**All {len(order):,} classes**, those that are confused beside each other: click a block to look into it")
-        given, predicted = _blocks(blocks(counts, order, names))
-    with right:
-        rows, columns = slice(given * BLOCK, (given + 1) * BLOCK), slice(predicted * BLOCK, (predicted + 1) * BLOCK)
-        st.markdown(
-            f"**Classes {rows.start + 1:,} to {min(rows.stop, len(order)):,}**, taken for {columns.start + 1:,} to {min(columns.stop, len(order)):,}"
-        )
-        _chart(window(counts, order, names, given, predicted, BLOCK), names[rows], names[columns], key="block")
-
-
-def _blocks(table: pd.DataFrame) -> tuple[int, int]:
-    import altair as alt
-
-    picked = alt.selection_point(name="block", fields=["given_block", "predicted_block"])
-    chart = (
-        alt.Chart(table)
-        .mark_rect()
-        .encode(
-            x=alt.X("predicted_block:O", title="Taken for", axis=alt.Axis(labels=False, ticks=False)),
-            y=alt.Y("given_block:O", title="Given", axis=alt.Axis(labels=False, ticks=False)),
-            color=alt.Color("confused:Q", title="Images", scale=alt.Scale(type="sqrt", scheme="viridis")),
-            opacity=alt.condition(picked, alt.value(1.0), alt.value(0.6)),
-            tooltip=["given", "predicted", "confused"],
-        )
-        .add_params(picked)
-        .properties(height=480)
-    )
-    event = st.altair_chart(chart, on_select="rerun", selection_mode="block", key="blocks")
-    chosen = (event or {}).get("selection", {}).get("block") or []
-    if chosen:
-        return int(chosen[0]["given_block"]), int(chosen[0]["predicted_block"])
+    table = blocks(counts, order, names)
+    st.markdown(f"**All {len(order):,} classes**, those that are confused beside each other: choose a block to look into it")
+    map_of_blocks(table, key="blocks", on_select=lambda: None)
     worst = table.iloc[int(table["confused"].to_numpy().argmax())]
-    return int(worst["given_block"]), int(worst["predicted_block"])
-
-
-def _chart(table: pd.DataFrame, rows: list[str], columns: list[str], key: str) -> None:
-    import altair as alt
-
-    if not table["confused"].any():
-        st.caption("No image of these classes is taken for one of those.")
-        return
-    size = max(18, min(46, 520 // max(len(rows), 1)))
-    chart = (
-        alt.Chart(table[table["confused"] > 0])
-        .mark_rect()
-        .encode(
-            x=alt.X(
-                "predicted:N",
-                title="Taken for",
-                sort=columns,
-                scale=alt.Scale(domain=columns),
-                axis=alt.Axis(labelLimit=110, labelAngle=-90, labelOverlap=False, labelFontSize=9),
-            ),
-            y=alt.Y(
-                "given:N", title="Given", sort=rows, scale=alt.Scale(domain=rows), axis=alt.Axis(labelLimit=110, labelOverlap=False, labelFontSize=9)
-            ),
-            color=alt.Color("share:Q", title="Share", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(format="%")),
-            tooltip=["given", "predicted", "confused", alt.Tooltip("share:Q", format=".1%")],
-        )
-        .properties(height=max(200, size * len(rows) + 120))
+    block = chosen("blocks") or {"given_block": int(worst["given_block"]), "predicted_block": int(worst["predicted_block"])}
+    given, predicted = block["given_block"], block["predicted_block"]
+    rows, columns = slice(given * BLOCK, (given + 1) * BLOCK), slice(predicted * BLOCK, (predicted + 1) * BLOCK)
+    st.markdown(
+        f"**Classes {rows.start + 1:,} to {min(rows.stop, len(order)):,}**, taken for {columns.start + 1:,} to {min(columns.stop, len(order)):,}"
     )
-    st.altair_chart(chart, key=key)
+    cells = window(counts, order, names, given, predicted, BLOCK)
+    map_of_classes(cells, names[rows], names[columns], key="map", on_select=partial(_choose_on_map, run))
+
+
+def _choose_on_map(run: Run) -> None:
+    cell = chosen("map")
+    if cell is not None:
+        st.session_state[_PAIR] = (run.classes[cell["given_at"]], run.classes[cell["predicted_at"]])
+
+
+def _choose_in_table(pairs: pd.DataFrame) -> None:
+    rows = st.session_state["pairs"]["selection"]["rows"]
+    if rows:
+        st.session_state[_PAIR] = tuple(pairs.iloc[rows[0]][["label", "predicted"]])
 
 
 def _pairs(run: Run, pairs: pd.DataFrame) -> None:
@@ -135,47 +136,44 @@ def _pairs(run: Run, pairs: pd.DataFrame) -> None:
     if pairs.empty:
         st.success("No class is taken for another.", icon=":material/task_alt:")
         return
-    st.caption("Choose a row to see its images.")
-    words = run.record.get("class_words") or {}
-    shown = pairs.assign(label=[label(name, words) for name in pairs["label"]], predicted=[label(name, words) for name in pairs["predicted"]])
-    event = st.dataframe(
-        shown,
+    st.caption("Choose a row, or a cell above, to see its images.")
+    words = words_of(run)
+    st.dataframe(
+        pairs.assign(label=[label(name, words) for name in pairs["label"]], predicted=[label(name, words) for name in pairs["predicted"]]),
         hide_index=True,
-        on_select="rerun",
+        on_select=partial(_choose_in_table, pairs),
         selection_mode="single-row",
         key="pairs",
         height=260,
         column_config={
             "label": "Given",
             "predicted": "Taken for",
+            "images": "Images",
+            "confused": "Confused",
             **{
                 name: st.column_config.NumberColumn(text, format="percent")
                 for name, text in (("share", "Share"), ("low", "From"), ("high", "To"), ("share_back", "The other way"))
             },
         },
     )
-    chosen = event["selection"]["rows"]
-    pair = pairs.iloc[chosen[0] if chosen and chosen[0] < len(pairs) else 0]
-    _examples(run, str(pair["label"]), str(pair["predicted"]), words)
+    _examples(run, *st.session_state.get(_PAIR, tuple(pairs.iloc[0][["label", "predicted"]])))
 
 
-def _examples(run: Run, given: str, predicted: str, words: Mapping[str, str]) -> None:
+def _examples(run: Run, given: str, predicted: str) -> None:
     """Draw typical images of both classes, and between them those that are taken for the other."""
+    words = words_of(run)
     first, second = run.classes.index(given), run.classes.index(predicted)
-    for text, chosen in (
+    for text, pair in (
         (f"{literal(label(given, words))}, as it should be", (first, first)),
         (f"{literal(label(given, words))} taken for **{literal(label(predicted, words))}**", (first, second)),
         (f"{literal(label(predicted, words))}, as it should be", (second, second)),
     ):
-        rows = _surest(str(run.path), stamp(run), *chosen, run)
+        rows = _surest(str(run.path), stamp(run), *pair, run)
         st.markdown(text)
-        if not len(rows):
+        if len(rows):
+            pictures.gallery(run, rows.tolist(), [""] * len(rows))
+        else:
             st.caption("None.")
-            continue
-        names = run.columns("sample_id", rows=rows)["sample_id"]
-        for column, data, name in zip(st.columns(_EXAMPLES), pictures.small(run, rows.tolist()), names, strict=False):
-            pictures.show(column, data, alt=short(name))
-            column.caption(literal(short(name, 24)), help=literal(name))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -186,16 +184,3 @@ def _surest(path: str, changed: int, given: int, predicted: int, _run: Run) -> n
     rows = np.flatnonzero((quality["given"].to_numpy() == given) & (quality["predicted"].to_numpy() == predicted))
     sure = quality["predicted_probability"].to_numpy(np.float32, na_value=0.0)[rows]
     return rows[np.argsort(-sure, kind="stable")][:_EXAMPLES]
-
-
-def _groups(run: Run) -> None:
-    page = run.findings_page({"check": "class_overlap"}, limit=50)
-    st.subheader("Classes that overlap, and classes with poor labels")
-    if page.rows.empty:
-        st.success("The check found none.", icon=":material/task_alt:")
-        return
-    for record in page.rows.to_dict("records"):
-        subject = f"**{literal(record['label'])}**: " if isinstance(record["label"], str) else ""
-        st.markdown(f"- {subject}{literal(record['message'])}")
-    if page.total > len(page.rows):
-        st.caption(f"The worst {len(page.rows)} of {page.total:,}.")

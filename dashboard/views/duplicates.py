@@ -10,9 +10,12 @@ import streamlit as st
 
 from audit.errors import AuditError
 from dashboard import pictures
-from dashboard.review import Page, review
+from dashboard.page import Page
+from dashboard.review import review
 from dashboard.state import summary_of
-from dashboard.text import literal, short, title
+from dashboard.text import literal
+from dashboard.verdicts import OF_COPIES
+from reports.wording import label, title
 
 if TYPE_CHECKING:
     from audit.run import Run
@@ -25,15 +28,13 @@ def show(run: Run) -> None:
     """Draw the page."""
     st.title("Duplicates & leakage")
     found = summary_of(run)
-    with st.container(horizontal=True):
-        st.metric("Groups", f"{found.duplicates.groups:,}", border=True)
-        st.metric("Images in a group", f"{found.duplicates.images:,}", border=True)
-        for relation, number in found.duplicates.relations.items():
-            st.metric(f"Pairs: {literal(title(relation).lower())}", f"{number:,}", border=True)
+    pairs = ", ".join(f"{literal(title(relation))} **{number:,}**" for relation, number in found.duplicates.relations.items())
+    lines = [f"Groups **{found.duplicates.groups:,}** · images in a group **{found.duplicates.images:,}**" + (f" · pairs: {pairs}" if pairs else "")]
     if found.leaving:
-        parts = ", ".join(f"{number:,} from **{literal(split)}**" for split, number in found.leaving.items())
-        st.info(f"A clean split would take out {parts}. Download it under **Decisions & export**.", icon=":material/call_split:")
-    review(run, "duplicates", CHECKS, _group)
+        parts = ", ".join(f"**{number:,}** from **{literal(split)}**" for split, number in found.leaving.items())
+        lines.append(f"A clean split would take out {parts}. Download it under **Decisions & export**.")
+    st.markdown("  \n".join(lines))
+    review(run, "duplicates", CHECKS, OF_COPIES, _group)
 
 
 def _group(page: Page, record: Mapping[str, Any]) -> None:
@@ -61,9 +62,10 @@ def _members(page: Page, row: int, other: int) -> None:
         return
     st.markdown(f"**The group: {len(rows):,} images**" + (f", the first {_MEMBERS} shown" if len(rows) > _MEMBERS else ""))
     rows = rows[:_MEMBERS]
-    facts = page.run.columns("sample_id", "label", "split", rows=rows).to_dict("records")
-    previews = pictures.small(page.run, rows.tolist())
-    for start in range(0, len(rows), 6):
-        for column, data, fact in zip(st.columns(6), previews[start : start + 6], facts[start : start + 6], strict=False):
-            pictures.show(column, data, alt=short(fact["sample_id"]))
-            column.caption(f"{literal(short(fact['sample_id'], 30))}  \n{literal(fact['split'] or '')} {literal(fact['label'] or '')}")
+    facts = page.run.columns("label", "split", rows=rows).to_dict("records")
+    pictures.gallery(page.run, rows.tolist(), [_caption(fact, page.words) for fact in facts])
+
+
+def _caption(fact: Mapping[Any, Any], words: Mapping[str, str]) -> str:
+    parts = (fact["split"], label(fact["label"], words) if isinstance(fact["label"], str) else None)
+    return literal(" · ".join(part for part in parts if isinstance(part, str)))

@@ -11,24 +11,26 @@ from audit.errors import AuditError
 from dashboard.review import review
 from dashboard.similar import model_of
 from dashboard.state import stamp
-from dashboard.text import label, literal
+from dashboard.text import literal
+from reports.wording import label
 
 if TYPE_CHECKING:
     from audit.run import Run
-    from dashboard.review import Page
+    from dashboard.page import Page
 
 CHECKS = ("conflicting_labels", "label_errors")
+_HELP = "Parts of the picture that argued for the label and against it"
 
 
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Label errors")
-    review(run, "labels", CHECKS, _where_it_looked)
+    review(run, "labels", CHECKS, extra=_where_it_looked)
 
 
 def _where_it_looked(page: Page, record: Mapping[str, Any]) -> None:
     """Offer occlusion maps: they take the backbone a second or two, so they are made when they are asked for."""
-    if not st.toggle("What the backbone went by", key=f"saliency {page.name}", help="Parts of the picture that argued for the label and against it"):
+    if not st.toggle("What the backbone went by", key=f"saliency {page.name}", persist_state="session", help=_HELP):
         return
     run, row = page.run, int(page.run.rows_of([record["sample_id"]])[0])
     try:
@@ -36,8 +38,7 @@ def _where_it_looked(page: Page, record: Mapping[str, Any]) -> None:
     except AuditError as error:
         st.warning(literal(f"{error.problem}; {error.mend}"), icon=":material/visibility_off:")
         return
-    words = run.record.get("class_words") or {}
-    named = " · ".join(f"for **{literal(label(name, words))}**" for name in classes)
+    named = " · ".join(f"for **{literal(label(name, page.words))}**" for name in classes)
     st.image(picture, alt="What argued for the classes")
     st.caption(
         f"The picture, then in red what argued {named}, in blue what argued against: how the likeness to the class changes where a part is covered. "

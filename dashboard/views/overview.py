@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
 
+from audit.console import duration
 from dashboard import pictures
 from dashboard.history import earlier_health
-from dashboard.review import FOCUS, SEVERITY_COLORS
-from dashboard.state import stamp, summary_of
-from dashboard.text import label, literal, short, title
+from dashboard.page import SEVERITY_COLORS
+from dashboard.state import page_at, stamp, summary_of, words_of
+from dashboard.text import literal, short
+from reports.wording import cut, flagged, label, percent, subject, title, when
 
 if TYPE_CHECKING:
     from audit.run import Run
-    from reports.summary import Summary, Top
+    from reports.summary import CheckTotal, Precision, Summary, Top
+
+_CARD_WIDTH = 175
+_MESSAGE = 110
+_ALMOST = 0.9999
+"""What is not all is never shown as 100%, and the table shows two digits."""
 
 
 def show(run: Run) -> None:
@@ -36,13 +44,14 @@ def _scanned(run: Run, found: Summary) -> None:
         st.metric("Failed", f"{counts.failed:,}", border=True, help="Could not be read or decoded")
         st.metric("Classes", f"{counts.classes:,}", border=True)
         st.metric("Findings", f"{found.findings:,}", border=True)
-        st.metric("Health", f"{found.health:.1%}", border=True, help="Share of the images without any error or warning")
+        st.metric("Health", percent(found.health), border=True, help="Share of the images without any error or warning")
     source = run.record.get("source", {})
     model = " ".join(literal(backbone[name]) for name in ("name", "device", "precision") if name in backbone) or "none"
     lines = [
         f"Dataset: {literal(short(source.get('absolute') or source.get('location', '?'), 100))} ({literal(source.get('kind', '?'))})",
         f"Backbone: {model} ({literal(backbone.get('reason', 'no reason given'))})",
-        f"Time: {_duration(found.seconds)}; version {literal(found.version)}",
+        f"Scanned: {literal(when(found.finished_at) if found.finished_at else 'an older version did not note when')}",
+        f"Took: {duration(found.seconds)}; version {literal(found.version)}",
     ]
     if counts.splits:
         lines.append("Splits: " + ", ".join(f"{literal(split)} {number:,}" for split, number in counts.splits.items()))
@@ -55,79 +64,86 @@ def _scanned(run: Run, found: Summary) -> None:
 
 def _first(run: Run, found: Summary) -> None:
     if not found.top:
-        st.success("No check found anything.", icon=":material/task_alt:")
+        st.success("Every finding is decided." if found.findings else "No check found anything.", icon=":material/task_alt:")
         return
-    rows = run.rows_of([entry.sample_id or "" for entry in found.top])
-    with_image = [int(row) for row in rows if row >= 0]
+    rows = [int(row) for row in run.rows_of([entry.sample_id or "" for entry in found.top])]
+    with_image = [row for row in rows if row >= 0]
     previews = dict(zip(with_image, pictures.small(run, with_image), strict=True))
-    words = run.record.get("class_words") or {}
-    for start in range(0, len(found.top), 5):
-        columns = st.columns(5)
-        for place, entry in enumerate(found.top[start : start + 5]):
-            with columns[place].container(border=True):
-                _entry(run, entry, previews.get(int(rows[start + place])), words)
+    with st.container(horizontal=True, gap="small"):
+        for entry, row in zip(found.top, rows, strict=True):
+            with st.container(border=True, width=_CARD_WIDTH):
+                _entry(entry, previews.get(row), words_of(run))
 
 
-def _entry(run: Run, entry: Top, data: bytes | None, words: dict[str, str]) -> None:
-    del run
+def _entry(entry: Top, data: bytes | None, words: Mapping[str, str]) -> None:
     if entry.sample_id:
         pictures.show(st, data, alt=short(entry.sample_id))
     st.markdown(f":{SEVERITY_COLORS[entry.severity]}-badge[{literal(title(entry.severity))}] **{literal(title(entry.check))}**")
+    about = subject(entry.sample_id, entry.label, entry.subject, words)
+    st.caption(literal(short(about, 40)), help=literal(about))
     if entry.suggested_label:
         st.markdown(f"{literal(label(entry.label, words))} → **{literal(label(entry.suggested_label, words))}**")
-    st.caption(literal(short(entry.message, 110)), help=literal(entry.message))
-    if st.button("Review", key=f"first {entry.finding_id}", icon=":material/visibility:", width="stretch"):
-        st.session_state[FOCUS] = entry.finding_id
-        page = st.session_state.get("pages", {}).get(entry.check)
-        if page is not None:
-            st.switch_page(page)
+    st.caption(literal(cut(entry.message, _MESSAGE)), help=literal(entry.message) if len(entry.message) > _MESSAGE else None)
+    page = page_at(entry.check)
+    if st.button("Review", key=f"first {entry.finding_id}", icon=":material/visibility:", width="stretch", disabled=page is None):
+        st.switch_page(page, query_params={"finding": entry.finding_id})
 
 
 def _health(run: Run, found: Summary) -> None:
     before = earlier_health(str(run.path.absolute()), stamp(run), run)
-    rows = [
-        {
-            "Check": title(total.name),
-            "Health": total.health,
-            "Trend": [*(health[total.name] for health in before if total.name in health), total.health],
-            "Findings": total.findings,
-            "Images flagged": total.flagged,
-            "Errors": total.severities.get("error", 0),
-            "Warnings": total.severities.get("warning", 0),
-            "Notes": total.severities.get("info", 0),
-            "Precision so far": f"{total.precision.share:.0%} ({total.precision.low:.0%} to {total.precision.high:.0%}) of {total.precision.decided}"
-            if total.precision.share is not None
-            else "nothing decided",
-        }
-        for total in found.checks
-    ]
-    nothing = dict.fromkeys(("Findings", "Images flagged", "Errors", "Warnings", "Notes"), 0)
-    rows += [{"Check": title(name), "Health": 1.0, "Precision so far": "nothing decided", **nothing} for name in found.clean]
-    table = pd.DataFrame(rows)
-    if not before and "Trend" in table:
-        table = table.drop(columns="Trend")
+    names = [*(total.name for total in found.checks), *found.clean]
+    table = pd.DataFrame([*(_row(total, before) for total in found.checks), *(_clean(name, before) for name in found.clean)])
     if len(table):
-        st.dataframe(
-            table,
+        chosen = st.dataframe(
+            table if before else table.drop(columns="Trend"),
             hide_index=True,
+            height="content",
+            key="health",
+            placeholder="",
+            on_select="rerun",
+            selection_mode="single-row",
             column_config={
                 "Health": st.column_config.ProgressColumn(
-                    format="percent", min_value=0, max_value=1, help="Share of the images without an error or a warning"
+                    format="percent",
+                    min_value=0,
+                    max_value=1,
+                    help="Share of the images without an error or a warning; none where a check is about classes or the dataset",
                 ),
                 "Trend": st.column_config.LineChartColumn(
-                    y_min=0, y_max=1, help="Health in earlier runs of the same dataset beside this one, then now"
+                    help="Health in earlier runs of the same dataset beside this one, then now; each line from its lowest to its highest value"
                 ),
+                "Precision so far": st.column_config.TextColumn(help="How many of the findings that were decided are right, and the 95% interval"),
             },
-        )
-    if not before:
-        st.caption("The trend appears when earlier runs of the same dataset lie in the same folder as this one.")
+        )["selection"]["rows"]
+        st.caption("Choose a row to review what its check found." + ("" if before else " A trend appears when earlier runs lie beside this one."))
+        if chosen and (page := page_at(names[chosen[0]])) is not None:
+            st.switch_page(page, query_params={"checks": names[chosen[0]]})
     if found.skipped:
         with st.expander(f"Checks that did not run: {len(found.skipped)}", icon=":material/block:"):
             st.markdown("\n".join(f"- **{literal(title(check.name))}**: {literal(check.reason)}" for check in found.skipped))
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+def _row(total: CheckTotal, before: list[dict[str, float]]) -> dict[str, object]:
+    trend = None if total.without_image else [*(health[total.name] for health in before if total.name in health), total.health]
+    return {
+        "Check": title(total.name),
+        "Health": None if total.without_image else min(total.health, _ALMOST) if total.health < 1 else 1.0,
+        "Trend": trend,
+        "Findings": total.findings,
+        "Errors": total.severities.get("error", 0),
+        "Warnings": total.severities.get("warning", 0),
+        "Notes": total.severities.get("info", 0),
+        "Errors and warnings about": flagged(total),
+        "Precision so far": _precise(total.precision),
+    }
+
+
+def _clean(name: str, before: list[dict[str, float]]) -> dict[str, object]:
+    trend = [*(health[name] for health in before if name in health), 1.0]
+    return {"Check": title(name), "Health": 1.0, "Trend": trend, **dict.fromkeys(("Findings", "Errors", "Warnings", "Notes"), 0)}
+
+
+def _precise(precision: Precision) -> str:
+    if precision.share is None:
+        return "nothing decided"
+    return f"{percent(precision.share)} ({percent(precision.low)} to {percent(precision.high)}) of {precision.decided}"

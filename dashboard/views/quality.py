@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from dashboard.review import review
+from dashboard.verdicts import OF_IMAGES
 
 if TYPE_CHECKING:
     from audit.run import Run
@@ -18,4 +19,4 @@ CHECKS = ("integrity", "image_quality", "outliers")
 def show(run: Run, checks: Sequence[str] = CHECKS) -> None:
     """Draw the page."""
     st.title("Quality & integrity")
-    review(run, "quality", checks)
+    review(run, "quality", checks, OF_IMAGES)

@@ -1,4 +1,4 @@
-"""Find images of the run: by name, or those most like one of them, like a picture of your own, or like a text."""
+"""Find images of the run: by name or class, or those most like one of them, like a picture of your own, or like a text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import pandas as pd
 import streamlit as st
 
 from audit.errors import AuditError
+from audit.explain import SHORTEST_CONTENT_ID
 from dashboard import pictures
+from dashboard.page import badges, plain
+from dashboard.queue import verdict_of
 from dashboard.similar import embed, encode, most_alike
-from dashboard.state import stamp
-from dashboard.text import label, literal, short
+from dashboard.state import address, decisions_of, in_address, page_at, stamp, words_of
+from dashboard.text import literal, short
+from reports.wording import label, title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,33 +26,48 @@ if TYPE_CHECKING:
 
 _SHOWN = 24
 _NAMES = 200
+_FACTS = ("label", "split", "outcome", "error", "format", "width", "height")
+_BY_NAME, _BY_IMAGE, _BY_TEXT = "In this run", "By a picture of yours", "By a text"
 
 
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Search")
-    by_name, by_image, by_text = st.tabs(["In this run", "By a picture of yours", "By a text"])
-    with by_name:
-        _by_name(run)
-    with by_image:
-        _by_image(run)
-    with by_text:
-        _by_text(run)
+    asked = in_address()
+    if asked and asked != st.session_state.get("search address"):  # a link was followed, or the page reloaded
+        st.session_state["search name"] = asked.get("image", [""])[-1]
+        st.session_state["search way"] = _BY_NAME
+    st.session_state.setdefault("search way", _BY_NAME)
+    ways = [_BY_NAME, _BY_IMAGE, _BY_TEXT]
+    way = st.segmented_control("Search", ways, key="search way", required=True, persist_state="session", label_visibility="collapsed")
+    {_BY_NAME: _by_name, _BY_IMAGE: _by_image, _BY_TEXT: _by_text}[way](run)
+    named = st.session_state.get("search name", "") if way == _BY_NAME else ""
+    st.session_state["search address"] = address(image=named.strip())
 
 
 def matching_rows(run: Run, text: str, limit: int = _NAMES) -> npt.NDArray[np.int64]:
-    """Return the rows whose sample id contains a text, upper or lower case, or whose content id begins with it."""
+    """Return the rows whose sample id or class contains a text, upper or lower case, or whose content id begins with it.
+
+    A class is found by its label and by the words for it.
+    """
     import pyarrow.compute as pc
 
-    columns = run.columns("sample_id", "content_id")
-    hits = np.asarray(pc.match_substring(pc.cast(columns["sample_id"], "string"), text, ignore_case=True)) if text else np.zeros(len(columns), bool)
-    if len(text) >= 6:
+    if not text:
+        return np.empty(0, np.int64)
+    hits = pc.match_substring(run.sample_ids, text, ignore_case=True).to_numpy()
+    columns = run.columns("label", *(("content_id",) if len(text) >= SHORTEST_CONTENT_ID else ()))
+    words = words_of(run)
+    classes = [name for name in columns["label"].dropna().unique() if text.lower() in f"{name} {words.get(name, '')}".lower()]
+    hits = hits | columns["label"].isin(classes).to_numpy()
+    if "content_id" in columns:
         hits = hits | columns["content_id"].str.startswith(text.lower()).fillna(value=False).to_numpy(bool)
     return np.flatnonzero(hits)[:limit]
 
 
 def _by_name(run: Run) -> None:
-    text = st.text_input("Part of a name, or the start of a content id", key="search name", placeholder="train/cat/0012").strip()
+    text = st.text_input(
+        "Part of a name or a class, or the start of a content id", key="search name", placeholder="train/cat/0012", persist_state="session"
+    ).strip()
     if not text:
         st.caption("Every image of the run can be found, flagged or not.")
         return
@@ -57,32 +76,46 @@ def _by_name(run: Run) -> None:
         st.info("No image of this run is called so.", icon=":material/search_off:")
         return
     names = run.columns("sample_id", rows=rows)["sample_id"].tolist()
-    chosen = names.index(st.selectbox(f"Found{' at least' if len(rows) == _NAMES else ''}: {len(rows):,}", names, key="search chosen"))
-    row = int(rows[chosen])
+    at = names.index(text) if text in names else 0
+    chosen = st.selectbox(f"Found{' at least' if len(rows) == _NAMES else ''}: {len(rows):,}", names, index=at, key=f"search chosen {text}")
+    row = int(rows[names.index(chosen)])
     left, right = st.columns([2, 3])
     with left:
-        pictures.show(st, pictures.large(run, row), alt=short(names[chosen]))
+        pictures.show(st, pictures.large(run, row), alt=short(chosen))
     with right:
-        _known(run, row, names[chosen])
+        _known(run, row, chosen)
+    _most_alike(run, row)
+
+
+def _most_alike(run: Run, row: int) -> None:
     try:
         near, likeness = run.neighbors[row], run.similarities[row]
     except AuditError:
         return
-    st.subheader("Most alike")
     places = np.flatnonzero(near >= 0)
-    _gallery(run, near[places].tolist(), likeness[places].tolist())
+    if len(places):
+        st.subheader("Most alike")
+        _gallery(run, near[places].tolist(), likeness[places].tolist())
 
 
 def _known(run: Run, row: int, name: str) -> None:
-    facts = run.columns("label", "split", "outcome", "error", "format", "width", "height", rows=np.array([row])).iloc[0].to_dict()
-    st.markdown(
-        "\n".join(
-            f"- {literal(str(key).capitalize())}: **{literal(fact)}**" for key, fact in facts.items() if isinstance(fact, str) or pd.notna(fact)
-        )
-    )
+    words = words_of(run)
+    facts = run.columns(*_FACTS, rows=np.array([row])).iloc[0].to_dict()
+    told = {key: fact for key, fact in facts.items() if isinstance(fact, str) or pd.notna(fact)}
+    lines = [f"- {title(str(key))}: **{literal(label(fact, words) if key == 'label' else fact)}**" for key, fact in told.items()]
+    st.markdown("\n".join(lines))
     own = run.findings_page({"sample_id": name}).rows
+    if own.empty:
+        st.caption("No finding is about this image.")
+        return
     st.markdown(f"**Findings: {len(own)}**")
-    st.markdown("\n".join(f"- {literal(finding['check'])}: {literal(finding['message'])}" for finding in own.to_dict("records")))
+    decided = verdict_of(decisions_of(run).current())
+    for record in map(plain, own.to_dict("records")):
+        st.markdown(f"{badges(record, decided.get(record['finding_id']))}  \n{literal(record['message'])}")
+        page = page_at(record["check"])
+        if page is not None:
+            text = f"Review under {title(record['check'])}"
+            st.page_link(page, label=text, icon=":material/visibility:", query_params={"finding": record["finding_id"]})
 
 
 def _by_image(run: Run) -> None:
@@ -103,7 +136,7 @@ def _by_text(run: Run) -> None:
     if not (run.record.get("backbone") or {}).get("has_text_tower"):
         st.caption("Search by text needs a run made with a CLIP backbone.")
         return
-    text = st.text_input("What is on the picture", key="search text", placeholder="a photo of a dog on a sofa").strip()
+    text = st.text_input("What is on the picture", key="search text", placeholder="a photo of a dog on a sofa", persist_state="session").strip()
     if not text:
         st.caption("The images whose embeddings are most like the sentence's are shown, the most alike first.")
         return
@@ -125,14 +158,7 @@ def _embedded(path: str, changed: int, data: bytes, _run: Run) -> Any:
 
 
 def _gallery(run: Run, rows: Sequence[int], likeness: Sequence[float]) -> None:
-    words = run.record.get("class_words") or {}
-    facts = run.columns("sample_id", "label", rows=np.array(rows, np.int64)).to_dict("records")
-    previews = pictures.small(run, rows)
-    for start in range(0, len(rows), 6):
-        for place, column in zip(range(start, min(start + 6, len(rows))), st.columns(6), strict=False):
-            given = facts[place]["label"]
-            pictures.show(column, previews[place], alt=short(facts[place]["sample_id"]))
-            name = literal(label(given if isinstance(given, str) else None, words))
-            column.caption(
-                f"{likeness[place]:.2f} · {name}  \n{literal(short(facts[place]['sample_id'], 24))}", help=literal(facts[place]["sample_id"])
-            )
+    words = words_of(run)
+    labels = run.columns("label", rows=np.array(rows, np.int64))["label"]
+    named = (literal(label(given if isinstance(given, str) else None, words)) for given in labels)
+    pictures.gallery(run, rows, [f"{like:.2f} alike · {name}" for like, name in zip(likeness, named, strict=True)])

@@ -46,7 +46,15 @@ def test_a_check_that_is_often_wrong_comes_later(small_run):
 
 def test_the_next_is_one_nobody_decided():
     queue = ["a", "b", "c", "d"]
-    assert next_undecided(queue, 0, {"a": "keep", "b": "drop"}) == 2
-    assert next_undecided(queue, 3, {"d": "keep"}) == 0
-    assert next_undecided(queue, 1, dict.fromkeys(queue, "keep")) == 2
-    assert next_undecided(["a"], 0, {"a": "keep"}) == 0
+    assert next_undecided(queue, "a", {"a": "keep", "b": "drop"}) == "c"
+    assert next_undecided(queue, "d", {"d": "keep"}) == "a"
+    assert next_undecided(queue, "b", dict.fromkeys(queue, "keep")) == "c"
+    assert next_undecided(["a"], "a", {"a": "keep"}) == "a"
+    assert next_undecided(queue, None, {"a": "keep"}) == "b"
+    assert next_undecided(queue, "gone", {}) == "a"
+
+
+def test_findings_about_classes_come_first_where_that_is_asked_for(small_run):
+    filters = Filters(("leakage", "class_balance"))
+    assert build(small_run.findings_index, filters, decided())[-1] == "f8"
+    assert build(small_run.findings_index, filters, decided(), whole_first=True) == ["f8", "f7", "f6", "f5", "f4", "f3"]

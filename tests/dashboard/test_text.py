@@ -1,8 +1,7 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.text import literal, short, value
+from dashboard.text import literal, short
 
 
 @given(st.text())
@@ -20,10 +19,3 @@ def test_short_text_fits_and_keeps_both_ends(text, length):
     assert len(shown) <= length
     if "…" in shown and "…" not in text:
         assert shown[-2:] == short(text, 10**6)[-2:]
-
-
-@pytest.mark.parametrize(
-    ("thing", "shown"), [(0.123456, "0.123"), ([1, "a"], "1, a"), ({"cat": 2}, "cat 2"), (None, "none"), ([], "none"), (True, "True")]
-)
-def test_values_are_told_in_words(thing, shown):
-    assert value(thing) == shown

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,20 +13,28 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from audit import open_run
-from audit.review.decisions import Decisions
+from audit.artifacts import write_json
+from audit.review.agreement import precision
+from audit.review.decisions import Decision, Decisions
+from audit.review.decisions import decide as made
 from audit.tables import SAMPLES
 from audit.versions.comparison import compare
+from dashboard.history import siblings
+from dashboard.page import plain
 from dashboard.pictures import difference
 from dashboard.text import literal
-from dashboard.views import decisions
+from dashboard.verdicts import OF_IMAGES, decide_about
+from dashboard.views import decisions, overview
+from dashboard.views.search import matching_rows
 from reports.summary import summarize
+from reports.wording import percent, title
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 VIEWS = ("overview", "label_errors", "confusion", "duplicates", "quality", "bias", "decisions", "search", "compare")
 
 
-def drawn(run, view):
+def drawn(run, view, **address):
     def page(path, name):
         from importlib import import_module
 
@@ -33,7 +42,10 @@ def drawn(run, view):
 
         import_module(f"dashboard.views.{name}").show(open_run(path))
 
-    test = AppTest.from_function(page, args=(str(run), view), default_timeout=60).run()
+    test = AppTest.from_function(page, args=(str(run), view), default_timeout=60)
+    for name, value in address.items():
+        test.query_params[name] = value
+    test.run()
     assert not test.exception
     return test
 
@@ -66,35 +78,43 @@ def test_the_overview_tells_the_runs_numbers(demo_run):
     assert told["Images"] == str(len(run))
     assert told["Findings"] == str(len(run.findings))
     flagged = run.findings.loc[run.findings["severity"] != "info", "sample_id"].nunique()
-    assert told["Health"] == f"{1 - flagged / len(run):.1%}"
+    assert told["Health"] == percent(1 - flagged / len(run))
     assert len([button for button in test.button if button.label == "Review"]) == min(10, len(run.findings))
     table = test.dataframe[0].value.set_index("Check")
     for total in summarize(run).checks:
-        assert table.loc[total.name.replace("_", " ").capitalize(), "Findings"] == total.findings
+        assert table.loc[title(total.name), "Findings"] == total.findings
 
 
 def test_a_finding_about_a_class_shows_its_examples(marked_run):
-    test = drawn(marked_run.path, "bias")
     mark = marked_run.findings_page({"check": "marks"}).rows["finding_id"].item()
-    test.session_state["bias position"] = test.session_state["bias queue"][1].index(mark)
-    test.run()
+    test = drawn(marked_run.path, "bias", finding=mark)
+    subjects = marked_run.findings_index.set_index("finding_id").loc[test.session_state["bias queue"][1], "subject"].tolist()
+    assert subjects == sorted(subjects, key=lambda subject: subject == "sample")
     examples = json.loads(marked_run.findings_page({"check": "marks"}).rows["evidence"].item())["examples"]
     assert len(examples) == 5
     assert all(literal(name) in shown(test) for name in examples)
+    assert "#### Class cat" in shown(test)
+    assert [button.label.partition(" `")[0] for button in test.button if str(button.key).startswith("decide_")][:3] == ["Right", "Wrong", "Not sure"]
+    assert not test.selectbox
     assert "these show it" in shown(test)
     assert len(test.get("image")) == 5
+
+
+def decide(test, verdict):
+    """Press the button of a verdict; it belongs to the finding that is shown."""
+    return next(button for button in test.button if str(button.key).startswith(f"decide_{verdict}_")).click().run()
 
 
 def test_decide_and_undo(own_run):
     test = drawn(own_run, "label_errors")
     queue = test.session_state["labels queue"][1]
-    test.button("decide_keep").click().run()
+    decide(test, "keep")
     assert verdicts(own_run) == {queue[0]: "keep"}
-    test.button("decide_drop").click().run()
+    decide(test, "drop")
     assert verdicts(own_run) == {queue[0]: "keep", queue[1]: "drop"}
     test.button("decide_undo").click().run()
     assert verdicts(own_run) == {queue[0]: "keep"}
-    assert test.session_state["labels position"] == 1
+    assert test.session_state["labels finding"] == queue[1]
 
 
 def test_relabel_takes_the_suggestion_or_what_is_chosen(own_run):
@@ -105,18 +125,78 @@ def test_relabel_takes_the_suggestion_or_what_is_chosen(own_run):
     place = next(place for place, name in enumerate(suggested) if isinstance(name, str))
     for _ in range(place):
         test.button("decide_on").click().run()
-    test.button("decide_relabel").click().run()
+    decide(test, "relabel")
     test.button("decide_undo").click().run()
     test.selectbox(f"labels label {queue[place]}").select("retina").run()
-    test.text_input("labels note").input("seen twice").run()
-    test.button("decide_relabel").click().run()
+    test.text_input(f"labels note {queue[place]}").input("seen twice").run()
+    decide(test, "relabel")
     decision = Decisions(own_run).current().iloc[0]
     assert (decision["label"], decision["note"], decision["finding_id"]) == ("retina", "seen twice", queue[place])
 
 
+def test_a_note_stays_with_its_finding(own_run):
+    test = drawn(own_run, "label_errors")
+    first, second = test.session_state["labels queue"][1][:2]
+    test.text_input(f"labels note {first}").input("of the first").run()
+    test.button("decide_on").click().run()
+    assert test.text_input(f"labels note {second}").value == ""
+    decide(test, "keep")
+    test.button("decide_back").click().run()
+    test.button("decide_back").click().run()
+    assert test.text_input(f"labels note {first}").value == "of the first"
+    assert Decisions(own_run).current()["note"].tolist() == [""]
+
+
+def test_a_class_that_nobody_has_is_marked_as_new(own_run):
+    test = drawn(own_run, "label_errors")
+    field = test.selectbox(f"labels label {test.session_state['labels finding']}")
+    assert field.format_func("tabbby") == "tabbby (new class)"
+    assert field.format_func("retina") == "retina"
+
+
+def test_what_was_said_of_a_finding_is_told_with_its_notes(own_run):
+    run = open_run(own_run)
+    worst = run.findings_page({"check": "label_errors"}, limit=1).rows
+    for who, verdict, note in (("ann", "drop", "blurred"), ("bob", "keep", "")):
+        Decisions(own_run).append(made(run, worst, verdict, reviewer=who, note=note))
+    test = drawn(own_run, "label_errors", finding=worst["finding_id"].item())
+    assert "**ann** Drop\\: blurred  \n**bob** Keep" in shown(test)
+    assert "Disputed" in shown(test)
+
+
+def test_an_address_names_a_finding_and_filters(own_run):
+    queue = drawn(own_run, "quality").session_state["quality queue"][1]
+    third = drawn(own_run, "quality", finding=queue[2])
+    assert third.session_state["quality finding"] == queue[2]
+    assert third.query_params["finding"] == queue[2]
+    third.button("decide_on").click().run()
+    assert third.query_params["finding"] == queue[3]
+    filtered = drawn(own_run, "quality", checks=["integrity"], mode=["Grid"], kinds=["no such kind"])
+    assert {entry.label for entry in filtered.button if "Open" in entry.label}
+    assert "finding" not in filtered.query_params
+    index = open_run(own_run).findings_index.set_index("finding_id")
+    assert set(index.loc[filtered.session_state["quality queue"][1], "check"]) == {"integrity"}
+    assert filtered.session_state["quality kinds"] == []
+    gone = drawn(own_run, "quality", finding="0" * 16)
+    assert "is not among these" in gone.warning[0].value
+
+
+def test_a_finding_that_the_filters_hide_lets_go_of_them(own_run):
+    queue = drawn(own_run, "quality").session_state["quality queue"][1]
+    test = drawn(own_run, "quality", finding=queue[2], state="decided")
+    assert (test.session_state["quality finding"], test.session_state["quality state"]) == (queue[2], "all")
+
+
+def test_a_page_begins_with_the_first_finding_nobody_decided(own_run):
+    test = drawn(own_run, "label_errors")
+    queue = test.session_state["labels queue"][1]
+    decide(test, "keep")
+    assert drawn(own_run, "label_errors").session_state["labels finding"] == queue[1]
+
+
 def test_filters_and_bulk(own_run):
     test = drawn(own_run, "label_errors")
-    test.multiselect("labels checks").select("label_errors").run()
+    test.pills("labels checks").select("label_errors").run()
     queue = test.session_state["labels queue"][1]
     assert set(open_run(own_run).findings.set_index("finding_id").loc[queue, "check"]) == {"label_errors"}
     test.session_state["labels mode"] = "Grid"
@@ -128,10 +208,44 @@ def test_filters_and_bulk(own_run):
     assert verdicts(own_run) == {}
 
 
+def test_filters_that_are_on_are_counted_and_let_go_of(own_run):
+    test = drawn(own_run, "quality")
+    whole = test.session_state["quality queue"][1]
+    test.multiselect("quality severities").select("error").run()
+    assert [part.proto.popover.label for part in test.get("popover")] == ["Filters (1)"]
+    assert len(test.session_state["quality queue"][1]) < len(whole)
+    test.button("quality clear").click().run()
+    assert test.session_state["quality queue"][1] == whole
+
+
+def test_a_verdict_that_does_not_fit_a_class_passes_it_over(marked_run, tmp_path):
+    run = open_run(shutil.copytree(marked_run.path, tmp_path / "run"))
+    (mark,) = run.findings_page({"check": "marks"}).rows["finding_id"]
+    assert decide_about(run, [mark], "drop", OF_IMAGES) == 0
+    assert decide_about(run, [mark], "accept", OF_IMAGES) == 1
+    assert verdicts(run.path) == {mark: "accept"}
+    assert precision(Decisions(run.path).current(), run.findings_index).set_index("check").loc["marks", "right"] == 1
+
+
+def test_dropping_both_copies_is_warned_of(own_run):
+    run = open_run(own_run)
+    copies = run.findings_page({"check": "exact_duplicates", "kind": "identical_bytes"}).rows
+    copy = plain(copies.iloc[0].to_dict())
+    Decisions(own_run).append(
+        [Decision(verdict="drop", reviewer="ann", content_id=copy["content_id"], sample_id=copy["evidence"]["partner"], copies=2)]
+    )
+    test = drawn(own_run, "duplicates", finding=copy["finding_id"])
+    assert "already dropped" in test.warning[0].value
+    assert not drawn(own_run, "decisions").warning
+    decide(test, "drop")
+    assert "every copy is dropped" in drawn(own_run, "decisions").warning[0].value
+    assert literal(copy["evidence"]["partner"]) in drawn(own_run, "decisions").warning[0].value
+
+
 def test_exports_say_what_was_decided(own_run):
     test = drawn(own_run, "label_errors")
     queue = test.session_state["labels queue"][1]
-    test.button("decide_drop").click().run()
+    decide(test, "drop")
     run = open_run(own_run)
     dropped = run.findings.set_index("finding_id").loc[queue[0], "sample_id"]
     table = pd.read_csv(io.BytesIO(decisions.exported(run, "drop-list", "csv")))
@@ -180,7 +294,7 @@ def test_two_versions_are_compared_as_diff_compares_them(small_run, tmp_path):
     told = compare(open_run(before), small_run)
     metrics = {metric.label: metric.value for metric in test.metric}
     states = told.findings["state"].value_counts()
-    assert (metrics["New findings"], metrics["Fixed"]) == (str(states["new"]), "0")
+    assert (metrics["New findings"], metrics["Fixed findings"]) == (f"0 (+{states['new']} around)", "0")
     assert states["new"] == told.counts["relabelled"] == 1
     assert "1 relabelled" in "".join(markdown.value for markdown in test.markdown)
     assert metrics["Drift"] == "0.000"
@@ -197,3 +311,88 @@ def test_equal_pictures_differ_nowhere():
 
     assert brightest(difference(picture("red"), picture("red"))) == 0
     assert brightest(difference(picture("red"), picture("blue"))) == 255
+
+
+def test_images_are_found_by_name_class_and_content(own_run):
+    run = open_run(own_run)
+    test = drawn(own_run, "search")
+    test.text_input("search name").input("CAT").run()
+    assert not test.exception
+    assert all("cat" in f"{name} {label}".lower() for name, label in run.columns("sample_id", "label", rows=matching_rows(run, "CAT")).to_numpy())
+    assert test.query_params["image"] == "CAT"
+    content = run.samples["content_id"].dropna().iloc[3]
+    assert matching_rows(run, content[:10].upper()).tolist() == np.flatnonzero(run.samples["content_id"] == content).tolist()
+    assert not len(matching_rows(run, "no such name"))
+    flagged = run.findings["sample_id"].dropna().iloc[0]
+    assert "Findings:" in shown(drawn(own_run, "search", image=flagged))
+
+
+def test_a_class_is_found_by_its_words(small_run):
+    assert matching_rows(small_run, "felis").tolist() == [0, 1]
+    assert matching_rows(small_run, "N2").tolist() == [2, 3, 4]
+
+
+def test_what_cannot_be_exported_says_why(small_run):
+    small_run.record["checks"]["leakage"] = {"state": "skipped", "reason": "no splits in this dataset", "findings": 0}
+    write_json(small_run.path / "run.json", small_run.record)
+    test = drawn(small_run.path, "decisions")
+    button = next(button for button in test.get("download_button") if "Clean split" in button.proto.label)
+    assert button.proto.disabled
+    assert "Clean split: no splits in this dataset" in shown(test)
+
+
+def test_numbers_are_those_of_now_after_an_import(own_run):
+    sheet = f"finding_id,verdict\n{open_run(own_run).findings['finding_id'].iloc[0]},keep\n".encode()
+    test = drawn(own_run, "decisions")
+    test.file_uploader("import file").upload("mine.csv", sheet, "text/csv").run()
+    test.button("import").click().run()
+    assert "1 decisions were taken over from mine" in shown(test)
+    assert test.metric[0].value == "1"
+    test.file_uploader("import file").upload("bad.csv", b"hello,world\n1,2\n", "text/csv").run()
+    test.button("import").click().run()
+    assert literal("bad.csv: has no column") in test.error[0].value
+    test.file_uploader("import file").upload("bad.csv", sheet.replace(b"keep", b"keeep"), "text/csv").run()
+    test.button("import").click().run()
+    assert literal("bad.csv, line 2: unknown verdict") in test.error[0].value
+
+
+def test_a_fault_of_a_page_is_told_in_our_own_words(small_run, monkeypatch, caplog):
+    def broken(_):
+        raise TypeError("of the view")
+
+    monkeypatch.setattr(overview, "_scanned", lambda *_: broken(None))
+
+    def app(path):
+        from dashboard.app import main
+
+        main(path)
+
+    test = AppTest.from_function(app, args=(str(small_run.path),), default_timeout=60).run()
+    assert not test.exception
+    assert "TypeError" in test.error[0].value
+    assert "report it" in shown(test)
+    assert "of the view" in caplog.text
+
+
+def test_a_dataset_that_was_moved_and_the_time_of_the_scan_are_told(small_run):
+    write_json(small_run.path / "run.json", small_run.record | {"finished_at": "2026-01-31T12:00:00+00:00"})
+
+    def app(path):
+        from dashboard.app import main
+
+        main(path)
+
+    test = AppTest.from_function(app, args=(str(small_run.path),), default_timeout=60).run()
+    told = "\n".join(str(part.value) for part in test.sidebar.caption)
+    assert "Scanned 2026-01-31 12:00 UTC" in told
+    assert "not where it was scanned" in told
+
+
+def test_other_runs_beside_are_offered_the_same_dataset_first(small_run):
+    for name, location in (("a-other", "/data/birds"), ("b-same", "/data/pets")):
+        other = small_run.path.with_name(name)
+        shutil.copytree(small_run.path, other)
+        write_json(other / "run.json", small_run.record | {"source": {"kind": "folder", "location": location}})
+    (small_run.path / "run.json").touch()
+    found = siblings(open_run(small_run.path))
+    assert [(sibling.path.name, sibling.same_dataset) for sibling in found] == [("b-same", True), ("a-other", False)]

@@ -1,0 +1,129 @@
+"""What a page shows of its findings: state, view and filters, kept for the session and in the page's address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from audit.tables import SEVERITIES
+from dashboard.queue import ALL, STATES, Filters
+from dashboard.state import address, in_address, stamp
+from dashboard.verdicts import KEYS
+from reports.wording import label, title
+
+if TYPE_CHECKING:
+    from audit.run import Run
+
+ONE, MANY = MODES = ("One at a time", "Grid")
+
+_PARTS = {
+    "kinds": ("Kind", "kind"),
+    "severities": ("Severity", "severity"),
+    "labels": ("Class", "label"),
+    "suggested": ("Suggested class", "suggested_label"),
+    "splits": ("Split", "split"),
+    "verdicts": ("Verdict", ""),
+}
+"""Filter -> its name, and the column of findings that it is about."""
+
+
+def recall(name: str, options: Mapping[str, Sequence[str]]) -> str | None:
+    """Take what is shown from the address where somebody followed a link, reloaded or went back; else the session knows it.
+
+    Args:
+        name: of the page; its state is kept under keys that begin with it.
+        options: as `choices` returns them; values that are no option are passed over.
+
+    Returns:
+        The finding that is asked for, if one is.
+    """
+    now = in_address()
+    moved = st.session_state.pop(f"{name} moved", False)  # then the browser's address may lag behind
+    followed = bool(now) and not moved and now != st.session_state.get(f"{name} address")
+    if followed or f"{name} state" not in st.session_state:
+        for part, segments, default in (("state", STATES, ALL), ("mode", MODES, ONE)):
+            asked = now.get(part, [default])[-1]
+            st.session_state[f"{name} {part}"] = asked if asked in segments else default
+        for part, among in options.items():
+            st.session_state[f"{name} {part}"] = [value for value in now.get(part, []) if value in among]
+        sheet = now.get("sheet", [""])[-1]
+        st.session_state[f"{name} sheet"] = int(sheet) - 1 if sheet.isdecimal() and int(sheet) else 0
+    return now["finding"][-1] if followed and "finding" in now else None
+
+
+def touched(name: str) -> None:
+    """Note that the page's controls were used: they are newer than the address."""
+    st.session_state[f"{name} moved"] = True
+
+
+def choices(run: Run, checks: Sequence[str]) -> dict[str, list[str]]:
+    """Return filter -> what can be chosen, of the findings of some checks."""
+    found: dict[str, list[str]] = _choices(str(run.path), stamp(run), tuple(checks), run)
+    return found
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _choices(path: str, changed: int, checks: tuple[str, ...], _run: Run) -> dict[str, list[str]]:
+    del path, changed
+    index = _run.findings_index
+    own = index[index["check"].isin(checks)]
+    found = {part: sorted(str(value) for value in own[column].dropna().unique()) for part, (_, column) in _PARTS.items() if column}
+    found["severities"] = [level for level in reversed(SEVERITIES) if level in found["severities"]]
+    return {"checks": list(checks), **found, "verdicts": [*KEYS, "disputed"]}
+
+
+def chosen(name: str, options: Mapping[str, Sequence[str]], checks: Sequence[str]) -> Filters:
+    """Return what the session says is wanted."""
+    picked = {part: tuple(st.session_state[f"{name} {part}"]) for part in options}
+    return Filters(**{**picked, "checks": picked["checks"] or tuple(checks)}, state=st.session_state[f"{name} state"])
+
+
+def clear(name: str) -> None:
+    """Let go of all filters and of the state."""
+    for part in ("checks", *_PARTS):
+        st.session_state[f"{name} {part}"] = []
+    st.session_state[f"{name} state"] = ALL
+
+
+def _clear(name: str) -> None:
+    clear(name)
+    touched(name)
+
+
+def draw(run: Run, name: str, options: Mapping[str, Sequence[str]], words: Mapping[str, str]) -> None:
+    """Draw the controls; what they say was taken by `chosen` before, and holds from the next drawing on."""
+    on = sum(bool(st.session_state[f"{name} {part}"]) for part in _PARTS)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        for text, segments, part, shown in (("Show", [*reversed(STATES)], "state", str.capitalize), ("View", MODES, "mode", str)):
+            st.segmented_control(text, segments, key=f"{name} {part}", format_func=shown, required=True, **_kept(name))
+        with st.popover(f"Filters ({on})" if on else "Filters", icon=":material/filter_alt:", key=f"{name} filters"):
+            for part, (text, _) in _PARTS.items():
+                if options[part]:
+                    show: Any = title if part in ("kinds", "severities", "verdicts") else lambda value: label(value, words)
+                    st.multiselect(text, options[part], key=f"{name} {part}", format_func=show, placeholder="All", **_kept(name))
+        if on:
+            st.button("Clear filters", key=f"{name} clear", icon=":material/filter_alt_off:", on_click=_clear, args=(name,))
+    if len(options["checks"]) > 1:
+        counts = run.findings_index["check"].value_counts()
+        st.pills(
+            "Checks",
+            options["checks"],
+            selection_mode="multi",
+            key=f"{name} checks",
+            format_func=lambda check: f"{title(check)} ({counts[check]:,})",
+            **_kept(name),
+        )
+
+
+def into_address(name: str, options: Mapping[str, Sequence[str]], *, finding: str, sheet: int) -> None:
+    """Put what is shown into the page's address."""
+    state, mode = st.session_state[f"{name} state"], st.session_state[f"{name} mode"]
+    filters = {part: st.session_state[f"{name} {part}"] for part in options}
+    place = {"mode": mode, "sheet": str(sheet + 1) if sheet else ""} if mode == MANY else {"finding": finding}
+    st.session_state[f"{name} address"] = address(state="" if state == ALL else state, **place, **filters)
+
+
+def _kept(name: str) -> dict[str, Any]:
+    return {"persist_state": "session", "on_change": touched, "args": (name,)}

@@ -1,0 +1,109 @@
+"""Looking at findings many at a time, and deciding about those that are chosen as one action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from audit.shown_images import boxes_of, outlined, shown_images
+from dashboard import pictures
+from dashboard.filters import ONE, touched
+from dashboard.keyboard import keys
+from dashboard.page import badges, change, plain, undo_button
+from dashboard.text import literal, short
+from dashboard.verdicts import KEYS, OF_CLASSES, called, decide_about, icon
+from reports.wording import title
+
+if TYPE_CHECKING:
+    from dashboard.page import Page
+
+AT_ONCE = 12
+_CARD_WIDTH = 230
+
+
+def grid(page: Page) -> None:
+    """Draw one sheet of the page's list."""
+    sheets = (len(page.queue) - 1) // AT_ONCE + 1
+    sheet = min(int(st.session_state.get(page.key("sheet"), 0)), sheets - 1)
+    ids = page.queue[sheet * AT_ONCE : (sheet + 1) * AT_ONCE]
+    rows = page.run.findings_page({"finding_id": ids}).rows.set_index("finding_id", drop=False).loc[ids]
+    records = [plain(row) for row in rows.to_dict("records")]
+    _bar(page, records, sheet, sheets)
+    first = [next(iter(shown_images(record["sample_id"], record["evidence"])), "") for record in records]
+    places = page.run.rows_of(first)
+    with_image = [int(row) for row in places if row >= 0]
+    previews = dict(zip(with_image, pictures.small(page.run, with_image), strict=True))
+    with st.container(horizontal=True, gap="small"):
+        for record, row in zip(records, places, strict=True):
+            _card(page, record, previews.get(int(row)))
+
+
+def _bar(page: Page, records: Sequence[Mapping[str, Any]], sheet: int, sheets: int) -> None:
+    ids = [str(record["finding_id"]) for record in records]
+    chosen = [entry for entry in ids if st.session_state.get(page.key(f"pick {entry}"))]
+    whole = any(record["sample_id"] is None for record in records)
+    verdicts = [verdict for verdict in KEYS if verdict in page.verdicts or (whole and verdict in OF_CLASSES)]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.checkbox("All on this page", key=page.key(f"pick all {sheet}"), on_change=_pick_all, args=(page, ids, sheet))
+        for verdict in verdicts:
+            st.button(
+                f"{called(verdict)} `{KEYS[verdict].upper()}`",
+                key=f"bulk_{verdict}",
+                icon=icon(verdict),
+                disabled=not chosen,
+                on_click=_decide,
+                args=(page, chosen, verdict, sheet),
+            )
+        undo_button(page)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.button("Previous", key="decide_back", icon=":material/arrow_back:", disabled=sheet == 0, on_click=_turn, args=(page, sheet - 1))
+        st.button("Next", key="decide_on", icon=":material/arrow_forward:", disabled=sheet + 1 >= sheets, on_click=_turn, args=(page, sheet + 1))
+        st.markdown(f"Page {sheet + 1:,} of {sheets:,} · {len(page.queue):,} findings · {len(chosen)} chosen", width="content")
+    letters = {KEYS[verdict]: f"bulk_{verdict}" for verdict in verdicts}
+    keys({**letters, "z": "decide_undo", "ArrowLeft": "decide_back", "ArrowRight": "decide_on"})
+
+
+def _card(page: Page, record: Mapping[str, Any], data: bytes | None) -> None:
+    finding_id = str(record["finding_id"])
+    with st.container(border=True, width=_CARD_WIDTH):
+        if data is not None or record["sample_id"]:
+            pictures.show(st, data and outlined(data, boxes_of(record["evidence"])), alt=short(record["sample_id"] or record["message"]))
+        st.markdown(badges(record, page.decided.get(finding_id)))
+        st.markdown(change(record, page.words), help=literal(f"{record['sample_id'] or ''} {record['message']}"))
+        st.caption(f"{_probability(record)} · {literal(short(record['sample_id'] or title(record['check']), 28))}")
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.checkbox("Choose", key=page.key(f"pick {finding_id}"), width="content")
+            st.button("Open", key=page.key(f"open {finding_id}"), on_click=_open, args=(page, finding_id), type="tertiary")
+
+
+def _probability(record: Mapping[str, Any]) -> str:
+    wrong = record["evidence"].get("probability_wrong")
+    return f"{wrong:.0%} wrong" if isinstance(wrong, int | float) else f"score {record['score']:.2f}"
+
+
+def _pick_all(page: Page, ids: Sequence[str], sheet: int) -> None:
+    wanted = bool(st.session_state.get(page.key(f"pick all {sheet}")))
+    for entry in ids:
+        st.session_state[page.key(f"pick {entry}")] = wanted
+
+
+def _decide(page: Page, ids: Sequence[str], verdict: str, sheet: int) -> None:
+    done = decide_about(page.run, ids, verdict, page.verdicts)
+    why = "have no suggested label and need one each" if verdict == "relabel" else "cannot be decided so"
+    left = f"; {len(ids) - done:,} {why}" if done < len(ids) else ""
+    st.toast(f"{called(verdict)}: {done:,} findings{left}.")
+    for entry in ids:
+        st.session_state[page.key(f"pick {entry}")] = False
+    st.session_state[page.key(f"pick all {sheet}")] = False
+
+
+def _turn(page: Page, sheet: int) -> None:
+    st.session_state[page.key("sheet")] = sheet
+    touched(page.name)
+
+
+def _open(page: Page, finding_id: str) -> None:
+    page.go(finding_id)
+    st.session_state[page.key("mode")] = ONE

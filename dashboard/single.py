@@ -1,0 +1,211 @@
+"""Looking at findings one at a time, and deciding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from audit.errors import AuditError
+from audit.review.settlement import groups_gone
+from audit.shown_images import boxes_of, outlined, shown_images
+from dashboard import filters, pictures
+from dashboard.keyboard import keys
+from dashboard.page import badges, change, plain, undo_button
+from dashboard.queue import next_undecided, verdict_of
+from dashboard.state import decisions_of, reviewer
+from dashboard.text import literal, short
+from dashboard.verdicts import KEYS, MEANING, called, decide_about, icon, offered
+from reports.evidence import evidence_lines
+from reports.wording import label, title
+
+if TYPE_CHECKING:
+    from dashboard.page import Extra, Page
+
+_NEIGHBORS = 6
+_LONGEST_NOTE = 500
+
+
+def single(page: Page, finding_id: str, extra: Extra | None) -> None:
+    """Draw one finding, and what decides about it."""
+    record = plain(page.run.findings_page({"finding_id": finding_id}).rows.iloc[0].to_dict())
+    # The bar is drawn last: a button of the next finding is never there before its image is.
+    bar = st.container()
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        _pictures(page, record)
+    with right:
+        st.markdown(badges(record, page.decided.get(finding_id)))
+        st.markdown(f"#### {change(record, page.words)}")
+        st.markdown(literal(record["message"]))
+        _said(page, finding_id)
+        _copies_dropped(page, record)
+        _facts(page, record)
+    if extra is not None:
+        extra(page, record)
+    if record["sample_id"]:
+        _neighbors(page, record)
+    with bar:
+        _bar(page, record)
+
+
+def _bar(page: Page, record: Mapping[str, Any]) -> None:
+    """Draw the buttons that decide; above the image, so that they stand still while images change."""
+    finding_id, of_image = str(record["finding_id"]), record["sample_id"] is not None
+    done = sum(entry in page.decided for entry in page.queue)
+    place = page.queue.index(finding_id)
+    st.progress(done / len(page.queue), text=f"Finding {place + 1:,} of {len(page.queue):,} · {done:,} decided")
+    buttons = st.container(horizontal=True, gap="small", key="decide_bar")
+    to = _fields(page, record)
+    letters = {}
+    with buttons:
+        for verdict in offered(record, page.verdicts):
+            # A button belongs to its finding: one that is clicked late, or twice, never decides about the next.
+            key = f"decide_{verdict}_{finding_id}"
+            letters[KEYS[verdict]] = key
+            st.button(
+                f"{called(verdict, of_image=of_image)} `{KEYS[verdict].upper()}`",
+                key=key,
+                icon=icon(verdict, of_image=of_image),
+                help=MEANING[verdict],
+                type="primary" if page.decided.get(finding_id) == verdict else "secondary",
+                disabled=verdict == "relabel" and to is None,
+                on_click=_decide_one,
+                args=(page, finding_id, verdict, to),
+            )
+        undo_button(page)
+        st.button(
+            "Previous", key="decide_back", icon=":material/arrow_back:", disabled=place == 0, on_click=_step, args=(page, -1), help="Left arrow"
+        )
+        last = place + 1 == len(page.queue)
+        st.button("Next", key="decide_on", icon=":material/arrow_forward:", disabled=last, on_click=_step, args=(page, 1), help="Right arrow")
+    keys({**letters, "z": "decide_undo", "ArrowLeft": "decide_back", "ArrowRight": "decide_on"})
+
+
+def _step(page: Page, places: int) -> None:
+    """Move from where the page is by now: a key may be pressed while the page is still being drawn."""
+    place = page.queue.index(page.finding) + places
+    page.go(page.queue[min(max(place, 0), len(page.queue) - 1)])
+
+
+def _fields(page: Page, record: Mapping[str, Any]) -> str | None:
+    """Draw the fields of the new label, where one fits, and of the note; return the label."""
+    finding_id, to = str(record["finding_id"]), None
+    with st.container(horizontal=True, gap="small"):
+        if "relabel" in offered(record, page.verdicts):
+            to = _relabel_to(page, record)
+        own = page.standing[(page.standing["finding_id"] == finding_id) & (page.standing["reviewer"] == reviewer())]
+        st.session_state.setdefault(page.key(f"note {finding_id}"), own["note"].iloc[-1] if len(own) else "")
+        st.text_input(
+            "Note",
+            key=page.key(f"note {finding_id}"),
+            placeholder="For colleagues; kept with the decision",
+            max_chars=_LONGEST_NOTE,
+            persist_state="session",
+        )
+    return to
+
+
+def _relabel_to(page: Page, record: Mapping[str, Any]) -> str | None:
+    classes = page.run.classes or filters.choices(page.run, page.filters.checks)["labels"]
+    of_partner = record["evidence"].get("partner_label")
+    of_partner = of_partner[0] if isinstance(of_partner, list) and len(of_partner) == 1 else of_partner
+    suggested = record["suggested_label"] or (of_partner if isinstance(of_partner, str) else None)
+    options = [*([suggested] if suggested else []), *(name for name in classes if name not in (suggested, record["label"]))]
+    known = {*options, record["label"]}
+    chosen = st.selectbox(
+        "Relabel to",
+        options,
+        index=0 if suggested else None,
+        key=page.key(f"label {record['finding_id']}"),
+        format_func=lambda name: label(name, page.words) if name in known else f"{name} (new class)",
+        accept_new_options=True,
+        placeholder="Choose a class, or type a new one",
+    )
+    return str(chosen) if chosen else None
+
+
+def _decide_one(page: Page, finding_id: str, verdict: str, new_label: str | None) -> None:
+    note = str(st.session_state.get(page.key(f"note {finding_id}"), ""))
+    label_ = new_label if verdict == "relabel" else None
+    if decide_about(page.run, [finding_id], verdict, page.verdicts, new_label=label_, note=note):
+        page.go(next_undecided(page.queue, finding_id, verdict_of(decisions_of(page.run).current())))
+
+
+def _said(page: Page, finding_id: str) -> None:
+    """Draw who decided what about the finding, and their notes."""
+    own = page.standing[page.standing["finding_id"] == finding_id].to_dict("records")
+    lines = []
+    for decision in own:
+        to = f" to {label(decision['label'], page.words)}" if decision["label"] else ""
+        note = f": {decision['note']}" if decision["note"] else ""
+        lines.append(f"**{literal(decision['reviewer'])}** {literal(called(decision['verdict'], of_image=bool(decision['sample_id'])) + to + note)}")
+    if lines:
+        st.markdown("  \n".join(lines))
+
+
+def _copies_dropped(page: Page, record: Mapping[str, Any]) -> None:
+    """Warn where the image's copy is dropped already: who follows every proposal would lose both."""
+    partner = record["evidence"].get("partner")
+    drops = page.standing[(page.standing["verdict"] == "drop") & page.standing["sample_id"].notna()]["sample_id"].tolist()
+    if not isinstance(partner, str) or not drops:
+        return
+    row, *others = (int(found) for found in page.run.rows_of([str(record["sample_id"]), *drops]))
+    last = any(row in gone for gone in groups_gone(page.run, np.array([row, *others], np.int64)))
+    if last and row not in others:
+        st.warning("Every copy of this image is already dropped: without this one, the picture is gone.", icon=":material/content_copy:")
+    elif partner in drops:
+        st.warning(f"Its copy {literal(partner)} is already dropped.", icon=":material/content_copy:")
+
+
+def _pictures(page: Page, record: Mapping[str, Any]) -> None:
+    """Draw the image and its partner large; of a class or the dataset, examples."""
+    names = shown_images(record["sample_id"], record["evidence"])
+    rows = [int(row) for row in page.run.rows_of(names) if row >= 0] if names else []
+    where = boxes_of(record["evidence"])
+    facts = page.run.columns("sample_id", "label", "split", "width", "height", rows=np.array(rows, np.int64)).to_dict("records")
+    captions = [_caption(fact, page.words) for fact in facts]
+    if record["sample_id"] is None:
+        st.caption("This finding is about more than one image" + ("; these show it." if rows else "."))
+        pictures.gallery(page.run, rows, captions, boxes=where)
+        return
+    for column, row, fact, caption, boxes in zip(st.columns(max(len(rows), 1)), rows, facts, captions, (where, []), strict=False):
+        data = pictures.large(page.run, row)
+        pictures.show(column, data and outlined(data, boxes), alt=f"{short(fact['sample_id'])}, labelled {fact['label']}")
+        column.caption(f"{literal(short(fact['sample_id'], 60))}  \n{caption}", help=literal(fact["sample_id"]))
+
+
+def _caption(fact: Mapping[Any, Any], words: Mapping[str, str]) -> str:
+    size = f" · {int(fact['width'])} x {int(fact['height'])}" if fact["width"] == fact["width"] and fact["width"] else ""
+    split = f" · {literal(fact['split'])}" if isinstance(fact["split"], str) else ""
+    given = literal(label(fact["label"] if isinstance(fact["label"], str) else None, words))
+    return f"{given}{split}{size}"
+
+
+def _facts(page: Page, record: Mapping[str, Any]) -> None:
+    rows = [("Score", f"{record['score']:.2f}"), ("Check", title(record["check"]))]
+    rows += [("Split", record["split"])] if record["split"] else []
+    rows += evidence_lines(record["evidence"], page.words)
+    with st.expander("Evidence", expanded=True, icon=":material/fact_check:"):
+        st.markdown("\n".join(f"- {literal(name)}: **{literal(text)}**" for name, text in rows))
+
+
+def _neighbors(page: Page, record: Mapping[str, Any]) -> None:
+    row = int(page.run.rows_of([record["sample_id"]])[0])
+    try:
+        near, likeness = page.run.neighbors[row], page.run.similarities[row]
+    except AuditError:
+        return
+    places = np.flatnonzero(near >= 0)[:_NEIGHBORS]
+    if not len(places):
+        return
+    st.markdown("**Nearest images**")
+    rows = [int(other) for other in near[places]]
+    given = page.run.columns("label", rows=np.array(rows))["label"]
+    captions = [
+        f"{literal(label(name if isinstance(name, str) else None, page.words))}  \n{like:.2f} alike"
+        for name, like in zip(given, likeness[places], strict=True)
+    ]
+    pictures.gallery(page.run, rows, captions)
