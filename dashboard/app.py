@@ -21,8 +21,11 @@ from reports.wording import when
 if TYPE_CHECKING:
     from audit.run import Run
 
-_STYLE = "<style>.stMainBlockContainer { padding-top: 3.5rem }</style>"
-"""Streamlit leaves a tenth of a screen empty above a page, on which images are to be compared."""
+_STYLE = """<style>
+.stMainBlockContainer { padding-top: 3.5rem }
+@media (max-width: 640px) { .st-key-cards > div, .st-key-cards > div > div { flex: 1 1 100% !important; width: 100% !important } }
+</style>"""
+"""Streamlit leaves a tenth of a screen empty above a page, on which images are to be compared; on a phone a card takes the screen's width."""
 _REPORT_IT = "reload the page; if that does not help, report it with the lines that the terminal shows"
 
 

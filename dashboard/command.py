@@ -35,9 +35,12 @@ SETTINGS = {
     "client.toolbarMode": "minimal",
     "client.showErrorDetails": "none",
     "logger.level": "warning",
+    "runner.magicEnabled": "false",
     "theme.light.primaryColor": "#1d5fd0",
+    "theme.light.backgroundColor": "#ffffff",
     "theme.light.textColor": "#14171c",
     "theme.dark.primaryColor": "#7fb0ff",
+    "theme.dark.backgroundColor": "#171614",
     "theme.dark.textColor": "#f4f6f8",
 }
 """Streamlit's options, given on its command line so that no configuration file of the user's can undo them. Its own theme has red where nothing is

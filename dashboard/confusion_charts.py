@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from dashboard.command import SETTINGS
+
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
@@ -14,14 +16,12 @@ if TYPE_CHECKING:
 CELL = "cell"
 """Name of the selection of a cell."""
 
-_RAMPS = {
-    "light": ("#ffffff", "#c9ddf5", "#6ea6e3", "#1d5fd0", "#0a2a63"),
-    "dark": ("#0e1117", "#173460", "#2b62b4", "#7fb0ff", "#e3eeff"),
-}
-"""Theme -> colours from nothing to the most; the first is the theme's ground."""
+_RAMPS = {"light": ("#c9ddf5", "#6ea6e3", "#1d5fd0", "#0a2a63"), "dark": ("#173460", "#2b62b4", "#7fb0ff", "#e3eeff")}
+"""Theme -> colours from little to the most; nothing has the colour of the theme's ground."""
 
-_NARROWEST, _WIDEST = 16, 46
-_SPREAD = 680
+_CHOSEN = "#e07b00"
+_NARROWEST, _WIDEST = 16, 40
+_SPREAD = 370
 """Pixels that a map takes where its cells can be as wide as they like; none is narrower or wider than the numbers above, for the labels' sake."""
 
 
@@ -46,10 +46,10 @@ def map_of_classes(table: pd.DataFrame, rows: Sequence[str], columns: Sequence[s
         .encode(
             x=alt.X("predicted:N", title="Taken for", sort=columns, scale=alt.Scale(domain=columns), axis=_axis(labelAngle=-90)),
             y=alt.Y("given:N", title="Given", sort=rows, scale=alt.Scale(domain=rows), axis=_axis()),
-            color=alt.Color("share:Q", title="Share", scale=_scale(float(table["share"].max())), legend=alt.Legend(format=".0%")),
-            tooltip=["given", "predicted", "confused", alt.Tooltip("share:Q", format=".1%")],
+            color=alt.Color("share:Q", title="Share", scale=_scale(float(table["share"].max())), legend=_legend(format=".0%")),
+            tooltip=[*_tips(), alt.Tooltip("share:Q", title="Share", format=".1%")],
         )
-        .properties(width=side * len(columns), height=side * len(rows))
+        .properties(width=side * len(columns), height=side * len(rows), autosize="pad")
     )
     _show(chart, key, on_select)
 
@@ -71,10 +71,10 @@ def map_of_blocks(table: pd.DataFrame, *, key: str, on_select: Callable[[], None
         .encode(
             x=alt.X("predicted_block:O", title="Taken for", axis=_axis(labels=False, ticks=False)),
             y=alt.Y("given_block:O", title="Given", axis=_axis(labels=False, ticks=False)),
-            color=alt.Color("confused:Q", title="Images", scale=_scale(float(table["confused"].max()))),
-            tooltip=["given", "predicted", "confused"],
+            color=alt.Color("confused:Q", title="Images", scale=_scale(float(table["confused"].max())), legend=_legend()),
+            tooltip=_tips(),
         )
-        .properties(width=side * number, height=side * number)
+        .properties(width=side * number, height=side * number, autosize="pad")
     )
     _show(chart, key, on_select)
 
@@ -89,8 +89,16 @@ def _rectangles(table: pd.DataFrame, selection: Sequence[str]) -> alt.Chart:
     import altair as alt
 
     name, *fields = selection
-    chart: alt.Chart = alt.Chart(table).mark_rect(cursor="pointer").add_params(alt.selection_point(name=name, fields=fields))
+    picked = alt.selection_point(name=name, fields=fields)
+    edge = alt.condition(picked, alt.value(_CHOSEN), alt.value("transparent"), empty=False)
+    chart: alt.Chart = alt.Chart(table).mark_rect(cursor="pointer", strokeWidth=2).encode(stroke=edge).add_params(picked)
     return chart
+
+
+def _tips() -> list[alt.Tooltip]:
+    import altair as alt
+
+    return [alt.Tooltip(name, title=text) for name, text in (("given:N", "Given"), ("predicted:N", "Taken for"), ("confused:Q", "Images"))]
 
 
 def _axis(**more: Any) -> alt.Axis:
@@ -99,11 +107,17 @@ def _axis(**more: Any) -> alt.Axis:
     return alt.Axis(**{"labelLimit": 150, "labelOverlap": False, "labelFontSize": 11, **more})
 
 
+def _legend(**more: Any) -> alt.Legend:
+    import altair as alt
+
+    return alt.Legend(orient="top", **more)
+
+
 def _scale(most: float) -> alt.Scale:
     import altair as alt
 
     theme = st.context.theme.type or "light"
-    return alt.Scale(type="sqrt", domain=[0, most or 1], range=list(_RAMPS[theme]))
+    return alt.Scale(type="sqrt", domain=[0, most or 1], range=[SETTINGS[f"theme.{theme}.backgroundColor"], *_RAMPS[theme]])
 
 
 def _show(chart: alt.Chart, key: str, on_select: Callable[[], None]) -> None:

@@ -95,7 +95,7 @@ def _clear(name: str) -> None:
 def draw(run: Run, name: str, options: Mapping[str, Sequence[str]], words: Mapping[str, str]) -> None:
     """Draw the controls; what they say was taken by `chosen` before, and holds from the next drawing on."""
     on = sum(bool(st.session_state[f"{name} {part}"]) for part in _PARTS)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         for text, segments, part, shown in (("Show", [*reversed(STATES)], "state", str.capitalize), ("View", MODES, "mode", str)):
             st.segmented_control(text, segments, key=f"{name} {part}", format_func=shown, required=True, **_kept(name))
         with st.popover(f"Filters ({on})" if on else "Filters", icon=":material/filter_alt:", key=f"{name} filters"):

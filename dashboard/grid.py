@@ -35,7 +35,7 @@ def grid(page: Page) -> None:
     places = page.run.rows_of(first)
     with_image = [int(row) for row in places if row >= 0]
     previews = dict(zip(with_image, pictures.small(page.run, with_image), strict=True))
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, gap="small", key="cards"):
         for record, row in zip(records, places, strict=True):
             _card(page, record, previews.get(int(row)))
 

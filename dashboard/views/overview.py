@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from audit.run import Run
     from reports.summary import CheckTotal, Precision, Summary, Top
 
-_CARD_WIDTH = 175
+_CARD_WIDTH = 168
 _MESSAGE = 110
 _ALMOST = 0.9999
 """What is not all is never shown as 100%, and the table shows two digits."""

@@ -174,6 +174,12 @@ def test_every_page_decisions_by_keyboard_and_a_reload(own_run):
         for page in PAGES:
             browser.go(page)
             assert not browser.driver.find_elements(By.CSS_SELECTOR, "[data-testid=stException]")
+        browser.go("Class confusion")
+        cell = browser.driver.find_elements(By.CSS_SELECTOR, ".st-key-wide_map path[aria-label^='Taken for']")[-1]
+        told = dict(part.split(": ") for part in cell.get_attribute("aria-label").split("; "))
+        cell.click()
+        browser.sees(f"{told['Given']} taken for {told['Taken for']}")
+        browser.settles()
         browser.go("Label errors")
         browser.sees("Finding 1 of")
         for number, (key, verdict) in enumerate((("k", "keep"), ("d", "drop"), ("u", "unsure"), ("r", "relabel")), start=1):
