@@ -117,7 +117,7 @@ def _scale(most: float) -> alt.Scale:
     import altair as alt
 
     theme = st.context.theme.type or "light"
-    return alt.Scale(type="sqrt", domain=[0, most or 1], range=[SETTINGS[f"theme.{theme}.backgroundColor"], *_RAMPS[theme]])
+    return alt.Scale(type="sqrt", interpolate="rgb", domain=[0, most or 1], range=[SETTINGS[f"theme.{theme}.backgroundColor"], *_RAMPS[theme]])
 
 
 def _show(chart: alt.Chart, key: str, on_select: Callable[[], None]) -> None:

@@ -64,6 +64,13 @@ def choices(run: Run, checks: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
+@st.cache_data(max_entries=4, show_spinner=False)
+def counts(path: str, changed: int, _run: Run) -> dict[str, int]:
+    """Return check -> its findings; checks without any are left out."""
+    del path, changed
+    return {str(check): int(number) for check, number in _run.findings_index["check"].value_counts().items()}
+
+
 @st.cache_data(max_entries=16, show_spinner=False)
 def _choices(path: str, changed: int, checks: tuple[str, ...], _run: Run) -> dict[str, list[str]]:
     del path, changed
@@ -106,13 +113,13 @@ def draw(run: Run, name: str, options: Mapping[str, Sequence[str]], words: Mappi
         if on:
             st.button("Clear filters", key=f"{name} clear", icon=":material/filter_alt_off:", on_click=_clear, args=(name,))
     if len(options["checks"]) > 1:
-        counts = run.findings_index["check"].value_counts()
+        numbers = counts(str(run.path), stamp(run), run)
         st.pills(
             "Checks",
             options["checks"],
             selection_mode="multi",
             key=f"{name} checks",
-            format_func=lambda check: f"{title(check)} ({counts[check]:,})",
+            format_func=lambda check: f"{title(check)} ({numbers[check]:,})",
             **_kept(name),
         )
 

@@ -12,7 +12,7 @@ from dashboard.grid import grid
 from dashboard.page import Page
 from dashboard.queue import UNDECIDED, Filters, build
 from dashboard.single import single
-from dashboard.state import decisions_of, precision_now
+from dashboard.state import decisions_of, precision_now, stamp
 from dashboard.verdicts import OF_LABELS
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def review(
         extra: draws what only this page knows of a finding, below the image.
         whole_first: findings about classes and the dataset come before those about images.
     """
-    index = run.findings_index
-    present = [check for check in checks if (index["check"] == check).any()]
+    found = filters.counts(str(run.path), stamp(run), run)
+    present = [check for check in checks if check in found]
     if not present:
         st.success("Nothing was found here.", icon=":material/task_alt:")
         return
@@ -70,7 +70,7 @@ def _page(run: Run, name: str, checks: Sequence[str], options: Mapping[str, Sequ
 def _queue(run: Run, name: str, wanted: Filters, *, whole_first: bool) -> list[str]:
     """Return the page's list; it is put in order when the filters change, not at every decision, so that it does not move under the reviewer."""
     held = st.session_state.get(f"{name} queue")
-    made_of = (wanted, (run.path / "run.json").stat().st_mtime_ns)
+    made_of = (wanted, stamp(run))
     if held is None or held[0] != made_of:
         if held is not None:
             st.session_state[f"{name} sheet"] = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 
@@ -25,6 +26,8 @@ def _warm(run: str) -> None:
         opened = open_finished(run)
         summary_of(opened)
         _ = opened.twins
+    for name in ("altair", "scipy.cluster.hierarchy"):  # a second together, which the first map of confusion would wait for
+        import_module(name)
 
 
 if __name__ == "__main__":

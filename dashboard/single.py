@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,9 +33,10 @@ def single(page: Page, finding_id: str, extra: Extra | None) -> None:
     record = plain(page.run.findings_page({"finding_id": finding_id}).rows.iloc[0].to_dict())
     # The bar is drawn last: a button of the next finding is never there before its image is.
     bar = st.container()
-    left, right = st.columns([3, 2], gap="medium")
+    names = shown_images(record["sample_id"], record["evidence"])
+    left, right = st.columns([3, 2], gap="medium") if names else (st.container(), st.container())
     with left:
-        _pictures(page, record)
+        _pictures(page, record, names)
     with right:
         st.markdown(badges(record, page.decided.get(finding_id)))
         st.markdown(f"#### {change(record, page.words)}")
@@ -160,9 +161,8 @@ def _copies_dropped(page: Page, record: Mapping[str, Any]) -> None:
         st.warning(f"Its copy {literal(partner)} is already dropped.", icon=":material/content_copy:")
 
 
-def _pictures(page: Page, record: Mapping[str, Any]) -> None:
+def _pictures(page: Page, record: Mapping[str, Any], names: Sequence[str]) -> None:
     """Draw the image and its partner large; of a class or the dataset, examples."""
-    names = shown_images(record["sample_id"], record["evidence"])
     rows = [int(row) for row in page.run.rows_of(names) if row >= 0] if names else []
     where = boxes_of(record["evidence"])
     facts = page.run.columns("sample_id", "label", "split", "width", "height", rows=np.array(rows, np.int64)).to_dict("records")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PAGES = "pages"
 """In the session: check, or ``/`` and an address -> page."""
+_SENT = "address sent"
 _REVIEWER = "reviewer"
 _COUNTING = threading.Lock()
 """Two sessions never count the same run at once."""
@@ -121,7 +122,9 @@ def address(**shown: str | Sequence[str]) -> dict[str, list[str]]:
         What `in_address` says from now on.
     """
     wanted = {name: [values] if isinstance(values, str) else list(values) for name, values in shown.items() if values}
-    if in_address() != wanted:
+    # A link to the page that is shown already changes what the page is told, not what the browser shows: that is written too.
+    if in_address() != wanted or st.session_state.get(_SENT) != wanted:
+        st.session_state[_SENT] = wanted
         who = {_REVIEWER: [st.query_params[_REVIEWER]]} if _REVIEWER in st.query_params else {}
         st.query_params.from_dict({**wanted, **who})
     return wanted

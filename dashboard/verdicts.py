@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from audit.review.decision_files import new_decisions
 from audit.review.decisions import decide
 from dashboard.state import decisions_of, reviewer
 from dashboard.text import literal
@@ -77,5 +78,7 @@ def decide_about(run: Run, finding_ids: Sequence[str], verdict: str, of_page: Se
     rows = rows[[verdict in offered(record, of_page) for record in rows.to_dict("records")]]
     if verdict == "relabel":
         rows = rows[rows["suggested_label"].notna() | bool(new_label)]
-    decisions_of(run).append(decide(run, rows, verdict, reviewer=reviewer(), label=new_label, note=note))
+    log = decisions_of(run)
+    made = decide(run, rows, verdict, reviewer=reviewer(), label=new_label, note=note)
+    log.append(new_decisions(made, log.current()))  # a button that is clicked twice is taken back at once
     return len(rows)

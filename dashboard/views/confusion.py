@@ -15,6 +15,7 @@ from audit.errors import AuditError
 from audit.labels.class_confusion import class_quality, confused_pairs, confusion
 from dashboard import pictures
 from dashboard.confusion_charts import chosen, map_of_blocks, map_of_classes
+from dashboard.filters import counts
 from dashboard.heat_map import BLOCK, blocks, order_of_classes, window
 from dashboard.review import review
 from dashboard.state import address, in_address, page_at, stamp, words_of
@@ -39,7 +40,7 @@ def show(run: Run) -> None:
     st.title("Class confusion")
     if "finding" in in_address() and in_address() != st.session_state.get("confusion address"):
         st.session_state["confusion part"] = _FOUND
-    found = int((run.findings_index["check"] == CHECKS[0]).sum())
+    found = counts(str(run.path), stamp(run), run).get(CHECKS[0], 0)
     st.session_state.setdefault("confusion part", _MAP)
     part = st.segmented_control(
         "Part of the page",

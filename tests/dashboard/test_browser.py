@@ -41,6 +41,11 @@ PAGES = {
 }
 PATIENCE = 30.0
 PICTURES_TO_COME = "return [...document.images].filter(image => !(image.complete && image.naturalWidth)).map(image => image.src)"
+WHEN_DRAWING = """(act) => {
+    const wait = () => document.querySelector('[data-test-script-state=running]') ? act() : setTimeout(wait, 1);
+    wait();
+}"""
+"""Do something while the page is being drawn."""
 
 
 class Browser:
@@ -220,15 +225,21 @@ def test_keys_decide_about_what_is_seen_and_leave_other_controls_alone(own_run):
         browser.sees("Finding 1 of")
         browser.settles()
         # A second key that follows at once comes while the next finding is being drawn: nobody has seen it.
-        browser.driver.execute_script(
-            "const press = (key) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));"
-            "press('k'); const app = document.querySelector('[data-testid=stApp]');"
-            "const wait = () => app.dataset.testScriptState === 'running' ? press('d') : setTimeout(wait, 1); wait();"
-        )
+        press = "(key) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}))"
+        browser.driver.execute_script(f"const press = {press}; press('k'); ({WHEN_DRAWING})(() => press('d'))")
         browser.sees("1 decided")
         browser.sees("Finding 2 of")
         browser.settles()
         assert standing(own_run)["verdict"].tolist() == ["keep"]
+        # Nor does the second click of a double one, on the button or on what has taken its place.
+        click = "() => document.querySelector('[class*=st-key-decide_keep] button').click()"
+        browser.driver.execute_script(f"const click = {click}; click(); ({WHEN_DRAWING})(click)")
+        browser.sees("Finding 3 of")
+        browser.settles()
+        assert standing(own_run)["verdict"].tolist() == ["keep", "keep"]
+        browser.press("z")
+        browser.sees("1 decided")
+        browser.settles()
         browser.choose("Not decided")
         browser.sees("Finding 1 of")
         browser.choose("Grid")
@@ -241,6 +252,7 @@ def test_keys_decide_about_what_is_seen_and_leave_other_controls_alone(own_run):
         browser.press("u")
         browser.until(lambda: len(standing(own_run)) > 1, "decisions about all")
         assert set(standing(own_run)["verdict"].iloc[1:]) == {"unsure"}
+        browser.sees("0 chosen")
         browser.settles()
         browser.press("z")
         browser.until(lambda: len(standing(own_run)) == 1, "undo of all")
