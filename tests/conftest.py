@@ -142,7 +142,7 @@ def marked_run(tmp_path_factory):
     mark = random.integers(0, 256, (24, 24, 3), np.uint8)
     for label in ("cat", "dog"):
         (folder / "images" / label).mkdir(parents=True)
-        for number in range(24):
+        for number in range(40):
             pixels = random.integers(0, 256, (random.integers(5, 9), random.integers(5, 9), 3), np.uint8)
             image = Image.fromarray(pixels).resize((160, 128), Image.Resampling.BICUBIC)
             if label == "cat" and number % 3:

@@ -204,8 +204,12 @@ def _together(first: _Mean, second: _Mean) -> _Mean:
 
 
 def _difference(own: _Mean, others: _Mean, spread: Floats) -> tuple[Floats, Floats]:
-    """Return how far the mean gradients are apart, ``[s, s, 6]``, in spreads and in standard errors."""
-    shift = (own.gradients - others.gradients) / spread
+    """Return how far the mean gradients are apart, ``[s, s, 6]``, in spreads and in standard errors; 0 where the others' is the steeper one.
+
+    Of two classes, the one without a mark is as far from the other as the other from it.
+    """
+    steeper = np.abs(own.gradients) > np.abs(others.gradients)
+    shift = np.where(steeper, own.gradients - others.gradients, 0) / spread
     return shift, shift / np.sqrt(np.float32(1 / own.images + 1 / others.images))
 
 

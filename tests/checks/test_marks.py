@@ -95,6 +95,14 @@ def test_two_classes_may_bear_the_same_mark(samples_of):
     assert [finding.label for finding in found_in(samples, thumbnails).findings] == ["class 0", "class 3"]
 
 
+def test_of_two_classes_the_one_without_the_mark_is_not_reported(samples_of):
+    """It is as far from the other as the other from it."""
+    for seed in range(5):
+        samples, thumbnails = dataset(samples_of, seed, classes=2)
+        stamp(samples, thumbnails, 0.7, CORNER, TEXTURE, seed=seed)
+        assert {finding.label for finding in found_in(samples, thumbnails).findings} == {"class 0"}
+
+
 def test_a_mark_on_few_is_not_reported_unless_asked_for(samples_of):
     samples, thumbnails = dataset(samples_of, each=200)
     stamp(samples, thumbnails, 0.12, CORNER, TEXTURE)

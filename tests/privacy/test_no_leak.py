@@ -21,9 +21,10 @@ from audit.cli import invoke
 from audit.commands import Commands
 from audit.exports import kinds
 from dashboard import pictures
-from dashboard.review import FOCUS
 
 GPS = b"987654"
+REVIEWED = {"label_errors": "labels", "confusion": "confusion", "duplicates": "duplicates", "bias": "bias"}
+"""View -> the name of its state, of those that show findings of this run one by one."""
 
 
 def _endings(case):
@@ -167,14 +168,17 @@ def test_no_page_of_the_dashboard_holds_a_value(scanned, secret, view):
         import_module(f"dashboard.views.{name}").show(open_run(path))
 
     test = AppTest.from_function(page, args=(str(scanned), view), default_timeout=60)
-    findings = open_run(scanned).findings_index
-    for finding in findings.groupby(["check", "kind"], observed=True)["finding_id"].first():
-        test.session_state[FOCUS] = finding
+    shown = set()
+    findings = open_run(scanned).findings_index.groupby(["check", "kind"], observed=True)["finding_id"].first()
+    for finding in findings:
+        test.query_params["finding"] = finding
         test.run()
         assert not test.exception
+        shown.update(test.session_state[key] for key in [f"{REVIEWED.get(view)} finding"] if key in test.session_state)
         drawn = [element.proto.SerializeToString() for element in _elements(test._tree) if getattr(element, "proto", None) is not None]
         assert len(b"".join(drawn)) > 20
         assert not any(_holds(content, secret) for content in drawn)
+    assert bool(shown) == (view in REVIEWED)
 
 
 def _elements(node):
