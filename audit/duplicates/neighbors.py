@@ -280,6 +280,7 @@ def _index(embeddings: Halves, valid: Rows, seed: int) -> Any:
     index = faiss.index_factory(dimension, f"PCA{min(_PROJECTED, dimension)},IVF{lists},SQ8", faiss.METRIC_L2)
     inverted = faiss.extract_index_ivf(index)
     inverted.cp.seed = seed
+    inverted.cp.min_points_per_centroid = 1  # FAISS asks for 39 a list and warns in the middle of the progress; how good the lists are is measured
     index.train(floats(embeddings, sample))
     for start in range(0, len(valid), BASE_BLOCK):
         index.add(floats(embeddings, valid[start : start + BASE_BLOCK]))
