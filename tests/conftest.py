@@ -1,6 +1,9 @@
 """Fixtures that tests of several folders share."""
 
 import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -44,6 +47,39 @@ def _finding(number, check, kind, severity, score, sample, message, **more):
     if sample:
         row |= {name: sample[name] for name in ("sample_id", "content_id", "split", "label")}
     return row | more
+
+
+WATCH = """
+import os, socket
+
+HERE = (None, "", "localhost", "127.0.0.1", "::1")
+found = socket.getaddrinfo
+
+def note(line):
+    with open(os.environ["CONNECTIONS"], "a") as file:
+        file.write(f"{line}\\n")
+
+def refuse(name):
+    def watched(self, *arguments):
+        address = arguments[-1]
+        if self.family != socket.AF_UNIX and address[0] not in HERE:
+            note(f"{name} {address}")
+            raise OSError(101, "Network is unreachable")
+        return getattr(socket._socket.socket, name)(self, *arguments)
+
+    return watched
+
+def looked_up(host, *arguments, **options):
+    if host in HERE:
+        return found(host, *arguments, **options)
+    note(f"getaddrinfo {host}")
+    raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+for name in ("connect", "connect_ex", "sendto"):
+    setattr(socket.socket, name, refuse(name))
+socket.getaddrinfo = looked_up
+"""
+"""Run when a Python starts: notes and refuses what would leave this machine."""
 
 
 @pytest.fixture
@@ -149,3 +185,24 @@ def marked_run(tmp_path_factory):
                 image.paste(Image.fromarray(mark), (8, 96))
             image.save(folder / "images" / label / f"{number:02}.png")
     return audit.scan(folder / "images", folder / "run", options=audit.ScanOptions(backbone="embedded", device="cpu", workers=1))
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A watch over the connections of processes that are started with its environment."""
+
+    environment: dict[str, str]
+    log: Path
+
+    def attempts(self) -> list[str]:
+        """Return what would have left this machine so far."""
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.fixture
+def watch(tmp_path):
+    folder = tmp_path / "watch"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(WATCH)
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    return Watch({"PYTHONPATH": path, "CONNECTIONS": str(folder / "connections")}, folder / "connections")

@@ -136,10 +136,12 @@ class Browser:
 
 
 @contextlib.contextmanager
-def served(run, ending=signal.SIGINT):
+def served(run, ending=signal.SIGINT, environment=None):
     port = free_port(None)
     command = [sys.executable, "-m", "audit.cli", "dashboard", str(run), "--no-browser", "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | (environment or {})
+    )
     try:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
@@ -169,11 +171,11 @@ def standing(run):
     return Decisions(run).current()
 
 
-def test_every_page_decisions_by_keyboard_and_a_reload(own_run):
+def test_every_page_decisions_by_keyboard_and_a_reload(own_run, watch):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    with served(own_run) as address, browsed(address) as browser:
+    with served(own_run, environment=watch.environment) as address, browsed(address) as browser:
         browser.open()
         browser.sees("Look at these first")
         for page in PAGES:
@@ -214,6 +216,7 @@ def test_every_page_decisions_by_keyboard_and_a_reload(own_run):
         assert standing(own_run)["verdict"].tolist() == ["keep", "drop", "unsure"]
         assert browser.problems() == []
         assert browser.foreign_requests() == []
+    assert watch.attempts() == []
 
 
 def test_keys_decide_about_what_is_seen_and_leave_other_controls_alone(own_run):
