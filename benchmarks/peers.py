@@ -3,8 +3,9 @@
     python benchmarks/peers.py --photos imagenet-photos-dev --cifar cifar10-dev --verdicts cifar10-duplicates-dev.csv \
         --labels cifar10-human-labels-dev.csv --cache ~/.cache/audit-peers [--parts photos,small,duplicates,labels]
 
-Peers are installed on first use into virtual environments of their own below ``--cache``; one that does not install is named and left out. A ratio is
-taken within one run on one machine: ours divided by the peer's, so that below 1 is faster for seconds, and above 1 better for average precision.
+Peers are installed on first use, in the versions that `scan_speed.py` names, into virtual environments of their own below ``--cache``; one that does
+not install is named and left out. A ratio is taken within one run on one machine: ours divided by the peer's, so that below 1 is
+faster for seconds, and above 1 better for average precision.
 ``--photos`` is a folder of full-size photos, ``--cifar`` one of ``{train,test}/class/index.jpg``, ``--verdicts`` and ``--labels`` tables as
 `duplicates.py` and `label_errors.py` take them. Asserts nothing about time.
 """
@@ -24,7 +25,7 @@ import label_errors
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scan_speed import CLEANVISION, FASTDUP, gather, peer, scan, seconds
+from scan_speed import CLEANVISION, FASTDUP, gather, peer, scan, seconds, versioned
 
 import audit
 from audit.processors import available_cpus
@@ -80,7 +81,7 @@ def speed(images: Path, scratch: Path, cache: Path) -> None:
         if python:
             theirs = seconds([python, "-c", script, images, scratch / name])
         told = f"{theirs:.1f} | {count / theirs:.0f} | {took / theirs:.2f}" if python else "does not install | |"
-        print(f"| {name} | {finds} | {told} |", flush=True)
+        print(f"| {versioned(package)} | {finds} | {told} |", flush=True)
 
 
 def duplicate_images(run: audit.Run, took: float, cifar: Path, verdicts: Path, cache: Path) -> None:
@@ -90,9 +91,9 @@ def duplicate_images(run: audit.Run, took: float, cifar: Path, verdicts: Path, c
     every, _, cosine = duplicates.ours(run)
     found = {"imagenet-audit (whole scan)": (every, took), "raw cosine, same backbone (SelfClean's rule)": (cosine, float("nan"))}
     for name, package, script in (
-        ("fastdup", "fastdup", duplicates.FASTDUP),
-        ("imagehash, 5 nearest", "imagehash", duplicates.IMAGEHASH),
-        ("imagededup, PHash", "imagededup", IMAGEDEDUP),
+        (versioned("fastdup"), "fastdup", duplicates.FASTDUP),
+        (f"{versioned('imagehash')}, 5 nearest", "imagehash", duplicates.IMAGEHASH),
+        (f"{versioned('imagededup')}, PHash", "imagededup", IMAGEDEDUP),
     ):
         python = peer(cache, package)
         if python:
@@ -125,7 +126,7 @@ def wrong_labels(embeddings: npt.NDArray[np.float16], codes: dict[str, npt.NDArr
             command = [python, "-c", DATALAB, *(scratch / part for part in ("features.npy", "given.npy", "scores.npy"))]
             subprocess.run(command, check=True, capture_output=True)
             datalab = np.load(scratch / "scores.npy")
-            peers["Datalab"] = label_errors.row("cleanlab Datalab, features", datalab, wrong, time.perf_counter() - began)
+            peers["Datalab"] = label_errors.row(f"{versioned('cleanlab')} Datalab, features", datalab, wrong, time.perf_counter() - began)
         near, spent = label_errors.timed(label_errors.neighbors_of, embeddings)
         peers["fastdup"] = label_errors.row("neighbor vote (fastdup's rule)", label_errors.fastdup_rule(near, given), wrong, spent)
         found, spent = label_errors.timed(label_errors.selfclean_rule, embeddings, given)

@@ -38,13 +38,23 @@ found.run(overwrite=True, print_summary=False)
 """
 
 
+VERSIONS = {"cleanvision": "0.3.7", "imgeda": "0.1.0", "imagededup": "0.3.3.post2", "fastdup": "2.54", "imagehash": "4.3.2", "cleanlab": "2.9.0"}
+"""Of the peers: the newest when the published tables were made."""
+
+
+def versioned(name: str) -> str:
+    """Return a peer as the tables name it."""
+    return f"{name} {VERSIONS[name]}"
+
+
 def peer(folder: Path, package: str) -> Path | None:
     """Return the Python of a peer's own environment, making it on first use; None where the peer does not install. Extras: ``name[extra]``."""
-    home = folder / package.partition("[")[0]
+    name = package.partition("[")[0]
+    home = folder / f"{name}-{VERSIONS[name]}"
     python = home / "bin" / "python"
     if not python.exists():
         venv.create(home, with_pip=True)
-        if subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=False).returncode:
+        if subprocess.run([python, "-m", "pip", "install", "--quiet", f"{package}=={VERSIONS[name]}"], check=False).returncode:
             shutil.rmtree(home)
             return None
     return python
@@ -144,7 +154,7 @@ def main() -> None:
             ("whole scan", took),
             ("of it: read, decode, measure, embed", stages["ingest"]),
             ("second scan, nothing changed", again),
-            ("cleanvision", theirs),
+            (versioned("cleanvision"), theirs),
             ("bare decode (Pillow)", count / decode),
         ]
         rows += [(f"bare model ({name})", count / rate) for name, rate in models.items()]
@@ -162,7 +172,7 @@ def main() -> None:
             theirs = seconds([python, "-c", FASTDUP, small, Path(scratch) / "fastdup"]) if python else float("nan")
             print(f"\n{arguments.small_count} small images\n")
             print("| what | seconds |\n|---|---|")
-            print(f"| whole scan | {took:.1f} |\n| fastdup | {theirs:.1f} |")
+            print(f"| whole scan | {took:.1f} |\n| {versioned('fastdup')} | {theirs:.1f} |")
             print(f"\nscan / fastdup: {took / theirs:.2f}")
 
 

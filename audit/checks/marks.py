@@ -209,7 +209,7 @@ def _difference(own: _Mean, others: _Mean, spread: Floats) -> tuple[Floats, Floa
     Of two classes, the one without a mark is as far from the other as the other from it.
     """
     steeper = np.abs(own.gradients) > np.abs(others.gradients)
-    shift = np.where(steeper, own.gradients - others.gradients, 0) / spread
+    shift = (own.gradients - others.gradients) * steeper / spread
     return shift, shift / np.sqrt(np.float32(1 / own.images + 1 / others.images))
 
 
