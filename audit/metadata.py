@@ -1,16 +1,20 @@
 """Which families of personal metadata an image file carries, and in which block; names only, never values.
 
-Pillow reads the blocks; what is here sorts their fields into families. Sources: EXIF 3.0 (CIPA DC-008-2023), XMP (ISO 16684-1) and the namespaces of
-IPTC's Photo Metadata Standard, IPTC-IIM 4.2, PNG (W3C, third edition), TIFF 6.0.
+Pillow reads the blocks; what is here sorts their fields into families. Sources: EXIF 3.0 (CIPA DC-008-2023), XMP (ISO 16684-1; Adobe's part 3 for
+GIF) and the namespaces of IPTC's Photo Metadata Standard, of the Metadata Working Group's regions, of Microsoft, digiKam and Lightroom, IPTC-IIM 4.2,
+PNG (W3C, third edition), TIFF 6.0.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from PIL import ExifTags, Image
+
+from audit.gif_blocks import APPLICATION, COMMENT, gif_blocks, parts_of
 
 FAMILIES = ("gps", "place", "serial", "owner", "comment", "maker_note", "date", "thumbnail", "software", "copyright")
 """What is told apart: coordinates, names of places, serial numbers and unique ids, names of people and their machines, free text, a maker's own
@@ -45,22 +49,22 @@ _NAMES: Mapping[str, str] = {
     "gps": "GPSLatitude GPSLongitude GPSDestLatitude GPSDestLongitude GPSPosition GPSInfo",
     "place": "City State Country CountryCode CountryName Location LocationName LocationCreated LocationShown Sublocation ProvinceState "
     "GPSAreaInformation",
-    "serial": "SerialNumber BodySerialNumber LensSerialNumber InternalSerialNumber CameraSerialNumber ImageUniqueID",
+    "serial": "SerialNumber BodySerialNumber LensSerialNumber InternalSerialNumber CameraSerialNumber ImageUniqueID "
+    "DocumentID InstanceID OriginalDocumentID documentID instanceID originalDocumentID",
     "owner": "OwnerName CameraOwnerName Owner creator Creator Author author Artist Photographer ImageEditor HostComputer AuthorsPosition "
     "CaptionWriter Credit CreatorContactInfo CiEmailWork CiTelWork CiAdrExtadr CiUrlWork PersonInImage PersonInImageWDetails LicensorName "
-    "LicensorEmail",
+    "LicensorEmail mwg-rs:Name PersonDisplayName PersonEmailDigest",
     "comment": "description Description title Title subject Headline UserComment ImageDescription Instructions Event Comment Keywords "
-    "TransmissionReference",
+    "TransmissionReference TagsList hierarchicalSubject LastKeywordXMP CatalogSets",
     "maker_note": "MakerNote",
     "date": "CreateDate ModifyDate MetadataDate DateCreated DateTime DateTimeOriginal DateTimeDigitized GPSTimeStamp GPSDateStamp when",
     "thumbnail": "Thumbnails Thumbnail",
     "software": "CreatorTool Software ProcessingSoftware softwareAgent HistorySoftwareAgent",
     "copyright": "rights Rights WebStatement UsageTerms Copyright copyright license License Certificate CopyrightNotice CopyrightOwner LicensorURL",
 }
+"""Names of fields in any namespace; one that is common in others, as ``crs:Name`` is of a look, has its namespace before it."""
 _FAMILY_OF_NAME = {name: family for family, names in _NAMES.items() for name in names.split()}
-_XMP_FIELD = re.compile(
-    rb"[<\s](?!rdf:|x:)[\w.-]+:(" + "|".join(sorted(_FAMILY_OF_NAME, key=len, reverse=True)).encode() + rb")(?:\s*=\s*[\"'](?=[^\"'])|[\s>])"
-)
+_XMP_FIELD = re.compile(rb"[<\s](?!rdf:|x:)([\w.-]+:[\w.-]+)(?:\s*=\s*[\"'](?=[^\"'])|(?=[\s>]))")
 """A property with a value, as an element or as an attribute."""
 
 _FAMILY_OF_KEY = {"author": "owner", "creation time": "date", "software": "software", "copyright": "copyright"}
@@ -69,6 +73,7 @@ _FAMILY_OF_KEY = {"author": "owner", "creation time": "date", "software": "softw
 _THUMBNAIL_RESOURCES, _URL_RESOURCE, _XMP_RESOURCE, _IPTC_RESOURCE = (0x0409, 0x040C), 0x040B, 0x0424, 0x0404
 _XMP_TAG, _PHOTOSHOP_TAG, _IPTC_TAG = 700, 34377, 33723
 _TIME_CHUNK = b"\0\0\0\x07tIME"
+_XMP_IN_GIF = b"XMP DataXMP"
 _BLANK = b"\0 \t\r\n"
 
 
@@ -100,7 +105,9 @@ def families_of_xmp(packet: bytes) -> set[str]:
     >>> families_of_xmp(b'<rdf:Description exif:GPSLatitude="52,31N" tiff:Software=""><dc:creator/></rdf:Description>')
     {'gps'}
     """
-    return {_FAMILY_OF_NAME[name.decode()] for name in set(_XMP_FIELD.findall(packet.replace(b"\0", b"")))}
+    found = {name.decode() for name in _XMP_FIELD.findall(packet.replace(b"\0", b"")) if name.isascii()}
+    families = {_FAMILY_OF_NAME.get(name) or _FAMILY_OF_NAME.get(name.partition(":")[2]) for name in found}
+    return {family for family in families if family}
 
 
 Found = Iterable[tuple[str, str]]
@@ -138,15 +145,21 @@ def _says_something(value: object) -> bool:
 
 
 def _xmp(image: Image.Image, data: bytes) -> Found:
-    del data
     packets = [image.info.get("xmp"), image.info.get("XML:com.adobe.xmp"), _raw_profile(image, "xmp")]
     packets += [content for name, content in getattr(image, "applist", []) if name == "APP1" and content.startswith(b"http://ns.adobe.com/")]
     packets += [_photoshop(image).get(_XMP_RESOURCE)]
     if image.format == "TIFF":
         packets.append(_tiff_bytes(image, _XMP_TAG))
-    for packet in packets:
+    for packet in chain(packets, _xmp_of_gif(data) if image.format == "GIF" else ()):
         if isinstance(packet, str | bytes):
             yield from ((family, "xmp") for family in families_of_xmp(packet if isinstance(packet, bytes) else packet.encode()))
+
+
+def _xmp_of_gif(data: bytes) -> Iterator[bytes]:
+    """Yield packets; they are not cut into sub-blocks, and a trailer of all numbers downwards leads those who expect them to the end."""
+    for label, start, end in gif_blocks(data):
+        if label == APPLICATION and data.startswith(_XMP_IN_GIF, start + 3):
+            yield data[start:end]
 
 
 def _iptc(image: Image.Image, data: bytes) -> Found:
@@ -210,8 +223,10 @@ def _tiff_bytes(image: Image.Image, tag: int) -> bytes | None:
 
 
 def _comments(image: Image.Image, data: bytes) -> Found:
-    del data
-    if _says_something(image.info.get("comment")):
+    texts = [image.info.get("comment")]
+    # Pillow reads a GIF's comments before its first frame.
+    more = (b"".join(parts_of(data, start, end)) for label, start, end in gif_blocks(data) if label == COMMENT) if image.format == "GIF" else ()
+    if any(_says_something(text) for text in chain(texts, more) if text is not None):
         yield "comment", "comment"
 
 

@@ -20,6 +20,7 @@ from PIL import ExifTags, Image
 
 from audit.avif_items import without_metadata_items
 from audit.decode import stored_mode
+from audit.gif_blocks import APPLICATION, GRAPHIC_CONTROL, IMAGE, PLAIN_TEXT, first_block, gif_blocks
 from audit.metadata import metadata_families
 
 _EOI, _SOS, _APP0, _APP2, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xE0, 0xE2, 0xEE, 0xEF, 0xFE
@@ -199,32 +200,13 @@ def _riff_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _gif(data: bytes) -> bytes:
-    end = 13 + _color_table(data[10])
-    kept, at = [b"GIF89a" + data[6:end]], end
-    while data[at] != 0x3B:
-        start = at
-        if data[at] == 0x2C:
-            at = _behind_blocks(data, at + 11 + _color_table(data[at + 9]))
-            kept.append(data[start:at])
-        elif data[at] == 0x21:
-            if data[at + 1] == 0x01:
-                raise Refused("holds text that is drawn over the picture")
-            at = _behind_blocks(data, at + 2)
-            if data[start + 1] == 0xF9 or (data[start + 1] == 0xFF and data[start + 3 : start + 14] in _LOOPS):
-                kept.append(data[start:at])
-        else:
-            raise Refused(f"holds no block at byte {at}")
+    kept = [b"GIF89a" + data[6 : first_block(data)]]
+    for label, start, end in gif_blocks(data):
+        if label == PLAIN_TEXT:
+            raise Refused("holds text that is drawn over the picture")
+        if label in {IMAGE, GRAPHIC_CONTROL} or (label == APPLICATION and data[start + 3 : start + 14] in _LOOPS):
+            kept.append(data[start:end])
     return b"".join((*kept, b"\x3b"))
-
-
-def _color_table(flags: int) -> int:
-    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
-
-
-def _behind_blocks(data: bytes, at: int) -> int:
-    while data[at]:
-        at += data[at] + 1
-    return at + 1
 
 
 def _coded_again(image: Image.Image, mode: str) -> bytes:

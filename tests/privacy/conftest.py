@@ -33,6 +33,11 @@ XMP_FIELDS = {
     "software": "xmp:CreatorTool",
     "copyright": "dc:rights",
 }
+MORE_XMP_FIELDS = {
+    "serial": ("xmpMM:DocumentID", "xmpMM:InstanceID", "xmpMM:OriginalDocumentID", "stRef:documentID", "stEvt:instanceID"),
+    "owner": ("mwg-rs:Name", "MPReg:PersonDisplayName", "MPReg:PersonEmailDigest"),
+    "comment": ("digiKam:TagsList", "lr:hierarchicalSubject", "MicrosoftPhoto:LastKeywordXMP", "mediapro:CatalogSets"),
+}
 IPTC_FIELDS = {"place": 90, "owner": 80, "comment": 120, "date": 55, "software": 65, "copyright": 116}
 TEXT_KEYS = {"owner": "Author", "comment": "parameters", "date": "Creation Time", "software": "Software", "copyright": "Copyright"}
 
@@ -105,8 +110,8 @@ def _laid_out(parts, thumbnail):
     return block + (thumbnail if parts["ifd1"] else b"")
 
 
-def xmp_packet(family, secret=SECRET):
-    name = XMP_FIELDS[family]
+def xmp_packet(family, secret=SECRET, name=None):
+    name = name or XMP_FIELDS[family]
     return f'<x:xmpmeta x:xmptk="k"><rdf:Description><{name}>{secret}</{name}></rdf:Description></x:xmpmeta>'.encode()
 
 
@@ -130,11 +135,38 @@ def in_png(kind, content, *, behind=False, data=None):
     return data[:at] + chunk + data[at:]
 
 
+def in_gif(label, content, data=None):
+    """An extension before the first frame."""
+    data = data or encoded("GIF")
+    at = 13 + (3 * 2 ** ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
+    return data[:at] + b"\x21" + bytes([label]) + content + data[at:]
+
+
+def xmp_in_gif(packet):
+    return b"\x0bXMP DataXMP" + packet + b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+
+
 def in_tiff(tag, content, kind=7):
     info = TiffImagePlugin.ImageFileDirectory_v2()
     info.tagtype[tag] = kind
     info[tag] = content
     return encoded("TIFF", tiffinfo=info)
+
+
+def xmp_cases():
+    for family in XMP_FIELDS:
+        packet = xmp_packet(family)
+        yield Case("JPEG", "xmp", family, in_jpeg(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
+        yield Case("JPEG extended", "xmp", family, in_jpeg(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 40 + packet))
+        yield Case("PNG", "xmp", family, in_png(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet))
+        yield Case("WEBP", "xmp", family, encoded("WEBP", xmp=packet))
+        if AVIF:
+            yield Case("AVIF", "xmp", family, encoded("AVIF", xmp=packet))
+        yield Case("TIFF", "xmp", family, in_tiff(700, packet, 1))
+        yield Case("GIF", "xmp", family, in_gif(0xFF, xmp_in_gif(packet)))
+    for family, names in MORE_XMP_FIELDS.items():
+        for name in names:
+            yield Case(f"WEBP {name}", "xmp", family, encoded("WEBP", xmp=xmp_packet(family, name=name)))
 
 
 def every_case():
@@ -151,15 +183,7 @@ def every_case():
             yield Case("TIFF", "tiff", family, in_tiff(tag, SECRET, 2))
     yield Case("TIFF", "exif", "gps", in_tiff(0x8825, {2: (52.0, 31.0, 12.987654), 4: (13.0, 24.0, 18.0)}, 4))
     yield Case("TIFF", "exif", "serial", in_tiff(0x8769, {0xA431: SECRET}, 4))
-    for family in XMP_FIELDS:
-        packet = xmp_packet(family)
-        yield Case("JPEG", "xmp", family, in_jpeg(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
-        yield Case("JPEG extended", "xmp", family, in_jpeg(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 40 + packet))
-        yield Case("PNG", "xmp", family, in_png(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet))
-        yield Case("WEBP", "xmp", family, encoded("WEBP", xmp=packet))
-        if AVIF:
-            yield Case("AVIF", "xmp", family, encoded("AVIF", xmp=packet))
-        yield Case("TIFF", "xmp", family, in_tiff(700, packet, 1))
+    yield from xmp_cases()
     for family in IPTC_FIELDS:
         block = iptc_block(family)
         yield Case("JPEG", "iptc", family, in_jpeg(0xED, b"Photoshop 3.0\0" + resource(0x0404, block)))
@@ -171,6 +195,7 @@ def every_case():
     yield Case("JPEG", "photoshop", "copyright", in_jpeg(0xED, b"Photoshop 3.0\0" + resource(0x040B, secret)))
     yield Case("JPEG", "comment", "comment", in_jpeg(0xFE, secret))
     yield Case("GIF", "comment", "comment", encoded("GIF", comment=secret))
+    yield Case("GIF behind the frame", "comment", "comment", encoded("GIF")[:-1] + b"\x21\xfe" + bytes([len(secret)]) + secret + b"\0\x3b")
     for family, key in TEXT_KEYS.items():
         name = key.encode() + b"\0"
         yield Case("PNG tEXt", "text", family, in_png(b"tEXt", name + secret))
@@ -203,4 +228,6 @@ def making():
     """Ways to put blocks into files: ``making.in_jpeg(...)``."""
     import types
 
-    return types.SimpleNamespace(**{made.__name__: made for made in (encoded, exif_block, xmp_packet, in_jpeg, in_png, in_tiff, pixels)})
+    return types.SimpleNamespace(
+        **{made.__name__: made for made in (encoded, exif_block, xmp_packet, in_jpeg, in_png, in_gif, xmp_in_gif, in_tiff, pixels)}
+    )

@@ -32,6 +32,11 @@ def test_blank_fields_do_not_count(making):
     assert families_of_xmp(b'<a dc:rights=""><dc:creator/></a>') == set()
 
 
+def test_the_name_of_a_look_is_no_persons_and_fields_in_a_row_all_count():
+    assert families_of_xmp(b'<crs:Look crs:Name="Adobe Color"/>') == set()
+    assert families_of_xmp(b'<mwg-rs:Regions xmpMM:DocumentID="1" exif:GPSLatitude="52,31N" mwg-rs:Name="Jane"/>') == {"serial", "gps", "owner"}
+
+
 def test_xmp_in_sixteen_bits_is_read(making):
     assert families_of_xmp(making.xmp_packet("gps").decode().encode("utf-16")) == {"gps"}
 
@@ -43,6 +48,11 @@ def test_damaged_blocks_leave_the_picture_and_the_other_blocks(making):
         found = decode(data)
         assert found.outcome == "ok"
         assert "comment/comment" in found.facts.exif_families
+
+
+def test_a_gif_without_its_end_tells_what_it_holds(making):
+    data = making.in_gif(0xFF, making.xmp_in_gif(making.xmp_packet("gps")))[:-1]
+    assert decode(data).facts.exif_families == ("gps/xmp",)
 
 
 def test_a_picture_behind_a_jpeg_is_a_thumbnail(making):

@@ -149,7 +149,7 @@ def test_pages_and_unknown_formats_are_refused_with_the_reason(making):
 def dataset(tmp_path, cases):
     data = tmp_path / "data"
     for number, case in enumerate(cases[::6]):
-        ending = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif"}[case.container.split()[0]]
+        ending = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "AVIF": "avif"}[case.container.split()[0]]
         path = data / ("cat" if number % 2 else "dog") / f"{number}.{ending}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(case.data)
