@@ -1,9 +1,9 @@
 """One image file's bytes -> the same picture without metadata; the pixels' bytes are copied, not coded again, where the format allows it.
 
 What is kept is listed, all else goes: in JPEG (ITU-T T.81) the segments that decoding needs, Adobe's color transform and the ICC profile; in PNG
-(W3C) and WebP (RFC 9649) the chunks for pixels, color, size and animation; in GIF89a the blocks of the frames and how often they play. The
-orientation is kept, as an EXIF block that holds nothing else. In AVIF all items but the pixels are blanked. BMP, PNM and TIFF are coded again without
-loss, and compared.
+(`audit.png_chunks`) and WebP (`audit.webp_chunks`) the chunks for pixels, color, size and animation; in GIF89a the blocks of the frames and how often
+they play. A block that is kept holds what its kind needs and no more. The orientation is kept, as an EXIF block that holds nothing else. In AVIF all
+items but the pixels are blanked. BMP, PNM and TIFF are coded again without loss, and compared.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import io
 import re
 import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
 from PIL import ExifTags, Image
 
+from audit import png_chunks, webp_chunks
 from audit.avif_items import without_metadata_items
 from audit.decode import stored_mode
-from audit.gif_blocks import APPLICATION, GRAPHIC_CONTROL, IMAGE, PLAIN_TEXT, first_block, gif_blocks
+from audit.gif_blocks import APPLICATION, GRAPHIC_CONTROL, IMAGE, PLAIN_TEXT, first_block, gif_blocks, parts_of
 from audit.metadata import metadata_families
 
 _EOI, _SOS, _APP0, _APP2, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xE0, 0xE2, 0xEE, 0xEF, 0xFE
+_DNL, _FIRST_KNOWN = 0xDC, 0xC0
+_SEQUENTIAL = frozenset((0xC0, 0xC1, 0xC9))
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_DECODING = _FRAMES | {0xC4, 0xCC, _SOS, 0xDB, 0xDD, _EOI}
+"""Frames, tables for Huffman and arithmetic coding, scans, quantization tables, restart intervals."""
 _JFIF, _ICC, _ADOBE = b"JFIF\0", b"ICC_PROFILE\0", b"Adobe"
 _MARKER_BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 """Inside coded pixels, FF is followed by a stuffed zero or belongs to a restart marker."""
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_KEPT = frozenset(b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs hIST cICP mDCV cLLI acTL fcTL fdAT".split())
-_WEBP_KEPT = frozenset((b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
-_FRAME_KEPT = frozenset((b"VP8 ", b"VP8L", b"ALPH"))
-_WEBP_EXIF_BIT, _WEBP_XMP_BIT = 0x08, 0x04
 _LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 _CODED_AGAIN = {
     "BMP": frozenset({"1", "L", "P", "RGB", "RGBA"}),
@@ -72,9 +72,10 @@ def without_metadata(data: bytes) -> bytes:
 
 
 def _cleaned(image: Image.Image, data: bytes, orientation: int) -> bytes:
-    ways = {"JPEG": _jpeg, "MPO": _jpeg, "PNG": _png, "WEBP": _webp}
+    exif = _orientation_alone(orientation) if orientation > 1 else b""
+    ways = {"JPEG": _jpeg, "MPO": _jpeg, "PNG": png_chunks.without_metadata_chunks, "WEBP": webp_chunks.without_metadata_chunks}
     if image.format in ways:
-        return ways[image.format](data, orientation)
+        return ways[image.format](data, exif)
     if image.format == "GIF":
         return _gif(data)
     if image.format == "AVIF":
@@ -97,16 +98,22 @@ def _orientation_alone(orientation: int) -> bytes:
     return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, ExifTags.Base.Orientation, 3, 1, orientation, 0, 0)
 
 
-def _jpeg(data: bytes, orientation: int) -> bytes:
+def _jpeg(data: bytes, exif: bytes) -> bytes:
     kept = [data[:2]]
-    block = b"Exif\0\0" + _orientation_alone(orientation)
-    own = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block if orientation > 1 else b""
+    block = b"Exif\0\0" + exif
+    own = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block if exif else b""
+    frame, sequential, whole = b"", False, False
     for marker, content, raw in _segments(data):
+        if whole and marker != _EOI and marker >= _FIRST_KNOWN:
+            continue  # all components lie in one scan; no reader goes on to another, but behind a damaged marker some go on with this one
         wanted = _wanted(marker, content, raw)
         if own and wanted and marker != _APP0:  # JFIF's own segment comes first
             kept.append(own)
             own = b""
         kept.append(wanted)
+        if marker in _FRAMES:
+            frame, sequential = content, marker in _SEQUENTIAL
+        whole = marker == _SOS and sequential and content[:1] == frame[5:6]
     return b"".join(kept)
 
 
@@ -140,72 +147,33 @@ def _wanted(marker: int, content: bytes, raw: bytes) -> bytes:
         return b"\xff\xe0\0\x10" + content[:12] + b"\0\0"
     if marker == _APP14 and content.startswith(_ADOBE) and len(content) >= 12:
         return b"\xff\xee\0\x0e" + content[:12]
-    describes = _APP0 <= marker <= _APP15 or marker == _COM
-    return b"" if describes and not (marker == _APP2 and content.startswith(_ICC)) else raw
-
-
-def _png(data: bytes, orientation: int) -> bytes:
-    kept, at = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
-    while True:
-        size, kind = struct.unpack(">I4s", data[at : at + 8])
-        end = at + 12 + size
-        if end > len(data):
-            raise Refused("is cut off inside a chunk")
-        if kind == b"iCCP":  # a profile's name is free text
-            kept.append(_chunk(kind, b"icc" + data[at + 8 + data[at + 8 : end].index(0) : end - 4]))
-        elif kind in _PNG_KEPT:
-            kept.append(data[at:end])
-        if kind == b"IHDR" and orientation > 1:
-            kept.append(_chunk(b"eXIf", _orientation_alone(orientation)))
-        if kind == b"IEND":
-            return b"".join(kept)
-        at = end
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def _webp(data: bytes, orientation: int) -> bytes:
-    kept = []
-    for kind, content in _riff_chunks(data[12 : 8 + struct.unpack("<I", data[4:8])[0]]):
-        if kind not in _WEBP_KEPT:
-            continue
-        inside = content
-        if kind == b"VP8X":
-            flags = content[0] & ~(_WEBP_EXIF_BIT | _WEBP_XMP_BIT) | (_WEBP_EXIF_BIT if orientation > 1 else 0)
-            inside = bytes([flags]) + content[1:]
-        elif kind == b"ANMF":
-            inside = content[:16] + b"".join(_riff_chunk(*part) for part in _riff_chunks(content[16:]) if part[0] in _FRAME_KEPT)
-        kept.append(_riff_chunk(kind, inside))
-    if orientation > 1:
-        kept.append(_riff_chunk(b"EXIF", _orientation_alone(orientation)))
-    body = b"WEBP" + b"".join(kept)
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-def _riff_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    found, at = [], 0
-    while at + 8 <= len(data):
-        kind, size = struct.unpack("<4sI", data[at : at + 8])
-        if at + 8 + size > len(data):
-            raise Refused("is cut off inside a chunk")
-        found.append((kind, data[at + 8 : at + 8 + size]))
-        at += 8 + size + size % 2
-    return found
-
-
-def _riff_chunk(kind: bytes, content: bytes) -> bytes:
-    return kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+    if marker in _DECODING or (marker == _APP2 and content.startswith(_ICC)):
+        return raw
+    if _APP0 <= marker <= _APP15 or marker in {_COM, _DNL}:  # libjpeg reads no number of lines from behind the pixels
+        return b""
+    raise Refused(f"holds a segment of marker {marker:02X}, which no reader knows")
 
 
 def _gif(data: bytes) -> bytes:
     kept = [b"GIF89a" + data[6 : first_block(data)]]
+    loops, control = b"", b""
     for label, start, end in gif_blocks(data):
         if label == PLAIN_TEXT:
             raise Refused("holds text that is drawn over the picture")
-        if label in {IMAGE, GRAPHIC_CONTROL} or (label == APPLICATION and data[start + 3 : start + 14] in _LOOPS):
-            kept.append(data[start:end])
+        if label == IMAGE:
+            kept += [control, data[start:end]]
+            control = b""
+        elif label == GRAPHIC_CONTROL:
+            content = next(parts_of(data, start, end), b"")
+            if len(content) != 4:
+                raise Refused("holds a graphic control extension of another size than its fields")
+            if control and content != control[3:7]:
+                raise Refused("holds two graphic control extensions for one frame")
+            control = b"\x21\xf9\x04" + content + b"\0"
+        elif label == APPLICATION and data[start + 3 : start + 14] in _LOOPS and not loops:
+            loops = next((part[:3] for part in list(parts_of(data, start, end))[1:] if part[:1] == b"\1" and len(part) >= 3), b"")
+    if loops:
+        kept.insert(1, b"\x21\xff\x0b" + _LOOPS[0] + b"\x03" + loops + b"\0")
     return b"".join((*kept, b"\x3b"))
 
 

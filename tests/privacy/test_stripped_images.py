@@ -5,6 +5,7 @@ import csv
 import io
 import struct
 import tarfile
+import zlib
 
 import cv2
 import numpy as np
@@ -70,6 +71,13 @@ def test_the_orientation_stays(making, container, orientation, secret):
     assert np.array_equal(np.asarray(decode(clean).image), np.asarray(decode(data).image))
 
 
+def test_an_orientation_behind_the_pixels_of_a_png_stays_there(making):
+    data = making.in_png(b"eXIf", making.exif_block("owner", orientation=5), behind=True)
+    clean = without_metadata(data)
+    assert np.array_equal(np.asarray(decode(clean).image), np.asarray(decode(data).image))
+    assert np.array_equal(frames(clean), frames(data))
+
+
 @pytest.mark.parametrize("container", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_the_color_profile_stays(making, container, secret):
     exif = Image.Exif()
@@ -112,6 +120,87 @@ def test_what_hides_behind_and_beside_the_picture_goes(making, secret):
         clean = without_metadata(data)
         assert hidden not in clean
         assert np.array_equal(frames(clean), frames(data))
+
+
+def png_chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_parts(data):
+    """Signature and header; then each chunk."""
+    parts, at = [data[:8]], 8
+    while at < len(data):
+        end = at + 12 + struct.unpack(">I", data[at : at + 4])[0]
+        parts.append(data[at:end])
+        at = end
+    return parts
+
+
+def webp_file(*chunks):
+    body = b"WEBP" + b"".join(kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2) for kind, content in chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def hiding_places(making, hidden):
+    """Name -> a file with something hidden in a kind of block that is kept, and whether it must be refused."""
+    jpeg, png, webp, gif = (making.encoded(container) for container in ("JPEG", "PNG", "WEBP", "GIF"))
+    end = jpeg[-2:]
+    segment = struct.pack(">H", len(hidden) + 2) + hidden
+    yield "a JPEG's number of lines", jpeg[:-2] + b"\xff\xdc" + segment + end, False
+    yield "a table behind a JPEG's scan", jpeg[:-2] + b"\xff\xdb\0\x43\x03" + hidden.ljust(64, b"\1") + end, False
+    head, header, pixels, last = png_parts(png)
+    text, more, cut = png_chunk(b"tEXt", b"a\0b"), png_chunk(b"IDAT", hidden), zlib.decompress(pixels[8:-4])
+    yield "a second run of a PNG's pixels", head + header + pixels + text + more + last, False
+    yield "behind the end of a PNG's coded pixels", head + header + png_chunk(b"IDAT", zlib.compress(cut) + hidden) + last, False
+    yield "a chunk behind the end of a PNG's coded pixels", head + header + pixels + more + last, False
+    yield "a frame of a PNG that is not animated", head + header + pixels + png_chunk(b"fdAT", b"\0\0\0\0" + hidden) + last, False
+    yield "the end of a PNG", head + header + pixels + png_chunk(b"IEND", hidden), False
+    yield "a palette that a PNG proposes", head + header + png_chunk(b"PLTE", hidden) + pixels + last, False
+    yield "the gamma of a PNG", head + header + png_chunk(b"gAMA", hidden) + pixels + last, True
+    frame = struct.pack(">5I2H2B", 0, 32, 24, 0, 0, 1, 1, 0, 0)
+    second = png_chunk(b"fcTL", struct.pack(">I", 1) + frame[4:]) + png_chunk(b"fdAT", struct.pack(">I", 2) + hidden)
+    one = png_chunk(b"acTL", struct.pack(">2I", 1, 0)) + png_chunk(b"fcTL", frame)
+    yield "a frame that an animated PNG does not play", head + header + one + pixels + second + last, False
+    kind, coded = webp[12:16], webp[20:]
+    yield "an alpha channel beside a WebP's picture", webp_file((kind, coded), (b"ALPH", hidden)), False
+    yield "a second picture of a WebP", webp_file((kind, coded), (kind, coded[:9] + hidden)), False
+    part = bytes([len(hidden)]) + hidden
+    loop, buffer = b"\x03\x01\x02\0", b"\x05\x02\0\0\0\0"
+    for name in (b"NETSCAPE2.0", b"ANIMEXTS1.0"):
+        yield f"{name.decode()} of a GIF", making.in_gif(0xFF, b"\x0b" + name + loop + buffer + part + b"\0"), False
+    yield "the control of a GIF's frame", making.in_gif(0xF9, b"\x04\0\x07\0\0" + part + b"\0"), False
+    yield "the control of no frame of a GIF", gif[:-1] + b"\x21\xf9" + part + b"\0\x3b", True
+    yield "two controls of a GIF's frame", making.in_gif(0xF9, b"\x04\0" + hidden[:3] + b"\0", making.in_gif(0xF9, b"\x04\0\0\0\0\0")), True
+
+
+def test_what_hides_in_blocks_that_are_kept_goes_or_the_file_is_refused(making, secret):
+    for name, data, refused in hiding_places(making, secret.encode()):
+        assert decode(data).outcome == "ok", name
+        if refused:
+            with pytest.raises(Refused):
+                without_metadata(data)
+            continue
+        clean = without_metadata(data)
+        assert secret.encode() not in clean, name
+        assert np.array_equal(np.asarray(decode(clean).image), np.asarray(decode(data).image)), name
+        assert Image.open(io.BytesIO(clean)).info.get("loop") == Image.open(io.BytesIO(data)).info.get("loop") or "ANIMEXTS" in name
+        assert without_metadata(clean) == clean
+
+
+def test_segments_that_no_reader_knows_are_refused(making, secret):
+    with pytest.raises(Refused, match="marker F3"):
+        without_metadata(making.in_jpeg(0xF3, secret.encode()))
+    damaged = making.encoded("JPEG")[:-2] + b"\xff\x1a\0\x04ab\xff\xd9"  # some readers go on with the scan behind it
+    with pytest.raises(Refused, match="marker 1A"):
+        without_metadata(damaged)
+
+
+def test_an_animated_png_keeps_frames_and_refuses_gaps(making):
+    rest = [Image.fromarray(255 - np.asarray(making.pixels())), making.pixels().rotate(180)]
+    parts = png_parts(making.encoded("PNG", save_all=True, append_images=rest, duration=70))
+    at = next(number for number, part in enumerate(parts) if part[4:8] == b"fdAT")
+    with pytest.raises(Refused, match="one after another"):
+        without_metadata(b"".join([*parts[: at - 1], *parts[at + 1 :]]))
 
 
 def test_a_second_picture_behind_a_jpeg_goes(making):
