@@ -357,14 +357,120 @@ def test_no_copy_has_fewer_bits_than_its_image(kind):
             without_metadata(data)
 
 
+def box(name, *content):
+    return struct.pack(">I4s", 8 + sum(map(len, content)), name) + b"".join(content)
+
+
+CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
+
+
+def with_box(data, more, path, start=0, end=None):
+    """Put one more box behind the others of a container; places of pixels move along."""
+    at, end = start, len(data) if end is None else end
+    while at + 8 <= end:
+        size, name = struct.unpack(">I4s", data[at : at + 8])
+        if name == path[0]:
+            inner = data[at + 8 : at + size]
+            inner = inner + more if len(path) == 1 else with_box(inner, more, path[1:], CONTAINERS[name])
+            return data[:at] + struct.pack(">I4s", 8 + len(inner), name) + inner + data[at + size :]
+        at += size
+    raise AssertionError(path)
+
+
+def moved(data, by):
+    """Add a number to the places of items and frames; all tables here have four bytes for a place."""
+    out = bytearray(data)
+    at = data.find(b"iloc")
+    while at >= 0:
+        (items,) = struct.unpack(">H", data[at + 10 : at + 12])
+        for place in (at + 12 + 14 * number + 6 for number in range(items)):
+            out[place : place + 4] = struct.pack(">I", struct.unpack(">I", data[place : place + 4])[0] + by)
+        at = data.find(b"iloc", at + 4)
+    if b"stco" in data:
+        place = data.index(b"stco") + 12
+        out[place : place + 4] = struct.pack(">I", struct.unpack(">I", data[place : place + 4])[0] + by)
+    return bytes(out)
+
+
+XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")
+PATHS = [(), (b"meta",), (b"meta", b"iprp", b"ipco")]
+FILM_PATHS = [(b"moov",), (b"moov", b"trak"), (b"moov", b"trak", b"mdia", b"minf", b"stbl")]
+
+
 @pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow writes no AVIF")
-def test_what_is_hidden_in_other_boxes_of_an_avif_goes(making, secret):
-    hidden = struct.pack(">I4s", 8 + len(secret), b"free") + secret.encode()
+@pytest.mark.parametrize("path", PATHS + FILM_PATHS, ids=lambda path: b"/".join(path).decode() or "file")
+@pytest.mark.parametrize("name", [b"uuid", b"free", b"skip", b"udta", b"udes", b"xml "])
+def test_what_is_hidden_in_other_boxes_of_an_avif_goes_or_is_refused(making, secret, path, name):
+    hidden = secret.encode()
+    content = {b"uuid": (XMP_UUID, making.xmp_packet("owner")), b"udta": (box(b"meta", b"\0\0\0\0", box(b"\xa9nam", hidden)),)}
+    more = box(name, *content.get(name, (b"\0\0\0\0en\0", hidden, b"\0")))
+    film = {"save_all": True, "append_images": [making.pixels().rotate(180)]} if path[:1] == (b"moov",) else {}
+    data = making.encoded("AVIF", **film)
+    file = with_box(moved(data, len(more)), more, path) if path else data + more
+    assert np.array_equal(frames(file), frames(data))
+    if path[-1:] == (b"ipco",) and name in {b"udta", b"xml "}:
+        with pytest.raises(Refused, match="has the property"):
+            without_metadata(file)
+        return
+    clean = without_metadata(file)
+    assert hidden not in clean
+    assert np.array_equal(frames(clean), frames(data))
+    assert without_metadata(clean) == clean
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow writes no AVIF")
+def test_names_and_dates_in_boxes_that_an_avif_needs_are_blanked(making, secret):
+    hidden = secret.encode()
+    data = making.encoded("AVIF", save_all=True, append_images=[making.pixels().rotate(180)])
+    longer = moved(data.replace(b"Color\0", b"Secre\0"), len(hidden))
+    at = longer.index(b"hdlr") - 4
+    named = longer[:at] + struct.pack(">I", 33 + len(hidden)) + longer[at + 4 : at + 32] + hidden + b"\0" + longer[at + 33 :]
+    meta = named.index(b"meta") - 4
+    named = named[:meta] + struct.pack(">I", struct.unpack(">I", named[meta : meta + 4])[0] + len(hidden)) + named[meta + 4 :]
+    assert np.array_equal(frames(named), frames(data))
+    clean = without_metadata(named)
+    assert np.array_equal(frames(clean), frames(data))
+    assert not any(word in clean for word in (hidden, b"Secre", b"AOM Coding"))
+    for name in (b"mvhd", b"tkhd", b"mdhd"):
+        assert clean[clean.index(name) + 8 :][:16] == bytes(16)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow writes no AVIF")
+def test_items_that_no_reader_takes_for_metadata_and_bytes_between_frames_go(making, secret):
     data = making.encoded("AVIF", xmp=making.xmp_packet("owner"))
-    for file in (data + hidden, data.replace(b"mime", b"uri ")):  # an item that no reader takes for metadata
-        clean = without_metadata(file)
-        assert secret.encode() not in clean
-        assert np.array_equal(frames(clean), frames(data))
+    clean = without_metadata(data.replace(b"mime", b"uri "))
+    assert secret.encode() not in clean
+    assert np.array_equal(frames(clean), frames(data))
+    film = making.encoded("AVIF", save_all=True, append_images=[making.pixels().rotate(180)])
+    at = film.index(b"mdat") - 4
+    hidden = film[:at] + struct.pack(">I", len(film) - at + len(secret)) + film[at + 4 :] + secret.encode()
+    assert secret.encode() not in without_metadata(hidden)
+    assert np.array_equal(frames(without_metadata(hidden)), frames(film))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow writes no AVIF")
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_alpha_of_an_avif_stays(making, secret, more):
+    alpha = Image.fromarray(np.random.default_rng(4).integers(0, 256, (24, 32, 4), np.uint8))
+    stream = io.BytesIO()
+    alpha.save(stream, "AVIF", save_all=bool(more), append_images=[alpha.rotate(180)] * more, xmp=making.xmp_packet("owner"))
+    clean = without_metadata(stream.getvalue())
+    assert len(np.unique(frames(clean)[..., 3])) > 100
+    assert np.array_equal(frames(clean), frames(stream.getvalue()))
+    assert secret.encode() not in clean
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow writes no AVIF")
+def test_a_thumbnail_of_an_avif_goes(making):
+    data = making.encoded("AVIF", exif=making.exif_block("owner"))
+    item = data.index(b"ExifExif\0")
+    picture = data[:item] + b"av01" + data[item + 4 :]  # the second item is a picture of its own now, said to be a thumbnail
+    picture = picture.replace(b"cdsc\0\2", b"thmb\0\2")
+    start, size = struct.unpack(">2I", picture[picture.index(b"iloc") + 12 + 14 + 6 :][:8])
+    clean = without_metadata(picture)
+    assert np.array_equal(frames(clean), frames(data))
+    assert any(picture[start : start + size])
+    assert not any(clean[start : start + size])
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow writes no AVIF")
