@@ -25,6 +25,7 @@ _NOT_CHECKS = frozenset(
         "class_halves",
         "class_names",
         "discoveries",
+        "images_of_classes",
         "one_per_picture",
         "option_ranges",
         "properties",

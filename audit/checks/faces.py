@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.checks.base import Finding, Result
+from audit.checks.images_of_classes import images_of_classes
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-_MOST_CLASSES = 20
 _MOST_BOXES = 50
 
 
@@ -49,7 +49,7 @@ def run(samples: pd.DataFrame, faces: pd.DataFrame, *, options: Options) -> Resu
     findings = [_of_image(boxes) for _, boxes in counted.groupby("row", sort=True)]
     images = np.unique(counted["row"].to_numpy(np.int64))
     if len(images):
-        findings.append(_of_dataset(images, len(counted), samples["label"]))
+        findings.append(_of_dataset(images, len(counted), samples))
     return Result(scores, findings)
 
 
@@ -67,17 +67,10 @@ def _of_image(boxes: pd.DataFrame) -> Finding:
     return Finding(kind="face", score=float(boxes["confidence"].max()), severity="info", message=message, row=row, evidence=evidence)
 
 
-def _of_dataset(images: npt.NDArray[np.int64], faces: int, label: pd.Series[str]) -> Finding:
-    by_class = label.iloc[images].value_counts()
-    ordered = sorted(by_class.items(), key=lambda entry: (-entry[1], str(entry[0])))
-    evidence = {
-        "images": len(images),
-        "faces": faces,
-        "classes": len(ordered),
-        "images_per_class": {str(name): int(number) for name, number in ordered[:_MOST_CLASSES]},
-    }
-    share = len(images) / max(len(label), 1)
+def _of_dataset(images: npt.NDArray[np.int64], faces: int, samples: pd.DataFrame) -> Finding:
+    evidence = {"images": len(images), "faces": faces, **images_of_classes(samples, images)}
+    share = len(images) / max(len(samples), 1)
     message = (
-        f"{len(images):,} of {len(label):,} images ({share:.1%}) show faces; publishing them needs the people's consent or another ground in law."
+        f"{len(images):,} of {len(samples):,} images ({share:.1%}) show faces; publishing them needs the people's consent or another ground in law."
     )
     return Finding(kind="faces", score=min(share, 1.0), severity="info", message=message, evidence=evidence)

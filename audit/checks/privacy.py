@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.checks.base import Finding, Result
+from audit.checks.images_of_classes import images_of_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +35,6 @@ _COMMON = {
     "software": ("the program it was made with", 0.1),
 }
 _RIGHTS = "a licence or copyright note"
-_MOST_CLASSES = 20
-"""Classes counted one by one in the evidence, those with most images first."""
 
 
 def family_score(families: Sequence[str]) -> float:
@@ -57,7 +56,7 @@ def run(samples: pd.DataFrame) -> Result:
     scores = np.where(read | some[codes], told[codes], np.float32(np.nan)).astype(np.float32)
     telling = np.array([any(name in _PERSONAL for name in _names(families)) for families in distinct], bool)
     findings = [_of_image(int(row), distinct[codes[row]]) for row in np.flatnonzero(telling[codes])]
-    return Result(scores, [*findings, *_of_dataset(codes, distinct, samples["label"])])
+    return Result(scores, [*findings, *_of_dataset(codes, distinct, samples)])
 
 
 def _names(families: Sequence[str]) -> list[str]:
@@ -80,7 +79,7 @@ def _of_image(row: int, families: tuple[str, ...]) -> Finding:
     return Finding(kind=personal[0], score=family_score(families), message=message, row=row, evidence={"families": sorted(families)})
 
 
-def _of_dataset(codes: npt.NDArray[np.int64], distinct: list[tuple[str, ...]], label: pd.Series[str]) -> list[Finding]:
+def _of_dataset(codes: npt.NDArray[np.int64], distinct: list[tuple[str, ...]], samples: pd.DataFrame) -> list[Finding]:
     """Count each family by class and by the block it was found in."""
     images = np.bincount(codes, minlength=len(distinct))
     findings = []
@@ -94,14 +93,11 @@ def _of_dataset(codes: npt.NDArray[np.int64], distinct: list[tuple[str, ...]], l
             for name, _, source in (entry.partition("/") for entry in distinct[at]):
                 if name == family:
                     sources[source or "unknown"] = sources.get(source or "unknown", 0) + int(images[at])
-        by_class = label[holds[codes]].value_counts()
-        ordered = sorted(by_class.items(), key=lambda entry: (-entry[1], str(entry[0])))
         evidence = {
             "family": family,
             "images": count,
             "sources": dict(sorted(sources.items())),
-            "classes": len(ordered),
-            "images_per_class": {str(name): int(number) for name, number in ordered[:_MOST_CLASSES]},
+            **images_of_classes(samples, np.flatnonzero(holds[codes])),
         }
         what, score = {**_PERSONAL, **_COMMON}.get(family, (_RIGHTS, 0.1))
         advice = "check that it allows your use, and keep it if you strip the files" if family == "copyright" else "strip it before sharing"

@@ -32,6 +32,12 @@ def test_each_image_with_a_face_and_the_dataset_once(run_named, samples_of):
     np.testing.assert_allclose(result.scores, [0, 0.9, 0.4, np.nan])
 
 
+def test_an_image_with_several_labels_counts_in_each_of_its_classes(run_named, samples_of):
+    samples = samples_of([{"label": None, "labels": ["b", "a"]}, {"label": None, "labels": ["b"]}, {"label": None, "labels": ["c"]}])
+    dataset = run_named("faces", samples=samples, faces=boxes_of((0, 0, 0, 1, 1, 0.9), (1, 0, 0, 1, 1, 0.9))).findings[-1]
+    assert dataset.evidence == {"images": 2, "faces": 2, "classes": 2, "images_per_class": {"b": 2, "a": 1}}
+
+
 def test_no_faces_no_findings(run_named, samples_of):
     assert run_named("faces", samples=samples_of([{}]), faces=boxes_of()).findings == []
 

@@ -30,3 +30,11 @@ def test_runs_of_before_have_no_sources(run_named, samples_of):
     assert [finding.kind for finding in result.findings] == ["serial", "serial"]
     assert result.findings[1].evidence["sources"] == {"unknown": 1}
     assert result.findings[1].evidence["images_per_class"] == {}
+
+
+def test_an_image_with_several_labels_counts_in_each_of_its_classes(run_named, samples_of):
+    several = [["a", "b"], ["b", "b", "c"], [], ["d"]]
+    rows = [{"exif_families": ["gps/exif"], "label": None, "labels": labels} for labels in several[:3]]
+    result = run_named("privacy", samples=samples_of([*rows, {"exif_families": [], "label": None, "labels": several[3]}]))
+    evidence = result.findings[-1].evidence
+    assert (evidence["images"], evidence["classes"], evidence["images_per_class"]) == (3, 3, {"b": 2, "a": 1, "c": 1})
