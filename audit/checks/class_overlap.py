@@ -10,12 +10,15 @@ Where a taxonomy is at hand (`audit.labels.taxonomy`), evidence tells a fine-gra
 Blind spots: a backbone that cannot see what tells two classes apart makes them overlap; look at the images before merging. Classes that mean the same
 can lie far apart in a taxonomy: in WordNet sunglass and sunglasses have a similarity of 0.64.
 
+A dataset has many classes and pairs, so the false discovery rate is controlled over all of them.
+
 Papers: Northcutt, Jiang & Chuang 2021, "Confident Learning", JAIR; Wilson 1927, "Probable Inference, the Law of Succession, and Statistical
-Inference", JASA (the intervals).
+Inference", JASA (the intervals); Benjamini & Hochberg 1995, "Controlling the False Discovery Rate", JRSS B.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +26,8 @@ import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
-from audit.checks.option_ranges import require_shares
+from audit.checks.discoveries import adjusted_p, share_p
+from audit.checks.option_ranges import require_between_0_and_1, require_shares
 from audit.errors import ConfigError
 from audit.labels.class_statistics import (
     confident_joint,
@@ -60,8 +64,11 @@ class Options:
     """Report the dataset's label health where at least this share of its labels is expected to be wrong, 0..1."""
     min_images: int = 10
     """Judged images a class needs before anything is said of it, at least 1."""
+    false_discoveries: float = 0.05
+    """Of all poor classes, and of all pairs that are warned of, at most this share is expected to be chance; above 0 and below 1."""
 
     def __post_init__(self) -> None:
+        require_between_0_and_1(self, "false_discoveries")
         require_shares(self, "min_share", "group_share", "min_errors", example=0.1)
         if self.min_images < 1:
             raise ConfigError("min_images", f"{self.min_images} is too small", "use at least 1")
@@ -135,12 +142,18 @@ def _confused_pairs(
     findings = []
     place = {name: at for at, name in enumerate(classes)}
     pairs = pairs_of_classes(counts, classes, min_images=options.min_images)
-    for pair in pairs[pairs["share"] >= options.min_share].to_dict("records"):
+    pairs = pairs[pairs["share"] >= options.min_share]
+    # A class's shares sum to 1, and chance lifts a share above the limit the more rarely the smaller it is (the binomial's tail is convex below the
+    # limit), so that all pairs of a class err no oftener than as many tests as the limit fits into 1.
+    tests = math.ceil((counts.sum(1) >= options.min_images).sum() / options.min_share)
+    adjusted = adjusted_p(share_p(pairs["confused"], pairs["images"], options.min_share), pairs["share"] > options.min_share, tests=tests)
+    for pair in pairs.assign(adjusted_p=adjusted).to_dict("records"):
         evidence: dict[str, Any] = {
             "images": int(pair["images"]),
             "confused": int(pair["confused"]),
             "share": float(pair["share"]),
             "share_interval": [float(pair["low"]), float(pair["high"])],
+            "adjusted_p": float(pair["adjusted_p"]),
             "share_back": float(pair["share_back"]),
             "confident": float(joint[place[pair["label"]], place[pair["predicted"]]] / pair["images"]),
         }
@@ -151,7 +164,7 @@ def _confused_pairs(
             Finding(
                 kind="confused_pair",
                 score=float(pair["share"]),
-                severity="warning" if pair["low"] >= options.min_share else "info",
+                severity="warning" if pair["adjusted_p"] <= options.false_discoveries else "info",
                 message=f"{pair['share']:.0%} of the images labelled {first} are taken for {second}; compare the two classes.",
                 label=pair["label"],
                 suggested_label=pair["predicted"],
@@ -186,8 +199,13 @@ def _groups(counts: csr_array, classes: list[str], words: Mapping[str, str], opt
 def _poor_classes(quality: pd.DataFrame, words: Mapping[str, str], options: Options) -> list[Finding]:
     """Classes whose labels are surely worse than the dataset's mean."""
     judged = quality[quality["n"] > 0]
-    overall = float((judged["estimated_error_rate"] * judged["n"]).sum() / max(int(judged["n"].sum()), 1))
-    poor = judged[(judged["n"] >= options.min_images) & (judged["low"] > overall)]
+    errors = judged["estimated_error_rate"] * judged["n"]
+    overall = float(errors.sum() / max(int(judged["n"].sum()), 1))
+    enough = judged["n"] >= options.min_images
+    worse = judged[enough].assign(
+        adjusted_p=adjusted_p(share_p(errors[enough], judged["n"][enough], overall), judged["estimated_error_rate"][enough] > overall)
+    )
+    poor = worse[worse["adjusted_p"] <= options.false_discoveries]
     return [
         Finding(
             kind="poor_labels",
@@ -200,7 +218,8 @@ def _poor_classes(quality: pd.DataFrame, words: Mapping[str, str], options: Opti
                 "label_quality": 1 - rate,
                 "label_quality_interval": [1 - high, 1 - low],
                 "dataset_quality": 1 - overall,
+                "adjusted_p": adjusted,
             },
         )
-        for label, images, rate, low, high in zip(*(poor[name].tolist() for name in poor.columns), strict=True)
+        for label, images, rate, low, high, adjusted in zip(*(poor[name].tolist() for name in poor.columns), strict=True)
     ]

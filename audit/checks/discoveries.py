@@ -10,6 +10,22 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+def share_p(successes: npt.ArrayLike, trials: npt.ArrayLike, share: float) -> npt.NDArray[np.float64]:
+    """Return how likely so many successes or more are, where each trial succeeds with the given share: the binomial's tail; 1 without successes.
+
+    Args:
+        successes: of any shape; sums of probabilities too, for which the tail runs between those of the whole numbers around (the incomplete beta
+            function). Such sums vary less than counts do, so the p-value is too large rather than too small.
+        trials: of the same shape.
+        share: above 0 and below 1; at 0 and 1 nothing is above it by chance.
+    """
+    from scipy.special import betainc
+
+    count, of = np.asarray(successes, np.float64), np.asarray(trials, np.float64)
+    some = (count > 0) & (of >= count)
+    return np.where(some, betainc(np.where(some, count, 1), np.where(some, of - count + 1, 1), share), 1.0)
+
+
 def adjusted_p(p: npt.ArrayLike, large: npt.ArrayLike, *, tests: int | None = None, method: Literal["bh", "by"] = "bh") -> npt.NDArray[np.float64]:
     """Return p-values adjusted for the number of tests: what is at most the wanted false discovery rate is to be reported.
 

@@ -10,7 +10,8 @@ Blind spots: it tells doubt rather than number; a picture of one object that is 
 objects do not: models fitted on one label an image learn to be sure. The docs page has the figures.
 
 Papers: Beyer et al. 2020, "Are we done with ImageNet?"; Tsipras et al. 2020, "From ImageNet to Image Classification", ICML; Wilson 1927, "Probable
-Inference, the Law of Succession, and Statistical Inference", JASA (the intervals).
+Inference, the Law of Succession, and Statistical Inference", JASA (the intervals); Benjamini & Hochberg 1995, "Controlling the False Discovery Rate",
+JRSS B.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
-from audit.checks.option_ranges import require_shares
+from audit.checks.discoveries import adjusted_p, share_p
+from audit.checks.option_ranges import require_between_0_and_1, require_shares
 from audit.labels.class_statistics import confusion_matrix, overlapping, wilson
 
 if TYPE_CHECKING:
@@ -47,8 +49,11 @@ class Options:
     """Two classes are left out where, both ways, this share of the one's images is predicted as the other; above 0, at most 1."""
     class_share: float = 0.1
     """A class is reported where surely more than this share of its images counts; above 0, at most 1."""
+    false_discoveries: float = 0.05
+    """Of all classes reported, at most this share is expected to be chance; above 0 and below 1."""
 
     def __post_init__(self) -> None:
+        require_between_0_and_1(self, "false_discoveries")
         require_shares(self, "least_ratio", "least_together", "confusable", "class_share", example=0.5)
 
 
@@ -120,8 +125,11 @@ def _of_classes(
     images = np.bincount(given[labelled], minlength=len(classes))
     several = np.bincount(given[labelled & counts], minlength=len(classes))
     lows, highs = wilson(several.astype(np.float64), images.astype(np.float64))
+    some = np.flatnonzero(images)
+    adjusted = np.ones(len(classes))
+    adjusted[some] = adjusted_p(share_p(several[some], images[some], options.class_share), several[some] > options.class_share * images[some])
     findings = []
-    for code in np.flatnonzero((several > 0) & (lows > options.class_share)).tolist():
+    for code in np.flatnonzero(adjusted <= options.false_discoveries).tolist():
         mine = pair[labelled & counts & (given == code)]
         others = Counter(classes[other] for other in mine.ravel().tolist() if other != code)
         commonest = [name for name, _ in sorted(others.items(), key=lambda entry: (-entry[1], entry[0]))[:3]]
@@ -133,6 +141,7 @@ def _of_classes(
             "two_classes": int(several[code]),
             "share": float(share),
             "share_interval": [float(lows[code]), float(highs[code])],
+            "adjusted_p": float(adjusted[code]),
             "most_often": commonest,
         }
         findings.append(Finding(kind="class_of_two", score=float(share), severity="info", message=message, label=classes[code], evidence=evidence))

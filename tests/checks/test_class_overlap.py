@@ -78,3 +78,30 @@ def test_labels_that_are_right_have_no_health_finding():
     given = np.repeat([0, 1, 2, 3], 50)
     predictions = predicted(given, sure=0.9999)
     assert not run(frame(given), predictions, judge_labels(predictions, given), CLASSES, options=Options()).findings
+
+
+def test_of_a_thousand_equal_classes_none_is_poor_and_no_pair_is_warned_of():
+    """Fifty images each, of which 5% are wrong and 10% are taken for the next class: the border of the test."""
+    random, names = np.random.default_rng(0), [f"c{at:04d}" for at in range(1000)]
+    given = np.repeat(np.arange(1000), 50)
+    codes = np.where(random.random(len(given)) < 0.1, (given + 1) % 1000, given)
+    wrong = (random.random(len(given)) < 0.05).astype(np.float32)
+    wrong[:50] = 0.4  # but this class
+    quality = pd.DataFrame({"given": given, "predicted": codes, "probability_wrong": wrong})
+    predictions = np.full((len(given), 1000), 1e-4, np.float32)
+    predictions[np.arange(len(given)), codes] = 0.9
+    samples = pd.DataFrame({"sample_id": "", "label": "", "labels": None}, index=range(len(given)))
+    found = run(samples, predictions, quality, names, options=Options()).findings
+    pairs = [finding for finding in found if finding.kind == "confused_pair"]
+    assert len(pairs) > 400
+    assert {finding.severity for finding in pairs} == {"info"}
+    assert [finding.label for finding in found if finding.kind == "poor_labels"] == ["c0000"]
+
+
+def test_a_pair_that_is_surely_confused_is_warned_of():
+    given = np.repeat([0, 1, 2, 3], 50)
+    codes = given.copy()
+    codes[:20], codes[50:58] = 1, 2
+    pairs = {finding.label: finding for finding in overlap(given, codes).findings if finding.kind == "confused_pair"}
+    assert {label: finding.severity for label, finding in pairs.items()} == {"a": "warning", "b": "info"}
+    assert pairs["a"].evidence["adjusted_p"] < 0.05 < pairs["b"].evidence["adjusted_p"]

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import false_discovery_control
+from scipy.stats import binom, false_discovery_control
 
-from audit.checks.discoveries import adjusted_p
+from audit.checks.discoveries import adjusted_p, share_p
 
 CHANCES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
@@ -41,3 +41,11 @@ def test_small_true_effects_do_not_let_chance_in():
 def test_any_shape_and_none():
     assert adjusted_p(np.empty((0, 3)), np.empty((0, 3), bool)).shape == (0, 3)
     np.testing.assert_array_equal(adjusted_p([[0.01, 0.5]], [[True, False]]), [[0.02, 1]])
+
+
+def test_the_chance_of_a_share_is_the_tail_of_the_binomial():
+    counts = np.arange(31)
+    np.testing.assert_allclose(share_p(counts, np.full(31, 30), 0.1), binom.sf(counts - 1, 30, 0.1), atol=1e-12)
+    between = share_p([2.0, 2.5, 3.0], [30, 30, 30], 0.1)
+    assert between[0] > between[1] > between[2]
+    assert share_p([0, 1], [0, 1], 0.5).tolist() == [1, 0.5]

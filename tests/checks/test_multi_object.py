@@ -65,6 +65,17 @@ def test_a_class_with_many_is_reported_with_what_else_is_on_its_images(found):
     assert of_class.evidence["share_interval"][0] < 0.4 < of_class.evidence["share_interval"][1]
 
 
+def test_of_many_classes_at_the_border_none_is_reported(found):
+    names = [f"c{at:03d}" for at in range(200)]
+    given = np.repeat(np.arange(200), 50)
+    predictions = np.full((len(given), 200), 1e-4, np.float32)
+    predictions[np.arange(len(given)), given] = 0.9
+    rows = np.flatnonzero(np.random.default_rng(0).random(len(given)) < 0.1)
+    predictions[rows, given[rows]] = predictions[rows, (given[rows] + 100) % 200] = 0.45
+    images = [finding for finding in found(given, predictions, names, {"confusable": 0.5}).findings if finding.kind == "class_of_two"]
+    assert images == []
+
+
 def test_two_classes_or_several_labels_are_skipped(found):
     given = np.repeat([0, 1], 30)
     assert "with two classes" in found(given, sure(given)[:, :2], CLASSES[:2]).reason
