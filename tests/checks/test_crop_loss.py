@@ -48,6 +48,17 @@ def test_what_is_unknown_stays_unknown():
     assert np.isnan(lost(np.zeros((SIDE, SIDE, 3), np.uint8), 256, 256))
 
 
+def test_a_flat_picture_has_no_detail_to_lose():
+    flat = np.full((SIDE, SIDE, 3), 200, np.uint8)
+    flat[:, 0] = 201  # rounding
+    assert np.isnan(lost(flat, 800, 400))
+    dithered = flat + np.random.default_rng(0).integers(0, 2, (SIDE, SIDE, 1), np.uint8)
+    assert np.isnan(lost(dithered, 800, 400))
+    faint = flat.copy()
+    faint[14:18, 1:5] += 20  # a small object of a tenth of the range
+    assert lost(faint, 800, 400) > 0.9
+
+
 @pytest.fixture
 def found(run_named, samples_of):
     def run(images, options=None, **more):
