@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from hashlib import sha256
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +26,7 @@ _MEASURES = ("brightness", "contrast", "sharpness", "entropy", "chroma", "luma_p
 _ROWS_AT_ONCE = 8192
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
 """ITU-R BT.601, 0..1."""
+_CODE = re.compile(r"\s*[-+]?0\d")
 _CATEGORIES = ("format", "mode", "camera", "encoder", "orientation", "has_alpha")
 
 
@@ -41,7 +45,7 @@ def bins_of_numbers(name: str, values: npt.NDArray[np.float64]) -> Property:
     finite = values[np.isfinite(values)]
     edges = np.unique(_edges(finite)) if len(finite) else np.empty(0)
     bins = np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), len(edges) + 1)
-    ends = [f"{edge:.3g}" for edge in edges]
+    ends = _written_apart(edges)
     first = [f"below {ends[0]}"] if ends else ["any"]
     told = [*first, *(f"{low} to {high}" for low, high in pairwise(ends)), *([f"{ends[-1]} or more"] if ends else []), "unknown"]
     return Property(name, bins, told)
@@ -56,6 +60,15 @@ def _edges(finite: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.concatenate([quantiles, distinct[behind[behind < len(distinct)]]])
 
 
+def _written_apart(edges: npt.NDArray[np.float64]) -> list[str]:
+    """Return numbers in three digits, or as many more as it takes to write no two alike."""
+    for digits in range(3, 18):
+        written = [f"{edge:.{digits}g}" for edge in edges]
+        if len(set(written)) == len(written):
+            break
+    return written
+
+
 def bins_of_values(name: str, values: pd.Series[str]) -> Property:
     """Give each of the commonest values a bin; the last bin but one holds all others, the last what is unknown."""
     known = values.dropna().astype(str)
@@ -64,6 +77,35 @@ def bins_of_values(name: str, values: pd.Series[str]) -> Property:
     codes = pd.Index(commonest).get_indexer(values.astype(object).where(values.notna(), None).map(str, na_action="ignore"))
     bins = np.where(codes >= 0, codes, np.where(values.isna(), len(commonest) + 1, len(commonest)))
     return Property(name, bins.astype(np.int64), [*(repr(value) for value in commonest), "another value", "unknown"])
+
+
+def bins_of_column(name: str, values: pd.Series[Any]) -> Property:
+    """Give a metadata column the bins of numbers where it is mostly numbers and has many of them, else those of values.
+
+    Texts among numbers (``n/a``) have bins behind those of the numbers. A column of which any value is written with a leading zero holds codes, whose
+    order means nothing.
+    """
+    read = pd.to_numeric(values, errors="coerce").to_numpy(float)
+    is_number = np.isfinite(read)
+    coded = any(isinstance(value, str) and _CODE.match(value) for value in values)
+    if coded or len(np.unique(read[is_number])) <= _COMMONEST or is_number.sum() <= values.notna().sum() / 2:
+        return bins_of_values(name, values)
+    numbers, texts = bins_of_numbers(name, np.where(is_number, read, np.nan)), bins_of_values(name, values.mask(is_number))
+    if not values[~is_number].notna().any():
+        return numbers
+    ranges = numbers.told[:-1]
+    return Property(name, np.where(is_number, numbers.bins, len(ranges) + texts.bins), [*ranges, *texts.told])
+
+
+def told_apart(kinds: list[str], names: list[str]) -> list[str]:
+    """Return kinds of findings made of names; where names that differ in punctuation alone share one, a part of the name's digest is behind it.
+
+    Args:
+        kinds: ``[n]``, a finding's id is made of them.
+        names: ``[n]``, all different.
+    """
+    counts = Counter(kinds)
+    return [f"{kind}_{sha256(name.encode()).hexdigest()[:6]}" if counts[kind] > 1 else kind for kind, name in zip(kinds, names, strict=True)]
 
 
 def properties(table: pd.DataFrame) -> Iterator[Property]:
@@ -82,11 +124,10 @@ def properties(table: pd.DataFrame) -> Iterator[Property]:
         yield bins_of_values(name, table[name])
     yield bins_of_values("metadata families", table["exif_families"].map(lambda families: ", ".join(sorted(families)), na_action="ignore"))
     if table["metadata"].notna().any():
-        columns = pd.DataFrame([json.loads(text) if isinstance(text, str) else {} for text in table["metadata"]], index=table.index)
+        said = [json.loads(text) if isinstance(text, str) else {} for text in table["metadata"]]
+        columns = pd.DataFrame(said, index=table.index, dtype=object)  # else whole numbers beside empty cells turn into fractions
         for name in sorted(columns.columns):
-            values = pd.to_numeric(columns[name], errors="coerce")
-            numbers = values.notna().sum() == columns[name].notna().sum() and values.nunique() > _COMMONEST
-            found = bins_of_numbers(f"column {name}", values.to_numpy(float)) if numbers else bins_of_values(f"column {name}", columns[name])
+            found = bins_of_column(f"column {name}", columns[name])
             yield _masked(found) if is_personal(name) else found
 
 

@@ -25,7 +25,7 @@ from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_halves import ClassHalves, class_halves
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
-from audit.checks.properties import border_properties, properties
+from audit.checks.properties import border_properties, properties, told_apart
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ def _given_away(
     measured = [separability(found.bins[counted], codes[counted], half[counted], len(named)) for found in varied]
     areas, p = (np.stack(part) for part in zip(*measured, strict=True))
     adjusted = adjusted_p(p, areas >= options.least_auc, method="by")
+    names = [found.name for found in varied]
+    kinds = told_apart([_kind(name) for name in names], names)  # a finding's id is made of its kind, so two properties of one class must have two
     findings = []
     for which, reported in enumerate(adjusted <= options.false_discoveries):
         found, width = varied[which], len(varied[which].told)
@@ -158,10 +160,9 @@ def _given_away(
                 "share_of_rest": float(shares[1][telling]),
                 "examples": sorted(ids[showing].tolist())[:_EXAMPLES],
             }
-            findings.append(Finding(kind=_kind(found.name), score=2 * area - 1, message=message, label=named[code], evidence=evidence))
+            findings.append(Finding(kind=kinds[which], score=2 * area - 1, message=message, label=named[code], evidence=evidence))
     return findings
 
 
 def _kind(name: str) -> str:
-    """A finding's id is made of its kind, so two properties of one class must have two."""
     return "property_" + "".join(character if character.isalnum() else "_" for character in name)

@@ -33,7 +33,7 @@ from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
 from audit.checks.one_per_picture import one_per_picture
 from audit.checks.option_ranges import require_between_0_and_1
-from audit.checks.properties import properties
+from audit.checks.properties import properties, told_apart
 from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
 
@@ -182,6 +182,14 @@ class _Subgroup(NamedTuple):
     def value(self) -> str | None:
         return None if self.grouping.told is None else self.grouping.told[self.code]
 
+    @property
+    def kind(self) -> str:
+        """Of its finding."""
+        told = self.grouping.told
+        if told is None:
+            return "cluster"
+        return told_apart(["_".join(re.findall(r"\w+", f"{self.grouping.name} {value}")) for value in told], told)[self.code]
+
     def above(self, rate: str) -> float:
         compared = self.grouping.compared[rate]
         return float(compared.rate[self.code] - compared.expected[self.code])
@@ -279,7 +287,7 @@ def _finding(subgroup: _Subgroup, images: int, typical: list[int], ids: npt.NDAr
         "examples": examples,
     }
     return Finding(
-        kind="cluster" if value is None else "_".join(re.findall(r"\w+", f"{name} {value}")),
+        kind=subgroup.kind,
         score=min(max(subgroup.above(rate) for rate in subgroup.adjusted), 1.0),
         message=f"Of {who} (mostly {', '.join(commonest)}), {told}; look at the examples, then at how they came into the dataset.",
         group=typical[0] if value is None else None,
