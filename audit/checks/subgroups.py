@@ -36,6 +36,8 @@ from audit.checks.option_ranges import require_between_0_and_1
 from audit.checks.properties import properties, told_apart
 from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
+from audit.identity import identities
+from audit.labels.large_tables import some_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,7 +151,10 @@ def _tail(above: Numbers, variance: Numbers, third: Numbers) -> Numbers:
 def clustered(
     embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], teaching: npt.NDArray[np.int64], clusters: int
 ) -> npt.NDArray[np.int64]:
-    """Return ``[m]`` the cluster of each row (k-means of unit vectors, Lloyd 1982), learned from the teaching rows, or a part where they are many."""
+    """Return ``[m]`` the cluster of each row (k-means of unit vectors, Lloyd 1982), learned from the teaching rows, or a part where they are many.
+
+    The teaching rows come in the order of their digests, so those that lie evenly among them are drawn by lot.
+    """
     import faiss
 
     step = max(len(teaching) // (_LEARNED_FROM * clusters), 1)
@@ -223,7 +228,8 @@ def run(
     partitions = [(found.name, found.bins, found.told) for found in properties(table) if found.bins.min() < found.bins.max()]
     # Centres are learned from images in the order of their content, so that a new name of a file or a class moves none of them.
     once = rows[counted]
-    teaching = once[np.argsort(samples["content_id"].to_numpy(object)[once], kind="stable")]
+    images = identities(samples)
+    teaching = once[np.argsort(images[once], kind="stable")]
     partitions.append(("cluster", clustered(embeddings, rows, teaching, min(clusters, len(once))), None))
     groupings = [
         _Grouping(name, bins, told, {rate: compare(is_bad[counted], bins[counted], codes[counted]) for rate, is_bad in bad.items()})
@@ -239,10 +245,10 @@ def run(
         mine = subgroup.grouping.codes == subgroup.code
         told = rows[mine & counted]
         shown = bad["labels" if "labels" in subgroup.adjusted else "predictions"] & mine & counted
-        typical = typical_rows(embeddings, told)
+        typical = typical_rows(embeddings, told, images)
         finding = _finding(subgroup, int(mine.sum()), typical, ids, sorted(ids[rows[shown]])[:_EXAMPLES], words[codes[mine & counted]].tolist())
         if texts is not None and subgroup.value is None:
-            finding = replace(finding, evidence={**finding.evidence, "looks_like": described(embeddings, told, once, texts, sentences)})
+            finding = replace(finding, evidence={**finding.evidence, "looks_like": described(embeddings, (told, once), images, texts, sentences)})
         scores[rows[mine]] = np.maximum(scores[rows[mine]], finding.score)
         findings.append(finding)
     return Result(scores, findings)
@@ -295,9 +301,9 @@ def _finding(subgroup: _Subgroup, images: int, typical: list[int], ids: npt.NDAr
     )
 
 
-def typical_rows(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64]) -> list[int]:
+def typical_rows(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], images: npt.NDArray[np.bytes_]) -> list[int]:
     """Return the few rows nearest to the middle of some, nearest first; of many, some are looked at."""
-    some = rows[:: max(len(rows) // _ROWS_AT_ONCE, 1)]
+    some = some_of(rows, _ROWS_AT_ONCE, images)
     vectors = np.asarray(embeddings[some], np.float32)
     nearest: list[int] = some[np.argsort(-(vectors @ vectors.mean(0)), kind="stable")[:_EXAMPLES]].tolist()
     return nearest
@@ -305,8 +311,8 @@ def typical_rows(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64
 
 def described(
     embeddings: npt.NDArray[np.float16],
-    rows: npt.NDArray[np.int64],
-    every: npt.NDArray[np.int64],
+    rows: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    images: npt.NDArray[np.bytes_],
     texts: npt.NDArray[np.float32],
     sentences: list[str],
 ) -> list[str]:
@@ -314,11 +320,11 @@ def described(
 
     Args:
         embeddings: ``[n, d]`` unit rows.
-        rows: of the images in question.
-        every: of all images.
+        rows: of the images in question, and of all images; of many, some are looked at.
+        images: ``[n]`` digests of what each row shows.
         texts: ``[m, d]`` embeddings of the sentences.
         sentences: ``[m]``.
     """
-    mine, others = (np.asarray(embeddings[some[:: max(len(some) // _ROWS_AT_ONCE, 1)]], np.float32).mean(0) for some in (rows, every))
+    mine, others = (np.asarray(embeddings[some_of(some, _ROWS_AT_ONCE, images)], np.float32).mean(0) for some in rows)
     telling = texts @ (mine - others)
     return [sentences[at] for at in np.argsort(-telling, kind="stable")[:_SENTENCES]]

@@ -1,4 +1,5 @@
 import json
+from hashlib import sha256
 
 import numpy as np
 import pandas as pd
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.checks.base import Skipped
-from audit.checks.subgroups import Options, compare, run
+from audit.checks.subgroups import _ROWS_AT_ONCE, Options, compare, described, run, typical_rows
 from audit.errors import ConfigError
 from audit.tables import PAIRS
 
@@ -90,6 +91,21 @@ def test_a_cluster_is_described_by_the_sentences_it_is_most_like(samples_of):
     assert {"a photo of heron", "a photo in snow"} <= set(finding.evidence["looks_like"])
     plain = next(finding for finding in run(*tables, options=Options(clusters=50)).findings if finding.kind == "cluster")
     assert "looks_like" not in plain.evidence
+
+
+def test_what_many_images_have_in_common_is_asked_of_a_lot_and_not_of_every_other_row():
+    """Rows that a listing deals in turn: every third is of another kind, and steps of three would see one kind alone."""
+    count = 3 * _ROWS_AT_ONCE
+    embeddings = np.eye(3, dtype=np.float16)[np.arange(count) % 3]
+    images = np.array([sha256(str(row).encode()).hexdigest()[:32] for row in range(count)], "S32")
+    rows = np.arange(count)
+    texts, sentences = np.eye(3, dtype=np.float32), ["first", "second", "third"]
+    assert described(embeddings, (rows[rows % 3 != 0], rows), images, texts, sentences)[2] == "first"
+    embeddings[2::3] = [0.5, 0.5, 0.7]
+    assert {row % 3 for row in typical_rows(embeddings, rows, images)} == {2}
+    order = np.random.default_rng(0).permutation(count)
+    turned = typical_rows(embeddings[order], rows, images[order])
+    assert {int(row) % 3 for row in order[turned]} == {2}
 
 
 def test_a_subgroup_is_not_blamed_for_the_classes_it_holds(samples_of):
