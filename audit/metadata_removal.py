@@ -73,7 +73,7 @@ def without_metadata(data: bytes) -> bytes:
 
 def _cleaned(image: Image.Image, data: bytes, orientation: int) -> bytes:
     exif = _orientation_alone(orientation) if orientation > 1 else b""
-    ways = {"JPEG": _jpeg, "MPO": _jpeg, "PNG": png_chunks.without_metadata_chunks, "WEBP": webp_chunks.without_metadata_chunks}
+    ways = {"JPEG": _jpeg, "MPO": _jpeg, "PNG": png_chunks.without_metadata_chunks, "WEBP": _webp}
     if image.format in ways:
         return ways[image.format](data, exif)
     if image.format == "GIF":
@@ -152,6 +152,14 @@ def _wanted(marker: int, content: bytes, raw: bytes) -> bytes:
     if _APP0 <= marker <= _APP15 or marker in {_COM, _DNL}:  # libjpeg reads no number of lines from behind the pixels
         return b""
     raise Refused(f"holds a segment of marker {marker:02X}, which no reader knows")
+
+
+def _webp(data: bytes, exif: bytes) -> bytes:
+    clean = webp_chunks.without_metadata_chunks(data, exif)
+    # Some readers go on behind the end that a damaged file says it has.
+    if len(data) > 8 + struct.unpack("<I", data[4:8])[0] and not np.array_equal(np.asarray(_loaded(clean)), np.asarray(_loaded(data))):
+        raise Refused("has pixels behind the end that it says it has")
+    return clean
 
 
 def _gif(data: bytes) -> bytes:

@@ -195,6 +195,21 @@ def test_segments_that_no_reader_knows_are_refused(making, secret):
         without_metadata(damaged)
 
 
+def test_a_webp_whose_pixels_go_on_behind_its_end_is_refused_and_all_others_keep_theirs(making):
+    data, refused = making.encoded("WEBP"), 0
+    for at in range(900, len(data), 5):
+        longer = data[:at] + b"\xff" + data[at:]  # its sizes say nothing of the byte that came in
+        if decode(longer).outcome != "ok":
+            continue
+        try:
+            clean = without_metadata(longer)
+        except Refused as reason:
+            refused += "behind the end" in str(reason)
+        else:
+            assert np.array_equal(frames(clean), frames(longer))
+    assert refused
+
+
 def test_an_animated_png_keeps_frames_and_refuses_gaps(making):
     rest = [Image.fromarray(255 - np.asarray(making.pixels())), making.pixels().rotate(180)]
     parts = png_parts(making.encoded("PNG", save_all=True, append_images=rest, duration=70))
