@@ -18,7 +18,7 @@ from audit.gif_blocks import APPLICATION, COMMENT, gif_blocks, parts_of
 
 FAMILIES = ("gps", "place", "serial", "owner", "comment", "maker_note", "date", "thumbnail", "software", "copyright")
 """What is told apart: coordinates, names of places, serial numbers and unique ids, names of people and their machines, free text, a maker's own
-block, dates, small pictures, programs, licence and copyright."""
+block, dates, small pictures, programs and the ids they give to each document, licence and copyright."""
 
 SOURCES = ("exif", "xmp", "iptc", "photoshop", "comment", "text", "tiff", "mpf")
 """Blocks: EXIF, XMP, IPTC-IIM, Photoshop's resources, the comment of JPEG and GIF, PNG's text and time, TIFF's own tags, pictures behind a JPEG."""
@@ -49,8 +49,7 @@ _NAMES: Mapping[str, str] = {
     "gps": "GPSLatitude GPSLongitude GPSDestLatitude GPSDestLongitude GPSPosition GPSInfo",
     "place": "City State Country CountryCode CountryName Location LocationName LocationCreated LocationShown Sublocation ProvinceState "
     "GPSAreaInformation",
-    "serial": "SerialNumber BodySerialNumber LensSerialNumber InternalSerialNumber CameraSerialNumber ImageUniqueID "
-    "DocumentID InstanceID OriginalDocumentID documentID instanceID originalDocumentID",
+    "serial": "SerialNumber BodySerialNumber LensSerialNumber InternalSerialNumber CameraSerialNumber ImageUniqueID",
     "owner": "OwnerName CameraOwnerName Owner creator Creator Author author Artist Photographer ImageEditor HostComputer AuthorsPosition "
     "CaptionWriter Credit CreatorContactInfo CiEmailWork CiTelWork CiAdrExtadr CiUrlWork PersonInImage PersonInImageWDetails LicensorName "
     "LicensorEmail mwg-rs:Name PersonDisplayName PersonEmailDigest",
@@ -59,7 +58,8 @@ _NAMES: Mapping[str, str] = {
     "maker_note": "MakerNote",
     "date": "CreateDate ModifyDate MetadataDate DateCreated DateTime DateTimeOriginal DateTimeDigitized GPSTimeStamp GPSDateStamp when",
     "thumbnail": "Thumbnails Thumbnail",
-    "software": "CreatorTool Software ProcessingSoftware softwareAgent HistorySoftwareAgent",
+    "software": "CreatorTool Software ProcessingSoftware softwareAgent HistorySoftwareAgent "
+    "DocumentID InstanceID OriginalDocumentID documentID instanceID originalDocumentID",
     "copyright": "rights Rights WebStatement UsageTerms Copyright copyright license License Certificate CopyrightNotice CopyrightOwner LicensorURL",
 }
 """Names of fields in any namespace; one that is common in others, as ``crs:Name`` is of a look, has its namespace before it."""

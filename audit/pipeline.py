@@ -41,7 +41,7 @@ from audit.unfinished import INGEST_PLAN, Unfinished, finished, publish
 if TYPE_CHECKING:
     from audit.checks import Check
 
-_MEASURES_VERSION = 4
+_MEASURES_VERSION = 5
 """Counts up when decode or measures change what they give for the same bytes: stored rows are then measured anew."""
 
 _PREVIEWS_SHARE = 0.04

@@ -34,7 +34,7 @@ XMP_FIELDS = {
     "copyright": "dc:rights",
 }
 MORE_XMP_FIELDS = {
-    "serial": ("xmpMM:DocumentID", "xmpMM:InstanceID", "xmpMM:OriginalDocumentID", "stRef:documentID", "stEvt:instanceID"),
+    "software": ("xmpMM:DocumentID", "xmpMM:InstanceID", "xmpMM:OriginalDocumentID", "stRef:documentID", "stEvt:instanceID"),
     "owner": ("mwg-rs:Name", "MPReg:PersonDisplayName", "MPReg:PersonEmailDigest"),
     "comment": ("digiKam:TagsList", "lr:hierarchicalSubject", "MicrosoftPhoto:LastKeywordXMP", "mediapro:CatalogSets"),
 }

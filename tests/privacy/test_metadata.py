@@ -34,7 +34,7 @@ def test_blank_fields_do_not_count(making):
 
 def test_the_name_of_a_look_is_no_persons_and_fields_in_a_row_all_count():
     assert families_of_xmp(b'<crs:Look crs:Name="Adobe Color"/>') == set()
-    assert families_of_xmp(b'<mwg-rs:Regions xmpMM:DocumentID="1" exif:GPSLatitude="52,31N" mwg-rs:Name="Jane"/>') == {"serial", "gps", "owner"}
+    assert families_of_xmp(b'<mwg-rs:Regions xmpMM:DocumentID="1" exif:GPSLatitude="52,31N" mwg-rs:Name="Jane"/>') == {"software", "gps", "owner"}
 
 
 def test_xmp_in_sixteen_bits_is_read(making):
