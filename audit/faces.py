@@ -36,7 +36,6 @@ _MOST_ENLARGED = 4
 _LEAST_CONFIDENCE = 0.2
 """Boxes of less are not stored; the check decides from which on a box counts."""
 _AT_ONCE = 32
-_PROCESSES_PAY_FROM = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +113,9 @@ _Batch = tuple[tuple[int, str], ...]
 
 def _spread(source: Source, batches: list[_Batch], workers: int | None) -> Iterator[tuple[int, list[_Box]]]:
     look = partial(_look, source)
-    if sum(map(len, batches)) < _PROCESSES_PAY_FROM:
-        yield from map(look, batches)
-        return
-    with ProcessPoolExecutor(workers or available_cpus(), mp_context=process_context(), initializer=_start_worker) as pool:
+    # Processes also for a few images: the detector's own threads, which cannot be told to rest once it is loaded, wait for one another by spinning.
+    processes = min(workers or available_cpus(), max(len(batches), 1))
+    with ProcessPoolExecutor(processes, mp_context=process_context(), initializer=_start_worker) as pool:
         try:
             yield from pool.map(look, batches)
         except BrokenProcessPool:

@@ -15,14 +15,16 @@ photographername photographer_name artist artistname ARTIST XPAuthor author auth
 home_location city City place venue address emailaddress email_address mailing_address street zip_code postalcode user user_id userid userId
 username usernsid uploader uploaded_by nickname realname real_name first_name lastname surname account handle twitter patientid PatientID
 patient_name patient ssn SSN passport passportnumber dob birthdate birth_date date_of_birth phone phonenumber ip ip_address license_plate
-licenseplate
+licenseplate observer recordedBy recorded_by identifiedBy identifiedby collector annotator annotator_id annotatorid labeler worker_id WorkerId
+radiologist radiologist_name cameraman contact subject_id SubjectID device_id imei IMEI sn SN locality county municipality
 """
 ORDINARY = """
 placement replaced replacement workplace marketplace background camera camera_model license license_url source year capacity velocity authenticity
 class_name file_name filename name title species allocation relocation platform translation flat plate template unknown_error unknownError
 shown_error artistic_style authority serialized serialization ownership_type photography_style photo_quality month season weather site split label
 quality width height score brightness index description tags views width_px latency lone slate geometry geographic longitudinal medium mode
-annotator_count zip_file clip ship recipe usage dataset timestamp date_taken iso exposure
+annotator_count annotators workers_needed subject device device_type snow contactless zip_file clip ship recipe
+usage dataset timestamp date_taken iso exposure
 """
 
 
