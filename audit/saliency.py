@@ -36,6 +36,8 @@ AT_ONCE = 16
 """Pictures embedded together."""
 _SHOWN_SIDE = 320
 
+CAVEAT = "This is the backbone's view; a model you train may look elsewhere"
+
 
 @dataclass(frozen=True, slots=True)
 class Saliency:

@@ -77,4 +77,6 @@ def test_explain_writes_it(pictures, tmp_path, capsys):
     assert cli.invoke(["explain", str(pictures.path), "both.png", "--saliency", str(place)]) == 0
     with Image.open(place) as picture:
         assert picture.size == (960, 320)
-    assert "what argued for 'coffee', 'cat'" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "what argued for 'coffee', 'cat'" in told
+    assert "a model you train may look elsewhere" in told

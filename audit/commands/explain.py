@@ -46,7 +46,7 @@ def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, col
 
 def _draw(run: Run, row: int, place: Path) -> None:
     from audit.artifacts import replacing
-    from audit.saliency import classes_of, drawn
+    from audit.saliency import CAVEAT, classes_of, drawn
     from audit.saliency import saliency as measured
 
     labels = classes_of(run, row)
@@ -54,6 +54,6 @@ def _draw(run: Run, row: int, place: Path) -> None:
     with replacing(place) as file:
         file.write(picture)
     if labels:
-        say(f"wrote {safe(place)}: the picture, then what argued for {', '.join(map(repr, labels))} (red) and against (blue)")
+        say(f"wrote {safe(place)}: the picture, then what argued for {', '.join(map(repr, labels))} (red) and against (blue). {CAVEAT}")
     else:
         say(f"wrote {safe(place)}: the picture alone, as no class is known that it could be taken for")

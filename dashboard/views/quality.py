@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from dashboard.occlusion import where_it_looked
 from dashboard.review import review
 from dashboard.verdicts import OF_IMAGES
 
 if TYPE_CHECKING:
     from audit.run import Run
+    from dashboard.page import Page
 
 CHECKS = ("integrity", "image_quality", "outliers")
 
@@ -19,4 +21,9 @@ CHECKS = ("integrity", "image_quality", "outliers")
 def show(run: Run, checks: Sequence[str] = CHECKS) -> None:
     """Draw the page."""
     st.title("Quality & integrity")
-    review(run, "quality", checks, OF_IMAGES)
+    review(run, "quality", checks, OF_IMAGES, _of_outliers)
+
+
+def _of_outliers(page: Page, record: Mapping[str, Any]) -> None:
+    if record["check"] == "outliers":
+        where_it_looked(page, record)

@@ -17,7 +17,7 @@ from audit.artifacts import write_json
 from audit.review.agreement import precision
 from audit.review.decisions import Decision, Decisions
 from audit.review.decisions import decide as made
-from audit.tables import SAMPLES
+from audit.tables import FINDINGS, SAMPLES
 from audit.versions.comparison import compare
 from dashboard.history import siblings
 from dashboard.page import plain
@@ -270,6 +270,17 @@ def test_what_the_backbone_went_by_is_shown_when_asked_for(demo_run):
     test = drawn(demo_run, "label_errors")
     assert "argued" not in shown(test)
     test.toggle(key="saliency labels").set_value(True).run()
+    assert not test.exception
+    assert "in red what argued for" in shown(test)
+
+
+def test_so_it_is_of_an_outlier_but_not_of_a_poor_picture(own_run):
+    (row,) = pq.read_table(own_run / "findings/label_errors.parquet").slice(0, 1).to_pylist()
+    outlier = row | {"check": "outliers", "kind": "outlier", "finding_id": "0" * 16}
+    pq.write_table(pa.Table.from_pylist([outlier], FINDINGS), own_run / "findings/outliers.parquet")
+    assert not drawn(own_run, "quality").toggle
+    test = drawn(own_run, "quality", finding=outlier["finding_id"])
+    test.toggle(key="saliency quality").set_value(True).run()
     assert not test.exception
     assert "in red what argued for" in shown(test)
 
