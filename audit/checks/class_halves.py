@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from audit.checks.base import Skipped
 from audit.checks.one_per_picture import one_per_picture
 from audit.duplicates.pictures import pictures_of
 
@@ -45,6 +46,18 @@ def class_halves(samples: pd.DataFrame, pairs: pd.DataFrame, fewest: int) -> Cla
     kept = table["label"].isin(named).to_numpy()
     codes = pd.Index(named, dtype=object).get_indexer(table["label"][kept]).astype(np.int64)
     return ClassHalves(judged[kept], named, codes, half[kept], counted[kept])
+
+
+def skipped_without_classes(samples: pd.DataFrame, otherwise: str) -> Skipped:
+    """Return why a check that compares classes of images with one label each cannot: they have several or none, or else the reason given.
+
+    Args:
+        samples: columns ``label`` and ``labels``.
+        otherwise: what is missing where images have one label.
+    """
+    if samples["labels"].notna().any():
+        return Skipped("images of this dataset have several labels each")
+    return Skipped(otherwise if samples["label"].notna().any() else "no labels in this dataset")
 
 
 def second_half(content_ids: pd.Series[str], pictures: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.checks.class_halves import class_halves
+from audit.checks.class_halves import class_halves, skipped_without_classes
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
 from audit.checks.option_ranges import require_between_0_and_1, require_shares
@@ -255,7 +255,7 @@ def run(samples: pd.DataFrame, thumbnails: Bytes, pairs: pd.DataFrame, class_wor
     """Report classes that bear a mark; images that bear it score how much more often their class does, other judged images 0."""
     judged, named, codes, half, counted = class_halves(samples, pairs, options.fewest)
     if len(named) < 2:
-        return Skipped(f"fewer than two classes have {options.fewest} pictures each")
+        return skipped_without_classes(samples, f"fewer than two classes have {options.fewest} pictures each")
     # Content hashes are random: the first of them are a fair sample, whatever the order of rows.
     once = np.flatnonzero(counted)
     sample = np.sort(once[np.lexsort((codes[once], samples["content_id"].to_numpy(object)[judged[once]]))[:_REFERENCES]])

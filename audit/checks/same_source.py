@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_halves import skipped_without_classes
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
 from audit.checks.option_ranges import require_between_0_and_1, require_shares
@@ -99,7 +100,7 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, st
     """Report classes with much of one source; images of such a source score its share of the class, other judged images 0."""
     judged = np.flatnonzero(((samples["outcome"] == "ok") & samples["label"].notna()).to_numpy(bool))
     if samples["label"].iloc[judged].nunique() < 2:
-        return Skipped("fewer than two classes are labelled")
+        return skipped_without_classes(samples, "fewer than two classes are labelled")
     table = samples.iloc[judged]
     source = sources_of(table)
     if (source < 0).all():

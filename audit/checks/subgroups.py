@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_halves import skipped_without_classes
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
 from audit.checks.one_per_picture import one_per_picture
@@ -217,7 +218,7 @@ def run(
     table = samples.iloc[rows]
     counted = one_per_picture(table, pictures_of(pairs, len(samples))[rows])
     if counted.sum() < 2 * options.fewest:
-        return Skipped(f"{counted.sum()} pictures have a label and a prediction; {2 * options.fewest} are needed")
+        return skipped_without_classes(samples, f"{counted.sum()} pictures have a label and a prediction; {2 * options.fewest} are needed")
     codes = given[rows]
     bad = {
         "predictions": predicted[rows] != codes,
