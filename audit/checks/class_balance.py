@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Words = Mapping[str, str]
+    Counts = npt.NDArray[np.int64]
 
 _CELL = 5.0
-"""Expected images below which a class's share of a split says nothing."""
+"""Expected images below which it says nothing that a class is absent from a split."""
 _MOST_NAMED = 20
 
 
@@ -56,7 +57,7 @@ class Options:
                 raise ConfigError(name, f"{getattr(self, name)} is too small", f"use a number above {low}")
 
 
-def label_shift(counts: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> tuple[float, tuple[float, float], npt.NDArray[np.float64]]:
+def label_shift(counts: Counts, rest: Counts) -> tuple[float, tuple[float, float]]:
     """Compare the class shares of one split with those of the rest.
 
     Args:
@@ -64,11 +65,8 @@ def label_shift(counts: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> t
         rest: ``[c]`` pictures of all other splits.
 
     Returns:
-        Total variation distance of the shares that were drawn from, 0..1; an interval that holds it in 95% of cases or more; and ``[c]`` p-values of
-        each class's share (two-sided, normal approximation of two proportions), 1 where too few images are expected to tell.
+        Total variation distance of the shares that were drawn from, 0..1; and an interval that holds it in 95% of cases or more.
     """
-    from scipy.stats import norm
-
     total, other = int(counts.sum()), int(rest.sum())
     share, rest_share = counts / total, rest / other
     pooled = (counts + rest) / (total + other)
@@ -82,8 +80,7 @@ def label_shift(counts: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> t
     wide = 1.96 / 2 * np.sqrt((1 - (sign @ share) ** 2) / total + (1 - (sign @ rest_share) ** 2) / other)
     low = max(observed - _excess(np.maximum(away - 2 * error, 0), error).sum() / 2 - wide, 0.0)
     high = min(observed + wide, 1.0)
-    p = np.where(pooled * min(total, other) >= _CELL, 2 * norm.sf(away / error), 1.0)
-    return float(np.clip(distance, low, high)), (float(low), float(high)), p
+    return float(np.clip(distance, low, high)), (float(low), float(high))
 
 
 def _excess(size: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -92,6 +89,26 @@ def _excess(size: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> np
 
     z = size / error
     return np.asarray(2 * error * (norm.pdf(z) - z * norm.sf(z)), np.float64)
+
+
+def skewed(counts: Counts, rest: Counts, factor: float) -> npt.NDArray[np.float64]:
+    """Return ``[c, s]`` how likely chance deals a split a share of a class that is so far off, adjusted for the number of classes and splits.
+
+    Twice the smaller tail of the hypergeometric distribution (Fisher's exact test). Where few images of a class are expected, a normal one has too
+    thin a tail on the side of more of them, and there the factor leaves nothing but that side.
+
+    Args:
+        counts: ``[c, s]`` pictures of the classes in the splits to judge.
+        rest: ``[c, s]`` pictures of the classes in all other splits.
+        factor: how many times larger or smaller a share must be than that of the rest; what is less, and a class that is absent, has 1.
+    """
+    from scipy.stats import hypergeom
+
+    of_split, of_class = counts.sum(0), counts + rest
+    share, rest_share = counts / of_split, rest / rest.sum(0)
+    large = (counts > 0) & ((share >= factor * rest_share) | (rest_share >= factor * share))
+    drawn = (of_split + rest.sum(0), of_class, of_split)
+    return adjusted_p(2 * np.minimum(hypergeom.cdf(counts, *drawn), hypergeom.sf(counts - 1, *drawn)), large)
 
 
 def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, str], *, options: Options) -> Result | Skipped:
@@ -110,7 +127,7 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, st
     return Result(np.full(len(samples), np.nan, np.float32), findings)
 
 
-def _members(samples: pd.DataFrame, pictures: npt.NDArray[np.int64]) -> pd.DataFrame:
+def _members(samples: pd.DataFrame, pictures: Counts) -> pd.DataFrame:
     """One line per image and label it carries."""
     labels = samples["labels"].where(samples["labels"].notna(), samples["label"])
     table = pd.DataFrame({"label": labels.to_numpy(object), "split": samples["split"].to_numpy(object), "picture": pictures})
@@ -178,17 +195,21 @@ def _splits(members: pd.DataFrame, words: Words, options: Options) -> list[Findi
     table = members.dropna(subset=["split"]).pivot_table(values="picture", index="label", columns="split", aggfunc="nunique", fill_value=0)
     if table.shape[1] < 2:
         return []
+    labels, splits, counts = table.index.astype(str).tolist(), table.columns.astype(str).tolist(), table.to_numpy(np.int64)
+    rest = counts.sum(1, keepdims=True) - counts
     findings = []
-    for split in table.columns:
-        counts, rest = table[split].to_numpy(np.int64), table.drop(columns=split).sum(axis=1).to_numpy(np.int64)
-        if not rest.sum():
-            continue
-        absent = (counts == 0) & (rest > 0)
-        missed = absent & (rest / rest.sum() * counts.sum() >= _CELL)
-        findings += [_absent(str(table.index[at]), str(split), int(rest[at]), words) for at in np.flatnonzero(missed).tolist()]
-        findings += _lacking(table.index.astype(str)[absent & ~missed].tolist(), str(split), rest[absent & ~missed], int(counts.sum()), len(table))
-        if table.shape[1] > 2 or split != table.sum().idxmax():  # of two splits, one comparison says all
-            findings += _skewed(table.index.astype(str).tolist(), str(split), counts, rest, words, options)
+    for at, split in enumerate(splits):
+        absent = (counts[:, at] == 0) & (rest[:, at] > 0)
+        missed = absent & (rest[:, at] / rest[:, at].sum() * counts[:, at].sum() >= _CELL)
+        findings += [_absent(labels[row], split, int(rest[row, at]), words) for row in np.flatnonzero(missed).tolist()]
+        lacking = np.flatnonzero(absent & ~missed)
+        findings += _lacking([labels[row] for row in lacking], split, rest[lacking, at], int(counts[:, at].sum()), len(table))
+    compared = list(range(len(splits)))
+    if len(splits) == 2:  # one comparison says all
+        compared.remove(int(counts.sum(0).argmax()))
+    adjusted = skewed(counts[:, compared], rest[:, compared], options.skew)
+    for place, at in enumerate(compared):
+        findings += _skewed(labels, splits[at], counts[:, at], rest[:, at], adjusted[:, place], words, options)
     return findings
 
 
@@ -204,7 +225,7 @@ def _absent(label: str, split: str, elsewhere: int, words: Words) -> Finding:
     )
 
 
-def _lacking(labels: list[str], split: str, elsewhere: npt.NDArray[np.int64], pictures: int, classes: int) -> list[Finding]:
+def _lacking(labels: list[str], split: str, elsewhere: Counts, pictures: int, classes: int) -> list[Finding]:
     """One finding about a split that is too small to hold some classes: one for each of them would only say so again."""
     if not labels:
         return []
@@ -223,14 +244,9 @@ def _lacking(labels: list[str], split: str, elsewhere: npt.NDArray[np.int64], pi
 
 
 def _skewed(
-    labels: list[str], split: str, counts: npt.NDArray[np.int64], rest: npt.NDArray[np.int64], words: Words, options: Options
+    labels: list[str], split: str, counts: Counts, rest: Counts, adjusted: npt.NDArray[np.float64], words: Words, options: Options
 ) -> list[Finding]:
-    distance, (low, high), p = label_shift(counts, rest)
     share, rest_share = counts / counts.sum(), rest / rest.sum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = share / rest_share
-    wide = (factor >= options.skew) | (factor <= 1 / options.skew)
-    adjusted = adjusted_p(p, wide & (counts > 0))
     chosen = np.flatnonzero(adjusted <= options.false_discoveries)
     findings = [
         Finding(
@@ -245,6 +261,7 @@ def _skewed(
         )
         for at in chosen.tolist()
     ]
+    distance, (low, high) = label_shift(counts, rest)
     if len(chosen) and low > 0:
         message = (
             f"{split!r} deals its classes otherwise than the rest: {distance:.1%} of its labels ({low:.1%} to {high:.1%}) would have to change; "

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.checks.base import Skipped
-from audit.checks.class_balance import Options, _skewed, label_shift, run
+from audit.checks.class_balance import Options, label_shift, run, skewed
 from audit.errors import ConfigError
 
 
@@ -73,8 +73,8 @@ def test_the_interval_holds_the_distance_that_was_drawn_from(classes, of_split, 
     more = np.arange(classes) < (classes // 2 if moves == "half of the classes" else classes // 10)
     shares = even + np.where(more, moved / more.sum(), -moved / (~more).sum())
     told = [label_shift(random.multinomial(of_split, shares), random.multinomial(of_rest, even)) for _ in range(60)]
-    assert np.mean([low <= moved + 1e-9 <= high + 2e-9 for _, (low, high), _ in told]) >= 0.88
-    assert abs(np.mean([distance for distance, _, _ in told]) - moved) < 0.045
+    assert np.mean([low <= moved + 1e-9 <= high + 2e-9 for _, (low, high) in told]) >= 0.88
+    assert abs(np.mean([distance for distance, _ in told]) - moved) < 0.045
 
 
 def test_many_small_true_differences_let_no_chance_in():
@@ -83,10 +83,25 @@ def test_many_small_true_differences_let_no_chance_in():
     true = np.arange(700) < 300
     weights = np.where(true, 3_000.0, 60)
     odd = weights * np.where(true, np.where(np.arange(700) % 2 == 0, 1.15, 0.85), 1)
-    labels, words = [f"{'true' if one else 'chance'} {at}" for at, one in enumerate(true)], {}
-    counts, rest = (random.multinomial(int(which.sum()), which / which.sum()) for which in (odd, weights))
-    found = _skewed(labels, "val", counts, rest, words, Options(skew=1.4))
-    assert [finding.label for finding in found] == []
+    counts, rest = (random.multinomial(int(which.sum()), which / which.sum())[:, None] for which in (odd, weights))
+    assert (skewed(counts, rest, 1.4) > Options().false_discoveries).all()
+
+
+@pytest.mark.parametrize(("classes", "splits"), [(1000, (10_000, 1_200_000)), (100, (1_000, 1_000, 50_000)), (100, (2_000,) * 10)])
+def test_a_dataset_dealt_by_chance_has_hardly_ever_a_finding_whatever_its_splits(classes, splits):
+    """A normal approximation reported something in 19, 21 and 48% of such datasets."""
+    random = np.random.default_rng(0)
+    reported = 0
+    for _ in range(100):
+        counts = np.stack([random.multinomial(number, np.full(classes, 1 / classes)) for number in splits], 1)
+        rest = counts.sum(1, keepdims=True) - counts
+        reported += (skewed(counts, rest, Options().skew) <= Options().false_discoveries).any()
+    assert reported <= 5
+
+
+def test_a_rare_class_that_lies_in_one_small_split_is_named(samples_of, pairs_of):
+    counts = {(label, split): 100 if split == "val" else 400 for label in "abcdef" for split in ("train", "val")}
+    assert kinds(found(samples_of, pairs_of, counts | {("rare", "train"): 4, ("rare", "val"): 12})) == {("split_skew", "rare"), ("imbalance", None)}
 
 
 def test_several_labels_count_for_each(samples_of, pairs_of):
@@ -95,17 +110,12 @@ def test_several_labels_count_for_each(samples_of, pairs_of):
     assert kinds(result) == {("few_images", "ant")}
 
 
-@settings(deadline=None, max_examples=25, derandomize=True)  # of a thousand seeds about one is such a chance: which are drawn must not vary
+@settings(deadline=None, max_examples=25, derandomize=True)
 @given(st.integers(0, 10_000))
-def test_chance_alone_is_hardly_ever_reported(seed):
-    from scipy.stats import false_discovery_control
-
+def test_the_distance_lies_in_its_interval(seed):
     random = np.random.default_rng(seed)
-    counts, rest = random.multinomial(2_000, np.full(50, 0.02)), random.multinomial(10_000, np.full(50, 0.02))
-    distance, (low, high), p = label_shift(counts, rest)
-    assert low <= high
-    assert distance < 0.05
-    assert (false_discovery_control(p) < 0.001).sum() == 0
+    distance, (low, high) = label_shift(random.multinomial(2_000, np.full(50, 0.02)), random.multinomial(10_000, np.full(50, 0.02)))
+    assert 0 <= low <= distance <= high <= 1
 
 
 def test_no_labels_and_impossible_options(samples_of, pairs_of):
