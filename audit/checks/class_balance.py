@@ -1,7 +1,7 @@
 """Classes with too few pictures, fewer than their files suggest, or unevenly dealt to the splits.
 
 A model learns the frequent classes first, and a test split with other shares than train measures another task. Copies count once here: a class of 500
-files that are 80 pictures is a class of 80.
+files that are 80 pictures is a class of 80. What cannot be read is no picture: no model learns from it.
 
 Blind spots: how many pictures are enough depends on the class; a long tail may be the world's own. Pictures of one scene count as several.
 
@@ -116,13 +116,17 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, st
     members = _members(samples, pictures_of(pairs, len(samples)))
     if not len(members):
         return Skipped("no labels in this dataset")
-    images = members.groupby("label").size()
-    distinct = members.groupby("label")["picture"].nunique()
+    readable = members[members["readable"]]
+    if not len(readable):
+        return Skipped("no image with a label can be read")
+    listed = members.groupby("label").size()
+    images = readable.groupby("label").size()
+    distinct = readable.groupby("label")["picture"].nunique()
     findings = [
-        *_few(images, distinct, class_words, options),
+        *_few(listed, images, distinct, class_words, options),
         *_copies(images, distinct, class_words, options),
         *_imbalance(distinct, class_words, options),
-        *_splits(members, class_words, options),
+        *_splits(readable, class_words, options),
     ]
     return Result(np.full(len(samples), np.nan, np.float32), findings)
 
@@ -130,7 +134,14 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, st
 def _members(samples: pd.DataFrame, pictures: Counts) -> pd.DataFrame:
     """One line per image and label it carries."""
     labels = samples["labels"].where(samples["labels"].notna(), samples["label"])
-    table = pd.DataFrame({"label": labels.to_numpy(object), "split": samples["split"].to_numpy(object), "picture": pictures})
+    table = pd.DataFrame(
+        {
+            "label": labels.to_numpy(object),
+            "split": samples["split"].to_numpy(object),
+            "picture": pictures,
+            "readable": (samples["outcome"] == "ok").to_numpy(bool),
+        }
+    )
     return table.explode("label").dropna(subset=["label"])
 
 
@@ -138,21 +149,28 @@ def _pictures(number: int) -> str:
     return "1 picture" if number == 1 else f"{number} pictures"
 
 
-def _few(images: pd.Series[int], distinct: pd.Series[int], words: Words, options: Options) -> list[Finding]:
+def _few(listed: pd.Series[int], images: pd.Series[int], distinct: pd.Series[int], words: Words, options: Options) -> list[Finding]:
+    unreadable = listed - images.reindex(listed.index, fill_value=0)
+    pictures = distinct.reindex(listed.index, fill_value=0)
     return [
         Finding(
             kind="few_images",
             score=1 - number / options.few,
-            message=(
-                f"The class {class_name(str(label), words)} has {_pictures(number)}, fewer than {options.few}; "
-                "collect more, merge it or leave it out."
-            ),
+            message=f"The class {class_name(str(label), words)} has {_told_few(number, total, failed, options.few)}.",
             label=str(label),
-            evidence={"images": int(total), "pictures": int(number)},
+            evidence={"images": int(total), "unreadable": int(failed), "pictures": int(number)},
         )
-        for label, total, number in zip(distinct.index, images, distinct, strict=True)
+        for label, total, failed, number in zip(listed.index, listed, unreadable, pictures, strict=True)
         if number < options.few
     ]
+
+
+def _told_few(pictures: int, images: int, unreadable: int, few: int) -> str:
+    if not pictures:
+        told = "1 image, which cannot be read" if images == 1 else f"{images} images, none of which can be read"
+        return f"{told}; fetch the class again or leave it out"
+    failed = f" ({unreadable} of its {images} images cannot be read)" if unreadable else ""
+    return f"{_pictures(pictures)}, fewer than {few}{failed}; collect more, merge it or leave it out"
 
 
 def _copies(images: pd.Series[int], distinct: pd.Series[int], words: Words, options: Options) -> list[Finding]:
@@ -218,7 +236,8 @@ def _absent(label: str, split: str, elsewhere: int, words: Words) -> Finding:
         kind="absent_from_split",
         score=1.0,
         message=(
-            f"The class {class_name(label, words)} has no image in {split!r} and {_pictures(elsewhere)} elsewhere; nothing can be said of it there."
+            f"The class {class_name(label, words)} has no readable image in {split!r} and {_pictures(elsewhere)} elsewhere; "
+            "nothing can be said of it there."
         ),
         label=label,
         evidence={"absent_from": split, "pictures_elsewhere": elsewhere},
@@ -230,7 +249,7 @@ def _lacking(labels: list[str], split: str, elsewhere: Counts, pictures: int, cl
     if not labels:
         return []
     message = (
-        f"{len(labels)} of {classes} classes have no image in {split!r}, where fewer than {_CELL:.0f} of each would be expected of "
+        f"{len(labels)} of {classes} classes have no readable image in {split!r}, where fewer than {_CELL:.0f} of each would be expected of "
         f"{_pictures(pictures)}; nothing can be said of them there, so enlarge it or leave them out."
     )
     ordered = sorted(zip(labels, elsewhere.tolist(), strict=True), key=lambda entry: (-entry[1], entry[0]))

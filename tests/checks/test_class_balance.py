@@ -22,9 +22,34 @@ def test_a_class_of_copies_is_a_class_of_few_pictures(samples_of, pairs_of):
     pairs = [(0, other, "re_encoded", 1.0, 0) for other in range(1, 15)]
     result = found(samples_of, pairs_of, {("ant", "train"): 20, ("bee", "train"): 20}, pairs)
     assert kinds(result) == {("few_images", "ant"), ("fewer_pictures_than_images", "ant")}
-    assert result.findings[0].evidence == {"images": 20, "pictures": 6}
+    assert result.findings[0].evidence == {"images": 20, "unreadable": 0, "pictures": 6}
     same_scene = [(i, j, "same_scene", score, group) for i, j, _, score, group in pairs]
     assert not found(samples_of, pairs_of, {("ant", "train"): 20, ("bee", "train"): 20}, same_scene).findings
+
+
+def test_images_that_cannot_be_read_are_no_pictures(samples_of, pairs_of):
+    rows = [{"label": label, "split": split} for label in ("ant", "bee") for split in ("train", "val") for _ in range(60)]
+    rows += [{"label": "void", "outcome": "empty"} for _ in range(40)]
+    rows += [{"label": "cut", "outcome": "truncated" if at < 13 else "ok"} for at in range(15)]
+    rows += [{"label": "bee", "split": "val", "outcome": "unreadable"} for _ in range(90)]
+    result = run(samples_of(rows), pairs_of([]), {}, options=Options())
+    assert kinds(result) == {("few_images", "void"), ("few_images", "cut"), ("imbalance", None), ("split_lacks_classes", None)}
+    told = {finding.label: (finding.message, finding.evidence) for finding in result.findings}
+    assert told["void"][0] == "The class 'void' has 40 images, none of which can be read; fetch the class again or leave it out."
+    assert told["void"][1] == {"images": 40, "unreadable": 40, "pictures": 0}
+    assert "has 2 pictures, fewer than 10 (13 of its 15 images cannot be read);" in told["cut"][0]
+    assert told[None][1]["classes_absent"] == 1
+    assert next(finding for finding in result.findings if finding.kind == "imbalance").evidence["ratio"] == 60
+
+
+def test_a_class_in_which_nothing_can_be_read_from_one_split_is_absent_from_it(samples_of, pairs_of):
+    rows = [
+        {"label": label, "split": split, "outcome": "missing" if (label, split) == ("c", "val") else "ok"}
+        for label in "abc"
+        for split in ("train", "val")
+        for _ in range(50)
+    ]
+    assert ("absent_from_split", "c") in kinds(run(samples_of(rows), pairs_of([]), {}, options=Options()))
 
 
 def test_imbalance_counts_how_many_classes_there_really_are(samples_of, pairs_of):
@@ -53,7 +78,7 @@ def test_classes_that_a_small_split_cannot_hold_are_one_finding(samples_of, pair
     assert (lacking.kind, lacking.label, lacking.severity) == ("split_lacks_classes", None, "info")
     assert (lacking.evidence["classes_absent"], lacking.evidence["pictures"], lacking.score) == (199, 5, 199 / 200)
     assert len(lacking.evidence["pictures_elsewhere"]) == 20
-    assert "199 of 200 classes have no image in 'demo', where fewer than 5 of each would be expected of 5 pictures;" in lacking.message
+    assert "199 of 200 classes have no readable image in 'demo', where fewer than 5 of each would be expected of 5 pictures;" in lacking.message
 
 
 def test_a_class_missing_where_many_would_be_expected_is_named_beside_those_that_need_not_be_there(samples_of, pairs_of):
@@ -118,7 +143,8 @@ def test_the_distance_lies_in_its_interval(seed):
     assert 0 <= low <= distance <= high <= 1
 
 
-def test_no_labels_and_impossible_options(samples_of, pairs_of):
+def test_no_labels_nothing_readable_and_impossible_options(samples_of, pairs_of):
+    assert run(samples_of([{"outcome": "missing"}] * 3), pairs_of([]), {}, options=Options()) == Skipped("no image with a label can be read")
     assert isinstance(found(samples_of, pairs_of, {(None, "train"): 3}), Skipped)
     with pytest.raises(ConfigError, match="few: 0 is too small"):
         Options(few=0)
