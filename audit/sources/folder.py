@@ -24,7 +24,7 @@ class FolderTree:
         self.storage = storage
 
     def entries(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[Entry]:
-        """Yield every file below the directory."""
+        """Yield every file and empty folder below the directory."""
         for path, fingerprint in self.storage.walk(ignored, problems):
             yield Entry(path, escape(path), fingerprint)
 

@@ -104,3 +104,21 @@ def mistaken_splits(folders: Iterable[str], layout: Layout) -> tuple[list[str], 
     with_classes = [top for top in splits if all(len(path) > 1 for path in below if path[0] == top)]
     others = [top for top in tops if top not in splits]
     return (splits, others) if others and (len(splits) > 1 or with_classes) else ([], [])
+
+
+def class_folders(candidates: Iterable[str], folders: Iterable[str], layout: Layout) -> list[str]:
+    """Return, sorted, those of some folders that would be classes if they held images.
+
+    Args:
+        candidates: relative paths.
+        folders: those that hold images.
+        layout: of ``folders``.
+
+    >>> class_folders(["train/void", "notes/old", "test"], ["train/cat", "val/cat"], Layout(0, has_splits=True))
+    ['train/void']
+    """
+    level = layout.depth + layout.has_splits + 1
+    paths = [folder.split("/") for folder in folders if folder]
+    above = {tuple(path[: layout.depth]) for path in paths if len(path) >= level}
+    found = [path for folder in candidates if len(path := folder.split("/")) == level and tuple(path[: layout.depth]) in above]
+    return sorted("/".join(path) for path in found if not layout.has_splits or is_split(path[layout.depth]))

@@ -131,6 +131,7 @@ class Storage:
     def walk(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
         """Yield every file below the root as its relative path ('/' separated) and fingerprint.
 
+        A folder of a disk that holds nothing, hidden names apart, is yielded too, as a path that ends with a '/'; object stores have no such folders.
         Symbolic links are followed, but no folder through a second link nor through one that leads back to a folder it lies in, so that loops end.
         Hidden names, devices and pipes are counted in ``ignored``; remote folders that cannot be listed are added to the problems.
         """
@@ -145,6 +146,8 @@ class Storage:
             below = []
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
+            if prefix and all(is_hidden(entry.name) for entry in entries):
+                yield prefix, ""
             for entry in entries:
                 path = prefix + entry.name
                 if is_hidden(entry.name):

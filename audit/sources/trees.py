@@ -13,7 +13,7 @@ from audit.sources.base import Sample, SourceOptions
 from audit.sources.class_words import find_class_words
 from audit.sources.given_labels import read_given
 from audit.sources.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_known
-from audit.sources.layout import Layout, detect_layout, mistaken_splits
+from audit.sources.layout import Layout, class_folders, detect_layout, mistaken_splits
 from audit.sources.names import HIDDEN, escape, extension, is_hidden, is_image, sample_id
 from audit.sources.problems import EXAMPLES, Problem, named
 from audit.sources.storage import MISSING, Storage
@@ -26,6 +26,7 @@ class Entry(NamedTuple):
     """One file of a tree."""
 
     path: str
+    """Relative; that of an empty folder ends with a '/'."""
     ref: str
     fingerprint: str
 
@@ -68,11 +69,11 @@ class TreeSource:
         self.ignored.clear()
         self.problems.clear()
         with SpooledTemporaryFile(_SPOOL_BYTES, "w+", encoding="utf-8", newline="\n") as spool:
-            folders, known = self._files(spool)
+            folders, empty, known = self._files(spool)
             layout = detect_layout(folders)
             label_files = [self._given_labels()] if self.options.labels_file else read_known(known, self.location)
             if not label_files:
-                self.problems += _splits_as_classes(folders, layout)
+                self.problems += [*_splits_as_classes(folders, layout), *_empty_classes(empty, folders, layout)]
             spool.seek(0)
             for line in spool:
                 yield self._sample(Entry(*json.loads(line)), layout, label_files)
@@ -80,13 +81,19 @@ class TreeSource:
             if label_file.overrules:
                 yield from self._missing(label_file)
 
-    def _files(self, spool: SpooledTemporaryFile[str]) -> tuple[set[str], dict[str, bytes]]:
-        """Write every image's entry, a line each; return the folders that hold some, and the label files that makers of datasets put beside them."""
+    def _files(self, spool: SpooledTemporaryFile[str]) -> tuple[set[str], list[str], dict[str, bytes]]:
+        """Write every image's entry, a line each.
+
+        Return the folders that hold some, those that hold nothing, and the label files that makers of datasets put beside them.
+        """
         folders: set[str] = set()
+        empty: list[str] = []
         known: dict[str, bytes] = {}
         for entry in self._tree.entries(self.ignored, self.problems):
             if is_hidden(entry.path):
                 self.ignored[HIDDEN] += 1
+            elif entry.path.endswith("/"):
+                empty.append(entry.path[:-1])
             elif is_image(entry.path):
                 folders.add(entry.path.rpartition("/")[0])
                 spool.write(json.dumps(entry) + "\n")
@@ -95,7 +102,7 @@ class TreeSource:
             else:
                 self.ignored[extension(entry.path)] += 1
         if folders:
-            return folders, known
+            return folders, empty, known
         for problem in self.problems:
             raise SourceError(self.location, f"holds no image that could be listed: {problem.problem}", problem.mend)
         raise SourceError(self.location, f"holds no images{_seen(self.ignored)}", "name the folder or archive that holds them")
@@ -144,6 +151,16 @@ def _splits_as_classes(folders: set[str], layout: Layout) -> Iterator[Problem]:
         problem = f"of the top folders, {shown[0]} are called like splits but {shown[1]} not, so all {len(splits + others):,} are taken as classes"
         mend = "if they are splits, move the others away or give them names of splits, such as test"
         yield Problem(kind="splits_as_classes", problem=problem, mend=mend, evidence={"splits": splits, "others": others[:EXAMPLES]})
+
+
+def _empty_classes(empty: list[str], folders: set[str], layout: Layout) -> Iterator[Problem]:
+    """Yield that folders of classes hold nothing: such a class is in no list, and no other check can miss it."""
+    found = [sample_id(folder) for folder in class_folders(empty, folders, layout)]
+    if found:
+        what = "1 folder of a class is" if len(found) == 1 else f"{len(found):,} folders of classes are"
+        problem = f"{what} empty ({named(map(repr, found), len(found))}), so the run knows nothing of a class there"
+        mend = "fetch the images again, or remove the folder"
+        yield Problem(kind="empty_classes", severity="info", problem=problem, mend=mend, evidence={"entries": len(found), "names": found[:EXAMPLES]})
 
 
 def _seen(ignored: Counter[str]) -> str:

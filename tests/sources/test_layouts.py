@@ -63,6 +63,38 @@ def test_splits_that_are_read_as_classes_are_told(tmp_path, folders, told):
     assert [problem.kind for problem in source.problems] == ["splits_as_classes"] * told
 
 
+@pytest.mark.parametrize(
+    ("folders", "empty", "told"),
+    [
+        (["train/cat", "val/cat"], ["train/void", "test/void", "test", "notes/void", "train/cat/deep"], ["test/void", "train/void"]),
+        (["photos/cat", "photos/dog"], ["photos/void", "other/void", "notes"], ["photos/void"]),
+        (["cat", "dog"], ["void"], ["void"]),
+        (["."], ["void"], []),
+    ],
+)
+def test_empty_folders_of_classes_are_told(tmp_path, folders, empty, told):
+    for folder in (*folders, *empty):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for folder in folders:
+        (tmp_path / folder / "1.png").write_bytes(b"x")
+    for folder in empty:
+        (tmp_path / folder / ".keep").touch()
+    source = open_source(str(tmp_path))
+    list(source.collect())
+    assert [(problem.kind, problem.severity, problem.evidence["names"]) for problem in source.problems] == [("empty_classes", "info", told)] * bool(
+        told
+    )
+
+
+def test_a_folder_that_holds_something_else_is_not_told_as_empty(tmp_path):
+    for name in ("cat/1.png", "dog/1.png", "annotations/all.json"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    source = open_source(str(tmp_path))
+    list(source.collect())
+    assert (source.problems, source.ignored) == ([], {".json": 1})
+
+
 @settings(deadline=None)
 @given(st.lists(st.lists(st.text("ab/.é", min_size=1).filter(lambda t: "/" not in t), max_size=4).map("/".join), min_size=1))
 def test_layout_never_loses_a_name(folders):
