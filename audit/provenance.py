@@ -7,12 +7,9 @@ import io
 import re
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from PIL import ExifTags, Image, JpegImagePlugin
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 DAY_CODES = 16
 """How many day codes there are. Anybody can compute the code of any day, so it tells one who knows when a picture was taken more or less: of a year's
@@ -22,9 +19,6 @@ A secret key would hide the day, but codes of one run come from several machines
 content alone: keys of their own would give one day several codes, and a key that travels with the run or the cache is no secret."""
 
 _DAY = re.compile(r"(?!0000)\d{4}:(?!00)\d\d:(?!00)\d\d(?!\d)")
-_SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
-
-Tables = tuple[tuple[int, ...], ...]
 
 
 class Provenance(NamedTuple):
@@ -35,7 +29,9 @@ class Provenance(NamedTuple):
     day_code: int | None = None
     """0..15, equal for pictures taken on one day; different days share one as often as one in sixteen."""
     encoder: str | None = None
-    """Of a JPEG: the quality of libjpeg's tables or a digest of other tables, chroma subsampling, and whether it is progressive."""
+    """Of a JPEG: the quality of libjpeg's luma table or a digest of another one, and whether it is progressive.
+
+    Nothing that a gray picture lacks, such as chroma subsampling: gray pictures of one source would look like a source of their own."""
 
 
 def provenance(image: Image.Image) -> Provenance:
@@ -70,29 +66,26 @@ def day_code(written: str) -> int | None:
 
 
 def _encoder(image: JpegImagePlugin.JpegImageFile) -> str | None:
-    tables = _tables(image.quantization)
-    if not tables:
+    if not image.quantization:
         return None
-    quality = _qualities().get(tables)
-    coded = f"quality {quality}" if quality else f"tables {hashlib.sha256(repr(tables).encode()).hexdigest()[:8]}"
-    sampling = _SUBSAMPLING.get(JpegImagePlugin.get_sampling(image))
-    progressive = "progressive" if image.info.get("progressive") else None
-    return ", ".join(filter(None, (coded, sampling, progressive)))
+    luma = _luma(image)
+    quality = _qualities().get(luma)
+    coded = f"quality {quality}" if quality else f"table {hashlib.sha256(repr(luma).encode()).hexdigest()[:8]}"
+    return f"{coded}, progressive" if image.info.get("progressive") else coded
 
 
-def _tables(quantization: Mapping[int, list[int]]) -> Tables:
-    return tuple(tuple(quantization[at]) for at in sorted(quantization))
+def _luma(image: JpegImagePlugin.JpegImageFile) -> tuple[int, ...]:
+    return tuple(image.quantization[min(image.quantization)])
 
 
 @cache
-def _qualities() -> dict[Tables, int]:
-    """Return libjpeg's tables -> quality, in gray and in colour, as the library that Pillow holds writes them."""
-    found: dict[Tables, int] = {}
+def _qualities() -> dict[tuple[int, ...], int]:
+    """Return libjpeg's luma tables -> quality, as the library that Pillow holds writes them."""
+    found: dict[tuple[int, ...], int] = {}
     for quality in range(1, 101):
         stream = io.BytesIO()
-        Image.new("RGB", (8, 8)).save(stream, "JPEG", quality=quality)
+        Image.new("L", (8, 8)).save(stream, "JPEG", quality=quality)
         written = Image.open(stream)
         if isinstance(written, JpegImagePlugin.JpegImageFile):
-            tables = _tables(written.quantization)
-            found[tables] = found[tables[:1]] = quality
+            found[_luma(written)] = quality
     return found

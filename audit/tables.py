@@ -44,7 +44,7 @@ MEASURES = pa.schema(
         pa.field("exif_families", pa.list_(pa.string())),  # names only, never values: family/source of audit.metadata, such as gps/exif
         pa.field("camera", pa.string()),  # EXIF make and model
         pa.field("day_code", pa.int8()),  # 0..15, equal for pictures taken on one day; who knows the week often learns the day
-        pa.field("encoder", pa.string()),  # of a JPEG: quality or digest of its tables, chroma subsampling, progressive
+        pa.field("encoder", pa.string()),  # of a JPEG: quality or digest of its luma table, progressive
         pa.field("pixel_id", pa.string()),  # hash of size and upright decoded 8-bit RGB pixels, hex
         pa.field("perceptual_hash", pa.uint64()),  # 64-bit DCT hash
         pa.field("brightness", pa.float32()),  # mean luma, 0..1

@@ -112,7 +112,7 @@ PLANTED: dict[str, tuple[Plant, str, bool]] = {
     "camera on 80%": (valued("camera", "ACME 1", 0.8), "property_camera", True),
     "camera on 20%": (valued("camera", "ACME 2", 0.2), "property_camera", False),
     "format of 70%": (valued("format", "PNG", 0.7), "property_format", True),
-    "JPEG coding of 70%": (valued("encoder", "quality 60, 4:2:0", 0.7), "property_encoder", True),
+    "JPEG coding of 70%": (valued("encoder", "quality 60", 0.7), "property_encoder", True),
     "session of 60%": (session(0.6), "same_source", True),
     "session of 30%": (session(0.3), "same_source", True),
     "session of 5%": (session(0.05), "same_source", False),

@@ -8,8 +8,9 @@ least. A source is reported where it holds much of a class and, beyond chance, s
 has in common says nothing. The false discovery rate is controlled over every class and every source that is large enough to be reported. Copies of
 one picture count once.
 
-Blind spots: files whose metadata was stripped and that were resized and coded anew all look like one source; a source spread over all classes
-alike is not reported. Dates are personal, so only one of 16 codes is kept of a day: of two sessions of one camera, one in sixteen count as one.
+Blind spots: files whose metadata was stripped and that were resized and coded anew all look like one source, and so do codings that
+differ in chroma alone, which gray pictures lack; a source spread over all classes alike is not reported. Dates are personal, so only one of 16
+codes is kept of a day: of two sessions of one camera, one in sixteen count as one.
 
 Papers: Torralba & Efros 2011, "Unbiased Look at Dataset Bias", CVPR; Roberts et al. 2017, "Cross-validation strategies for data with temporal,
 spatial, hierarchical, or phylogenetic structure", Ecography; Benjamini & Hochberg 1995, "Controlling the False Discovery Rate", JRSS B.

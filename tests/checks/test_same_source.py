@@ -37,9 +37,9 @@ def test_a_session_that_holds_much_of_one_class_is_reported_with_where_it_lies(f
 
 
 def test_size_and_coding_tell_a_source_where_nothing_else_does(found):
-    scraped = images(30, "cat", encoder="tables 0a1b2c3d, 4:2:0", width=640, height=360)
+    scraped = images(30, "cat", encoder="table 0a1b2c3d", width=640, height=360)
     (finding,) = found([*scraped, *images(60, "cat"), *images(60, "dog")]).findings
-    assert finding.evidence["source"] == {"size": "640 x 360 pixels", "encoder": "JPEG of tables 0a1b2c3d, 4:2:0"}
+    assert finding.evidence["source"] == {"size": "640 x 360 pixels", "encoder": "JPEG of table 0a1b2c3d"}
 
 
 def test_a_turned_camera_is_one_source(found):

@@ -47,7 +47,7 @@ def world(n, seed=0, **same):
                 "has_alpha": bool(rng.random() < 0.1),
                 "exif_families": [family for family in families if rng.random() < 0.2],
                 **({"camera": "ACME 1", "day_code": 7} if row["label"] == "class 0" and rng.random() < 0.5 else {}),
-                "encoder": str(rng.choice(["quality 75, 4:2:0", "tables 0a1b2c3d, 4:4:4"])),
+                "encoder": str(rng.choice(["quality 75", "table 0a1b2c3d, progressive"])),
                 "pixel_id": f"{at:032x}",
                 "perceptual_hash": int(rng.integers(2**62)),
                 **{name: float(rng.beta(8, 8)) for name in ("brightness", "luma_p01", "luma_p99", "contrast", "chroma")},
