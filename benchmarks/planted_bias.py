@@ -2,9 +2,11 @@
 
     imagenet-audit scan DATASET --out RUN
     python benchmarks/planted_bias.py RUN [--seeds 20] [--each 60]
+    python benchmarks/planted_bias.py RUN --unplanted 2 [--seeds 20]
 
 Labels are shuffled first, so nothing but what is planted gives a class away and every other finding is false. Thumbnails and measures of the run are
-changed in memory; the dataset and the run are not touched.
+changed in memory; the dataset and the run are not touched. With ``--unplanted`` nothing is planted and labels stay: what is found then is how the
+classes differ by nature.
 """
 
 from __future__ import annotations
@@ -133,11 +135,21 @@ def findings_of(samples: pd.DataFrame, thumbnails: np.ndarray) -> list[Finding]:
     return [finding for result in results if not isinstance(result, Skipped) for finding in result.findings]
 
 
+def unplanted(samples: pd.DataFrame, thumbnails: np.ndarray, classes: int, seeds: int) -> None:
+    """Tell what is found of a few classes as they are, a draw of them for each seed."""
+    labels, told = sorted(samples["label"].unique()), Counter()
+    for seed in range(seeds):
+        rows = np.flatnonzero(samples["label"].isin(np.random.default_rng(seed).choice(labels, classes, replace=False)))
+        told.update({finding.kind for finding in findings_of(samples.iloc[rows].reset_index(drop=True), thumbnails[rows])})
+    print(f"{seeds} datasets of {classes} classes, labels as they are, nothing planted; with a finding: {dict(told) or 'none'}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--each", type=int, help="images of a class; all where it is not given")
+    parser.add_argument("--unplanted", type=int, metavar="CLASSES", help="plant nothing, and look at so many classes at a time")
     arguments = parser.parse_args()
     opened = audit.open_run(arguments.run)
     usable = opened.samples["label"].notna() & (opened.samples["outcome"] == "ok")
@@ -145,6 +157,9 @@ def main() -> None:
         usable &= opened.samples[usable].sort_values("content_id").groupby("label").cumcount() < arguments.each
     labelled = np.flatnonzero(usable)
     pristine, pictures = opened.samples.iloc[labelled].reset_index(drop=True), np.array(opened.thumbnails[labelled])
+    if arguments.unplanted:
+        unplanted(pristine, pictures, arguments.unplanted, arguments.seeds)
+        return
     told = Counter(finding.kind for finding in findings_of(pristine, pictures))
     found, asked, false, total, began = defaultdict(int), defaultdict(int), Counter(), 0, time.perf_counter()
     for seed in range(arguments.seeds):

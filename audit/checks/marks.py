@@ -9,7 +9,7 @@ and count once.
 
 Blind spots: a mark that moves about or changes its size; one smaller than a tenth of the picture's side; one on less than a fifth of a class, or on
 all classes alike. Rigidly aligned pictures, such as scans and mug shots, agree in their edges too: a finding says what is alike, not that it should
-not be.
+not be. Of two or three classes the usual composition of one may be enough.
 
 Papers: Dekel et al. 2017, "On the Effectiveness of Visible Watermarks", CVPR (consistent gradients); Li et al. 2023, "A Whac-A-Mole Dilemma", CVPR
 (ImageNet's carton watermark); Benjamini & Yekutieli 2001, "The Control of the False Discovery Rate under Dependency", Annals of Statistics.
