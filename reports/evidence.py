@@ -44,6 +44,8 @@ _NAMES = {
     "lost": "Detail lost in the centre crop",
     "luma_p01": "Darkest parts",
     "luma_p99": "Brightest parts",
+    "median_of_class": "Median of the class",
+    "median_of_rest": "Median of the other classes",
     "much_lost": "Images that lose much",
     "nearest": "Nearest image",
     "nearest_label": "Its label",

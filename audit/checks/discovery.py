@@ -30,6 +30,7 @@ _NOT_CHECKS = frozenset(
         "option_ranges",
         "properties",
         "robust_statistics",
+        "telling_values",
         "discovery",
         "execution",
     }

@@ -15,7 +15,7 @@ import pandas as pd
 from audit.masking import is_personal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -38,6 +38,22 @@ class Property(NamedTuple):
     """``[n]`` bin of each image."""
     told: list[str]
     """What each bin holds, in words."""
+    ordered: int = 0
+    """So many bins, the first ones, are ranges of numbers in their order; all others are values."""
+    ends: Sequence[str] = ()
+    """``[ordered - 1]`` where a range ends and the next one begins, written; none where they are masked."""
+    numbers: npt.NDArray[np.float64] | None = None
+    """``[n]`` the numbers in the ranges, NaN for other images; None where there are no ranges, and where they are masked."""
+
+    def range_told(self, first: int, last: int) -> str:
+        """Return what the ordered bins from the first to the last hold, in words."""
+        if first == last:
+            return self.told[first]
+        if not self.ends:
+            return f"{self.told[first]} to {self.told[last]}"
+        if first == 0:
+            return f"below {self.ends[last]}" if last < len(self.ends) else "any number"
+        return f"{self.ends[first - 1]} to {self.ends[last]}" if last < len(self.ends) else f"{self.ends[first - 1]} or more"
 
 
 def bins_of_numbers(name: str, values: npt.NDArray[np.float64]) -> Property:
@@ -48,7 +64,7 @@ def bins_of_numbers(name: str, values: npt.NDArray[np.float64]) -> Property:
     ends = _written_apart(edges)
     first = [f"below {ends[0]}"] if ends else ["any"]
     told = [*first, *(f"{low} to {high}" for low, high in pairwise(ends)), *([f"{ends[-1]} or more"] if ends else []), "unknown"]
-    return Property(name, bins, told)
+    return Property(name, bins, told, len(ends) + 1, ends, values)
 
 
 def _edges(finite: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -94,7 +110,7 @@ def bins_of_column(name: str, values: pd.Series[Any]) -> Property:
     if not values[~is_number].notna().any():
         return numbers
     ranges = numbers.told[:-1]
-    return Property(name, np.where(is_number, numbers.bins, len(ranges) + texts.bins), [*ranges, *texts.told])
+    return numbers._replace(bins=np.where(is_number, numbers.bins, len(ranges) + texts.bins), told=[*ranges, *texts.told])
 
 
 def told_apart(kinds: list[str], names: list[str]) -> list[str]:
@@ -149,4 +165,5 @@ def border_properties(thumbnails: npt.NDArray[np.uint8], rows: npt.NDArray[np.in
 
 def _masked(found: Property) -> Property:
     """Number the bins of a personal column, so that what gives a class away is said without naming anybody."""
-    return found._replace(told=[*(f"masked value {place}" for place in range(1, len(found.told))), found.told[-1]])
+    told = [*(f"masked value {place}" for place in range(1, len(found.told))), found.told[-1]]
+    return found._replace(told=told, ends=(), numbers=None)

@@ -26,6 +26,7 @@ from audit.checks.class_halves import ClassHalves, class_halves
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
 from audit.checks.properties import border_properties, properties, told_apart
+from audit.checks.telling_values import medians, telling
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from audit.checks.properties import Property
+    from audit.checks.telling_values import Telling
 
 _EXAMPLES = 5
+_MEDIANS = ("median_of_class", "median_of_rest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,31 +140,44 @@ def _given_away(
     findings = []
     for which, reported in enumerate(adjusted <= options.false_discoveries):
         found, width = varied[which], len(varied[which].told)
-        cells = codes * width + found.bins
-        counts = np.bincount(cells[counted], minlength=len(named) * width).reshape(len(named), width)
-        rest = counts.sum(0) - counts
+        counts = np.bincount(codes[counted] * width + found.bins[counted], minlength=len(named) * width).reshape(len(named), width)
+        rest, ranked = counts.sum(0) - counts, _ranked(found, classes) if reported.any() else None
         for code in np.flatnonzero(reported).tolist():
-            shares = [side[code] / side[code].sum() for side in (counts, rest)]
-            telling = int(np.argmax(shares[0] - shares[1]))
-            showing = np.flatnonzero(cells == code * width + telling)
+            own, others = (side[code] / side[code].sum() for side in (counts, rest))
+            told, mine = telling(found, own, others), np.flatnonzero(codes == code)
+            showing = mine[told.bins[found.bins[mine]]]
             area = float(areas[which, code])
             scores[rows[showing]] = np.maximum(scores[rows[showing]], 2 * area - 1)
-            message = (
-                f"The class {class_name(named[code], class_words)} is given away by {found.name} alone "
-                f"(area under the ROC curve {area:.2f}, 0.5 is chance): {shares[0][telling]:.0%} of it but {shares[1][telling]:.0%} of the rest have "
-                f"{found.told[telling]}; does that belong to the object?"
-            )
             evidence = {
                 "property": found.name,
                 "auc": area,
                 "adjusted_p": float(adjusted[which, code]),
-                "value": found.told[telling],
-                "share_of_class": float(shares[0][telling]),
-                "share_of_rest": float(shares[1][telling]),
-                "examples": sorted(ids[showing].tolist())[:_EXAMPLES],
+                "value": told.value,
+                "share_of_class": told.share_of_class,
+                "share_of_rest": told.share_of_rest,
+                **({} if ranked is None else dict(zip(_MEDIANS, medians(ranked[0], np.flatnonzero(ranked[1] == code)), strict=True))),
+                "examples": [name for _, name in sorted(zip((others - own)[found.bins[showing]], ids[showing], strict=True))[:_EXAMPLES]],
             }
+            message = _message(class_name(named[code], class_words), found.name, area, told)
             findings.append(Finding(kind=kinds[which], score=2 * area - 1, message=message, label=named[code], evidence=evidence))
     return findings
+
+
+def _message(name: str, property_: str, area: float, told: Telling) -> str:
+    return (
+        f"The class {name} is given away by {property_} alone (area under the ROC curve {area:.2f}, 0.5 is chance): {told.share_of_class:.0%} of it "
+        f"but {told.share_of_rest:.0%} of the rest have {f'{property_} ' if told.is_range else ''}{told.value}; look at the examples: if it is not "
+        "the object's own, collect or crop so that classes share it."
+    )
+
+
+def _ranked(found: Property, classes: ClassHalves) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]] | None:
+    """Return the numbers of a property, sorted, and the class of each; None where there are none that may be told."""
+    if found.numbers is None:
+        return None
+    known = np.flatnonzero(classes.counted & np.isfinite(found.numbers))
+    order = known[np.argsort(found.numbers[known], kind="stable")]
+    return found.numbers[order], classes.codes[order]
 
 
 def _kind(name: str) -> str:

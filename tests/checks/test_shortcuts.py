@@ -59,6 +59,25 @@ def test_a_planted_property_is_found_without_being_named(samples_of, name, plant
     assert set(finding.evidence["examples"]) <= set(samples["sample_id"][found.scores > 0])
 
 
+def test_a_darkened_class_is_told_by_one_threshold(samples_of):
+    samples, thumbnails = dataset(samples_of, each=120)
+    first = (samples["label"] == "class 0").to_numpy()
+    samples.loc[first, "brightness"] *= np.float32(0.4)
+    found = run(samples, NONE, {}, thumbnails, options=Options())
+    (finding,) = found.findings
+    told = finding.evidence
+    assert told["value"].startswith("below 0.3")
+    assert told["share_of_class"] > 0.85
+    assert told["share_of_rest"] < 0.15
+    assert told["median_of_class"] == pytest.approx(samples["brightness"][first].median())
+    assert told["median_of_rest"] == pytest.approx(samples["brightness"][~first].median())
+    assert f"of the rest have brightness {told['value']}; look at the examples" in finding.message
+    within = first & (samples["brightness"] < float(told["value"].split()[-1]) - 0.005).to_numpy()
+    assert (found.scores[within] > 0).all()
+    assert (found.scores > 0).sum() == round(told["share_of_class"] * first.sum())
+    assert set(told["examples"]) <= set(samples["sample_id"][found.scores > 0])
+
+
 def test_a_plain_background_is_found_by_its_border(samples_of):
     samples, thumbnails = dataset(samples_of)
     plain = np.flatnonzero((samples["label"] == "class 0").to_numpy() & (np.arange(len(samples)) % 3 > 0))

@@ -1,0 +1,79 @@
+"""Which values of a property tell a class from the others best: a range of numbers, or one value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from audit.checks.properties import Property
+
+    Shares = npt.NDArray[np.float64]
+
+
+class Telling(NamedTuple):
+    """What a class has more often than the others."""
+
+    bins: npt.NDArray[np.bool_]
+    """``[w]`` the bins of images that show it."""
+    value: str
+    """The range or the value, in words."""
+    share_of_class: float
+    share_of_rest: float
+    """Of the range or the value, 0..1."""
+    is_range: bool
+
+
+def telling(found: Property, own: Shares, rest: Shares) -> Telling:
+    """Return what tells a class best: where its share is furthest above that of the others (Youden's J).
+
+    Of numbers this is the run of neighboring bins of which the differences have the largest sum; of values it is the one with the largest difference,
+    and all that are likelier in the class show it.
+
+    Args:
+        found: the property.
+        own: ``[w]`` shares of the class, of each bin.
+        rest: ``[w]`` shares of all others.
+    """
+    more, width = own - rest, len(own)
+    values = np.arange(width) >= found.ordered
+    best = int(np.argmax(np.where(values, more, -np.inf)))  # the last bin is a value always: what is unknown
+    if found.ordered:
+        first, last = _best_run(more[: found.ordered])
+        run = slice(first, last + 1)
+        if more[run].sum() >= more[best]:
+            return Telling(_places(run, width), found.range_told(first, last), float(own[run].sum()), float(rest[run].sum()), is_range=True)
+    return Telling(values & (more > 0), found.told[best], float(own[best]), float(rest[best]), is_range=False)
+
+
+def _places(run: slice, width: int) -> npt.NDArray[np.bool_]:
+    found = np.zeros(width, bool)
+    found[run] = True
+    return found
+
+
+def _best_run(more: Shares) -> tuple[int, int]:
+    """Return the first and the last place of the run with the largest sum; of equal ones one that reaches an end, as it has one limit only."""
+    before = np.concatenate([[0.0], np.cumsum(more)])
+    gains = before[1:] - np.minimum.accumulate(before)[:-1]
+    last = len(gains) - 1 - int(np.argmax(gains[::-1]))
+    return int(np.argmin(before[: last + 1])), last
+
+
+def medians(numbers: npt.NDArray[np.float64], own: npt.NDArray[np.int64]) -> tuple[float | None, float | None]:
+    """Return the medians of a class and of all others; None where there are no numbers.
+
+    Args:
+        numbers: ``[n]`` sorted.
+        own: ``[m]`` places of the class's among them, sorted.
+    """
+    passed = own - np.arange(len(own))  # so many others lie before each of the class's
+    told: list[float | None] = []
+    for count, is_rest in ((len(own), False), (len(numbers) - len(own), True)):
+        middle = np.array([(count - 1) // 2, count // 2])
+        at = middle + np.searchsorted(passed, middle, side="right") if is_rest else middle
+        told.append(float(numbers[at if is_rest else own[at]].mean()) if count else None)
+    return told[0], told[1]

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.checks.properties import Property
+from audit.checks.telling_values import medians, telling
+
+
+def shares(*numbers):
+    return np.array(numbers, float) / 100
+
+
+NUMBERS = Property("x", np.zeros(0, np.int64), ["below 1", "1 to 2", "2 to 3", "3 or more", "unknown"], 4, ["1", "2", "3"])
+
+
+@pytest.mark.parametrize(
+    ("own", "rest", "value", "share", "elsewhere"),
+    [
+        (shares(40, 40, 15, 5, 0), shares(1, 4, 45, 50, 0), "below 2", 0.8, 0.05),
+        (shares(5, 15, 40, 40, 0), shares(50, 45, 4, 1, 0), "2 or more", 0.8, 0.05),
+        (shares(5, 45, 45, 5, 0), shares(40, 10, 10, 40, 0), "1 to 3", 0.9, 0.2),
+        (shares(60, 5, 5, 30, 0), shares(20, 30, 40, 10, 0), "below 1", 0.6, 0.2),
+        (shares(10, 10, 10, 10, 60), shares(24, 26, 24, 26, 0), "unknown", 0.6, 0),
+    ],
+)
+def test_the_range_that_tells_a_class_best_is_named_by_its_limits(own, rest, value, share, elsewhere):
+    told = telling(NUMBERS, own, rest)
+    assert told.value == value
+    assert (told.share_of_class, told.share_of_rest) == pytest.approx((share, elsewhere))
+
+
+def test_limits_of_masked_numbers_stay_masked():
+    masked = NUMBERS._replace(told=[f"masked value {at}" for at in range(1, 5)] + ["unknown"], ends=())
+    assert telling(masked, shares(40, 40, 15, 5, 0), shares(1, 4, 45, 50, 0)).value == "masked value 1 to masked value 2"
+
+
+def test_every_value_that_is_likelier_in_the_class_shows_it():
+    values = Property("x", np.zeros(0, np.int64), ["'a'", "'b'", "'c'", "another value", "unknown"])
+    told = telling(values, shares(30, 50, 10, 10, 0), shares(10, 20, 60, 10, 0))
+    assert (told.value, told.share_of_class, told.is_range) == ("'b'", 0.5, False)
+    assert told.bins.tolist() == [True, True, False, False, False]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000))
+def test_no_other_run_of_bins_tells_more(seed):
+    own, rest = np.random.default_rng(seed).dirichlet(np.ones(5), 2)
+    told = telling(NUMBERS, own, rest)
+    more = own - rest
+    best = max(more[first:last].sum() for first in range(4) for last in range(first + 1, 5))
+    assert told.share_of_class - told.share_of_rest == pytest.approx(max(best, more[-1]))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 30))
+def test_medians_are_those_of_the_two_parts(seed, own, rest):
+    random = np.random.default_rng(seed)
+    numbers, mine = np.sort(random.integers(0, 9, own + rest)).astype(float), np.sort(random.permutation(own + rest)[:own])
+    others = np.setdiff1d(np.arange(own + rest), mine)
+    assert medians(numbers, mine) == (np.median(numbers[mine]), np.median(numbers[others]))
+
+
+def test_there_is_no_median_of_nothing():
+    assert medians(np.array([1.0, 2.0]), np.array([0, 1])) == (1.5, None)
+    assert medians(np.array([1.0, 2.0]), np.zeros(0, np.int64)) == (None, 1.5)
