@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.base import Finding, Result, Skipped
-from audit.checks.class_halves import ClassHalves, class_halves
+from audit.checks.base import Finding, Result
+from audit.checks.class_halves import ClassHalves, class_halves, skipped_without_classes
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
 from audit.checks.properties import border_properties, properties, told_apart
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from audit.checks.base import Skipped
     from audit.checks.properties import Property
     from audit.checks.telling_values import Telling
 
@@ -113,7 +114,7 @@ def run(
     """Report classes that a property gives away; images that show it have a score, other judged images 0."""
     classes = class_halves(samples, pairs, options.fewest)
     if len(classes.named) < 2:
-        return Skipped(f"fewer than two classes have {options.fewest} pictures each")
+        return skipped_without_classes(samples, f"fewer than two classes have {options.fewest} pictures each")
     table = samples.iloc[classes.rows]
     found = [*properties(table), *(border_properties(thumbnails, classes.rows) if thumbnails is not None else ())]
     scores = np.full(len(samples), np.nan, np.float32)

@@ -7,7 +7,7 @@ from audit.checks.class_halves import skipped_without_classes
 SEVERAL = {"label": None, "labels": ["ant", "bee"]}
 
 
-@pytest.mark.parametrize("check", ["marks", "same_source", "subgroups"])
+@pytest.mark.parametrize("check", ["marks", "same_source", "shortcuts", "subgroups"])
 @pytest.mark.parametrize(
     ("row", "reason"), [(SEVERAL, "images of this dataset have several labels each"), ({"label": None}, "no labels in this dataset")]
 )
