@@ -26,6 +26,8 @@ _NAMES = {
     "auc": "AUC (0.5 by chance, 1 always)",
     "by": "Grouped by",
     "chroma": "Colour",
+    "classes_given_away": "Classes given away",
+    "classes_judged": "Of classes",
     "confident": "Share by the confident joint",
     "conflicting_copies": "Copies with another label",
     "copies": "Copies with another label",

@@ -26,6 +26,22 @@ def share_p(successes: npt.ArrayLike, trials: npt.ArrayLike, share: float) -> np
     return np.where(some, betainc(np.where(some, count, 1), np.where(some, of - count + 1, 1), share), 1.0)
 
 
+def concentration_p(
+    own: npt.NDArray[np.int64], of_class: npt.NDArray[np.int64], of_value: npt.NDArray[np.int64], total: int
+) -> npt.NDArray[np.float64]:
+    """Return one-sided p-values (hypergeometric) that a class holds so many of the pictures with a value by chance.
+
+    Args:
+        own: pictures of the class with the value; all three of one shape, which that of the p-values is.
+        of_class: pictures of the class.
+        of_value: pictures with the value.
+        total: pictures of the dataset.
+    """
+    from scipy.stats import hypergeom
+
+    return np.asarray(hypergeom.sf(own - 1, total, of_class, of_value), np.float64)
+
+
 def adjusted_p(p: npt.ArrayLike, large: npt.ArrayLike, *, tests: int | None = None, method: Literal["bh", "by"] = "bh") -> npt.NDArray[np.float64]:
     """Return p-values adjusted for the number of tests: what is at most the wanted false discovery rate is to be reported.
 

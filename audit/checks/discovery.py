@@ -26,6 +26,7 @@ _NOT_CHECKS = frozenset(
         "class_names",
         "discoveries",
         "images_of_classes",
+        "label_columns",
         "one_per_picture",
         "option_ranges",
         "properties",

@@ -45,6 +45,9 @@ class Property(NamedTuple):
     numbers: npt.NDArray[np.float64] | None = None
     """``[n]`` the numbers in the ranges, NaN for other images; None where there are no ranges, and where they are masked."""
 
+    written: npt.NDArray[np.int64] | None = None
+    """``[n]`` a number per value of a metadata column, as it is written, -1 where it is unknown; None for other properties."""
+
     def range_told(self, first: int, last: int) -> str:
         """Return what the ordered bins from the first to the last hold, in words."""
         if first == last:
@@ -96,6 +99,12 @@ def bins_of_values(name: str, values: pd.Series[str]) -> Property:
 
 
 def bins_of_column(name: str, values: pd.Series[Any]) -> Property:
+    """Give a metadata column its bins, and every value a number."""
+    written = pd.factorize(values.astype(object).where(values.notna(), None).map(str, na_action="ignore"))[0]
+    return _bins_of_column(name, values)._replace(written=written.astype(np.int64))
+
+
+def _bins_of_column(name: str, values: pd.Series[Any]) -> Property:
     """Give a metadata column the bins of numbers where it is mostly numbers and has many of them, else those of values.
 
     Texts among numbers (``n/a``) have bins behind those of the numbers. A column of which any value is written with a leading zero holds codes, whose
@@ -113,6 +122,22 @@ def bins_of_column(name: str, values: pd.Series[Any]) -> Property:
     return numbers._replace(bins=np.where(is_number, numbers.bins, len(ranges) + texts.bins), told=[*ranges, *texts.told])
 
 
+def is_running_number(values: pd.Series[Any], splits: pd.Series[str]) -> bool:
+    """Tell whether a column numbers the images: whole numbers, more than 31, each once in a split, that fill half of their range or more.
+
+    Such a number tells the class of a sorted list, but is nothing that an image has.
+
+    Args:
+        values: ``[n]`` of a metadata column.
+        splits: ``[n]``, null where there is none.
+    """
+    read = pd.to_numeric(values, errors="coerce").astype(float)
+    if not np.isfinite(read).all() or (read % 1 != 0).any() or read.nunique() <= _COMMONEST:
+        return False
+    of_split = read.groupby(splits.fillna("").to_numpy(object)).agg(["nunique", "size", "min", "max"])
+    return bool(((of_split["nunique"] == of_split["size"]) & (of_split["max"] - of_split["min"] < 2 * of_split["size"])).all())
+
+
 def told_apart(kinds: list[str], names: list[str]) -> list[str]:
     """Return kinds of findings made of names; where names that differ in punctuation alone share one, a part of the name's digest is behind it.
 
@@ -125,7 +150,7 @@ def told_apart(kinds: list[str], names: list[str]) -> list[str]:
 
 
 def properties(table: pd.DataFrame) -> Iterator[Property]:
-    """Yield the properties of images: what was measured of them, what their files say, and every metadata column.
+    """Yield the properties of images: what was measured of them, what their files say, and every metadata column but running numbers.
 
     Args:
         table: columns of ``audit.tables.SAMPLES``, of images that could be read.
@@ -143,6 +168,8 @@ def properties(table: pd.DataFrame) -> Iterator[Property]:
         said = [json.loads(text) if isinstance(text, str) else {} for text in table["metadata"]]
         columns = pd.DataFrame(said, index=table.index, dtype=object)  # else whole numbers beside empty cells turn into fractions
         for name in sorted(columns.columns):
+            if is_running_number(columns[name], table["split"]):
+                continue
             found = bins_of_column(f"column {name}", columns[name])
             yield _masked(found) if is_personal(name) else found
 

@@ -27,7 +27,7 @@ import pandas as pd
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_halves import skipped_without_classes
 from audit.checks.class_names import class_name
-from audit.checks.discoveries import adjusted_p
+from audit.checks.discoveries import adjusted_p, concentration_p
 from audit.checks.option_ranges import require_between_0_and_1, require_shares
 from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
@@ -81,22 +81,6 @@ def sources_of(table: pd.DataFrame) -> npt.NDArray[np.int64]:
     return found
 
 
-def concentrated(
-    own: npt.NDArray[np.int64], of_class: npt.NDArray[np.int64], of_source: npt.NDArray[np.int64], total: int
-) -> npt.NDArray[np.float64]:
-    """Return ``[m]`` one-sided p-values (hypergeometric) that a class holds so many pictures of a source by chance.
-
-    Args:
-        own: ``[m]`` pictures of the class from the source.
-        of_class: ``[m]`` pictures of the class.
-        of_source: ``[m]`` pictures of the source.
-        total: pictures of the dataset.
-    """
-    from scipy.stats import hypergeom
-
-    return np.asarray(hypergeom.sf(own - 1, total, of_class, of_source), np.float64)
-
-
 def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, str], *, options: Options) -> Result | Skipped:
     """Report classes with much of one source; images of such a source score its share of the class, other judged images 0."""
     judged = np.flatnonzero(((samples["outcome"] == "ok") & samples["label"].notna()).to_numpy(bool))
@@ -144,7 +128,7 @@ def standing_out(pictures: pd.DataFrame, options: Options) -> pd.DataFrame:
     counts["share"] = own / in_class
     counts["elsewhere"] = (in_source - own) / np.maximum(total - in_class, 1)
     large = (own >= options.fewest) & (counts["share"] >= options.least_share) & (counts["share"] >= options.factor * counts["elsewhere"])
-    counts["p"] = adjusted_p(concentrated(own, in_class, in_source, total), large, tests=len(by_class) * len(sources))
+    counts["p"] = adjusted_p(concentration_p(own, in_class, in_source, total), large, tests=len(by_class) * len(sources))
     return counts[counts["p"] <= options.false_discoveries].sort_values(["share", "source"], ascending=[False, True])
 
 

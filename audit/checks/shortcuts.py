@@ -7,6 +7,8 @@ Every property is cut into bins; how well a class can be told from the bins alon
 (area under the ROC curve), and the false discovery rate is controlled over all classes and properties. Copies of a picture lie in one half and count
 once.
 
+A metadata column that restates the label, or gives most classes away, is one finding about the dataset.
+
 Blind spots: a cue may be the class itself (night scenes are dark): a finding says what gives the class away, not that it should not. A cue that only
 works together with another is not seen.
 
@@ -17,7 +19,7 @@ False Discovery Rate under Dependency", Annals of Statistics.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,21 +27,22 @@ from audit.checks.base import Finding, Result
 from audit.checks.class_halves import ClassHalves, class_halves, skipped_without_classes
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
+from audit.checks.label_columns import label_told, most_classes, restates
 from audit.checks.properties import border_properties, properties, told_apart
 from audit.checks.telling_values import medians, telling
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
     import pandas as pd
 
     from audit.checks.base import Skipped
     from audit.checks.properties import Property
-    from audit.checks.telling_values import Telling
 
 _EXAMPLES = 5
+_NONE = np.zeros(0, np.int64)
 _MEDIANS = ("median_of_class", "median_of_rest")
 
 
@@ -120,56 +123,100 @@ def run(
     scores = np.full(len(samples), np.nan, np.float32)
     scores[classes.rows] = 0
     varied = [one for one in found if one.bins.min() < one.bins.max()]
-    return Result(scores, _given_away(varied, classes, class_words, table["sample_id"].to_numpy(object), scores, options) if varied else [])
+    judged, findings = _Judged(classes, class_words, table["sample_id"].to_numpy(object)), []
+    for finding, showing in _given_away(varied, judged, options):
+        findings.append(finding)
+        scores[classes.rows[showing]] = np.maximum(scores[classes.rows[showing]], finding.score)
+    return Result(scores, findings)
 
 
-def _given_away(
-    varied: list[Property],
-    classes: ClassHalves,
-    class_words: Mapping[str, str],
-    ids: npt.NDArray[np.object_],
-    scores: npt.NDArray[np.float32],
-    options: Options,
-) -> list[Finding]:
-    """Return the findings, and raise the scores of the images that show them."""
-    rows, named, codes, half, counted = classes
-    measured = [separability(found.bins[counted], codes[counted], half[counted], len(named)) for found in varied]
+class _Judged(NamedTuple):
+    classes: ClassHalves
+    words: Mapping[str, str]
+    ids: npt.NDArray[np.object_]
+    """``[m]`` sample ids."""
+
+
+def _given_away(varied: list[Property], judged: _Judged, options: Options) -> Iterator[tuple[Finding, npt.NDArray[np.int64]]]:
+    """Yield the findings, each with the places of the images that show it."""
+    codes, count, counted = judged.classes.codes, len(judged.classes.named), judged.classes.counted
+    names, tested = [found.name for found in varied], []
+    # A finding's id is made of its kind, so two properties of one class must have two.
+    kinds = dict(zip(names, told_apart([_kind(name) for name in names], names), strict=True))
+    for found in varied:
+        given, restated = np.zeros(count, bool), False
+        if found.written is not None:
+            told = label_told(found.written[counted], codes[counted], count)
+            given = adjusted_p(told.p, told.above >= 2 * options.least_auc - 1, method="by") <= options.false_discoveries
+            restated = restates(found.name, told)
+        if restated or most_classes(given):
+            yield _of_column(found.name, kinds[found.name], given, judged, restated=restated), _NONE
+        else:  # only these are tested: of so many true discoveries as the others make, chance would be let in
+            tested.append(found)
+    if not tested:
+        return
+    measured = [separability(found.bins[counted], codes[counted], judged.classes.half[counted], count) for found in tested]
     areas, p = (np.stack(part) for part in zip(*measured, strict=True))
     adjusted = adjusted_p(p, areas >= options.least_auc, method="by")
-    names = [found.name for found in varied]
-    kinds = told_apart([_kind(name) for name in names], names)  # a finding's id is made of its kind, so two properties of one class must have two
-    findings = []
-    for which, reported in enumerate(adjusted <= options.false_discoveries):
-        found, width = varied[which], len(varied[which].told)
-        counts = np.bincount(codes[counted] * width + found.bins[counted], minlength=len(named) * width).reshape(len(named), width)
-        rest, ranked = counts.sum(0) - counts, _ranked(found, classes) if reported.any() else None
-        for code in np.flatnonzero(reported).tolist():
-            own, others = (side[code] / side[code].sum() for side in (counts, rest))
-            told, mine = telling(found, own, others), np.flatnonzero(codes == code)
-            showing = mine[told.bins[found.bins[mine]]]
-            area = float(areas[which, code])
-            scores[rows[showing]] = np.maximum(scores[rows[showing]], 2 * area - 1)
-            evidence = {
-                "property": found.name,
-                "auc": area,
-                "adjusted_p": float(adjusted[which, code]),
-                "value": told.value,
-                "share_of_class": told.share_of_class,
-                "share_of_rest": told.share_of_rest,
-                **({} if ranked is None else dict(zip(_MEDIANS, medians(ranked[0], np.flatnonzero(ranked[1] == code)), strict=True))),
-                "examples": [name for _, name in sorted(zip((others - own)[found.bins[showing]], ids[showing], strict=True))[:_EXAMPLES]],
-            }
-            message = _message(class_name(named[code], class_words), found.name, area, told)
-            findings.append(Finding(kind=kinds[which], score=2 * area - 1, message=message, label=named[code], evidence=evidence))
-    return findings
+    for found, area, certain in zip(tested, areas, adjusted, strict=True):
+        given = certain <= options.false_discoveries
+        if found.written is not None and most_classes(given):
+            yield _of_column(found.name, kinds[found.name], given, judged), _NONE
+        elif given.any():
+            yield from _of_classes(found, kinds[found.name], area, certain, given, judged)
 
 
-def _message(name: str, property_: str, area: float, told: Telling) -> str:
-    return (
-        f"The class {name} is given away by {property_} alone (area under the ROC curve {area:.2f}, 0.5 is chance): {told.share_of_class:.0%} of it "
-        f"but {told.share_of_rest:.0%} of the rest have {f'{property_} ' if told.is_range else ''}{told.value}; look at the examples: if it is not "
-        "the object's own, collect or crop so that classes share it."
-    )
+def _of_column(column: str, kind: str, given: npt.NDArray[np.bool_], judged: _Judged, *, restated: bool = False) -> Finding:
+    """Return the one finding about a column that tells the label, or most of it."""
+    name, codes = column.removeprefix("column "), np.flatnonzero(given)[:_EXAMPLES]
+    classes = [judged.classes.named[code] for code in codes]
+    evidence = {
+        "property": column,
+        "classes_given_away": int(given.sum()),
+        "classes_judged": len(given),
+        "example_classes": classes,
+        "examples": [min(judged.ids[judged.classes.codes == code]) for code in codes],
+    }
+    if restated:
+        message = f"The column {name!r} restates the label: it was not looked at as a shortcut; keep it out of what a model is given."
+    else:
+        such = ", ".join(class_name(label, judged.words) for label in classes[:3])
+        message = (
+            f"The column {name!r} alone gives away {given.sum():,} of {len(given):,} classes, such as {such}; "
+            "if it is not the label once more, collect so that classes share its values."
+        )
+    return Finding(kind=kind, score=float(given.mean()), severity="info" if restated else "warning", message=message, evidence=evidence)
+
+
+def _of_classes(
+    found: Property, kind: str, areas: npt.NDArray[np.float64], certain: npt.NDArray[np.float64], given: npt.NDArray[np.bool_], judged: _Judged
+) -> Iterator[tuple[Finding, npt.NDArray[np.int64]]]:
+    """Yield a finding for each class that a property gives away, with the places of the images that show it."""
+    _, named, codes, _, counted = judged.classes
+    width, ranked = len(found.told), _ranked(found, judged.classes)
+    counts = np.bincount(codes[counted] * width + found.bins[counted], minlength=len(named) * width).reshape(len(named), width)
+    rest = counts.sum(0) - counts
+    for code in np.flatnonzero(given).tolist():
+        own, others = (side[code] / side[code].sum() for side in (counts, rest))
+        told, mine = telling(found, own, others), np.flatnonzero(codes == code)
+        showing = mine[told.bins[found.bins[mine]]]
+        area = float(areas[code])
+        evidence = {
+            "property": found.name,
+            "auc": area,
+            "adjusted_p": float(certain[code]),
+            "value": told.value,
+            "share_of_class": told.share_of_class,
+            "share_of_rest": told.share_of_rest,
+            **({} if ranked is None else dict(zip(_MEDIANS, medians(ranked[0], np.flatnonzero(ranked[1] == code)), strict=True))),
+            "examples": [name for _, name in sorted(zip((others - own)[found.bins[showing]], judged.ids[showing], strict=True))[:_EXAMPLES]],
+        }
+        message = (
+            f"The class {class_name(named[code], judged.words)} is given away by {found.name} alone (area under the ROC curve {area:.2f}, 0.5 is "
+            f"chance): {told.share_of_class:.0%} of it but {told.share_of_rest:.0%} of the rest have {f'{found.name} ' if told.is_range else ''}"
+            f"{told.value}; look at the examples: if it is not the object's own, collect or crop so that classes share it."
+        )
+        yield Finding(kind=kind, score=2 * area - 1, message=message, label=named[code], evidence=evidence), showing
 
 
 def _ranked(found: Property, classes: ClassHalves) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]] | None:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, false_discovery_control
 
-from audit.checks.discoveries import adjusted_p, share_p
+from audit.checks.discoveries import adjusted_p, concentration_p, share_p
 
 CHANCES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
@@ -49,3 +49,11 @@ def test_the_chance_of_a_share_is_the_tail_of_the_binomial():
     between = share_p([2.0, 2.5, 3.0], [30, 30, 30], 0.1)
     assert between[0] > between[1] > between[2]
     assert share_p([0, 1], [0, 1], 0.5).tolist() == [1, 0.5]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 19), st.integers(20, 60), st.integers(20, 60))
+def test_more_pictures_are_less_likely_chance(own, of_class, of_source):
+    p = concentration_p(np.array([own, own + 1]), np.array([of_class] * 2), np.array([of_source] * 2), 500)
+    assert ((p >= 0) & (p <= 1)).all()
+    assert p[1] <= p[0] + 1e-12

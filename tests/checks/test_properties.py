@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.checks.properties import bins_of_column, bins_of_numbers, properties, told_apart
+from audit.checks.properties import bins_of_column, bins_of_numbers, is_running_number, properties, told_apart
 
 
 def column(values):
@@ -61,6 +61,29 @@ def test_whole_numbers_stay_whole_beside_empty_cells(samples_of):
     rows = [{"metadata": json.dumps({"session": large + number % 2})} for number in range(8)] + [{"metadata": json.dumps({"other": 1})}]
     (found,) = (one for one in properties(samples_of(rows)) if one.name == "column session")
     assert found.told == [f"'{large}'", f"'{large + 1}'", "another value", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("values", "running"),
+    [
+        (range(100, 200), True),
+        ([f"{at:05}" for at in range(100)], True),
+        (range(0, 190, 2), True),
+        (range(0, 1000, 10), False),
+        ([*range(50), *range(50)], False),
+        (np.linspace(0, 9, 100), False),
+        (range(20), False),
+        ([*range(100), None], False),
+        ([f"a{at}" for at in range(100)], False),
+    ],
+)
+def test_a_running_number_is_told_from_what_is_measured(values, running):
+    column = pd.Series(list(values), dtype=object)
+    assert is_running_number(column, pd.Series([None] * len(column), dtype=object)) == running
+
+
+def test_numbers_may_run_anew_in_each_split():
+    assert is_running_number(pd.Series([*range(50), *range(40)], dtype=object), pd.Series(["train"] * 50 + ["val"] * 40))
 
 
 def test_kinds_of_names_that_differ_in_punctuation_are_told_apart():

@@ -1,10 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from audit.checks.same_source import Options, concentrated, standing_out
+from audit.checks.same_source import Options, standing_out
 from audit.errors import ConfigError
 
 SESSION = {"camera": "ACME 1", "day_code": 7}
@@ -105,14 +103,6 @@ def test_the_order_of_rows_changes_no_word(found):
     rows = [{**row, "sample_id": f"{at:03}.jpg"} for at, row in enumerate([*scraped, *images(40, "cat"), *images(60, "dog")])]
     (finding,), (again,) = found(rows).findings, found(rows[::-1]).findings
     assert (finding.message, finding.evidence) == (again.message, again.evidence)
-
-
-@settings(deadline=None)
-@given(st.integers(1, 19), st.integers(20, 60), st.integers(20, 60))
-def test_more_pictures_are_less_likely_chance(own, of_class, of_source):
-    p = concentrated(np.array([own, own + 1]), np.array([of_class] * 2), np.array([of_source] * 2), 500)
-    assert ((p >= 0) & (p <= 1)).all()
-    assert p[1] <= p[0] + 1e-12
 
 
 @pytest.mark.parametrize("options", [{"least_share": 0}, {"fewest": 1}, {"factor": 0.5}, {"false_discoveries": 1.0}])

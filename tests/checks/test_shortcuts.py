@@ -182,3 +182,63 @@ def test_small_classes_and_impossible_options(samples_of):
     assert isinstance(run(samples, NONE, {}, thumbnails, options=Options()), Skipped)
     with pytest.raises(ConfigError, match=r"least_auc: 0.4 is out of range"):
         Options(least_auc=0.4)
+
+
+def with_column(samples_of, value_of, classes=8, each=30):
+    """Images sorted by class, with a metadata column made of their class and their place."""
+    samples, _ = dataset(samples_of, classes=classes, each=each)
+    samples = samples.sort_values("label", kind="stable").reset_index(drop=True)
+    samples["metadata"] = [
+        json.dumps({name: value(int(label[-1]), at) for name, value in value_of.items()}) for at, label in enumerate(samples["label"])
+    ]
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("coarse_label", lambda of, at: f"group {of // 2}"),
+        ("coarse_label", lambda of, at: of < 3),
+        ("class_id", lambda of, at: of),
+        ("category_id", lambda of, at: 1000 * of + at % 6),
+        ("synset", lambda of, at: "a typing error" if at == 7 else f"n{of}"),
+    ],
+)
+def test_a_column_that_restates_the_label_is_noted_once(samples_of, name, value):
+    (finding,) = run(with_column(samples_of, {name: value}), NONE, {}, options=Options()).findings
+    assert (finding.label, finding.severity, finding.evidence["property"]) == (None, "info", f"column {name}")
+    assert "restates the label" in finding.message
+
+
+def test_a_column_that_gives_most_classes_away_is_one_warning(samples_of):
+    random = np.random.default_rng(0)
+    columns = {
+        "camera": lambda of, at: f"ACME {of}" if random.random() < 0.9 else "another",
+        "taken": lambda of, at: 1000 * of + int(random.integers(900)),  # no value twice, but a range for each class
+    }
+    found = run(with_column(samples_of, columns), NONE, {}, options=Options())
+    assert {(finding.evidence["property"], finding.label, finding.severity) for finding in found.findings} == {
+        ("column camera", None, "warning"),
+        ("column taken", None, "warning"),
+    }
+    camera = next(finding for finding in found.findings if finding.evidence["property"] == "column camera")
+    assert (camera.evidence["classes_given_away"], camera.evidence["classes_judged"]) == (8, 8)
+    assert camera.evidence["example_classes"] == [f"class {at}" for at in range(5)]
+    assert len(camera.evidence["examples"]) == 5
+    assert "gives away 8 of 8 classes, such as 'class 0'" in camera.message
+    assert found.scores.max() == 0
+
+
+def test_a_column_that_gives_few_classes_away_is_told_of_each(samples_of):
+    found = run(with_column(samples_of, {"camera": lambda of, at: f"ACME {min(of, 3)}"}), NONE, {}, options=Options()).findings
+    assert [(finding.label, finding.severity) for finding in found] == [(f"class {at}", "warning") for at in range(3)]
+
+
+def test_a_running_number_is_nothing_that_an_image_has(samples_of):
+    assert run(with_column(samples_of, {"image_id": lambda of, at: 5000 + at}), NONE, {}, options=Options()).findings == []
+
+
+def test_a_column_called_like_a_label_that_does_not_tell_it_is_looked_at(samples_of):
+    samples = with_column(samples_of, {"class_of_camera": lambda of, at: "large" if of == 0 and at % 5 else "small"})
+    (finding,) = run(samples, NONE, {}, options=Options()).findings
+    assert (finding.label, finding.evidence["value"]) == ("class 0", "'large'")

@@ -1,0 +1,25 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.checks.label_columns import label_told
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 9), st.integers(2, 5))
+def test_shares_are_those_of_the_definition(seed, spread, count):
+    random = np.random.default_rng(seed)
+    values, classes = random.integers(-1, spread, 60), np.arange(60) % count
+    told = label_told(values, classes, count)
+    for code in range(count):
+        mine = classes == code
+        above = max((values[mine] == value).mean() - (values[~mine] == value).mean() for value in np.unique(values[mine]))
+        assert np.isclose(told.above[code], above)
+    usual = sum(np.unique(values[classes == code], return_counts=True)[1].max() for code in range(count))
+    common = sum(np.bincount(classes[values == value]).max() for value in np.unique(values))
+    assert np.isclose(told.share, max(usual, common) / 60)
+    assert ((told.p >= 0) & (told.p <= 1)).all()
+
+
+def test_values_of_one_image_each_tell_nothing():
+    assert label_told(np.arange(60), np.arange(60) % 3, 3).share < 0.1
