@@ -28,8 +28,9 @@ from audit.checks.class_halves import ClassHalves, class_halves, skipped_without
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
 from audit.checks.label_columns import label_told, most_classes, restates
+from audit.checks.option_ranges import require_shares
 from audit.checks.properties import border_properties, properties, told_apart
-from audit.checks.telling_values import medians, telling
+from audit.checks.telling_values import chance_of, medians, standing_out, telling
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,12 +53,15 @@ class Options:
 
     least_auc: float = 0.75
     """Area under the ROC curve, 0.5 = chance, from which a property gives a class away; above 0.5 and at most 1."""
+    least_share: float = 0.2
+    """Share of a class that must have a value which at most a third of that share of the others has, such as a camera; above 0 and at most 1."""
     false_discoveries: float = 0.05
     """Of all findings, at most this share is expected to be chance; above 0 and below 1."""
     fewest: int = 20
     """Pictures a class needs to be judged, at least 4; copies count once."""
 
     def __post_init__(self) -> None:
+        require_shares(self, "least_share", example=0.2)
         ranges = {"least_auc": (0.5, 1), "false_discoveries": (0, 1), "fewest": (3, float("inf"))}
         for name, (low, high) in ranges.items():
             if not low < getattr(self, name) <= high:
@@ -157,13 +161,38 @@ def _given_away(varied: list[Property], judged: _Judged, options: Options) -> It
         return
     measured = [separability(found.bins[counted], codes[counted], judged.classes.half[counted], count) for found in tested]
     areas, p = (np.stack(part) for part in zip(*measured, strict=True))
-    adjusted = adjusted_p(p, areas >= options.least_auc, method="by")
-    for found, area, certain in zip(tested, areas, adjusted, strict=True):
-        given = certain <= options.false_discoveries
+    counts = [_counts(found, judged.classes) for found in tested]
+    valued = [which for which, found in enumerate(tested) if not found.ordered]
+    out = {which: standing_out(counts[which], options.least_share) for which in valued}
+    partly = np.array([chance_of(counts[which], out[which]) for which in valued]).reshape(-1, count)
+    large = [areas >= options.least_auc, np.array([out[which].any(1) for which in valued], bool).reshape(-1, count)]
+    adjusted = adjusted_p(np.concatenate([p, partly]), np.concatenate(large), method="by")
+    certain = adjusted[: len(tested)]
+    certain[valued] = np.minimum(certain[valued], adjusted[len(tested) :])
+    for which, found in enumerate(tested):
+        given = certain[which] <= options.false_discoveries
         if found.written is not None and most_classes(given):
             yield _of_column(found.name, kinds[found.name], given, judged), _NONE
         elif given.any():
-            yield from _of_classes(found, kinds[found.name], area, certain, given, judged)
+            test = _Test(found, counts[which], areas[which], certain[which], out.get(which))
+            yield from _of_classes(test, kinds[found.name], given, judged, options)
+
+
+class _Test(NamedTuple):
+    found: Property
+    counts: npt.NDArray[np.int64]
+    """``[c, w]`` pictures of each class in each bin."""
+    areas: npt.NDArray[np.float64]
+    certain: npt.NDArray[np.float64]
+    """``[c]`` adjusted p-values."""
+    out: npt.NDArray[np.bool_] | None
+    """``[c, w]`` which values stand out; None for numbers."""
+
+
+def _counts(found: Property, classes: ClassHalves) -> npt.NDArray[np.int64]:
+    """Return ``[c, w]`` how many pictures of each class are in each bin."""
+    count, width = len(classes.named), len(found.told)
+    return np.bincount((classes.codes * width + found.bins)[classes.counted], minlength=count * width).reshape(count, width)
 
 
 def _of_column(column: str, kind: str, given: npt.NDArray[np.bool_], judged: _Judged, *, restated: bool = False) -> Finding:
@@ -189,18 +218,18 @@ def _of_column(column: str, kind: str, given: npt.NDArray[np.bool_], judged: _Ju
 
 
 def _of_classes(
-    found: Property, kind: str, areas: npt.NDArray[np.float64], certain: npt.NDArray[np.float64], given: npt.NDArray[np.bool_], judged: _Judged
+    test: _Test, kind: str, given: npt.NDArray[np.bool_], judged: _Judged, options: Options
 ) -> Iterator[tuple[Finding, npt.NDArray[np.int64]]]:
     """Yield a finding for each class that a property gives away, with the places of the images that show it."""
-    _, named, codes, _, counted = judged.classes
-    width, ranked = len(found.told), _ranked(found, judged.classes)
-    counts = np.bincount(codes[counted] * width + found.bins[counted], minlength=len(named) * width).reshape(len(named), width)
+    found, counts, areas, certain, out = test
+    named, codes, ranked = judged.classes.named, judged.classes.codes, _ranked(found, judged.classes)
     rest = counts.sum(0) - counts
     for code in np.flatnonzero(given).tolist():
         own, others = (side[code] / side[code].sum() for side in (counts, rest))
-        told, mine = telling(found, own, others), np.flatnonzero(codes == code)
-        showing = mine[told.bins[found.bins[mine]]]
         area = float(areas[code])
+        among = out[code] if out is not None and area < options.least_auc else None
+        told, mine = telling(found, own, others, among), np.flatnonzero(codes == code)
+        showing = mine[told.bins[found.bins[mine]]]
         evidence = {
             "property": found.name,
             "auc": area,
@@ -212,11 +241,12 @@ def _of_classes(
             "examples": [name for _, name in sorted(zip((others - own)[found.bins[showing]], judged.ids[showing], strict=True))[:_EXAMPLES]],
         }
         message = (
-            f"The class {class_name(named[code], judged.words)} is given away by {found.name} alone (area under the ROC curve {area:.2f}, 0.5 is "
-            f"chance): {told.share_of_class:.0%} of it but {told.share_of_rest:.0%} of the rest have {f'{found.name} ' if told.is_range else ''}"
-            f"{told.value}; look at the examples: if it is not the object's own, collect or crop so that classes share it."
+            f"The class {class_name(named[code], judged.words)} is {'' if among is None else 'partly '}given away by {found.name} alone "
+            f"(area under the ROC curve {area:.2f}, 0.5 is chance): {told.share_of_class:.0%} of it but {told.share_of_rest:.0%} of the rest have "
+            f"{f'{found.name} ' if told.is_range else ''}{told.value}; look at the examples: if it is not the object's own, collect or crop so that "
+            "classes share it."
         )
-        yield Finding(kind=kind, score=2 * area - 1, message=message, label=named[code], evidence=evidence), showing
+        yield Finding(kind=kind, score=max(2 * area - 1, 0), message=message, label=named[code], evidence=evidence), showing
 
 
 def _ranked(found: Property, classes: ClassHalves) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]] | None:

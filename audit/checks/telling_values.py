@@ -1,4 +1,4 @@
-"""Which values of a property tell a class from the others best: a range of numbers, or one value."""
+"""Which values of a property tell a class from the others best: a range of numbers, or one value; and which stand out in a part of it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from audit.checks.discoveries import concentration_p
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from audit.checks.properties import Property
 
     Shares = npt.NDArray[np.float64]
+
+_TIMES = 3
+"""A value stands out in a class where so many times the share of the class has it as of the others: as in marks and same_source, a convention."""
 
 
 class Telling(NamedTuple):
@@ -27,7 +32,31 @@ class Telling(NamedTuple):
     is_range: bool
 
 
-def telling(found: Property, own: Shares, rest: Shares) -> Telling:
+def standing_out(counts: npt.NDArray[np.int64], least_share: float) -> npt.NDArray[np.bool_]:
+    """Return ``[c, w]`` which values so much of a class has, and at most a third of that share of the others.
+
+    Args:
+        counts: ``[c, w]`` pictures of each class with each value; no class without any.
+        least_share: above 0 and at most 1.
+    """
+    own, rest = counts / counts.sum(1, keepdims=True), counts.sum(0) - counts
+    return np.asarray((own >= least_share) & (own >= _TIMES * rest / np.maximum(rest.sum(1, keepdims=True), 1)), np.bool_)
+
+
+def chance_of(counts: npt.NDArray[np.int64], values: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return ``[c]`` how likely chance gives a class so much of its most telling value (hypergeometric), times the number of all values.
+
+    Args:
+        counts: ``[c, w]`` pictures of each class with each value.
+        values: ``[c, w]`` which values are asked about; where there is none, the chance is 1.
+    """
+    p = np.ones(counts.shape)
+    of, value = np.nonzero(values)
+    p[of, value] = concentration_p(counts[of, value], counts.sum(1)[of], counts.sum(0)[value], int(counts.sum()))
+    return np.asarray(np.minimum(p.min(1) * counts.shape[1], 1), np.float64)
+
+
+def telling(found: Property, own: Shares, rest: Shares, among: npt.NDArray[np.bool_] | None = None) -> Telling:
     """Return what tells a class best: where its share is furthest above that of the others (Youden's J).
 
     Of numbers this is the run of neighboring bins of which the differences have the largest sum; of values it is the one with the largest difference,
@@ -37,9 +66,10 @@ def telling(found: Property, own: Shares, rest: Shares) -> Telling:
         found: the property.
         own: ``[w]`` shares of the class, of each bin.
         rest: ``[w]`` shares of all others.
+        among: ``[w]`` the values to choose from, of a property without numbers; by default all.
     """
     more, width = own - rest, len(own)
-    values = np.arange(width) >= found.ordered
+    values = np.arange(width) >= found.ordered if among is None else among
     best = int(np.argmax(np.where(values, more, -np.inf)))  # the last bin is a value always: what is unknown
     if found.ordered:
         first, last = _best_run(more[: found.ordered])

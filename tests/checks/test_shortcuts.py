@@ -242,3 +242,26 @@ def test_a_column_called_like_a_label_that_does_not_tell_it_is_looked_at(samples
     samples = with_column(samples_of, {"class_of_camera": lambda of, at: "large" if of == 0 and at % 5 else "small"})
     (finding,) = run(samples, NONE, {}, options=Options()).findings
     assert (finding.label, finding.evidence["value"]) == ("class 0", "'large'")
+
+
+@pytest.mark.parametrize("column", ["format", "camera", "metadata"])
+def test_a_value_that_a_part_of_one_class_has_alone_is_found(samples_of, column):
+    samples, _ = dataset(samples_of, classes=10)
+    first = np.flatnonzero(samples["label"] == "class 0")
+    value = json.dumps({"site": "north"}) if column == "metadata" else "BMP"
+    samples.loc[first[:18], column] = value
+    samples.loc[np.flatnonzero(samples["label"] == "class 1")[:18], column] = json.dumps({"site": "south"}) if column == "metadata" else "TIFF"
+    samples.loc[np.flatnonzero(samples["label"] == "class 2")[:6], column] = json.dumps({"site": "west"}) if column == "metadata" else "GIF"
+    found = run(samples, NONE, {}, options=Options())
+    assert [finding.label for finding in found.findings] == ["class 0", "class 1"]
+    finding = found.findings[0]
+    assert (finding.evidence["share_of_class"], finding.evidence["share_of_rest"]) == (0.3, 0)
+    assert "is partly given away by" in finding.message
+    assert set(np.flatnonzero(found.scores > 0)) >= set(first[:18])
+    assert found.scores[first[18:]].max() == 0
+
+
+def test_a_value_that_a_third_as_much_of_the_rest_has_is_not_told_of_numbers(samples_of):
+    samples, _ = dataset(samples_of, classes=10)
+    samples.loc[np.flatnonzero(samples["label"] == "class 0")[:18], "brightness"] = 0.99
+    assert run(samples, NONE, {}, options=Options()).findings == []

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import hypergeom
 
 from audit.checks.properties import Property
-from audit.checks.telling_values import medians, telling
+from audit.checks.telling_values import chance_of, medians, standing_out, telling
 
 
 def shares(*numbers):
@@ -64,3 +65,17 @@ def test_medians_are_those_of_the_two_parts(seed, own, rest):
 def test_there_is_no_median_of_nothing():
     assert medians(np.array([1.0, 2.0]), np.array([0, 1])) == (1.5, None)
     assert medians(np.array([1.0, 2.0]), np.zeros(0, np.int64)) == (None, 1.5)
+
+
+def test_a_value_stands_out_where_a_fifth_of_a_class_has_it_and_a_third_of_that_of_the_others():
+    counts = np.array([[20, 80, 0], [6, 84, 10], [4, 96, 0]])
+    assert standing_out(counts, 0.2).tolist() == [[True, False, False], [False] * 3, [False] * 3]
+    assert standing_out(counts, 0.1).tolist() == [[True, False, False], [False, False, True], [False] * 3]
+
+
+def test_chance_is_that_of_the_value_that_stands_out_most():
+    counts = np.array([[20, 80, 0], [6, 84, 10]])
+    asked = np.array([[True, False, False], [False] * 3])
+    told = chance_of(counts, asked)
+    assert told[0] == pytest.approx(3 * hypergeom.sf(19, 200, 100, 26))
+    assert told[1] == 1
