@@ -223,12 +223,15 @@ def _of_classes(
     """Yield a finding for each class that a property gives away, with the places of the images that show it."""
     found, counts, areas, certain, out = test
     named, codes, ranked = judged.classes.named, judged.classes.codes, _ranked(found, judged.classes)
-    rest = counts.sum(0) - counts
+    tellings = {}
     for code in np.flatnonzero(given).tolist():
-        own, others = (side[code] / side[code].sum() for side in (counts, rest))
-        area = float(areas[code])
-        among = out[code] if out is not None and area < options.least_auc else None
-        told, mine = telling(found, own, others, among), np.flatnonzero(codes == code)
+        own, others = (side[code] / side[code].sum() for side in (counts, counts.sum(0) - counts))
+        among = out[code] if out is not None and areas[code] < options.least_auc else None
+        tellings[code] = telling(found, own, others, among), others - own, among is not None
+    if len(named) == 2:  # what gives one of two classes away is what the other lacks: the one of which it says more is told
+        tellings = dict([min(tellings.items(), key=lambda item: (item[1][0].share_of_rest, item[0]))])
+    for code, (told, less, partly) in tellings.items():
+        area, mine = float(areas[code]), np.flatnonzero(codes == code)
         showing = mine[told.bins[found.bins[mine]]]
         evidence = {
             "property": found.name,
@@ -238,10 +241,10 @@ def _of_classes(
             "share_of_class": told.share_of_class,
             "share_of_rest": told.share_of_rest,
             **({} if ranked is None else dict(zip(_MEDIANS, medians(ranked[0], np.flatnonzero(ranked[1] == code)), strict=True))),
-            "examples": [name for _, name in sorted(zip((others - own)[found.bins[showing]], judged.ids[showing], strict=True))[:_EXAMPLES]],
+            "examples": [name for _, name in sorted(zip(less[found.bins[showing]], judged.ids[showing], strict=True))[:_EXAMPLES]],
         }
         message = (
-            f"The class {class_name(named[code], judged.words)} is {'' if among is None else 'partly '}given away by {found.name} alone "
+            f"The class {class_name(named[code], judged.words)} is {'partly ' if partly else ''}given away by {found.name} alone "
             f"(area under the ROC curve {area:.2f}, 0.5 is chance): {told.share_of_class:.0%} of it but {told.share_of_rest:.0%} of the rest have "
             f"{f'{found.name} ' if told.is_range else ''}{told.value}; look at the examples: if it is not the object's own, collect or crop so that "
             "classes share it."

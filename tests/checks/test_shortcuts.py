@@ -265,3 +265,17 @@ def test_a_value_that_a_third_as_much_of_the_rest_has_is_not_told_of_numbers(sam
     samples, _ = dataset(samples_of, classes=10)
     samples.loc[np.flatnonzero(samples["label"] == "class 0")[:18], "brightness"] = 0.99
     assert run(samples, NONE, {}, options=Options()).findings == []
+
+
+def test_of_two_classes_the_one_that_merely_lacks_something_is_not_told(samples_of):
+    samples, _ = dataset(samples_of, classes=2)
+    samples.loc[np.flatnonzero(samples["label"] == "class 1")[:45], "mode"] = "L"
+    found = run(samples, NONE, {}, options=Options())
+    assert [(finding.label, finding.evidence["value"]) for finding in found.findings] == [("class 1", "'L'")]
+    assert found.scores[(samples["label"] == "class 0").to_numpy()].max() == 0
+
+
+def test_of_two_classes_that_say_alike_the_first_name_is_told(samples_of):
+    samples, _ = dataset(samples_of, classes=2)
+    samples["mode"] = np.where(samples["label"] == "class 0", "L", "RGB")
+    assert [(finding.label, finding.evidence["value"]) for finding in run(samples, NONE, {}, options=Options()).findings] == [("class 0", "'L'")]
