@@ -1,0 +1,25 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from audit.checks.base import Finding
+
+PATH = Path(__file__).parents[2] / "benchmarks" / "planted_bias.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("planted_bias", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "false"),
+    [("a", "mark", False), ("a", "property_mode", True), ("b", "property_camera", False), ("c", "mark", True), (None, "property_column_x", True)],
+)
+def test_what_is_found_where_nothing_is_to_be_found_is_false(benchmark, label, kind, false):
+    planted, also = {("a", "mark"): "mark on 30%, 6 px", ("c", "mark"): benchmark.NOTHING}, {("b", "property_camera")}
+    assert benchmark.is_false(Finding(kind=kind, score=1, message="", label=label), planted, also) == false
