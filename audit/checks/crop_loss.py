@@ -112,8 +112,8 @@ def run(samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], class_words: M
     usual = float(np.median(known))
     spread = max(MAD_TO_SIGMA * float(np.median(np.abs(known - usual))), _LEAST_SPREAD)
     limit = max(options.least_lost, usual + options.deviations * spread)
-    findings = [_of_image(int(row), float(lost[row]), usual, width, height) for row in np.flatnonzero(lost >= limit)]
-    findings += _of_classes(samples, lost, usual, class_words or {}, options)
+    findings = [_of_image(int(row), float(lost[row]), usual, spread, float(width[row] / height[row])) for row in np.flatnonzero(lost >= limit)]
+    findings += _of_classes(samples, lost, usual, spread, class_words or {}, options)
     cut = int((known >= options.least_lost).sum())
     if cut:
         evidence = {"images": len(known), "usual": usual, "much_lost": cut}
@@ -122,13 +122,13 @@ def run(samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], class_words: M
     return Result(lost.astype(np.float32), findings)
 
 
-def _of_image(row: int, lost: float, usual: float, width: Floats, height: Floats) -> Finding:
-    evidence = {"lost": lost, "usual": usual, "aspect": float(width[row] / height[row])}
+def _of_image(row: int, lost: float, usual: float, spread: float, aspect: float) -> Finding:
+    evidence = {"lost": lost, "usual": usual, "deviations": (lost - usual) / spread, "aspect": aspect}
     message = f"Loses {lost:.0%} of its detail to the centre crop (usual: {usual:.0%}); if the object is cut off, pad it or crop it by hand."
     return Finding(kind="cropped", score=lost, severity="info", message=message, row=row, evidence=evidence)
 
 
-def _of_classes(samples: pd.DataFrame, lost: Floats, usual: float, words: Mapping[str, str], options: Options) -> list[Finding]:
+def _of_classes(samples: pd.DataFrame, lost: Floats, usual: float, spread: float, words: Mapping[str, str], options: Options) -> list[Finding]:
     findings = []
     for label, rows in sorted(samples.groupby("label").indices.items()):
         mine = lost[rows][np.isfinite(lost[rows])]
@@ -136,7 +136,7 @@ def _of_classes(samples: pd.DataFrame, lost: Floats, usual: float, words: Mappin
             continue
         median = float(np.median(mine))
         if median - usual >= options.class_lost:
-            evidence = {"images": len(mine), "lost": median, "usual": usual}
+            evidence = {"images": len(mine), "lost": median, "usual": usual, "deviations": (median - usual) / spread}
             name = class_name(str(label), words)
             message = f"Images of {name} lose {median:.0%} of their detail to the centre crop (usual: {usual:.0%}); pad this class."
             findings.append(Finding(kind="class_crop", score=median, severity="info", message=message, label=str(label), evidence=evidence))

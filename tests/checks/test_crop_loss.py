@@ -74,13 +74,15 @@ def test_an_image_and_the_dataset_are_reported_where_one_loses_its_object(found)
     image, dataset = found(images).findings
     assert (image.row, image.kind, image.evidence["aspect"]) == (40, "cropped", 2.0)
     assert image.score > 0.99
+    assert image.evidence["deviations"] == pytest.approx((image.evidence["lost"] - image.evidence["usual"]) / 0.05)
     assert (dataset.kind, dataset.evidence["much_lost"], dataset.evidence["images"]) == ("dataset_crop", 1, 41)
 
 
 def test_a_class_of_panoramas_is_reported(found):
     images = [(checkered(CENTER), 500, 400, "cat")] * 60 + [(checkered(LEFT), 800, 400, "train")] * 20
-    kinds = [(finding.kind, finding.label) for finding in found(images).findings if finding.row is None]
-    assert kinds == [("class_crop", "train"), ("dataset_crop", None)]
+    about_many = [finding for finding in found(images).findings if finding.row is None]
+    assert about_many[0].evidence["deviations"] > 3
+    assert [(finding.kind, finding.label) for finding in about_many] == [("class_crop", "train"), ("dataset_crop", None)]
 
 
 def test_nothing_is_said_of_a_dataset_that_loses_alike_or_is_tiny(found):
