@@ -5,7 +5,7 @@ where it is missing. Marks such as watermarks have a check of their own, ``marks
 
 Every property is cut into bins; how well a class can be told from the bins alone is learned on one half of the images and measured on the other
 (area under the ROC curve), and the false discovery rate is controlled over all classes and properties. Copies of a picture lie in one half and count
-once.
+once. A value such as a camera is also reported where a part of a class has it and few others do.
 
 A metadata column that restates the label, or gives most classes away, is one finding about the dataset.
 
