@@ -12,7 +12,6 @@ import logging
 import os
 import platform
 import re
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import pyarrow as pa
 
 from audit.backbones import runtime
 from audit.backbones.runtime import OnnxModel, Placement
+from audit.engines import joining
 from audit.engines.base import Job
 from audit.engines.cluster import room
 from audit.errors import AuditError, BackboneError, ConfigError, SourceError
@@ -45,9 +45,6 @@ _SHARD_ROWS = 65_536
 """Embeddings of one object in the cluster's store: 170 MB at 1280 dimensions."""
 
 _SEARCHES_AHEAD_PER_ACTOR = 2
-_PATIENCE = 10.0
-"""Seconds until a cluster that does not answer is not there."""
-
 _PROBED = 100
 """Images that the driver tries to read until one can be, for workers to prove that they see the same."""
 
@@ -76,8 +73,8 @@ class RayEngine:
 
     def __enter__(self) -> Self:
         if not self._ray.is_initialized():
-            if self._address not in (None, "auto"):
-                _knock(self._address)
+            if self._address is not None:
+                joining.prepare(self._address)
             local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if self._address is None else {}
             try:
                 self._ray.init(self._address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
@@ -267,17 +264,6 @@ def _from_table(table: pa.Table, dimension: int) -> Ingested:
         None,
         unpacked("embedding", np.float16, dimension),
     )
-
-
-def _knock(address: str) -> None:
-    """Refuse an address where nobody listens at once; Ray itself would ask for minutes."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise ConfigError(
-            f"--address {address}", f"no Ray cluster answers ({error})", "give HOST:PORT as ray start --head printed it, or auto on its machines"
-        ) from None
 
 
 def _machine() -> str:
