@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -28,6 +29,12 @@ from audit.tables import THUMBNAIL_SIDE
 
 _CHUNKS_AHEAD_PER_WORKER = 2
 """Chunks decoded ahead of the model: enough that neither side waits, few enough that memory stays small."""
+
+_TRIES_ALONE = 3
+"""Processes that an image may kill before it is to blame: one may also be killed from outside, as where memory is short."""
+
+_PAUSE_SECONDS = 1.0
+"""Before an image that killed a process is read again: time for what is short of memory to give some back."""
 
 _PROCESSES_PAY_FROM = 256
 """Below this many images, starting worker processes costs more than it saves."""
@@ -161,30 +168,43 @@ class Workers:
 
 
 def _isolate(chunk: Chunk, recipe: Recipe) -> Ingested:
-    """Measure a chunk one image at a time, each in a process that may die."""
+    """Measure a chunk one image at a time, each in a process that may die.
+
+    An image that killed all that tried stays ``crashed`` while its file stays what it is: a later scan, which reads few images, would read it in its
+    own process, and die of it.
+    """
     parts: list[Ingested] = []
-    pool = _pool(recipe, 1)
+    pool = _started(recipe)
     try:
-        _require_start(pool)
         for row, ref in zip(chunk.rows, chunk.source_refs, strict=True):
             single = Chunk(np.array([row]), [ref])
-            try:
-                parts.append(pool.submit(_work, single).result())
-            except BrokenProcessPool:
-                pool.shutdown(wait=True)
-                pool = _pool(recipe, 1)
+            for _ in range(_TRIES_ALONE):
+                try:
+                    parts.append(pool.submit(_work, single).result())
+                    break
+                except BrokenProcessPool:
+                    pool.shutdown(wait=True)
+                    time.sleep(_PAUSE_SECONDS)
+                    pool = _started(recipe)
+            else:
                 parts.append(_crashed(single, recipe))
     finally:
         pool.shutdown(wait=True)
     return _joined(chunk.rows, parts)
 
 
-def _require_start(pool: ProcessPoolExecutor) -> None:
-    """Tell a process that dies of an image from one that cannot even start, of which no image is to blame."""
-    try:
-        pool.submit(int).result()
-    except BrokenProcessPool:
-        raise AuditError("scan", "the processes that read images die before they read one", "see what they printed above; is memory short?") from None
+def _started(recipe: Recipe) -> ProcessPoolExecutor:
+    """Start a process for images alone: of one that cannot even start, no image is to blame."""
+    for _ in range(_TRIES_ALONE):
+        pool = _pool(recipe, 1)
+        try:
+            pool.submit(int).result()
+        except BrokenProcessPool:
+            pool.shutdown(wait=True)
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return pool
+    raise AuditError("scan", "the processes that read images die before they read one", "see what they printed above; is memory short?")
 
 
 def _joined(rows: npt.NDArray[np.int64], parts: Sequence[Ingested]) -> Ingested:

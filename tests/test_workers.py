@@ -3,6 +3,7 @@
 import io
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,3 +122,30 @@ def test_what_fails_on_the_device_ends_the_scan():
 
     with pytest.raises(ValueError, match="no such device"):
         list(ingest(chunks(5, 1), 5, recipe(), Broken(2), workers=1, together=1))
+
+
+@dataclass
+class Struck(Numbered):
+    """Image 17 finds its process killed the first times, as by a system that is short of memory; every death leaves a file."""
+
+    deaths: str = ""
+    strikes: int = 0
+
+    def read(self, source_ref):
+        if source_ref == "17" and os.getpid() != self.parent and len(before := list(Path(self.deaths).iterdir())) < self.strikes:
+            (Path(self.deaths) / str(len(before))).touch()
+            os._exit(9)
+        return png(int(source_ref))
+
+
+@pytest.mark.parametrize(("strikes", "outcome"), [(3, "ok"), (4, "crashed")])
+def test_an_image_is_to_blame_when_every_process_that_read_it_alone_died(monkeypatch, tmp_path, strikes, outcome):
+    """Once among others, then three times alone."""
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0)
+    processes = Workers(Recipe(Struck(deaths=str(tmp_path), strikes=strikes), PREPROCESSING, 10**6, None), 1, 3)
+    try:
+        found = [measured["outcome"] for part in processes.measure(chunks(21, 3)) for measured in part.measures]
+    finally:
+        processes.close()
+    assert found == ["ok"] * 17 + [outcome] + ["ok"] * 3
+    assert len(list(tmp_path.iterdir())) == strikes
