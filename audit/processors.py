@@ -7,9 +7,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from types import ModuleType
+
+from audit.errors import AuditError
 
 if sys.platform == "win32":
     from multiprocessing.context import SpawnContext as _Context
@@ -17,6 +20,11 @@ if sys.platform == "win32":
 else:
     from multiprocessing.context import ForkServerContext as _Context
     from multiprocessing.context import ForkServerProcess as _Process
+
+
+_TRIES = 3
+_PAUSE_SECONDS = 0.5
+"""Until a process that was killed is known to be gone, and what is short of memory has given some back."""
 
 
 def available_cpus() -> int:
@@ -55,7 +63,12 @@ class _WorkerProcess(_Process):
         script = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing reads here what a child shall run first, and has no other switch
         try:
-            super().start()
+            for _ in range(_TRIES):
+                try:
+                    return super().start()
+                except (EOFError, ConnectionError):  # the process that starts others was killed: the next that asks for it starts it anew
+                    time.sleep(_PAUSE_SECONDS)
+            raise AuditError("scan", "the process that starts those that read images dies again and again", "is memory short? give the same command")
         finally:
             sys.modules["__main__"] = script
 

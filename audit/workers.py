@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
@@ -143,7 +143,7 @@ class Workers:
         while True:
             for chunk in islice(ahead, self._ahead - len(running)):
                 slot = free.popleft()
-                running.append((chunk, slot, self._pool.submit(_work, chunk, slot)))
+                running.append((chunk, slot, _submit(self._pool, _work, chunk, slot)))
             if not running:
                 return
             chunk, slot, future = running.popleft()
@@ -180,7 +180,7 @@ def _isolate(chunk: Chunk, recipe: Recipe) -> Ingested:
             single = Chunk(np.array([row]), [ref])
             for _ in range(_TRIES_ALONE):
                 try:
-                    parts.append(pool.submit(_work, single).result())
+                    parts.append(_submit(pool, _work, single).result())
                     break
                 except BrokenProcessPool:
                     pool.shutdown(wait=True)
@@ -198,7 +198,7 @@ def _started(recipe: Recipe) -> ProcessPoolExecutor:
     for _ in range(_TRIES_ALONE):
         pool = _pool(recipe, 1)
         try:
-            pool.submit(int).result()
+            _submit(pool, int).result()
         except BrokenProcessPool:
             pool.shutdown(wait=True)
             time.sleep(_PAUSE_SECONDS)
@@ -227,6 +227,16 @@ def _crashed(single: Chunk, recipe: Recipe) -> Ingested:
     if recipe.model is None:
         return Ingested(single.rows, [row], thumbnails, black(1, recipe.preprocessing.input_size))
     return Ingested(single.rows, [row], thumbnails, None, np.full((1, recipe.model.dimension), np.nan, np.float16))
+
+
+def _submit(pool: ProcessPoolExecutor, work: Callable[..., Any], *arguments: object) -> Future[Any]:
+    """Hand work to a pool; where one of its processes has just died, the work fails as it would had it died a moment later."""
+    try:
+        return pool.submit(work, *arguments)
+    except BrokenProcessPool as error:
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        return failed
 
 
 def _pool(recipe: Recipe, workers: int, slots: _Slots | None = None) -> ProcessPoolExecutor:

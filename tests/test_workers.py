@@ -2,7 +2,11 @@
 
 import io
 import os
+import signal
+import sys
+import time
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +153,36 @@ def test_an_image_is_to_blame_when_every_process_that_read_it_alone_died(monkeyp
         processes.close()
     assert found == ["ok"] * 17 + [outcome] + ["ok"] * 3
     assert len(list(tmp_path.iterdir())) == strikes
+
+
+def struck_before(at, chunks, strike):
+    for number, chunk in enumerate(chunks):
+        if number == at:
+            strike()
+        yield chunk
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes start themselves there")
+@pytest.mark.parametrize("struck", ["the process that starts others", "those that read"])
+def test_processes_may_be_killed_before_they_are_given_work(monkeypatch, struck):
+    """They are started anew, and no image is to blame."""
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0)
+    processes = Workers(recipe(), 2, 3)
+
+    def strike():
+        if struck == "those that read":
+            pool = processes._pool
+            for process in list(pool._processes.values()):
+                process.kill()
+            while not pool._broken:
+                time.sleep(0.01)
+        else:
+            os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+
+    at = 2 if struck == "those that read" else 0
+    forkserver.ensure_running()
+    try:
+        found = [measured["outcome"] for part in processes.measure(struck_before(at, chunks(15, 3), strike)) for measured in part.measures]
+    finally:
+        processes.close()
+    assert found == ["ok"] * 5 + ["unreadable"] + ["ok"] * 9
