@@ -75,7 +75,7 @@ class ScanOptions:
     workers: int | None = None
     """Processes that read and decode images, at least 1; None takes one per CPU."""
     offline: bool = False
-    """Never ask the network for model weights."""
+    """Reach no network: no model weights are fetched, and a dataset or cache that is named by a URL of another machine is refused."""
     cache: str | None = None
     """A folder or fsspec URL where what is measured of each image is kept by content, for all scans that name it; see ``docs/cache.md``."""
     engine: str = "local"

@@ -33,7 +33,7 @@ from audit.run import Run
 from audit.run_folder import locked, open_record, refuse_inside, refuse_other_things
 from audit.sources import Source, open_source
 from audit.sources.faults import readable
-from audit.sources.storage import MISSING
+from audit.sources.storage import MISSING, network_forbidden, require_reachable
 from audit.stages import Record, digest_of, key_of
 from audit.tables import OUTCOMES
 from audit.unfinished import INGEST_PLAN, Unfinished, finished, publish
@@ -64,9 +64,15 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         AuditError: something a person can mend: the source, an option, a backbone, the run directory.
         OSError: the disk is full or the run directory not writable.
     """
-    began = time.perf_counter()
     options = options or ScanOptions()
-    run = Path(out)
+    with network_forbidden(forbidden=options.offline):
+        return _scan(source, Path(out), options, observer)
+
+
+def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observer) -> Run:
+    began = time.perf_counter()
+    if options.cache is not None:
+        require_reachable(options.cache)
     dataset = open_source(str(source), options.source)
     if options.predictions is not None:
         refuse_predictions(options.predictions)

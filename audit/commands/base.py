@@ -57,7 +57,7 @@ SCANNING = flags(
     click.option("--backbone", metavar="NAME", help="auto, embedded, clip or clip:ARCHITECTURE/TAG; see the models command."),
     click.option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.  [default: auto]"),
     click.option("--precision", metavar="TYPE", help="auto, float32 or bfloat16.  [default: auto]"),
-    click.option("--offline", is_flag=True, default=None, help="Never ask the network for model weights."),
+    click.option("--offline", is_flag=True, default=None, help="Reach no network, neither for weights nor for a dataset or cache."),
     click.option("--batch-size", type=int, metavar="N", help="Images per step of the model.  [default: 32]"),
     click.option("--workers", type=int, metavar="N", help="Processes that read and decode.  [default: one per CPU]"),
     click.option("--cache", metavar="PLACE", help="Folder or URL with what is measured of images, shared by scans; only new images are decoded."),

@@ -7,6 +7,8 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
@@ -20,6 +22,27 @@ MISSING = "missing"
 """The fingerprint of a file that is not there."""
 _ETAGS = ("ETag", "etag", "md5", "md5Hash", "content_md5", "crc32c", "checksum", "sha256")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
+_ON_THIS_MACHINE = frozenset({"file", "local", "memory", "zip", "tar", "libarchive", "dir", "simplecache", "filecache", "blockcache"})
+"""Protocols of fsspec that reach no network by themselves; any other may, also one that is not known here."""
+
+_offline: ContextVar[bool] = ContextVar("offline", default=False)
+
+
+@contextmanager
+def network_forbidden(*, forbidden: bool) -> Iterator[None]:
+    """Refuse to open what is not on this machine, wherever a dataset names it: its place, its label files, the rows of a manifest."""
+    before = _offline.set(forbidden)
+    try:
+        yield
+    finally:
+        _offline.reset(before)
+
+
+def require_reachable(location: str) -> None:
+    """Refuse a place that is read over the network, where the network is forbidden. Raises SourceError."""
+    protocols = {part.split("://", 1)[0] for part in location.split("::") if "://" in part}
+    if _offline.get() and protocols - _ON_THIS_MACHINE:
+        raise SourceError(location, "is reached over the network, which `offline` forbids", "leave `offline` out, or copy it to this machine")
 
 
 class Storage:
@@ -37,6 +60,7 @@ class Storage:
             location = unquote(urlsplit(location).path)
         elif "://" in location:
             self.protocol = location.split("://", 1)[0]
+            require_reachable(location)
         self.location = location
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The disk fills up, the network goes away, two scans want one directory: each ends in one clear line, and the next scan goes on."""
 
+import dataclasses
 import os
 import pickle
 import resource
@@ -17,6 +18,7 @@ from audit import ScanOptions
 from audit.errors import SourceError
 
 OPTIONS = ScanOptions(backbone="embedded", device="cpu", offline=True)
+ONLINE = dataclasses.replace(OPTIONS, offline=False)
 
 
 def facts(run):
@@ -127,7 +129,7 @@ def test_the_network_goes_away_and_comes_back(tmp_path, flaky, dataset, tally):
         flaky.left = requests
         run = tmp_path / f"run-{requests}"
         try:
-            scanned = audit.scan(place, run, options=OPTIONS)
+            scanned = audit.scan(place, run, options=ONLINE)
         except SourceError as error:
             reasons.append(str(error).lower())
         else:
@@ -136,7 +138,7 @@ def test_the_network_goes_away_and_comes_back(tmp_path, flaky, dataset, tally):
             assert counts["outcomes"]["missing"] > 0
             partly += 1
         flaky.left = 10**9
-        again = audit.scan(place, run, options=OPTIONS)
+        again = audit.scan(place, run, options=ONLINE)
         assert again.record["counts"]["outcomes"]["missing"] == 0
         assert again.record["counts"]["listed"] == 51
     whole = audit.scan(data, tmp_path / "whole", options=OPTIONS)
