@@ -41,9 +41,11 @@ if TYPE_CHECKING:
 
     from audit.checks.base import Skipped
     from audit.checks.properties import Property
+    from audit.checks.telling_values import Telling
 
 _EXAMPLES = 5
 _NONE = np.zeros(0, np.int64)
+_TOGETHER = ("values", "share_of_class", "share_of_rest")
 _MEDIANS = ("median_of_class", "median_of_rest")
 
 
@@ -240,16 +242,24 @@ def _of_classes(
             "value": told.value,
             "share_of_class": told.share_of_class,
             "share_of_rest": told.share_of_rest,
+            **({} if told.together is None else {"likelier_values": dict(zip(_TOGETHER, told.together, strict=True))}),
             **({} if ranked is None else dict(zip(_MEDIANS, medians(ranked[0], np.flatnonzero(ranked[1] == code)), strict=True))),
             "examples": [name for _, name in sorted(zip(less[found.bins[showing]], judged.ids[showing], strict=True))[:_EXAMPLES]],
         }
         message = (
             f"The class {class_name(named[code], judged.words)} is {'partly ' if partly else ''}given away by {found.name} alone "
             f"(area under the ROC curve {area:.2f}, 0.5 is chance): {told.share_of_class:.0%} of it but {told.share_of_rest:.0%} of the rest have "
-            f"{f'{found.name} ' if told.is_range else ''}{told.value}; look at the examples: if it is not the object's own, collect or crop so that "
-            "classes share it."
+            f"{f'{found.name} ' if told.is_range else ''}{told.value}{_further(told)}; look at the examples: if it is not the object's own, collect "
+            "or crop so that classes share it."
         )
         yield Finding(kind=kind, score=max(2 * area - 1, 0), message=message, label=named[code], evidence=evidence), showing
+
+
+def _further(told: Telling) -> str:
+    if told.together is None:
+        return ""
+    values, own, rest = told.together
+    return f", and {own:.0%} but {rest:.0%} one of the {values} values that are likelier in it"
 
 
 def _ranked(found: Property, classes: ClassHalves) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]] | None:

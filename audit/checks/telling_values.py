@@ -30,6 +30,8 @@ class Telling(NamedTuple):
     share_of_rest: float
     """Of the range or the value, 0..1."""
     is_range: bool
+    together: tuple[int, float, float] | None = None
+    """Where several values show it: their number, and the shares of the class and of the rest that have any of them."""
 
 
 def standing_out(counts: npt.NDArray[np.int64], least_share: float) -> npt.NDArray[np.bool_]:
@@ -76,7 +78,9 @@ def telling(found: Property, own: Shares, rest: Shares, among: npt.NDArray[np.bo
         run = slice(first, last + 1)
         if more[run].sum() >= more[best]:
             return Telling(_places(run, width), found.range_told(first, last), float(own[run].sum()), float(rest[run].sum()), is_range=True)
-    return Telling(values & (more > 0), found.told[best], float(own[best]), float(rest[best]), is_range=False)
+    showing = values & (more > 0)
+    together = (int(showing.sum()), float(own[showing].sum()), float(rest[showing].sum())) if showing.sum() > 1 else None
+    return Telling(showing, found.told[best], float(own[best]), float(rest[best]), is_range=False, together=together)
 
 
 def _places(run: slice, width: int) -> npt.NDArray[np.bool_]:

@@ -279,3 +279,12 @@ def test_of_two_classes_that_say_alike_the_first_name_is_told(samples_of):
     samples, _ = dataset(samples_of, classes=2)
     samples["mode"] = np.where(samples["label"] == "class 0", "L", "RGB")
     assert [(finding.label, finding.evidence["value"]) for finding in run(samples, NONE, {}, options=Options()).findings] == [("class 0", "'L'")]
+
+
+def test_a_class_of_several_values_of_its_own_is_told_of_all_of_them(samples_of):
+    samples, _ = dataset(samples_of)
+    first = np.flatnonzero(samples["label"] == "class 0")
+    samples.loc[first, "camera"] = [f"ACME {at % 3}" for at in range(len(first))]
+    (finding,) = run(samples, NONE, {}, options=Options()).findings
+    assert finding.evidence["likelier_values"] == pytest.approx({"values": 3, "share_of_class": 1, "share_of_rest": 0})
+    assert "have 'ACME 0', and 100% but 0% one of the 3 values that are likelier in it" in finding.message

@@ -41,6 +41,7 @@ def test_every_value_that_is_likelier_in_the_class_shows_it():
     told = telling(values, shares(30, 50, 10, 10, 0), shares(10, 20, 60, 10, 0))
     assert (told.value, told.share_of_class, told.is_range) == ("'b'", 0.5, False)
     assert told.bins.tolist() == [True, True, False, False, False]
+    assert told.together == pytest.approx((2, 0.8, 0.3))
 
 
 @settings(deadline=None)
