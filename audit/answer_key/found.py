@@ -26,8 +26,8 @@ _SAME_LABELS = 0.9
 """Of the images that a label file names, how many must have the file's own label: it is the dataset's, some may have been corrected since."""
 
 _HALF = 0.5
-"""The same where the file holds suspects, which may have been corrected, or people's labels, of which 9% and 40% differ: images that are numbered in
-another order have one label in ten or in a hundred by chance."""
+"""The same where the file holds suspects, which may have been corrected, or people's labels, of which 9% and 40% differ, and ReaL's, of which 10% do:
+images that are numbered in another order have one label in ten, a hundred or a thousand by chance."""
 
 
 def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
         try:
             numbers |= readers[key](run, images, dataset, path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SourceError(path, f"is no public label file of the kind {key!r} ({error})", "see docs/verify.md for its form") from error
+            raise SourceError(path, f"is no public label file of the kind {key!r} ({error})", "take it as published, see docs/verify.md") from error
     rows = []
     for fact in facts:
         if ":" in fact.key:
@@ -186,16 +186,19 @@ def _confirmed(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[s
 
 def _real(_run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
     keys = ("real_none", "real_several", "real_rejected")
-    val, sets = rows_by_number(images, dataset, held_out=True), label_sets(path)
+    val, sets = rows_by_number(images, dataset, held_out=True), label_sets(path, dataset)
     if isinstance(val, Unknown):
         return dict.fromkeys(keys, val)
     place = {name: at for at, name in enumerate(dataset.classes)}
-    here = [(place.get(images.classes[row]), sets[number - 1]) for number, row in val.items() if number <= len(sets)]
-    if not here:
-        return dict.fromkeys(keys, Unknown("no image of the file is in the run"))
-    judged = [(own, valid) for own, valid in here if own is not None]
+    here = [(row, place.get(images.classes[row]), sets[number - dataset.held_out_numbers[0]]) for number, row in val.items()]
+    judged = [(row, own, valid) for row, own, valid in here if own is not None and valid]
+    said: list[str | None] = [dataset.classes[own if own in valid else min(valid)] for _, own, valid in judged]
+    why = misfit([row for row, *_ in judged], said, images, _HALF)
+    if why is not None:
+        return dict.fromkeys(keys, why)
+    labelled = any(own is not None for _, own, _ in here)
     return {
-        "real_none": sum(not valid for _, valid in here),
-        "real_several": sum(len(valid) > 1 for _, valid in here),
-        "real_rejected": sum(bool(valid) and own not in valid for own, valid in judged) if judged else Unknown("the run's val images have no labels"),
+        "real_none": sum(not valid for *_, valid in here),
+        "real_several": sum(len(valid) > 1 for *_, valid in here),
+        "real_rejected": sum(own not in valid for _, own, valid in judged) if labelled else Unknown("the run's val images have no labels"),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import reprlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +82,26 @@ def votes(path: Path, dataset: Dataset) -> list[Told]:
     ]
 
 
-def label_sets(path: Path) -> list[list[int]]:
-    """Return ReaL's class numbers of each validation image, the first image first."""
-    return [[int(number) for number in numbers] for numbers in json.loads(path.read_text(encoding="utf-8"))]
+def label_sets(path: Path, dataset: Dataset) -> list[set[int]]:
+    """Return ReaL's class numbers of each held-out image, the first image first."""
+    entries: object = json.loads(path.read_text(encoding="utf-8"))
+    count, numbers = len(dataset.held_out_numbers), range(len(dataset.classes))
+    if not isinstance(entries, list) or len(entries) != count:
+        raise ValueError(f"it holds {_shown(entries)}, needed is a list of {count:,}: one list of class numbers an image")
+    for at, entry in enumerate(entries):
+        if not isinstance(entry, list):
+            raise TypeError(f"entry {at} is {_shown(entry)}, needed is a list of class numbers")
+        for number in entry:
+            if type(number) is not int or number not in numbers:  # true and false are whole numbers to Python
+                raise ValueError(f"entry {at} has {_shown(number)}, class numbers are whole and {numbers[0]} to {numbers[-1]}")
+    if not any(entries):
+        raise ValueError("no entry has a class number")
+    return [set(entry) for entry in entries]
+
+
+def _shown(value: object) -> str:
+    """Return what a file holds instead of what it should, in a few words."""
+    return f"a list of {len(value):,}" if isinstance(value, list) else reprlib.repr(value)
 
 
 def _class(label: object, dataset: Dataset) -> str | None:

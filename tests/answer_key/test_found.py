@@ -277,16 +277,24 @@ def test_nothing_is_said_to_be_unflagged_where_nothing_was_looked_for(written, t
 
 
 def real(tmp_path, sets):
-    return write(tmp_path / "real.json", json.dumps(sets))
+    return write(tmp_path / "real.json", json.dumps([*sets, *[[9]] * (50_000 - len(sets))]))
 
 
 @pytest.mark.parametrize("suffix", ["", "_n01440764"])
 def test_real_labels_are_counted_for_the_images_that_are_here(written, tmp_path, fact, suffix):
-    samples = [(f"val/ILSVRC2012_val_{number:08}{suffix}.JPEG", "val", IMAGENET[0]) for number in (1, 2, 3, 4, 5)]
-    rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[], [0, 2], [3], [4], [5, 6], [], [0]])})
+    samples = [(f"val/ILSVRC2012_val_{number:08}{suffix}.JPEG", "val", IMAGENET[0]) for number in (1, 2, 3, 4, 5, 6)]
+    rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[], [0, 2], [3], [0], [5, 6], [0], [], [0]])})
     assert fact(rows, "val images without any ReaL label")["found"] == 1
     assert fact(rows, "val images with several")["found"] == 2
-    assert fact(rows, "val images whose own label")["found"] == 3
+    assert fact(rows, "val images whose own label")["found"] == 2
+
+
+def test_real_labels_that_fit_other_images_are_not_counted(written, tmp_path, fact):
+    samples = [(f"val/ILSVRC2012_val_{number:08}.JPEG", "val", IMAGENET[number % 7]) for number in range(1, 31)]
+    rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[], *([number % 1000] for number in range(20, 49))])})
+    for what in ("val images without any ReaL", "val images with several", "val images whose own label"):
+        assert fact(rows, what)["found"] is None
+        assert "fit 0% of the 29 images" in fact(rows, what)["not_checked"]
 
 
 def test_the_first_list_of_real_labels_is_of_the_image_numbered_1(written, tmp_path, fact):

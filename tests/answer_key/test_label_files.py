@@ -16,7 +16,7 @@ from audit.answer_key.datasets import find_dataset
 from audit.answer_key.label_files import Told, human_labels, label_sets, listed_pairs, votes
 from audit.errors import SourceError
 
-TEN, HUNDRED = find_dataset("cifar-10"), find_dataset("cifar-100")
+TEN, HUNDRED, IMAGENET = (find_dataset(name) for name in ("cifar-10", "cifar-100", "imagenet-1k"))
 SAID = [Told(0, "frog", "frog"), Told(1, "truck", "cat"), Told(2, "truck", "truck")]
 NUMBERS = {"clean_label": np.array([6, 9, 9]), "aggre_label": np.array([6, 3, 9]), "worse_label": np.array([0, 0, 0])}
 
@@ -121,9 +121,28 @@ def test_votes_are_read_as_published_and_as_a_table(tmp_path):
     assert votes(tmp_path / "votes.csv", TEN) == [Told(20, "horse"), Told(52, "airplane", wrong=True)]
 
 
-def test_real_labels_are_lists_of_numbers(tmp_path):
-    (tmp_path / "real.json").write_text("[[], [1, 2]]")
-    assert label_sets(tmp_path / "real.json") == [[], [1, 2]]
-    (tmp_path / "real.json").write_text('{"a": 1}')
-    with pytest.raises(ValueError, match="invalid literal"):
-        label_sets(tmp_path / "real.json")
+def test_real_labels_are_a_list_of_class_numbers_an_image(tmp_path):
+    path = tmp_path / "real.json"
+    path.write_text(json.dumps([[], [1, 999, 1], *[[0]] * 49_998]))
+    assert label_sets(path, IMAGENET)[:3] == [set(), {1, 999}, {0}]
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"a": 1}, r"it holds \{'a': 1\}, needed is a list of 50,000"),
+        ([[0]] * 10, "it holds a list of 10, needed is a list of 50,000"),
+        ([[0], 7, *[[0]] * 49_998], "entry 1 is 7, needed is a list"),
+        ([[0], "123", *[[0]] * 49_998], "entry 1 is '123', needed is a list"),
+        ([*[[0]] * 49_999, [1.7]], r"entry 49999 has 1\.7, class numbers are whole and 0 to 999"),
+        ([[1000], *[[0]] * 49_999], "entry 0 has 1000, class"),
+        ([[3, -1], *[[0]] * 49_999], "entry 0 has -1, class"),
+        ([[True], *[[0]] * 49_999], "entry 0 has True, class"),
+        ([[[5]], *[[0]] * 49_999], "entry 0 has a list of 1, class"),
+        ([[]] * 50_000, "no entry has a class number"),
+    ],
+)
+def test_what_is_no_list_of_class_numbers_an_image_is_named(tmp_path, entries, said):
+    (tmp_path / "real.json").write_text(json.dumps(entries))
+    with pytest.raises((ValueError, TypeError), match=said):
+        label_sets(tmp_path / "real.json", IMAGENET)
