@@ -53,7 +53,7 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
     for key, path in files.items():
         try:
             numbers |= readers[key](run, images, dataset, path)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SourceError(path, f"is no public label file of the kind {key!r} ({error})", "take it as published, see docs/verify.md") from error
     rows = []
     for fact in facts:

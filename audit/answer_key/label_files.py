@@ -1,6 +1,6 @@
 """Readers of the label files that papers publish, in the forms they are published in; nothing is ever unpickled.
 
-Each raises ValueError, KeyError, TypeError or OSError where a file is of another form.
+Each raises ValueError, KeyError, TypeError or OSError where a file is of another form, RecursionError where JSON is nested too deep.
 """
 
 from __future__ import annotations

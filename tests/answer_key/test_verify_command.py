@@ -93,3 +93,13 @@ def test_what_cannot_be_done_says_why_in_one_line(cifar, capsys, given, said):
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("dataset", "key"), [("imagenet-1k", "real"), ("cifar-10", "mturk")])
+def test_json_that_is_nested_too_deep_is_refused_in_one_line(cifar, tmp_path, capsys, dataset, key):
+    (tmp_path / "deep.json").write_text("[" * 100_000 + "]" * 100_000)
+    assert invoke(["verify", str(cifar.path), "--dataset", dataset, "--labels", f"{key}={tmp_path / 'deep.json'}"]) == 2
+    error = capsys.readouterr().err
+    assert "deep.json" in error
+    assert "recursion" in error
+    assert error.count("\n") == 1
