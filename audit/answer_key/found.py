@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
         if key not in wanted:
             raise ConfigError("--labels", f"nothing in the answer key of {name} needs {key!r}", f"leave it out; known: {', '.join(wanted)}")
     images = images_of(run, dataset)
+    strange = _no_class(images, name)
     numbers = _of_pairs(run.pairs, images)
     for key, path in files.items():
         try:
@@ -57,7 +58,9 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
             raise SourceError(path, f"is no public label file of the kind {key!r} ({error})", "take it as published, see docs/verify.md") from error
     rows = []
     for fact in facts:
-        if ":" in fact.key:
+        if strange is not None:
+            value: Any = strange
+        elif ":" in fact.key:
             value = _of_check(run, images, dataset, fact)
         else:
             value = numbers.get(fact.key, Unknown(f"needs the public label file: --labels {fact.needs}=FILE"))
@@ -71,6 +74,13 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
             }
         )
     return rows
+
+
+def _no_class(images: Images, name: str) -> Unknown | None:
+    """Return why no fact is about a run that has labels, none of which is a class of the dataset."""
+    if any(given is not None for given in images.labels) and all(own is None for own in images.classes):
+        return Unknown(f"no class of the run is one of {name}'s")
+    return None
 
 
 def _of_pairs(pairs: pd.DataFrame, images: Images) -> dict[str, Any]:
@@ -144,12 +154,18 @@ def _flagged(run: Run) -> set[str]:
     return set(findings.loc[findings["check"] == "label_errors", "sample_id"].dropna())
 
 
+def _none_here(told: Sequence[object]) -> Unknown:
+    return Unknown("no image of the file is in the run" if told else "the file lists nothing to look for")
+
+
 def _listed_pairs(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
     test, train = rows_by_number(images, dataset, held_out=True), rows_by_number(images, dataset, held_out=False)
     wanted = listed_pairs(path)
     if isinstance(test, Unknown) or isinstance(train, Unknown):
         return {"listed_pairs": test if isinstance(test, Unknown) else train}
     here = [(test[one], train[other]) for one, other in wanted if one in test and other in train]
+    if not here:
+        return {"listed_pairs": _none_here(wanted)}
     why = misfit([row for row, _ in here], [images.classes[row] for _, row in here], images, _HALF)
     ours = {frozenset(pair) for pair in zip(run.pairs["i"].tolist(), run.pairs["j"].tolist(), strict=True)}
     return {"listed_pairs": why or f"{sum(frozenset(pair) in ours for pair in here)} of {len(here)} here ({len(wanted)} listed)"}
@@ -162,7 +178,7 @@ def _human(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, 
         return dict.fromkeys(keys, train)
     here = [(train[one.number], one) for one in told if one.number in train]
     if not here:
-        return dict.fromkeys(keys, Unknown("no image of the file is in the run"))
+        return dict.fromkeys(keys, _none_here(told))
     rows, people = [row for row, _ in here], [one.people for _, one in here]
     why = misfit(rows, [one.own for _, one in here], images, _SAME_LABELS) or misfit(rows, people, images, _HALF)
     if why is not None:
@@ -178,6 +194,8 @@ def _confirmed(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[s
     if isinstance(held_out, Unknown):
         return {"confirmed_errors": held_out}
     here = [(held_out[one.number], one) for one in told if one.number in held_out]
+    if not here:
+        return {"confirmed_errors": _none_here(told)}
     why = misfit([row for row, _ in here], [one.own for _, one in here], images, _HALF) or _did_not_run(run, "label_errors")
     wrong, flagged = [row for row, one in here if one.wrong], _flagged(run)
     reported = f"{sum(images.ids[row] in flagged for row in wrong)} reported of {len(wrong)} here ({sum(one.wrong for one in told)} confirmed)"

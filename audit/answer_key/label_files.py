@@ -10,6 +10,7 @@ import json
 import re
 import reprlib
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ _SAME_PICTURE = frozenset({"0", "1"})
 _MAJORITY = 3
 """Of five people; a label for which fewer voted counts as wrong (Northcutt et al. 2021)."""
 
+_SHOWN = 200
+"""Characters of a file's header that an error shows: a file that is no table may have no second line."""
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -45,10 +49,12 @@ class Told:
 
 def listed_pairs(path: Path) -> list[tuple[int, int]]:
     """Return the numbers of the test and the train image of each pair that shows one picture."""
-    rows = _table(path)
+    rows = _table(path, ("test_index", "train_index"), ("TestID", "TrainID", "Judgment"))
     if rows and "TestID" in rows[0]:
-        return [(int(row["TestID"]), int(row["TrainID"])) for row in rows if row["Judgment"] in _SAME_PICTURE]
-    return [(int(row["test_index"]), int(row["train_index"])) for row in rows if row.get("verdict", "duplicate") == "duplicate"]
+        pairs = [(int(row["TestID"]), int(row["TrainID"])) for row in rows if row["Judgment"] in _SAME_PICTURE]
+    else:
+        pairs = [(int(row["test_index"]), int(row["train_index"])) for row in rows if row.get("verdict", "duplicate") == "duplicate"]
+    return list(dict.fromkeys(pairs))
 
 
 def human_labels(path: Path, dataset: Dataset) -> list[Told]:
@@ -59,34 +65,45 @@ def human_labels(path: Path, dataset: Dataset) -> list[Told]:
     """
     if path.suffix == ".npy":
         raise SourceError(path, "is a pickle and could run anything: it is not read", f"use the .pt beside it, or convert it: {_conversion(path)}")
-    columns = _arrays(path) if path.suffix == ".pt" else _columns(_table(path))
+    columns = _arrays(path) if path.suffix == ".pt" else _columns(_table(path, *((name,) for name in _PEOPLE)))
+    if not columns:
+        return []
     name = next((name for name in _PEOPLE if name in columns), None)
     if name is None:
         raise ValueError(f"it has none of the columns {', '.join(_PEOPLE)}")
     people = columns[name]
     own = columns.get("clean_label", [None] * len(people))
     numbers = columns.get("index", [*range(len(people))])  # published files have no index: they are in the original order
-    return [Told(int(number), _class(ours, dataset), _class(theirs, dataset)) for number, ours, theirs in zip(numbers, own, people, strict=True)]
+    return _once(Told(int(number), _class(ours, dataset), _class(theirs, dataset)) for number, ours, theirs in zip(numbers, own, people, strict=True))
 
 
 def votes(path: Path, dataset: Dataset) -> list[Told]:
     """Return what five people each said of the candidates, from the JSON of the paper or a CSV."""
-    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else _table(path)
-    return [
+    entries: list[dict[str, Any]] = _json(path) if path.suffix == ".json" else _table(path, ("index", "given"), ("id", "given"))
+    return _once(
         Told(
             int(entry["id"] if "id" in entry else entry["index"]),
             _class(entry.get("given_original_label", entry.get("given_label")), dataset),
             wrong=int(entry.get("mturk", entry)["given"]) < _MAJORITY,
         )
         for entry in entries
-    ]
+    )
+
+
+def _once(told: Iterable[Told]) -> list[Told]:
+    """Return what a file tells of each image, once. Raises ValueError where it tells two things of one."""
+    by_number: dict[int, Told] = {}
+    for one in told:
+        if by_number.setdefault(one.number, one) != one:
+            raise ValueError(f"image {one.number} is listed twice, and otherwise the second time")
+    return [*by_number.values()]
 
 
 def label_sets(path: Path, dataset: Dataset) -> list[set[int]]:
     """Return ReaL's class numbers of each held-out image, the first image first."""
-    entries: object = json.loads(path.read_text(encoding="utf-8"))
+    entries = _json(path)
     count, numbers = len(dataset.held_out_numbers), range(len(dataset.classes))
-    if not isinstance(entries, list) or len(entries) != count:
+    if len(entries) != count:
         raise ValueError(f"it holds {_shown(entries)}, needed is a list of {count:,}: one list of class numbers an image")
     for at, entry in enumerate(entries):
         if not isinstance(entry, list):
@@ -114,9 +131,30 @@ def _class(label: object, dataset: Dataset) -> str | None:
     return named or dataset.classes[int(str(label))]
 
 
-def _table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def _json(path: Path) -> list[Any]:
+    entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    if not isinstance(entries, list):
+        raise TypeError(f"it holds {_shown(entries)}, needed is a list")
+    return entries
+
+
+def _table(path: Path, *forms: tuple[str, ...]) -> list[dict[str, str]]:
+    """Return the rows of a CSV that has the columns of one of the forms; a byte order mark and spaces around values are left out."""
+    rows = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        try:
+            header = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            if header and not any({*form} <= {*header} for form in forms):
+                needed = " or ".join(", ".join(form) for form in forms)
+                raise ValueError(f"its columns are {', '.join(header)[:_SHOWN]!r}, needed are {needed}, with commas between them")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError(f"line {reader.line_num} has not as many values as the {len(header)} columns")
+                rows.append({name: value.strip() for name, value in row.items()})
+        except csv.Error as error:
+            raise ValueError(f"line {reader.line_num}: {error}") from error
+    return rows
 
 
 def _columns(rows: list[dict[str, str]]) -> dict[str, list[Any]]:

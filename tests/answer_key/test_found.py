@@ -215,6 +215,34 @@ def test_a_list_of_other_images_is_not_counted(cifar, tmp_path, fact):
     assert "fit 33% of the 3 images" in row["not_checked"]
 
 
+@pytest.mark.parametrize(
+    ("key", "what", "text", "said"),
+    [
+        ("duplicates", "pairs of ciFAIR's list", "", "the file lists nothing to look for"),
+        ("duplicates", "pairs of ciFAIR's list", "TestID,TrainID,Judgment\n", "the file lists nothing to look for"),
+        ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n9000,9000\n", "no image of the file is in the run"),
+        ("human", "train images that people", "", "the file lists nothing to look for"),
+        ("human", "train images that people", "index,aggre_label\n", "the file lists nothing to look for"),
+        ("mturk", "test labels confirmed", "", "the file lists nothing to look for"),
+        ("mturk", "test labels confirmed", "index,given\n", "the file lists nothing to look for"),
+        ("mturk", "test labels confirmed", "index,given\n9000,1\n", "no image of the file is in the run"),
+    ],
+)
+def test_a_file_that_lists_nothing_of_the_run_gives_no_number(cifar, tmp_path, fact, key, what, text, said):
+    row = fact(compare(cifar, "cifar-10", {key: write(tmp_path / "file.csv", text)}), what)
+    assert (row["found"], row["not_checked"]) == (None, said)
+
+
+def test_an_empty_list_of_votes_gives_no_number(cifar, tmp_path, fact):
+    assert fact(compare(cifar, "cifar-10", {"mturk": votes(tmp_path)}), "test labels confirmed")["found"] is None
+
+
+@pytest.mark.parametrize("name", ["imagenet-1k", "cifar-10"])
+def test_nothing_is_checked_where_no_class_is_of_the_dataset(written, name):
+    run = written([(f"{split}/00001.png", split, "dahlia") for split in ("train", "val", "test")], [(0, 1, "identical_bytes")], done=["marks"])
+    assert {(row["found"], row["not_checked"]) for row in compare(run, name, {})} == {(None, f"no class of the run is one of {name}'s")}
+
+
 def human(tmp_path, own, people, header="index,clean_label,aggre_label"):
     lines = [f"{number},{ours},{theirs}" for number, (ours, theirs) in enumerate(zip(own, people, strict=True))]
     return write(tmp_path / "human.csv", "\n".join([header, *lines, "40000,cat,dog"]))

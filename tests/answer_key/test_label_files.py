@@ -35,6 +35,48 @@ def test_a_list_with_verdicts_is_read_without_those_that_are_no_duplicates(tmp_p
     assert listed_pairs(path) == [(21, 0), (1, 1)]
 
 
+@pytest.mark.parametrize(
+    "text", ["\ufefftest_index,train_index\n21,0\n", "test_index, train_index \n21 , 0\n", "\ufeffTestID, TrainID, Judgment\n21, 0, 1\n"]
+)
+def test_a_byte_order_mark_and_spaces_change_nothing(tmp_path, text):
+    path = tmp_path / "pairs.csv"
+    path.write_text(text, encoding="utf-8")
+    assert listed_pairs(path) == [(21, 0)]
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "said"),
+    [
+        (listed_pairs, "TestID;TrainID;Judgment\n1;2;0\n", "columns are 'TestID;TrainID;Judgment', needed are test_index, train_index or TestID, Tr"),
+        (lambda path: human_labels(path, TEN), "index,label\n0,cat\n", "columns are 'index, label', needed are aggre_label or noisy_label"),
+        (lambda path: votes(path, TEN), "index,votes\n0,3\n", "columns are 'index, votes', needed are index, given"),
+    ],
+)
+def test_a_table_without_the_columns_says_which_it_has_and_which_it_needs(tmp_path, read, text, said):
+    (tmp_path / "some.csv").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        read(tmp_path / "some.csv")
+
+
+@pytest.mark.parametrize("row", ["501", "501,13", "501,13,1,1"])
+def test_a_row_of_another_length_is_named(tmp_path, row):
+    (tmp_path / "pairs.csv").write_text(f"TestID,TrainID,Judgment\n500,3,0\n{row}\n")
+    with pytest.raises(ValueError, match="line 3 has not as many values as the 3 columns"):
+        listed_pairs(tmp_path / "pairs.csv")
+
+
+def test_what_is_listed_twice_counts_once(tmp_path):
+    (tmp_path / "pairs.csv").write_text("test_index,train_index\n21,0\n1,1\n21,0\n")
+    assert listed_pairs(tmp_path / "pairs.csv") == [(21, 0), (1, 1)]
+    (tmp_path / "votes.csv").write_text("index,given\n20,1\n21,3\n20,1\n")
+    assert votes(tmp_path / "votes.csv", TEN) == [Told(20, None, wrong=True), Told(21, None)]
+    (tmp_path / "human.csv").write_text("index,aggre_label\n20,cat\n20,cat\n")
+    assert human_labels(tmp_path / "human.csv", TEN) == [Told(20, None, "cat")]
+    (tmp_path / "human.csv").write_text("index,aggre_label\n20,cat\n20,dog\n")
+    with pytest.raises(ValueError, match="image 20 is listed twice"):
+        human_labels(tmp_path / "human.csv", TEN)
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_cifar_ns_arrays_saved_by_torch_are_read(tmp_path, old):
     path = tmp_path / "CIFAR-10_human.pt"
@@ -114,9 +156,11 @@ def test_what_is_no_class_is_named(tmp_path, label):
 
 def test_votes_are_read_as_published_and_as_a_table(tmp_path):
     entry = {"id": 20, "url": "x/20.png", "given_original_label": 7, "given_original_label_name": "horse", "our_guessed_label": 5}
-    published = [entry | {"mturk": {"given": given, "guessed": 0, "neither": 0, "both": 5 - given}} for given in (3, 2)]
+    published = [
+        entry | {"id": number, "mturk": {"given": given, "guessed": 0, "neither": 0, "both": 5 - given}} for number, given in ((20, 3), (21, 2))
+    ]
     (tmp_path / "cifar10_mturk.json").write_text(json.dumps(published))
-    assert votes(tmp_path / "cifar10_mturk.json", TEN) == [Told(20, "horse"), Told(20, "horse", wrong=True)]
+    assert votes(tmp_path / "cifar10_mturk.json", TEN) == [Told(20, "horse"), Told(21, "horse", wrong=True)]
     (tmp_path / "votes.csv").write_text("index,given_label,guessed_label,given,guessed,neither,both\n20,horse,dog,3,0,0,2\n52,airplane,cat,0,5,0,0\n")
     assert votes(tmp_path / "votes.csv", TEN) == [Told(20, "horse"), Told(52, "airplane", wrong=True)]
 
@@ -130,7 +174,7 @@ def test_real_labels_are_a_list_of_class_numbers_an_image(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "said"),
     [
-        ({"a": 1}, r"it holds \{'a': 1\}, needed is a list of 50,000"),
+        ({"a": 1}, r"it holds \{'a': 1\}, needed is a list"),
         ([[0]] * 10, "it holds a list of 10, needed is a list of 50,000"),
         ([[0], 7, *[[0]] * 49_998], "entry 1 is 7, needed is a list"),
         ([[0], "123", *[[0]] * 49_998], "entry 1 is '123', needed is a list"),
