@@ -14,7 +14,8 @@ predictions    fixed + a n c: fitting stops at 200,000 rows, judging takes every
 checks         fixed + a n
 =============  ==================================================================================
 
-Each point is then predicted from the others, where they leave enough of them, and printed beside what it was.
+Each point is then predicted from the others, where they leave enough of them, and printed beside what it was. A line needs two points of
+different sizes, and sizes above 50,000 one point above 50,000, as that search is another: with fewer nothing is predicted.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import psutil
+from inputs import images, noted
 
 from audit.duplicates.neighbors import EXACT_UP_TO
+from audit.errors import AuditError
 from audit.processors import available_cpus
 
 STAGES = ("ingest", "neighbors", "pairs", "predictions", "checks")
@@ -109,12 +112,15 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(images: Path, run: Path, noted: Path) -> None:
-    """Scan once and add a point to a JSON file."""
+def measure(folder: Path, run: Path, note: Path) -> None:
+    """Scan once and add a point to a JSON file. Raises ArgumentTypeError where it holds something else."""
     import audit
 
+    points = noted(str(note)) if note.is_file() else []
+    if not isinstance(points, list):
+        raise argparse.ArgumentTypeError(f"{note}: is no list of points; name a file of measure, or a new one")
     watch, began = Watch(), time.perf_counter()
-    found = audit.scan(images, run, options=audit.ScanOptions(backbone="embedded", offline=True), observer=watch)
+    found = audit.scan(folder, run, options=audit.ScanOptions(backbone="embedded", offline=True), observer=watch)
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     point = {
         "rows": len(found),
@@ -126,17 +132,13 @@ def measure(images: Path, run: Path, noted: Path) -> None:
         "disk": sum(path.stat().st_size for path in run.rglob("*") if path.is_file()),
         "cores": available_cpus(),
     }
-    points = json.loads(noted.read_text()) if noted.is_file() else []
-    noted.write_text(json.dumps([*points, point], indent=1))
+    note.write_text(json.dumps([*points, point], indent=1))
     print(json.dumps(point))
 
 
-def read_points(noted: Path, at_size: Sequence[Path]) -> list[Point]:
+def read_points(measured: Sequence[dict[str, Any]], at_size: Sequence[Path]) -> list[Point]:
     """Read points of ``measure``, and of ``at_size.py``, which has no ingest."""
-    points = [
-        Point(one["rows"], one["classes"], one["dimension"], one["cpu"], one["memory"], f"{one['rows']:,} images")
-        for one in json.loads(noted.read_text())
-    ]
+    points = [Point(one["rows"], one["classes"], one["dimension"], one["cpu"], one["memory"], f"{one['rows']:,} images") for one in measured]
     for path in at_size:
         record = json.loads((path.parent / "run" / "run.json").read_text())
         figures = json.loads(path.read_text())
@@ -147,13 +149,25 @@ def read_points(noted: Path, at_size: Sequence[Path]) -> list[Point]:
     return points
 
 
+def lacking(points: Sequence[Point], sizes: Sequence[int]) -> str | None:
+    """Return which points are too few to predict the sizes from; None where there are enough."""
+    known = sorted({point.rows for point in points})
+    here = f"{len(points)} points, of {', '.join(f'{rows:,}' for rows in known) or 'no'} images"
+    if len(known) < 2:
+        return f"{here}: at least 2 of different sizes are needed; add one with measure, or with --at-size"
+    beyond = [point for point in points if point.rows > EXACT_UP_TO and "neighbors" in point.cpu]
+    if max(sizes) > EXACT_UP_TO and not beyond:
+        return f"{here}: sizes above {EXACT_UP_TO:,} need a point above it, where the search is another; add one, or ask for smaller --sizes"
+    return None
+
+
 def fit(stage: str, points: Sequence[Point]) -> npt.NDArray[np.float64]:
     """Return a stage's coefficients, none below 0 (non-negative least squares of relative errors)."""
     from scipy.optimize import nnls
 
     known = [point for point in points if stage in point.cpu]
     terms = np.array([_TERMS[stage](point.rows, point.classes, point.dimension) for point in known], np.float64)
-    spent = np.array([point.cpu[stage] for point in known])
+    spent = np.array([max(point.cpu[stage], 0.01) for point in known])  # seconds are noted in hundredths: a small scan's can be 0.0
     scale = np.maximum(np.abs(terms).max(axis=0), 1e-300)
     found, _ = nnls(terms / scale / spent[:, None], np.ones(len(known)))
     return np.asarray(found / scale, dtype=np.float64)
@@ -208,11 +222,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("measure", help="scan once and note what it cost")
-    one.add_argument("images", type=Path)
+    one.add_argument("images", type=images())
     one.add_argument("run", type=Path, help="an empty folder for the run")
     one.add_argument("--note", type=Path, required=True, help="JSON file that the point is added to")
     other = commands.add_parser("predict", help="fit, check and extrapolate")
-    other.add_argument("points", type=Path)
+    other.add_argument("points", type=noted, help="JSON file of measure")
     other.add_argument("--at-size", type=Path, action="append", default=[], help="measured.json of at_size.py")
     other.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     other.add_argument("--cores", type=int, default=16)
@@ -221,9 +235,17 @@ def main() -> None:
     other.add_argument("--image-cpu", type=float, help="CPU milliseconds of ingest for one image, where the points' images are of another kind")
     options = parser.parse_args()
     if options.command == "measure":
-        measure(options.images, options.run, options.note)
+        try:
+            measure(options.images, options.run, options.note)
+        except (AuditError, argparse.ArgumentTypeError) as error:
+            one.error(str(error))
         return
-    points = read_points(options.points, options.at_size)
+    try:
+        points = read_points(options.points, options.at_size)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        other.error(f"the points are not as measure and at_size.py write them ({type(error).__name__}: {error})")
+    if too_few := lacking(points, options.sizes):
+        other.error(too_few)
     check(points)
     table(points, options)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from inputs import images, photos_of, table
 from sklearn.metrics import average_precision_score
 
 import audit
@@ -125,16 +126,26 @@ def sheet(folder: Path, pairs: list[tuple[int, int]], path: Path) -> None:
     drawn.save(path)
 
 
+def numbered(folder: Path, parser: argparse.ArgumentParser) -> list[int]:
+    """Return the numbers of the test images; ends with one line where a name, of either side, is none."""
+    for part in ("test", "train"):
+        if strange := next((path for path in photos_of(folder / part) if not (path.suffix == ".jpg" and path.stem.isdecimal())), None):
+            parser.error(f"{strange}: is not named by its number in the dataset, as 12.jpg is")
+    return sorted(int(path.stem) for path in photos_of(folder / "test"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", type=Path)
-    parser.add_argument("verdicts", type=Path)
+    parser.add_argument("images", type=images("test", "train"))
+    parser.add_argument("verdicts", type=table("test_index", "train_index", "verdict"))
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--run", type=Path, help="where the run is kept; a temporary folder by default")
     parser.add_argument("--sheet", type=Path)
     arguments = parser.parse_args()
     judged, seen = pd.read_csv(arguments.verdicts), pd.read_csv(SEEN)
-    tests = sorted(int(path.stem) for path in (arguments.images / "test").rglob("*.jpg"))
+    tests = numbered(arguments.images, parser)
+    if not {*tests} & {*judged["test_index"][judged["verdict"] == "duplicate"]}:
+        parser.error(f"{arguments.verdicts}: no test image of {arguments.images} has a pair whose verdict is 'duplicate'; nothing could be found")
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
         options = audit.ScanOptions(backbone="embedded", offline=True, only=("leakage",))

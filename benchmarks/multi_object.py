@@ -13,10 +13,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from inputs import images, photos_of
 from PIL import Image
 
 import audit
 from audit.checks.multi_object import Options, two_likeliest
+from audit.errors import AuditError
 from audit.labels.class_statistics import confusion_matrix, overlapping
 from audit.labels.prediction_stage import PREDICTOR
 from audit.labels.predictor import load_predictor
@@ -24,10 +26,9 @@ from audit.labels.predictor import load_predictor
 PAIRS = 300
 
 
-def collages(images: Path, out: Path) -> list[set[str]]:
+def collages(paths: list[Path], out: Path) -> list[set[str]]:
     """Write pictures of two images side by side; return the classes on each."""
     draw = random.Random(0)
-    paths = sorted(path for path in images.rglob("*") if path.suffix.lower() in (".jpeg", ".jpg", ".png"))
     shown: list[set[str]] = []
     while len(shown) < PAIRS:
         both = draw.sample(paths, 2)
@@ -45,13 +46,21 @@ def collages(images: Path, out: Path) -> list[set[str]]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", type=Path)
+    parser.add_argument("images", type=images())
     parser.add_argument("run", type=Path)
     given = parser.parse_args()
-    run, options = audit.open_run(given.run), Options()
+    paths = photos_of(given.images)
+    if len({path.parent.name for path in paths}) < 2:
+        parser.error(f"{given.images}: has images of one class only; two are needed for a picture of two")
+    try:
+        run, options = audit.open_run(given.run), Options()
+    except AuditError as error:
+        parser.error(str(error))
+    if not (given.run / PREDICTOR).is_file():
+        parser.error(f"{given.run}: has no stored predictor; scan at least 5,000 labelled images")
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "images").mkdir()
-        shown = collages(given.images, Path(scratch) / "images")
+        shown = collages(paths, Path(scratch) / "images")
         scanned = audit.scan(
             Path(scratch) / "images", Path(scratch) / "run", options=audit.ScanOptions(backbone="embedded", offline=True, only=("integrity",))
         )

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from inputs import images, photos_of
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 import audit
@@ -91,11 +92,11 @@ def look(folder: Path, run: Path) -> list[tuple[str, str, str, bool]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path)
+    parser.add_argument("photos", type=images())
     parser.add_argument("--together", action="store_true")
     parser.add_argument("--keep", type=Path, help="leave datasets and runs here")
     arguments = parser.parse_args()
-    photos = sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    photos = photos_of(arguments.photos)
     print("| transformation | recall | precision | type right |\n|---|---|---|---|")
     totals = [0, 0, 0, 0]
     with tempfile.TemporaryDirectory() as scratch:
