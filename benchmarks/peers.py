@@ -1,13 +1,15 @@
-"""Every comparison with peers that install here, as Markdown tables: speed, duplicates against judged pairs, label errors against people.
+"""Every comparison with peers that install here, as Markdown tables: speed, duplicates against judged pairs, label errors against people, shortcuts.
 
     python benchmarks/peers.py --photos imagenet-photos-dev --cifar cifar10-dev --verdicts cifar10-duplicates-dev.csv \
-        --labels cifar10-human-labels-dev.csv --cache ~/.cache/audit-peers [--parts photos,small,duplicates,labels]
+        --labels cifar10-human-labels-dev.csv --class-folders tiny-imagenet-dev/train --cache ~/.cache/audit-peers \
+        [--parts photos,small,duplicates,labels,spurious]
 
 Peers are installed on first use, in the versions that `scan_speed.py` names, into virtual environments of their own below ``--cache``; one that does
 not install is named and left out. A ratio is taken within one run on one machine: ours divided by the peer's, so that below 1 is
 faster for seconds, and above 1 better for average precision.
 ``--photos`` is a folder of full-size photos, ``--cifar`` one of ``{train,test}/class/index.jpg``, ``--verdicts`` and ``--labels`` tables as
-`duplicates.py` and `label_errors.py` take them. Asserts nothing about time.
+`duplicates.py` and `label_errors.py` take them, ``--class-folders`` images of classes, of which `spurious.py` takes few here: its own command takes
+more. Asserts nothing about time.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import label_errors
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import spurious
 from scan_speed import CLEANVISION, FASTDUP, gather, peer, scan, seconds, versioned
 
 import audit
@@ -153,20 +156,29 @@ def cifar_tables(arguments: argparse.Namespace, parts: set[str], scratch: Path) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("photos", "cifar", "verdicts", "labels"):
+    for name in ("photos", "cifar", "verdicts", "labels", "class-folders"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--cache", type=Path, required=True, help="folder for the peers' virtual environments")
-    parser.add_argument("--parts", default="photos,small,duplicates,labels")
+    parser.add_argument("--parts", default="photos,small,duplicates,labels,spurious")
     parser.add_argument("--count", type=int, default=1000, help="photos; copies are made where there are fewer")
     parser.add_argument("--small-count", type=int, default=5000)
+    parser.add_argument("--classes", type=int, default=5, help="of the shortcuts' datasets, of 50 images each")
+    parser.add_argument("--seeds", type=int, default=1, help="of the shortcuts' datasets")
     arguments = parser.parse_args()
-    needed = {"photos": ["photos"], "small": ["cifar"], "duplicates": ["cifar", "verdicts"], "labels": ["cifar", "labels"]}
+    needed = {
+        "photos": ["photos"],
+        "small": ["cifar"],
+        "duplicates": ["cifar", "verdicts"],
+        "labels": ["cifar", "labels"],
+        "spurious": ["class-folders"],
+    }
     parts = set(arguments.parts.split(","))
     if unknown := parts - set(needed):
         parser.error(f"unknown part {', '.join(sorted(unknown))}; parts are {', '.join(needed)}")
     for name in sorted({option for part in parts for option in needed[part]}):
-        if getattr(arguments, name) is None or not getattr(arguments, name).exists():
-            parser.error(f"--{name}: {getattr(arguments, name) or 'not given'}; parts {', '.join(sorted(parts))} need it")
+        given = getattr(arguments, name.replace("-", "_"))
+        if given is None or not given.exists():
+            parser.error(f"--{name}: {given or 'not given'}; parts {', '.join(sorted(parts))} need it")
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -177,6 +189,10 @@ def main() -> None:
                 speed(scratch / part, scratch / f"of-{part}", arguments.cache)
         if {"duplicates", "labels"} & parts:
             cifar_tables(arguments, parts, scratch)
+    if "spurious" in parts:
+        sizes = f"{arguments.classes} classes and 2, seeds: {arguments.seeds}"
+        print(f"\n## Shortcuts planted in one class: imagenet-audit beside {versioned('cleanlab')}; {sizes}\n")
+        spurious.beside(arguments.class_folders, arguments.cache, arguments.classes, 50, arguments.seeds)
 
 
 if __name__ == "__main__":

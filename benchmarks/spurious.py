@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from inputs import images
 from PIL import Image, ImageEnhance, ImageFilter
 from scan_speed import peer
 
@@ -209,22 +210,16 @@ def table(rows: dict[tuple[int, str, float], list[dict[str, float]]]) -> None:
         print(f"| {' | '.join(cells)} |")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="a folder of class folders")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for the peers' virtual environments")
-    parser.add_argument("--classes", type=int, default=20)
-    parser.add_argument("--images", type=int, default=50, help="images of each class, at least 50")
-    parser.add_argument("--seeds", type=int, default=5)
-    arguments = parser.parse_args()
-    python = peer(arguments.cache / "images", "cleanlab[image]")
+def beside(folder: Path, cache: Path, classes: int, each: int, seeds: int) -> None:
+    """Print the table, for images of class folders: how many classes, images of each, and seeds. Ends where cleanlab does not install."""
+    python = peer(cache / "images", "cleanlab[image]")  # another extra than the label errors' cleanlab has
     if python is None:
         sys.exit("cleanlab[image] does not install here")
     rows = defaultdict(list)
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
-        for seed in range(arguments.seeds):
-            made, own = cases(arguments.folder, seed, arguments.classes, arguments.images, scratch), []
+        for seed in range(seeds):
+            made, own = cases(folder, seed, classes, each, scratch), []
             for number, case in enumerate(made):
                 write(case, scratch / "data" / str(number))
                 own.append(ours(case, scratch / "data" / str(number), scratch / "runs" / str(number), scratch / "cache"))
@@ -237,8 +232,19 @@ def main() -> None:
             for part in ("data", "runs"):
                 shutil.rmtree(scratch / part)
     table(rows)
-    others = sum(row["of others"] for (classes, effect, _), seen in rows.items() for row in seen if classes > 2 and effect in EFFECTS)
+    others = sum(row["of others"] for (count, effect, _), seen in rows.items() for row in seen if count > 2 and effect in EFFECTS)
     print(f"\nimagenet-audit's findings about classes in which nothing was planted, beside one in which something was: {others:.0f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=images(), help="a folder of class folders")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for the peers' virtual environments")
+    parser.add_argument("--classes", type=int, default=20)
+    parser.add_argument("--images", type=int, default=50, help="images of each class, at least 50")
+    parser.add_argument("--seeds", type=int, default=5)
+    arguments = parser.parse_args()
+    beside(arguments.folder, arguments.cache, arguments.classes, arguments.images, arguments.seeds)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def place(tmp_path):
         ("duplicates.py one none.csv", "no test image of one has a pair whose verdict is 'duplicate'"),
         ("multi_object.py missing run", "missing: is no folder"),
         ("multi_object.py one run", "has images of one class only"),
+        ("peers.py --cache peers --parts spurious", "--class-folders: not given; parts spurious need it"),
         ("transformations.py missing", "missing: is no folder"),
         ("transformations.py empty", "empty: has no image that ends in .jpeg, .jpg, .png"),
     ],
