@@ -77,8 +77,9 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
 
 
 def _no_class(images: Images, name: str) -> Unknown | None:
-    """Return why no fact is about a run that has labels, none of which is a class of the dataset."""
-    if any(given is not None for given in images.labels) and all(own is None for own in images.classes):
+    """Return why no fact is about a run that has labels, none of which is a class of the dataset; numbers may stand for classes."""
+    labels = {given for given in images.labels if given is not None}
+    if labels and all(own is None for own in images.classes) and not all(label.isdecimal() for label in labels):
         return Unknown(f"no class of the run is one of {name}'s")
     return None
 

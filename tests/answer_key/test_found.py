@@ -237,6 +237,11 @@ def test_an_empty_list_of_votes_gives_no_number(cifar, tmp_path, fact):
     assert fact(compare(cifar, "cifar-10", {"mturk": votes(tmp_path)}), "test labels confirmed")["found"] is None
 
 
+def test_pairs_are_counted_where_classes_are_numbered(written, fact):
+    run = written([("val/1.png", "val", "0"), ("val/2.png", "val", "999")], [(0, 1, "identical_bytes")])
+    assert fact(compare(run, "imagenet-1k", {}), "exact pairs within val")["found"] == 1
+
+
 @pytest.mark.parametrize("name", ["imagenet-1k", "cifar-10"])
 def test_nothing_is_checked_where_no_class_is_of_the_dataset(written, name):
     run = written([(f"{split}/00001.png", split, "dahlia") for split in ("train", "val", "test")], [(0, 1, "identical_bytes")], done=["marks"])
