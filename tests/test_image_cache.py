@@ -38,7 +38,9 @@ def scan(data, out, cache, notes=None, **more):
     watching = Notes()
     watching.advance = lambda count: None
     watching.note = (notes if notes is not None else []).append
-    return audit.scan(data, out, options=ScanOptions(**OPTIONS, **(more or QUICK), cache=None if cache is None else str(cache)), observer=watching)
+    return audit.scan(
+        data, out, options=ScanOptions(**{**OPTIONS, **(more or QUICK)}, cache=None if cache is None else str(cache)), observer=watching
+    )
 
 
 def decoded(run):
@@ -177,8 +179,8 @@ def test_a_place_that_is_none_is_refused_and_one_that_is_full_only_noted(tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"--cache .*file/deeper.*name a folder or URL"):
         scan(data, tmp_path / "run", tmp_path / "file" / "deeper")
-    with pytest.raises(ConfigError, match="--cache nosuch://place"):
-        scan(data, tmp_path / "run", "nosuch://place")
+    with pytest.raises(ConfigError, match="--cache nosuch://place: Protocol not known"):
+        scan(data, tmp_path / "run", "nosuch://place", offline=False)
 
     from audit import image_cache
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import unquote, urlsplit
 
-from audit.errors import SourceError
+from audit.errors import AuditError, SourceError
 from audit.sources.names import HIDDEN, is_hidden, sample_id
 from audit.sources.problems import NOT_LISTED, Problem
 
@@ -38,11 +38,11 @@ def network_forbidden(*, forbidden: bool) -> Iterator[None]:
         _offline.reset(before)
 
 
-def require_reachable(location: str) -> None:
-    """Refuse a place that is read over the network, where the network is forbidden. Raises SourceError."""
+def require_reachable(location: str, *, error: type[AuditError] = SourceError, place: str | None = None) -> None:
+    """Refuse a location that is reached over the network, where the network is forbidden. Raises ``error``, about ``place`` or the location."""
     protocols = {part.split("://", 1)[0] for part in location.split("::") if "://" in part}
     if _offline.get() and protocols - _ON_THIS_MACHINE:
-        raise SourceError(location, "is reached over the network, which `offline` forbids", "leave `offline` out, or copy it to this machine")
+        raise error(place or location, "is reached over the network, which `offline` forbids", "leave `offline` out, or copy it to this machine")
 
 
 class Storage:

@@ -39,7 +39,7 @@ def test_a_cache_of_another_machine_is_refused(tmp_path, never):
     (tmp_path / "data").mkdir()
     with pytest.raises(AuditError, match="is reached over") as refused:
         audit.scan(tmp_path / "data", tmp_path / "run", options=options(cache="s3://bucket/cache"))
-    assert str(refused.value) == f"s3://bucket/cache: {SAID}"
+    assert str(refused.value) == f"--cache s3://bucket/cache: {SAID}"
 
 
 def test_an_image_of_another_machine_is_refused_in_a_manifest_of_this_one(tmp_path, never):
