@@ -72,6 +72,8 @@ class Backbone:
     """Make the image tower: uint8 ``[b, s, s, 3]`` -> float32 ``[b, dimension]``, not scaled to length 1; normalisation of the input included."""
     build_text: Callable[[], EncodeText] | None = None
     """Make the text tower; None where there is none."""
+    check_weights: Callable[[], object] | None = None
+    """Raise BackboneError where the weights on this machine are not those of `weights_id`; None where that is read from them, or cannot be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

