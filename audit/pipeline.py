@@ -22,23 +22,29 @@ from audit.errors import ConfigError, nearest
 from audit.faces import require_detector
 from audit.findings_index import ROWS_TOGETHER
 from audit.identity import identities
-from audit.known import Known
+from audit.known import Known, Rows
 from audit.labels.taxonomy import Taxonomy
 from audit.labels.user_predictions import refuse_predictions
 from audit.listing import list_samples, listing_key
 from audit.previews import make
 from audit.progress import SILENT, Observer
 from audit.reading import read_images
+from audit.record import FILES, DamagedError, Record
 from audit.run import Run
 from audit.run_folder import locked, open_record, refuse_inside, refuse_other_things
 from audit.sources import Source, open_source
 from audit.sources.faults import readable
 from audit.sources.storage import MISSING, network_forbidden, require_reachable
-from audit.stages import Record, digest_of, key_of
+from audit.stages import digest_of, key_of
 from audit.tables import OUTCOMES
-from audit.unfinished import INGEST_PLAN, Unfinished, finished, publish
+from audit.unfinished import INGEST_PLAN, Earlier, Unfinished, finished, publish
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    import numpy.typing as npt
+
     from audit.checks import Check
 
 _MEASURES_VERSION = 5
@@ -84,7 +90,7 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
     with locked(run), open_engine(options) as engine:
         for folder in (run, *(run / name for name in ("state", "scores", "findings"))):
             sweep(folder)
-        record = open_record(run)
+        record = open_record(run, observer.note)
         _note_other_dataset(run, record, dataset, observer)
         before = _work_done(record)
         publish(run)
@@ -105,9 +111,14 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
             "options": _public(options),
             **_about_classes(dataset, listing, options),
         }
-        samples = to_frame(_ingest(run, dataset, listing, choice, options, engine, record, observer))
-        _account(samples, record)
-        _after_ingest(run, samples, checks, options, engine, record, observer, dataset=dataset)
+        while True:
+            try:
+                samples = to_frame(_ingest(run, dataset, listing, choice, options, engine, record, observer))
+                _account(samples, record)
+                _after_ingest(run, samples, checks, options, engine, record, observer, dataset=dataset)
+            except DamagedError:
+                continue  # each time a file less is there to be damaged, and what is made anew is sound
+            break
         idle = _work_done(record) == before
         if idle:
             observer.note("nothing has changed since the last scan: its findings stand")
@@ -165,6 +176,8 @@ def _ingest(
     samples = _unchanged(run, plan) if record.done("ingest", stage_key) else None
     if samples is None:
         began = time.perf_counter()
+        for name in FILES["ingest"]:
+            record.is_sound(name)  # else its rows would be taken over
         record.save()
         unfinished = Unfinished(run, listing, plan=plan, listing_key=key, dimension=backbone.dimension, note=observer.note)
         missing = unfinished.missing_rows()
@@ -179,17 +192,27 @@ def _ingest(
             job = Job(dataset, backbone, placement, options.max_pixels, options.batch_size, options.workers, missing, refs)
             stores = [*unfinished.stores(), *(cache.stores(observer.note) if cache is not None else ())]
             decoded = read_images(job, engine, unfinished, Known(stores, unfinished.path / "known.npy"), observer)
+        record.begin("ingest")
         samples = unfinished.finish()
         record.end("ingest", stage_key, time.perf_counter() - began, read=len(missing), decoded=decoded)
-    if cache is not None and (added := cache.add(samples, finished(run, samples).rows, observer.note)):
+    if cache is not None and (added := cache.add(samples, _sound_rows(record, finished(run, samples)), observer.note)):
         observer.note(f"cache {options.cache}: {added} images added")
     return samples
 
 
+def _sound_rows(record: Record, images: Earlier) -> Callable[[npt.NDArray[np.int64]], Rows]:
+    """Return what takes rows of a finished ingest, once its arrays are known to be sound: only what is to be added needs that."""
+
+    def rows(positions: npt.NDArray[np.int64]) -> Rows:
+        record.rely_on("embeddings.npy", "thumbnails.npy")
+        return images.rows(positions)
+
+    return rows
+
+
 def _unchanged(run: Path, plan: dict[str, Any]) -> pa.Table | None:
     """Return the samples that an earlier scan measured by the same plan; None where they are not all there or may now be read better."""
-    files = ("samples.parquet", "embeddings.npy", "thumbnails.npy")
-    if not all((run / name).is_file() for name in (INGEST_PLAN, *files)) or read_json(run / INGEST_PLAN) != plan:
+    if not (run / INGEST_PLAN).is_file() or read_json(run / INGEST_PLAN) != plan:
         return None
     samples = read_table(run / "samples.parquet")
     return None if _may_be_back(samples) else samples
@@ -316,10 +339,12 @@ def _check(
     tables_key, faces_key = inputs
     keys = {name: key_of(tables_key, options.checks.get(name, {}), record.content["version"], _code_key(check)) for name, check in checks.items()}
     keys |= {name: key_of(keys[name], faces_key) for name, check in checks.items() if "faces" in check.needs}
-    todo = [name for name, key in keys.items() if before.get(name, {}).get("key") != key or not _kept(run, name, before[name])]
+    todo = [name for name, key in keys.items() if before.get(name, {}).get("key") != key or not _kept(record, name, before[name])]
     record.content["checks"] = {name: before[name] for name in checks if name not in todo}
     if not todo:
         return
+    arrays = ("embeddings", "thumbnails", "neighbors", "similarities", *(("predictions",) if predictions is None else ()))
+    record.rely_on(*(f"{array}.npy" for array in arrays if any(array in checks[name].needs for name in todo)))
     record.save()
     for folder in ("scores", "findings"):
         (run / folder).mkdir(exist_ok=True)
@@ -334,6 +359,7 @@ def _check(
             findings = to_table(checks[name], result, samples)
             write_array(run / "scores" / f"{name}.npy", result.scores)
             write_table(run / "findings" / f"{name}.parquet", findings, rows_together=ROWS_TOGETHER)
+            record.wrote(*_files_of(name))
             state = {"state": "done", "reason": None, "findings": len(findings)}
         release(*tables.values())
         record.content["checks"][name] = {**state, "key": keys[name], "seconds": round(time.perf_counter() - began, 3)}
@@ -346,8 +372,15 @@ def _check(
     record.save()
 
 
-def _kept(run: Path, name: str, state: dict[str, Any]) -> bool:
-    return state["state"] == "skipped" or all(path.is_file() for path in (run / "scores" / f"{name}.npy", run / "findings" / f"{name}.parquet"))
+def _kept(record: Record, name: str, state: dict[str, Any]) -> bool:
+    run = record.path.parent
+    if state["state"] == "skipped":
+        return True
+    return all((run / file).is_file() for file in _files_of(name)) and record.look_unchanged(*_files_of(name))
+
+
+def _files_of(check: str) -> tuple[str, str]:
+    return f"scores/{check}.npy", f"findings/{check}.parquet"
 
 
 def _options_of(check: Check, options: ScanOptions) -> Any:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from audit.artifacts import read_json
 from audit.errors import RunError, SourceError
+from audit.record import Record
 from audit.run import RECORD
-from audit.stages import Record
 from audit.tables import SCHEMA_VERSION
 from audit.unfinished import INGEST_PLAN
 
@@ -48,14 +48,18 @@ def locked(run: Path) -> Iterator[None]:
         raise RunError(run, "another scan is writing into it", "wait for that scan, or name another --out") from None
 
 
-def open_record(run: Path) -> Record:
+def open_record(run: Path, note: Callable[[str], None]) -> Record:
     """Return what ``run.json`` holds, no longer finished; a new record where there is none.
+
+    Args:
+        run: the run directory.
+        note: told of files that were damaged since they were written.
 
     Raises:
         RunError: a newer version made the run, or the folder holds other things.
     """
     path = run / RECORD
-    content = {"schema_version": SCHEMA_VERSION, "stages": {}, "timings": {}}
+    content = {"schema_version": SCHEMA_VERSION, "stages": {}, "timings": {}, "files": {}}
     if path.is_file():
         before = read_json(path)
         if not isinstance(before, dict) or not isinstance(before.get("schema_version"), int) or before["schema_version"] > SCHEMA_VERSION:
@@ -67,4 +71,4 @@ def open_record(run: Path) -> Record:
     elif not (run / INGEST_PLAN).is_file() and any(entry.name != _LOCK for entry in run.iterdir()):
         raise RunError(run, "is not empty and holds no run", "name a new or empty folder with --out")
     content["finished"] = False
-    return Record(path, content)
+    return Record(path, content, note)

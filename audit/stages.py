@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from audit.artifacts import filling, open_array, read_table, to_frame, write_array, write_json, write_table
+from audit.artifacts import filling, open_array, read_table, to_frame, write_array, write_table
 from audit.errors import AuditError, RunError
 from audit.identity import identities, ordinal_index
 from audit.progress import Observer
+from audit.record import FILES, Record
 from audit.tables import FACES, LABEL_QUALITY, PAIRS
 
 if TYPE_CHECKING:
@@ -24,55 +23,6 @@ if TYPE_CHECKING:
     from audit.duplicates.neighbors import PreviousNeighbors
     from audit.engines import Engine
     from audit.sources import Source
-
-_FILES = {
-    "neighbors": ("neighbors.npy", "similarities.npy", "state/neighbors.npy", "state/similarities.npy", "state/neighbors-of.npy"),
-    "pairs": ("pairs.parquet",),
-    "predictions": ("predictions.npy", "label_quality.parquet"),
-    "faces": ("faces.parquet", "state/faces-of.npy"),
-}
-
-
-@dataclass(slots=True)
-class Record:
-    """``run.json`` as it grows: what was asked, found and done."""
-
-    path: Path
-    content: dict[str, Any]
-
-    def done(self, stage: str, key: str) -> bool:
-        """Return whether a stage's files were made from the same inputs and are still there."""
-        state = self.content["stages"].get(stage, {})
-        return state.get("state") == "done" and state.get("key") == key and all((self.path.parent / name).is_file() for name in _FILES.get(stage, ()))
-
-    def begin(self, stage: str) -> None:
-        """Note that a stage's files are no longer to be relied on."""
-        if self.content["stages"].pop(stage, None) is not None:
-            self.save()
-
-    def forget(self, stage: str) -> None:
-        """Remove a stage's tables: row *i* of them is no longer sample *i*, or nobody asked for what they tell."""
-        self.begin(stage)
-        for name in _FILES[stage]:
-            if not name.startswith("state/"):
-                (self.path.parent / name).unlink(missing_ok=True)
-
-    def end(self, stage: str, key: str, seconds: float, **facts: object) -> None:
-        """Note that a stage is done, and save."""
-        self.content["stages"][stage] = {"state": "done", "key": key, **facts}
-        self.content["timings"][stage] = round(seconds, 3)
-        self.save()
-
-    def finish(self, seconds: float | None) -> None:
-        """Note that all stages are done, when, and how long it took; None where there was nothing to do: the note of the scan before stands."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.content["finished"] = True
-        self.content |= {} if seconds is None else {"finished_at": now, "seconds": round(seconds, 1)}
-        self.save()
-
-    def save(self) -> None:
-        """Write ``run.json``."""
-        write_json(self.path, self.content)
 
 
 def key_of(*parts: object) -> str:
@@ -92,6 +42,7 @@ def find_neighbors(
     from audit.duplicates.comparers import PROCESSORS
     from audit.duplicates.neighbors import GPU_FROM, search
 
+    record.rely_on("embeddings.npy")
     mine = identities(samples)
     try:
         previous = _previous_neighbors(run, record, mine, key, options.neighbors)
@@ -130,7 +81,9 @@ def _previous_neighbors(run: Path, record: Record, mine: npt.NDArray[np.bytes_],
     from audit.duplicates.neighbors import Known, PreviousNeighbors
 
     state = record.content["stages"].get("neighbors", {})
-    if state.get("plan") != _neighbor_plan(record, k) or state.get("key") == key or not all((run / name).is_file() for name in _FILES["neighbors"]):
+    if state.get("plan") != _neighbor_plan(record, k) or state.get("key") == key or not all((run / name).is_file() for name in FILES["neighbors"]):
+        return None
+    if not record.is_sound(*(name for name in FILES["neighbors"] if name.startswith("state/"))):
         return None
     before = open_array(run / "state/neighbors-of.npy")
     old_row = ordinal_index(before).get_indexer(ordinal_index(mine)).astype(np.int64)
@@ -151,6 +104,8 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
     from audit.duplicates.known_pairs import KnownPairs, load
     from audit.duplicates.pairs import PairOptions, find_pairs
 
+    record.rely_on("thumbnails.npy", "neighbors.npy", "similarities.npy")
+    record.is_sound("state/unlike.npy")
     plan = code_digest("audit.duplicates.pairs")
     known = load(run) if record.content["stages"].get("pairs", {}).get("plan") == plan else KnownPairs()
     record.begin("pairs")
@@ -189,7 +144,8 @@ def find_faces(
     mine = identities(samples)
     wanted = mine != b""
     kept = FACES.empty_table().to_pandas()
-    if record.content["stages"].get("faces", {}).get("plan") == plan and all((run / name).is_file() for name in _FILES["faces"]):
+    is_known = record.content["stages"].get("faces", {}).get("plan") == plan and all((run / name).is_file() for name in FILES["faces"])
+    if is_known and record.is_sound(*FILES["faces"]):
         try:
             before, of = to_frame(read_table(run / "faces.parquet")), open_array(run / "state/faces-of.npy")
         except RunError as error:
@@ -243,11 +199,15 @@ def predict(
 
     from audit.labels.label_quality import judge_labels, label_codes
 
+    if options.predictions is None:
+        record.rely_on("embeddings.npy")
     if samples["labels"].notna().any():
         return _predict_sets(run, samples, pairs, classes, options, record, observer)
     codes = label_codes(samples["label"], classes)
     before = {name: value for name, value in record.content["stages"].get("predictions", {}).items() if name not in ("state", "key")}
     plan = key_of(record.content["backbone"], predictions_plan(options), classes, options.seed, options.min_precision)
+    if before.get("plan") == plan:
+        record.is_sound("predictions.npy")  # else its rows would be carried over
     record.begin("predictions")
     observer.stage("predictions", len(samples))
     if options.predictions is None:

@@ -181,7 +181,7 @@ def scan_until(run: Path, stage: str) -> None:
     from audit.pipeline import _after_ingest, _wanted
     from audit.run_folder import open_record
 
-    record = open_record(run)
+    record = open_record(run, print)
     try:
         samples, options = to_frame(read_table(run / "samples.parquet")), ScanOptions(offline=True)
         _after_ingest(run, samples, _wanted(options), options, LocalEngine(), record, Until(stage))

@@ -88,6 +88,20 @@ def test_a_renamed_class_is_not_decoded_again_even_without_a_cache(tmp_path):
     assert files(tmp_path / "run") == files(tmp_path / "fresh")
 
 
+def test_a_cache_is_given_nothing_of_a_run_that_was_damaged_since(tmp_path):
+    data, cache = dataset(tmp_path / "data"), tmp_path / "cache"
+    scan(data, tmp_path / "run", None)
+    array, notes = tmp_path / "run/embeddings.npy", []
+    content, when = bytearray(array.read_bytes()), array.stat()
+    content[200:4200] = np.random.default_rng(0).bytes(4000)
+    array.write_bytes(content)
+    os.utime(array, ns=(when.st_atime_ns, when.st_mtime_ns))
+    scan(data, tmp_path / "run", cache, notes)
+    assert f"{array}: damaged: its content is not what was written; it is made anew" in notes
+    fresh = scan(data, tmp_path / "fresh", None)
+    same_tables(scan(data, tmp_path / "from-cache", cache), fresh)
+
+
 def test_nothing_is_stored_twice_and_an_old_run_fills_a_new_cache(tmp_path):
     data, cache = dataset(tmp_path / "data"), tmp_path / "cache"
     notes = []

@@ -3,6 +3,7 @@
 So does a scan of a dataset that changed meanwhile, which reads what the last one left for it.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -76,6 +77,10 @@ def scan(run: Path, images: Path) -> tuple[object, ...]:
     return "scan", images, "--out", run, "--backbone", "embedded", "--offline", "--quiet", "--faces"
 
 
+def aloud(arguments: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(word for word in arguments if word != "--quiet")
+
+
 def facts(run: Path) -> dict[str, pd.DataFrame]:
     return {path.name: pd.read_parquet(path) for path in sorted((run / "findings").iterdir())}
 
@@ -146,9 +151,65 @@ def test_what_is_left_out_is_noted(tmp_path, monkeypatch, finished, changed, com
     monkeypatch.setattr(prediction_stage, "FROM_ROWS", 1)
     run = shutil.copytree(finished[0], tmp_path / "run")
     damage(run / name, "empty")
-    answer = command(*(word for word in scan(run, changed[0]) if word != "--quiet"))
+    answer = command(*aloud(scan(run, changed[0])))
     assert answer.code == 0, answer.err
     assert re.search(rf"{name}: damaged: .* anew", " ".join(answer.err.split())), answer.err
+
+
+@pytest.fixture(scope="module")
+def other_pairs(tmp_path_factory, finished):
+    """What a scan of the same dataset finds that has the pairs, and what is made of them, to do again."""
+    run = shutil.copytree(finished[0], tmp_path_factory.mktemp("other-pairs") / "run")
+    assert invoke([str(word) for word in with_other_pairs(run, finished[1])]) == 0
+    return facts(run)
+
+
+def with_other_pairs(run: Path, images: Path) -> tuple[object, ...]:
+    return *aloud(scan(run, images)), "--min-precision", "0.9"
+
+
+def damage_content(path: Path) -> None:
+    """Put noise behind the header of an array; its length and time of change stay."""
+    content, when = bytearray(path.read_bytes()), path.stat()
+    content[200:4200] = np.random.default_rng(0).bytes(len(content[200:4200]))
+    path.write_bytes(content)
+    os.utime(path, ns=(when.st_atime_ns, when.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["embeddings.npy", "thumbnails.npy", "neighbors.npy", "similarities.npy", "state/unlike.npy"])
+def test_damaged_content_is_noted_and_made_anew_where_a_stage_works_on_it(tmp_path, finished, other_pairs, command, name):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    damage_content(run / name)
+    answer = command(*with_other_pairs(run, finished[1]))
+    assert answer.code == 0, answer.err
+    assert f"{name}: damaged: its content is not what was written; it is made anew" in " ".join(answer.err.split())
+    for check, findings in other_pairs.items():
+        pd.testing.assert_frame_equal(facts(run)[check], findings)
+
+
+@pytest.mark.parametrize("name", ["predictions.npy", "state/neighbors.npy", "state/faces-of.npy"])
+def test_damaged_content_is_not_taken_over_into_the_run_of_a_changed_dataset(tmp_path, monkeypatch, finished, changed, command, name):
+    monkeypatch.setattr(prediction_stage, "FROM_ROWS", 1)
+    images, updated, anew = changed
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    damage_content(run / name)
+    answer = command(*aloud(scan(run, images)))
+    assert answer.code == 0, answer.err
+    assert f"{name}: damaged: its content is not what was written" in " ".join(answer.err.split())
+    found = facts(run)
+    assert any(all(found[check].equals(findings) for check, findings in expected.items()) for expected in (updated, anew))
+
+
+@pytest.mark.parametrize("name", ["similarities.npy", "scores/leakage.npy", "findings/leakage.parquet"])
+def test_a_file_that_somebody_wrote_into_is_made_anew_where_nothing_else_is_to_do(tmp_path, finished, command, name):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    written = (run / name).read_bytes()
+    damage_content(run / name)
+    (run / name).touch()
+    answer = command(*aloud(scan(run, finished[1])))
+    assert answer.code == 0, answer.err
+    assert f"{name}: damaged: " in " ".join(answer.err.split())
+    assert (run / name).read_bytes() == written
 
 
 def test_a_scan_tells_a_damaged_run_from_a_folder_of_other_things(tmp_path, finished, command):

@@ -1,0 +1,62 @@
+"""What every file was when it was written, and how a later scan tells that one was damaged since."""
+
+import os
+
+import pytest
+
+from audit.record import DamagedError, Record
+
+NAME = "neighbors.npy"
+
+
+@pytest.fixture
+def record(tmp_path):
+    (tmp_path / NAME).write_bytes(b"as it was written")
+    first = Record(tmp_path / "run.json", {"stages": {}, "timings": {}, "files": {}}, print)
+    first.wrote(NAME)
+    return Record(first.path, first.content, print)  # of the next scan
+
+
+def rewrite(record, content, *, same_time):
+    path = record.path.parent / NAME
+    when = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(when.st_atime_ns, when.st_mtime_ns if same_time else when.st_mtime_ns + 1_000_000_000))
+
+
+def test_a_file_that_looks_as_it_was_left_is_read_only_where_it_is_relied_on(record, capsys):
+    rewrite(record, b"as it was WRITTEN", same_time=True)
+    assert record.look_unchanged(NAME)
+    with pytest.raises(DamagedError):
+        record.rely_on(NAME)
+    assert not (record.path.parent / NAME).exists()
+    assert capsys.readouterr().out == f"{record.path.parent / NAME}: damaged: its content is not what was written; it is made anew\n"
+
+
+def test_a_copied_file_of_another_time_is_sound_and_known_from_then_on(record, capsys):
+    rewrite(record, b"as it was written", same_time=False)
+    assert record.look_unchanged(NAME)
+    assert capsys.readouterr().out == ""
+    assert record.content["files"][NAME]["modified_ns"] == (record.path.parent / NAME).stat().st_mtime_ns
+
+
+@pytest.mark.parametrize("content", [b"as it was WRITTEN", b"as it was", b""])
+def test_a_file_of_another_time_and_content_is_removed(record, content):
+    rewrite(record, content, same_time=False)
+    assert not record.look_unchanged(NAME)
+    assert not (record.path.parent / NAME).exists()
+
+
+def test_a_file_that_an_older_version_wrote_is_known_once_it_was_relied_on(record):
+    del record.content["files"][NAME]
+    record.rely_on(NAME)
+    following = Record(record.path, record.content, print)
+    rewrite(following, b"as it was WRITTEN", same_time=True)
+    with pytest.raises(DamagedError):
+        following.rely_on(NAME)
+
+
+def test_a_file_that_is_about_to_be_written_anew_is_not_held_against_what_it_was(record):
+    record.begin("neighbors")
+    rewrite(record, b"anew", same_time=False)
+    assert record.look_unchanged(NAME)
