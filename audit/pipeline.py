@@ -343,8 +343,9 @@ def _check(
     record.content["checks"] = {name: before[name] for name in checks if name not in todo}
     if not todo:
         return
+    needed = {need for name in todo for need in (*checks[name].needs, *checks[name].optional_needs)}
     arrays = ("embeddings", "thumbnails", "neighbors", "similarities", *(("predictions",) if predictions is None else ()))
-    record.rely_on(*(f"{array}.npy" for array in arrays if any(array in checks[name].needs for name in todo)))
+    record.rely_on(*(f"{array}.npy" for array in arrays if array in needed))
     record.save()
     for folder in ("scores", "findings"):
         (run / folder).mkdir(exist_ok=True)

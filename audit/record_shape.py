@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 _NUMBER = (int, float)
 _COUNTS = {"listed": int, "scanned": int, "failed": int, "outcomes": {str: int}}
 _CHECK = {"state": str, "findings": int}
+_STAGE = {"warnings?": [str], "changed_since_fit?": int, "not_judged?": int, "complete?": bool}
+_FILE = {"bytes": int, "modified_ns": int, "crc32": str}
 
 SHAPE: dict[str, Any] = {
     "counts": _COUNTS,
     "checks": {str: _CHECK},
-    "source": {"location": str},
-    "options": {},
+    "source": {"location": str, "kind": str},
+    "options": {"checks?": {str: {}}},
     "backbone": {"name": str},
     "class_words": {str: str},
     "timings": {str: _NUMBER},
     "seconds": _NUMBER,
-    "stages": {str: {}},
+    "stages": {str: _STAGE},
+    "files": {str: _FILE},
     "classes": [str],
     "finished_at": str,
 }
-"""Key -> type; a mapping stands for an object with these keys and others, one with the key `str` for an object of such values."""
+"""Key -> type; a mapping stands for an object with these keys and others, one with the key `str` for an object of such values. A key that ends
+in a question mark may be missing."""
 
-_REQUIRED = ("counts",)
 _CHECK_STATES = ("done", "skipped")
 
 
-def damage(record: Any) -> str | None:
-    """Return what is wrong with a record, or None."""
+def damage(record: Any, *, required: Collection[str] = ("counts",)) -> str | None:
+    """Return what is wrong with a record, or None; a scan under way has not all that is ``required`` yet."""
     if not isinstance(record, Mapping):
         return "it holds no object"
     for name, shape in SHAPE.items():
-        if name not in record and name not in _REQUIRED:
+        if name not in record and name not in required:
             continue
         found = _wrong(name, record.get(name), shape)
         if found:
@@ -46,13 +49,14 @@ def _wrong(place: str, value: Any, shape: Any) -> str | None:
     if isinstance(shape, list):
         return None if isinstance(value, list) and all(isinstance(entry, shape[0]) for entry in value) else f"{place} is no list of texts"
     if not isinstance(shape, Mapping):
-        return None if isinstance(value, shape) and not isinstance(value, bool) else f"{place} is no {_word(shape)}"
+        return None if isinstance(value, shape) and isinstance(value, bool) == (shape is bool) else f"{place} is no {_word(shape)}"
     if not isinstance(value, Mapping):
         return f"{place} is no object"
     inner = dict.fromkeys(value, shape[str]) if str in shape else shape
-    found = (_wrong(f"{place}.{name}", value.get(name), kind) for name, kind in inner.items())
+    wanted = ((name.removesuffix("?"), kind) for name, kind in inner.items() if not name.endswith("?") or name[:-1] in value)
+    found = (_wrong(f"{place}.{name}", value.get(name), kind) for name, kind in wanted)
     return next(filter(None, found), None)
 
 
 def _word(kind: Any) -> str:
-    return "text" if kind is str else "number"
+    return {str: "text", bool: "truth value"}.get(kind, "number")

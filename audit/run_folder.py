@@ -10,6 +10,7 @@ from pathlib import Path
 from audit.artifacts import read_json
 from audit.errors import RunError, SourceError
 from audit.record import Record
+from audit.record_shape import damage
 from audit.run import RECORD
 from audit.tables import SCHEMA_VERSION
 from audit.unfinished import INGEST_PLAN
@@ -56,7 +57,7 @@ def open_record(run: Path, note: Callable[[str], None]) -> Record:
         note: told of files that were damaged since they were written.
 
     Raises:
-        RunError: a newer version made the run, or the folder holds other things.
+        RunError: a newer version made the run, its record is damaged, or the folder holds other things.
     """
     path = run / RECORD
     content = {"schema_version": SCHEMA_VERSION, "stages": {}, "timings": {}, "files": {}}
@@ -67,6 +68,9 @@ def open_record(run: Path, note: Callable[[str], None]) -> Record:
             raise RunError(
                 run, f"made by a newer version (schema {found}; this version writes {SCHEMA_VERSION})", "update imagenet-audit, or name another --out"
             )
+        damaged = damage(before, required=())
+        if damaged is not None:
+            raise RunError(path, f"damaged: {damaged}", "delete this file and scan again")
         content |= before
     elif not (run / INGEST_PLAN).is_file() and any(entry.name != _LOCK for entry in run.iterdir()):
         raise RunError(run, "is not empty and holds no run", "name a new or empty folder with --out")

@@ -92,8 +92,8 @@ def _previous_neighbors(run: Path, record: Record, mine: npt.NDArray[np.bytes_],
     indices, similarities = (np.array(open_array(run / name, len(before))) for name in ("state/neighbors.npy", "state/similarities.npy"))
     if indices.shape != similarities.shape or indices.min(initial=-1) < -1 or indices.max(initial=-1) >= len(before):
         raise RunError(run / "state/neighbors.npy", "damaged: names rows that there were none of", "delete this file and scan again")
-    known = Known(indices, similarities, complete=state["complete"])
-    return PreviousNeighbors(known, state["method"] == "exact", old_row)
+    known = Known(indices, similarities, complete=state.get("complete", False))
+    return PreviousNeighbors(known, state.get("method") == "exact", old_row)
 
 
 def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOptions, observer: Observer) -> dict[str, object]:

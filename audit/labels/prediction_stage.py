@@ -54,7 +54,8 @@ def predict(  # noqa: PLR0913  the stage's inputs are that many
     """
     embeddings = open_array(run / "embeddings.npy", len(images))
     readable = int((images != b"").sum())
-    if before.get("plan") == plan and readable >= FROM_ROWS and (run / MADE_OF).is_file() and (run / PREDICTOR).is_file():
+    has_fit = {"changed_since_fit", "not_judged"} <= before.keys() and (run / MADE_OF).is_file() and (run / PREDICTOR).is_file()
+    if before.get("plan") == plan and readable >= FROM_ROWS and has_fit:
         try:
             last = _last_fit(run, images, int(before["changed_since_fit"]))
         except RunError as error:

@@ -147,6 +147,22 @@ def mutated(data: bytes, random: np.random.Generator) -> bytes:
     return mended_checksums(bytes(damaged)) if random.random() < 0.5 else bytes(damaged)
 
 
+def restructured(content: object, random: np.random.Generator) -> object:
+    """Return JSON of which one value, at a random place and depth, is gone or of another type."""
+    whole = json.loads(json.dumps(content))
+    holder, key = {"": whole}, ""
+    while isinstance(holder[key], dict | list) and len(holder[key]) and (holder[key] is whole or random.random() < 0.6):
+        holder = holder[key]
+        key = int(random.integers(len(holder))) if isinstance(holder, list) else list(holder)[int(random.integers(len(holder)))]
+    others = (None, 5, -1, "x", [], {}, [None], {"a": None})
+    which = int(random.integers(len(others) + 1))
+    if which == len(others):
+        del holder[key]
+    else:
+        holder[key] = others[which]
+    return whole
+
+
 def mended_checksums(data: bytes) -> bytes:
     """Return a PNG's bytes with the checksums of its chunks made right, so that damage gets past them; anything else as it is."""
     if not data.startswith(b"\x89PNG"):
@@ -164,6 +180,11 @@ def mended_checksums(data: bytes) -> bytes:
 @pytest.fixture(scope="session")
 def mutate():
     return mutated
+
+
+@pytest.fixture(scope="session")
+def restructure():
+    return restructured
 
 
 @pytest.fixture(scope="session")

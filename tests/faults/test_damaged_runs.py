@@ -3,6 +3,7 @@
 So does a scan of a dataset that changed meanwhile, which reads what the last one left for it.
 """
 
+import json
 import os
 import re
 import shutil
@@ -261,3 +262,46 @@ def test_damaged_text_files_are_read_or_refused(tmp_path, finished, command, cou
         assert answer.is_clean or answer.code == 1, (path.read_bytes(), answer.err)
         refused += answer.code == 2
     tally(f"damaged {kind}", times, f"{refused} refused in one line, the others read")
+
+
+def test_a_record_of_another_structure_is_read_or_refused(tmp_path, finished, command, counts, tally, restructure):
+    """By the commands that read a run and by a scan, which goes on with what the last one did."""
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    record = json.loads((run / "run.json").read_bytes())
+    random = np.random.default_rng([counts.seed, 12])
+    commands = [*(arguments for arguments in readers(run, tmp_path) if arguments[0] in ("explain", "report", "diff")), scan(run, finished[1])]
+    times, refused = max(counts.mutations // 25, 1), 0
+    for _ in range(times):
+        damaged = restructure(record, random)
+        for arguments in commands:
+            (run / "run.json").write_text(json.dumps(damaged))
+            answer = command(*arguments)
+            assert answer.is_clean or answer.code == 1, (arguments, damaged, answer.err)
+            refused += answer.code == 2
+    tally("`run.json` of which a value is lost or of another type", times * len(commands), f"{refused} refused in one line, the others read")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("stages",), None, "stages is no object"),
+        (("stages", "ingest"), 5, "stages.ingest is no object"),
+        (("source",), None, "source is no object"),
+        (("checks", "integrity"), "x", "checks.integrity is no object"),
+        (("source", "kind"), None, "source.kind is no text"),
+        (("options", "checks"), None, "options.checks is no object"),
+        (("files", "neighbors.npy"), {}, "files.neighbors.npy.bytes is no number"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_named_by_scans_and_readers(tmp_path, finished, command, place, value, said):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    record = json.loads((run / "run.json").read_bytes())
+    holder = record
+    for name in place[:-1]:
+        holder = holder[name]
+    holder[place[-1]] = value
+    (run / "run.json").write_text(json.dumps(record))
+    for arguments in (("report", run, "--out", tmp_path / "report.html"), ("diff", run, run), scan(run, finished[1])):
+        answer = command(*arguments)
+        assert (answer.code, answer.is_clean) == (2, True), answer.err
+        assert f"run.json: damaged: {said}; delete this file and scan again" in " ".join(answer.err.split())
