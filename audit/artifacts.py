@@ -116,15 +116,22 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     return _reading(path, lambda: pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True))
 
 
-def read_in_blocks(path: Path, column: str, of_block: Callable[[pa.Array], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+def column_names(path: Path) -> list[str]:
+    """Return the names of a Parquet file's columns. Raises RunError where the file is damaged."""
+    return _reading(path, lambda: pq.read_schema(path).names)  # type: ignore[no-any-return]
+
+
+def read_in_blocks(path: Path, column: str, of_block: Callable[[pa.Array], npt.NDArray[Any]], *, rows: int) -> npt.NDArray[Any]:
     """Read one column of a Parquet file a block at a time, and return what was made of the blocks as one array.
 
     Raises:
-        RunError: the file is damaged.
+        RunError: the file is damaged, lacks the column or does not have ``rows`` rows.
     """
 
     def read() -> npt.NDArray[Any]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if column not in file.schema_arrow.names or file.metadata.num_rows != rows:
+                raise ValueError(f"has {file.metadata.num_rows} rows of {', '.join(file.schema_arrow.names)}, not {rows} with {column}")
             blocks = [of_block(batch.column(0)) for batch in file.iter_batches(_ROWS_READ_TOGETHER, columns=[column])]
             return np.concatenate(blocks) if blocks else of_block(pa.array([], file.schema_arrow.field(column).type))
 
@@ -138,6 +145,8 @@ def read_rows(path: Path, rows: npt.NDArray[np.int64], columns: list[str] | None
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
             starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+            if rows.max(initial=-1) >= starts[-1]:
+                raise ValueError(f"has {starts[-1]} rows and no row {rows.max()}")
             group_of = np.searchsorted(starts, rows, side="right") - 1
             needed = np.unique(group_of)
             table = file.read_row_groups(needed.tolist(), columns=columns)
@@ -154,14 +163,23 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return table.to_pandas(types_mapper={pa.uint64(): pd.UInt64Dtype()}.get)  # type: ignore[no-any-return]
 
 
-def open_array(path: Path, rows: int | None = None) -> npt.NDArray[Any]:
+def open_array(path: Path, rows: int | None = None, *, kind: str | None = None, dimensions: int | None = None) -> npt.NDArray[Any]:
     """Map an ``.npy`` file into memory, read-only.
 
+    Args:
+        path: the file.
+        rows: how many it must have; any number where None.
+        kind: of its values, as NumPy writes it: ``f``, ``i`` or ``u``; any where None.
+        dimensions: how many it must have; any number where None.
+
     Raises:
-        RunError: the file is missing or damaged, or does not have ``rows`` rows.
+        RunError: the file is missing or damaged, or does not hold what is asked for.
     """
     array = _reading(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
-    if rows is not None and len(array) != rows:
+    if array.dtype.kind != (kind or array.dtype.kind) or array.ndim != (array.ndim if dimensions is None else dimensions):
+        problem = f"damaged: holds {array.dtype} in {array.ndim} dimensions"
+        raise RunError(path, problem, "delete this file and scan again: only its stage is done again")
+    if rows is not None and array.shape[:1] != (rows,):
         raise RunError(
             path, f"has shape {array.shape}, but the run has {rows} samples", "delete this file and scan again: only its stage is done again"
         )

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from audit.console import safe
-from audit.errors import AuditError, RunError
+from audit.errors import AuditError
 from audit.masking import MASKED, is_personal
 from audit.tables import MEASURES
 
@@ -219,13 +219,7 @@ def _same_picture(run: Run, row: int) -> Iterator[Other]:
 
 
 def _neighbors(run: Run, row: int) -> Iterator[Other]:
-    for neighbor, similarity in zip(run.neighbors[row], run.similarities[row], strict=True):
-        if neighbor >= len(run):
-            raise RunError(
-                run.path / "neighbors.npy",
-                f"damaged: row {row} names row {neighbor} of {len(run)}",
-                "delete this file and scan again: only its stage is done again",
-            )
+    for neighbor, similarity in zip(*run.neighbors_of(row), strict=True):
         if neighbor >= 0:
             yield _other(run.samples, int(neighbor), "neighbor", float(similarity), {})
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from audit.artifacts import read_rows, read_table, to_frame
 from audit.errors import AuditError, nearest
 from audit.review.ranking import ranked
+from audit.run_tables import fields, held_to, require_evidence
 from audit.tables import FINDINGS
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def read_index(files: Sequence[Path]) -> pd.DataFrame:
     """
     parts = []
     for number, path in enumerate(files):
-        part = read_table(path, list(SHORT))
+        part = held_to(fields(FINDINGS, SHORT), read_table(path, list(SHORT)), path)
         places = np.arange(len(part), dtype=np.int32)
         parts.append(part.append_column("file", pa.array(np.full(len(part), number, np.int32))).append_column("place", pa.array(places)))
     empty = FINDINGS.empty_table().select(list(SHORT))
@@ -90,7 +91,10 @@ def read_page(files: Sequence[Path], chosen: pd.DataFrame, *, offset: int = 0, l
     order = []
     for number, group in shown.groupby("file", sort=True):
         places = group["place"].to_numpy(np.int64)
-        parts.append(to_frame(read_rows(files[int(str(number))], places)))
+        path = files[int(str(number))]
+        found = held_to(FINDINGS, read_rows(path, places), path)
+        require_evidence(found, path)
+        parts.append(to_frame(found))
         order += group.index.tolist()
     rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     rows.index = pd.Index(order, dtype=np.int64)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from audit import stages
-from audit.artifacts import read_json, read_table, release, sweep, to_frame, write_array, write_table
+from audit.artifacts import read_json, release, sweep, to_frame, write_array, write_table
 from audit.backbones import Choice, choose, text_tower
 from audit.code_digest import code_digest
 from audit.config import ScanOptions, check_options
@@ -32,6 +32,7 @@ from audit.reading import read_images
 from audit.record import FILES, DamagedError, Record
 from audit.run import Run
 from audit.run_folder import locked, open_record, refuse_inside, refuse_other_things
+from audit.run_tables import read_pairs, read_samples
 from audit.sources import Source, open_source
 from audit.sources.faults import readable
 from audit.sources.storage import MISSING, network_forbidden, require_reachable
@@ -173,7 +174,7 @@ def _ingest(
         cache = ImageCache(options.cache, plan=plan, dimension=backbone.dimension)
     key = listing_key(listing)
     stage_key = key_of(key, plan)
-    samples = _unchanged(run, plan) if record.done("ingest", stage_key) else None
+    samples = _unchanged(run, plan, len(listing)) if record.done("ingest", stage_key) else None
     if samples is None:
         began = time.perf_counter()
         for name in FILES["ingest"]:
@@ -210,11 +211,11 @@ def _sound_rows(record: Record, images: Earlier) -> Callable[[npt.NDArray[np.int
     return rows
 
 
-def _unchanged(run: Path, plan: dict[str, Any]) -> pa.Table | None:
+def _unchanged(run: Path, plan: dict[str, Any], rows: int) -> pa.Table | None:
     """Return the samples that an earlier scan measured by the same plan; None where they are not all there or may now be read better."""
     if not (run / INGEST_PLAN).is_file() or read_json(run / INGEST_PLAN) != plan:
         return None
-    samples = read_table(run / "samples.parquet")
+    samples = read_samples(run, rows)
     return None if _may_be_back(samples) else samples
 
 
@@ -249,7 +250,7 @@ def _after_ingest(
 
     classes = sorted({*samples["label"].dropna(), *samples["labels"].dropna().explode().dropna()})
     record.content["classes"] = classes
-    pairs = to_frame(read_table(run / "pairs.parquet"))
+    pairs = to_frame(read_pairs(run, len(samples)))
     why_not = _why_no_predictions(samples, pairs, classes, own=options.predictions is not None)
     predictions_key = key_of(pairs_key, classes, stages.predictions_plan(options))
     still_hold = why_not is None and record.done("predictions", predictions_key)

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from audit.artifacts import open_array, read_in_blocks, read_json, read_rows, read_table, to_frame
+from audit.artifacts import open_array, read_in_blocks, read_json, read_rows, to_frame
 from audit.errors import RunError, nearest
 from audit.findings_index import Page, Where, read_index, read_page, select
 from audit.identity import content_keys
 from audit.record_shape import damage
 from audit.review.ranking import ranked
+from audit.run_tables import fields, held_to, open_rows, read_faces, read_label_quality, read_pairs, read_samples
 from audit.sources.problems import NOT_LISTED
 from audit.tables import SAMPLES, SCHEMA_VERSION
 
@@ -60,12 +61,12 @@ class Run:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """Columns of ``audit.tables.SAMPLES``."""
-        return to_frame(_with_later_columns(read_table(self.path / "samples.parquet"), SAMPLES.names))
+        return to_frame(read_samples(self.path, len(self)))
 
     @cached_property
     def sample_ids(self) -> pa.ChunkedArray:
         """Every sample's id; a million fill tens of megabytes here, hundreds as Python strings."""
-        return read_table(self.path / "samples.parquet", ["sample_id"])["sample_id"]
+        return read_samples(self.path, len(self), ["sample_id"])["sample_id"]
 
     @cached_property
     def twins(self) -> dict[str, tuple[int, int]]:
@@ -81,47 +82,63 @@ class Run:
     @cached_property
     def content_keys(self) -> npt.NDArray[np.uint64]:
         """uint64 ``[n]``: 64 bits of each sample's content id, 0 where there is none; see `audit.identity.content_keys`."""
-        return read_in_blocks(self.path / "samples.parquet", "content_id", content_keys)
+        return read_in_blocks(self.path / "samples.parquet", "content_id", content_keys, rows=len(self))
 
     @cached_property
     def embeddings(self) -> npt.NDArray[np.float16]:
         """float16 ``[n, d]`` unit rows; NaN where an image failed."""
-        return open_array(self.path / "embeddings.npy", len(self))
+        return open_rows(self.path, "embeddings", len(self))
 
     @cached_property
     def thumbnails(self) -> npt.NDArray[np.uint8]:
         """uint8 ``[n, side, side, 3]``: each whole image, squashed."""
-        return open_array(self.path / "thumbnails.npy", len(self))
+        return open_rows(self.path, "thumbnails", len(self))
 
     @cached_property
     def neighbors(self) -> npt.NDArray[np.int32]:
         """int32 ``[n, k]`` rows, nearest first; -1 where there is none."""
-        return open_array(self.path / "neighbors.npy", len(self))
+        return open_rows(self.path, "neighbors", len(self))
 
     @cached_property
     def similarities(self) -> npt.NDArray[np.float32]:
         """float32 ``[n, k]`` cosines; NaN where there is no neighbor."""
-        return open_array(self.path / "similarities.npy", len(self))
+        return open_rows(self.path, "similarities", len(self))
+
+    def neighbors_of(self, row: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Return one row of `neighbors` and of `similarities`. Raises RunError where it names a row that there is none of."""
+        near, similarities = self.neighbors[row], self.similarities[row]
+        name, problem = "neighbors.npy", None
+        if near.shape != similarities.shape:
+            name, problem = "similarities.npy", f"it holds {len(similarities)} of an image, and neighbors.npy {len(near)}"
+        elif near.max(initial=-1) >= len(self) or near.min(initial=-1) < -1:
+            problem = f"row {row} names rows from {near.min()} to {near.max()} of {len(self)}"
+        if problem is not None:
+            raise RunError(self.path / name, f"damaged: {problem}", "delete this file and scan again: only its stage is done again")
+        return near, similarities
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
         """Verified pairs; columns of ``audit.tables.PAIRS``."""
-        return to_frame(read_table(self.path / "pairs.parquet"))
+        return to_frame(read_pairs(self.path, len(self)))
 
     @cached_property
     def predictions(self) -> npt.NDArray[np.float32]:
         """float32 ``[n, c]`` out-of-sample class probabilities; columns as in ``classes``. Raises RunError where the dataset has no labels."""
-        return open_array(self.path / "predictions.npy", len(self))
+        found = open_rows(self.path, "predictions", len(self))
+        if found.shape[1] != len(self.classes):
+            problem = f"damaged: has {found.shape[1]} columns for {len(self.classes)} classes"
+            raise RunError(self.path / "predictions.npy", problem, "delete this file and scan again: only its stage is done again")
+        return found
 
     @cached_property
     def label_quality(self) -> pd.DataFrame:
         """What is known of every given label; columns of ``audit.tables.LABEL_QUALITY``. Raises RunError where there are no predictions."""
-        return to_frame(read_table(self.path / "label_quality.parquet"))
+        return to_frame(read_label_quality(self.path, len(self)))
 
     @cached_property
     def faces(self) -> pd.DataFrame:
         """Faces found; columns of ``audit.tables.FACES``. Raises RunError where none were looked for."""
-        return to_frame(read_table(self.path / "faces.parquet"))
+        return to_frame(read_faces(self.path, len(self)))
 
     @property
     def classes(self) -> list[str]:
@@ -161,9 +178,10 @@ class Run:
 
     def columns(self, *names: str, rows: npt.NDArray[np.int64] | None = None) -> pd.DataFrame:
         """Return some columns of ``audit.tables.SAMPLES``, of all samples or of some rows in the order given; nothing else is read."""
+        if rows is None:
+            return to_frame(read_samples(self.path, len(self), names))
         path = self.path / "samples.parquet"
-        table = read_table(path, list(names)) if rows is None else read_rows(path, np.asarray(rows, np.int64), list(names))
-        return to_frame(_with_later_columns(table, names))
+        return to_frame(held_to(fields(SAMPLES, names), read_rows(path, np.asarray(rows, np.int64), list(names)), path))
 
     def rows_of(self, sample_ids: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return the row of each sample id; -1 where the run has none of that name."""
@@ -200,7 +218,7 @@ class Run:
             raise RunError(self.path, f"has no check {check!r}", nearest(check, known))
         if known[check]["state"] != "done":
             raise RunError(self.path, f"{check} did not run: {known[check]['reason']}", "see: imagenet-audit checks")
-        return open_array(self.path / "scores" / f"{check}.npy", len(self))
+        return open_array(self.path / "scores" / f"{check}.npy", len(self), kind="f", dimensions=1)
 
     def source(self) -> Source:
         """Open the dataset the run was made from. Raises SourceError where it is gone."""
@@ -209,14 +227,6 @@ class Run:
 
         place = self.record["source"].get("absolute") or self.record["source"]["location"]
         return open_source(place, source_options(self.record["options"]["source"]))
-
-
-def _with_later_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Return the named columns; those that the version which made the run did not have yet are null."""
-    for name in names:
-        if name not in table.column_names:
-            table = table.append_column(SAMPLES.field(name), pa.nulls(len(table), SAMPLES.field(name).type))
-    return table.select(list(names))
 
 
 def open_run(path: str | Path) -> Run:

@@ -59,7 +59,7 @@ def classes_of(run: Run, row: int) -> list[str]:
         likely = np.asarray(run.predictions[row], np.float32)
         others = [run.classes[code] for code in np.argsort(-likely, kind="stable").tolist()] if np.isfinite(likely).all() else []
     except RunError:
-        near = run.neighbors[row]
+        near, _ = run.neighbors_of(row)
         others = [label for label in samples["label"].iloc[near[near >= 0]] if isinstance(label, str)]
     return [*found, *[label for label in others if label != given and counts.get(label, 0)][:1]]
 

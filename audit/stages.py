@@ -16,6 +16,7 @@ from audit.errors import AuditError, RunError
 from audit.identity import identities, ordinal_index
 from audit.progress import Observer
 from audit.record import FILES, Record
+from audit.run_tables import open_rows
 from audit.tables import FACES, LABEL_QUALITY, PAIRS
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def find_neighbors(
         observer.note(comparer.reason)
     observer.stage("neighbors", len(samples))
     found = search(
-        open_array(run / "embeddings.npy", len(samples)),
+        open_rows(run, "embeddings", len(samples)),
         k=options.neighbors,
         seed=options.seed,
         previous=previous,
@@ -113,9 +114,9 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
     observer.stage("pairs", rows)
     found = find_pairs(
         samples,
-        open_array(run / "thumbnails.npy", rows),
-        open_array(run / "neighbors.npy", rows),
-        open_array(run / "similarities.npy", rows),
+        open_rows(run, "thumbnails", rows),
+        open_rows(run, "neighbors", rows),
+        open_rows(run, "similarities", rows),
         options=PairOptions(min_precision=options.min_precision),
         known=known,
         advance=observer.advance,
@@ -233,7 +234,7 @@ def predict(
         codes[np.isin(codes, [classes.index(name) for name in found.record["unknown_classes"]])] = -1
         facts = dict(found.record)
         del found, into  # a mapped table that nobody holds no longer counts as memory
-    quality = judge_labels(open_array(run / "predictions.npy", len(samples)), codes, pairs, images=identities(samples))
+    quality = judge_labels(open_rows(run, "predictions", len(samples)), codes, pairs, images=identities(samples))
     write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
     return facts
 
@@ -255,7 +256,7 @@ def _predict_sets(
         if options.predictions is None:
             from audit.labels.label_set_predictions import out_of_sample_sets
 
-            embeddings = open_array(run / "embeddings.npy", len(samples))
+            embeddings = open_rows(run, "embeddings", len(samples))
             groups, images = fold_groups(len(samples), pairs), identities(samples)
             found = out_of_sample_sets(embeddings, given, groups, images=images, seed=options.seed, into=into, advance=observer.advance)
         else:
@@ -264,7 +265,7 @@ def _predict_sets(
             found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, several=True, into=into)
     facts = dict(found.record)
     del found, into  # a mapped table that nobody holds no longer counts as memory
-    quality = judge_label_sets(open_array(run / "predictions.npy", len(samples)), given, disagreeing_pictures(pairs, set_codes(labels)))
+    quality = judge_label_sets(open_rows(run, "predictions", len(samples)), given, disagreeing_pictures(pairs, set_codes(labels)))
     write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
     return facts
 

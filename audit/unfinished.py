@@ -23,6 +23,7 @@ from audit.artifacts import create_array, open_array, read_json, read_table, reo
 from audit.errors import RunError
 from audit.ingest import Ingested
 from audit.known import Rows, Store, lasting
+from audit.run_tables import fields, held_to, open_rows
 from audit.tables import MEASURES, SAMPLES, THUMBNAIL_SIDE
 
 FOLDER = "unfinished"
@@ -197,7 +198,8 @@ class Unfinished:
                 yield stored
         plan = self._run / INGEST_PLAN
         if plan.is_file() and all((self._run / name).is_file() for name in _FILES) and read_json(plan) == self._plan:
-            yield finished(self._run, read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names]))
+            table = read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names])
+            yield finished(self._run, held_to(fields(SAMPLES, table.column_names), table, self._run / "samples.parquet"))
 
     def _left_over(self, folder: Path) -> Earlier | None:
         """Return what a scan had stored that was killed before the dataset changed; None where there is none. Raises RunError where it is damaged."""
@@ -216,7 +218,7 @@ class Unfinished:
 
 def finished(run: Path, samples: pa.Table) -> Earlier:
     """Return the images of a finished ingest."""
-    return Earlier(samples, np.arange(len(samples)), *(open_array(run / name, len(samples)) for name in _ARRAYS))
+    return Earlier(samples, np.arange(len(samples)), *(open_rows(run, Path(name).stem, len(samples)) for name in _ARRAYS))
 
 
 def publish(run: Path) -> None:

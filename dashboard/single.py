@@ -195,7 +195,7 @@ def _facts(page: Page, record: Mapping[str, Any]) -> None:
 def _neighbors(page: Page, record: Mapping[str, Any]) -> None:
     row = int(page.run.rows_of([record["sample_id"]])[0])
     try:
-        near, likeness = page.run.neighbors[row], page.run.similarities[row]
+        near, likeness = page.run.neighbors_of(row)
     except AuditError:
         return
     places = np.flatnonzero(near >= 0)[:_NEIGHBORS]

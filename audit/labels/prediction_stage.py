@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import filling, open_array, read_arrays, replacing
+from audit.artifacts import filling, read_arrays, replacing
 from audit.errors import RunError
 from audit.identity import ordinal_index
 from audit.labels.carried_predictions import FROM_ROWS, MAX_CHANGED, Fitted, carry_over, count_changed
 from audit.labels.predictor import Predictor, load_predictor
+from audit.run_tables import open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +53,7 @@ def predict(  # noqa: PLR0913  the stage's inputs are that many
     Returns:
         Facts for the run's record.
     """
-    embeddings = open_array(run / "embeddings.npy", len(images))
+    embeddings = open_rows(run, "embeddings", len(images))
     readable = int((images != b"").sum())
     has_fit = {"changed_since_fit", "not_judged"} <= before.keys() and (run / MADE_OF).is_file() and (run / PREDICTOR).is_file()
     if before.get("plan") == plan and readable >= FROM_ROWS and has_fit:
@@ -94,7 +95,7 @@ def _last_fit(run: Path, images: npt.NDArray[np.bytes_], changed: int) -> _LastF
     of = stored["of"]
     old_row = ordinal_index(of).get_indexer(ordinal_index(images)).astype(np.int64)
     old_row[images == b""] = -1
-    known = Fitted(open_array(run / "predictions.npy", len(of)), stored["fold"], stored["labels"], int((of != b"").sum()), changed)
+    known = Fitted(open_rows(run, "predictions", len(of)), stored["fold"], stored["labels"], int((of != b"").sum()), changed)
     return _LastFit(known, load_predictor(run / PREDICTOR), old_row)
 
 

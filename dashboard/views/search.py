@@ -89,7 +89,7 @@ def _by_name(run: Run) -> None:
 
 def _most_alike(run: Run, row: int) -> None:
     try:
-        near, likeness = run.neighbors[row], run.similarities[row]
+        near, likeness = run.neighbors_of(row)
     except AuditError:
         return
     places = np.flatnonzero(near >= 0)
