@@ -9,7 +9,7 @@ to every point in relative terms:
 =============  ==================================================================================
 ingest         a n: every image is read, decoded, measured and embedded once
 neighbors      a n² d up to 50,000 rows (exact); above, b n √n + c n (inverted lists of √n rows, re-ranking of a fixed number)
-pairs          a n: a bounded number of candidates for every image
+pairs          a n: a bounded number of candidates for every image; fitted to scans of pictures only
 predictions    fixed + a n c: fitting stops at 200,000 rows, judging takes every row and class
 checks         fixed + a n
 =============  ==================================================================================
@@ -63,6 +63,8 @@ class Point(NamedTuple):
     memory: float
     """Peak, in GiB."""
     name: str
+    generated: bool = False
+    """Whether there are no pictures behind it: its pairs say little of those of pictures, which take longer to verify."""
 
 
 class Watch:
@@ -145,7 +147,7 @@ def read_points(measured: Sequence[dict[str, Any]], at_size: Sequence[Path]) -> 
         cpu = {stage: figures[stage]["cpu"] for stage in STAGES if stage in figures}
         memory = max(figures[stage]["memory"] for stage in cpu)
         rows = record["counts"]["listed"]
-        points.append(Point(rows, len(record["classes"]), record["backbone"]["dimension"], cpu, memory, f"{rows:,} generated rows"))
+        points.append(Point(rows, len(record["classes"]), record["backbone"]["dimension"], cpu, memory, f"{rows:,} generated rows", generated=True))
     return points
 
 
@@ -166,6 +168,7 @@ def fit(stage: str, points: Sequence[Point]) -> npt.NDArray[np.float64]:
     from scipy.optimize import nnls
 
     known = [point for point in points if stage in point.cpu]
+    known = [point for point in known if stage != "pairs" or not point.generated] or known
     terms = np.array([_TERMS[stage](point.rows, point.classes, point.dimension) for point in known], np.float64)
     spent = np.array([max(point.cpu[stage], 0.01) for point in known])  # seconds are noted in hundredths: a small scan's can be 0.0
     scale = np.maximum(np.abs(terms).max(axis=0), 1e-300)
