@@ -17,7 +17,7 @@ import click
 
 from audit.commands import Commands
 from audit.commands.base import INTERRUPTED, PROGRAM, in_flags, say
-from audit.errors import AuditError
+from audit.errors import AuditError, of_an_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def invoke(arguments: Sequence[str]) -> int:
     except click.Abort as error:  # of an interrupt, of a question that got no answer, and of any end of a file that was not expected
         code = _failed(error.__cause__) if isinstance(error.__cause__, EOFError) else say("interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last line of defence
-        code = _failed(error)
+        code = say("interrupted", INTERRUPTED) if of_an_interrupt(error) else _failed(error)
     return code
 
 

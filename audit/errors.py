@@ -64,3 +64,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names[:_NAMED])}{more}"
+
+
+def of_an_interrupt(error: BaseException | None) -> bool:
+    """Tell whether an error is an interrupt or came up on the way out of one, as a lock's does that is interrupted while it is taken."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None

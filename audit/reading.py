@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from audit.engines import Engine, Job
+from audit.errors import of_an_interrupt
 from audit.ingest import KNOWN, Ingested
 from audit.known import Known
 from audit.progress import Observer
@@ -67,8 +68,9 @@ def _read(job: Job, engine: Engine, unfinished: Unfinished, observer: Observer) 
                 _store(parts, unfinished)
                 parts = []
             observer.advance(len(part.rows))
-    except KeyboardInterrupt:
-        _store(parts, unfinished)
+    except BaseException as error:
+        if of_an_interrupt(error):
+            _store(parts, unfinished)
         raise
     _store(parts, unfinished)
     return _Seen(np.concatenate(rows), pa.array(ids, pa.string()))

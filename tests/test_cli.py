@@ -156,6 +156,13 @@ def test_settings_of_checks_are_toml_or_text():
     assert parsed == {"a": {"x": 1, "y": [1, 2]}, "b": {"z": True, "w": "plain words"}}
 
 
+def during_an_interrupt():
+    """What a lock raises that was interrupted while it was taken."""
+    error = RuntimeError("cannot release un-acquired lock")
+    error.__context__ = KeyboardInterrupt()
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -168,6 +175,7 @@ def test_settings_of_checks_are_toml_or_text():
         (OSError(errno.EIO, "Input/output error", "r/a.npy"), 2, "error: r/a.npy: the storage failed to read or write; "),
         (MemoryError(), 2, "error: memory: not enough; use fewer --workers"),
         (KeyboardInterrupt(), 130, "interrupted: what was done is kept; the same command resumes\n"),
+        (during_an_interrupt(), 130, "interrupted: what was done is kept; the same command resumes\n"),
     ],
 )
 def test_expected_faults_are_one_line_without_traceback(capsys, scanning, error, code, message):

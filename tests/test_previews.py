@@ -56,7 +56,7 @@ def run(tmp_path):
         "counts": {"listed": 4, "scanned": 4, "failed": 0, "outcomes": {}},
         "checks": {"c": {"state": "done", "findings": 3}},
     }
-    write_json(path / "run.json", record | {"source": {"location": str(dataset)}, "options": {"source": {}}})
+    write_json(path / "run.json", record | {"source": {"kind": "folder", "location": str(dataset)}, "options": {"source": {}}})
     return Run(path)
 
 

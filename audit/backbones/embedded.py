@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -75,7 +74,6 @@ def _build() -> torch.nn.Module:
     return ImageTower(classifier(), encode, PREPROCESSING)
 
 
-@cache
 def classifier() -> torch.nn.Module:
     """Return the whole network with its 1000-class ImageNet head, in evaluation mode.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from audit.console import observer, safe
-from audit.errors import AuditError, ConfigError, nearest
+from audit.errors import AuditError, ConfigError, nearest, of_an_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,9 @@ def run_scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool |
     try:
         with observer(quiet=quiet, color=color is not False) as watching:
             return audit_scan(source, out, options=options, observer=watching)
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not of_an_interrupt(error):
+            raise
         say(f"interrupted: {'what was done is kept; the same command resumes' if kept else 'nothing is kept; with --out RUN the scan could go on'}")
         raise click.exceptions.Exit(INTERRUPTED) from None
 

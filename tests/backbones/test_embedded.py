@@ -55,10 +55,15 @@ def test_torch_and_onnx_agree():
     assert np.abs(full.open(1).embed(batch) - expected).max() < 1e-3
 
 
+def test_two_models_share_no_weights():
+    """What one is placed in, such as bfloat16, is nothing to the other."""
+    one, other = (choose("embedded").backbone.build().state_dict() for _ in range(2))
+    assert not {tensor.data_ptr() for tensor in one.values()} & {tensor.data_ptr() for tensor in other.values()}
+
+
 def test_weights_that_are_not_the_published_ones_are_refused(monkeypatch):
     from audit.errors import BackboneError
 
-    embedded.classifier.cache_clear()
     monkeypatch.setattr(embedded, "_SHA256", "0" * 64)
     with pytest.raises(BackboneError, match="SHA-256"):
         embedded.classifier()
