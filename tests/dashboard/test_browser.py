@@ -41,6 +41,9 @@ PAGES = {
 }
 PATIENCE = 30.0
 PICTURES_TO_COME = "return [...document.images].filter(image => !(image.complete && image.naturalWidth)).map(image => image.src)"
+QUIET = 0.3
+"""Seconds without work after which a page counts as settled: one that draws itself anew is idle in between."""
+
 WHEN_DRAWING = """(act) => {
     const wait = () => document.querySelector('[data-test-script-state=running]') ? act() : setTimeout(wait, 1);
     wait();
@@ -101,7 +104,15 @@ class Browser:
         """Wait until nothing is computed and every image is there: one that a page left behind asked for would be missing."""
         script = """return !document.querySelector('[data-testid=stApp][data-test-script-state=running], [data-testid=stStatusWidget]')
             && [...document.images].every((image) => image.complete)"""
-        self.until(lambda: self.driver.execute_script(script), "the page to settle")
+        since = time.monotonic()
+
+        def still():
+            nonlocal since
+            if not self.driver.execute_script(script):
+                since = time.monotonic()
+            return time.monotonic() - since > QUIET
+
+        self.until(still, "the page to settle")
 
     def press(self, key):
         from selenium.webdriver.common.action_chains import ActionChains
