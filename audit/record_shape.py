@@ -49,7 +49,9 @@ def _wrong(place: str, value: Any, shape: Any) -> str | None:
     if isinstance(shape, list):
         return None if isinstance(value, list) and all(isinstance(entry, shape[0]) for entry in value) else f"{place} is no list of texts"
     if not isinstance(shape, Mapping):
-        return None if isinstance(value, shape) and isinstance(value, bool) == (shape is bool) else f"{place} is no {_word(shape)}"
+        if not isinstance(value, shape) or isinstance(value, bool) != (shape is bool):
+            return f"{place} is no {_word(shape)}"
+        return f"{place} is below 0" if isinstance(value, int | float) and value < 0 else None
     if not isinstance(value, Mapping):
         return f"{place} is no object"
     inner = dict.fromkeys(value, shape[str]) if str in shape else shape
