@@ -24,7 +24,7 @@ import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
-from audit.checks.discoveries import adjusted_p
+from audit.checks.discoveries import adjusted_p, concentration_p
 from audit.checks.one_per_picture import one_per_picture
 from audit.checks.option_ranges import require_between_0_and_1
 from audit.duplicates.pictures import pictures_of
@@ -165,8 +165,6 @@ def _of_classes(
     options: Options,
 ) -> list[Finding]:
     """Compare every class with all others; ``labelled``, ``pictures`` and the answers have a row for each labelled image."""
-    from scipy.stats import hypergeom
-
     ids = labelled["sample_id"].to_numpy(object)
     codes, names = pd.factorize(labelled["label"], sort=True)
     counted = one_per_picture(labelled, pictures)
@@ -176,7 +174,7 @@ def _of_classes(
     counts = np.reshape(yes, (len(answers), len(names)))
     mine, every = counts[:, judged], counts.sum(1, keepdims=True)
     share, usual = mine / size[judged], (every - mine) / (total - size[judged])
-    p = adjusted_p(hypergeom.sf(mine - 1, total, every, size[judged]), share - usual >= options.least_difference)
+    p = adjusted_p(concentration_p(mine, size[judged], every, total), share - usual >= options.least_difference)
     findings = []
     for which, place in np.argwhere(p <= options.false_discoveries).tolist():
         (question, answer, sure), code = answers[which], judged[place]

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+SEVERAL_LABELS = Skipped("images of this dataset have several labels each")
+
+
 class ClassHalves(NamedTuple):
     """The images of the classes that have enough pictures."""
 
@@ -56,7 +59,7 @@ def skipped_without_classes(samples: pd.DataFrame, otherwise: str) -> Skipped:
         otherwise: what is missing where images have one label.
     """
     if samples["labels"].notna().any():
-        return Skipped("images of this dataset have several labels each")
+        return SEVERAL_LABELS
     return Skipped(otherwise if samples["label"].notna().any() else "no labels in this dataset")
 
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_halves import SEVERAL_LABELS
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p, share_p
 from audit.checks.option_ranges import require_between_0_and_1, require_shares
@@ -88,7 +89,7 @@ def run(
     if len(classes) < 2:
         return Skipped("fewer than two classes")
     if samples["labels"].notna().any():
-        return Skipped("images of this dataset have several labels each")
+        return SEVERAL_LABELS
     given = label_quality["given"].to_numpy().astype(np.int64)
     counts = confusion_matrix(given, label_quality["predicted"].to_numpy(), len(classes))
     if not counts.nnz:

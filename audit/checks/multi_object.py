@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
+from audit.checks.class_halves import SEVERAL_LABELS
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p, share_p
 from audit.checks.option_ranges import require_between_0_and_1, require_shares
@@ -88,7 +89,7 @@ def run(
     if len(classes) < 3:
         return Skipped("with two classes a doubt between them says nothing of a second object")
     if samples["labels"].notna().any():
-        return Skipped("images of this dataset have several labels each")
+        return SEVERAL_LABELS
     words = class_words or {}
     pair, likely = two_likeliest(predictions)
     given = label_quality["given"].to_numpy(np.int64)
