@@ -13,7 +13,7 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -28,6 +28,7 @@ from audit.backbones.runtime import OnnxModel, Placement
 from audit.engines import joining
 from audit.engines.base import Job
 from audit.engines.cluster import room
+from audit.engines.last_word import last_word
 from audit.errors import AuditError, BackboneError, ConfigError, SourceError
 from audit.ingest import Chunk, Ingested, Recipe, embed_together
 from audit.known import KnownContents
@@ -45,6 +46,7 @@ _SHARD_ROWS = 65_536
 """Embeddings of one object in the cluster's store: 170 MB at 1280 dimensions."""
 
 _SEARCHES_AHEAD_PER_ACTOR = 2
+_LAST_WORD = "error: --engine ray: the process was ended, by Ray where its cluster is gone; start that again, and the same command resumes"
 _PROBED = 100
 """Images that the driver tries to read until one can be, for workers to prove that they see the same."""
 
@@ -69,7 +71,7 @@ class RayEngine:
             raise ConfigError("--engine ray", f"Ray is not installed ({error})", "pip install 'imagenet-audit[ray]', on every machine") from None
         if address is not None and "://" in address:
             raise ConfigError("--address", f"{address!r} is a Ray Client's address", "run the scan on a machine of the cluster, with --address auto")
-        self._address, self._ray, self._started = address, ray, False
+        self._address, self._ray, self._ending = address, ray, ExitStack()
 
     def __enter__(self) -> Self:
         if not self._ray.is_initialized():
@@ -81,15 +83,15 @@ class RayEngine:
             except (ConnectionError, RuntimeError, ValueError) as error:
                 problem = f"no Ray cluster answers ({' '.join(str(error).split())[:160]})"
                 raise ConfigError(f"--address {self._address}", problem, "start one with: ray start --head, or leave --address out") from None
-            self._started = True
+            self._ending.callback(self._ray.shutdown)
+        self._ending.enter_context(last_word(_LAST_WORD))
         settings = self._ray.data.DataContext.get_current()
         settings.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._started:
-            self._ray.shutdown()
+        self._ending.close()
 
     def place(self, *, device: str, precision: str) -> Placement:
         """Decide on a worker what the backbone runs on: its GPU where the cluster has one and the processor is not asked for."""

@@ -1,8 +1,18 @@
 """What the tests on Ray clusters share."""
 
 import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -48,3 +58,70 @@ def start_cluster():
     ray.shutdown()
     for cluster in made:
         cluster.shutdown()
+
+
+@dataclass
+class Head:
+    """A cluster's head."""
+
+    address: str
+    token: Path
+    """Where the cluster's token is, if it has one."""
+    process: psutil.Process
+
+    def kill(self):
+        """End what knows the cluster, and leave Ray on this machine."""
+        next(process for process in self.process.children(recursive=True) if "gcs_server" in process.name()).kill()
+
+
+def without_ray():
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+@contextmanager
+def _started_head(token):
+    home = Path(tempfile.mkdtemp(prefix="ray"))  # its sockets need a short path
+    written = home / ".ray" / "auth_token"
+    if token is not None:
+        written.parent.mkdir()
+        written.write_text(token, encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}", f"--temp-dir={home / 't'}", "--num-cpus=1", "--block"]
+    small = ["--include-dashboard=false", f"--object-store-memory={STORE}", "--disable-usage-stats"]
+    with (home / "log").open("w") as log:
+        started = subprocess.Popen([*line, *small], stdout=log, stderr=log, env={**without_ray(), "HOME": str(home)})
+        try:
+            while "Ray runtime started" not in (home / "log").read_text(encoding="utf-8"):
+                assert started.poll() is None, (home / "log").read_text(encoding="utf-8")
+                time.sleep(0.2)
+            yield Head(f"127.0.0.1:{port}", written, psutil.Process(started.pid))
+        finally:
+            started.terminate()
+            started.wait(60)
+            shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def started_head():
+    """Start a cluster by ``ray start --head`` in a home of its own, with a token or None."""
+    return _started_head
+
+
+@pytest.fixture
+def scan_on():
+    """Start a scan of images on the cluster at an address, in a process of its own."""
+    started = []
+
+    def scan_on(address, data, out, *flags, **environment):
+        line = ["scan", data, "--out", out, "--backbone", "embedded", "--offline", "--device", "cpu", "--only", "integrity", *(flags or ["--quiet"])]
+        command = [sys.executable, "-m", "audit.cli", *map(str, line), "--engine", "ray", "--address", address]
+        variables = {**without_ray(), **{name: str(value) for name, value in environment.items()}}
+        started.append(subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield scan_on
+    for scan in started:
+        scan.kill()
+        scan.wait(60)
+        scan.stderr.close()

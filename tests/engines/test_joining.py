@@ -1,13 +1,7 @@
 """What listens at the address of a cluster is asked before Ray is, which would wait for minutes."""
 
-import os
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
 
 import pytest
 
@@ -32,61 +26,27 @@ def test_what_listens_and_does_not_answer_is_no_cluster(monkeypatch, silent, giv
 
 
 @pytest.fixture(scope="module", params=["a token", "none"])
-def head(request, tmp_path_factory):
-    """A cluster started by ``ray start --head`` in a home of its own: what it wants, its address, and the file of its token."""
-    wanted = request.param
-    home = Path(tempfile.mkdtemp(prefix="ray"))  # its sockets need a short path
-    token = home / ".ray" / "auth_token"
-    if wanted == "a token":
-        token.parent.mkdir()
-        token.write_text("0123456789abcdef" * 4, encoding="utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}", f"--temp-dir={home / 't'}", "--num-cpus=1", "--block"]
-    small = ["--include-dashboard=false", f"--object-store-memory={100 * 2**20}", "--disable-usage-stats"]
-    with (home / "log").open("w") as log:
-        started = subprocess.Popen([*line, *small], stdout=log, stderr=log, env={**without, "HOME": str(home)})
-        try:
-            while "Ray runtime started" not in (home / "log").read_text(encoding="utf-8"):
-                assert started.poll() is None, (home / "log").read_text(encoding="utf-8")
-                time.sleep(0.2)
-            yield wanted, f"127.0.0.1:{port}", token
-        finally:
-            started.terminate()
-            started.wait(60)
-            shutil.rmtree(home, ignore_errors=True)
-
-
-def scanned(data, out, address, **environment):
-    """What a scan on the cluster at an address says, in a process of its own."""
-    without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    line = ["scan", data, "--out", out, "--backbone", "embedded", "--offline", "--device", "cpu", "--only", "integrity", "--quiet"]
-    return subprocess.run(
-        [sys.executable, "-m", "audit.cli", *map(str, line), "--engine", "ray", "--address", address],
-        env={**without, **{name: str(value) for name, value in environment.items()}},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+def head(request, started_head):
+    """A cluster started by ``ray start --head``: what it wants, its address, and the file of its token."""
+    with started_head("0123456789abcdef" * 4 if request.param == "a token" else None) as started:
+        yield request.param, started.address, started.token
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ray's clusters need another system")
-def test_a_token_is_sent_to_a_cluster_that_wants_one(tmp_path, data, head):
+def test_a_token_is_sent_to_a_cluster_that_wants_one(tmp_path, data, head, scan_on):
     """What is at hand may be this machine's own token: a cluster that wants none is joined all the same."""
     _, address, token = head
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text(token.read_text() if token.is_file() else "f" * 64, encoding="utf-8")
-    done = scanned(data, tmp_path / "run", address, HOME=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
+    scan = scan_on(address, data, tmp_path / "run", HOME=tmp_path)
+    assert scan.wait(300) == 0, scan.stderr.read()[-2000:]
     assert len(audit.open_run(tmp_path / "run")) == 282
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ray's clusters need another system")
-def test_where_the_token_is_what_fails_the_error_says_so(tmp_path, data, head):
+def test_where_the_token_is_what_fails_the_error_says_so(tmp_path, data, head, scan_on):
     wanted, address, token = head
     if wanted == "none":
         pytest.skip("this cluster refuses nobody")
@@ -96,7 +56,8 @@ def test_where_the_token_is_what_fails_the_error_says_so(tmp_path, data, head):
         ({"RAY_AUTH_MODE": "token"}, "RAY_AUTH_MODE=token, and there is no token here; copy"),
         ({"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN_PATH": token}, "the Ray cluster wants a token, and RAY_AUTH_MODE=disabled sends none; unset"),
     ):
-        done = scanned(data, tmp_path / "run", address, HOME=tmp_path, **environment)
-        assert done.returncode == 2
-        assert done.stderr.startswith(f"error: --address {address}: {said}")
-        assert done.stderr.count("\n") == 1
+        scan = scan_on(address, data, tmp_path / "run", HOME=tmp_path, **environment)
+        assert scan.wait(300) == 2
+        told = scan.stderr.read()
+        assert told.startswith(f"error: --address {address}: {said}")
+        assert told.count("\n") == 1
