@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-VARIANTS = ("as_is", "corrected", "without_leaks", "corrected_without_leaks")
-"""The labels and images a model is scored on."""
-
 Z = 1.96
 
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from audit.sources import Source
 
-FILE = "audit.lock"
-
 BYTES_PER_IMAGE = 23
 """22 characters and a line end."""
 

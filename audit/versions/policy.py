@@ -53,11 +53,6 @@ class Policy:
     lines: dict[str, int] = field(default_factory=dict)
     """Requirement -> where the policy asks for it, from 1."""
 
-    @property
-    def needs_baseline(self) -> bool:
-        """Whether a limit or a requirement compares with a baseline."""
-        return any(limit.new for limit in self.limits) or any(name.endswith("_drift") for name in self.require)
-
 
 def read_policy(path: Path, checks: Collection[str]) -> Policy:
     """Read a policy.

@@ -60,7 +60,7 @@ def test_a_mistake_names_its_line_and_key(tmp_path, text, message):
 
 
 def test_the_starter_policy_is_one(tmp_path):
-    assert policy(tmp_path, STARTER).needs_baseline
+    assert [limit.name for limit in policy(tmp_path, STARTER).limits if limit.new] == ["new.error"]
     assert lines_of_keys("a = [\n 1,\n]\n[b]\nc.d = 2\n")[("b", "c", "d")] == 5
 
 
