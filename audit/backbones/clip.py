@@ -136,7 +136,8 @@ def _build_text(architecture: str, pretrained: str, *, offline: bool) -> EncodeT
 
     model = _load(architecture, pretrained, offline=offline).eval()
     try:
-        tokenize = open_clip.get_tokenizer(architecture)
+        with _hub_forbidden() if offline else nullcontext():
+            tokenize = open_clip.get_tokenizer(architecture)
     except Exception as error:
         raise BackboneError(
             architecture, f"its tokenizer cannot be had: {_one_line(error)}", "take a backbone whose tokenizer open_clip ships"
@@ -152,14 +153,17 @@ def _build_text(architecture: str, pretrained: str, *, offline: bool) -> EncodeT
 
 @contextmanager
 def _hub_forbidden() -> Iterator[None]:
-    """Forbid Hugging Face's library the network for a while; for good would outlast this model, in this process and those it starts."""
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = before or "1"
+    """Forbid Hugging Face's library the network for a while; for good would outlast this model, in this process and those it starts.
+
+    The library reads its environment variable when it is imported, and looks at what it read.
+    """
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["HF_HUB_OFFLINE"]
+        constants.HF_HUB_OFFLINE = before
 
 
 def _load(architecture: str, pretrained: str, *, offline: bool) -> Any:

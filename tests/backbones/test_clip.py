@@ -148,3 +148,27 @@ def test_a_hub_that_does_not_answer_is_given_up_in_time(monkeypatch):
     over.set()
     for thread in set(threading.enumerate()) - asking:
         thread.join()
+
+
+def test_offline_forbids_the_hub_whatever_was_imported_before(monkeypatch, tmp_path):
+    import socket
+
+    from huggingface_hub import hf_hub_download
+
+    asked = []
+
+    def connect(address: tuple[str, int], *_: object, **__: object) -> None:
+        asked.append(address)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+
+    def fetch() -> None:
+        with pytest.raises(Exception, match="(?i)offline|network|connection|cache"):
+            hf_hub_download("nobody/nothing", "weights.bin", cache_dir=tmp_path, endpoint="http://127.0.0.1:9")
+
+    with clip._hub_forbidden():
+        fetch()
+    assert not asked
+    fetch()
+    assert asked
