@@ -32,7 +32,7 @@ _WINDOW = 1 / 4
 """Side of the window, as a share of the picture's."""
 _EXAMPLES = 200
 """Images of a class that its mean embedding is taken of, drawn by lot; the same ones in whatever order they are listed."""
-AT_ONCE = 16
+_AT_ONCE = 16
 """Pictures embedded together."""
 _SHOWN_SIDE = 320
 
@@ -71,7 +71,7 @@ def saliency(run: Run, row: int, labels: Sequence[str], *, model: tuple[Preproce
         run: a finished run.
         row: of the image.
         labels: classes that other images of the run have.
-        model: the run's backbone where it is at hand, made for `AT_ONCE` pictures.
+        model: the run's backbone where it is at hand.
 
     Raises:
         RunError: the image could not be decoded.
@@ -86,10 +86,10 @@ def saliency(run: Run, row: int, labels: Sequence[str], *, model: tuple[Preproce
         raise RunError(
             run.columns("sample_id", rows=np.array([row]))["sample_id"].iloc[0], "this image could not be decoded", "choose one that could"
         )
-    preprocessing, embedder = model or embedder_of(run.record, AT_ONCE)
+    preprocessing, embedder = model or embedder_of(run.record)
     picture = preprocessing.prepare(Image.open(io.BytesIO(data)).convert("RGB"))
     covered = _covered(picture)
-    parts = [embedder.embed(covered[start : start + AT_ONCE]) for start in range(0, len(covered), AT_ONCE)]
+    parts = [embedder.embed(covered[start : start + _AT_ONCE]) for start in range(0, len(covered), _AT_ONCE)]
     found = np.concatenate(parts)
     found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
     samples = run.columns("label", "content_id", "outcome")

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from audit.backbones import embedder_of, text_tower
 from audit.errors import BackboneError
 from audit.run import Run
-from audit.saliency import AT_ONCE
 from dashboard.state import stamp
 
 if TYPE_CHECKING:
@@ -72,14 +71,14 @@ def encode(run: Run, text: str) -> npt.NDArray[np.float32]:
 
 
 def model_of(run: Run) -> tuple[Preprocessing, Embedder]:
-    """Return the run's backbone, ready for up to `audit.saliency.AT_ONCE` pictures; kept until another run, or the same made anew, asks."""
+    """Return the run's backbone; kept until another run, or the same made anew, asks."""
     return _model(run.path, stamp(run))
 
 
 @lru_cache(maxsize=1)
 def _model(path: Path, changed: int) -> tuple[Preprocessing, Embedder]:
     del changed
-    return embedder_of(Run(path).record, AT_ONCE)
+    return embedder_of(Run(path).record)
 
 
 @lru_cache(maxsize=1)

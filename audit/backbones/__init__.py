@@ -73,22 +73,22 @@ def of_run(record: Mapping[str, Any]) -> Backbone:
     return choose(asked, checkpoint=checkpoint, offline=True).backbone
 
 
-def embedder_of(record: Mapping[str, Any], batch_size: int) -> tuple[Preprocessing, Embedder]:
+def embedder_of(record: Mapping[str, Any]) -> tuple[Preprocessing, Embedder]:
     """Make the backbone that a run was made with ready on this CPU; nothing is fetched.
 
     Args:
         record: the run's ``run.json``.
-        batch_size: the most images that are embedded at once.
 
     Raises:
         BackboneError: its weights are not on this machine.
     """
     from audit.backbones.runtime import OnnxModel, place, prepare
+    from audit.processors import available_cpus
 
     backbone, precision = of_run(record), str(record["backbone"]["precision"])
     placement = place(device="cpu", precision=precision if precision == "float32" else "auto")
     model = prepare(backbone, placement, lambda _: None)
-    return backbone.preprocessing, model.open(batch_size) if isinstance(model, OnnxModel) else model
+    return backbone.preprocessing, model.open(available_cpus()) if isinstance(model, OnnxModel) else model
 
 
 def text_tower(record: Mapping[str, Any]) -> EncodeText | None:

@@ -164,7 +164,7 @@ def test_offline_forbids_the_hub_whatever_was_imported_before(monkeypatch, tmp_p
     monkeypatch.setattr(socket, "create_connection", connect)
 
     def fetch() -> None:
-        with pytest.raises(Exception, match="(?i)offline|network|connection|cache"):
+        with pytest.raises(Exception, match=r"(?i)offline|network|connection|cache"):
             hf_hub_download("nobody/nothing", "weights.bin", cache_dir=tmp_path, endpoint="http://127.0.0.1:9")
 
     with clip._hub_forbidden():
