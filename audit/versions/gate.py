@@ -198,7 +198,8 @@ def _limit(limit: Limit, run: Run, findings: pd.DataFrame, change: _Change, conf
         told.append(f"{len(chosen):,} finding{'s' * (len(chosen) != 1)}, at most {limit.count:,}")
         state = FAILED if len(chosen) > limit.count else state
     if limit.rate is not None:
-        images, flagged = _judged(limit, run, change.since), chosen["sample_id"].dropna().nunique()
+        named = chosen["sample_id"].dropna().unique()
+        images, flagged = _judged(limit, run, change.since, named), len(named)
         low, high = rate_interval(flagged, images, confidence) if images else (0.0, 1.0)
         told.append(f"{flagged:,} of {images:,} images ({flagged / max(images, 1):.2%}, {low:.2%} to {high:.2%}), at most {limit.rate:.2%}")
         if low > limit.rate:
@@ -224,9 +225,12 @@ def _why_not(limit: Limit, run: Run, change: _Change) -> str | None:
     return None if state["state"] == "done" else f"{limit.check} did not run: {state['reason']}"
 
 
-def _judged(limit: Limit, run: Run, since: SampleChanges | None) -> int:
-    """Return how many images of the limit's split and class, and of the change where there is one, the check applies to."""
-    samples = run.columns("split", "label")
+def _judged(limit: Limit, run: Run, since: SampleChanges | None, flagged: npt.NDArray[np.object_]) -> int:
+    """Return how many images of the limit's split and class, and of the change where there is one, the check applies to.
+
+    Those that it flagged are among them: a copy of a file that cannot be decoded has no score, and an old image may be flagged for a new one.
+    """
+    samples = run.columns("sample_id", "split", "label")
     inside = np.ones(len(samples), bool) if limit.check == TOTAL else np.isfinite(run.scores(limit.check))
     for name, column in (("split", "split"), ("class", "label")):
         if name in limit.scope:
@@ -235,4 +239,4 @@ def _judged(limit: Limit, run: Run, since: SampleChanges | None) -> int:
         changed = np.zeros(len(samples), bool)
         changed[since.samples.loc[since.samples[["added", "changed", "moved", "relabelled"]].any(axis=1), "new_row"]] = True
         inside &= changed
-    return int(inside.sum())
+    return int((inside | samples["sample_id"].isin(flagged).to_numpy()).sum())

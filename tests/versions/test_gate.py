@@ -5,6 +5,7 @@ import json
 import shutil
 from datetime import date
 
+import numpy as np
 import pytest
 
 from audit import cli
@@ -88,6 +89,15 @@ def test_a_rate_fails_only_where_chance_cannot_explain_it(small_run, tmp_path):
     assert verdicts(small_run, policy(tmp_path, "[limits]\nleakage.rate = 0.01"))["limits.leakage"] == "failed"
     assert rate_interval(1, 5, 0.95) == pytest.approx((0.0102, 0.6574), abs=1e-4)
     assert rate_interval(0, 59, 0.95) == pytest.approx((0, 0.0495), abs=1e-4)  # about three in n
+
+
+def test_an_image_that_is_flagged_counts_among_the_images_though_it_has_no_score(small_run, tmp_path):
+    place = small_run.path / "scores" / "leakage.npy"
+    np.save(place, np.full_like(np.load(place), np.nan))
+    gate = judge(Run(small_run.path), policy(tmp_path, "[limits]\nleakage.rate = 0.01"), Waived(frozenset()), None)
+    assert [(verdict.state, verdict.message) for verdict in gate.verdicts] == [
+        ("failed", "1 of 1 images (100.00%, 5.00% to 100.00%), at most 1.00%"),
+    ]
 
 
 def test_requirements(small_run, tmp_path):
