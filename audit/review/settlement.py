@@ -60,11 +60,15 @@ def _twins(rows: Mapping[str, int], known: Mapping[int, tuple[str | None, int]])
     """Return ordinal -> row for images with the same bytes, given their names now and those they had; see `rows_of`."""
     found = {ordinal: rows[name] for ordinal, (name, _) in known.items() if name is not None and name in rows}
     in_order: Sequence[int] = list(rows.values())
+    taken = set(found.values())
+    free = (row for row in in_order if row not in taken)  # looked at once: of a placeholder there may be thousands
     for ordinal, (_, copies) in sorted(known.items()):
-        free = [row for row in in_order if row not in found.values()]
-        if ordinal not in found and free and len(in_order) >= copies:
-            own = in_order[ordinal] if ordinal < len(in_order) else -1
-            found[ordinal] = own if own in free else free[0]
+        if ordinal not in found and len(in_order) >= copies:
+            own = in_order[ordinal] if ordinal < len(in_order) and in_order[ordinal] not in taken else next(free, None)
+            if own is None:
+                break
+            found[ordinal] = own
+            taken.add(own)
     return found
 
 

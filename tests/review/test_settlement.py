@@ -5,7 +5,7 @@ import pytest
 
 from audit.findings import identity
 from audit.review.decisions import Decision, latest
-from audit.review.settlement import rows_of, settle
+from audit.review.settlement import _twins, rows_of, settle
 
 X, Y = "aa" * 32, "bb" * 32
 
@@ -98,3 +98,21 @@ def test_what_is_settled(given, action, label):
 
 def test_nothing_decided():
     assert settle(latest([]), TABLE).empty
+
+
+def test_thousands_of_twins_are_not_compared_with_each_other():
+    compared = 0
+
+    class Row(int):
+        __hash__ = int.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return int(self) == other
+
+    many = 300
+    rows = {f"{number:03}.jpg": Row(number) for number in range(many)}
+    renamed = {ordinal: (f"{ordinal:03}.jpg" if ordinal % 3 else "gone.jpg", many) for ordinal in range(many)}
+    assert _twins(rows, renamed) == {ordinal: ordinal for ordinal in range(many)}
+    assert compared < 10 * many
