@@ -26,7 +26,7 @@ from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p, concentration_p
 from audit.checks.one_per_picture import one_per_picture
-from audit.checks.option_ranges import require_between_0_and_1
+from audit.checks.option_ranges import require_above, require_between_0_and_1
 from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
 from audit.labels.calibration import softmax
@@ -69,6 +69,7 @@ class Options:
 
     def __post_init__(self) -> None:
         require_between_0_and_1(self, "least_probability", "least_difference", "false_discoveries")
+        require_above(self, fewest=0)
         for text in self.questions:
             read_question(text)
 

@@ -20,8 +20,8 @@ import pandas as pd
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
+from audit.checks.option_ranges import require_above, require_between_0_and_1, require_shares
 from audit.duplicates.pictures import pictures_of
-from audit.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,12 +49,12 @@ class Options:
     skew: float = 1.5
     """Report a class whose share of a split is this many times larger or smaller than its share of the rest, above 1."""
     false_discoveries: float = 0.05
-    """Of the classes reported for their share of a split, at most this share is expected to be chance, 0..1."""
+    """Of the classes reported for their share of a split, at most this share is expected to be chance; above 0 and below 1."""
 
     def __post_init__(self) -> None:
-        for name, low in (("few", 0), ("ratio", 1), ("copies", 0), ("skew", 1), ("false_discoveries", 0)):
-            if not getattr(self, name) > low:
-                raise ConfigError(name, f"{getattr(self, name)} is too small", f"use a number above {low}")
+        require_above(self, few=0, ratio=1, skew=1)
+        require_shares(self, "copies", example=0.2)
+        require_between_0_and_1(self, "false_discoveries")
 
 
 def label_shift(counts: Counts, rest: Counts) -> tuple[float, tuple[float, float]]:

@@ -28,8 +28,7 @@ from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_halves import SEVERAL_LABELS
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p, share_p
-from audit.checks.option_ranges import require_between_0_and_1, require_shares
-from audit.errors import ConfigError
+from audit.checks.option_ranges import require_above, require_between_0_and_1, require_shares
 from audit.labels.class_statistics import (
     confident_joint,
     confusion_matrix,
@@ -71,8 +70,7 @@ class Options:
     def __post_init__(self) -> None:
         require_between_0_and_1(self, "false_discoveries")
         require_shares(self, "min_share", "group_share", "min_errors", example=0.1)
-        if self.min_images < 1:
-            raise ConfigError("min_images", f"{self.min_images} is too small", "use at least 1")
+        require_above(self, min_images=0)
 
 
 def run(

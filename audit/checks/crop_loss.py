@@ -22,8 +22,8 @@ import numpy as np
 
 from audit.checks.base import Finding, Result
 from audit.checks.class_names import class_name
+from audit.checks.option_ranges import require_above, require_shares
 from audit.checks.robust_statistics import MAD_TO_SIGMA
-from audit.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,18 +50,17 @@ class Options:
     crop: float = 224 / 256
     """Side of the central square, as a share of the shorter side; above 0, at most 1."""
     least_lost: float = 0.6
-    """An image is reported from this share of its detail, 0..1."""
+    """An image is reported from this share of its detail; above 0, at most 1."""
     deviations: float = 3.0
     """Robust standard deviations above the dataset's median; above 0."""
     class_lost: float = 0.15
-    """A class is reported where its median is this much above the dataset's, 0..1."""
+    """A class is reported where its median is this much above the dataset's; above 0, at most 1."""
     fewest: int = 20
-    """Images needed to tell what is usual, in the dataset or a class."""
+    """Images needed to tell what is usual, in the dataset or a class, at least 1."""
 
     def __post_init__(self) -> None:
-        for name, most in (("crop", 1.0), ("least_lost", 1.0), ("class_lost", 1.0), ("deviations", np.inf)):
-            if not 0 < getattr(self, name) <= most:
-                raise ConfigError(name, f"{getattr(self, name)} is out of range", "use a number above 0" + (" and at most 1" if most == 1 else ""))
+        require_shares(self, "crop", "least_lost", "class_lost", example=0.5)
+        require_above(self, deviations=0, fewest=0)
 
 
 def lost_detail(thumbnails: npt.NDArray[np.uint8], width: Floats, height: Floats, crop: float) -> Floats:

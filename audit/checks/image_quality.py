@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from audit.checks.base import Finding, Result
+from audit.checks.option_ranges import require_above
 from audit.checks.robust_statistics import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
@@ -53,13 +54,16 @@ class Options:
     gray: float = 0.03
     """Largest distance between color channels of an image called gray, 0..1."""
     odd_size: float = 4.0
-    """How many times smaller or larger than usual a side is odd."""
+    """How many times smaller or larger than usual a side is odd; above 1."""
     odd_aspect: float = 2.5
-    """How many times wider or taller than usual a shape is odd."""
+    """How many times wider or taller than usual a shape is odd; above 1."""
     deviations: float = 3.0
     """Robust standard deviations from the median of dataset and class; above 0."""
     fewest: int = 20
-    """Images needed to tell what is usual; smaller classes are judged by the dataset alone."""
+    """Images needed to tell what is usual, at least 1; smaller classes are judged by the dataset alone."""
+
+    def __post_init__(self) -> None:
+        require_above(self, odd_size=1, odd_aspect=1, deviations=0, fewest=0)
 
 
 class Measure(NamedTuple):

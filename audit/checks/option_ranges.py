@@ -1,4 +1,4 @@
-"""Options that are shares: what lies outside its range is refused by name."""
+"""Options outside their range are refused by name."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def require_between_0_and_1(options: object, *names: str) -> None:
         value = getattr(options, name)
         if not 0 < value < 1:
             raise ConfigError(name, f"{value} is out of range", "use a number above 0 and below 1")
+
+
+def require_above(options: object, **lows: float) -> None:
+    """Refuse options that are not above the number given for each. Raises ConfigError."""
+    for name, low in lows.items():
+        value = getattr(options, name)
+        if not value > low:
+            raise ConfigError(name, f"{value} is too small", f"use a number above {low:g}")

@@ -20,6 +20,7 @@ import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_names import class_name
+from audit.checks.option_ranges import require_above
 from audit.checks.robust_statistics import MAD_TO_SIGMA
 from audit.duplicates.pictures import pictures_of
 
@@ -45,7 +46,10 @@ class Options:
     neighbor: int = 3
     """Which nearest neighbor is looked at, at least 1; with fewer, the farthest there is."""
     fewest: int = 10
-    """Classes with fewer images are judged against the whole dataset; so many are also needed to judge at all."""
+    """Classes with fewer images are judged against the whole dataset; so many, at least 1, are also needed to judge at all."""
+
+    def __post_init__(self) -> None:
+        require_above(self, threshold=0, neighbor=0, fewest=0)
 
 
 def kth_distance(

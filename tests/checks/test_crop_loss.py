@@ -93,5 +93,5 @@ def test_nothing_is_said_of_a_dataset_that_loses_alike_or_is_tiny(found):
 
 
 def test_an_impossible_option_is_named(found):
-    with pytest.raises(ConfigError, match="crop: 2 is out of range"):
+    with pytest.raises(ConfigError, match="crop: 2 is not above 0 and at most 1"):
         found([(checkered(CENTER), 500, 400, "cat")], options={"crop": 2})
