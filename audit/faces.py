@@ -79,7 +79,7 @@ def detect(pixels: npt.NDArray[np.uint8]) -> list[Face]:
 
 
 def find_faces(
-    source: Source, rows: npt.NDArray[np.int64], source_refs: Sequence[str], *, workers: int | None, advance: Callable[[int], None]
+    source: Source, rows: npt.NDArray[np.int64], source_refs: Sequence[str], *, max_pixels: int, workers: int | None, advance: Callable[[int], None]
 ) -> pa.Table:
     """Read images and return their faces, ordered by row.
 
@@ -87,6 +87,7 @@ def find_faces(
         source: where the images are.
         rows: ``[m]`` rows of the run.
         source_refs: where each one's bytes are.
+        max_pixels: of the scan; larger images are not decoded.
         workers: processes; None takes one per CPU.
         advance: told how many images more are done.
 
@@ -99,7 +100,7 @@ def find_faces(
     found = []
     images = list(zip(rows.tolist(), source_refs, strict=True))
     batches = [tuple(images[start : start + _AT_ONCE]) for start in range(0, len(images), _AT_ONCE)]
-    for batch in _spread(source, batches, workers):
+    for batch in _spread(partial(_look, source, max_pixels), batches, workers):
         advance(batch[0])
         found.append(batch[1])
     boxes = sorted(chain.from_iterable(found))
@@ -111,8 +112,7 @@ _Box = tuple[int, float, float, float, float, float]
 _Batch = tuple[tuple[int, str], ...]
 
 
-def _spread(source: Source, batches: list[_Batch], workers: int | None) -> Iterator[tuple[int, list[_Box]]]:
-    look = partial(_look, source)
+def _spread(look: Callable[[_Batch], tuple[int, list[_Box]]], batches: list[_Batch], workers: int | None) -> Iterator[tuple[int, list[_Box]]]:
     # Processes also for a few images: the detector's own threads, which cannot be told to rest once it is loaded, wait for one another by spinning.
     processes = min(workers or available_cpus(), max(len(batches), 1))
     with ProcessPoolExecutor(processes, mp_context=process_context(), initializer=_start_worker) as pool:
@@ -132,11 +132,11 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
 
 
-def _look(source: Source, batch: _Batch) -> tuple[int, list[_Box]]:
+def _look(source: Source, max_pixels: int, batch: _Batch) -> tuple[int, list[_Box]]:
     boxes: list[_Box] = []
     for row, source_ref in batch:
         try:
-            image = decode(source.read(source_ref)).image
+            image = decode(source.read(source_ref), max_pixels=max_pixels).image
         except Exception:  # noqa: BLE001  storage libraries raise their own kinds; the scan has told of the file already
             image = None
         if image is not None:

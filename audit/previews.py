@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -159,7 +160,9 @@ def _kept_or_made(run: Run, rows: Sequence[int], source: Source | None) -> Itera
 
 def _shrink_scanned(image: tuple[str, bytes | None]) -> bytes | None:
     content_id, data = image
-    return None if data is None or hashlib.sha256(data).hexdigest() != content_id else shrink(data)
+    if data is None or hashlib.sha256(data).hexdigest() != content_id:
+        return None
+    return shrink(data, max_pixels=sys.maxsize)  # the scan decoded these very bytes under its own limit
 
 
 def _source(run: Run) -> Source | None:

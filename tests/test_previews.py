@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from audit.artifacts import write_array, write_json, write_table
+from audit.decode import decode
 from audit.previews import FOLDER, SIDE, flagged_rows, make, preview, previews, shrink
 from audit.run import Run
 from audit.tables import FINDINGS, SAMPLES, SCHEMA_VERSION
+from dashboard.pictures import large
 
 NAMES = ("a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg")
 
@@ -92,6 +94,13 @@ def test_without_dataset_and_preview_the_thumbnail_stands_in(run):
 def test_an_image_that_changed_since_the_scan_is_not_shown(run):
     (dataset_of(run) / NAMES[0]).write_bytes(photo(99))
     assert opened(preview(run, 0)).width == 96  # the stored thumbnail, of what was scanned
+
+
+def test_an_image_that_a_scan_with_a_limit_of_its_own_decoded_is_shown(run, monkeypatch):
+    monkeypatch.setitem(decode.__kwdefaults__, "max_pixels", 1000)
+    monkeypatch.setitem(shrink.__kwdefaults__, "max_pixels", 1000)
+    assert opened(preview(run, 0)).width == SIDE
+    assert opened(large(run, 0)).width == 300
 
 
 def test_only_images_that_the_run_lists(run):

@@ -112,8 +112,10 @@ def test_several_processes_find_what_one_finds(pictures, tmp_path, monkeypatch):
 
     source = open_source(str(tmp_path), SourceOptions())
     rows = np.arange(len(names))
-    several, counted = faces.find_faces(source, rows, names, workers=2, advance=lambda _: None), []
-    one = faces.find_faces(source, rows, names, workers=1, advance=counted.append)
+    many = 512 * 512
+    several, counted = faces.find_faces(source, rows, names, max_pixels=many, workers=2, advance=lambda _: None), []
+    one = faces.find_faces(source, rows, names, max_pixels=many, workers=1, advance=counted.append)
+    assert not faces.find_faces(source, rows, names, max_pixels=1, workers=1, advance=lambda _: None).num_rows
     assert several.equals(one)
     assert sum(counted) == len(names)
     assert [row for row, confidence in zip(*one.select(["row", "confidence"]).to_pydict().values(), strict=True) if confidence >= 0.5] == [0]
