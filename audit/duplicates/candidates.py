@@ -16,6 +16,8 @@ Floats = npt.NDArray[np.float32]
 BLOCK = 8192
 """Rows whose candidates are proposed at a time."""
 
+_ASKED_AT_ONCE = 256
+"""Rows whose near hashes are listed at a time: each of a crowd lists all of it, and a crowd may be any size."""
 _BRUTE_FORCE_UP_TO = 150_000
 _TABLES, _BITS, _FLIPS = 4, 16, 1
 """A hash of 64 bits in 4 parts: of at most 7 differing bits one part holds at most one, so that looking up every part with one bit flipped finds all
@@ -86,14 +88,17 @@ def _index(codes: npt.NDArray[np.uint8]) -> Any:
 
 def _alike(index: Any, codes: npt.NDArray[np.uint8], own: Rows, low: int, high: int, radius: int, counts: npt.NDArray[np.int32]) -> tuple[Rows, Rows]:
     """Return the pairs of some rows with near hashes, and write to ``counts`` how many each has; those of earlier rows are there already."""
-    if high <= low:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    limits, _, at = index.range_search(codes[low:high], radius + 1)
-    counts[low:high] = np.diff(limits.astype(np.int64))
-    one = np.repeat(np.arange(low, high), counts[low:high])
-    # The first row of a pair brings it up; where that one is of a crowd, the second does.
-    kept = (counts[one] <= _CROWD) & ((at > one) | ((at < one) & (counts[at] > _CROWD)))
-    return own[one[kept]], own[at[kept]]
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for start in range(low, high, _ASKED_AT_ONCE):
+        stop = min(start + _ASKED_AT_ONCE, high)
+        limits, _, at = index.range_search(codes[start:stop], radius + 1)
+        counts[start:stop] = np.diff(limits.astype(np.int64))
+        one = np.repeat(np.arange(start, stop), counts[start:stop])
+        # The first row of a pair brings it up; where that one is of a crowd, the second does.
+        kept = (counts[one] <= _CROWD) & ((at > one) | ((at < one) & (counts[at] > _CROWD)))
+        found.append((own[one[kept]], own[at[kept]]))
+    first, second = zip(*found, strict=True)
+    return np.concatenate(first), np.concatenate(second)
 
 
 def _distinct(one: Rows, other: Rows, cosine: Floats, rows: int) -> Candidates:

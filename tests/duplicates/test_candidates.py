@@ -1,5 +1,7 @@
 """Candidates: every near neighbor and every hash within the radius, once, whatever the size of a block."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,7 @@ def crowd(count, seed=0):
 @pytest.mark.parametrize("brute_force_up_to", [0, 10_000])
 def test_hashes_within_the_radius_are_all_found(monkeypatch, brute_force_up_to):
     monkeypatch.setattr(module, "_BRUTE_FORCE_UP_TO", brute_force_up_to)
+    monkeypatch.setattr(module, "_ASKED_AT_ONCE", 25)
     monkeypatch.setattr(module, "BLOCK", 64)
     hashes = crowd(400)
     apart = np.bitwise_count(hashes[:, None] ^ hashes[None])
@@ -35,10 +38,11 @@ def test_hashes_within_the_radius_are_all_found(monkeypatch, brute_force_up_to):
     assert proposed(np.full((400, 3), -1, np.int32), hashes) == true
 
 
-@pytest.mark.parametrize("block", [16, 1000])
+@pytest.mark.parametrize(("block", "at_once"), [(16, 1000), (1000, 1000), (1000, 7)])
 @pytest.mark.parametrize("order", ["first", "last", "between"])
-def test_a_row_with_many_near_ones_is_paired_with_those_that_have_few_wherever_it_stands(monkeypatch, order, block):
+def test_a_row_with_many_near_ones_is_paired_with_those_that_have_few_wherever_it_stands(monkeypatch, order, block, at_once):
     monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "_ASKED_AT_ONCE", at_once)
     random = np.random.default_rng(0)
     middle, leaves = random.integers(0, 2**64, dtype=np.uint64), []
     while len(leaves) < 60:  # within 6 bits of the middle, not of each other
@@ -54,6 +58,16 @@ def test_a_row_with_many_near_ones_is_paired_with_those_that_have_few_wherever_i
 def test_hashes_of_a_crowd_bring_up_no_pairs_among_themselves():
     hashes = np.full(60, 7, np.uint64)
     assert proposed(np.full((60, 1), -1, np.int32), hashes) == set()
+
+
+def test_a_large_crowd_is_never_listed_whole():
+    hashes = np.full(4000, 7, np.uint64)
+    tracemalloc.start()
+    try:
+        assert proposed(np.full((4000, 1), -1, np.int32), hashes) == set()
+        assert tracemalloc.get_traced_memory()[1] < 60e6  # a number for each of all 16 million pairs takes 128 MB
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("block", [7, 1000])
