@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from audit.console import duration, safe
+from audit.console import counted, duration, safe
 from reports.summary import Summary, summarize
 from reports.wording import subject, title, when
 
@@ -55,15 +55,6 @@ def render(run: Run, *, width: int | None = None, color: bool = False) -> str:
     return "".join(f"{line.rstrip()}\n" for line in sink.getvalue().splitlines())
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Say a number of things.
-
-    >>> counted(1, "image"), counted(2500, "image"), counted(2, "class", "classes")
-    ('1 image', '2,500 images', '2 classes')
-    """
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
 def explain_command(summary: Summary, finding: Top) -> str:
     """Return the command that tells all about a finding's image; hostile names are replaced by the content's digest."""
     sample = finding.sample_id or ""
@@ -76,7 +67,7 @@ def _heading(summary: Summary) -> Text:
     counts, source, backbone = summary.counts, summary.source, summary.backbone
     facts = [counted(counts.listed, "image")]
     if counts.classes:
-        facts.append(counted(counts.classes, "class", "classes"))
+        facts.append(counted(counts.classes, "class"))
     elif counts.listed:
         facts.append("no labels")
     if 0 < counts.labelled < counts.listed:
@@ -103,8 +94,8 @@ def _heading(summary: Summary) -> Text:
 def _verdict(summary: Summary) -> Text:
     if not summary.findings:
         return Text("\nNo findings.", style="bold")
-    words = {"error": ("error", "errors"), "warning": ("warning", "warnings"), "info": ("note", "notes")}
-    parts = [Text(counted(number, *words[severity]), STYLES[severity]) for severity, number in summary.severities.items() if number]
+    words = {"error": "error", "warning": "warning", "info": "note"}
+    parts = [Text(counted(number, words[severity]), STYLES[severity]) for severity, number in summary.severities.items() if number]
     about = f" about {counted(summary.counts.flagged, 'image')}" if summary.counts.flagged else ""
     return Text.assemble("\n", (counted(summary.findings, "finding"), "bold"), about, ": ", Text(", ").join(parts))
 

@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from audit.artifacts import read_table, write_table
 from audit.run import Run
 from reports.summary import summarize
-from reports.text import counted, explain_command, render
+from reports.text import explain_command, render
 
 
 def test_the_account_of_images_is_always_there(small_run):
@@ -69,7 +69,3 @@ def test_an_empty_and_unlabelled_run_renders(small_run):
     run.record = small_run.record
     assert "No findings." in render(run)
     assert "listed 0 = scanned 0 + failed 0\n" in render(run)
-
-
-def test_counted():
-    assert counted(0, "image") == "0 images"
