@@ -1,8 +1,7 @@
 """One image's bytes -> upright 8-bit RGB pixels and the facts of its file: the only decode an image gets.
 
 A JPEG of more than twice the needed size is decoded at 1/2, 1/4 or 1/8 in the DCT domain (Pillow's *draft*): every measure is taken at a short side
-of
-at most 256 px and the model sees less, so nothing downstream can tell, but a 12-megapixel photo costs a tenth.
+of at most 256 px and the model sees less, so nothing downstream can tell, but a 12-megapixel photo costs a tenth.
 """
 
 from __future__ import annotations
@@ -183,7 +182,7 @@ def eight_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
 
     Returns:
         uint8 ``[h, w]``. Integers are scaled by the smallest of 8, 10, 12, 14, 16 bits that holds their maximum (full range beyond that); floats in
-        [0, 1] by 255; other floats from their minimum to their maximum. Non-finite values become 0.
+        [0, 1] by 255; other floats from their minimum to their maximum. Values that are not finite count as 0.
     """
     if values.dtype.kind == "f":
         numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)

@@ -83,8 +83,7 @@ def quality(pixels: Pixels) -> dict[str, float]:
 
     Returns:
         ``brightness``, ``luma_p01``, ``luma_p99``, ``contrast`` and ``chroma`` in [0, 1]; ``sharpness`` as log10(1 + variance of the Laplacian) of
-        8-bit
-        luma (Pech-Pacheco et al. 2000); ``entropy`` of the luma histogram in bits (Shannon 1948). Columns of ``audit.tables.MEASURES``.
+        8-bit luma (Pech-Pacheco et al. 2000); ``entropy`` of the luma histogram in bits (Shannon 1948). Columns of ``audit.tables.MEASURES``.
     """
     luma = luma_at_measured_side(pixels)
     share = np.bincount(luma.ravel(), minlength=256) / luma.size

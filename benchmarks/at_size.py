@@ -90,7 +90,7 @@ def hashes(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 
 
 def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
-    """Write ``run/`` as ingest leaves it, and ``planted.npz``: what was planted."""
+    """Write ``run/`` as ingest leaves it, and what was planted: ``wrong.npy``, ``near.npy`` and ``twins.npy``."""
     from audit.artifacts import create_array, write_array, write_json, write_table
     from audit.labels.taxonomy import Taxonomy
     from audit.stages import key_of

@@ -3,8 +3,7 @@
     python benchmarks/scan_speed.py --photos PHOTOS --small SMALL --peers ~/.cache/audit-peers
 
 ``PHOTOS`` is a folder of full-size photos (copied until there are ``--count``), ``SMALL`` one of CIFAR-size images (10,000 are taken). Peers are
-installed into
-virtual environments of their own below ``--peers``. Prints Markdown tables; asserts nothing about time.
+installed into virtual environments of their own below ``--peers``. Prints Markdown tables; asserts nothing about time.
 """
 
 from __future__ import annotations

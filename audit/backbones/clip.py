@@ -1,8 +1,7 @@
 """CLIP towers through open_clip: any architecture with any published tag, or a local checkpoint file.
 
 Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020); open_clip: Ilharco et al. 2021.
-Weights
-are loaded as data only (safetensors, or ``torch.load`` with ``weights_only=True``).
+Weights are loaded as data only (safetensors, or ``torch.load`` with ``weights_only=True``).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Make a backbone run: ONNX Runtime on a CPU, PyTorch on a GPU.
 
 On a CPU the image tower is exported once to ONNX (kept in the user's cache, named by the weights) and run in batches of one fixed shape, so that an
-image's
-embedding does not depend on its neighbors in the batch. Where the processor has bf16 units and the OpenVINO execution provider is present, it runs
-in bf16.
+image's embedding does not depend on its neighbors in the batch. Where the processor has bf16 units and the OpenVINO execution provider is present, it
+runs in bf16.
 """
 
 from __future__ import annotations

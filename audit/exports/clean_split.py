@@ -1,8 +1,7 @@
 """Splits without leaks: every image with the split it should be in, none where it should leave.
 
-The images that leave are those that `audit.duplicates.clean_split` proposes, except where reviewers decided to keep them, and those that were
-decided to be
-dropped.
+The images that leave are those that `audit.duplicates.clean_split` proposes, except where reviewers decided to keep them, and those that were decided
+to be dropped.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 A module of this package is a kind of source when it has ``KIND`` (its name), ``RANK`` (kinds are asked in rising order), ``OPTIONS`` (the fields of
 `SourceOptions` that it reads besides those that all do), ``matches(location, options)`` (whether ``auto`` may take it) and ``open_kind(location,
-options)``; a
-new kind is one new file.
+options)``; a new kind is one new file.
 """
 
 from __future__ import annotations

@@ -66,8 +66,7 @@ def detect_layout(folders: Iterable[str]) -> Layout:
         folders: relative paths, '/' separated, of every folder that directly holds an image; ``""`` is the top.
 
     Top folders are splits only if all of them have a split's name. A top folder that stands alone and is not a split is packaging as long as every
-    image lies
-    in a further folder below it, so that at least a class is left.
+    image lies in a further folder below it, so that at least a class is left.
 
     >>> detect_layout(["photos/train/cat", "photos/val/cat"])
     Layout(depth=1, has_splits=True)

@@ -40,10 +40,8 @@ def read_members(
     the listing goes on at the next whole one; what could not be listed, and an archive that ends early, are problems.
 
     A fingerprint is a member's size, modification time and header checksum, not its offset nor the archive's own time: an archive of a million images
-    that was
-    rewritten with one of them changed costs one image. Members of archives packed without times (all 0) would hide a change of content, so they carry
-    the
-    archive's ``state`` too.
+    that was rewritten with one of them changed costs one image. Members of archives packed without times (all 0) would hide a change of content, so
+    they carry the archive's ``state`` too.
 
     Args:
         file: the tar, at its first byte.
