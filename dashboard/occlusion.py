@@ -32,8 +32,11 @@ def where_it_looked(page: Page, record: Mapping[str, Any]) -> None:
     except AuditError as error:
         st.warning(literal(f"{error.problem}; {error.mend}"), icon=":material/visibility_off:")
         return
+    st.image(picture, alt="What argued for the classes" if classes else "The picture")
+    if not classes:
+        st.caption("The picture alone: no class is known that it could be taken for.")
+        return
     named = " · ".join(f"for **{literal(label(name, page.words))}**" for name in classes)
-    st.image(picture, alt="What argued for the classes")
     st.caption(
         f"The picture, then in red what argued {named}, in blue what argued against: "
         f"how the likeness to the class changes where a part is covered. {CAVEAT}."

@@ -274,6 +274,15 @@ def test_what_the_backbone_went_by_is_shown_when_asked_for(demo_run):
     assert "in red what argued for" in shown(test)
 
 
+def test_where_no_class_is_known_the_picture_alone_is_shown(own_run, monkeypatch):
+    monkeypatch.setattr("audit.saliency.classes_of", lambda run, row: [])
+    test = drawn(own_run, "label_errors")
+    test.toggle(key="saliency labels").set_value(True).run()
+    assert not test.exception
+    assert "The picture alone" in shown(test)
+    assert "argued" not in shown(test)
+
+
 def test_so_it_is_of_an_outlier_but_not_of_a_poor_picture(own_run):
     (row,) = pq.read_table(own_run / "findings/label_errors.parquet").slice(0, 1).to_pylist()
     outlier = row | {"check": "outliers", "kind": "outlier", "finding_id": "0" * 16}
