@@ -1,12 +1,14 @@
 """Files of a run appear whole or not at all."""
 
+import os
 import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from audit.artifacts import create_array, filling, open_array, read_arrays, release, reopen_array, write_array
+from audit.artifacts import create_array, filling, open_array, read_arrays, read_table, release, reopen_array, replacing, write_array, write_table
 from audit.errors import RunError
 
 
@@ -33,6 +35,38 @@ def test_what_was_there_before_stays_where_filling_fails(tmp_path):
         fill()
     assert open_array(path).tolist() == [0, 1, 2]
     assert [found.name for found in tmp_path.iterdir()] == ["predictions.npy"]
+
+
+def test_a_file_is_on_disk_before_it_has_its_name_and_leaves_nothing_where_writing_fails(tmp_path, monkeypatch):
+    path, done = tmp_path / "run.json", []
+    monkeypatch.setattr(os, "fsync", lambda file: done.append(os.fstat(file).st_size))
+    with replacing(path) as file:
+        file.write(b"whole")
+        assert not path.exists()
+    assert (path.read_bytes(), done) == (b"whole", [5])
+
+    def write():
+        with replacing(path) as file:
+            file.write(b"ha")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write()
+    monkeypatch.setattr(os, "fsync", lambda file: done.append(path.read_bytes()))
+    with replacing(path) as file:
+        file.write(b"newer")
+    assert done[-1] == b"whole"
+    assert [found.name for found in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_one_damaged_bit_of_a_table_is_noticed(tmp_path):
+    path = tmp_path / "samples.parquet"
+    write_table(path, pa.table({"number": np.random.default_rng(0).integers(0, 2**62, 5000)}))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="damaged"):
+        read_table(path)
 
 
 def test_released_pages_are_still_in_the_file(tmp_path):

@@ -156,6 +156,8 @@ def test_a_decompression_bomb_is_refused_by_its_header():
     assert found.outcome == "too_large"
     assert "20000" in str(found.error)
     assert found.image is None
+    small = encoded(Image.new("L", (30, 20)), "PNG")
+    assert [decode(small, max_pixels=most).outcome for most in (599, 600)] == ["too_large", "ok"]
 
 
 def test_a_large_jpeg_is_decoded_smaller_but_keeps_its_size_on_record():

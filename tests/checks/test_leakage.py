@@ -19,6 +19,12 @@ def test_keep_says_which_split_is_precious(run_named, samples_of, pairs_of):
     assert result.findings[0].row == 1
 
 
+@pytest.mark.parametrize("splits", [("extra", "more"), ("more", "extra")])
+def test_of_two_splits_that_nobody_names_the_later_gives_way_whichever_row_is_first(run_named, samples_of, pairs_of, splits):
+    result = run_named("leakage", samples=samples_of([{"split": split} for split in splits]), pairs=pairs_of([(0, 1, "re_encoded", 0.9, 0)]))
+    assert [(finding.row, finding.evidence["drop_from"]) for finding in result.findings] == [(splits.index("more"), "more")]
+
+
 @pytest.mark.parametrize(("split", "reason"), [("train", "one split"), (None, "no splits")])
 def test_one_split_is_skipped(run_named, samples_of, split, reason):
     result = run_named("leakage", samples=samples_of([{"split": split}] * 3))

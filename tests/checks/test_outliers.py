@@ -21,6 +21,8 @@ def test_a_stray_is_found_and_nothing_else(run_named, samples_of, neighbors_of):
     result = run_named("outliers", samples=samples_of([{}] * 40), neighbors=neighbors, similarities=similarities)
     assert [finding.row for finding in result.findings] == [7]
     assert result.scores.argmax() == 7
+    near = run_named("outliers", {"least_distance": 1.5}, samples=samples_of([{}] * 40), neighbors=neighbors, similarities=similarities)
+    assert near.findings == []
 
 
 def photographs(count):

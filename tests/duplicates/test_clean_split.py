@@ -31,6 +31,12 @@ def test_every_copy_of_a_picture_that_is_in_test_goes():
     assert found["row"].tolist() == [0, 1, 2]
 
 
+def test_of_several_copies_the_most_certain_of_the_closest_kind_is_named():
+    samples, pairs = tables(["train", "test", "test", "test"], [(0, 1, "re_encoded"), (0, 2, "re_encoded"), (0, 3, "edited_copy")])
+    assert propose(samples, pairs.assign(score=[0.6, 0.8, 0.9]))["partner"].tolist() == ["2.jpg"]
+    assert propose(samples, pairs.assign(score=[0.8, 0.6, 0.9]))["partner"].tolist() == ["1.jpg"]
+
+
 def test_nothing_to_drop():
     assert propose(*tables(["train", "train"], [(0, 1, "identical_bytes")])).empty
     assert list(propose(*tables([], []))) == ["row", "sample_id", "split", "partner", "reason"]

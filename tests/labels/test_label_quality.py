@@ -119,8 +119,11 @@ def test_a_copy_of_a_copy_counts_as_far_as_the_weaker_link_is_certain():
 
 def test_copies_count_as_far_as_their_pair_is_certain():
     predictions, given = agreeing()
+    predictions[4] = [0.5, 0.35, 0.15]  # labelled 1
     sure, unsure = (judge_labels(predictions, given, table(pair(4, 5, "edited_copy", score)))["probability_wrong"][4] for score in (1.0, 0.2))
-    assert judge_labels(predictions, given)["probability_wrong"][4] < unsure < sure
+    alone = judge_labels(predictions, given)["probability_wrong"][4]
+    assert alone > 0.1
+    assert unsure == pytest.approx(0.2 * sure + 0.8 * alone)
 
 
 def test_a_copy_is_evidence_where_there_is_no_prediction():

@@ -188,6 +188,8 @@ def test_drift_is_what_was_moved_and_chance_is_subtracted():
     rng = np.random.default_rng(0)
     one, two = (rng.normal(size=(4000, 16)).astype(np.float16) for _ in range(2))
     assert embedding_drift(one, two).shift < 0.05
+    few = [embedding_drift(rng.normal(size=(4, 64)), rng.normal(size=(400, 64))).shift for _ in range(100)]
+    assert np.median(few) < 0.15  # 0.5 were chance not subtracted, 0.3 with the spread of four images too small by a quarter
     moved = two.copy()
     moved[:, 0] += 4
     assert embedding_drift(one, moved).shift == pytest.approx(1.0, abs=0.1)  # 4 over the spread sqrt(16)
