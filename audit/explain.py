@@ -6,20 +6,19 @@ import bisect
 import dataclasses
 import difflib
 import json
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from audit.console import safe
 from audit.errors import AuditError
+from audit.explain_text import lines
 from audit.masking import MASKED, is_personal
 from audit.tables import MEASURES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 SHORTEST_CONTENT_ID = 6
 """Characters of a content id that are taken for one: fewer would often be a file's name."""
 
-NEIGHBORS_SHOWN = 10
-PARTNERS_SHOWN = 20
 CANDIDATES_SHOWN = 4
 
 COMPARED = 50
@@ -108,7 +105,7 @@ class Explanation:
 
     def text(self) -> str:
         """Return the same for people."""
-        return "".join(f"{line}\n" for line in _lines(self))
+        return "".join(f"{line}\n" for line in lines(self))
 
 
 def find_sample(samples: pd.DataFrame, text: str) -> int:
@@ -241,77 +238,3 @@ def _known(value: Any) -> Any:
 def _masked(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what names people and places: explanations are pasted into tickets."""
     return {name: MASKED if is_personal(name) else value for name, value in metadata.items()}
-
-
-def _lines(image: Explanation) -> Iterator[str]:
-    yield safe(image.sample_id)
-    yield f"  content {image.content_id or 'unknown'}"
-    yield f"  label {', '.join(_label(image, label) for label in image.labels) or 'none'}" + (f", split {safe(image.split)}" if image.split else "")
-    for name, value in image.metadata.items():
-        yield f"  {safe(name)} {safe(value)}"
-    yield f"  {image.outcome}" + (f": {safe(image.error)}" if image.error else "")
-    yield from _section("findings", (line for finding in image.findings for line in _finding(image, finding)), "none")
-    yield from _section(
-        f"findings about class {safe(', '.join(image.labels))}", (line for finding in image.class_findings for line in _finding(image, finding))
-    )
-    same = [_of_other(image, other, with_evidence=True) for other in image.same_picture[:PARTNERS_SHOWN]]
-    if len(image.same_picture) > PARTNERS_SHOWN:
-        same.append(f"and {len(image.same_picture) - PARTNERS_SHOWN:,} more")
-    yield from _section("the same picture", same, "no other image")
-    near = [_of_other(image, other) for other in image.neighbors[:NEIGHBORS_SHOWN]]
-    yield from _section(f"nearest images{_agreement(image)}", near, "none: the image has no embedding" if image.outcome != "ok" else "none")
-    yield from _section("measures", (_of_measure(measure) for measure in image.measures), "none")
-    yield from _section(
-        "scores, 0 to 1, higher is worse", (f"{score.check} {score.score:.3f}, worse than {score.worse_than:.0%}" for score in image.scores)
-    )
-    yield from _section("not run", (f"{name}: {safe(reason)}" for name, reason in image.not_run.items()))
-
-
-def _section(title: str, lines: Iterable[str], where_empty: str = "") -> Iterator[str]:
-    entries = list(lines) or ([where_empty] if where_empty else [])
-    if entries:
-        yield ""
-        yield title
-        yield from (f"  {line}" for line in entries)
-
-
-def _label(image: Explanation, label: str | None) -> str:
-    if label is None:
-        return "no label"
-    return safe(f"{label} ({image.class_words[label]})" if label in image.class_words else label)
-
-
-def _finding(image: Explanation, finding: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{finding['severity']} {finding['score']:.2f}  {finding['check']}: {finding['kind']}"
-    yield f"  {safe(finding['message'])}"
-    if finding["suggested_label"]:
-        yield f"  suggested label: {_label(image, finding['suggested_label'])}"
-    for name, value in finding["evidence"].items():
-        yield f"  {safe(name)}: {_value(value)}"
-
-
-def _of_other(image: Explanation, other: Other, *, with_evidence: bool = False) -> str:
-    relation = "" if other.relation == "neighbor" else f"  {other.relation}"
-    split = f", {safe(other.split)}" if other.split else ""
-    evidence = "  " + ", ".join(f"{safe(name)} {_value(value)}" for name, value in other.evidence.items()) if with_evidence and other.evidence else ""
-    return f"{other.score:.3f}{relation}  {safe(other.sample_id)}  [{_label(image, other.label)}{split}]{evidence}"
-
-
-def _agreement(image: Explanation) -> str:
-    labelled = [other for other in image.neighbors[:NEIGHBORS_SHOWN] if other.label is not None]
-    if not labelled or len(image.labels) != 1:
-        return ""
-    return f" ({sum(other.label in image.labels for other in labelled)} of {len(labelled)} have its label)"
-
-
-def _of_measure(measure: Measure) -> str:
-    place = "" if measure.above is None else f"  (more than {measure.above:.0%} of the images)"
-    return f"{measure.name.replace('_', ' ')} {_value(measure.value)}{place}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list):
-        return ", ".join(_value(entry) for entry in value) or "none"
-    return textwrap.shorten(safe(value if isinstance(value, str | int) else json.dumps(value)), 300)
