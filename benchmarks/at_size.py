@@ -176,15 +176,16 @@ class Until:
 def scan_until(run: Path, stage: str) -> None:
     """Run the stages of a scan behind ingest up to one of them; those that are done are not done again."""
     from audit.artifacts import read_table, to_frame
+    from audit.checks_stage import wanted_checks
     from audit.config import ScanOptions
     from audit.engines import LocalEngine
-    from audit.pipeline import _after_ingest, _wanted
+    from audit.pipeline import _after_ingest
     from audit.run_folder import open_record
 
     record = open_record(run, print)
     try:
         samples, options = to_frame(read_table(run / "samples.parquet")), ScanOptions(offline=True)
-        _after_ingest(run, samples, _wanted(options), options, LocalEngine(), record, Until(stage))
+        _after_ingest(run, samples, wanted_checks(options), options, LocalEngine(), record, Until(stage))
     except _Reached:
         return
     record.content["finished"] = True
