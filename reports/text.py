@@ -76,6 +76,8 @@ def _heading(summary: Summary) -> Text:
         shown = [f"{safe(split)} {count:,}" for split, count in list(counts.splits.items())[:SPLITS_SHOWN]]
         more = len(counts.splits) - len(shown)
         facts.append("splits " + ", ".join([*shown, *([f"{more:,} more"] if more else [])]))
+        if without := counts.listed - sum(counts.splits.values()):
+            facts.append(f"{without:,} without split")
     outcomes = _tally(counts.outcomes)
     lines = [
         Text.assemble((safe(source.get("location", "?")), "bold"), f"  ({safe(source.get('kind', '?'))}: {'; '.join(facts)})"),
@@ -129,10 +131,14 @@ def _rest(summary: Summary) -> Text:
 
 def _next(summary: Summary) -> RenderableType:
     steps = []
+    run = shlex.quote(str(summary.path))
+    if summary.findings:
+        steps.append(("look and decide in the browser:", f"imagenet-audit dashboard {run}"))
     about = next((finding for finding in summary.top if finding.sample_id is not None), None)
     if about:
         steps.append(("all that is known of one image:", explain_command(summary, about)))
     if summary.findings:
+        steps.append(("one file with pictures, to read and to attach:", f"imagenet-audit report {run}"))
         steps.append(("all findings as one table, for pandas, DuckDB or Polars:", f"{safe(summary.path)}/findings"))
     # A command that was wrapped could not be copied.
     lines = [(Text(f"  {what}"), Text(f"    {how}", no_wrap=True, overflow="ignore")) for what, how in steps]

@@ -1,10 +1,12 @@
 import shlex
 
+import pyarrow as pa
 import pytest
 from rich.cells import cell_len
 
-from audit.artifacts import read_table, write_table
+from audit.artifacts import read_table, to_frame, write_table
 from audit.run import Run
+from audit.tables import SAMPLES
 from reports.summary import summarize
 from reports.text import explain_command, render
 
@@ -51,6 +53,20 @@ def test_commands_are_on_one_line_and_quoted(small_run):
     command = explain_command(summary, summary.top[0])
     assert f"    {command}" in render(small_run, width=30).splitlines()
     assert shlex.split(command) == ["imagenet-audit", "explain", str(small_run.path), "train/cat/1.jpg"]
+
+
+def test_what_can_be_done_next_begins_with_looking(small_run):
+    lines = render(small_run).splitlines()
+    commands = [shlex.split(line) for line in lines[lines.index("next") :] if line.startswith("    imagenet-audit")]
+    assert [words[1] for words in commands] == ["dashboard", "explain", "report"]
+    assert {words[2] for words in commands} == {str(small_run.path)}
+
+
+def test_images_without_a_split_are_counted_beside_those_with_one(small_run):
+    samples = to_frame(read_table(small_run.path / "samples.parquet"))
+    samples["split"] = ["train", None, "val", "train", None, None]
+    write_table(small_run.path / "samples.parquet", pa.Table.from_pandas(samples, SAMPLES, preserve_index=False))
+    assert "splits train 2, val 1; 3 without split)" in render(Run(small_run.path), width=200)
 
 
 def test_a_hostile_name_is_asked_for_by_content(small_run):
