@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,12 @@ def in_flags(error: AuditError) -> str:
     place = flags.get(f"`{error.place.removeprefix('command line: ')}`") if error.place.startswith("command line: ") else None
     line = str(AuditError(place or error.place, error.problem, error.mend))
     return re.sub(r"`\w+`", lambda found: flags.get(found[0], found[0]), line)
+
+
+def how_to_decide(run: Path) -> str:
+    """Return the commands that decisions begin with."""
+    place = shlex.quote(str(run))
+    return f"decide with: {PROGRAM} dashboard {place}, or {PROGRAM} decisions {place} --sheet review.csv"
 
 
 def say(line: str, code: int = COULD_NOT) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from audit.commands.base import OUTPUT, PATH, print_json, print_text, wants_color
+from audit.commands.base import OUTPUT, PATH, how_to_decide, print_json, print_text, wants_color
 from audit.console import counted, safe
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def decisions(
     from audit import open_run
     from audit.review.decisions import Decisions
 
+    given = click.get_current_context().get_parameter_source
+    if files["sheet"] is None and ParameterSource.COMMANDLINE in (given("check"), given("limit")):
+        raise click.UsageError("--check and --limit say what stands on a sheet; name it with --sheet")
     opened = open_run(run)
     log = Decisions(run)
     done: dict[str, Any] = {}
@@ -64,7 +68,7 @@ def decisions(
         return
     for line in _done(done):
         print_text(line, bold=True, color=wants_color(color=color))
-    for line in _lines(state) if state["decisions"] or not done else ():
+    for line in _lines(state, run) if state["decisions"] or not done else ():
         print_text(line)
 
 
@@ -138,9 +142,9 @@ def _done(done: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _lines(state: dict[str, Any]) -> list[str]:
+def _lines(state: dict[str, Any], run: Path) -> list[str]:
     if not state["decisions"]:
-        return ["no decisions yet; begin with: imagenet-audit decisions RUN --sheet review.csv"]
+        return [f"no decisions yet; {how_to_decide(run)}"]
     given = ", ".join(f"{verdict} {number:,}" for verdict, number in state["verdicts"].items() if number)
     lines = [f"{counted(state['decisions'], 'decision')} by {', '.join(map(safe, state['reviewers']))}: {given}"]
     settled = ", ".join(f"{action} {number:,}" for action, number in state["images"].items() if number)

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
-from audit.commands.base import OUTPUT, PATH, print_json, print_text
+from audit.commands.base import OUTPUT, PATH, how_to_decide, print_json, print_text
 from audit.console import counted, safe
 
 INCOMPLETE = 1
+
+_DECIDED = {"corrected-labels": "relabelled", "drop-list": "dropped"}
+"""Lists of what reviewers decided: empty where they did not."""
 
 
 @click.command()
@@ -47,6 +50,8 @@ def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path |
         print_json({"what": what, "out": str(out), **written})
     else:
         print_text(f"wrote {safe(out)}: {', '.join(f'{name} {number:,}' for name, number in written.items())}")
+        if what in _DECIDED and not written["images"]:
+            print_text(f"note: no image is decided to be {_DECIDED[what]}; {how_to_decide(run)}")
         if written.get("groups_gone"):
             print_text(f"note: of {counted(written['groups_gone'], 'group')} of copies every image would go; look at them under Decisions & export")
         if "refused" in written:

@@ -49,8 +49,10 @@ def write_sheet(path: Path, findings: pd.DataFrame) -> None:
         findings: rows of ``audit.tables.FINDINGS``.
 
     Raises:
-        AuditError: there is a file: it may hold verdicts.
+        AuditError: there is a file: it may hold verdicts. Or its ending is not that of a CSV, and it would not be read again.
     """
+    if path.suffix.lower() != ".csv":
+        raise AuditError(path, "a sheet is CSV", "name a file that ends in .csv")
     filled = findings.rename(columns={"label": "given_label"})
     text = csv_text(SHEET, [_plain(row) for row in filled.to_dict("records")])
     try:

@@ -58,6 +58,21 @@ def test_a_row_about_nothing_is_named_and_nothing_is_taken(run, tmp_path, capsys
     assert json.loads(capsys.readouterr().out)["decisions"] == 0
 
 
+@pytest.mark.parametrize("option", [["--check", "leakage"], ["--limit", "3"]])
+def test_what_stands_on_a_sheet_is_asked_for_with_a_sheet(run, option, capsys):
+    assert invoke(["decisions", run, *option]) == 2
+    assert "name it with --sheet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["corrected-labels", "drop-list"])
+def test_where_nothing_is_decided_it_is_told_how_to_begin(run, what, tmp_path, capsys):
+    assert invoke(["decisions", run]) == 0
+    begin = f"decide with: imagenet-audit dashboard {run}, or imagenet-audit decisions {run} --sheet review.csv"
+    assert capsys.readouterr().out == f"no decisions yet; {begin}\n"
+    assert invoke(["export", run, "--what", what, "--out", str(tmp_path / "list.csv")]) == 0
+    assert begin in capsys.readouterr().out
+
+
 def test_a_label_that_is_no_class_is_told(run, tmp_path, capsys):
     sheet = tmp_path / "d.csv"
     sheet.write_text("verdict,label,sample_id\nrelabel,n111,train/cat/2.jpg\n")
@@ -96,6 +111,7 @@ def test_a_report_lies_in_the_run_by_default_or_is_printed(run, small_run, capsy
         (["report", "RUN", "--out", "nowhere/r.html"], "there is no such folder"),
         (["export", "RUN", "--what", "drop-lst", "--out", "d.csv"], "did you mean 'drop-list'"),
         (["decisions", "RUN", "--sheet", "s.csv", "--check", "leakge"], "did you mean 'leakage'"),
+        (["decisions", "RUN", "--sheet", "s.jsonl"], "s.jsonl: a sheet is CSV; name a file that ends in .csv"),
         (["decisions", "RUN", "--import", "none.csv"], "there is no such file"),
     ],
 )
