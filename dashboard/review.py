@@ -12,7 +12,8 @@ from dashboard.grid import grid
 from dashboard.page import Page
 from dashboard.queue import UNDECIDED, Filters, build
 from dashboard.single import single
-from dashboard.state import decisions_of, precision_now, stamp
+from dashboard.state import decisions_of, precision_now, stamp, summary_of
+from dashboard.text import reasons
 from dashboard.verdicts import OF_LABELS
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def review(
     present = [check for check in checks if check in found]
     if not present:
         st.success("Nothing was found here.", icon=":material/task_alt:")
+        skipped = [check for check in summary_of(run).skipped if check.name in checks]
+        if skipped:
+            st.markdown(f"Not looked for:\n{reasons(skipped)}")
         return
     options = filters.choices(run, present)
     asked = filters.recall(name, options)

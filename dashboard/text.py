@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import string
+from typing import TYPE_CHECKING
 
 from audit.findings import one_line
+from reports.wording import title
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from reports.summary import Skipped
 
 _ESCAPES = str.maketrans({mark: f"\\{mark}" for mark in string.punctuation})
 
@@ -29,3 +36,8 @@ def short(text: object, length: int = 36) -> str:
         return whole
     head = (length - 1) * 2 // 5 + (length - 1) % 2
     return f"{whole[:head]}…{whole[len(whole) - (length - 1 - head) :]}"
+
+
+def reasons(skipped: Iterable[Skipped]) -> str:
+    """Return a Markdown list of checks and why they did not run."""
+    return "\n".join(f"- **{literal(title(check.name))}**: {literal(check.reason)}" for check in skipped)

@@ -13,7 +13,7 @@ from dashboard import pictures
 from dashboard.history import earlier_health
 from dashboard.page import SEVERITY_COLORS
 from dashboard.state import page_at, stamp, summary_of, words_of
-from dashboard.text import literal, short
+from dashboard.text import literal, reasons, short
 from reports.wording import cut, flagged, label, percent, subject, title, when
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _health(run: Run, found: Summary) -> None:
             st.switch_page(page, query_params={"checks": names[chosen[0]]})
     if found.skipped:
         with st.expander(f"Checks that did not run: {len(found.skipped)}", icon=":material/block:"):
-            st.markdown("\n".join(f"- **{literal(title(check.name))}**: {literal(check.reason)}" for check in found.skipped))
+            st.markdown(reasons(found.skipped))
 
 
 def _row(total: CheckTotal, before: list[dict[str, float]]) -> dict[str, object]:

@@ -13,7 +13,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from audit import open_run
-from audit.artifacts import write_json
+from audit.artifacts import write_json, write_table
 from audit.review.agreement import precision
 from audit.review.decisions import Decision, Decisions
 from audit.review.decisions import decide as made
@@ -406,6 +406,13 @@ def test_a_dataset_that_was_moved_and_the_time_of_the_scan_are_told(small_run):
     told = "\n".join(str(part.value) for part in test.sidebar.caption)
     assert "Scanned 2026-01-31 12:00 UTC" in told
     assert "not where it was scanned" in told
+
+
+def test_an_empty_page_tells_what_was_not_looked_for(small_run):
+    write_table(small_run.path / "findings/conflicting_labels.parquet", pa.Table.from_pylist([], FINDINGS))
+    test = drawn(small_run.path, "label_errors")
+    assert [box.value for box in test.success] == ["Nothing was found here."]
+    assert [text.value for text in test.markdown] == ["Not looked for:\n- **Label errors**: no predictions"]
 
 
 def test_other_runs_beside_are_offered_the_same_dataset_first(small_run):
