@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.console import safe
@@ -130,10 +130,15 @@ def _samples(samples: pd.DataFrame, change: str, limit: int) -> Iterator[str]:
         old, new = (row[name] if isinstance(row[name], str) else None for name in ("old_id", "new_id"))
         named = safe(new or old) if new is None or old is None or new == old else f"{safe(old)} -> {safe(new)}"
         column = {"relabelled": "label", "moved": "split"}.get(change)
-        detail = f" ({safe(row[f'old_{column}'])} -> {safe(row[f'new_{column}'])})" if column else ""
+        detail = f" ({_given(row, 'old', column)} -> {_given(row, 'new', column)})" if column else ""
         yield f"{change}: {named}{detail}"
     if len(samples) > limit:
         yield f"{change}:{_more(len(samples), limit)}"
+
+
+def _given(row: Mapping[Any, Any], side: str, column: str) -> str:
+    value = row[f"{side}_{column}"]
+    return safe(value) if isinstance(value, str) else f"no {column}"
 
 
 def _findings(findings: pd.DataFrame, state: str, limit: int) -> Iterator[str]:

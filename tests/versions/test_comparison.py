@@ -47,6 +47,13 @@ def move(data):
     (data / "train/cat/0.png").rename(data / "val/cat/moved.png")
 
 
+def lose_label_and_split(data):
+    shutil.copytree(data / "train", data.parent / "flat")
+    shutil.rmtree(data)
+    data.mkdir()
+    (data.parent / "flat/ant/0.png").rename(data / "0.png")
+
+
 def drop(data):
     for split in ("train", "val"):
         shutil.rmtree(data / split / "cat")
@@ -145,6 +152,12 @@ def test_another_model_is_said_and_only_what_is_certain_is_compared(first, tmp_p
     assert "integrity" not in found.not_compared
     assert set(found.findings["kind"]) <= {"identical_bytes", "identical_pixels"}
     assert len(found.warnings) == 2
+
+
+def test_an_image_without_a_label_or_a_split_is_said_to_have_none(first):
+    shown = [line.strip() for line in lines(version(first, lose_label_and_split), limit=1)]
+    assert "moved: train/ant/0.png -> 0.png (train -> no split)" in shown
+    assert "relabelled: train/ant/0.png -> 0.png (ant -> no label)" in shown
 
 
 def test_the_command_prints_text_and_json(first, capsys):
