@@ -10,10 +10,13 @@ from typing import NamedTuple
 from audit.errors import SourceError, nearest
 from audit.sources.base import SourceOptions
 from audit.sources.layout import is_split
+from audit.sources.problems import Problem, named
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image", "sample_id")
 LABELS = ("label", "labels", "class", "target", "category", "class_name", "predictionstring")
 _SPLITS = ("split", "subset", "set")
+
+_COLUMNS_SHOWN = 8
 
 
 class Columns(NamedTuple):
@@ -49,6 +52,16 @@ def find_columns(
         if what in needs and found[what] is None:
             raise SourceError(place, f"has no column of {what}s; its columns are {', '.join(names)}", f"name the right one with `{what}_column`")
     return Columns(**found)
+
+
+def without_labels(place: str, names: Sequence[str], columns: Columns) -> list[Problem]:
+    """Return what to say of a table of which no column is called as labels are, though others than its paths and splits are there."""
+    others = [name for name in names if name not in columns]
+    if columns.label is not None or not others:
+        return []
+    problem = f"no column of {place} has a usual name of labels, so its images have none; it has {named(others, len(others), _COLUMNS_SHOWN)}"
+    mend = "if one of these holds the labels, name it with --label-column (label_column)"
+    return [Problem(kind="no_label_column", severity="info", problem=problem, mend=mend, evidence={"names": others[:_COLUMNS_SHOWN]})]
 
 
 def require_column(place: str, named: str, names: Sequence[str]) -> None:

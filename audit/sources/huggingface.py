@@ -12,7 +12,7 @@ from typing import Any
 from audit.errors import SourceError
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
-from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, require_column
+from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, require_column, without_labels
 from audit.sources.names import escape, is_image, unescape
 from audit.sources.problems import NOT_LISTED, Problem
 from audit.sources.storage import Storage
@@ -75,6 +75,7 @@ class ParquetImages:
         schema = table.schema_arrow
         others = [name for name in schema.names if name != image]
         columns = find_columns(self.location, others, self.options, needs=())
+        self.problems += [told for told in without_labels(self.location, others, columns) if told not in self.problems]
         classes = _classes(schema.metadata, columns.label)
         wanted = [*others, *([f"{image}.path"] if _has_field(schema.field(image), "path") else [])]
         for group in range(table.num_row_groups):

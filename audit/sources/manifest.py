@@ -11,7 +11,7 @@ from itertools import chain
 from audit.errors import SourceError
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
-from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits
+from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, without_labels
 from audit.sources.names import escape, sample_id, unescape
 from audit.sources.problems import Problem, Tally
 from audit.sources.storage import MISSING, Storage, require_file
@@ -71,7 +71,9 @@ class ManifestSource:
         columns = None
         listed: dict[str, dict[str, str] | None] = {}
         for place, row in rows:
-            columns = columns or find_columns(self.location, list(row), self.options)
+            if columns is None:
+                columns = find_columns(self.location, list(row), self.options)
+                found.of_columns = without_labels(self.location, list(row), columns)
             written = row[columns.path or ""]
             if not isinstance(written, str) or not written.strip():
                 found.pathless.add(place)
@@ -152,6 +154,7 @@ class _Found:
     missing: int = 0
     backslashes: Tally = field(default_factory=Tally)
     pathless: Tally = field(default_factory=Tally)
+    of_columns: list[Problem] = field(default_factory=list)
 
     def note(self, written: str, path: str, fingerprint: str) -> None:
         self.rows += 1
@@ -160,6 +163,7 @@ class _Found:
             self.backslashes.add(sample_id(written))
 
     def problems(self, place: str) -> Iterator[Problem]:
+        yield from self.of_columns
         if self.rows and self.missing == self.rows:
             problem = f"none of the {self.rows:,} images that {place} names is there: paths start at the folder that it lies in"
             mend = "move it to the folder they start at, or scan that folder with it as --labels (labels_file)"

@@ -205,3 +205,19 @@ def test_a_kind_that_is_a_file_is_not_a_folder(tmp_path):
         open_source(str(tmp_path), SourceOptions(kind="manifest"))
     with pytest.raises(SourceError, match="there is no such file"):
         open_source(str(tmp_path / "m.csv"), SourceOptions(kind="manifest"))
+
+
+@pytest.mark.parametrize(("header", "told"), [("path,lable", ["lable"]), ("path,split", None), ("path,label", None)])
+def test_a_table_whose_labels_are_not_found_names_the_columns_that_may_hold_them(tmp_path, header, told):
+    images(tmp_path, "1.jpg")
+    source = open_source(write(tmp_path / "m.csv", f"{header}\n1.jpg,cat\n"))
+    listed(source)
+    assert [(problem.kind, problem.evidence["names"]) for problem in source.problems] == [("no_label_column", told)] * bool(told)
+
+
+def test_parquet_files_with_images_say_once_that_their_labels_are_not_found(tmp_path):
+    for name in ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet"):
+        pq.write_table(pa.table({"img": [b"\x89PNG"], "fine_label": [3]}), tmp_path / name)
+    source = open_source(str(tmp_path))
+    assert len(listed(source)) == 2
+    assert [(problem.kind, problem.evidence) for problem in source.problems] == [("no_label_column", {"names": ["fine_label"]})]
