@@ -34,5 +34,10 @@ def readable(location: str) -> Iterator[None]:
         if not isinstance(error, _DAMAGE) and "://" not in location:
             raise
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        mend = "check the address and the connection, then give the same command" if "://" in location else "check that it is whole; copy it again"
-        raise SourceError(location, f"cannot be listed ({reason})", mend) from error
+        raise SourceError(location, f"cannot be listed ({reason})", _mend(location, error)) from error
+
+
+def _mend(location: str, error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return "addresses of this kind need packages of their own: install those, then give the same command"
+    return "check the address and the connection, then give the same command" if "://" in location else "check that it is whole; copy it again"

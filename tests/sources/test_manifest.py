@@ -106,6 +106,12 @@ def test_a_remote_manifest_asks_for_folders_not_for_images(monkeypatch):
     files.rm("/remote-manifest", recursive=True)
 
 
+def test_an_address_whose_package_is_not_installed_says_to_install_it():
+    fsspec.register_implementation("uninstalled", "no_such_package.FileSystem", errtxt="Install no-such-package", clobber=True)
+    with pytest.raises(SourceError, match=r"uninstalled://m\.csv: cannot be listed \(Install no-such-package\); .*: install those"):
+        open_source("uninstalled://m.csv")
+
+
 def test_a_column_of_images_that_is_not_there_names_the_nearest(tmp_path):
     pq.write_table(pa.table({"image": [b"x"], "label": ["ant"]}), tmp_path / "m.parquet")
     with pytest.raises(SourceError, match="has no column 'imag'; its columns are image, label; did you mean 'image'"):
