@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from types import ModuleType
@@ -18,6 +20,7 @@ if sys.platform == "win32":
     from multiprocessing.context import SpawnContext as _Context
     from multiprocessing.context import SpawnProcess as _Process
 else:
+    from multiprocessing import forkserver
     from multiprocessing.context import ForkServerContext as _Context
     from multiprocessing.context import ForkServerProcess as _Process
 
@@ -56,6 +59,33 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
+def _prepare() -> None:
+    """Start the process that starts others, if it is not there yet, with interrupts blocked for good, as its children have them.
+
+    While it imports it would answer Ctrl+C with its traceback.
+    """
+    if sys.platform == "win32":
+        return
+    resource_tracker.ensure_running()  # else it starts on the way, and lets interrupts in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    _wait_for_its_imports()
+
+
+@functools.cache
+def _wait_for_its_imports() -> None:
+    """Start a process that does nothing and wait for it.
+
+    A start takes as long as these imports. A worker whose start is given up meanwhile would print that the locks it shares with its parent are gone.
+    """
+    process = _Process(target=int)
+    process.start()
+    process.join()
+
+
 class _WorkerProcess(_Process):
     """A process that does not run its parent's script: nothing of it is needed, and a script that calls ``scan`` unguarded would scan anew."""
 
@@ -65,6 +95,7 @@ class _WorkerProcess(_Process):
         try:
             for _ in range(_TRIES):
                 try:
+                    _prepare()
                     return super().start()
                 except (EOFError, ConnectionError):  # the process that starts others was killed: the next that asks for it starts it anew
                     time.sleep(_PAUSE_SECONDS)

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -186,3 +187,22 @@ def test_processes_may_be_killed_before_they_are_given_work(monkeypatch, struck)
     finally:
         processes.close()
     assert found == ["ok"] * 5 + ["unreadable"] + ["ok"] * 9
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there processes are started otherwise")
+def test_an_interrupt_while_processes_start_prints_no_traceback_of_theirs(tmp_path):
+    (tmp_path / "interrupted.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
+    program = """
+from audit.processors import process_context
+
+context = process_context()
+context.set_forkserver_preload(["interrupted"])
+process = context.Process(target=print, args=("started",))
+process.start()
+process.join()
+"""
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.stdout, done.stderr) == ("started\n", "")
