@@ -14,10 +14,10 @@ from audit.errors import SourceError
 from audit.sources.archives import member_ref, read_ref
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
-from audit.sources.columns import read_labels
+from audit.sources.columns import read_labels, require_column
 from audit.sources.layout import is_split
 from audit.sources.names import HIDDEN, extension, is_hidden, is_image, sample_id, unescape
-from audit.sources.problems import Problem, Tally
+from audit.sources.problems import EXAMPLES, NOT_LISTED, Problem, Tally, named
 from audit.sources.storage import Storage
 from audit.sources.tar_members import Member, read_members
 
@@ -34,24 +34,31 @@ class WebDatasetSource:
 
     kind = KIND
 
-    def __init__(self, location: str, options: SourceOptions, folder: Storage, shards: list[str]) -> None:
+    def __init__(self, location: str, options: SourceOptions, folder: Storage, shards: list[str], missing: list[str]) -> None:
         self.location = location
         self.options = options
         self.ignored: Counter[str] = Counter()
         self.problems: list[Problem] = []
         self._unread = Tally()
+        self._keys: set[str] = set()
         self._storage = folder
         self._shards = shards
+        self._missing = missing
 
     def class_words(self, labels: Iterable[str]) -> dict[str, str]:
         """Return words for those labels that have some. Raises SourceError."""
         return find_class_words(self._storage, self.options, labels)
 
     def collect(self) -> Iterator[Sample]:
-        """Yield every image of every shard; only the small members beside images are read."""
+        """Yield every image of every shard; only the small members beside images are read.
+
+        Raises:
+            SourceError: a shard cannot be read, or no member holds the label or the split under the name that the options give.
+        """
         self.ignored.clear()
-        self.problems.clear()
+        self.problems[:] = _not_there(self.location, self._missing)
         self._unread = Tally()
+        self._keys.clear()
         for shard in self._shards:
             path = self._storage.join(self._storage.root, shard)
             word = re.split(r"[-_.\d]", shard, maxsplit=1)[0]
@@ -60,6 +67,9 @@ class WebDatasetSource:
                 members = read_members(file, path, self._storage.fingerprint(path), self.ignored, self.problems)
                 for key, group in groupby(members, lambda member: _key(member.path)):
                     yield from self._samples(shard, key, list(group), split)
+        for asked in (self.options.label_column, self.options.split_column):
+            if asked is not None:
+                require_column(self.location, asked, sorted(self._keys))
         if count := self._unread.count:
             problem = f"{count:,} members hold no JSON object: {self._unread}; their images are listed without what they say"
             self.problems.append(Problem(kind="unread_metadata", problem=problem, mend="repair or remove them", evidence={"entries": count}))
@@ -93,6 +103,7 @@ class WebDatasetSource:
             if side == "json":
                 found = _json_object(text)
                 metadata |= found or {}
+                self._keys |= {*(found or {})}
                 if found is None:
                     self._unread.add(sample_id(f"{shard}/{member.path}"))
             elif side == "txt":
@@ -137,7 +148,7 @@ def expand_braces(pattern: str) -> list[str]:
 
 def matches(location: str, options: SourceOptions) -> bool:
     """Return whether the place is a pattern of shards, a folder of nothing but tars, or a tar whose first members share a key with a label."""
-    folder, shards = _find(location, options)
+    folder, shards, _ = _find(location, options)
     if not shards:
         return False
     if _is_pattern(location):
@@ -158,10 +169,10 @@ def matches(location: str, options: SourceOptions) -> bool:
 
 def open_kind(location: str, options: SourceOptions) -> Source:
     """Open shards. Raises SourceError."""
-    folder, shards = _find(location, options)
+    folder, shards, missing = _find(location, options)
     if not shards:
         raise SourceError(location, "no shard has such a name", "name a folder of .tar shards or a pattern such as train-{00000..00146}.tar")
-    return WebDatasetSource(location, options, folder, shards)
+    return WebDatasetSource(location, options, folder, shards, missing)
 
 
 def _holds_more_than_shards(folder: Storage) -> bool:
@@ -174,15 +185,25 @@ def _is_pattern(location: str) -> bool:
     return location.endswith(".tar") and any(mark in location.rpartition("/")[2] for mark in "{*?")
 
 
-def _find(location: str, options: SourceOptions) -> tuple[Storage, list[str]]:
+def _not_there(location: str, missing: list[str]) -> list[Problem]:
+    if not missing:
+        return []
+    problem = f"{len(missing):,} of the shards that {location} names are not there, so what they hold is not listed: {named(missing, len(missing))}"
+    evidence = {"entries": len(missing), "names": missing[:EXAMPLES]}
+    return [Problem(kind=NOT_LISTED, severity="error", problem=problem, mend="fetch them, or name those that are there", evidence=evidence)]
+
+
+def _find(location: str, options: SourceOptions) -> tuple[Storage, list[str], list[str]]:
+    """Return the folder of shards, their names, and the names that are asked for and not there."""
     head, slash, name = location.rpartition("/")
     if location.endswith(".tar"):
         folder = Storage(head + slash or ".", options.storage_options)
         there = folder.names(folder.root)
         wanted = expand_braces(name) if _is_pattern(location) else [name]
-        return folder, [shard for want in wanted for shard in (fnmatch.filter(there, want) if _is_pattern(want) else [want] if want in there else [])]
+        found = {want: fnmatch.filter(there, want) if _is_pattern(want) else [want] * (want in there) for want in wanted}
+        return folder, [shard for shards in found.values() for shard in shards], [want for want, shards in found.items() if not shards]
     folder = Storage(location, options.storage_options)
-    return folder, [name for name in folder.names(folder.root) if name.endswith(".tar")]
+    return folder, [name for name in folder.names(folder.root) if name.endswith(".tar")], []
 
 
 def _key(path: str) -> str:

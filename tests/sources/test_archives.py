@@ -10,7 +10,7 @@ from PIL import Image
 
 from audit.errors import SourceError
 from audit.listing import list_samples
-from audit.sources import open_source
+from audit.sources import SourceOptions, open_source
 
 
 def png(value=0):
@@ -113,6 +113,26 @@ def test_remote_places(stored):
     assert len(samples) == size
     assert all(source.read(sample.source_ref).startswith(b"\x89PNG") for sample in samples)
     files.rm("/remote", recursive=True)
+
+
+def test_shards_that_are_named_and_not_there_are_told(tmp_path):
+    for name, data in SHARDED.items():
+        (tmp_path / name).write_bytes(data)
+    source = open_source(str(tmp_path / "s-{a,b,c,d}.tar"))
+    assert len(list(source.collect())) == 60
+    assert [(problem.kind, problem.evidence) for problem in source.problems] == [("not_listed", {"entries": 2, "names": ["s-c.tar", "s-d.tar"]})]
+    source = open_source(str(tmp_path / "s-{a,b}.tar"))
+    list(source.collect())
+    assert source.problems == []
+
+
+@pytest.mark.parametrize(("held", "misspelt"), [({"label_column": "species"}, "specis"), ({"split_column": "part"}, "partt")])
+def test_a_label_or_split_that_no_member_of_the_shards_holds_is_refused(tmp_path, held, misspelt):
+    (tmp_path / "s.tar").write_bytes(pack({"0.png": png(), "0.json": b'{"species": "cat", "part": "val"}'}))
+    assert list(listed(open_source(str(tmp_path / "s.tar"), SourceOptions(kind="webdataset", **held)))) == ["s/0.png"]
+    asked = SourceOptions(kind="webdataset", **dict.fromkeys(held, misspelt))
+    with pytest.raises(SourceError, match=f"did you mean '{next(iter(held.values()))}'"):
+        listed(open_source(str(tmp_path / "s.tar"), asked))
 
 
 def test_many_threads_read_one_source_at_once(tmp_path):
