@@ -32,6 +32,8 @@ def read_given(place: str, data: bytes, options: SourceOptions) -> Labels:
     Raises:
         SourceError: it is no text, names no image, a line has no label, a column is missing, a split is unknown.
     """
+    if place.lower().endswith(_OTHERS):
+        raise SourceError(place, "is no file of labels: those are a CSV, or lines of a name and a label", "write it as .csv")
     rows = _rows(place, data)
     first = next(rows, (0, []))
     header = [cell.strip() for cell in first[1]]
@@ -66,6 +68,9 @@ def read_given(place: str, data: bytes, options: SourceOptions) -> Labels:
         raise SourceError(place, "names no image", _MEND)
     return Labels(place, labels, overrules=True, corrects=_CORRECTIONS in map(str.lower, header))
 
+
+_OTHERS = (".json", ".jsonl", ".parquet")
+"""What other programs, and our exports, write besides CSV."""
 
 _MEND = "write the image's name and its label on every line"
 

@@ -87,3 +87,12 @@ def test_a_label_file_of_another_dataset_is_told(folder):
 def test_what_is_wrong_is_named_with_its_line(folder, data, message):
     with pytest.raises(SourceError, match=message):
         listed(folder, data)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_a_list_in_a_format_that_is_not_read_is_refused_by_its_ending(folder, ending):
+    path = folder.parent / f"labels.{ending}"
+    path.write_text('{"sample_id": "cat/1.png", "label": "ant"}\n')
+    source = open_source(str(folder), SourceOptions(labels_file=str(path)))
+    with pytest.raises(SourceError, match=f"labels.{ending}: is no file of labels: .*; write it as .csv"):
+        list(source.collect())
