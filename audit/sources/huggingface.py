@@ -14,14 +14,14 @@ from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
 from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, require_column, without_labels
 from audit.sources.names import escape, is_image, unescape
-from audit.sources.problems import NOT_LISTED, Problem
+from audit.sources.problems import EXAMPLES, NOT_LISTED, Problem, named
 from audit.sources.storage import Storage
 
 KIND = "huggingface"
 RANK = 30
 OPTIONS = frozenset({"image_column", "path_column", "label_column", "split_column"})
 
-_SHARD = re.compile(r"^(?P<split>[^/]+?)-\d{5}-of-\d{5}(-[0-9a-f]+)?\.parquet$")
+_SHARD = re.compile(r"^(?P<split>[^/]+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?\.parquet$")
 
 
 class ParquetImages:
@@ -56,6 +56,8 @@ class ParquetImages:
 
         self.ignored.clear()
         self.problems.clear()
+        if not self._storage.root.endswith(".parquet"):  # of a file that was named alone, the others are not meant
+            self._of_sets()
         splits: dict[str, str] = {}
         names: set[str] = set()
         for shard in self._shards:
@@ -95,6 +97,13 @@ class ParquetImages:
                 name = path if "/" in path and path not in names else row_id
                 names.add(name)
                 yield Sample(name, f"{escape(shard)}#{group}.{number}", f"{state}-{group}-{number}", split, label, labels, metadata(row, columns))
+
+    def _of_sets(self) -> None:
+        """Note the files that are not there of numbered sets."""
+        if missing := _missing(self._shards):
+            problem = f"{len(missing):,} files of numbered sets are not there, so their rows are not listed: {named(missing, len(missing))}"
+            evidence = {"entries": len(missing), "names": missing[:EXAMPLES]}
+            self.problems.append(Problem(kind=NOT_LISTED, severity="error", problem=problem, mend="fetch them", evidence=evidence))
 
     def _without_images(self, shard: str, rows: int) -> None:
         """Note a file that has no column of images: one of a numbered set is a loss, another may be a table beside them."""
@@ -164,6 +173,25 @@ def _find_shards(storage: Storage, options: SourceOptions) -> tuple[list[str], s
     if schema is not None and options.image_column is not None:
         require_column(storage.location, options.image_column, schema.names)
     return None
+
+
+def _missing(shards: Iterable[str]) -> list[str]:
+    """Return the files that sets lack by their own names.
+
+    >>> _missing(["train-00000-of-00002.parquet", "test-00000-of-00001.parquet"])
+    ['train-00001-of-00002.parquet']
+    """
+    sets: dict[tuple[str, str], set[int]] = {}
+    for shard in shards:
+        folder, slash, name = shard.rpartition("/")
+        if of_set := _SHARD.match(name):
+            sets.setdefault((f"{folder}{slash}{of_set['split']}", of_set["count"]), set()).add(int(of_set["number"]))
+    return [
+        f"{head}-{number:05d}-of-{count}.parquet"
+        for (head, count), there in sorted(sets.items())
+        for number in range(int(count))
+        if number not in there
+    ]
 
 
 def _schema(storage: Storage, path: str) -> Any:

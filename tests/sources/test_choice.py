@@ -58,6 +58,18 @@ def test_images_beside_files_without_any_are_listed(tmp_path):
     ]
 
 
+def test_files_that_a_numbered_set_lacks_are_told_of_a_folder_and_not_of_one_file(tmp_path):
+    for name in ("train-00000-of-00005.parquet", "train-00002-of-00005-0123abcd.parquet", "test-00000-of-00001.parquet"):
+        pq.write_table(pa.table({"image": [b"1"], "label": ["ant"]}), tmp_path / name)
+    source = open_source(str(tmp_path))
+    assert len(list(source.collect())) == 3
+    lacking = [f"train-0000{number}-of-00005.parquet" for number in (1, 3, 4)]
+    assert [(problem.kind, problem.evidence) for problem in source.problems] == [("not_listed", {"entries": 3, "names": lacking})]
+    source = open_source(str(tmp_path / "train-00000-of-00005.parquet"))
+    assert len(list(source.collect())) == 1
+    assert source.problems == []
+
+
 @pytest.mark.parametrize("kind", ["auto", "folder"])
 def test_a_run_is_no_dataset(small_run, kind):
     (small_run.path / "previews").mkdir()
