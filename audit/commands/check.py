@@ -75,7 +75,9 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
     wanted = _reports(reports, as_json=as_json)
     waivers, decisions = options.pop("waivers"), options.pop("decisions")
     accepted = [] if waivers is None else read_waivers(waivers)
-    before = _baseline(options.pop("baseline"), first_run=first_run)
+    baseline = options.pop("baseline")
+    _refuse_itself(baseline, source, options["out"])
+    before = _baseline(baseline, first_run=first_run)
     since = options.pop("since")
     locked = None
     if since is not None and (since.exists() or not first_run):
@@ -149,6 +151,13 @@ def _baseline(path: Path | None, *, first_run: bool) -> Run | KnownFindings | No
             path, "there is no baseline there", "name the run of the version before, or its JSON report; where there is none yet, add --first-run"
         )
     return read_findings(path) if path.is_file() else open_run(path)
+
+
+def _refuse_itself(baseline: Path | None, source: str, out: Path | None) -> None:
+    """Nothing is new against the run in question itself, nor against a baseline that its scan has written over."""
+    run = source if (Path(source) / "run.json").is_file() else out
+    if baseline is not None and run is not None and os.path.realpath(baseline) == os.path.realpath(run):
+        raise ConfigError(baseline, "is the run in question itself, against which nothing is new", "name a copy of the run of the version before")
 
 
 def _judge(

@@ -1,5 +1,6 @@
 """With ``--offline`` no command opens a connection: every process that it starts is watched, and none may leave this machine."""
 
+import shutil
 from importlib import import_module
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def test_no_command_connects_when_offline(tmp_path, watched, dataset, tally):
     data, run = dataset(per_class=70), Path(tmp_path / "run")
     (tmp_path / "policy.toml").write_text("[limits]\ntotal = 100000\n")
     assert watched("scan", data, "--out", run, "--offline", "--quiet") == []
+    shutil.copytree(run, tmp_path / "before")
     samples = open_run(run).samples
     np.save(tmp_path / "model.npy", np.full(((samples["split"] == "val").sum(), 2), 0.5, np.float32))
     policy, sheet = ("--policy", tmp_path / "policy.toml"), tmp_path / "sheet.csv"
@@ -45,7 +47,7 @@ def test_no_command_connects_when_offline(tmp_path, watched, dataset, tally):
         ("explain", run, "train/bee/stolen.png", "--saliency", tmp_path / "maps.png"),
         ("lock", run, "--out", tmp_path / "audit.lock"),
         ("init", tmp_path / "starter.toml"),
-        ("check", run, *policy, "--since", tmp_path / "audit.lock", "--baseline", run),
+        ("check", run, *policy, "--since", tmp_path / "audit.lock", "--baseline", tmp_path / "before"),
         ("check", data, *policy, "--offline", "--quiet"),
         ("benchmark", run, "--predictions", tmp_path / "model.npy"),
         ("diff", run, run),

@@ -152,9 +152,19 @@ def test_exit_codes_and_a_reviewers_keep(small_run, tmp_path, capsys):
     assert cli.invoke(["check", run, "--policy", str(file), "--baseline", str(tmp_path / "none"), "--first-run"]) == 1
     findings = Run(small_run.path).findings
     Decisions(small_run.path).append(decide(small_run, findings[findings["finding_id"] == "f1"], "keep", reviewer="a reviewer"))
-    assert cli.invoke(["check", run, "--policy", str(file), "--baseline", run]) == 0
+    shutil.copytree(run, tmp_path / "before")
+    assert cli.invoke(["check", run, "--policy", str(file), "--baseline", str(tmp_path / "before")]) == 0
     assert "1 finding waived" in capsys.readouterr().out
     assert cli.invoke(["check", run, "--policy", str(tmp_path / "no.toml")]) == 2
+
+
+@pytest.mark.parametrize("asked", [("run",), ("data", "--out", "run"), ("data", "--out", "run", "--first-run")])
+def test_a_run_is_no_baseline_of_itself(small_run, tmp_path, capsys, monkeypatch, asked):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy.toml").write_text("[new]\ntotal = 0\n")
+    (tmp_path / "link").symlink_to(small_run.path)
+    assert cli.invoke(["check", *asked, "--policy", "policy.toml", "--baseline", "link"]) == 2
+    assert "link: is the run in question itself, against which nothing is new" in capsys.readouterr().err
 
 
 def test_decisions_carry_over_from_the_baseline_and_from_a_file(small_run, tmp_path, capsys):
