@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from audit.checks import discover
 from audit.errors import ConfigError, nearest
+from audit.sources.problems import NOT_LISTED
 from audit.versions.comparison import Difference, FindingsDifference
 from audit.versions.finding_matching import causes
-from audit.versions.policy import TOTAL, Limit, Policy
+from audit.versions.limits import judge_limit
+from audit.versions.policy import TOTAL, Policy
 from audit.versions.requirements import requirement
 from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED, Verdict
 from audit.versions.waivers import Waived
@@ -114,11 +117,15 @@ def judge(
         findings["cause"] = findings["finding_id"].map(seen["cause"])
     findings["waived"] = findings["finding_id"].isin(waived.ids)
     findings["counted"] = ~findings["waived"] & (True if since is None else _touched(findings, since))
-    change = _Change(difference, since)
-    verdicts = [replace(_limit(limit, run, findings[findings["counted"]], change, policy.confidence), line=limit.line) for limit in policy.limits]
+    counting = findings[findings["counted"]]
+    verdicts = [replace(judge_limit(limit, run, counting, difference, since, policy.confidence), line=limit.line) for limit in policy.limits]
     required = (requirement(name, wanted, run, difference, waived) for name, wanted in policy.require.items())
     verdicts += [replace(verdict, line=policy.lines.get(name, 1)) for name, verdict in zip(policy.require, required, strict=True)]
-    notes = [] if difference is None else [*difference.warnings, *(f"{name}: {why}" for name, why in difference.not_compared.items())]
+    notes = [] if "readable" in policy.require else run.not_listed
+    notes += [] if difference is None else [*difference.warnings, *(f"{name}: {why}" for name, why in difference.not_compared.items())]
+    silent = sorted(name for name in discover() if run.record.get("checks", {}).get(name, {}).get("state") != "done")
+    if silent and any(limit.check == TOTAL for limit in policy.limits):
+        notes.append(f"limits on findings of all checks tell nothing of those that did not run: {', '.join(silent)}")
     source = run.record.get("source", {})
     location = str(source.get("location", ""))
     return Gate(
@@ -152,26 +159,14 @@ def _refuse_unknown_scopes(run: Run, policy: Policy) -> None:
                 raise ConfigError(f"{policy.path}:{limit.line}: {limit.name}", f"the dataset has no {name} {limit.scope[name]!r}", mend)
 
 
-def rate_interval(flagged: int, images: int, confidence: float) -> tuple[float, float]:
-    """Return the one-sided Clopper-Pearson bounds of a share (Clopper and Pearson, Biometrika 1934)."""
-    from scipy.stats import beta
-
-    low = 0.0 if flagged == 0 else float(beta.ppf(1 - confidence, flagged, images - flagged + 1))
-    high = 1.0 if flagged == images else float(beta.ppf(confidence, flagged + 1, images - flagged))
-    return low, high
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    difference: Difference | FindingsDifference | None
-    since: SampleChanges | None
-
-
 def _touched(findings: pd.DataFrame, since: SampleChanges) -> npt.NDArray[np.bool_]:
-    """Return which findings are about images that are new or have another place or label, verified against one, or about a class that is new."""
+    """Return which findings are about images that are new or have another place or label, verified against one, or about a class that is new.
+
+    Images that could not be listed may be any: that finding is always one.
+    """
     of_image = causes(findings, since.samples, "new_id") != "context"
     of_class = findings["sample_id"].isna() & findings["label"].isin(since.classes_added)
-    return np.asarray(of_image | of_class.to_numpy(), bool)
+    return np.asarray(of_image | of_class.to_numpy() | (findings["kind"] == NOT_LISTED).to_numpy(), bool)
 
 
 def _said_of(since: SampleChanges, lock: str) -> Iterator[str]:
@@ -179,64 +174,3 @@ def _said_of(since: SampleChanges, lock: str) -> Iterator[str]:
 
     yield f"only findings about what changed since {lock} count"
     yield from (line.strip() for line in change_lines(since, _SHOWN, unlisted=("added",)))
-
-
-def _limit(limit: Limit, run: Run, findings: pd.DataFrame, change: _Change, confidence: float) -> Verdict:
-    why_not = _why_not(limit, run, change)
-    if why_not:
-        return Verdict(limit.name, NOT_JUDGED, why_not)
-    chosen = findings
-    if limit.check != TOTAL:
-        chosen = chosen[chosen["check"] == limit.check]
-    kinds = sorted(chosen["kind"].unique())
-    for name, wanted in limit.scope.items():
-        chosen = chosen[chosen["label" if name == "class" else name] == wanted]
-    if limit.new and change.difference is not None:  # of the images that changed: what a new fit thinks of an old image is not the change's doing
-        chosen = chosen[(chosen["state"] == "new") & (chosen["cause"] != "context")]
-    state, told = PASSED, []
-    if limit.count is not None:
-        told.append(f"{len(chosen):,} finding{'s' * (len(chosen) != 1)}, at most {limit.count:,}")
-        state = FAILED if len(chosen) > limit.count else state
-    if limit.rate is not None:
-        named = chosen["sample_id"].dropna().unique()
-        images, flagged = _judged(limit, run, change.since, named), len(named)
-        low, high = rate_interval(flagged, images, confidence) if images else (0.0, 1.0)
-        told.append(f"{flagged:,} of {images:,} images ({flagged / max(images, 1):.2%}, {low:.2%} to {high:.2%}), at most {limit.rate:.2%}")
-        if low > limit.rate:
-            state = FAILED
-        elif flagged > limit.rate * images:
-            told.append("above it, but so few images may differ by chance")
-    if "kind" in limit.scope and limit.scope["kind"] not in kinds:
-        told.append(f"none is of kind {limit.scope['kind']!r}; kinds found: {', '.join(kinds) or 'none'}")
-    return Verdict(limit.name, state, "; ".join(told), tuple(chosen["finding_id"]) if state == FAILED else ())
-
-
-def _why_not(limit: Limit, run: Run, change: _Change) -> str | None:
-    difference = change.difference
-    if limit.new and difference is None and change.since is None:
-        return "there is no baseline"
-    if limit.check == TOTAL:
-        return None
-    if limit.new and difference is not None and limit.check in difference.not_compared:
-        return difference.not_compared[limit.check]
-    state = run.record.get("checks", {}).get(limit.check)
-    if state is None:
-        return f"{limit.check} was left out of the scan"
-    return None if state["state"] == "done" else f"{limit.check} did not run: {state['reason']}"
-
-
-def _judged(limit: Limit, run: Run, since: SampleChanges | None, flagged: npt.NDArray[np.object_]) -> int:
-    """Return how many images of the limit's split and class, and of the change where there is one, the check applies to.
-
-    Those that it flagged are among them: a copy of a file that cannot be decoded has no score, and an old image may be flagged for a new one.
-    """
-    samples = run.columns("sample_id", "split", "label")
-    inside = np.ones(len(samples), bool) if limit.check == TOTAL else np.isfinite(run.scores(limit.check))
-    for name, column in (("split", "split"), ("class", "label")):
-        if name in limit.scope:
-            inside &= (samples[column] == limit.scope[name]).to_numpy()
-    if since is not None:
-        changed = np.zeros(len(samples), bool)
-        changed[since.samples.loc[since.samples[["added", "changed", "moved", "relabelled"]].any(axis=1), "new_row"]] = True
-        inside &= changed
-    return int((inside | samples["sample_id"].isin(flagged).to_numpy()).sum())

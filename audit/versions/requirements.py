@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from audit.console import counted
 from audit.versions.comparison import Difference, FindingsDifference
 from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED, Verdict
@@ -29,15 +31,18 @@ def requirement(name: str, wanted: Any, run: Run, difference: Difference | Findi
     rule = f"require.{name}"
     if name.endswith("_drift"):
         return _drift(name, wanted, difference)
-    samples = run.columns("split", "label")
     if name == "readable":
         return _readable(rule, run, waived, wanted=wanted)
+    samples = run.columns("split", "label", "labels")
+    labels = pd.concat([samples["label"].dropna(), samples["labels"].dropna().explode().dropna()])
     if name == "min_per_class":
-        sizes = samples["label"].value_counts()
+        sizes = labels.value_counts()
+        if not len(sizes):
+            return Verdict(rule, FAILED, "no image has a label")
         poor = sorted(sizes[sizes < wanted].index)
         few = f"{counted(len(poor), 'class')} of fewer than {counted(wanted, 'image')}: {', '.join(poor[:_SHOWN])}{' ...' * (len(poor) > _SHOWN)}"
         return Verdict(rule, FAILED if poor else PASSED, few if poor else f"every class has {counted(wanted, 'image')} or more")
-    found = {*samples["label" if name == "classes" else "split"].dropna()}
+    found = {*(labels if name == "classes" else samples["split"].dropna())}
     wrong = [
         f"{word}: {', '.join(sorted(names)[:5])}" for word, names in (("missing", {*wanted} - found), ("not declared", found - {*wanted})) if names
     ]

@@ -13,7 +13,8 @@ from audit.errors import ConfigError
 from audit.review.decisions import Decisions, decide, latest
 from audit.run import Run
 from audit.versions.comparison import compare
-from audit.versions.gate import judge, rate_interval
+from audit.versions.gate import judge
+from audit.versions.limits import rate_interval
 from audit.versions.gate_text import lines
 from audit.versions.policy import STARTER, read_policy
 from audit.versions.toml_lines import lines_of_keys

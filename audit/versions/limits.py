@@ -1,0 +1,161 @@
+"""Hold findings against a policy's limits: so many at most, or so large a share of the images."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.console import counted
+from audit.sources.problems import NOT_LISTED
+from audit.versions.comparison import Difference, FindingsDifference
+from audit.versions.policy import TOTAL, Limit
+from audit.versions.sample_changes import CHANGES, SampleChanges
+from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from audit.run import Run
+
+
+def judge_limit(
+    limit: Limit, run: Run, findings: pd.DataFrame, difference: Difference | FindingsDifference | None, since: SampleChanges | None, confidence: float
+) -> Verdict:
+    """Judge one limit of a policy.
+
+    Args:
+        limit: as read.
+        run: the version in question.
+        findings: those that count; columns of ``audit.tables.FINDINGS``, ``state`` and ``cause``.
+        difference: from the baseline to the run; None where there is no baseline.
+        since: what changed since a lock was written; None without one.
+        confidence: a rate fails where it is above its limit with this confidence.
+    """
+    why_not = _why_not(limit, run, difference, since)
+    if why_not:
+        return Verdict(limit.name, NOT_JUDGED, why_not)
+    chosen = findings
+    if limit.check != TOTAL:
+        chosen = chosen[chosen["check"] == limit.check]
+    kinds = sorted(chosen["kind"].unique())
+    for name, wanted in limit.scope.items():
+        chosen = chosen[_of_class(chosen, run, wanted) if name == "class" else chosen[name] == wanted]
+    state, told = PASSED, []
+    if limit.new and difference is not None:
+        chosen = chosen[chosen["state"] == "new"]
+        ours = _by_the_change(chosen, difference)
+        others, chosen = int((~ours & chosen["sample_id"].isna()).sum()), chosen[ours]
+        told += [f"{counted(others, 'new finding')} about no one image not counted: another fit may have brought them"] if others else []
+    if limit.count is not None:
+        told.append(f"{len(chosen):,} finding{'s' * (len(chosen) != 1)}, at most {limit.count:,}")
+        state = FAILED if len(chosen) > limit.count else state
+    if limit.rate is not None:
+        judged, figures = _share(limit, limit.rate, run, chosen, since, confidence)
+        told.append(figures)
+        state = judged if judged == FAILED or limit.count is None else state
+    if "kind" in limit.scope and limit.scope["kind"] not in kinds:
+        told.append(f"none is of kind {limit.scope['kind']!r}; kinds found: {', '.join(kinds) or 'none'}")
+    return Verdict(limit.name, state, "; ".join(told), tuple(chosen["finding_id"]) if state == FAILED else ())
+
+
+def rate_interval(flagged: int, images: int, confidence: float) -> tuple[float, float]:
+    """Return the one-sided Clopper-Pearson bounds of a share (Clopper and Pearson, Biometrika 1934)."""
+    from scipy.stats import beta
+
+    low = 0.0 if flagged == 0 else float(beta.ppf(1 - confidence, flagged, images - flagged + 1))
+    high = 1.0 if flagged == images else float(beta.ppf(confidence, flagged + 1, images - flagged))
+    return low, high
+
+
+def _by_the_change(new: pd.DataFrame, difference: Difference | FindingsDifference) -> pd.Series[bool]:
+    """Return which new findings the change led to, and not what a new fit of the predictions thinks of what nobody touched.
+
+    A finding about a class or the whole dataset has no image of its own: it counts where anything changed and its check needs no predictions. Images
+    that could not be listed may be any: that always counts.
+    """
+    ours = (new["cause"] != "context") | (new["kind"] == NOT_LISTED)
+    if isinstance(difference, Difference) and any(difference.counts[change] for change in CHANGES if change != "renamed"):
+        from audit.checks import discover
+
+        fitted = [name for name, check in discover().items() if {"predictions", "label_quality"} & {*check.needs}]
+        ours |= new["sample_id"].isna() & ~new["check"].isin(fitted)
+    return ours
+
+
+def _share(limit: Limit, most: float, run: Run, chosen: pd.DataFrame, since: SampleChanges | None, confidence: float) -> tuple[str, str]:
+    """Hold the share of images with a finding against its limit; return what became of it, and the figures."""
+    changed = None if since is None else _changed(since, len(run))
+    found = _flagged(chosen, run, changed)
+    flagged, images = int(found.sum()), int((_judged(limit, run, changed) | found).sum())
+    others = int(chosen["sample_id"].isna().sum())
+    if others and not flagged:
+        return NOT_JUDGED, f"{counted(others, 'finding')} about no one image, of which there is no share: limit their count"
+    if not images and changed is None:
+        return NOT_JUDGED, "it applies to no image here, so that there is no share"
+    low, high = rate_interval(flagged, images, confidence) if images else (0.0, 1.0)
+    told = f"{flagged:,} of {images:,} images ({flagged / max(images, 1):.2%}, {low:.2%} to {high:.2%}), at most {most:.2%}"
+    told += f"; {counted(others, 'finding')} more about no one image" if others else ""
+    if low > most:
+        return FAILED, told
+    return PASSED, told + ("; above it, but so few images may differ by chance" if flagged > most * images else "")
+
+
+def _changed(since: SampleChanges, images: int) -> npt.NDArray[np.bool_]:
+    """Return which images are new, or have other bytes, another place or another label."""
+    changed = np.zeros(images, bool)
+    rows = since.samples.loc[since.samples[["added", "changed", "moved", "relabelled"]].any(axis=1), "new_row"]
+    changed[rows[rows >= 0]] = True
+    return changed
+
+
+def _flagged(chosen: pd.DataFrame, run: Run, changed: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:
+    """Return the images with a finding; where only the change counts, the image that it was verified against if that is the one that changed."""
+    about = chosen[chosen["sample_id"].notna()]
+    rows = run.rows_of(about["sample_id"].tolist())
+    if changed is not None:
+        partners = [json.loads(evidence).get("partner") for evidence in about["evidence"]]
+        rows = np.where(changed[rows], rows, run.rows_of([str(partner) for partner in partners]))
+    found = np.zeros(len(run), bool)
+    found[rows[rows >= 0]] = True
+    return found
+
+
+def _of_class(findings: pd.DataFrame, run: Run, wanted: str) -> npt.NDArray[np.bool_]:
+    """Return which findings are about a class, or an image that has its label, alone or among several."""
+    found = (findings["label"] == wanted).to_numpy(bool, copy=True)
+    several = findings["sample_id"].notna().to_numpy(bool) & findings["label"].isna().to_numpy(bool)
+    found[several] = _labelled(run, wanted)[run.rows_of(findings["sample_id"][several].tolist())]
+    return found
+
+
+def _labelled(run: Run, wanted: str) -> npt.NDArray[np.bool_]:
+    """Return which images have a label, alone or among several."""
+    samples = run.columns("label", "labels")
+    several = samples["labels"].map(lambda labels: wanted in labels, na_action="ignore").eq(other=True)
+    return np.asarray((samples["label"] == wanted) | several, bool)
+
+
+def _why_not(limit: Limit, run: Run, difference: Difference | FindingsDifference | None, since: SampleChanges | None) -> str | None:
+    if limit.new and difference is None and since is None:
+        return "there is no baseline"
+    if limit.check == TOTAL:
+        return None
+    if limit.new and difference is not None and limit.check in difference.not_compared:
+        return difference.not_compared[limit.check]
+    state = run.record.get("checks", {}).get(limit.check)
+    if state is None:
+        return f"{limit.check} was left out of the scan"
+    return None if state["state"] == "done" else f"{limit.check} did not run: {state['reason']}"
+
+
+def _judged(limit: Limit, run: Run, changed: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:
+    """Return the images of the limit's split and class, and of the change where there is one, that the check applies to."""
+    inside = np.ones(len(run), bool) if limit.check == TOTAL else np.isfinite(run.scores(limit.check))
+    if "split" in limit.scope:
+        inside &= (run.columns("split")["split"] == limit.scope["split"]).to_numpy(bool)
+    if "class" in limit.scope:
+        inside &= _labelled(run, limit.scope["class"])
+    return inside if changed is None else inside & changed

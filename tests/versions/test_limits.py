@@ -1,0 +1,140 @@
+"""No limit and no requirement passes because nothing was looked at: shares, classes among several labels, what was not listed, what did not run."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from audit.artifacts import read_json, write_array, write_json, write_table
+from audit.run import Run
+from audit.tables import FINDINGS, SAMPLES
+from audit.versions.comparison import compare
+from audit.versions.gate import judge
+from audit.versions.lock import changes_since, pin, read_lock
+from audit.versions.policy import read_policy
+from audit.versions.sample_changes import COLUMNS
+from audit.versions.waivers import Waived
+
+CHECKS = ("leakage", "integrity", "class_balance", "outliers", "conflicting_labels", "listing", "class_overlap")
+NOT_LISTED = "pets.tar: the archive breaks off at byte 512, and what followed could not be listed; fetch it again."
+
+
+@pytest.fixture
+def gate(tmp_path):
+    def held(run, rules, *, before=None, locked=None):
+        (tmp_path / "policy.toml").write_text(rules)
+        since = None
+        if locked is not None:
+            (tmp_path / "audit.lock").write_text(pin(locked))
+            since = changes_since(read_lock(tmp_path / "audit.lock"), run.columns(*COLUMNS))
+        difference = None if before is None else compare(before, run)
+        return judge(run, read_policy(tmp_path / "policy.toml", CHECKS), Waived(frozenset()), difference, since=since, lock="audit.lock")
+
+    return held
+
+
+def told(gate):
+    return {verdict.rule: (verdict.state, verdict.message) for verdict in gate.verdicts}
+
+
+def rewritten(run, table, schema, change):
+    """Write a table of a run anew, each row as `change` makes it, or without it where that is None; return the run as it is then."""
+    path = run.path / table
+    rows = [row for row in map(change, pq.read_table(path).to_pylist()) if row is not None]
+    write_table(path, pa.Table.from_pylist(rows, schema))
+    return Run(run.path)
+
+
+def broken_off(run):
+    """Let a part of the dataset not be listed."""
+    row = {**dict.fromkeys(FINDINGS.names), "finding_id": "f9", "check": "listing", "kind": "not_listed", "subject": "dataset"}
+    row |= {"severity": "error", "score": 1.0, "message": NOT_LISTED, "evidence": "{}"}
+    write_table(run.path / "findings" / "listing.parquet", pa.Table.from_pylist([row], FINDINGS))
+    record = read_json(run.path / "run.json")
+    record["source"]["problems"] = [{"kind": "not_listed", "severity": "error", "message": NOT_LISTED, "evidence": {}}]
+    record["checks"]["listing"] = {"state": "done", "reason": None, "findings": 1}
+    write_json(run.path / "run.json", record)
+    return Run(run.path)
+
+
+def test_a_share_since_a_lock_is_one_of_the_images_that_changed(small_run, gate):
+    """One new image that five old ones are copies of is one image of one, and not five."""
+    names = small_run.columns("sample_id")["sample_id"].tolist()
+    of, verified = iter([0, 1, 2, 3, 5]), json.dumps({"partner": names[4]})
+    leaks = rewritten(
+        small_run,
+        "findings/leakage.parquet",
+        FINDINGS,
+        lambda row: row | {"sample_id": names[next(of)], "evidence": verified},
+    )
+    found = told(gate(leaks, "[limits]\nleakage.rate = 0.01\n", locked=small_run.columns(*COLUMNS).drop(index=4)))
+    assert found["limits.leakage"] == ("failed", "1 of 1 images (100.00%, 5.00% to 100.00%), at most 1.00%")
+
+
+def test_a_finding_on_an_image_without_a_score_is_in_its_share(small_run, gate):
+    """Row 3 failed: its finding is about an image that the check gives no score."""
+    assert told(gate(small_run, "[limits]\nintegrity.rate = 0.0"))["limits.integrity"][1].startswith("1 of 6 images")
+
+
+def test_there_is_no_share_of_findings_about_classes_nor_of_no_images(small_run, gate):
+    write_array(small_run.path / "scores" / "outliers.npy", np.full(6, np.nan, np.float32))
+    found = told(gate(small_run, "[limits]\nclass_balance.rate = 0\noutliers.rate = 0\ntotal.rate = 0.9"))
+    assert found["limits.class_balance"] == ("not judged", "1 finding about no one image, of which there is no share: limit their count")
+    assert found["limits.outliers"] == ("not judged", "it applies to no image here, so that there is no share")
+    assert found["limits.total"][1].endswith("; 1 finding more about no one image")
+    both = told(gate(small_run, "[limits]\nclass_balance = { count = 0, rate = 0 }\noutliers = { count = 0, rate = 0 }"))
+    assert [state for state, _ in both.values()] == ["failed", "passed"]
+
+
+def test_a_class_is_that_of_images_with_several_labels_too(small_run, gate):
+    several = rewritten(
+        small_run, "samples.parquet", SAMPLES, lambda row: row | {"label": None, "labels": ["n1", "n2"]} if row["label"] == "n2" else row
+    )
+    several = rewritten(several, "findings/integrity.parquet", FINDINGS, lambda row: row | {"label": None})
+    rules = "[limits]\nintegrity = { count = 0, rate = 0, class = 'n1' }\n[require]\nmin_per_class = 4\nclasses = ['n1', 'n2']"
+    assert told(gate(several, rules)) == {
+        "limits.integrity[class=n1]": ("failed", "1 finding, at most 0; 1 of 5 images (20.00%, 1.02% to 65.74%), at most 0.00%"),
+        "require.min_per_class": ("failed", "1 class of fewer than 4 images: n2"),
+        "require.classes": ("passed", "as declared"),
+    }
+
+
+def test_a_dataset_that_lost_its_labels_has_no_class_that_is_large_enough(small_run, gate):
+    bare = rewritten(small_run, "samples.parquet", SAMPLES, lambda row: row | {"label": None})
+    assert told(gate(bare, "[require]\nmin_per_class = 1")) == {"require.min_per_class": ("failed", "no image has a label")}
+
+
+def test_what_could_not_be_listed_is_said_and_counts_as_new_against_a_run_and_since_a_lock(small_run, gate, tmp_path):
+    shutil.copytree(small_run.path, tmp_path / "before")
+    cut = broken_off(small_run)
+    assert NOT_LISTED in gate(cut, "[limits]\nleakage = 9").notes
+    assert NOT_LISTED not in gate(cut, "[require]\nreadable = true").notes  # that rule says it
+    record = read_json(tmp_path / "before" / "run.json")
+    record["checks"]["listing"] = {"state": "done", "reason": None, "findings": 0}
+    write_json(tmp_path / "before" / "run.json", record)
+    write_table(tmp_path / "before" / "findings" / "listing.parquet", pa.Table.from_pylist([], FINDINGS))
+    assert told(gate(cut, "[new]\nlisting = 0", before=Run(tmp_path / "before")))["new.listing"] == ("failed", "1 finding, at most 0")
+    assert told(gate(cut, "[limits]\nlisting = 0", locked=small_run.columns(*COLUMNS)))["limits.listing"] == ("failed", "1 finding, at most 0")
+
+
+def test_a_new_finding_about_a_class_counts_where_images_changed_and_no_fit_brought_it(small_run, gate, tmp_path):
+    shutil.copytree(small_run.path, tmp_path / "before")
+    before = rewritten(Run(tmp_path / "before"), "findings/class_balance.parquet", FINDINGS, lambda row: None)
+    rules = "[new]\nclass_balance = 0\n"
+    assert told(gate(small_run, rules, before=before))["new.class_balance"] == (
+        "passed",
+        "1 new finding about no one image not counted: another fit may have brought them; 0 findings, at most 0",
+    )
+    before = rewritten(before, "samples.parquet", SAMPLES, lambda row: row | {"label": "n2"})
+    assert told(gate(small_run, rules, before=before))["new.class_balance"] == ("failed", "1 finding, at most 0")
+
+
+def test_limits_on_all_checks_say_which_did_not_run(small_run, gate):
+    (note,) = gate(small_run, "[limits]\nerror = 9").notes
+    assert note.startswith("limits on findings of all checks tell nothing of those that did not run: attributes,")
+    assert "label_errors" in note
+    assert "leakage" not in note
+    assert not gate(small_run, "[limits]\nleakage = 9").notes
