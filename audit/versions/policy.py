@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ class _Reader:
         for key, value in require.items():
             self.known(("require", key), _REQUIRED)
             self.typed(("require", key), value, _REQUIRED[key])
+            self.required(("require", key), value)
         confidence = content.get("confidence", _CONFIDENCE)
         if not 0.5 <= confidence < 1:
             raise self.error(("confidence",), f"{confidence} is no confidence", "use a number from 0.5 to below 1, such as 0.95")
@@ -99,18 +101,26 @@ class _Reader:
         lines = {name: self.line(("require", name)) for name in require}
         return Policy(tuple(limits), require, float(confidence), str(self.path), lines)
 
+    def required(self, key: Key, value: Any) -> None:
+        """Refuse what no version would hold, or every one. Raises ConfigError."""
+        if isinstance(value, list):
+            for name in value:
+                self.typed(key, name, str)
+        elif not isinstance(value, bool) and not 0 <= value < math.inf:
+            raise self.error(key, f"{value} is no limit", "use a number from 0")
+
     def limits(self, table: str, given: dict[str, Any], *, new: bool) -> list[Limit]:
         found = []
         for key, value in given.items():
             self.known((table, key), [TOTAL, *SEVERITIES, *self.checks])
-            if isinstance(value, list):
+            if isinstance(value, list) and value:
                 found += [self.limit((table, key, number), part, new=new) for number, part in enumerate(value)]
             else:
                 found.append(self.limit((table, key), value, new=new))
         return found
 
     def limit(self, key: tuple[str, str] | tuple[str, str, int], value: Any, *, new: bool) -> Limit:
-        given = value if isinstance(value, dict) else {"count": value}
+        given = value if isinstance(value, dict) else {} if value == [] else {"count": value}
         for name in given:
             self.known((*key, name), ["count", "rate", *_SCOPES])
         if not {"count", "rate"} & given.keys():
@@ -123,8 +133,8 @@ class _Reader:
         scope = {name: given[name] for name in _SCOPES if name in given}
         for name, wanted in scope.items():
             self.typed((*key, name), wanted, str)
-        if key[1] in SEVERITIES:
-            scope["severity"] = key[1]
+        if key[1] in SEVERITIES and scope.setdefault("severity", key[1]) != key[1]:
+            raise self.error((*key, "severity"), f"{scope['severity']!r} contradicts {key[1]!r}", "leave it out")
         if scope.get("severity", SEVERITIES[0]) not in SEVERITIES:
             raise self.error((*key, "severity"), f"unknown severity {scope['severity']!r}", nearest(scope["severity"], SEVERITIES))
         name = _dotted(key) + "".join(f"[{scope_name}={wanted}]" for scope_name, wanted in scope.items() if wanted != key[1])

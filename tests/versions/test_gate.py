@@ -14,8 +14,8 @@ from audit.review.decisions import Decisions, decide, latest
 from audit.run import Run
 from audit.versions.comparison import compare
 from audit.versions.gate import judge
-from audit.versions.limits import rate_interval
 from audit.versions.gate_text import lines
+from audit.versions.limits import rate_interval
 from audit.versions.policy import STARTER, read_policy
 from audit.versions.toml_lines import lines_of_keys
 from audit.versions.waivers import Waived, Waiver, apply_waivers, kept, read_waivers
@@ -51,6 +51,12 @@ def verdicts(run, rules, waived=(), difference=None):
             "[[limits.leakage]]\ncount = 1\n[[limits.leakage]]\nkind = 'identical_bytes'\ncuont = 1",
             "policy.toml:5: limits.leakage.cuont: unknown key",
         ),
+        ("[limits]\nleakage = []\nerror = 0", "policy.toml:2: limits.leakage: sets no limit; give count or rate"),
+        ("[[limits.error]]\ncount = 0\nseverity = 'info'", "policy.toml:3: limits.error.severity: 'info' contradicts 'error'; leave it out"),
+        ("[require]\nembedding_drift = nan", "policy.toml:2: require.embedding_drift: nan is no limit; use a number from 0"),
+        ("[require]\nclass_balance_drift = inf", "policy.toml:2: require.class_balance_drift: inf is no limit; use a number from 0"),
+        ("[require]\nmin_per_class = -1", "policy.toml:2: require.min_per_class: -1 is no limit; use a number from 0"),
+        ("[require]\nclasses = [1]", "policy.toml:2: require.classes: 1 is not text; write text"),
         ("[limits\n", "policy.toml: not TOML: "),
         ("# [limits]\n", "policy.toml: asks for nothing; see what a policy can hold with: imagenet-audit init"),
     ],
