@@ -78,11 +78,10 @@ def read_waivers(path: Path) -> list[Waiver]:
 def apply_waivers(waivers: Collection[Waiver], finding_ids: Collection[str], today: date) -> Waived:
     """Return what is waived today, and which waivers are out of date or about nothing."""
     known = set(finding_ids)
-    expired = tuple(waiver for waiver in waivers if waiver.expires is not None and waiver.expires < today)
-    valid = [waiver for waiver in waivers if waiver not in expired]
+    valid = [waiver for waiver in waivers if waiver.expires is None or waiver.expires >= today]
     return Waived(
         frozenset(waiver.finding for waiver in valid if waiver.finding in known),
-        expired,
+        tuple(waiver for waiver in waivers if waiver.expires is not None and waiver.expires < today),
         tuple(waiver for waiver in valid if waiver.finding not in known),
     )
 
