@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,8 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
     with tempfile.TemporaryDirectory(prefix="imagenet-audit-") as scratch:
         run = _run(source, Path(scratch) / "run", color=color, **options)
         gate = _judge(run, asked, accepted, decisions, before, locked)
+        if run.path.is_relative_to(scratch):  # by the end there is no such folder, and its name is another each time
+            gate = replace(gate, run="")
         printed = [_write(name, place, gate) for name, place in wanted]
         if as_json:
             from audit.versions.gate_text import document

@@ -38,6 +38,7 @@ class Gate:
     """A run held against a policy."""
 
     run: str
+    """Its directory; empty where it was a temporary one."""
     source: str
     """Where the dataset is: as it was given to the scan, for people."""
     place: str

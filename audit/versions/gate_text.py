@@ -25,7 +25,7 @@ def document(gate: Gate) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "passed": gate.passed,
-        "run": gate.run,
+        "run": gate.run or None,
         "verdicts": [dataclasses.asdict(verdict) for verdict in gate.verdicts],
         "waived": sorted(gate.waived.ids),
         "expired_waivers": [waiver.finding for waiver in gate.waived.expired],

@@ -1,5 +1,6 @@
 """The action, the hook and the examples of docs/gate.md: each held against its host's own schema, and its commands run."""
 
+import json
 import os
 import re
 import shlex
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -137,6 +139,16 @@ def test_gitlabs_job_writes_the_reports_it_hands_over(repository):
     done = shell("\n".join(job["script"]), repository)
     assert done.returncode == 1, done.stderr
     assert all((repository / name).stat().st_size for name in job["artifacts"]["reports"].values())
+
+
+def test_a_report_says_nothing_of_a_temporary_run(repository):
+    """Its folder has another name each time and is gone afterwards: reports would never repeat."""
+    line = "imagenet-audit check data --policy policy.toml --quiet --json --report junit=audit.xml"
+    done = shell(line, repository)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run"] is None
+    properties = {part.get("name"): part.get("value") for part in ET.parse(repository / "audit.xml").iter("property")}
+    assert (properties["dataset"], "run" in properties) == ("data", False)
 
 
 def test_the_hooks_run_as_pre_commit_runs_them(repository):

@@ -40,7 +40,8 @@ def render(gate: Gate) -> str:
     suite = ET.SubElement(root, "testsuite", {"name": _SUITE, **totals})
     properties = ET.SubElement(suite, "properties")
     for name, value in (("run", gate.run), ("dataset", gate.source), ("policy", gate.policy), ("version", gate.version)):
-        ET.SubElement(properties, "property", {"name": name, "value": safe(value)})
+        if value:
+            ET.SubElement(properties, "property", {"name": name, "value": safe(value)})
     named = {finding for verdict in gate.failed for finding in verdict.findings[:SHOWN]}
     rows = gate.findings[gate.findings["finding_id"].isin(named)].set_index("finding_id")
     for verdict in gate.verdicts:
