@@ -30,7 +30,7 @@ CAUSES = ("added", "removed", "changed", "moved", "relabelled", "context")
 """Why a finding is new or fixed: what became of its image or of the one it was verified against; ``context`` where both are as they were, and other
 images or the fit changed."""
 
-_MODEL_FREE = frozenset({"samples", "classes", "class_words"})
+_MODEL_FREE = frozenset({"samples", "thumbnails", "faces", "classes", "class_words", "taxonomy", "listing_problems"})
 """Tables that no image model has a part in."""
 
 _CERTAIN_KINDS = ("identical_bytes", "identical_pixels")

@@ -43,9 +43,9 @@ def judge_limit(
     kinds = sorted(chosen["kind"].unique())
     for name, wanted in limit.scope.items():
         chosen = chosen[_of_class(chosen, run, wanted) if name == "class" else chosen[name] == wanted]
-    state, told = PASSED, []
+    state, told, unknown = PASSED, [], 0
     if limit.new and difference is not None:
-        chosen = chosen[chosen["state"] == "new"]
+        unknown, chosen = int(chosen["state"].isna().sum()), chosen[chosen["state"] == "new"]
         ours = _by_the_change(chosen, difference)
         others, chosen = int((~ours & chosen["sample_id"].isna()).sum()), chosen[ours]
         told += [f"{counted(others, 'new finding')} about no one image not counted: another fit may have brought them"] if others else []
@@ -56,6 +56,9 @@ def judge_limit(
         judged, figures = _share(limit, limit.rate, run, chosen, since, confidence)
         told.append(figures)
         state = judged if judged == FAILED or limit.count is None else state
+    if limit.new and difference is not None and state == PASSED and (unknown or limit.check in difference.not_compared):
+        why_not = f"{counted(unknown, 'finding')} cannot be compared with the baseline"
+        return Verdict(limit.name, NOT_JUDGED, difference.not_compared.get(limit.check, why_not))
     if "kind" in limit.scope and limit.scope["kind"] not in kinds:
         told.append(f"none is of kind {limit.scope['kind']!r}; kinds found: {', '.join(kinds) or 'none'}")
     return Verdict(limit.name, state, "; ".join(told), tuple(chosen["finding_id"]) if state == FAILED else ())
@@ -143,8 +146,6 @@ def _why_not(limit: Limit, run: Run, difference: Difference | FindingsDifference
         return "there is no baseline"
     if limit.check == TOTAL:
         return None
-    if limit.new and difference is not None and limit.check in difference.not_compared:
-        return difference.not_compared[limit.check]
     state = run.record.get("checks", {}).get(limit.check)
     if state is None:
         return f"{limit.check} was left out of the scan"

@@ -138,3 +138,33 @@ def test_limits_on_all_checks_say_which_did_not_run(small_run, gate):
     assert "label_errors" in note
     assert "leakage" not in note
     assert not gate(small_run, "[limits]\nleakage = 9").notes
+
+
+def test_new_findings_of_all_checks_are_not_judged_where_some_cannot_be_compared(small_run, gate, tmp_path):
+    """A baseline that knows less never makes a version pass."""
+    shutil.copytree(small_run.path, tmp_path / "before")
+    record = read_json(tmp_path / "before" / "run.json")
+    del record["checks"]["leakage"]
+    write_json(tmp_path / "before" / "run.json", record)
+    found = told(gate(small_run, "[new]\ntotal = 0\nerror = 0\nleakage = 0", before=Run(tmp_path / "before")))
+    assert found["new.total"] == ("not judged", "5 findings cannot be compared with the baseline")
+    assert found["new.error"][0] == "passed"  # of leaks there are warnings alone
+    assert found["new.leakage"] == ("not judged", "it did not run on the old version")
+
+
+def test_another_model_hides_no_new_leak_of_identical_bytes_and_no_part_that_was_not_listed(small_run, gate, tmp_path):
+    shutil.copytree(small_run.path, tmp_path / "before")
+    before = broken_off(Run(tmp_path / "before"))
+    write_table(before.path / "findings" / "listing.parquet", pa.Table.from_pylist([], FINDINGS))
+    write_json(before.path / "run.json", before.record | {"backbone": {"name": "another"}})
+    changed = rewritten(broken_off(small_run), "samples.parquet", SAMPLES, lambda row: row | {"content_id": row["content_id"][::-1]})
+    changed = rewritten(
+        changed, "findings/leakage.parquet", FINDINGS, lambda row: row | {"finding_id": f"x{row['finding_id']}", "kind": "identical_bytes"}
+    )
+    found = told(gate(changed, "[new]\nleakage = 4\nlisting = 0\nconflicting_labels = 0", before=Run(before.path)))
+    assert found["new.leakage"] == ("failed", "5 findings, at most 4")
+    assert found["new.listing"] == ("failed", "1 finding, at most 0")
+    assert found["new.conflicting_labels"] == (
+        "not judged",
+        "its findings stand on two models; only identical_bytes and identical_pixels are compared",
+    )
