@@ -106,6 +106,9 @@ def _run(source: str, scratch: Path, *, out: Path | None, quiet: bool, color: bo
     from audit.config import load
 
     if (Path(source) / "run.json").is_file():
+        if out is not None:  # a run.json inside a dataset must not stand for its images
+            mend = f"leave out --out; where it is a dataset, take {Path(source) / 'run.json'} out of it"
+            raise ConfigError("--out", f"{source} is a run already, so that nothing would be scanned", mend)
         return open_run(source)
     return run_scan(source, out or scratch, load(options, Path.cwd()), quiet=quiet, color=color, kept=out is not None)
 

@@ -174,6 +174,15 @@ def test_a_run_is_no_baseline_of_itself(small_run, tmp_path, capsys, monkeypatch
     assert "link: is the run in question itself, against which nothing is new" in capsys.readouterr().err
 
 
+def test_a_run_inside_a_dataset_does_not_stand_for_its_images(small_run, tmp_path, capsys):
+    """Whoever adds images could add a clean run of others beside them."""
+    (tmp_path / "policy.toml").write_text("[limits]\ntotal = 100\n")
+    asked = ["check", str(small_run.path), "--policy", str(tmp_path / "policy.toml")]
+    assert cli.invoke(asked) == 0
+    assert cli.invoke([*asked, "--out", str(tmp_path / "scanned")]) == 2
+    assert "is a run already, so that nothing would be scanned" in capsys.readouterr().err
+
+
 def test_decisions_carry_over_from_the_baseline_and_from_a_file(small_run, tmp_path, capsys):
     file, old = tmp_path / "policy.toml", tmp_path / "old"
     file.write_text("[limits]\nconflicting_labels = 0\nintegrity = 0\n")
