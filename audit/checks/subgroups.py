@@ -32,13 +32,14 @@ from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_halves import skipped_without_classes
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
+from audit.checks.embedding_clusters import clustered, described, typical_rows
 from audit.checks.one_per_picture import one_per_picture
 from audit.checks.option_ranges import require_between_0_and_1
 from audit.checks.properties import properties, told_apart
+from audit.checks.stratified_rates import compare
 from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
 from audit.identity import identities
-from audit.labels.large_tables import some_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,19 +48,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from audit.backbones import EncodeText
-
-    Numbers = npt.NDArray[np.float64]
+    from audit.checks.stratified_rates import Comparison
 
 _WRONG_FROM = 0.5
 _IMAGES_PER_CLUSTER = 100
 _MOST_CLUSTERS = 1000
-_LEARNED_FROM = 40
-"""Images per cluster that its centre is learned from."""
-_ROUNDS = 6
-_ROWS_AT_ONCE = 8192
 _EXAMPLES = 5
 _CLASSES_NAMED = 3
-_SENTENCES = 3
 _SCENES = (
     *(
         "taken indoors",
@@ -96,77 +91,6 @@ class Options:
             raise ConfigError("fewest", f"{self.fewest} is too few", "use at least 5")
         if self.clusters < 0:
             raise ConfigError("clusters", f"{self.clusters} is negative", "use 0 for as many as fit the dataset, or a number")
-
-
-class Comparison(NamedTuple):
-    """Rates of groups beside what the rest of their classes have; all ``[g]``."""
-
-    size: npt.NDArray[np.int64]
-    rate: npt.NDArray[np.float64]
-    expected: npt.NDArray[np.float64]
-    p: npt.NDArray[np.float64]
-    """One-sided, that a group's rate is so high by chance."""
-
-
-def compare(bad: npt.NDArray[np.bool_], group: npt.NDArray[np.int64], classes: npt.NDArray[np.int64]) -> Comparison:
-    """Compare each group's rate with the one its images would have if they were like the others of their classes.
-
-    The expected rate of a class is that of its images outside the group, drawn towards the overall rate by two images' weight. Chance is Mantel &
-    Haenszel's: were bad images spread over each class blindly, a group's count of them would be a sum of hypergeometric numbers, whose mean, variance
-    and skewness are known; its tail is taken from the gamma distribution that has the same (Pearson's type III), as the normal one's is too thin for
-    small groups and rare errors.
-
-    Args:
-        bad: ``[n]``.
-        group: ``[n]`` group codes from 0.
-        classes: ``[n]`` class codes from 0.
-    """
-    groups, many = int(group.max(initial=-1)) + 1, int(classes.max(initial=-1)) + 1
-    cell, at = np.unique(group * many + classes, return_inverse=True)
-    of_group, of_class = cell // many, cell % many
-    size, hits = np.bincount(at), np.bincount(at, weights=bad)
-    whole, marked = (np.bincount(classes, weights=weights, minlength=many).astype(float)[of_class] for weights in (None, bad))
-    usual = (marked - hits + 2 * bad.mean()) / (whole - size + 2)
-    spread = size * marked * (whole - marked) * (whole - size) / (whole**2 * np.maximum(whole - 1, 1))
-    lean = spread * (whole - 2 * marked) * (whole - 2 * size) / (whole * np.maximum(whole - 2, 1))
-    total, found, wanted, mean, variance, third = (
-        np.bincount(of_group, weights=values, minlength=groups).astype(float)
-        for values in (size, hits, size * usual, size * marked / whole, spread, lean)
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return Comparison(total.astype(np.int64), found / total, wanted / total, _tail(found - 0.5 - mean, variance, third))
-
-
-def _tail(above: Numbers, variance: Numbers, third: Numbers) -> Numbers:
-    """Return how likely a number is at least so far above its mean, by its variance and third central moment; 1 where it cannot vary."""
-    from scipy.special import gammaincc, ndtr
-
-    deviation = np.sqrt(variance)
-    z, skewness = above / deviation, third / deviation**3
-    leaning = np.maximum(skewness, 1e-3)
-    shape = 4 / leaning**2
-    tail = np.where(skewness > 1e-3, gammaincc(shape, np.maximum(shape + z * np.sqrt(shape), 0)), ndtr(-z))
-    return np.where(variance > 0, tail, 1.0)
-
-
-def clustered(
-    embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], teaching: npt.NDArray[np.int64], clusters: int
-) -> npt.NDArray[np.int64]:
-    """Return ``[m]`` the cluster of each row (k-means of unit vectors, Lloyd 1982), learned from the teaching rows, or a part where they are many.
-
-    The teaching rows come in the order of their digests, so those that lie evenly among them are drawn by lot.
-    """
-    import faiss
-
-    step = max(len(teaching) // (_LEARNED_FROM * clusters), 1)
-    learned = np.ascontiguousarray(embeddings[teaching[::step]], np.float32)
-    means = faiss.Kmeans(learned.shape[1], clusters, niter=_ROUNDS, seed=1, spherical=True, min_points_per_centroid=1)
-    means.train(learned)
-    parts = [
-        means.index.search(np.ascontiguousarray(embeddings[rows[start : start + _ROWS_AT_ONCE]], np.float32), 1)[1][:, 0]
-        for start in range(0, len(rows), _ROWS_AT_ONCE)
-    ]
-    return np.concatenate(parts).astype(np.int64)
 
 
 class _Grouping(NamedTuple):
@@ -300,32 +224,3 @@ def _finding(subgroup: _Subgroup, images: int, typical: list[int], ids: npt.NDAr
         group=typical[0] if value is None else None,
         evidence=evidence,
     )
-
-
-def typical_rows(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], images: npt.NDArray[np.bytes_]) -> list[int]:
-    """Return the few rows nearest to the middle of some, nearest first; of many, some are looked at."""
-    some = some_of(rows, _ROWS_AT_ONCE, images)
-    vectors = np.asarray(embeddings[some], np.float32)
-    nearest: list[int] = some[np.argsort(-(vectors @ vectors.mean(0)), kind="stable")[:_EXAMPLES]].tolist()
-    return nearest
-
-
-def described(
-    embeddings: npt.NDArray[np.float16],
-    rows: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-    images: npt.NDArray[np.bytes_],
-    texts: npt.NDArray[np.float32],
-    sentences: list[str],
-) -> list[str]:
-    """Return the sentences that some images are more like than all are, the most telling first.
-
-    Args:
-        embeddings: ``[n, d]`` unit rows.
-        rows: of the images in question, and of all images; of many, some are looked at.
-        images: ``[n]`` digests of what each row shows.
-        texts: ``[m, d]`` embeddings of the sentences.
-        sentences: ``[m]``.
-    """
-    mine, others = (np.asarray(embeddings[some_of(some, _ROWS_AT_ONCE, images)], np.float32).mean(0) for some in rows)
-    telling = texts @ (mine - others)
-    return [sentences[at] for at in np.argsort(-telling, kind="stable")[:_SENTENCES]]

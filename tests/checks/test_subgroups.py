@@ -1,14 +1,11 @@
 import json
-from hashlib import sha256
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from audit.checks.base import Skipped
-from audit.checks.subgroups import _ROWS_AT_ONCE, Options, compare, described, run, typical_rows
+from audit.checks.subgroups import Options, run
 from audit.errors import ConfigError
 from audit.tables import PAIRS
 
@@ -93,21 +90,6 @@ def test_a_cluster_is_described_by_the_sentences_it_is_most_like(samples_of):
     assert "looks_like" not in plain.evidence
 
 
-def test_what_many_images_have_in_common_is_asked_of_a_lot_and_not_of_every_other_row():
-    """Rows that a listing deals in turn: every third is of another kind, and steps of three would see one kind alone."""
-    count = 3 * _ROWS_AT_ONCE
-    embeddings = np.eye(3, dtype=np.float16)[np.arange(count) % 3]
-    images = np.array([sha256(str(row).encode()).hexdigest()[:32] for row in range(count)], "S32")
-    rows = np.arange(count)
-    texts, sentences = np.eye(3, dtype=np.float32), ["first", "second", "third"]
-    assert described(embeddings, (rows[rows % 3 != 0], rows), images, texts, sentences)[2] == "first"
-    embeddings[2::3] = [0.5, 0.5, 0.7]
-    assert {row % 3 for row in typical_rows(embeddings, rows, images)} == {2}
-    order = np.random.default_rng(0).permutation(count)
-    turned = typical_rows(embeddings[order], rows, images[order])
-    assert {int(row) % 3 for row in order[turned]} == {2}
-
-
 def test_a_subgroup_is_not_blamed_for_the_classes_it_holds(samples_of):
     """Site is all that class 0 has, and class 0 is bad everywhere."""
     tables, (classes, _, _) = dataset(samples_of, worse=lambda classes, kinds, sites: classes == 0)
@@ -175,27 +157,6 @@ def test_too_few_judged_images_are_no_dataset(samples_of):
     skipped = run(*tables, options=Options())
     assert isinstance(skipped, Skipped)
     assert skipped.reason == "25 pictures have a label and a prediction; 40 are needed"
-
-
-def test_chance_is_rated_as_often_as_it_says():
-    """Small groups with rare errors, a thousand times: p is below a hundredth in about a hundredth of them."""
-    random = np.random.default_rng(0)
-    p = np.concatenate([compare(random.random(2000) < 0.08, random.permutation(2000) // 25, np.arange(2000) % 4).p for _ in range(100)])
-    for level in (0.05, 0.01, 0.001):
-        assert (p < level).mean() < 1.2 * level
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 5))
-def test_rates_are_counts_of_the_group(seed, groups, many):
-    random = np.random.default_rng(seed)
-    bad, group, classes = random.random(200) < 0.3, random.integers(0, groups, 200), random.integers(0, many, 200)
-    compared = compare(bad, group, classes)
-    for code in np.unique(group):
-        assert compared.size[code] == (group == code).sum()
-        assert compared.rate[code] == pytest.approx(bad[group == code].mean())
-        assert 0 <= compared.expected[code] <= 1
-        assert 0 <= compared.p[code] <= 1
 
 
 @pytest.mark.parametrize("wrong", [{"least_difference": 0}, {"false_discoveries": 1}, {"fewest": 4}, {"clusters": -1}])

@@ -1,0 +1,20 @@
+from hashlib import sha256
+
+import numpy as np
+
+from audit.checks.embedding_clusters import _ROWS_AT_ONCE, described, typical_rows
+
+
+def test_what_many_images_have_in_common_is_asked_of_a_lot_and_not_of_every_other_row():
+    """Rows that a listing deals in turn: every third is of another kind, and steps of three would see one kind alone."""
+    count = 3 * _ROWS_AT_ONCE
+    embeddings = np.eye(3, dtype=np.float16)[np.arange(count) % 3]
+    images = np.array([sha256(str(row).encode()).hexdigest()[:32] for row in range(count)], "S32")
+    rows = np.arange(count)
+    texts, sentences = np.eye(3, dtype=np.float32), ["first", "second", "third"]
+    assert described(embeddings, (rows[rows % 3 != 0], rows), images, texts, sentences)[2] == "first"
+    embeddings[2::3] = [0.5, 0.5, 0.7]
+    assert {row % 3 for row in typical_rows(embeddings, rows, images)} == {2}
+    order = np.random.default_rng(0).permutation(count)
+    turned = typical_rows(embeddings[order], rows, images[order])
+    assert {int(row) % 3 for row in order[turned]} == {2}
