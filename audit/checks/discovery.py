@@ -28,6 +28,7 @@ _NOT_CHECKS = frozenset(
         "embedding_clusters",
         "images_of_classes",
         "label_columns",
+        "mark_gradients",
         "one_per_picture",
         "option_ranges",
         "properties",
