@@ -6,7 +6,7 @@ lie in train and in a test split, the split measures memory.
 A source is a camera on a day where EXIF tells both; otherwise what is known of camera, day, size and JPEG coding, where that is two things at
 least. A source is reported where it holds much of a class and, beyond chance, several times as much as of the other classes: what a whole dataset
 has in common says nothing. The false discovery rate is controlled over every class and every source that is large enough to be reported. Copies of
-one picture count once.
+one picture count once. Where most classes have such a source, as where each was photographed by a camera of its own, it is told once of the dataset.
 
 Blind spots: files whose metadata was stripped and that were resized and coded anew all look like one source, and so do codings that
 differ in chroma alone, which gray pictures lack; a source spread over all classes alike is not reported. Dates are personal, so only one of 16
@@ -28,6 +28,7 @@ from audit.checks.base import Finding, Result, Skipped
 from audit.checks.class_halves import skipped_without_classes
 from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p, concentration_p
+from audit.checks.label_columns import most_classes
 from audit.checks.option_ranges import require_between_0_and_1, require_shares
 from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
@@ -90,20 +91,23 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, st
     source = sources_of(table)
     if (source < 0).all():
         return Skipped("no file tells camera, day or JPEG coding")
-    scores = np.full(len(samples), np.nan, np.float32)
-    scores[judged] = 0
-    findings = []
     rows = pd.DataFrame(
         {"label": table["label"].to_numpy(object), "source": source, "row": judged, "picture": pictures_of(pairs, len(samples))[judged]}
     )
-    found = standing_out(rows.drop_duplicates(["label", "source", "picture"]), options)
-    showing = rows.merge(found[["label", "source"]]).groupby(["label", "source"])["row"].agg(list)
-    for label, of_class in found.groupby("label", sort=True):
-        images = [samples.iloc[showing[label, number]].sort_values("sample_id") for number in of_class["source"]]
-        for share, number in zip(of_class["share"], of_class["source"], strict=True):
-            scores[showing[label, number]] = share
-        findings.append(_finding(of_class, images, class_words))
-    return Result(scores, findings)
+    pictures = rows.drop_duplicates(["label", "source", "picture"])
+    found = standing_out(pictures, options)
+    images = rows.merge(found[["label", "source"]]).groupby(["label", "source"])["row"].agg(list)
+    found["rows"] = [images[label, number] for label, number in zip(found["label"], found["source"], strict=True)]
+    scores = np.full(len(samples), np.nan, np.float32)
+    scores[judged] = 0
+    for share, of_source in zip(found["share"], found["rows"], strict=True):
+        scores[of_source] = share
+    of_classes = {str(label): [*of_class.itertuples(index=False)] for label, of_class in found.groupby("label", sort=True)}
+    sizes = pictures["label"].value_counts()
+    large = sizes.index[sizes >= options.fewest]
+    if most_classes(large.isin(list(of_classes))):
+        return Result(scores, [_of_dataset(of_classes, len(large), samples, class_words)])
+    return Result(scores, [_of_class(label, sources, samples, class_words) for label, sources in of_classes.items()])
 
 
 def standing_out(pictures: pd.DataFrame, options: Options) -> pd.DataFrame:
@@ -132,10 +136,9 @@ def standing_out(pictures: pd.DataFrame, options: Options) -> pd.DataFrame:
     return counts[counts["p"] <= options.false_discoveries].sort_values(["share", "source"], ascending=[False, True])
 
 
-def _finding(found: pd.DataFrame, images: list[pd.DataFrame], class_words: Mapping[str, str]) -> Finding:
-    evidence = [_evidence(source, shown) for source, shown in zip(found.itertuples(index=False), images, strict=True)]
-    first, label = evidence[0], str(found["label"].iloc[0])
-    further = f" (further sources: {len(evidence) - 1})" if len(evidence) > 1 else ""
+def _of_class(label: str, sources: list[Any], samples: pd.DataFrame, class_words: Mapping[str, str]) -> Finding:
+    first, *others = [_evidence(found, samples) for found in sources]
+    further = f" (further sources: {len(others)})" if others else ""
     splits = first["splits"]
     advice = f"keep it in one split (it lies in {' and '.join(splits)})" if len(splits) > 1 else "collect from more sources"
     message = (
@@ -143,10 +146,39 @@ def _finding(found: pd.DataFrame, images: list[pd.DataFrame], class_words: Mappi
         f"({', '.join(first['source'].values())}) that holds {first['share_of_rest']:.1%} of the rest{further}: "
         f"they say less than their number, and the source gives the class away; {advice}."
     )
-    return Finding(kind="same_source", score=first["share_of_class"], message=message, label=label, evidence={**first, "further": evidence[1:]})
+    return Finding(kind="same_source", score=first["share_of_class"], message=message, label=label, evidence={**first, "further": others})
 
 
-def _evidence(found: Any, images: pd.DataFrame) -> dict[str, Any]:
+def _of_dataset(of_classes: dict[str, list[Any]], judged: int, samples: pd.DataFrame, class_words: Mapping[str, str]) -> Finding:
+    """Return the one finding about a dataset of which most classes have a source each, those with the largest first."""
+    largest = sorted(of_classes, key=lambda label: (-of_classes[label][0].share, label))
+    shown = {label: _evidence(of_classes[label][0], samples) for label in largest[:_EXAMPLES]}
+    splits = samples["split"].to_numpy(object)
+    apart = sum(len({splits[row] for row in sources[0].rows if pd.notna(splits[row])}) > 1 for sources in of_classes.values())
+    such = ", ".join(
+        f"{told['share_of_class']:.0%} of {class_name(label, class_words)} ({', '.join(told['source'].values())})"
+        for label, told in list(shown.items())[:3]
+    )
+    lie = "that of 1 class lies" if apart == 1 else f"those of {apart:,} classes lie"
+    several = f", and keep each source in one split ({lie} in several)" if apart else ""
+    message = (
+        f"Of {len(largest):,} of {judged:,} classes much comes from one source that others hardly have, such as {such}: "
+        f"the source gives the class away, and its pictures say less than their number; collect so that classes share sources{several}."
+    )
+    evidence = {
+        "classes_given_away": len(largest),
+        "classes_judged": judged,
+        "classes_in_several_splits": apart,
+        "images": sum(len(found.rows) for sources in of_classes.values() for found in sources),
+        "example_classes": list(shown),
+        "largest_sources": [{name: value for name, value in told.items() if name != "examples"} for told in shown.values()],
+        "examples": [told["examples"][0] for told in shown.values()],
+    }
+    return Finding(kind="same_source", score=len(largest) / judged, message=message, evidence=evidence)
+
+
+def _evidence(found: Any, samples: pd.DataFrame) -> dict[str, Any]:
+    images = samples.iloc[found.rows].sort_values("sample_id")
     first = images.iloc[0]
     session = pd.notna(first["camera"]) and pd.notna(first["day_code"])
     parts = {

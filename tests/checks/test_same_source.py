@@ -105,6 +105,42 @@ def test_the_order_of_rows_changes_no_word(found):
     assert (finding.message, finding.evidence) == (again.message, again.evidence)
 
 
+def sessions(classes, own, each=20):
+    """Classes of which the first ones were photographed by a camera of their own, the later ones' share larger."""
+    rows = []
+    for of in range(classes):
+        shot = each // 2 + of % 5 if of < own else 0
+        rows += [
+            {"label": f"class {of:02}", "camera": f"ACME {of}", "day_code": 7, "split": "val" if at == 0 and of == 0 else "train"}
+            for at in range(shot)
+        ]
+        rows += images(each - shot, f"class {of:02}")
+    return [{**row, "sample_id": f"{at:04}.jpg"} for at, row in enumerate(rows)]
+
+
+def test_a_source_for_each_of_most_classes_is_told_once(found):
+    rows = sessions(40, 30)
+    result = found(rows)
+    (finding,) = result.findings
+    assert (finding.kind, finding.label, finding.score) == ("same_source", None, pytest.approx(0.75))
+    told = finding.evidence
+    assert (told["classes_given_away"], told["classes_judged"], told["classes_in_several_splits"]) == (30, 40, 1)
+    assert told["example_classes"] == [f"class {of:02}" for of in (4, 9, 14, 19, 24)]
+    assert told["largest_sources"][0]["source"] == {"camera": "camera 'ACME 4'", "day": "one day or few"}
+    assert told["largest_sources"][0]["share_of_class"] == pytest.approx(0.7)
+    label_of = {row["sample_id"]: row["label"] for row in rows}
+    assert [label_of[name] for name in told["examples"]] == told["example_classes"]
+    assert told["images"] == (result.scores > 0).sum() == 30 * 12
+    assert "Of 30 of 40 classes much comes from one source that others hardly have, such as 70% of 'class 04' (camera 'ACME 4'" in finding.message
+    assert "keep each source in one split (that of 1 class lies in several)" in finding.message
+    backwards = found(rows[::-1]).findings[0]
+    assert (backwards.message, backwards.evidence) == (finding.message, finding.evidence)
+
+
+def test_sources_of_few_classes_are_told_of_each(found):
+    assert [finding.label for finding in found(sessions(40, 19)).findings] == [f"class {of:02}" for of in range(19)]
+
+
 @pytest.mark.parametrize("options", [{"least_share": 0}, {"fewest": 1}, {"factor": 0.5}, {"false_discoveries": 1.0}])
 def test_refuses_options_out_of_range(found, options):
     with pytest.raises(ConfigError):
