@@ -32,7 +32,7 @@ from scan_speed import peer
 import audit
 from audit.checks.class_halves import class_halves
 from audit.checks.properties import properties
-from audit.checks.shortcuts import separability
+from audit.checks.separability import separability
 
 CLEANLAB = """
 import json, sys

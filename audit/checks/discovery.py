@@ -33,6 +33,7 @@ _NOT_CHECKS = frozenset(
         "option_ranges",
         "properties",
         "robust_statistics",
+        "separability",
         "stratified_rates",
         "telling_values",
         "discovery",

@@ -28,6 +28,29 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
 """ITU-R BT.601, 0..1."""
 _CODE = re.compile(r"\s*[-+]?0\d")
 _CATEGORIES = ("format", "mode", "camera", "encoder", "orientation", "has_alpha")
+_COLUMN = "column "
+_WORDS = {
+    "brightness": "brightness",
+    "contrast": "contrast",
+    "sharpness": "sharpness",
+    "entropy": "entropy",
+    "chroma": "chroma",
+    "luma_p01": "darkest luma (1st percentile)",
+    "luma_p99": "brightest luma (99th percentile)",
+    "pixels": "number of pixels",
+    "aspect ratio": "aspect ratio",
+    "bytes per pixel": "bytes per pixel",
+    "format": "file format",
+    "mode": "color mode",
+    "camera": "camera",
+    "encoder": "JPEG coding",
+    "orientation": "EXIF orientation",
+    "has_alpha": "alpha channel",
+    "metadata families": "set of metadata families",
+    "border brightness": "border brightness",
+    "border contrast": "border contrast",
+}
+"""What messages call each property; kinds of findings are made of its name, which stays."""
 
 
 class Property(NamedTuple):
@@ -46,7 +69,26 @@ class Property(NamedTuple):
     """``[n]`` the numbers in the ranges, NaN for other images; None where there are no ranges, and where they are masked."""
 
     written: npt.NDArray[np.int64] | None = None
-    """``[n]`` a number per value of a metadata column, as it is written, -1 where it is unknown; None for other properties."""
+    """``[n]`` a number per value of a metadata column or of a file, as it is written, -1 where it is unknown; None for what is measured."""
+    texts: npt.NDArray[np.object_] | None = None
+    """What each number of ``written`` stands for; None where they are masked."""
+
+    @property
+    def column(self) -> str | None:
+        """The metadata column's own name; None for other properties."""
+        return self.name.removeprefix(_COLUMN) if self.name.startswith(_COLUMN) else None
+
+    @property
+    def words(self) -> str:
+        """What messages call it; it follows "the" and "whose"."""
+        return _WORDS[self.name] if self.column is None else f"column {self.column!r}"
+
+    def value_told(self, row: int) -> str:
+        """Return the value that an image has, in words; what its bin holds where it is masked or unknown."""
+        if self.written is None or self.texts is None or self.written[row] < 0:
+            return self.told[int(self.bins[row])]
+        value: str = self.texts[self.written[row]]
+        return repr(value)
 
     def range_told(self, first: int, last: int) -> str:
         """Return what the ordered bins from the first to the last hold, in words."""
@@ -88,20 +130,40 @@ def _written_apart(edges: npt.NDArray[np.float64]) -> list[str]:
     return written
 
 
-def bins_of_values(name: str, values: pd.Series[str]) -> Property:
+def bins_of_values(name: str, values: pd.Series[Any]) -> Property:
     """Give each of the commonest values a bin; the last bin but one holds all others, the last what is unknown."""
-    known = values.dropna().astype(str)
-    counts = known.value_counts()
-    commonest = sorted(counts.index, key=lambda value: (-counts[value], value))[:_COMMONEST]
-    codes = pd.Index(commonest).get_indexer(values.astype(object).where(values.notna(), None).map(str, na_action="ignore"))
-    bins = np.where(codes >= 0, codes, np.where(values.isna(), len(commonest) + 1, len(commonest)))
-    return Property(name, bins.astype(np.int64), [*(repr(value) for value in commonest), "another value", "unknown"])
+    return with_commonest(_with_values(Property(name, np.zeros(len(values), np.int64), []), values), np.ones(len(values), bool))
+
+
+def with_commonest(found: Property, among: npt.NDArray[np.bool_]) -> Property:
+    """Give the values that are commonest among some images the bins of a property; one that has ranges of numbers stays as it is.
+
+    Args:
+        found: a property of values.
+        among: ``[n]``.
+    """
+    if found.written is None or found.ordered:
+        return found
+    counts = np.bincount(found.written[among & (found.written >= 0)], minlength=int(found.written.max(initial=-1)) + 1)
+    commonest = np.argsort(-counts, kind="stable")[:_COMMONEST]
+    commonest = commonest[counts[commonest] > 0]
+    bin_of = np.full(len(counts) + 1, len(commonest), np.int64)
+    bin_of[commonest], bin_of[-1] = np.arange(len(commonest)), len(commonest) + 1  # -1, what is unknown, is the last
+    masked = found.texts is None
+    told = [*(["masked"] * len(commonest) if found.texts is None else map(repr, found.texts[commonest])), "another value", "unknown"]
+    binned = found._replace(bins=bin_of[found.written], told=told)
+    return _masked(binned) if masked else binned
+
+
+def _with_values(found: Property, values: pd.Series[Any]) -> Property:
+    """Give every value a number, in the order in which they are written."""
+    written, known = pd.factorize(values.astype(object).where(values.notna(), None).map(str, na_action="ignore"), sort=True)
+    return found._replace(written=written.astype(np.int64), texts=np.asarray(known, object))
 
 
 def bins_of_column(name: str, values: pd.Series[Any]) -> Property:
     """Give a metadata column its bins, and every value a number."""
-    written = pd.factorize(values.astype(object).where(values.notna(), None).map(str, na_action="ignore"))[0]
-    return _bins_of_column(name, values)._replace(written=written.astype(np.int64))
+    return _with_values(_bins_of_column(name, values), values)
 
 
 def _bins_of_column(name: str, values: pd.Series[Any]) -> Property:
@@ -161,16 +223,16 @@ def properties(table: pd.DataFrame) -> Iterator[Property]:
     yield bins_of_numbers("pixels", width * height)
     yield bins_of_numbers("aspect ratio", width / height)
     yield bins_of_numbers("bytes per pixel", size / (width * height))
-    for name in _CATEGORIES:
-        yield bins_of_values(name, table[name])
-    yield bins_of_values("metadata families", table["exif_families"].map(lambda families: ", ".join(sorted(families)), na_action="ignore"))
+    families = table["exif_families"].map(lambda found: ", ".join(sorted(found)), na_action="ignore")
+    for name, values in (*((name, table[name]) for name in _CATEGORIES), ("metadata families", families)):
+        yield bins_of_values(name, values)
     if table["metadata"].notna().any():
         said = [json.loads(text) if isinstance(text, str) else {} for text in table["metadata"]]
         columns = pd.DataFrame(said, index=table.index, dtype=object)  # else whole numbers beside empty cells turn into fractions
         for name in sorted(columns.columns):
             if is_running_number(columns[name], table["split"]):
                 continue
-            found = bins_of_column(f"column {name}", columns[name])
+            found = bins_of_column(_COLUMN + name, columns[name])
             yield _masked(found) if is_personal(name) else found
 
 
@@ -193,4 +255,4 @@ def border_properties(thumbnails: npt.NDArray[np.uint8], rows: npt.NDArray[np.in
 def _masked(found: Property) -> Property:
     """Number the bins of a personal column, so that what gives a class away is said without naming anybody."""
     told = [*(f"masked value {place}" for place in range(1, len(found.told))), found.told[-1]]
-    return found._replace(told=told, ends=(), numbers=None)
+    return found._replace(told=told, ends=(), numbers=None, texts=None)

@@ -7,7 +7,8 @@ Every property is cut into bins; how well a class can be told from the bins alon
 (area under the ROC curve), and the false discovery rate is controlled over all classes and properties. Copies of a picture lie in one half and count
 once. A value such as a camera is also reported where a part of a class has it and few others do.
 
-A metadata column that restates the label, or gives most classes away, is one finding about the dataset.
+A metadata column that restates the label, and a column, a camera or another value of files that gives most classes away, is one finding about the
+dataset; classes that it does not give away are judged one by one all the same.
 
 Blind spots: a cue may be the class itself (night scenes are dark): a finding says what gives the class away, not that it should not. A cue that only
 works together with another is not seen.
@@ -19,6 +20,7 @@ False Discovery Rate under Dependency", Annals of Statistics.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,8 +31,9 @@ from audit.checks.class_names import class_name
 from audit.checks.discoveries import adjusted_p
 from audit.checks.label_columns import label_told, most_classes, restates
 from audit.checks.option_ranges import require_shares
-from audit.checks.properties import border_properties, properties, told_apart
-from audit.checks.telling_values import chance_of, medians, standing_out, telling
+from audit.checks.properties import border_properties, properties, told_apart, with_commonest
+from audit.checks.separability import tested_properties
+from audit.checks.telling_values import further_range, medians, telling
 from audit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
     from audit.checks.base import Skipped
     from audit.checks.properties import Property
+    from audit.checks.separability import Tested
     from audit.checks.telling_values import Telling
 
 _EXAMPLES = 5
@@ -72,46 +76,6 @@ class Options:
                 )
 
 
-def separability(
-    bins: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], half: npt.NDArray[np.bool_], count: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Tell how well each class can be told from all others by a binned property, out of sample.
-
-    Bins are ranked by the smoothed ratio of their shares on one half, and the area under the ROC curve is taken on the other; both ways, averaged.
-
-    Args:
-        bins: ``[n]`` bin of each image.
-        classes: ``[n]`` class codes, 0 to count - 1.
-        half: ``[n]`` which half an image belongs to.
-        count: number of classes.
-
-    Returns:
-        ``[c]`` areas, 0..1, 0.5 where a half lacks the class; ``[c]`` one-sided p-values (normal approximation of Mann & Whitney's U).
-    """
-    from scipy.stats import norm
-
-    width = int(bins.max(initial=0)) + 1
-    counts = np.stack([np.bincount(classes[side] * width + bins[side], minlength=count * width).reshape(count, width) for side in (~half, half)])
-    total = counts.sum(1, keepdims=True)
-    rest = total - counts
-    areas, scores = np.full((2, count), 0.5), np.zeros((2, count))
-    for learned in (0, 1):
-        prior = (total[learned] + 0.5) / (total[learned].sum() + 0.5 * width)
-        ratio = (counts[learned] + 2 * prior) / (counts[learned].sum(1, keepdims=True) + 2)
-        ratio /= (rest[learned] + 2 * prior) / (rest[learned].sum(1, keepdims=True) + 2)
-        order = np.argsort(ratio, axis=1, kind="stable")
-        own = np.take_along_axis(counts[1 - learned], order, 1).astype(np.float64)
-        other = np.take_along_axis(rest[1 - learned], order, 1).astype(np.float64)
-        n, m = own.sum(1), other.sum(1)
-        judged = (n > 0) & (m > 0)
-        wins = (own * (np.cumsum(other, 1) - other / 2)).sum(1)
-        areas[learned, judged] = wins[judged] / (n * m)[judged]
-        error = np.sqrt((n + m + 1)[judged] / (12 * (n * m)[judged]))
-        scores[learned, judged] = (areas[learned, judged] - 0.5) / error
-    # Each half teaches the other, so chance moves both ways alike: their mean varies as one of them does, not as two independent ones.
-    return areas.mean(0), norm.sf(scores.mean(0))
-
-
 def run(
     samples: pd.DataFrame,
     pairs: pd.DataFrame,
@@ -130,9 +94,9 @@ def run(
     scores[classes.rows] = 0
     varied = [one for one in found if one.bins.min() < one.bins.max()]
     judged, findings = _Judged(classes, class_words, table["sample_id"].to_numpy(object)), []
-    for finding, showing in _given_away(varied, judged, options):
+    for finding, showing, score in _given_away(varied, judged, options):
         findings.append(finding)
-        scores[classes.rows[showing]] = np.maximum(scores[classes.rows[showing]], finding.score)
+        scores[classes.rows[showing]] = np.maximum(scores[classes.rows[showing]], score)
     return Result(scores, findings)
 
 
@@ -143,122 +107,173 @@ class _Judged(NamedTuple):
     """``[m]`` sample ids."""
 
 
-def _given_away(varied: list[Property], judged: _Judged, options: Options) -> Iterator[tuple[Finding, npt.NDArray[np.int64]]]:
-    """Yield the findings, each with the places of the images that show it."""
+class _Given(NamedTuple):
+    """The classes that a property gives away, as one matter of the dataset."""
+
+    classes: npt.NDArray[np.bool_]
+    """``[c]``."""
+    strength: npt.NDArray[np.float64]
+    """``[c]`` how far they can be told, 0..1."""
+    showing: npt.NDArray[np.bool_]
+    """``[m]`` which images show it."""
+    ranges: Mapping[int, str]
+    """What gives a class away, in words, where that is not the value of its examples."""
+
+
+class _Found(NamedTuple):
+    finding: Finding
+    showing: npt.NDArray[np.int64]
+    """Places of the images that show it."""
+    score: npt.NDArray[np.float64] | float
+    """Theirs."""
+
+
+def _given_away(varied: list[Property], judged: _Judged, options: Options) -> Iterator[_Found]:
+    """Yield the findings."""
     codes, count, counted = judged.classes.codes, len(judged.classes.named), judged.classes.counted
-    names, tested = [found.name for found in varied], []
+    names, kept = [found.name for found in varied], []
     # A finding's id is made of its kind, so two properties of one class must have two.
     kinds = dict(zip(names, told_apart([_kind(name) for name in names], names), strict=True))
     for found in varied:
-        given, restated = np.zeros(count, bool), False
+        given = _Given(np.zeros(count, bool), np.zeros(count), np.zeros(len(codes), bool), {})
         if found.written is not None:
             told = label_told(found.written[counted], codes[counted], count)
-            given = adjusted_p(told.p, told.above >= 2 * options.least_auc - 1, method="by") <= options.false_discoveries
-            restated = restates(found.name, told)
-        if restated or most_classes(given):
-            yield _of_column(found.name, kinds[found.name], given, judged, restated=restated), _NONE
-        else:  # only these are tested: of so many true discoveries as the others make, chance would be let in
-            tested.append(found)
-    if not tested:
+            wholly = adjusted_p(told.p, told.above >= 2 * options.least_auc - 1, method="by") <= options.false_discoveries
+            by_value = _Given(wholly, told.above, wholly[codes] & (found.written == told.value[codes]), {})
+            if restates(found.column, told):
+                yield _of_dataset(found, kinds[found.name], by_value, judged, restated=True)
+                continue
+            given = by_value if most_classes(wholly) else given
+        # Of many values only the commonest have bins: those of the classes that are left must be among them.
+        kept.append((with_commonest(found, counted & ~given.classes[codes]) if given.classes.any() else found, given))
+    if not kept:
         return
-    measured = [separability(found.bins[counted], codes[counted], judged.classes.half[counted], count) for found in tested]
-    areas, p = (np.stack(part) for part in zip(*measured, strict=True))
-    counts = [_counts(found, judged.classes) for found in tested]
-    valued = [which for which, found in enumerate(tested) if not found.ordered]
-    out = {which: standing_out(counts[which], options.least_share) for which in valued}
-    partly = np.array([chance_of(counts[which], out[which]) for which in valued]).reshape(-1, count)
-    large = [areas >= options.least_auc, np.array([out[which].any(1) for which in valued], bool).reshape(-1, count)]
-    adjusted = adjusted_p(np.concatenate([p, partly]), np.concatenate(large), method="by")
-    certain = adjusted[: len(tested)]
-    certain[valued] = np.minimum(certain[valued], adjusted[len(tested) :])
-    for which, found in enumerate(tested):
-        given = certain[which] <= options.false_discoveries
-        if found.written is not None and most_classes(given):
-            yield _of_column(found.name, kinds[found.name], given, judged), _NONE
-        elif given.any():
-            test = _Test(found, counts[which], areas[which], certain[which], out.get(which))
-            yield from _of_classes(test, kinds[found.name], given, judged, options)
+    # Classes that are told already are not tested: of so many true discoveries as they make, chance would be let in.
+    asked = ~np.stack([given.classes for _, given in kept])
+    tested = tested_properties([found for found, _ in kept], judged.classes, asked, least_auc=options.least_auc, least_share=options.least_share)
+    for test, (found, by_value) in zip(tested, kept, strict=True):
+        left = test.certain <= options.false_discoveries
+        is_one_matter = found.written is not None and most_classes(left[~by_value.classes])
+        given = _together(by_value, test, left, judged.classes, options) if is_one_matter else by_value
+        if given.classes.any():
+            yield _of_dataset(found, kinds[found.name], given, judged)
+        if left.any() and not is_one_matter:
+            yield from _of_classes(test, kinds[found.name], left, judged, options)
 
 
-class _Test(NamedTuple):
-    found: Property
-    counts: npt.NDArray[np.int64]
-    """``[c, w]`` pictures of each class in each bin."""
-    areas: npt.NDArray[np.float64]
-    certain: npt.NDArray[np.float64]
-    """``[c]`` adjusted p-values."""
-    out: npt.NDArray[np.bool_] | None
-    """``[c, w]`` which values stand out; None for numbers."""
+class _Told(NamedTuple):
+    """What gives one class away."""
+
+    first: Telling
+    further: Telling | None
+    partly: bool
+    less: npt.NDArray[np.float64]
+    """``[w]`` how far the share of the rest is above that of the class."""
+
+    @property
+    def bins(self) -> npt.NDArray[np.bool_]:
+        """``[w]`` the bins of images that show it."""
+        return self.first.bins if self.further is None else self.first.bins | self.further.bins
 
 
-def _counts(found: Property, classes: ClassHalves) -> npt.NDArray[np.int64]:
-    """Return ``[c, w]`` how many pictures of each class are in each bin."""
-    count, width = len(classes.named), len(found.told)
-    return np.bincount((classes.codes * width + found.bins)[classes.counted], minlength=count * width).reshape(count, width)
+def _told(test: Tested, code: int, options: Options) -> _Told:
+    own, others = test.counts[code], test.counts.sum(0) - test.counts[code]
+    among = test.out[code] if test.out is not None and test.areas[code] < options.least_auc else None
+    told = telling(test.found, own, others, among)
+    limits = {"least_share": options.least_share, "chance": options.false_discoveries}
+    further = further_range(test.found, own, others, told, **limits) if told.is_range else None
+    return _Told(told, further, among is not None, others / others.sum() - own / own.sum())
 
 
-def _of_column(column: str, kind: str, given: npt.NDArray[np.bool_], judged: _Judged, *, restated: bool = False) -> Finding:
-    """Return the one finding about a column that tells the label, or most of it."""
-    name, codes = column.removeprefix("column "), np.flatnonzero(given)[:_EXAMPLES]
-    classes = [judged.classes.named[code] for code in codes]
+def _together(given: _Given, test: Tested, left: npt.NDArray[np.bool_], classes: ClassHalves, options: Options) -> _Given:
+    """Return the classes that a property gives away by one value each and those that it does otherwise as one."""
+    strength, showing, ranges = given.strength.copy(), given.showing.copy(), dict(given.ranges)
+    order = np.argsort(classes.codes, kind="stable")
+    starts = np.searchsorted(classes.codes[order], np.arange(len(left) + 1))
+    for code in np.flatnonzero(left).tolist():
+        told, mine = _told(test, code, options), order[starts[code] : starts[code + 1]]
+        strength[code], ranges[code] = max(2 * test.areas[code] - 1, 0), told.first.value
+        showing[mine] = told.bins[test.found.bins[mine]]
+    return _Given(given.classes | left, strength, showing, ranges)
+
+
+def _of_dataset(found: Property, kind: str, given: _Given, judged: _Judged, *, restated: bool = False) -> _Found:
+    """Return the one finding about a property that tells the label, or most of it: classes that can be told best come first."""
+    named, codes = judged.classes.named, judged.classes.codes
+    shown = [code for code in np.lexsort((np.arange(len(named)), -given.strength)).tolist() if given.classes[code]][:_EXAMPLES]
+    examples = [min(np.flatnonzero(given.showing & (codes == code)).tolist(), key=judged.ids.__getitem__) for code in shown]
+    values = [given.ranges.get(code) or found.value_told(place) for code, place in zip(shown, examples, strict=True)]
     evidence = {
-        "property": column,
-        "classes_given_away": int(given.sum()),
-        "classes_judged": len(given),
-        "example_classes": classes,
-        "examples": [min(judged.ids[judged.classes.codes == code]) for code in codes],
+        "property": found.name,
+        "classes_given_away": int(given.classes.sum()),
+        "classes_judged": len(named),
+        "images": int(given.showing.sum()),
+        "example_classes": [named[code] for code in shown],
+        "example_values": values,
+        "examples": judged.ids[examples].tolist(),
     }
+    places = np.flatnonzero(given.showing) if found.column is None else _NONE
     if restated:
-        message = f"The column {name!r} restates the label: it was not looked at as a shortcut; keep it out of what a model is given."
+        message = f"The {found.words} restates the label: it was not looked at as a shortcut; keep it out of what a model is given."
     else:
-        such = ", ".join(class_name(label, judged.words) for label in classes[:3])
+        such = ", ".join(f"{class_name(named[code], judged.words)} by {value}" for code, value in list(zip(shown, values, strict=True))[:3])
+        advice = "collect, or write all files alike," if found.column is None else "if it is not the label once more, collect"
         message = (
-            f"The column {name!r} alone gives away {given.sum():,} of {len(given):,} classes, such as {such}; "
-            "if it is not the label once more, collect so that classes share its values."
+            f"The {found.words} alone gives away {given.classes.sum():,} of {len(named):,} classes, such as {such}; "
+            f"{advice} so that classes share its values."
         )
-    return Finding(kind=kind, score=float(given.mean()), severity="info" if restated else "warning", message=message, evidence=evidence)
+    score, severity = float(given.classes.mean()), "info" if restated else "warning"
+    finding = Finding(kind=kind, score=score, severity=severity, message=message, evidence=evidence)
+    return _Found(finding, places, given.strength[codes[places]])
 
 
-def _of_classes(
-    test: _Test, kind: str, given: npt.NDArray[np.bool_], judged: _Judged, options: Options
-) -> Iterator[tuple[Finding, npt.NDArray[np.int64]]]:
-    """Yield a finding for each class that a property gives away, with the places of the images that show it."""
-    found, counts, areas, certain, out = test
-    named, codes, ranked = judged.classes.named, judged.classes.codes, _ranked(found, judged.classes)
-    tellings = {}
-    for code in np.flatnonzero(given).tolist():
-        own, others = (side[code] / side[code].sum() for side in (counts, counts.sum(0) - counts))
-        among = out[code] if out is not None and areas[code] < options.least_auc else None
-        tellings[code] = telling(found, own, others, among), others - own, among is not None
+def _of_classes(test: Tested, kind: str, given: npt.NDArray[np.bool_], judged: _Judged, options: Options) -> Iterator[_Found]:
+    """Yield a finding for each class that a property gives away."""
+    found, named, codes = test.found, judged.classes.named, judged.classes.codes
+    ranked = _ranked(found, judged.classes)
+    tellings = {code: _told(test, code, options) for code in np.flatnonzero(given).tolist()}
     if len(named) == 2:  # what gives one of two classes away is what the other lacks: the one of which it says more is told
-        tellings = dict([min(tellings.items(), key=lambda item: (item[1][0].share_of_rest, item[0]))])
-    for code, (told, less, partly) in tellings.items():
-        area, mine = float(areas[code]), np.flatnonzero(codes == code)
+        tellings = dict([min(tellings.items(), key=lambda item: (item[1].first.share_of_rest, item[0]))])
+    for code, told in tellings.items():
+        first, area, mine = told.first, float(test.areas[code]), np.flatnonzero(codes == code)
         showing = mine[told.bins[found.bins[mine]]]
         evidence = {
             "property": found.name,
             "auc": area,
-            "adjusted_p": float(certain[code]),
-            "value": told.value,
-            "share_of_class": told.share_of_class,
-            "share_of_rest": told.share_of_rest,
-            **({} if told.together is None else {"likelier_values": dict(zip(_TOGETHER, told.together, strict=True))}),
+            "adjusted_p": float(test.certain[code]),
+            **_shares(first),
+            **({} if told.further is None else {"further_range": _shares(told.further)}),
+            **({} if first.together is None else {"likelier_values": dict(zip(_TOGETHER, first.together, strict=True))}),
             **({} if ranked is None else dict(zip(_MEDIANS, medians(ranked[0], np.flatnonzero(ranked[1] == code)), strict=True))),
-            "examples": [name for _, name in sorted(zip(less[found.bins[showing]], judged.ids[showing], strict=True))[:_EXAMPLES]],
+            "examples": _examples(told, found.bins[showing], judged.ids[showing]),
         }
         message = (
-            f"The class {class_name(named[code], judged.words)} is {'partly ' if partly else ''}given away by {found.name} alone "
-            f"(area under the ROC curve {area:.2f}, 0.5 is chance): {told.share_of_class:.0%} of it but {told.share_of_rest:.0%} of the rest have "
-            f"{f'{found.name} ' if told.is_range else ''}{told.value}{_further(told)}; look at the examples: if it is not the object's own, collect "
-            "or crop so that classes share it."
+            f"The class {class_name(named[code], judged.words)} is {'partly ' if told.partly else ''}given away by {found.words} alone "
+            f"(area under the ROC curve {area:.2f}, 0.5 is chance): {first.share_of_class:.0%} of it but {first.share_of_rest:.0%} of the rest have "
+            f"{f'{found.words} ' if first.is_range else ''}{first.value}{_further(told)}; look at the examples: if it is not the object's own, "
+            "collect or crop so that classes share it."
         )
-        yield Finding(kind=kind, score=max(2 * area - 1, 0), message=message, label=named[code], evidence=evidence), showing
+        score = max(2 * area - 1, 0)
+        yield _Found(Finding(kind=kind, score=score, message=message, label=named[code], evidence=evidence), showing, score)
 
 
-def _further(told: Telling) -> str:
-    if told.together is None:
+def _shares(told: Telling) -> dict[str, str | float]:
+    return {"value": told.value, "share_of_class": told.share_of_class, "share_of_rest": told.share_of_rest}
+
+
+def _examples(told: _Told, bins: npt.NDArray[np.int64], ids: npt.NDArray[np.object_]) -> list[str]:
+    """Return ids of images that show what gives a class away, of the bins that tell most; of two ranges by turns."""
+    parts = [told.first.bins] if told.further is None else [told.first.bins, told.further.bins]
+    ranked = [[name for _, name in sorted(zip(told.less[bins[part[bins]]], ids[part[bins]], strict=True))[:_EXAMPLES]] for part in parts]
+    return [name for turn in zip_longest(*ranked) for name in turn if name is not None][:_EXAMPLES]
+
+
+def _further(told: _Told) -> str:
+    if told.further is not None:
+        return f", and {told.further.share_of_class:.0%} but {told.further.share_of_rest:.0%} {told.further.value}"
+    if told.first.together is None:
         return ""
-    values, own, rest = told.together
+    values, own, rest = told.first.together
     return f", and {own:.0%} but {rest:.0%} one of the {values} values that are likelier in it"
 
 

@@ -95,6 +95,8 @@ class Options:
 
 class _Grouping(NamedTuple):
     name: str
+    words: str
+    """What messages call what the groups have in common."""
     codes: npt.NDArray[np.int64]
     told: list[str] | None
     """What each group is, in words; None for clusters."""
@@ -149,16 +151,16 @@ def run(
         "labels": np.nan_to_num(label_quality["probability_wrong"].to_numpy(float)[rows]) >= _WRONG_FROM,
     }
     clusters = options.clusters or min(max(int(counted.sum()) // _IMAGES_PER_CLUSTER, 2), _MOST_CLUSTERS)
-    partitions: list[tuple[str, npt.NDArray[np.int64], list[str] | None]]
-    partitions = [(found.name, found.bins, found.told) for found in properties(table) if found.bins.min() < found.bins.max()]
+    partitions: list[tuple[str, str, npt.NDArray[np.int64], list[str] | None]]
+    partitions = [(found.name, found.words, found.bins, found.told) for found in properties(table) if found.bins.min() < found.bins.max()]
     # Centres are learned from images in the order of their content, so that a new name of a file or a class moves none of them.
     once = rows[counted]
     images = identities(samples)
     teaching = once[np.argsort(images[once], kind="stable")]
-    partitions.append(("cluster", clustered(embeddings, rows, teaching, min(clusters, len(once))), None))
+    partitions.append(("cluster", "cluster", clustered(embeddings, rows, teaching, min(clusters, len(once))), None))
     groupings = [
-        _Grouping(name, bins, told, {rate: compare(is_bad[counted], bins[counted], codes[counted]) for rate, is_bad in bad.items()})
-        for name, bins, told in partitions
+        _Grouping(name, called, bins, told, {rate: compare(is_bad[counted], bins[counted], codes[counted]) for rate, is_bad in bad.items()})
+        for name, called, bins, told in partitions
     ]
     ids, words = samples["sample_id"].to_numpy(object), np.array([class_name(name, class_words) for name in classes], object)
     scores = np.full(len(samples), np.nan, np.float32)
@@ -204,7 +206,7 @@ def _finding(subgroup: _Subgroup, images: int, typical: list[int], ids: npt.NDAr
         f"{compared[rate][0]:.0%} are {said[rate]} where {compared[rate][1]:.0%} would be usual for their classes" for rate in subgroup.adjusted
     )
     name, value = subgroup.grouping.name, subgroup.value
-    who = f"{images} images " + (f"that look like {ids[typical[0]]}" if value is None else f"whose {name} is {value}")
+    who = f"{images} images " + (f"that look like {ids[typical[0]]}" if value is None else f"whose {subgroup.grouping.words} is {value}")
     evidence = {
         "by": name,
         "value": value,

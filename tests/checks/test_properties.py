@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.checks.properties import bins_of_column, bins_of_numbers, is_running_number, properties, told_apart
+from audit.checks.properties import _WORDS, bins_of_column, bins_of_numbers, border_properties, is_running_number, properties, told_apart
 
 
 def column(values):
@@ -91,3 +91,27 @@ def test_kinds_of_names_that_differ_in_punctuation_are_told_apart():
     assert len(set(kinds)) == 3
     assert kinds[2] == "c"
     assert kinds[0].startswith("a_b_")
+
+
+def test_what_differs_from_the_value_that_all_others_have_is_a_bin_of_its_own():
+    values = np.full(1000, 4096.0)
+    values[::40], values[1::100] = 16384.0, 1024.0
+    found = bins_of_numbers("pixels", values)
+    assert [len(set(found.bins[values == value])) for value in (1024, 4096, 16384)] == [1, 1, 1]
+    assert len(set(found.bins)) == 3
+    assert found.told[found.bins[0]] == "1.64e+04 or more"
+
+
+def test_messages_have_words_for_every_property(samples_of):
+    samples = samples_of([{"metadata": json.dumps({"owner_name": "somebody", "lens_type": "wide"})} for _ in range(3)])
+    found = [*properties(samples), *border_properties(np.zeros((3, 32, 32, 3), np.uint8), np.arange(3))]
+    assert {one.name for one in found if one.column is None} == set(_WORDS)
+    assert {one.words for one in found if one.column is not None} == {"column 'owner_name'", "column 'lens_type'"}
+    assert not any("_" in words for words in _WORDS.values())
+
+
+def test_every_value_of_a_file_is_told_however_rare_but_not_those_of_personal_columns(samples_of):
+    samples = samples_of([{"camera": f"ACME {at}", "metadata": json.dumps({"owner": f"person {at}"})} for at in range(60)] + [{}])
+    found = {one.name: one for one in properties(samples)}
+    assert [found["camera"].value_told(at) for at in (0, 59, 60)] == ["'ACME 0'", "'ACME 59'", "unknown"]
+    assert all(found["column owner"].value_told(at).startswith("masked value") for at in range(60))

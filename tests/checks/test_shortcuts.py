@@ -2,12 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from audit.checks.base import Skipped
-from audit.checks.properties import bins_of_numbers
-from audit.checks.shortcuts import Options, run, separability
+from audit.checks.shortcuts import Options, run
 from audit.errors import ConfigError
 from audit.tables import PAIRS
 
@@ -148,35 +145,6 @@ def test_small_true_differences_let_no_chance_in(samples_of):
     assert run(samples, NONE, {}, options=Options()).findings == []
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 1000), st.integers(2, 40))
-def test_bins_cover_every_value_and_areas_stay_in_range(seed, spread):
-    random = np.random.default_rng(seed)
-    values = random.integers(0, spread, 200).astype(float)
-    values[random.random(200) < 0.1] = np.nan
-    found = bins_of_numbers("x", values)
-    assert found.bins.max() < len(found.told)
-    areas, p = separability(found.bins, random.integers(0, 3, 200), random.random(200) < 0.5, 3)
-    assert ((areas >= 0) & (areas <= 1) & (p >= 0) & (p <= 1)).all()
-
-
-def test_what_differs_from_the_value_that_all_others_have_is_a_bin_of_its_own():
-    values = np.full(1000, 4096.0)
-    values[::40], values[1::100] = 16384.0, 1024.0
-    found = bins_of_numbers("pixels", values)
-    assert [len(set(found.bins[values == value])) for value in (1024, 4096, 16384)] == [1, 1, 1]
-    assert len(set(found.bins)) == 3
-    assert found.told[found.bins[0]] == "1.64e+04 or more"
-
-
-def test_chance_is_no_more_certain_than_it_says():
-    # Both halves teach each other, so their areas err together: taken as independent, eight p-values in a thousand would be below one in a thousand.
-    random = np.random.default_rng(0)
-    classes, half = np.arange(1000) % 50, np.arange(1000) // 50 % 2 == 0
-    p = np.concatenate([separability(random.integers(0, 24, 1000), classes, half, 50)[1] for _ in range(200)])
-    assert (p < 0.001).mean() <= 0.001
-
-
 def test_small_classes_and_impossible_options(samples_of):
     samples, thumbnails = dataset(samples_of, each=5)
     assert isinstance(run(samples, NONE, {}, thumbnails, options=Options()), Skipped)
@@ -223,9 +191,9 @@ def test_a_column_that_gives_most_classes_away_is_one_warning(samples_of):
     }
     camera = next(finding for finding in found.findings if finding.evidence["property"] == "column camera")
     assert (camera.evidence["classes_given_away"], camera.evidence["classes_judged"]) == (8, 8)
-    assert camera.evidence["example_classes"] == [f"class {at}" for at in range(5)]
+    first = camera.evidence["example_classes"][0]
     assert len(camera.evidence["examples"]) == 5
-    assert "gives away 8 of 8 classes, such as 'class 0'" in camera.message
+    assert f"The column 'camera' alone gives away 8 of 8 classes, such as {first!r} by 'ACME {first[-1]}'" in camera.message
     assert found.scores.max() == 0
 
 
@@ -288,3 +256,82 @@ def test_a_class_of_several_values_of_its_own_is_told_of_all_of_them(samples_of)
     (finding,) = run(samples, NONE, {}, options=Options()).findings
     assert finding.evidence["likelier_values"] == pytest.approx({"values": 3, "share_of_class": 1, "share_of_rest": 0})
     assert "have 'ACME 0', and 100% but 0% one of the 3 values that are likelier in it" in finding.message
+
+
+def of_a_camera_each(samples_of, classes=40):
+    """Classes of which each was photographed by a camera of its own."""
+    samples, _ = dataset(samples_of, classes=classes, each=30)
+    samples["camera"] = samples["label"].str.replace("class", "ACME")
+    return samples
+
+
+def test_a_camera_for_each_class_is_told_once(samples_of):
+    samples = of_a_camera_each(samples_of)
+    found = run(samples, NONE, {"class 0": "tench"}, options=Options())
+    (finding,) = found.findings
+    assert (finding.kind, finding.label, finding.severity) == ("property_camera", None, "warning")
+    assert (finding.evidence["classes_given_away"], finding.evidence["classes_judged"], finding.evidence["images"]) == (40, 40, 1200)
+    assert finding.evidence["example_values"] == [repr(name.replace("class", "ACME")) for name in finding.evidence["example_classes"]]
+    labels = samples.set_index("sample_id")["label"]
+    assert labels[finding.evidence["examples"]].tolist() == finding.evidence["example_classes"]
+    assert "The camera alone gives away 40 of 40 classes, such as 'class 0' (tench) by 'ACME 0'" in finding.message
+    assert (found.scores == 1).all()
+    backwards = run(samples[::-1].reset_index(drop=True), NONE, {"class 0": "tench"}, options=Options())
+    assert (backwards.findings[0].message, backwards.findings[0].evidence) == (finding.message, finding.evidence)
+
+
+def test_a_class_that_is_partly_given_away_is_told_beside_those_that_are_told_once(samples_of):
+    samples = of_a_camera_each(samples_of)
+    odd = np.flatnonzero(samples["label"].isin(["class 0", "class 1"]))
+    samples.loc[odd, "camera"] = np.where(np.arange(len(odd)) % 2 == 0, None, samples["camera"].iloc[odd])
+    odd = np.flatnonzero(samples["label"] == "class 0")
+    samples.loc[odd, "camera"] = [f"ACME {'own' if at < 10 else 2 + at}" for at in range(len(odd))]
+    found = run(samples, NONE, {}, options=Options())
+    dataset_, one = sorted(found.findings, key=lambda finding: finding.label or "")
+    assert (dataset_.label, dataset_.evidence["classes_given_away"]) == (None, 39)
+    assert (one.label, one.evidence["value"], one.evidence["share_of_class"]) == ("class 0", "'ACME own'", pytest.approx(1 / 3))
+    assert (found.scores[odd[:10]] > 0).all()
+
+
+def test_the_class_that_a_value_gives_away_most_is_the_first_example(samples_of):
+    """Half of the classes are coded one way and half the other, and one by a coding of its own."""
+    samples, _ = dataset(samples_of, classes=9, each=60)
+    of = samples["label"].str[-1].astype(int)
+    samples["encoder"] = np.where(of == 7, "quality 33", np.where(of % 2 == 0, "quality 95", "quality 75"))
+    (finding,) = run(samples, NONE, {}, options=Options()).findings
+    assert (finding.kind, finding.label) == ("property_encoder", None)
+    assert (finding.evidence["example_classes"][0], finding.evidence["example_values"][0]) == ("class 7", "'quality 33'")
+    assert "'class 7' by 'quality 33'" in finding.message
+
+
+def test_a_camera_for_few_classes_is_told_of_each(samples_of):
+    samples = of_a_camera_each(samples_of, classes=8)
+    samples["camera"] = samples["camera"].where(samples["label"].isin(["class 0", "class 1", "class 2"]))
+    found = run(samples, NONE, {}, options=Options()).findings
+    assert [(finding.label, finding.evidence["value"]) for finding in found] == [(f"class {at}", f"'ACME {at}'") for at in range(3)]
+
+
+def test_messages_call_properties_by_words_and_kinds_by_names(samples_of):
+    samples, _ = dataset(samples_of, each=120)
+    random, first = np.random.default_rng(0), (samples["label"] == "class 0").to_numpy()
+    samples["luma_p99"] = np.where(first, random.uniform(0.1, 0.4, len(samples)), random.uniform(0.5, 1, len(samples)))
+    (finding,) = run(samples, NONE, {}, options=Options()).findings
+    assert (finding.kind, finding.evidence["property"]) == ("property_luma_p99", "luma_p99")
+    assert "given away by brightest luma (99th percentile) alone" in finding.message
+    assert "luma_p99" not in finding.message
+
+
+def test_a_class_that_is_very_dark_or_very_bright_is_told_both(samples_of):
+    samples, _ = dataset(samples_of, each=120)
+    random, first = np.random.default_rng(0), np.flatnonzero(samples["label"] == "class 0")
+    samples["brightness"] = random.uniform(0.3, 0.7, len(samples))
+    samples.loc[first, "brightness"] = np.where(np.arange(len(first)) % 3 < 2, random.uniform(0, 0.3, len(first)), random.uniform(0.7, 1, len(first)))
+    found = run(samples, NONE, {}, options=Options())
+    (finding,) = found.findings
+    assert finding.evidence["share_of_class"] == pytest.approx(2 / 3, abs=0.02)
+    further = finding.evidence["further_range"]
+    assert (further["value"].endswith("or more"), further["share_of_class"]) == (True, pytest.approx(1 / 3, abs=0.02))
+    assert f"have brightness {finding.evidence['value']}, and 33% but 0% {further['value']}; look at" in finding.message
+    assert (found.scores[first] > 0).mean() > 0.97
+    ends = samples.set_index("sample_id")["brightness"][finding.evidence["examples"]]
+    assert (ends < 0.5).tolist() == [True, False, True, False, True]

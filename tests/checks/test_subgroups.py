@@ -59,7 +59,7 @@ def test_a_source_that_is_worse_is_found_by_its_column(samples_of):
     rates = finding.evidence["rates"]["predictions"]
     assert rates["rate"] == pytest.approx((tables[1]["given"] != tables[1]["predicted"])[sites == "north"].mean())
     assert (0.05 < rates["expected"] < 0.15, rates["adjusted_p"] < 0.01) == (True, True)
-    assert "whose column site is 'north'" in finding.message
+    assert "whose column 'site' is 'north'" in finding.message
     assert "heron" in finding.message
     assert (found.scores[sites == "north"] > 0.2).all()
 

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from audit.checks.properties import Property
-from audit.checks.telling_values import chance_of, medians, standing_out, telling
+from audit.checks.telling_values import chance_of, further_range, medians, standing_out, telling
 
 
-def shares(*numbers):
-    return np.array(numbers, float) / 100
+def counts(*numbers):
+    return np.array(numbers)
 
 
 NUMBERS = Property("x", np.zeros(0, np.int64), ["below 1", "1 to 2", "2 to 3", "3 or more", "unknown"], 4, ["1", "2", "3"])
@@ -18,11 +18,11 @@ NUMBERS = Property("x", np.zeros(0, np.int64), ["below 1", "1 to 2", "2 to 3", "
 @pytest.mark.parametrize(
     ("own", "rest", "value", "share", "elsewhere"),
     [
-        (shares(40, 40, 15, 5, 0), shares(1, 4, 45, 50, 0), "below 2", 0.8, 0.05),
-        (shares(5, 15, 40, 40, 0), shares(50, 45, 4, 1, 0), "2 or more", 0.8, 0.05),
-        (shares(5, 45, 45, 5, 0), shares(40, 10, 10, 40, 0), "1 to 3", 0.9, 0.2),
-        (shares(60, 5, 5, 30, 0), shares(20, 30, 40, 10, 0), "below 1", 0.6, 0.2),
-        (shares(10, 10, 10, 10, 60), shares(24, 26, 24, 26, 0), "unknown", 0.6, 0),
+        (counts(40, 40, 15, 5, 0), counts(1, 4, 45, 50, 0), "below 2", 0.8, 0.05),
+        (counts(5, 15, 40, 40, 0), counts(50, 45, 4, 1, 0), "2 or more", 0.8, 0.05),
+        (counts(5, 45, 45, 5, 0), counts(40, 10, 10, 40, 0), "1 to 3", 0.9, 0.2),
+        (counts(60, 5, 5, 30, 0), counts(20, 30, 40, 10, 0), "below 1", 0.6, 0.2),
+        (counts(10, 10, 10, 10, 60), counts(24, 26, 24, 26, 0), "unknown", 0.6, 0),
     ],
 )
 def test_the_range_that_tells_a_class_best_is_named_by_its_limits(own, rest, value, share, elsewhere):
@@ -31,14 +31,33 @@ def test_the_range_that_tells_a_class_best_is_named_by_its_limits(own, rest, val
     assert (told.share_of_class, told.share_of_rest) == pytest.approx((share, elsewhere))
 
 
+LIMITS = {"least_share": 0.2, "chance": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("own", "rest", "further"),
+    [
+        (counts(50, 5, 5, 40, 0), counts(10, 40, 40, 10, 0), "3 or more"),
+        (counts(40, 5, 5, 50, 0), counts(10, 40, 40, 10, 0), "below 1"),
+        (counts(750, 50, 50, 150, 0), counts(100, 420, 420, 60, 0), None),  # too little of the class
+        (counts(60, 5, 5, 30, 0), counts(10, 35, 35, 20, 0), None),  # no more than chance explains
+        (counts(50, 45, 3, 2, 0), counts(10, 10, 40, 40, 0), None),
+        (counts(100, 0, 0, 0, 0), counts(1, 33, 33, 33, 0), None),
+    ],
+)
+def test_a_class_at_both_ends_is_told_both_where_each_is_above_chance(own, rest, further):
+    found = further_range(NUMBERS, own, rest, telling(NUMBERS, own, rest), **LIMITS)
+    assert (found and found.value) == further
+
+
 def test_limits_of_masked_numbers_stay_masked():
     masked = NUMBERS._replace(told=[f"masked value {at}" for at in range(1, 5)] + ["unknown"], ends=())
-    assert telling(masked, shares(40, 40, 15, 5, 0), shares(1, 4, 45, 50, 0)).value == "masked value 1 to masked value 2"
+    assert telling(masked, counts(40, 40, 15, 5, 0), counts(1, 4, 45, 50, 0)).value == "masked value 1 to masked value 2"
 
 
 def test_every_value_that_is_likelier_in_the_class_shows_it():
     values = Property("x", np.zeros(0, np.int64), ["'a'", "'b'", "'c'", "another value", "unknown"])
-    told = telling(values, shares(30, 50, 10, 10, 0), shares(10, 20, 60, 10, 0))
+    told = telling(values, counts(30, 50, 10, 10, 0), counts(10, 20, 60, 10, 0))
     assert (told.value, told.share_of_class, told.is_range) == ("'b'", 0.5, False)
     assert told.bins.tolist() == [True, True, False, False, False]
     assert told.together == pytest.approx((2, 0.8, 0.3))
@@ -47,9 +66,10 @@ def test_every_value_that_is_likelier_in_the_class_shows_it():
 @settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_no_other_run_of_bins_tells_more(seed):
-    own, rest = np.random.default_rng(seed).dirichlet(np.ones(5), 2)
+    random = np.random.default_rng(seed)
+    own, rest = (random.multinomial(1000, random.dirichlet(np.ones(5))) for _ in range(2))
     told = telling(NUMBERS, own, rest)
-    more = own - rest
+    more = (own - rest) / 1000
     best = max(more[first:last].sum() for first in range(4) for last in range(first + 1, 5))
     assert told.share_of_class - told.share_of_rest == pytest.approx(max(best, more[-1]))
 
@@ -69,14 +89,14 @@ def test_there_is_no_median_of_nothing():
 
 
 def test_a_value_stands_out_where_a_fifth_of_a_class_has_it_and_a_third_of_that_of_the_others():
-    counts = np.array([[20, 80, 0], [6, 84, 10], [4, 96, 0]])
-    assert standing_out(counts, 0.2).tolist() == [[True, False, False], [False] * 3, [False] * 3]
-    assert standing_out(counts, 0.1).tolist() == [[True, False, False], [False, False, True], [False] * 3]
+    made = np.array([[20, 80, 0], [6, 84, 10], [4, 96, 0]])
+    assert standing_out(made, 0.2).tolist() == [[True, False, False], [False] * 3, [False] * 3]
+    assert standing_out(made, 0.1).tolist() == [[True, False, False], [False, False, True], [False] * 3]
 
 
 def test_chance_is_that_of_the_value_that_stands_out_most():
-    counts = np.array([[20, 80, 0], [6, 84, 10]])
+    made = np.array([[20, 80, 0], [6, 84, 10]])
     asked = np.array([[True, False, False], [False] * 3])
-    told = chance_of(counts, asked)
+    told = chance_of(made, asked)
     assert told[0] == pytest.approx(3 * hypergeom.sf(19, 200, 100, 26))
     assert told[1] == 1

@@ -1,0 +1,107 @@
+"""How well classes can be told from others by a property: by its bins, out of sample, and by a value that a part of a class has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from audit.checks.discoveries import adjusted_p
+from audit.checks.telling_values import chance_of, standing_out
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from audit.checks.class_halves import ClassHalves
+    from audit.checks.properties import Property
+
+
+class Tested(NamedTuple):
+    """How well a property tells each class."""
+
+    found: Property
+    counts: npt.NDArray[np.int64]
+    """``[c, w]`` pictures of each class in each bin."""
+    areas: npt.NDArray[np.float64]
+    """``[c]`` see ``separability``."""
+    certain: npt.NDArray[np.float64]
+    """``[c]`` adjusted p-values."""
+    out: npt.NDArray[np.bool_] | None
+    """``[c, w]`` which values stand out; None for numbers."""
+
+
+def tested_properties(
+    found: list[Property], classes: ClassHalves, asked: npt.NDArray[np.bool_], *, least_auc: float, least_share: float
+) -> Iterator[Tested]:
+    """Yield how well each property tells each class; the false discovery rate is controlled over all of them.
+
+    Args:
+        found: the properties, of the classes' images.
+        classes: at least two.
+        asked: ``[p, c]`` which classes are asked about; all others have an adjusted p-value of 1.
+        least_auc: the smallest area that counts, above 0.5 and at most 1.
+        least_share: the smallest share of a class with one value that counts, above 0 and at most 1.
+    """
+    count = len(classes.named)
+    measured = [separability(one.bins[classes.counted], classes.codes[classes.counted], classes.half[classes.counted], count) for one in found]
+    areas, p = (np.stack(part) for part in zip(*measured, strict=True))
+    counts = [_counts(one, classes) for one in found]
+    valued = [which for which, one in enumerate(found) if not one.ordered]
+    out = {which: standing_out(counts[which], least_share) for which in valued}
+    partly = np.array([chance_of(counts[which], out[which]) for which in valued]).reshape(-1, count)
+    large = np.concatenate([areas >= least_auc, np.array([out[which].any(1) for which in valued], bool).reshape(-1, count)])
+    both = np.concatenate([asked, asked[valued]])
+    adjusted = np.ones(both.shape)
+    adjusted[both] = adjusted_p(np.concatenate([p, partly])[both], large[both], method="by")
+    certain = adjusted[: len(found)]
+    certain[valued] = np.minimum(certain[valued], adjusted[len(found) :])
+    for which, one in enumerate(found):
+        yield Tested(one, counts[which], areas[which], certain[which], out.get(which))
+
+
+def separability(
+    bins: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], half: npt.NDArray[np.bool_], count: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Tell how well each class can be told from all others by a binned property, out of sample.
+
+    Bins are ranked by the smoothed ratio of their shares on one half, and the area under the ROC curve is taken on the other; both ways, averaged.
+
+    Args:
+        bins: ``[n]`` bin of each image.
+        classes: ``[n]`` class codes, 0 to count - 1.
+        half: ``[n]`` which half an image belongs to.
+        count: number of classes.
+
+    Returns:
+        ``[c]`` areas, 0..1, 0.5 where a half lacks the class; ``[c]`` one-sided p-values (normal approximation of Mann & Whitney's U).
+    """
+    from scipy.stats import norm
+
+    width = int(bins.max(initial=0)) + 1
+    counts = np.stack([np.bincount(classes[side] * width + bins[side], minlength=count * width).reshape(count, width) for side in (~half, half)])
+    total = counts.sum(1, keepdims=True)
+    rest = total - counts
+    areas, scores = np.full((2, count), 0.5), np.zeros((2, count))
+    for learned in (0, 1):
+        prior = (total[learned] + 0.5) / (total[learned].sum() + 0.5 * width)
+        ratio = (counts[learned] + 2 * prior) / (counts[learned].sum(1, keepdims=True) + 2)
+        ratio /= (rest[learned] + 2 * prior) / (rest[learned].sum(1, keepdims=True) + 2)
+        order = np.argsort(ratio, axis=1, kind="stable")
+        own = np.take_along_axis(counts[1 - learned], order, 1).astype(np.float64)
+        other = np.take_along_axis(rest[1 - learned], order, 1).astype(np.float64)
+        n, m = own.sum(1), other.sum(1)
+        judged = (n > 0) & (m > 0)
+        wins = (own * (np.cumsum(other, 1) - other / 2)).sum(1)
+        areas[learned, judged] = wins[judged] / (n * m)[judged]
+        error = np.sqrt((n + m + 1)[judged] / (12 * (n * m)[judged]))
+        scores[learned, judged] = (areas[learned, judged] - 0.5) / error
+    # Each half teaches the other, so chance moves both ways alike: their mean varies as one of them does, not as two independent ones.
+    return areas.mean(0), norm.sf(scores.mean(0))
+
+
+def _counts(found: Property, classes: ClassHalves) -> npt.NDArray[np.int64]:
+    """Return ``[c, w]`` how many pictures of each class are in each bin."""
+    count, width = len(classes.named), len(found.told)
+    return np.bincount((classes.codes * width + found.bins)[classes.counted], minlength=count * width).reshape(count, width)
