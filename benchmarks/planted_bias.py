@@ -2,7 +2,7 @@
 
     imagenet-audit scan DATASET --out RUN
     python benchmarks/planted_bias.py RUN [--seeds 20] [--each 60]
-    python benchmarks/planted_bias.py RUN --unplanted 2 [--seeds 20]
+    python benchmarks/planted_bias.py RUN --unplanted 2 [--seeds 200 --first 1000]
 
 Labels are shuffled first, so nothing but what is planted gives a class away and every other finding is false. Thumbnails and measures of the run are
 changed in memory; the dataset and the run are not touched. With ``--unplanted`` nothing is planted and labels stay: what is found then is how the
@@ -139,13 +139,13 @@ def findings_of(samples: pd.DataFrame, thumbnails: np.ndarray) -> list[Finding]:
     return [finding for result in results if not isinstance(result, Skipped) for finding in result.findings]
 
 
-def unplanted(samples: pd.DataFrame, thumbnails: np.ndarray, classes: int, seeds: int) -> None:
+def unplanted(samples: pd.DataFrame, thumbnails: np.ndarray, classes: int, seeds: range) -> None:
     """Tell what is found of a few classes as they are, a draw of them for each seed."""
     labels, told = sorted(samples["label"].unique()), Counter()
-    for seed in range(seeds):
+    for seed in seeds:
         rows = np.flatnonzero(samples["label"].isin(np.random.default_rng(seed).choice(labels, classes, replace=False)))
         told.update({finding.kind for finding in findings_of(samples.iloc[rows].reset_index(drop=True), thumbnails[rows])})
-    print(f"{seeds} datasets of {classes} classes, labels as they are, nothing planted; with a finding: {dict(told) or 'none'}")
+    print(f"{len(seeds)} datasets of {classes} classes, labels as they are, nothing planted; with a finding: {dict(told) or 'none'}")
 
 
 def is_false(finding: Finding, planted: dict[tuple[str, str], str], also: set[tuple[str, str]]) -> bool:
@@ -158,9 +158,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first seed, to draw what a method was not chosen on")
     parser.add_argument("--each", type=int, help="images of a class; all where it is not given")
     parser.add_argument("--unplanted", type=int, metavar="CLASSES", help="plant nothing, and look at so many classes at a time")
     arguments = parser.parse_args()
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
     opened = audit.open_run(arguments.run)
     usable = opened.samples["label"].notna() & (opened.samples["outcome"] == "ok")
     if arguments.each:
@@ -168,11 +170,11 @@ def main() -> None:
     labelled = np.flatnonzero(usable)
     pristine, pictures = opened.samples.iloc[labelled].reset_index(drop=True), np.array(opened.thumbnails[labelled])
     if arguments.unplanted:
-        unplanted(pristine, pictures, arguments.unplanted, arguments.seeds)
+        unplanted(pristine, pictures, arguments.unplanted, seeds)
         return
     told = Counter(finding.kind for finding in findings_of(pristine, pictures))
     found, asked, false, total, began = defaultdict(int), defaultdict(int), Counter(), 0, time.perf_counter()
-    for seed in range(arguments.seeds):
+    for seed in seeds:
         random = np.random.default_rng(seed)
         samples, thumbnails = pristine.copy(), pictures.copy()
         samples["label"] = random.permutation(samples["label"].to_numpy())
