@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from audit.errors import SourceError
 from audit.sources import Sample, Source
 from audit.sources.faults import readable
+from audit.sources.layout import usual_split
 from audit.sources.problems import EXAMPLES, Problem, Tally, named
 from audit.tables import LISTING
 
@@ -52,7 +53,8 @@ def list_samples(source: Source, advance: Callable[[int], None]) -> Listing:
     if not len(table):
         raise SourceError(source.location, "holds no images", "name a folder, tar, manifest or shard pattern that does; see docs/sources.md")
     table, twins = _without_twins(table, source)
-    return Listing(table, (*source.problems, *twins, *_alike(table)))
+    classes = _names(table["label"], pc.list_flatten(table["labels"]))
+    return Listing(table, (*source.problems, *twins, *_alike(classes, _names(table["split"])), *_joined(classes)))
 
 
 def listing_key(table: pa.Table) -> str:
@@ -119,15 +121,37 @@ def _contradiction(source: Source, earlier: Mapping[str, object], later: Mapping
     return SourceError(source.location, f"lists {name!r} with two different {what.removesuffix('s')}s{where}", mend)
 
 
-def _alike(table: pa.Table) -> Iterator[Problem]:
-    """Yield that names of classes or splits differ in nothing that a reader sees."""
-    several = pc.list_flatten(table["labels"])
-    for kind, what, columns in (("similar_classes", "classes", [table["label"], several]), ("similar_splits", "splits", [table["split"]])):
+def _names(*columns: pa.ChunkedArray) -> list[str]:
+    return sorted({name for column in columns for name in pc.unique(column).drop_null().to_pylist()})
+
+
+def _alike(classes: list[str], splits: list[str]) -> Iterator[Problem]:
+    """Yield that names of classes differ in nothing that a reader sees, and that splits have two names of one."""
+    of_classes = "names of classes differ in nothing but case, white space or the form of their letters"
+    of_splits = "names of splits look like one split called in two ways"
+    for kind, what, problem, names, meant in (
+        ("similar_classes", "classes", of_classes, classes, _seen),
+        ("similar_splits", "splits", of_splits, splits, lambda name: usual_split(name.strip()) or _seen(name)),
+    ):
         groups: dict[str, list[str]] = defaultdict(list)
-        for name in sorted({name for column in columns for name in pc.unique(column).drop_null().to_pylist()}):
-            groups[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
-        found = [names for names in groups.values() if len(names) > 1]
+        for name in names:
+            groups[meant(name)].append(name)
+        found = [group for group in groups.values() if len(group) > 1]
         if found:
-            shown = named((" and ".join(map(repr, names)) for names in found), len(found))
-            problem = f"names of {what} differ in nothing but case, white space or the form of their letters: {shown}"
-            yield Problem(kind=kind, problem=problem, mend=f"make them one, or rename the {what}", evidence={"names": found[:EXAMPLES]})
+            shown = named((" and ".join(map(repr, group)) for group in found), len(found))
+            yield Problem(kind=kind, problem=f"{problem}: {shown}", mend=f"make them one, or rename the {what}", evidence={"names": found[:EXAMPLES]})
+
+
+def _seen(name: str) -> str:
+    """Return what a reader sees of a name."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def _joined(classes: list[str]) -> Iterator[Problem]:
+    """Yield that labels look like several in one text: each part between ``|`` or ``;`` is a class too."""
+    known = set(classes)
+    found = [name for name in classes if len(parts := name.replace(";", "|").split("|")) > 1 and known.issuperset(part.strip() for part in parts)]
+    if found:
+        problem = f"{len(found):,} of {len(classes):,} classes are put together from others: {named(map(repr, found), len(found))}"
+        mend = "if each is several labels of an image, call their column 'labels' or write JSON lists, see docs/sources.md"
+        yield Problem(kind="joined_labels", problem=problem, mend=mend, evidence={"entries": len(found), "names": found[:EXAMPLES]})

@@ -4,39 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
-SPLIT_NAMES = frozenset(
-    {
-        "train",
-        "training",
-        "train_set",
-        "trainset",
-        "trainval",
-        "val",
-        "valid",
-        "validation",
-        "val_set",
-        "valset",
-        "eval",
-        "evaluation",
-        "test",
-        "testing",
-        "test_set",
-        "testset",
-        "dev",
-        "development",
-        "holdout",
-        "unlabeled",
-        "unlabelled",
-        "extra",
-    }
+_ONE_SPLIT = (
+    ("train", "training", "train_set", "trainset"),
+    ("val", "valid", "validation", "val_set", "valset"),
+    ("test", "testing", "test_set", "testset"),
+    ("eval", "evaluation"),
+    ("dev", "development"),
+    ("unlabeled", "unlabelled"),
 )
+"""Usual names that mean one split; a dataset that has two of them most likely has one split under two names."""
+
+SPLIT_NAMES = frozenset({*chain(*_ONE_SPLIT), "trainval", "holdout", "extra"})
 """Folder names that are splits when all folders beside them are too; compared without case, kept as written."""
 
 
 def is_split(name: str) -> bool:
     """Return whether a folder's name is that of a split."""
     return name.lower() in SPLIT_NAMES
+
+
+def usual_split(name: str) -> str | None:
+    """Return the first of the usual names of the split that a name means; None where it has no others.
+
+    >>> usual_split("Validation"), usual_split("val"), usual_split("north")
+    ('val', 'val', None)
+    """
+    return next((names[0] for names in _ONE_SPLIT if name.lower() in names), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +111,22 @@ def class_folders(candidates: Iterable[str], folders: Iterable[str], layout: Lay
     >>> class_folders(["train/void", "notes/old", "test"], ["train/cat", "val/cat"], Layout(0, has_splits=True))
     ['train/void']
     """
-    level = layout.depth + layout.has_splits + 1
-    paths = [folder.split("/") for folder in folders if folder]
-    above = {tuple(path[: layout.depth]) for path in paths if len(path) >= level}
-    found = [path for folder in candidates if len(path := folder.split("/")) == level and tuple(path[: layout.depth]) in above]
-    return sorted("/".join(path) for path in found if not layout.has_splits or is_split(path[layout.depth]))
+    found = _at(layout.depth + layout.has_splits + 1, candidates, folders, layout)
+    return ["/".join(path) for path in found if not layout.has_splits or is_split(path[layout.depth])]
+
+
+def split_folders(candidates: Iterable[str], folders: Iterable[str], layout: Layout) -> list[str]:
+    """Return, sorted, those of some folders that would be splits if they held images; see `class_folders`.
+
+    >>> split_folders(["test", "notes", "train/void"], ["train/cat", "val/cat"], Layout(0, has_splits=True))
+    ['test']
+    """
+    if not layout.has_splits:
+        return []
+    return ["/".join(path) for path in _at(layout.depth + 1, candidates, folders, layout) if is_split(path[layout.depth])]
+
+
+def _at(level: int, candidates: Iterable[str], folders: Iterable[str], layout: Layout) -> list[list[str]]:
+    """Return, sorted, the parts of those candidates that lie as deep as a level, in the packaging that folders with images at that level have."""
+    above = {tuple(path[: layout.depth]) for folder in folders if folder and len(path := folder.split("/")) >= level}
+    return sorted(path for folder in candidates if len(path := folder.split("/")) == level and tuple(path[: layout.depth]) in above)

@@ -13,7 +13,7 @@ from audit.sources.base import Sample, SourceOptions
 from audit.sources.class_words import find_class_words
 from audit.sources.given_labels import read_given
 from audit.sources.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_known
-from audit.sources.layout import Layout, class_folders, detect_layout, mistaken_splits
+from audit.sources.layout import Layout, class_folders, detect_layout, mistaken_splits, split_folders
 from audit.sources.names import HIDDEN, escape, extension, is_hidden, is_image, sample_id
 from audit.sources.problems import EXAMPLES, Problem, named
 from audit.sources.storage import MISSING, Storage
@@ -73,7 +73,7 @@ class TreeSource:
             layout = detect_layout(folders)
             label_files = [self._given_labels()] if self.options.labels_file else read_known(known, self.location)
             if not label_files:
-                self.problems += [*_splits_as_classes(folders, layout), *_empty_classes(empty, folders, layout)]
+                self.problems += [*_splits_as_classes(folders, layout), *_empty_folders(empty, folders, layout)]
             spool.seek(0)
             for line in spool:
                 yield self._sample(Entry(*json.loads(line)), layout, label_files)
@@ -153,14 +153,15 @@ def _splits_as_classes(folders: set[str], layout: Layout) -> Iterator[Problem]:
         yield Problem(kind="splits_as_classes", problem=problem, mend=mend, evidence={"splits": splits, "others": others[:EXAMPLES]})
 
 
-def _empty_classes(empty: list[str], folders: set[str], layout: Layout) -> Iterator[Problem]:
-    """Yield that folders of classes hold nothing: such a class is in no list, and no other check can miss it."""
-    found = [sample_id(folder) for folder in class_folders(empty, folders, layout)]
-    if found:
-        what = "1 folder of a class is" if len(found) == 1 else f"{len(found):,} folders of classes are"
-        problem = f"{what} empty ({named(map(repr, found), len(found))}), so the run knows nothing of a class there"
-        mend = "fetch the images again, or remove the folder"
-        yield Problem(kind="empty_classes", severity="info", problem=problem, mend=mend, evidence={"entries": len(found), "names": found[:EXAMPLES]})
+def _empty_folders(empty: list[str], folders: set[str], layout: Layout) -> Iterator[Problem]:
+    """Yield that folders of classes or splits hold nothing: such a class or split is in no list, and no other check can miss it."""
+    for kind, what, find in (("empty_classes", "class", class_folders), ("empty_splits", "split", split_folders)):
+        if found := [sample_id(folder) for folder in find(empty, folders, layout)]:
+            which = f"1 folder of a {what} is" if len(found) == 1 else f"{len(found):,} folders of {what}{'es' if what == 'class' else 's'} are"
+            problem = f"{which} empty ({named(map(repr, found), len(found))}), so the run knows nothing of a {what} there"
+            mend = "fetch the images again, or remove the folder"
+            evidence = {"entries": len(found), "names": found[:EXAMPLES]}
+            yield Problem(kind=kind, severity="info", problem=problem, mend=mend, evidence=evidence)
 
 
 def _seen(ignored: Counter[str]) -> str:

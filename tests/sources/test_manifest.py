@@ -87,6 +87,22 @@ def test_names_of_classes_that_differ_are_not_told(tmp_path):
     assert {problem.kind for problem in problems} == {"similar_splits", "nothing_found"}
 
 
+@pytest.mark.parametrize(("one", "other", "told"), [("val", "Validation", True), ("train", "train_set", True), ("val", "test", False)])
+def test_two_usual_names_of_one_split_are_told(tmp_path, one, other, told):
+    table = write(tmp_path / "m.csv", f"path,split\na.jpg,{one}\nb.jpg,{other}\nc.jpg,extra\n")
+    _, problems = list_samples(open_source(table), lambda _: None)
+    found = [problem.evidence for problem in problems if problem.kind == "similar_splits"]
+    assert found == [{"names": [sorted([one, other])]}] * told
+
+
+@pytest.mark.parametrize(("column", "told"), [("label", ["bird;cat; dog", "cat|dog"]), ("class", ["bird;cat; dog", "cat|dog"]), ("labels", [])])
+def test_labels_that_look_like_several_are_told_where_each_part_is_a_class(tmp_path, column, told):
+    cells = ["cat", "dog", "bird", "cat|dog", '"bird;cat; dog"', "cat|fish", "cat|"]
+    table = write(tmp_path / "m.csv", "\n".join([f"path,{column}", *(f"{number}.jpg,{cell}" for number, cell in enumerate(cells))]))
+    _, problems = list_samples(open_source(table), lambda _: None)
+    assert [problem.evidence["names"] for problem in problems if problem.kind == "joined_labels"] == [told] * bool(told)
+
+
 def test_a_remote_manifest_asks_for_folders_not_for_images(monkeypatch):
     files = fsspec.filesystem("memory")
     rows = [f"{folder}/{i}.jpg" for folder in ("cat", "dog") for i in range(20)]
