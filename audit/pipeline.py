@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from audit.progress import SILENT, Observer
 from audit.reading import read_images
 from audit.record import FILES, DamagedError, Record
 from audit.run import Run
-from audit.run_folder import locked, open_record, refuse_inside, refuse_other_things
+from audit.run_folder import dataset_of, locked, note_outdated_reports, open_record, refuse_inside, refuse_other_things
 from audit.run_tables import read_pairs, read_samples
 from audit.sources import Source, open_source
 from audit.sources.faults import readable
@@ -91,7 +92,7 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
         for folder in (run, *(run / name for name in ("state", "scores", "findings"))):
             sweep(folder)
         record = open_record(run, observer.note)
-        _note_other_dataset(run, record, dataset, observer)
+        held = dataset_of(record.content)
         before = _work_done(record)
         publish(run)
         observer.stage("listing", None)
@@ -111,6 +112,8 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
             "options": _public(options),
             **_about_classes(dataset, listing, options),
         }
+        if held not in (None, _absolute(dataset)):
+            observer.note(f"{run} holds the run of {held}: it becomes that of {_absolute(dataset)}")
         while True:
             try:
                 samples = to_frame(_ingest(run, dataset, listing, choice, options, engine, record, observer))
@@ -123,6 +126,7 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
         if idle:
             observer.note("nothing has changed since the last scan: its findings stand")
         record.finish(None if idle else time.perf_counter() - began)
+        note_outdated_reports(run, _found_at(record) if idle else time.time(), observer.note)
         observer.stage("previews", None)
         make(Run(run), source=dataset, seconds=_PREVIEWS_SHARE * (time.perf_counter() - began), advance=observer.advance)
     return Run(run)
@@ -340,11 +344,10 @@ def _account(samples: pd.DataFrame, record: Record) -> None:
     record.content["counts"] = {"listed": listed, "scanned": outcomes["ok"], "failed": listed - outcomes["ok"], "outcomes": outcomes}
 
 
-def _note_other_dataset(run: Path, record: Record, dataset: Source, observer: Observer) -> None:
-    before = record.content.get("source", {})
-    held = before.get("absolute", before.get("location"))
-    if held not in (None, _absolute(dataset)):
-        observer.note(f"{run} holds the run of {held}: it becomes that of {_absolute(dataset)}")
+def _found_at(record: Record) -> float:
+    """Return when the last scan that had anything to do ended, in seconds since the epoch; 0 for runs of older versions, which do not say."""
+    said = record.content.get("finished_at")
+    return 0.0 if said is None else datetime.fromisoformat(said).timestamp()
 
 
 def _absolute(dataset: Source) -> str:

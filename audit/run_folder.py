@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from audit.artifacts import read_json
 from audit.errors import RunError, SourceError
@@ -16,6 +18,16 @@ from audit.tables import SCHEMA_VERSION
 from audit.unfinished import INGEST_PLAN
 
 _LOCK = ".lock"
+
+REPORT_FILES = {
+    "html": "report.html",
+    "markdown": "report.md",
+    "json": "report.json",
+    "csv": "report.csv",
+    "text": "report.txt",
+    "dataset_card": "dataset_card.md",
+}
+"""What ``imagenet-audit report`` calls each format's file in the run's folder, unless asked otherwise."""
 
 
 def refuse_inside(run: Path, source: str) -> None:
@@ -76,3 +88,33 @@ def open_record(run: Path, note: Callable[[str], None]) -> Record:
         raise RunError(run, "is not empty and holds no run", "name a new or empty folder with --out")
     content["finished"] = False
     return Record(path, content, note)
+
+
+def dataset_of(record: Mapping[str, Any]) -> str | None:
+    """Return the place of the dataset that a run's record is about; None where it has come to none yet."""
+    source = record.get("source", {})
+    place: str | None = source.get("absolute", source.get("location"))
+    return place
+
+
+def refuse_other_dataset(run: Path, source: Path) -> None:
+    """Refuse a folder that holds the run of another dataset. Raises RunError."""
+    if not (run / RECORD).is_file():
+        return
+    held = dataset_of(open_record(run, lambda _: None).content)
+    if held not in (None, str(source.absolute())):
+        raise RunError(run, f"holds the run of {held}", "name another --out")
+
+
+def note_outdated_reports(run: Path, found_at: float, note: Callable[[str], None]) -> None:
+    """Tell of reports in the run's folder that are older than what the run holds. They stay: people may have edited them.
+
+    Args:
+        run: the run directory.
+        found_at: when what it holds was found, in seconds since the epoch.
+        note: told of each, with the command that writes it anew.
+    """
+    for name, file in REPORT_FILES.items():
+        if (run / file).is_file() and (run / file).stat().st_mtime < found_at:
+            again = f"imagenet-audit report {shlex.quote(str(run))}{'' if name == 'html' else f' --format {name}'}"
+            note(f"{run / file} is older than this run's findings and may contradict them; write it anew with: {again}")

@@ -74,6 +74,14 @@ def test_made_again_it_is_the_same_and_nothing_is_written(images):
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.jpg")} == before
 
 
+def test_a_run_of_another_dataset_is_left_alone(small_run, capsys):
+    before = {path: path.stat().st_mtime_ns for path in small_run.path.rglob("*")}
+    assert cli.invoke(["demo", "--out", str(small_run.path)]) == 2
+    assert "holds the run of /data/pets; name another --out" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in small_run.path.rglob("*")} == before
+    assert not small_run.path.with_name(f"{small_run.path.name}-images").exists()
+
+
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(AuditError, match=r"holds other files, such as 'mine.txt'; name another --out"):

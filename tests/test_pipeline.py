@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import audit
-from audit import ScanOptions
+from audit import ScanOptions, cli
 from audit.errors import ConfigError, RunError, SourceError
 
 OPTIONS = ScanOptions(backbone="embedded", device="cpu")
@@ -219,8 +219,42 @@ def test_a_run_that_becomes_another_datasets_says_so(tmp_path):
     assert heard.notes[-1].startswith("nothing has changed")
     heard = Heard()
     audit.scan(second, tmp_path / "run", options=OPTIONS, observer=heard)
-    assert f"holds the run of {first}: it becomes that of {second}" in heard.notes[0]
+    assert f"{tmp_path / 'run'} holds the run of {first}: it becomes that of {second}" in heard.notes
     assert not any(note.startswith("nothing has changed") for note in heard.notes)
+
+
+def test_a_dataset_that_cannot_be_listed_takes_no_run_over_and_nothing_says_so(tmp_path):
+    data, empty, run = dataset(tmp_path / "data", per_class=2), tmp_path / "empty.csv", tmp_path / "run"
+    audit.scan(data, run, options=OPTIONS)
+    empty.write_text("path,label\n")
+    heard = Heard()
+    with pytest.raises(SourceError, match="holds no images"):
+        audit.scan(empty, run, options=OPTIONS, observer=heard)
+    assert not any("it becomes that of" in note for note in heard.notes)
+    assert audit.open_run(run).record["source"]["absolute"] == str(data)
+
+
+def test_reports_that_are_older_than_the_findings_are_named_with_the_command_that_renews_them(tmp_path):
+    data, run = dataset(tmp_path / "data", per_class=2), tmp_path / "run"
+
+    def told():
+        heard = Heard()
+        audit.scan(data, run, options=OPTIONS, observer=heard)
+        return [note for note in heard.notes if "contradict" in note]
+
+    assert told() == []
+    for name in ("html", "markdown", "dataset_card"):
+        assert cli.invoke(["report", str(run), "--format", name]) == 0
+    assert told() == []
+    (data / "train/ant/0000.png").unlink()
+    notes = told()
+    assert [note.partition(" ")[0] for note in notes] == [str(run / name) for name in ("report.html", "report.md", "dataset_card.md")]
+    assert notes[0].endswith(f"with: imagenet-audit report {run}")
+    assert notes[2].endswith(f"with: imagenet-audit report {run} --format dataset_card")
+    for place in (run / "report.md", run / "dataset_card.md"):
+        os.utime(place, (0, 0))
+    assert cli.invoke(["report", str(run)]) == 0
+    assert [note.partition(" ")[0] for note in told()] == [str(run / "report.md"), str(run / "dataset_card.md")]
 
 
 def test_predictions_that_are_no_longer_of_these_images_are_gone(tmp_path):

@@ -21,10 +21,12 @@ def demo(out: Path, *, quiet: bool, as_json: bool, color: bool | None, **options
     """
     from audit import demo as demonstration
     from audit.config import load
+    from audit.run_folder import refuse_other_dataset
 
     # The demo shows what the defaults find, whatever the folder it is run in says of another dataset.
     options["backbone"] = options["backbone"] or "embedded"
     images = out.with_name(f"{out.name}-images")
+    refuse_other_dataset(out, images)
     planted = demonstration.make(images)
     run = run_scan(str(images), out, load(options, images), quiet=quiet, color=color)
     outcomes = demonstration.compare(run, planted)

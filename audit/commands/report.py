@@ -27,6 +27,7 @@ def report(run: Path, name: str | None, out: Path | None) -> None:
     """
     from audit import open_run
     from audit.artifacts import replacing
+    from audit.run_folder import REPORT_FILES
 
     if name is None and out is not None and str(out) != "-" and out.suffix.lower() not in ENDINGS:
         raise ConfigError(out, f"no format has the ending {out.suffix!r}", f"name --format, or an ending of {', '.join(ENDINGS)}")
@@ -35,8 +36,7 @@ def report(run: Path, name: str | None, out: Path | None) -> None:
     if str(out) == "-":
         click.echo(text, nl=False)
         return
-    ending = {"dataset_card": ".md"} | {form: ending for ending, form in reversed(ENDINGS.items())}
-    place = out or run / f"{'dataset_card' if chosen == 'dataset_card' else 'report'}{ending.get(chosen, '.txt')}"
+    place = out or run / REPORT_FILES.get(chosen, "report.txt")
     if not place.parent.is_dir():
         raise ConfigError(place.parent, "there is no such folder", "make it, or name another --out")
     data = text.encode("utf-8", "backslashreplace")
