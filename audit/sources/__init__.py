@@ -83,7 +83,7 @@ def _open(location: str, options: SourceOptions) -> Source:
     if storage.what_is(storage.root) is None:
         raise SourceError(location, "there is no such file or folder", "check the spelling; give a folder, tar, manifest, shard pattern or URL")
     raise SourceError(
-        location, "is no kind of dataset that is known here", f"give a folder, .tar, .csv or .parquet, or name its kind: {', '.join(kinds)}"
+        location, "is no kind of dataset that is known here", f"give a folder, .tar, .csv, .jsonl or .parquet, or name its kind: {', '.join(kinds)}"
     )
 
 

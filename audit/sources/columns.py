@@ -1,4 +1,4 @@
-"""Tables of samples, CSV or Parquet: which column is what, and one row as one sample."""
+"""Tables of samples, CSV, JSON Lines or Parquet: which column is what, and one row as one sample."""
 
 from __future__ import annotations
 
@@ -88,6 +88,18 @@ def refuse_misspelt_splits(first_seen: Mapping[str, str]) -> None:
         if split.isalpha() and not is_split(split) and difflib.get_close_matches(split.lower(), usual, n=1, cutoff=0.75):
             known = sorted(name for name in first_seen if is_split(name))
             raise SourceError(place, f"unknown split {split!r}; splits are {', '.join(known)}", nearest(split, known))
+
+
+def refuse_nested(place: str, row: Mapping[str, object], columns: Columns) -> None:
+    """Refuse a label or split that is a record, or a list of lists: its text would be taken for a name. Raises SourceError."""
+    for what, name in (("label", columns.label), ("split", columns.split)):
+        value = row.get(name) if name else None
+        parts = value if isinstance(value, list) and what == "label" else [value]
+        if any(isinstance(part, (dict, list)) for part in parts):
+            kinds = "text, number or list of them" if what == "label" else "text or number"
+            raise SourceError(
+                place, f"its {what} in the column {name!r} is no {kinds}: {str(value)[:80]}", f"name another column with `{what}_column`"
+            )
 
 
 def read_labels(value: object, column: str) -> tuple[str | None, tuple[str, ...] | None]:

@@ -1,4 +1,4 @@
-"""A CSV, TSV or Parquet table with one row per image: path, label or labels, split, and whatever else."""
+"""A CSV, TSV, JSON Lines or Parquet table with one row per image: path, label or labels, split, and whatever else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from itertools import chain
 from audit.errors import SourceError
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
-from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, without_labels
+from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, refuse_nested, without_labels
+from audit.sources.json_lines import read_objects
 from audit.sources.names import escape, sample_id, unescape
 from audit.sources.problems import Problem, Tally
 from audit.sources.storage import MISSING, Storage, require_file
@@ -28,7 +29,7 @@ _FOLDERS_REMEMBERED = 64
 _SHOWN_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 """How `audit.sources.names.sample_id` shows bytes that are no UTF-8."""
 
-_TEXTS = (".csv", ".tsv")
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 class ManifestSource:
@@ -67,21 +68,23 @@ class ManifestSource:
         return [place for place, sample in self._entries(_Found()) if sample.sample_id == wanted]
 
     def _entries(self, found: _Found) -> Iterator[tuple[str, Sample]]:
-        rows = self._text_rows() if self._is_text() else self._parquet_rows()
+        ending = self.location.lower().rpartition(".")[2]
+        rows = self._parquet_rows() if ending == "parquet" else self._json_rows() if ending == "jsonl" else self._text_rows()
         columns = None
         listed: dict[str, dict[str, str] | None] = {}
         for place, row in rows:
             if columns is None:
                 columns = find_columns(self.location, list(row), self.options)
                 found.of_columns = without_labels(self.location, list(row), columns)
-            written = row[columns.path or ""]
+            written = row.get(columns.path or "")
             if not isinstance(written, str) or not written.strip():
                 found.pathless.add(place)
                 continue
             path, fingerprint = self._stored(written, listed)
             found.note(written, path, fingerprint)
-            label, labels = read_labels(row[columns.label], columns.label) if columns.label else (None, None)
-            split = self.options.split or (row[columns.split] if columns.split else None)
+            refuse_nested(place, row, columns)
+            label, labels = read_labels(row.get(columns.label), columns.label) if columns.label else (None, None)
+            split = self.options.split or (row.get(columns.split) if columns.split else None)
             split = None if split in (None, "") else str(split)
             yield place, Sample(sample_id(path), escape(path), fingerprint, split, label, labels, metadata(row, columns))
 
@@ -93,9 +96,6 @@ class ManifestSource:
             if fingerprint != MISSING:
                 return spelling, fingerprint
         return path.strip(), MISSING
-
-    def _is_text(self) -> bool:
-        return not self.location.lower().endswith(".parquet")
 
     def read(self, source_ref: str) -> bytes:
         """Return one image's bytes. Raises OSError where they cannot be had."""
@@ -132,6 +132,14 @@ class ManifestSource:
                 row = dict(zip(header, cells, strict=True))
                 require_text((cell for name, cell in row.items() if name != path), place, SourceError)
                 yield place, {name: cell if name == path else cell.strip() for name, cell in row.items()}
+
+    def _json_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
+        with self._table.open(self._table.root) as file:
+            names = dict.fromkeys(name for _, row in read_objects(file, self.location) for name in row)
+        with self._table.open(self._table.root) as file:
+            for line, row in read_objects(file, self.location):
+                yield f"{self.location}:{line}", names | row
+                names = {}  # the first row stands for the header; a row may leave out what it does not have
 
     def _parquet_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
         import pyarrow.parquet as pq
@@ -191,7 +199,7 @@ def _spellings(path: str) -> Iterator[str]:
 def matches(location: str, options: SourceOptions) -> bool:
     """Return whether the place is a table."""
     storage = Storage(location, options.storage_options)
-    return location.lower().endswith((*_TEXTS, ".parquet")) and storage.what_is(storage.root) == "file"
+    return location.lower().endswith(_ENDINGS) and storage.what_is(storage.root) == "file"
 
 
 def open_kind(location: str, options: SourceOptions) -> Source:

@@ -48,7 +48,7 @@ def labels_of(samples):
     return {name: sample.label for name, sample in samples.items()}
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_a_cleaned_manifest_is_a_dataset(run, tmp_path, ending):
     dataset = run.path.parent / "set"
     out = dataset / f"cleaned.{ending}"

@@ -1,5 +1,7 @@
 """Tables of images: their columns, labels and splits, wherever the table and its images are."""
 
+import json
+import math
 import os
 
 import fsspec
@@ -243,3 +245,73 @@ def test_parquet_files_with_images_say_once_that_their_labels_are_not_found(tmp_
     source = open_source(str(tmp_path))
     assert len(listed(source)) == 2
     assert [(problem.kind, problem.evidence) for problem in source.problems] == [("no_label_column", {"names": ["fine_label"]})]
+
+
+def lines(path, *rows):
+    return write(path, "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+
+
+def test_json_lines_are_read_as_hugging_face_writes_them(tmp_path):
+    images(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    rows = [
+        {"file_name": "a.jpg", "label": 3, "boxes": [[1, 2], {"x": None}], "site": None},
+        "",
+        {"file_name": "b.jpg", "label": ["cat", "dog"], "split": "train", "depth": math.nan},
+        {"file_name": "c.jpg", "label": None, "split": ""},
+        {"file_name": "d.jpg"},
+    ]
+    source = open_source(lines(tmp_path / "metadata.jsonl", *rows))
+    assert {name: (sample.label, sample.labels, sample.split, dict(sample.metadata)) for name, sample in listed(source).items()} == {
+        "a.jpg": ("3", None, None, {"boxes": [[1, 2], {"x": None}]}),
+        "b.jpg": (None, ("cat", "dog"), "train", {}),
+        "c.jpg": (None, None, None, {}),
+        "d.jpg": (None, None, None, {}),
+    }
+    assert source.read("a.jpg") == b"x"
+    assert source.problems == []
+
+
+def test_a_name_that_the_first_line_lacks_is_known(tmp_path):
+    table = lines(tmp_path / "m.jsonl", {"site": "north"}, {"path": "a.jpg"}, {"path": "b.jpg", "kind": "ant", "part": "val"})
+    source = open_source(table, SourceOptions(label_column="kind", split_column="part"))
+    assert {name: (sample.label, sample.split) for name, sample in listed(source).items()} == {"a.jpg": (None, None), "b.jpg": ("ant", "val")}
+    assert "m.jsonl:1" in next(problem for problem in source.problems if problem.kind == "no_path").message
+    with pytest.raises(SourceError, match="has no column 'knd'; its columns are site, path, kind, part; did you mean 'kind'"):
+        listed(open_source(table, SourceOptions(label_column="knd")))
+
+
+@pytest.mark.parametrize("row", [{"pth": "b.jpg"}, {"path": None}, {"path": {"name": "b.jpg"}}, {"path": 7}])
+def test_a_line_without_a_path_costs_that_line_alone(tmp_path, row):
+    source = open_source(lines(tmp_path / "m.jsonl", {"path": "a.jpg"}, row))
+    assert list(listed(source)) == ["a.jpg"]
+    assert [problem.message for problem in source.problems if problem.kind == "no_path" and "m.jsonl:2" in problem.message]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"path": "b.jpg",}', r"is no JSON: .* at character 1\d; write one object on each line"),
+        ('["b.jpg", "ant"]', r"is no JSON object: '\[\"b\.jpg"),
+        ("[" * 100_000, "is no JSON: it nests too deep"),
+        ('{"path": "b.jpg", "label": "\\ud800"}', "is not UTF-8"),
+        (b"{'path': 'caf\xe9.jpg'}", "is not UTF-8"),
+        (
+            '{"path": "b.jpg", "label": {"id": 3}}',
+            r"its label in the column 'label' is no text, number or list of them: \{'id': 3\}; .*`label_column`",
+        ),
+        ('{"path": "b.jpg", "label": [["ant"]]}', "its label in the column 'label' is no text"),
+        ('{"path": "b.jpg", "split": ["val"]}', r"its split in the column 'split' is no text or number: \['val'\]"),
+        ('{"path": "b.jpg", "split": "trian"}', "unknown split 'trian'.* did you mean 'train'"),
+    ],
+)
+def test_a_bad_line_of_json_is_named_by_its_number(tmp_path, line, message):
+    table = tmp_path / "m.jsonl"
+    table.write_bytes(b'\xef\xbb\xbf{"path": "a.jpg", "split": "train"}\r\n\r\n' + (line if isinstance(line, bytes) else line.encode()) + b"\n")
+    with pytest.raises(SourceError, match=rf"m\.jsonl:3: {message}"):
+        listed(open_source(str(table)))
+
+
+def test_a_record_in_a_parquet_manifest_is_no_label(tmp_path):
+    pq.write_table(pa.table({"path": ["a.jpg"], "label": [{"id": 3}]}), tmp_path / "m.parquet")
+    with pytest.raises(SourceError, match="row 0: its label in the column 'label' is no text"):
+        listed(open_source(str(tmp_path / "m.parquet")))
