@@ -106,7 +106,8 @@ def _without_twins(table: pa.Table, source: Source) -> tuple[pa.Table, list[Prob
         if earlier != later:
             raise _contradiction(source, earlier, later)
         names.add(repr(earlier["sample_id"]))
-    problem = f"{names.count:,} entries of {source.location} name an image that a later one names too: {names}; the last one counts"
+    entries = "1 entry" if names.count == 1 else f"{names.count:,} entries"
+    problem = f"{entries} of {source.location} for images that a later one names too: {names}; the last one counts"
     told = Problem(kind="listed_twice", problem=problem, mend="leave one entry for each image", evidence={"entries": names.count})
     return table.filter(pa.array(~repeats)), [told]
 
@@ -152,6 +153,7 @@ def _joined(classes: list[str]) -> Iterator[Problem]:
     known = set(classes)
     found = [name for name in classes if len(parts := name.replace(";", "|").split("|")) > 1 and known.issuperset(part.strip() for part in parts)]
     if found:
-        problem = f"{len(found):,} of {len(classes):,} classes are put together from others: {named(map(repr, found), len(found))}"
+        verb = "is" if len(found) == 1 else "are"
+        problem = f"{len(found):,} of {len(classes):,} classes {verb} put together from others: {named(map(repr, found), len(found))}"
         mend = "if each is several labels of an image, call their column 'labels' or write JSON lists, see docs/sources.md"
         yield Problem(kind="joined_labels", problem=problem, mend=mend, evidence={"entries": len(found), "names": found[:EXAMPLES]})

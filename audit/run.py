@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from audit.artifacts import open_array, read_in_blocks, read_json, read_rows, to_frame
-from audit.errors import RunError, nearest
+from audit.errors import RunError, SourceError, nearest
 from audit.findings_index import Page, Where, read_index, read_page, select
 from audit.identity import content_keys
 from audit.record_shape import damage
@@ -221,12 +221,18 @@ class Run:
         return open_array(self.path / "scores" / f"{check}.npy", len(self), kind="f", dimensions=1)
 
     def source(self) -> Source:
-        """Open the dataset the run was made from. Raises SourceError where it is gone."""
+        """Open the dataset the run was made from. Raises SourceError where it is gone or moved."""
         from audit.config import source_options
         from audit.sources import open_source
 
         place = self.record["source"].get("absolute") or self.record["source"]["location"]
-        return open_source(place, source_options(self.record["options"]["source"]))
+        try:
+            return open_source(place, source_options(self.record["options"]["source"]))
+        except SourceError as error:
+            if "://" in place or Path(place).exists():
+                raise
+            problem = f"the dataset is not where the scan found it ({error.problem})"
+            raise SourceError(place, problem, "put it back there, or scan it anew where it is now") from error
 
 
 def open_run(path: str | Path) -> Run:

@@ -16,8 +16,10 @@ def render(run: Run) -> str:
     """Return the section as Markdown, to be pasted into ``README.md`` below the dataset's description."""
     summary = summarize(run)
     parts = ["## Data quality audit", account(summary), check_table(summary)]
-    if summary.skipped:
-        parts.append("Not looked for: " + "; ".join(f"{code(skipped.name)} ({escape(skipped.reason)})" for skipped in summary.skipped) + ".")
+    if summary.skipped_for:
+        parts.append(
+            "Not looked for: " + "; ".join(f"{', '.join(map(code, names))} ({escape(reason)})" for reason, names in summary.skipped_for.items()) + "."
+        )
     if summary.leaving:
         leaving = ", ".join(f"{number:,} from {code(split)}" for split, number in summary.leaving.items())
         parts.append(f"Pictures in two splits: {leaving} would have to leave for a clean split.")

@@ -77,7 +77,7 @@ def _rest(summary: Summary) -> str:
     if summary.decisions.decisions:
         who = ", ".join(code(name) for name in summary.decisions.reviewers)
         lines.append(f"- {summary.decisions.decisions:,} decisions by {who}; images: {_tally(summary.decisions.images)}.")
-    lines += [f"- {code(skipped.name)} was skipped: {escape(skipped.reason)}." for skipped in summary.skipped]
+    lines += [f"- Skipped {', '.join(map(code, names))}: {escape(reason)}." for reason, names in summary.skipped_for.items()]
     return "\n".join(lines)
 
 

@@ -197,6 +197,14 @@ class Summary:
     finished_at: str | None
     """When the scan finished, ISO 8601 in UTC; None where an older version made the run."""
 
+    @property
+    def skipped_for(self) -> Mapping[str, list[str]]:
+        """Reason -> names of the checks that were skipped for it."""
+        reasons: dict[str, list[str]] = {}
+        for skipped in self.skipped:
+            reasons.setdefault(skipped.reason, []).append(skipped.name)
+        return reasons
+
 
 def summarize(run: Run) -> Summary:
     """Compute the numbers of a finished run; sentences and evidence are read of the few findings that are shown."""

@@ -122,7 +122,7 @@ def _rest(summary: Summary) -> Text:
     lines = []
     if summary.clean:
         lines.append(Text(f"nothing found by: {', '.join(summary.clean)}"))
-    lines += [Text(f"skipped {skipped.name}: {safe(skipped.reason)}") for skipped in summary.skipped]
+    lines += [Text(f"skipped {', '.join(names)}: {safe(reason)}") for reason, names in summary.skipped_for.items()]
     if summary.seconds:
         finished = f", finished {safe(when(summary.finished_at))}" if summary.finished_at else ""
         lines.append(Text(f"took {duration(summary.seconds)}{finished}"))

@@ -80,3 +80,10 @@ def test_explain_writes_it(pictures, tmp_path, capsys):
     told = capsys.readouterr().err
     assert "what argued for 'coffee', 'cat'" in told
     assert "a model you train may look elsewhere" in told
+
+
+def test_a_picture_is_not_written_under_the_name_of_something_else(pictures, tmp_path, capsys):
+    place = tmp_path / "maps.txt"
+    assert cli.invoke(["explain", str(pictures.path), "both.png", "--saliency", str(place)]) == 2
+    assert f"{place}: is no name of a PNG, which is what is written; give it the ending .png" in capsys.readouterr().err
+    assert not place.exists()

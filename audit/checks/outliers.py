@@ -111,7 +111,7 @@ def run(
 ) -> Result | Skipped:
     """Report images far from everything; failed images and those without neighbors have no score."""
     if len(samples) < options.fewest:
-        return Skipped(f"{len(samples)} images are too few to tell what is usual; {options.fewest} are needed")
+        return Skipped(f"too few images to tell what is usual: {len(samples)}, where {options.fewest} are needed")
     distance, nearest = kth_distance(neighbors, similarities, pairs, options.neighbor)
     z, overall = robust_z(distance, _LEAST_SPREAD)
     median = np.full(len(samples), overall)

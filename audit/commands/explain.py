@@ -9,6 +9,7 @@ import click
 
 from audit.commands.base import OUTPUT, PATH, print_json, print_text, say
 from audit.console import safe
+from audit.errors import ConfigError
 
 if TYPE_CHECKING:
     from audit.run import Run
@@ -33,6 +34,8 @@ def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, col
     from audit.explain import explain as explained
     from audit.explain import find_sample
 
+    if saliency is not None and saliency.suffix.lower() != ".png":
+        raise ConfigError(saliency, "is no name of a PNG, which is what is written", "give it the ending .png")
     opened = open_run(run)
     row = find_sample(opened.samples, sample)
     facts = explained(opened, row)

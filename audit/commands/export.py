@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from audit.commands.base import OUTPUT, PATH, how_to_decide, print_json, print_text
-from audit.console import counted, safe
+from audit.console import counted, safe, size
 
 INCOMPLETE = 1
 
@@ -33,7 +33,7 @@ _DECIDED = {"corrected-labels": "relabelled", "drop-list": "dropped"}
 def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path | None, *, as_json: bool, color: bool | None) -> int:
     """Write what was found and decided for other tools; the dataset itself is never touched.
 
-    Exit codes: 0 written, 1 some images could not be copied, 2 nothing was written.
+    Exit codes: 0 written, 1 copies of some images were refused (those that failed in the scan do not count), 2 nothing was written.
     """
     del color
     from audit import open_run
@@ -49,7 +49,7 @@ def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path |
     if as_json:
         print_json({"what": what, "out": str(out), **written})
     else:
-        print_text(f"wrote {safe(out)}: {', '.join(f'{name} {number:,}' for name, number in written.items())}")
+        print_text(f"wrote {safe(out)}: {_told(written)}")
         if what in _DECIDED and not written["images"]:
             print_text(f"note: no image is decided to be {_DECIDED[what]}; {how_to_decide(run)}")
         if written.get("groups_gone"):
@@ -61,3 +61,11 @@ def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path |
                 if place.exists():
                     print_text(f"{about}: {safe(place)}")
     return INCOMPLETE if written.get("refused") else 0
+
+
+def _told(written: dict[str, int]) -> str:
+    """Return what was written in words; a note of its own tells of ``groups_gone``."""
+    parts = [f"{name} {number:,}" for name, number in written.items() if name not in ("bytes_removed", "groups_gone")]
+    if (removed := written.get("bytes_removed", 0)) > 0:
+        parts.append(f"{size(removed)} of metadata removed")
+    return ", ".join(parts)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
+from audit.console import counted
 from audit.errors import SourceError
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.class_words import find_class_words
@@ -177,12 +178,12 @@ class _Found:
             mend = "move it to the folder they start at, or scan that folder with it as --labels (labels_file)"
             yield Problem(kind="nothing_found", severity="error", problem=problem, mend=mend)
         if count := self.backslashes.count:
-            problem = f"{count:,} paths of {place} are written with backslashes, such as {self.backslashes}, and read with slashes"
+            problem = f"{counted(count, 'path')} of {place} with backslashes, such as {self.backslashes}: read with slashes"
             mend = "write slashes, which every system reads"
             yield Problem(kind="backslashes", severity="info", problem=problem, mend=mend, evidence={"entries": count})
         if count := self.pathless.count:
-            problem = f"{count:,} rows name no image: {self.pathless}"
-            yield Problem(kind="no_path", problem=problem, mend="fill in their paths or delete them", evidence={"entries": count})
+            problem = f"{counted(count, 'row')} without a path: {self.pathless}"
+            yield Problem(kind="no_path", problem=problem, mend="name an image there, or delete what names none", evidence={"entries": count})
 
 
 def _slashed(path: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
+from audit.console import counted
 from audit.errors import SourceError
 from audit.sources.archives import member_ref, read_ref
 from audit.sources.base import Sample, Source, SourceOptions
@@ -71,7 +72,7 @@ class WebDatasetSource:
             if asked is not None:
                 require_column(self.location, asked, sorted(self._keys))
         if count := self._unread.count:
-            problem = f"{count:,} members hold no JSON object: {self._unread}; their images are listed without what they say"
+            problem = f"no JSON object in {counted(count, 'member')}: {self._unread}; images beside them are listed without what they say"
             self.problems.append(Problem(kind="unread_metadata", problem=problem, mend="repair or remove them", evidence={"entries": count}))
 
     def places(self, wanted: str) -> list[str]:

@@ -94,4 +94,6 @@ def test_kth_distance_skips_copies_and_gaps(pairs_of):
 
 def test_too_few_images(run_named, samples_of, neighbors_of):
     neighbors, similarities = neighbors_of(np.eye(3))
-    assert isinstance(run_named("outliers", samples=samples_of([{}] * 3), neighbors=neighbors, similarities=similarities), Skipped)
+    skipped = run_named("outliers", samples=samples_of([{}] * 3), neighbors=neighbors, similarities=similarities)
+    assert isinstance(skipped, Skipped)
+    assert skipped.reason.startswith("too few images to tell what is usual: 3, where ")

@@ -356,9 +356,25 @@ def test_what_could_not_be_copied_is_told_by_the_exit_code(tmp_path, making, cap
     pictures(tmp_path / "data", making, "1.png")
     making.pixels().save(tmp_path / "data" / "2.ico")
     assert exported(tmp_path, tmp_path / "data", tmp_path / "clean") == (1, {"1.png"})
-    assert "images 1, failed 0, refused 1" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "images 1, failed 0, refused 1, renamed 0, " in told
+    assert "kB of metadata removed" in told
+    assert "bytes_removed" not in told
     (row,) = listed_in(tmp_path / "clean-refused.csv")
     assert (row["sample_id"], row["reason"][:3]) == ("2.ico", "ICO")
+
+
+@pytest.mark.parametrize("asked", [[], ["--kind", "folder"]])
+def test_a_dataset_that_was_moved_is_to_be_put_back(tmp_path, making, capsys, asked):
+    data, run = tmp_path / "data", str(tmp_path / "run")
+    pictures(data, making, "1.png")
+    assert invoke(["scan", str(data), "--out", run, "--backbone", "embedded", "--device", "cpu", "--only", "privacy", "--quiet", *asked]) == 0
+    data.rename(tmp_path / "moved")
+    assert invoke(["export", run, "--strip-metadata", str(tmp_path / "clean")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {data}: the dataset is not where the scan found it (")
+    assert told.endswith("); put it back there, or scan it anew where it is now\n")
+    assert not (tmp_path / "clean").exists()
 
 
 @pytest.mark.parametrize("kind", [".tiff", ".ppm", ".png"])

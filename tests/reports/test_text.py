@@ -7,6 +7,8 @@ from rich.cells import cell_len
 from audit.artifacts import read_table, to_frame, write_table
 from audit.run import Run
 from audit.tables import SAMPLES
+from reports.dataset_card import render as dataset_card
+from reports.markdown import render as markdown
 from reports.summary import summarize
 from reports.text import explain_command, render
 
@@ -26,6 +28,16 @@ def test_what_was_found_by_whom_and_why(small_run):
     assert "skipped label_errors: no predictions" in text
     assert "backbone embedded on cpu float32: asked for" in text
     assert "took 1 min 15 s" in text
+
+
+@pytest.mark.parametrize("form", [render, markdown, dataset_card])
+def test_checks_that_were_skipped_for_one_reason_are_named_together(small_run, form):
+    for name in ("attributes", "faces", "multi_object"):
+        reason = "not asked for" if name == "faces" else "no predictions"
+        small_run.record["checks"][name] = {"state": "skipped", "reason": reason, "findings": 0, "seconds": 0.0}
+    text = form(small_run).replace("`", "").replace("\\", "")
+    assert text.count("attributes, label_errors, multi_object") == text.count("no predictions") == 1
+    assert text.count("not asked for") == 1
 
 
 def test_no_file_name_commands_the_terminal(small_run):

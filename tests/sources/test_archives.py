@@ -164,6 +164,7 @@ def test_members_that_are_no_json_cost_only_what_they_say(tmp_path):
     source = open_source(str(tmp_path / "s-0.tar"))
     assert listed(source) == {"s-0/1.png": ("val", "cat"), "s-0/2.png": (None, None), "s-0/3.png": (None, "dog")}
     assert [(problem.kind, problem.evidence) for problem in source.problems] == [("unread_metadata", {"entries": 2})]
+    assert source.problems[0].message.startswith("no JSON object in 2 members: ")
     assert "s-0.tar/2.json" in source.problems[0].message
 
 

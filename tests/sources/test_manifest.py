@@ -315,3 +315,20 @@ def test_a_record_in_a_parquet_manifest_is_no_label(tmp_path):
     pq.write_table(pa.table({"path": ["a.jpg"], "label": [{"id": 3}]}), tmp_path / "m.parquet")
     with pytest.raises(SourceError, match="row 0: its label in the column 'label' is no text"):
         listed(open_source(str(tmp_path / "m.parquet")))
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (["1.jpg,cat", ",dog"], "1 row without a path: "),
+        (["1.jpg,cat", ",dog", ",dog"], "2 rows without a path: "),
+        (["a\\1.jpg,cat"], "1 path of "),
+        (["1.jpg,cat", "1.jpg,cat"], "1 entry of "),
+        (["1.jpg,cat", "1.jpg,cat", "1.jpg,cat"], "2 entries of "),
+        (["1.jpg,cat", "2.jpg,dog", "3.jpg,cat|dog"], "1 of 3 classes is put together from others: "),
+    ],
+)
+def test_one_thing_is_told_as_one(tmp_path, rows, told):
+    images(tmp_path, "1.jpg", "2.jpg", "3.jpg", "a/1.jpg")
+    _, problems = list_samples(open_source(write(tmp_path / "m.csv", "\n".join(["path,label", *rows]))), lambda _: None)
+    assert [problem.message[: len(told)] for problem in problems] == [told]
