@@ -104,7 +104,7 @@ def _tips() -> list[alt.Tooltip]:
 def _axis(**more: Any) -> alt.Axis:
     import altair as alt
 
-    return alt.Axis(**{"labelLimit": 150, "labelOverlap": False, "labelFontSize": 11, **more})
+    return alt.Axis(**{"labelLimit": 150, "labelOverlap": False, "labelFlush": False, "labelFontSize": 11, **more})
 
 
 def _legend(**more: Any) -> alt.Legend:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,10 @@ PATIENCE = 30.0
 PICTURES_TO_COME = "return [...document.images].filter(image => !(image.complete && image.naturalWidth)).map(image => image.src)"
 QUIET = 0.3
 """Seconds without work after which a page counts as settled: one that draws itself anew is idle in between."""
+
+LABELS_DOWN = """return [...document.querySelectorAll('.st-key-wide_map .role-axis-label')].at(-1).querySelectorAll('text').values()
+    .map(text => text.getBoundingClientRect()).map(box => box.y + box.height / 2).toArray()"""
+"""How far down the page the middle of each label of the map's rows is."""
 
 WHEN_DRAWING = """(act) => {
     const wait = () => document.querySelector('[data-test-script-state=running]') ? act() : setTimeout(wait, 1);
@@ -193,6 +198,8 @@ def test_every_page_decisions_by_keyboard_and_a_reload(own_run, watch):
             browser.go(page)
             assert not browser.driver.find_elements(By.CSS_SELECTOR, "[data-testid=stException]")
         browser.go("Class confusion")
+        places = browser.driver.execute_script(LABELS_DOWN)
+        assert {round(below - above) for above, below in pairwise(places)} == {40}, "each label stands beside its row"
         cell = browser.driver.find_elements(By.CSS_SELECTOR, ".st-key-wide_map path[aria-label^='Taken for']")[-1]
         told = dict(part.split(": ") for part in cell.get_attribute("aria-label").split("; "))
         cell.click()
