@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from audit.versions.findings_file import KnownFindings
     from audit.versions.gate import Gate
 
-FAILED = 1
-
 _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 """Environment variables by which GitHub and GitLab name the repository's folder."""
 
@@ -53,7 +51,8 @@ _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **options: Any) -> int:
     """Hold a dataset, or a run of one, against a policy.
 
-    Exit codes: 0 the policy is held, 1 it is not, 2 that could not be found out. A reviewer's decision to keep an image waives its finding.
+    Exit codes: 0 the policy is held, 1 it is not, 2 that could not be found out, as where no rule could be judged, or the scan left out a limit's
+    check. A reviewer's decision to keep an image waives its finding.
     """
     from audit.versions import github_host
 
@@ -63,7 +62,7 @@ def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **op
         gate = _check(source, policy, as_json=as_json, **options)
     if on_github:
         github_host.tell(gate, stream)
-    return 0 if gate.passed else FAILED
+    return gate.exit_code
 
 
 def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bool, as_json: bool, color: bool | None, **options: Any) -> Gate:
@@ -87,7 +86,7 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
         say(f"note: there is no lock {since} yet: all findings count")
     with tempfile.TemporaryDirectory(prefix="imagenet-audit-") as scratch:
         run = _run(source, Path(scratch) / "run", color=color, **options)
-        gate = _judge(run, asked, accepted, decisions, before, locked)
+        gate = _judge(run, asked, accepted, decisions, before, locked, first_run=first_run)
         if run.path.is_relative_to(scratch):  # by the end there is no such folder, and its name is another each time
             gate = replace(gate, run="")
         printed = [_write(name, place, gate) for name, place in wanted]
@@ -167,7 +166,14 @@ def _refuse_itself(baseline: Path | None, source: str, out: Path | None) -> None
 
 
 def _judge(
-    run: Run, policy: Any, waivers: list[Any], decisions: Path | None, before: Run | KnownFindings | None, locked: tuple[Path, Any] | None
+    run: Run,
+    policy: Any,
+    waivers: list[Any],
+    decisions: Path | None,
+    before: Run | KnownFindings | None,
+    locked: tuple[Path, Any] | None,
+    *,
+    first_run: bool,
 ) -> Gate:
     from datetime import UTC, datetime
 
@@ -188,11 +194,11 @@ def _judge(
     since = None if locked is None else changes_since(locked[1], run.columns(*COLUMNS))
     lock = "" if locked is None else str(locked[0])
     difference = None if before is None else compare(before, run) if isinstance(before, Run) else compare_findings(before, run)
-    return judge(run, policy, waived, difference, root, since=since, lock=lock)
+    return judge(run, policy, waived, difference, root, since=since, lock=lock, first_run=first_run)
 
 
 def _show(gate: Gate, *, color: bool) -> None:
     from audit.versions.gate_text import lines
 
     for line in lines(gate):
-        print_text(line, bold=line.startswith("failed"), color=color)
+        print_text(line, bold=line.startswith(("failed", "unknown")), color=color)

@@ -18,7 +18,7 @@ from audit.versions.finding_matching import causes
 from audit.versions.limits import judge_limit
 from audit.versions.policy import TOTAL, Policy
 from audit.versions.requirements import requirement
-from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED, Verdict
+from audit.versions.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
 from audit.versions.waivers import Waived
 
 if TYPE_CHECKING:
@@ -63,21 +63,31 @@ class Gate:
     """The lock's file."""
 
     @property
-    def passed(self) -> bool:
-        """Whether no rule failed."""
-        return not self.failed
+    def outcome(self) -> str:
+        """`PASSED`; `FAILED` where a rule failed; else `UNKNOWN` where one is unknown."""
+        states = {verdict.state for verdict in self.verdicts}
+        return next((state for state in (FAILED, UNKNOWN) if state in states), PASSED)
+
+    @property
+    def exit_code(self) -> int:
+        """What the check command ends with: 0 the policy is held, 1 it is not, 2 that could not be found out."""
+        return (PASSED, FAILED, UNKNOWN).index(self.outcome)
 
     @property
     def failed(self) -> tuple[Verdict, ...]:
         """The rules that failed."""
         return tuple(verdict for verdict in self.verdicts if verdict.state == FAILED)
 
+    @property
+    def against(self) -> tuple[Verdict, ...]:
+        """The rules for which the version does not pass: failed and unknown ones."""
+        return tuple(verdict for verdict in self.verdicts if verdict.state in (FAILED, UNKNOWN))
+
     def told(self) -> str:
         """Say how many rules there are of each state: ``2 of 6 rules failed, 1 not judged``."""
         number = Counter(verdict.state for verdict in self.verdicts)
-        main = FAILED if number[FAILED] else PASSED
-        told = f"{number[main]:,} of {len(self.verdicts):,} rule{'s' * (len(self.verdicts) != 1)} {main}"
-        return told + (f", {number[NOT_JUDGED]:,} {NOT_JUDGED}" if number[NOT_JUDGED] else "")
+        told = f"{number[self.outcome]:,} of {len(self.verdicts):,} rule{'s' * (len(self.verdicts) != 1)} {self.outcome}"
+        return told + "".join(f", {number[state]:,} {state}" for state in (UNKNOWN, NOT_JUDGED) if number[state] and state != self.outcome)
 
     def said(self) -> Iterator[str]:
         """Yield what a person should know beside the verdicts: the change, waivers that do not hold, what limits the comparison."""
@@ -98,6 +108,7 @@ def judge(
     *,
     since: SampleChanges | None = None,
     lock: str = "",
+    first_run: bool = False,
 ) -> Gate:
     """Hold a run against a policy.
 
@@ -109,6 +120,7 @@ def judge(
         root: the repository, for paths in reports; the working directory by default.
         since: what changed since a lock was written; only findings about that count.
         lock: the lock's file.
+        first_run: there may be no baseline yet: where none of the rules can be judged for that, the version passes.
     """
     _refuse_unknown_scopes(run, policy)
     findings = run.findings.assign(state=None, cause=None)
@@ -122,6 +134,8 @@ def judge(
     verdicts = [replace(judge_limit(limit, run, counting, difference, since, policy.confidence), line=limit.line) for limit in policy.limits]
     required = (requirement(name, wanted, run, difference, waived) for name, wanted in policy.require.items())
     verdicts += [replace(verdict, line=policy.lines.get(name, 1)) for name, verdict in zip(policy.require, required, strict=True)]
+    if not any(verdict.state in (PASSED, FAILED) for verdict in verdicts):
+        verdicts = [_nothing_known(verdict, first_run=first_run) for verdict in verdicts]
     notes = [] if "readable" in policy.require else run.not_listed
     notes += [] if difference is None else [*difference.warnings, *(f"{name}: {why}" for name, why in difference.not_compared.items())]
     silent = sorted(name for name in discover() if run.record.get("checks", {}).get(name, {}).get("state") != "done")
@@ -144,6 +158,15 @@ def judge(
         since=since,
         lock=lock,
     )
+
+
+def _nothing_known(verdict: Verdict, *, first_run: bool) -> Verdict:
+    """Return what a rule that is not judged comes to where none was: a version of which nothing is known does not pass."""
+    missing = verdict.message == NO_BASELINE
+    if verdict.state != NOT_JUDGED or (missing and first_run):
+        return verdict
+    mend = "name one with --baseline, or add --first-run where there is none yet" if missing else "add one that can be, such as require.readable"
+    return replace(verdict, state=UNKNOWN, message=f"{verdict.message}, and no rule of the policy could be judged: {mend}")
 
 
 def _refuse_unknown_scopes(run: Run, policy: Policy) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from audit.console import safe
 from audit.versions.comparison_text import records
 from audit.versions.formats.reported import subject
+from audit.versions.verdict import FAILED, PASSED, UNKNOWN
 
 if TYPE_CHECKING:
     from audit.versions.gate import Gate
@@ -19,12 +20,15 @@ FORMAT_VERSION = 1
 _SHOWN = 5
 """Findings named below a rule that failed."""
 
+_WORDS = {PASSED: "passed", FAILED: "FAILED", UNKNOWN: "NOT FOUND OUT"}
+
 
 def document(gate: Gate) -> dict[str, Any]:
     """Return a gate as JSON values: verdicts, waivers and every finding with its state."""
     return {
         "format_version": FORMAT_VERSION,
-        "passed": gate.passed,
+        "passed": gate.outcome == PASSED,
+        "exit_code": gate.exit_code,
         "run": gate.run or None,
         "verdicts": [dataclasses.asdict(verdict) for verdict in gate.verdicts],
         "waived": sorted(gate.waived.ids),
@@ -50,4 +54,4 @@ def lines(gate: Gate) -> Iterator[str]:
     for line in gate.said():
         yield f"note: {safe(line)}"
     waived = len(gate.waived.ids)
-    yield f"{'passed' if gate.passed else 'FAILED'}: {gate.told()}, {waived:,} finding{'s' * (waived != 1)} waived"
+    yield f"{_WORDS[gate.outcome]}: {gate.told()}, {waived:,} finding{'s' * (waived != 1)} waived"

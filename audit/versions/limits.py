@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,11 @@ from audit.sources.problems import NOT_LISTED
 from audit.versions.comparison import Difference, FindingsDifference
 from audit.versions.policy import TOTAL, Limit
 from audit.versions.sample_changes import CHANGES, SampleChanges
-from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED, Verdict
+from audit.versions.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from audit.run import Run
@@ -34,9 +36,9 @@ def judge_limit(
         since: what changed since a lock was written; None without one.
         confidence: a rate fails where it is above its limit with this confidence.
     """
-    why_not = _why_not(limit, run, difference, since)
-    if why_not:
-        return Verdict(limit.name, NOT_JUDGED, why_not)
+    unable = _unable(limit, run, difference, since)
+    if unable is not None:
+        return Verdict(limit.name, *unable)
     chosen = findings
     if limit.check != TOTAL:
         chosen = chosen[chosen["check"] == limit.check]
@@ -141,15 +143,25 @@ def _labelled(run: Run, wanted: str) -> npt.NDArray[np.bool_]:
     return np.asarray((samples["label"] == wanted) | several, bool)
 
 
-def _why_not(limit: Limit, run: Run, difference: Difference | FindingsDifference | None, since: SampleChanges | None) -> str | None:
+def _unable(limit: Limit, run: Run, difference: Difference | FindingsDifference | None, since: SampleChanges | None) -> tuple[str, str] | None:
+    """Return state and reason of a limit that cannot be judged.
+
+    What left a check out lies beside the dataset, where whoever changes the one can change the other: no version passes by that.
+    """
+    state = None if limit.check == TOTAL else run.record.get("checks", {}).get(limit.check)
+    if limit.check != TOTAL and state is None:
+        return UNKNOWN, _left_out(limit.check, run.record.get("options", {}))
     if limit.new and difference is None and since is None:
-        return "there is no baseline"
-    if limit.check == TOTAL:
-        return None
-    state = run.record.get("checks", {}).get(limit.check)
-    if state is None:
-        return f"{limit.check} was left out of the scan"
-    return None if state["state"] == "done" else f"{limit.check} did not run: {state['reason']}"
+        return NOT_JUDGED, NO_BASELINE
+    return None if state is None or state["state"] == "done" else (NOT_JUDGED, f"{limit.check} did not run: {state['reason']}")
+
+
+def _left_out(check: str, options: Mapping[str, Any]) -> str:
+    if check in options.get("skip", ()):
+        return f"{check} was left out of the scan by skip: take it out of skip in audit.toml (--skip), or the limit out of the policy"
+    if options.get("only"):
+        return f"{check} was left out of the scan by only: add it to only in audit.toml (--only), or take the limit out of the policy"
+    return f"the run knows no {check}, as of a version before there was that check: scan again"
 
 
 def _judged(limit: Limit, run: Run, changed: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from audit.console import counted
 from audit.versions.comparison import Difference, FindingsDifference
-from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED, Verdict
+from audit.versions.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, Verdict
 
 if TYPE_CHECKING:
     from audit.run import Run
@@ -68,7 +68,7 @@ def _readable(rule: str, run: Run, waived: Waived, *, wanted: bool) -> Verdict:
 def _drift(name: str, limit: float, difference: Difference | FindingsDifference | None) -> Verdict:
     rule = f"require.{name}"
     if not isinstance(difference, Difference):
-        return Verdict(rule, NOT_JUDGED, "there is no baseline" if difference is None else "the baseline is a report: it tells nothing of the images")
+        return Verdict(rule, NOT_JUDGED, NO_BASELINE if difference is None else "the baseline is a report: it tells nothing of the images")
     if name == "embedding_drift":
         if difference.drift is None:
             return Verdict(rule, NOT_JUDGED, "the embeddings cannot be compared")

@@ -96,6 +96,7 @@ ALLOWED = {  # of the schema that Jenkins publishes: what an element may hold, i
     "properties": (["property"], set()),
     "property": ([], {"name", "value"}),
     "testcase": (["skipped", "error", "failure", "system-out", "system-err"], {"name", "classname", "time", "assertions", "status"}),
+    "error": ([], {"type", "message"}),
     "failure": ([], {"type", "message"}),
     "skipped": ([], {"type", "message"}),
     "system-out": ([], set()),
@@ -268,3 +269,30 @@ def test_a_summary_adds_to_what_is_there_up_to_what_github_takes(gate, tmp_path)
         github_host.tell(gate, stream, {"GITHUB_STEP_SUMMARY": str(file)})
     assert file.stat().st_size <= markdown.MOST_BYTES
     assert "Cut here" in file.read_text()
+
+
+def test_all_outputs_agree_on_what_could_not_be_found_out(small_run, tmp_path, capsys, monkeypatch, sarif_schema):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy.toml").write_text("[limits]\nleakage = 9\nattributes = 0\n")
+    asked = ["check", str(small_run.path), "--policy", "policy.toml"]
+    assert cli.invoke([*asked, *(word for form in FORMATS for word in ("--report", f"{form}=out.{form}"))]) == 2
+    shown = capsys.readouterr().out.splitlines()
+    said = "the run knows no attributes, as of a version before there was that check: scan again"
+    assert f"unknown    limits.attributes: {said}" in shown
+    assert shown[-1] == "NOT FOUND OUT: 1 of 2 rules unknown, 0 findings waived"
+    text = {form: (tmp_path / f"out.{form}").read_text() for form in FORMATS}
+    assert text["github"].splitlines() == [f"::error file=policy.toml,line=3::limits.attributes: {said}"]
+    assert [issue["severity"] for issue in json.loads(text["gitlab"]) if said in issue["description"]] == ["blocker"]
+    (suite,) = junitparser.JUnitXml.fromstring(text["junit"].encode())
+    assert [[type(part).__name__ for part in case.result] for case in suite] == [[], ["Error"]]
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (2, 0, 1, 0)
+    assert text["markdown"].startswith("## imagenet-audit check: could not be found out")
+    assert f"| `limits.attributes` | ❔ unknown | {said} |" in text["markdown"]
+    log = json.loads(text["sarif"])
+    assert not list(sarif_schema.iter_errors(log))
+    assert log["runs"][0]["invocations"][0]["exitCode"] == 2
+    assert log["runs"][0]["results"][0]["message"]["text"] == f"limits.attributes: {said}"
+    assert cli.invoke([*asked, "--json"]) == 2
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["passed"], shown["exit_code"]) == (False, 2)
+    assert [verdict["state"] for verdict in shown["verdicts"]] == ["passed", "unknown"]

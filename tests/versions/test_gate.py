@@ -116,7 +116,7 @@ def test_requirements(small_run, tmp_path):
 def test_nothing_is_new_against_itself(small_run, tmp_path):
     rules = policy(tmp_path, "[new]\ntotal = 0\n[require]\nembedding_drift = 0.0\nclass_balance_drift = 0.0\n")
     assert set(verdicts(small_run, rules, difference=compare(small_run, small_run)).values()) == {"passed"}
-    assert verdicts(small_run, rules)["new.total"] == "not judged"
+    assert verdicts(small_run, rules)["new.total"] == "unknown"  # and no rule was judged
 
 
 def test_waivers_expire_and_miss(tmp_path):

@@ -18,20 +18,22 @@ from audit.versions.policy import read_policy
 from audit.versions.sample_changes import COLUMNS
 from audit.versions.waivers import Waived
 
-CHECKS = ("leakage", "integrity", "class_balance", "outliers", "conflicting_labels", "listing", "class_overlap")
+CHECKS = ("leakage", "integrity", "class_balance", "outliers", "conflicting_labels", "listing", "class_overlap", "label_errors")
 NOT_LISTED = "pets.tar: the archive breaks off at byte 512, and what followed could not be listed; fetch it again."
+NOTHING = ", and no rule of the policy could be judged"
 
 
 @pytest.fixture
 def gate(tmp_path):
-    def held(run, rules, *, before=None, locked=None):
+    def held(run, rules, *, before=None, locked=None, first_run=False):
         (tmp_path / "policy.toml").write_text(rules)
         since = None
         if locked is not None:
             (tmp_path / "audit.lock").write_text(pin(locked))
             since = changes_since(read_lock(tmp_path / "audit.lock"), run.columns(*COLUMNS))
         difference = None if before is None else compare(before, run)
-        return judge(run, read_policy(tmp_path / "policy.toml", CHECKS), Waived(frozenset()), difference, since=since, lock="audit.lock")
+        policy, told = read_policy(tmp_path / "policy.toml", CHECKS), {"since": since, "lock": "audit.lock", "first_run": first_run}
+        return judge(run, policy, Waived(frozenset()), difference, **told)
 
     return held
 
@@ -168,3 +170,71 @@ def test_another_model_hides_no_new_leak_of_identical_bytes_and_no_part_that_was
         "not judged",
         "its findings stand on two models; only identical_bytes and identical_pixels are compared",
     )
+
+
+def left_out(run, **options):
+    """Let the scan's options have left label_errors out."""
+    record = read_json(run.path / "run.json")
+    del record["checks"]["label_errors"]
+    record["options"] |= options
+    write_json(run.path / "run.json", record)
+    return Run(run.path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"skip": ["label_errors"]}, "label_errors was left out of the scan by skip: take it out of skip in audit.toml (--skip)"),
+        ({"only": ["leakage"]}, "label_errors was left out of the scan by only: add it to only in audit.toml (--only)"),
+        ({}, "the run knows no label_errors, as of a version before there was that check: scan again"),
+    ],
+)
+def test_a_limit_on_a_check_that_the_scan_left_out_is_unknown_though_others_pass(small_run, gate, options, said):
+    """Whoever changes the dataset can change audit.toml beside it."""
+    found = gate(left_out(small_run, **options), "[limits]\nlabel_errors = 0\n[new]\nlabel_errors = 0\n[require]\nmin_per_class = 1", first_run=True)
+    assert {rule: state for rule, (state, _) in told(found).items()} == {
+        "limits.label_errors": "unknown",
+        "new.label_errors": "unknown",
+        "require.min_per_class": "passed",
+    }
+    assert said in told(found)["limits.label_errors"][1]
+    assert (found.outcome, found.exit_code) == ("unknown", 2)
+    assert found.told() == "2 of 3 rules unknown"
+
+
+def test_a_check_that_does_not_apply_is_not_judged_and_the_others_decide(small_run, gate):
+    found = gate(small_run, "[limits]\nlabel_errors = 0\nleakage = 9")
+    assert told(found)["limits.label_errors"] == ("not judged", "label_errors did not run: no predictions")
+    assert found.exit_code == 0
+    assert gate(small_run, "[limits]\nlabel_errors = 0\nleakage = 0").exit_code == 1
+
+
+def test_a_version_of_which_no_rule_was_judged_does_not_pass(small_run, gate):
+    found = gate(small_run, "[limits]\nlabel_errors = 0\n[new]\ntotal = 0\n[require]\nembedding_drift = 0.1")
+    assert found.exit_code == 2
+    assert told(found) == {
+        "limits.label_errors": (
+            "unknown",
+            f"label_errors did not run: no predictions{NOTHING}: add one that can be, such as require.readable",
+        ),
+        **dict.fromkeys(
+            ("new.total", "require.embedding_drift"),
+            (
+                "unknown",
+                f"there is no baseline{NOTHING}: name one with --baseline, or add --first-run where there is none yet",
+            ),
+        ),
+    }
+
+
+def test_a_first_run_explains_rules_that_need_a_baseline_and_no_others(small_run, gate):
+    rules = "[new]\ntotal = 0\n[require]\nembedding_drift = 0.1\n"
+    assert gate(small_run, rules, first_run=True).exit_code == 0
+    found = gate(small_run, rules + "[limits]\nlabel_errors = 0", first_run=True)
+    assert found.exit_code == 2
+    assert [state for state, _ in told(found).values()] == ["unknown", "not judged", "not judged"]
+
+
+def test_where_nothing_changed_since_the_lock_a_version_passes(small_run, gate):
+    rules = "[limits]\nleakage = 0\nerror.rate = 0\n[new]\ntotal = 0\n"
+    assert gate(small_run, rules, locked=small_run.columns(*COLUMNS)).exit_code == 0

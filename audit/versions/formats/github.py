@@ -20,9 +20,9 @@ MOST = 10
 
 
 def render(gate: Gate) -> str:
-    """Return a line for each annotation: failed rules and their worst findings as errors, waivers and rules that cannot be judged as warnings."""
+    """Return a line for each annotation: failed and unknown rules and the worst findings as errors, waivers and rules not judged as warnings."""
     policy = policy_path(gate)
-    errors = [command("error", f"{verdict.rule}: {verdict.message}", file=policy, line=verdict.line) for verdict in gate.failed]
+    errors = [command("error", f"{verdict.rule}: {verdict.message}", file=policy, line=verdict.line) for verdict in gate.against]
     found = reported(gate)
     failed = found[found["failed"]]
     for row in failed.head(MOST).to_dict("records"):

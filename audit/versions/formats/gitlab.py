@@ -21,17 +21,17 @@ MOST = 25_000
 
 _SEVERITY = {"error": "critical", "warning": "minor", "info": "info"}
 _RULE = "blocker"
-"""Severity of a failed rule."""
+"""Severity of a rule that failed or is unknown."""
 
 
 def render(gate: Gate) -> str:
-    """Return the gate as a code quality report: failed rules, then findings, those first that made a rule fail."""
+    """Return the gate as a code quality report: rules that failed or are unknown, then findings, those first that made a rule fail."""
     policy = safe(policy_path(gate))
     found = reported(gate)
-    room = MOST - len(gate.failed) - 1
+    room = MOST - len(gate.against) - 1
     issues = [
         _issue(f"{verdict.rule}: {verdict.message}", "policy", _digest(f"{verdict.rule}:{number}"), _RULE, policy, verdict.line)
-        for number, verdict in enumerate(gate.failed)
+        for number, verdict in enumerate(gate.against)
     ]
     for row in found.head(room).to_dict("records"):
         name = subject(row["sample_id"], row["label"])

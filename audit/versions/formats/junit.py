@@ -1,7 +1,7 @@
-"""JUnit XML: a test case per rule of the policy. A rule that cannot be judged is skipped.
+"""JUnit XML: a test case per rule of the policy. A rule that cannot be judged is skipped, an unknown one is an error.
 
 The elements and attributes are those that Jenkins, GitLab, Azure Pipelines and GitHub's viewers read alike (``testsuites, testsuite, testcase,
-failure, skipped, system-out``). XML forbids control characters even as references: they stand as escapes.
+failure, error, skipped, system-out``). XML forbids control characters even as references: they stand as escapes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from audit.console import safe
 from audit.versions.formats.reported import subject
-from audit.versions.verdict import FAILED, NOT_JUDGED
+from audit.versions.verdict import FAILED, NOT_JUDGED, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def render(gate: Gate) -> str:
     totals = {
         "tests": str(len(gate.verdicts)),
         "failures": str(len(gate.failed)),
-        "errors": "0",
+        "errors": str(sum(verdict.state == UNKNOWN for verdict in gate.verdicts)),
         "skipped": str(sum(verdict.state == NOT_JUDGED for verdict in gate.verdicts)),
         "time": "0",
     }
@@ -50,6 +50,8 @@ def render(gate: Gate) -> str:
         if verdict.state == FAILED:
             failure = ET.SubElement(case, "failure", {"message": safe(verdict.message), "type": table})
             failure.text = "\n".join([safe(verdict.message), *_lines(verdict, rows)])
+        elif verdict.state == UNKNOWN:
+            ET.SubElement(case, "error", {"message": safe(verdict.message), "type": table})
         elif verdict.state == NOT_JUDGED:
             ET.SubElement(case, "skipped", {"message": safe(verdict.message)})
         else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from audit.markdown_text import code, escape
 from audit.versions.formats.reported import subject
-from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED
+from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,8 @@ MOST_BYTES = 1024 * 1024
 SHOWN = 20
 """Findings named of each rule and state."""
 
-_MARKS = {FAILED: "❌ failed", PASSED: "✅ passed", NOT_JUDGED: "⚪ not judged"}
+_MARKS = {FAILED: "❌ failed", PASSED: "✅ passed", NOT_JUDGED: "⚪ not judged", UNKNOWN: "❔ unknown"}
+_WORDS = {PASSED: "passed", FAILED: "failed", UNKNOWN: "could not be found out"}
 _CUT = "\n*Cut here: the rest is longer than this place takes.*\n"
 
 
@@ -43,12 +44,12 @@ def render(gate: Gate, room: int = MOST_BYTES) -> str:
 
 
 def _lines(gate: Gate) -> Iterator[str]:
-    yield f"## imagenet-audit check: {'passed' if gate.passed else 'failed'}"
+    yield f"## imagenet-audit check: {_WORDS[gate.outcome]}"
     yield ""
     yield f"{escape(gate.source) or 'The dataset'}, held against {code(gate.policy)}."
     yield from _versions(gate)
     yield from ("", "| rule | | figures |", "|---|---|---|")
-    order = {FAILED: 0, NOT_JUDGED: 1, PASSED: 2}
+    order = {FAILED: 0, UNKNOWN: 1, NOT_JUDGED: 2, PASSED: 3}
     for verdict in sorted(gate.verdicts, key=lambda verdict: order[verdict.state]):
         yield f"| {code(verdict.rule)} | {_MARKS[verdict.state]} | {escape(verdict.message)} |"
     named = {finding for verdict in gate.failed for finding in verdict.findings[:SHOWN]}

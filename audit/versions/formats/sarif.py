@@ -28,10 +28,10 @@ _LEVEL = {"error": "error", "warning": "warning", "info": "note"}
 
 
 def render(gate: Gate) -> str:
-    """Return the gate as one SARIF run: failed rules, then findings, those first that made a rule fail."""
+    """Return the gate as one SARIF run: rules that failed or are unknown, then findings, those first that made a rule fail."""
     policy = _uri(policy_path(gate))
     found = reported(gate)
-    room = MOST - len(gate.failed)
+    room = MOST - len(gate.against)
     rows = found.head(room).to_dict("records")
     rules = _rules(gate, rows)
     numbers = {rule["id"]: number for number, rule in enumerate(rules)}
@@ -39,7 +39,7 @@ def render(gate: Gate) -> str:
     for verdict in gate.failed:
         for finding in verdict.findings:
             rules_of.setdefault(finding, []).append(verdict.rule)
-    results = [_of_rule(verdict, policy, numbers) for verdict in gate.failed]
+    results = [_of_rule(verdict, policy, numbers) for verdict in gate.against]
     for row in rows:
         path = _uri(image_path(gate, row["sample_id"])) if isinstance(row["sample_id"], str) else None
         results.append(_of_finding(row, path, policy, numbers, rules_of.get(row["finding_id"], [])))
@@ -48,7 +48,7 @@ def render(gate: Gate) -> str:
         said.append({"level": "warning", "message": {"text": f"{len(found) - room:,} more findings are not listed: a run holds {MOST:,} results"}})
     run = {
         "tool": {"driver": {"name": "imagenet-audit", "version": gate.version, "rules": rules}},
-        "invocations": [{"executionSuccessful": True, "exitCode": int(not gate.passed), "toolExecutionNotifications": said}],
+        "invocations": [{"executionSuccessful": True, "exitCode": gate.exit_code, "toolExecutionNotifications": said}],
         "columnKind": "unicodeCodePoints",
         "results": results,
     }
@@ -62,7 +62,7 @@ def _rules(gate: Gate, rows: list[dict[Any, Any]]) -> list[dict[str, Any]]:
     kinds = sorted({(str(row["check"]), str(row["kind"])) for row in rows})
     policy = [
         {"id": _rule_id(rule), "shortDescription": {"text": _message(f"the policy's rule {rule}")}, "properties": {"tags": ["policy"]}}
-        for rule in dict.fromkeys(verdict.rule for verdict in gate.failed)
+        for rule in dict.fromkeys(verdict.rule for verdict in gate.against)
     ]
     return policy + [
         {
