@@ -101,14 +101,15 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
 
 def _run(source: str, scratch: Path, *, out: Path | None, quiet: bool, color: bool | None, **options: Any) -> Run:
     """Open a run, or scan a dataset."""
-    from audit import open_run
     from audit.config import load
+    from audit.versions.given_run import given_run
 
-    if (Path(source) / "run.json").is_file():
+    run = given_run(source)
+    if run is not None:
         if out is not None:  # a run.json inside a dataset must not stand for its images
             mend = f"leave out --out; where it is a dataset, take {Path(source) / 'run.json'} out of it"
             raise ConfigError("--out", f"{source} is a run already, so that nothing would be scanned", mend)
-        return open_run(source)
+        return run
     return run_scan(source, out or scratch, load(options, Path.cwd()), quiet=quiet, color=color, kept=out is not None)
 
 

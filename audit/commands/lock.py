@@ -53,14 +53,14 @@ def lock(source: str, out: Path, *, check: bool, limit: int, quiet: bool, as_jso
 
 
 def _samples(source: str, *, quiet: bool, color: bool | None) -> pd.DataFrame:
-    from audit import open_run
     from audit.config import load
     from audit.sources import open_source
+    from audit.versions.given_run import given_run
     from audit.versions.lock import read_content, refuse_unlisted
     from audit.versions.sample_changes import COLUMNS
 
-    if (Path(source) / "run.json").is_file():
-        run = open_run(source)
+    run = given_run(source)
+    if run is not None:
         refuse_unlisted(source, run.not_listed)
         return run.columns(*COLUMNS)
     dataset = open_source(source, load({}, Path.cwd()).source)

@@ -1,0 +1,42 @@
+"""A run is not taken for the dataset that it lies in, nor is a folder with other things of a run's own refused."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from audit import cli
+
+
+@pytest.fixture
+def asked(small_run, tmp_path):
+    (tmp_path / "policy.toml").write_text("[limits]\ntotal = 100\n")
+    assert cli.invoke(["lock", str(small_run.path), "--out", str(tmp_path / "audit.lock")]) == 0
+    return lambda place: (
+        ["check", str(place), "--policy", str(tmp_path / "policy.toml")],
+        ["lock", str(place), "--check", "--out", str(tmp_path / "audit.lock")],
+    )
+
+
+@pytest.mark.parametrize("name", ["train/cat/1.jpg", "previews/cat.jpg", "shard-0.tar", "data/train.parquet", "linked/1.PNG"])
+def test_a_run_beside_images_does_not_stand_for_them(small_run, tmp_path, capsys, asked, name):
+    data, others = tmp_path / "data", tmp_path / "others"
+    shutil.copytree(small_run.path, data)
+    others.mkdir()
+    (data / "linked").symlink_to(others)
+    (data / "circle").symlink_to(data)
+    assert [cli.invoke(words) for words in asked(data)] == [0, 0]
+    (data / name).parent.mkdir(parents=True, exist_ok=True)
+    (data / name).write_bytes(b"other images")
+    capsys.readouterr()
+    for words in asked(data):
+        assert cli.invoke(words) == 2
+        assert f"data: holds a run.json, as a run does, and {name}, which is no part of one; take run.json out" in capsys.readouterr().err
+
+
+def test_reports_decisions_and_previews_are_a_runs_own(small_run, asked):
+    (small_run.path / "previews").mkdir()
+    Image.new("RGB", (9, 9)).save(small_run.path / "previews" / f"{'0a' * 32}.jpg")
+    for name in ("report.html", "report.csv", "decisions.jsonl", "review.csv", ".lock", "faces.parquet"):
+        (small_run.path / name).write_text("")
+    assert [cli.invoke(words) for words in asked(small_run.path)] == [0, 0]
