@@ -14,6 +14,7 @@ from audit.answer_key import Fact, answer_key
 from audit.answer_key.datasets import Dataset, find_dataset
 from audit.answer_key.images import Images, Unknown, images_of, misfit, rows_by_number
 from audit.answer_key.label_files import human_labels, label_sets, listed_pairs, votes
+from audit.console import counted
 from audit.duplicates.pictures import implied_by_twins
 from audit.errors import ConfigError, SourceError
 
@@ -155,6 +156,17 @@ def _flagged(run: Run) -> set[str]:
     return set(findings.loc[findings["check"] == "label_errors", "sample_id"].dropna())
 
 
+def _strange(numbers: Sequence[int], known: range, side: str) -> Unknown | None:
+    """Return how many rows of a file name no image of the dataset; None where each names one. A file of another order has such rows."""
+    wrong = [number for number in numbers if number not in known]
+    if not wrong:
+        return None
+    told = (
+        f"of the file's {counted(len(numbers), 'image')}, {len(wrong):,} have a number that no {side} image of the dataset has, the first {wrong[0]}"
+    )
+    return Unknown(f"{told}: numbers are {known[0]} to {known[-1]}")
+
+
 def _none_here(told: Sequence[object]) -> Unknown:
     return Unknown("no image of the file is in the run" if told else "the file lists nothing to look for")
 
@@ -164,6 +176,10 @@ def _listed_pairs(run: Run, images: Images, dataset: Dataset, path: Path) -> dic
     wanted = listed_pairs(path)
     if isinstance(test, Unknown) or isinstance(train, Unknown):
         return {"listed_pairs": test if isinstance(test, Unknown) else train}
+    strange = _strange([one for one, _ in wanted], dataset.held_out_numbers, "held-out")
+    strange = strange or _strange([other for _, other in wanted], dataset.train_numbers, "train")
+    if strange is not None:
+        return {"listed_pairs": strange}
     here = [(test[one], train[other]) for one, other in wanted if one in test and other in train]
     if not here:
         return {"listed_pairs": _none_here(wanted)}
@@ -177,6 +193,9 @@ def _human(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, 
     train, told = rows_by_number(images, dataset, held_out=False), human_labels(path, dataset)
     if isinstance(train, Unknown):
         return dict.fromkeys(keys, train)
+    strange = _strange([one.number for one in told], dataset.train_numbers, "train")
+    if strange is not None:
+        return dict.fromkeys(keys, strange)
     here = [(train[one.number], one) for one in told if one.number in train]
     if not here:
         return dict.fromkeys(keys, _none_here(told))
@@ -194,6 +213,9 @@ def _confirmed(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[s
     held_out, told = rows_by_number(images, dataset, held_out=True), votes(path, dataset)
     if isinstance(held_out, Unknown):
         return {"confirmed_errors": held_out}
+    strange = _strange([one.number for one in told], dataset.held_out_numbers, "held-out")
+    if strange is not None:
+        return {"confirmed_errors": strange}
     here = [(held_out[one.number], one) for one in told if one.number in held_out]
     if not here:
         return {"confirmed_errors": _none_here(told)}

@@ -284,6 +284,21 @@ def test_numbers_that_begin_anew_in_each_class_are_compared_with_no_file(written
     assert "have one number" in fact(rows, "train images that people")["not_checked"]
 
 
+@pytest.mark.parametrize(
+    ("key", "what", "text", "said"),
+    [
+        ("human", "train images that people", "index,aggre_label\n-1,cat\n1,cat\n999999,cat\n", "3 images, 2 have a number that no train image"),
+        ("mturk", "test labels confirmed", "index,given\n10000,1\n3,1\n", "2 images, 1 have a number that no held-out image"),
+        ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n3,7\n-1,7\n", "2 images, 1 have a number that no held-out image"),
+        ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n3,7\n4,50000\n", "2 images, 1 have a number that no train image"),
+    ],
+)
+def test_a_number_that_no_image_of_the_dataset_has_is_told_and_the_file_not_believed(cifar, tmp_path, fact, key, what, text, said):
+    row = fact(compare(cifar, "cifar-10", {key: write(tmp_path / "file.csv", text)}), what)
+    assert row["found"] is None
+    assert said in row["not_checked"]
+
+
 def votes(tmp_path, *entries):
     told = [{"id": number, "given_original_label": label, "mturk": {"given": given}} for number, label, given in entries]
     return write(tmp_path / "mturk.json", json.dumps(told))
