@@ -31,6 +31,12 @@ in a question mark may be missing."""
 _CHECK_STATES = ("done", "skipped")
 
 
+def schema_version(record: Any) -> int | None:
+    """Return the version of a record's schema; None where it is no record of a run."""
+    found = record.get("schema_version") if isinstance(record, Mapping) else None
+    return found if type(found) is int else None
+
+
 def damage(record: Any, *, required: Collection[str] = ("counts",)) -> str | None:
     """Return what is wrong with a record, or None; a scan under way has not all that is ``required`` yet."""
     if not isinstance(record, Mapping):

@@ -15,7 +15,7 @@ from audit.artifacts import open_array, read_in_blocks, read_json, read_rows, to
 from audit.errors import RunError, SourceError, nearest
 from audit.findings_index import Page, Where, read_index, read_page, select
 from audit.identity import content_keys
-from audit.record_shape import damage
+from audit.record_shape import damage, schema_version
 from audit.review.ranking import ranked
 from audit.run_tables import fields, held_to, open_rows, read_faces, read_label_quality, read_pairs, read_samples
 from audit.sources.problems import NOT_LISTED
@@ -44,8 +44,11 @@ class Run:
         if not (self.path / RECORD).is_file():
             raise RunError(path, "not a run directory: it has no run.json", "make one with: imagenet-audit scan SOURCE --out RUN")
         self.record: dict[str, Any] = read_json(self.path / RECORD)
-        found = self.record.get("schema_version") if isinstance(self.record, dict) else None
-        if not isinstance(found, int) or found > SCHEMA_VERSION:
+        found = schema_version(self.record)
+        if found is None:
+            mend = f"where it is a dataset, take {RECORD} out of it; else make a run with: imagenet-audit scan SOURCE --out RUN"
+            raise RunError(self.path / RECORD, "is no record of a run: it has no schema_version", mend)
+        if found > SCHEMA_VERSION:
             problem = f"made by a newer version (schema {found}; this version reads up to {SCHEMA_VERSION})"
             raise RunError(path, problem, "update imagenet-audit")
         if not (self.path / "samples.parquet").is_file():

@@ -12,7 +12,7 @@ from typing import Any
 from audit.artifacts import read_json
 from audit.errors import RunError, SourceError
 from audit.record import Record
-from audit.record_shape import damage
+from audit.record_shape import damage, schema_version
 from audit.run import RECORD
 from audit.tables import SCHEMA_VERSION
 from audit.unfinished import INGEST_PLAN
@@ -75,8 +75,10 @@ def open_record(run: Path, note: Callable[[str], None]) -> Record:
     content = {"schema_version": SCHEMA_VERSION, "stages": {}, "timings": {}, "files": {}}
     if path.is_file():
         before = read_json(path)
-        if not isinstance(before, dict) or not isinstance(before.get("schema_version"), int) or before["schema_version"] > SCHEMA_VERSION:
-            found = before.get("schema_version") if isinstance(before, dict) else None
+        found = schema_version(before)
+        if found is None:
+            raise RunError(path, "is no record of a run: it has no schema_version", "name a new or empty folder with --out")
+        if found > SCHEMA_VERSION:
             raise RunError(
                 run, f"made by a newer version (schema {found}; this version writes {SCHEMA_VERSION})", "update imagenet-audit, or name another --out"
             )

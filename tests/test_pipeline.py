@@ -173,6 +173,11 @@ def test_refusals_name_the_mend(tmp_path):
         audit.open_run(newer)
     with pytest.raises(RunError, match="not a run directory"):
         audit.open_run(tmp_path)
+    for stray in ("{}", "[]", '{"schema_version": null}'):
+        (newer / "run.json").write_text(stray)
+        for told in (lambda: audit.scan(data, newer, options=OPTIONS), lambda: audit.open_run(newer)):
+            with pytest.raises(RunError, match=r"newer/run.json: is no record of a run: it has no schema_version"):
+                told()
 
 
 def test_a_folder_of_other_things_is_left_as_it_is(tmp_path):
