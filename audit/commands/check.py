@@ -128,6 +128,9 @@ def _reports(given: tuple[str, ...], *, as_json: bool) -> list[tuple[str, Path]]
             raise ConfigError("--report", "standard output can hold one document", "name a file for the others")
         if place != "-" and not Path(place).parent.is_dir():
             raise ConfigError(Path(place).parent, "there is no such folder", "make it, or name another file")
+        twin = next((other for other, file in found if os.path.realpath(file) == os.path.realpath(place)), None)
+        if twin is not None:
+            raise ConfigError("--report", f"{twin} and {name} would be written to one file, {place}", "name another for one of them")
         found.append((name, Path(place)))
     return found
 

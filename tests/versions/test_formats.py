@@ -232,8 +232,13 @@ def test_the_command_writes_what_it_is_asked_for(small_run, tmp_path, capsys, mo
     capsys.readouterr()
     assert cli.invoke([*asked, "--report", "sarif=-"]) == 1
     assert json.loads(capsys.readouterr().out)["version"] == "2.1.0"
-    for wrong, said in (("junit", "names no file"), ("junt=x", "did you mean 'junit'?"), ("junit=no/x", "no such folder")):
-        assert cli.invoke([*asked, "--report", wrong]) == 2
+    for wrong, said in (
+        ("junit", "names no file"),
+        ("junt=x", "did you mean 'junit'?"),
+        ("junit=no/x", "no such folder"),
+        ("junit=./out.sarif", "sarif and junit would be written to one file, ./out.sarif"),
+    ):
+        assert cli.invoke([*asked, "--report", "sarif=out.sarif", "--report", wrong]) == 2
         assert said in capsys.readouterr().err
     assert cli.invoke([*asked, "--json", "--report", "junit=-"]) == 2
 
