@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from audit.errors import ConfigError, nearest
 from audit.option_values import converted
+from audit.toml_files import read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -195,7 +195,7 @@ def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pyproject(cwd: Path) -> tuple[str, dict[str, Any]]:
     path = cwd / "pyproject.toml"
-    table = _parse(path).get("tool", {}).get(TOOL_TABLE, {}) if path.is_file() else {}
+    table = _read(path).get("tool", {}).get(TOOL_TABLE, {}) if path.is_file() else {}
     return f"pyproject.toml [tool.{TOOL_TABLE}]", _table(f"{path}: tool.{TOOL_TABLE}", _absolute(table, cwd))
 
 
@@ -203,20 +203,11 @@ def _file(cwd: Path, config: Path | None) -> tuple[str, dict[str, Any]]:
     path = config or cwd / FILE_NAME
     if config is None and not path.is_file():
         return FILE_NAME, {}
-    return str(config or FILE_NAME), _absolute(_parse(path), path.parent)
+    return str(config or FILE_NAME), _absolute(_read(path), path.parent)
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(path, "no such file", "name an existing file with --config, or leave the option out") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(path, f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(path, f"not TOML: {error}", "mend the file at that place") from None
-    except OSError as error:
-        raise ConfigError(path, f"cannot be read: {error.strerror}", "make the file readable") from None
+def _read(path: Path) -> dict[str, Any]:
+    return read_toml(path, missing="name an existing file with --config, or leave the option out")[1]
 
 
 def _absolute(table: Any, folder: Path) -> Any:

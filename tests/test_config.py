@@ -106,6 +106,12 @@ def test_a_bad_value_is_blamed_on_where_it_was_given(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.parametrize(("file", "text"), [("audit.toml", "seed = 2\n"), ("pyproject.toml", "[tool.imagenet-audit]\nseed = 2\n")])
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path, file, text):
+    (tmp_path / file).write_text(text, encoding="utf-8-sig")
+    assert read(tmp_path).seed == 2
+
+
 def test_files_that_are_no_toml(tmp_path):
     (tmp_path / "audit.toml").write_text("seed = \n")
     with pytest.raises(ConfigError, match=r"audit.toml: not TOML: .*line 1"):

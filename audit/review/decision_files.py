@@ -178,7 +178,7 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
 
 def _json_lines(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise AuditError(path, "there is no such file", "check the spelling") from None
     for number, line in enumerate(lines, 1):

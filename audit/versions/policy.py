@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from audit.errors import ConfigError, nearest
 from audit.tables import SEVERITIES
+from audit.toml_files import read_toml
 from audit.versions.toml_lines import Key, lines_of_keys
 
 TOTAL = "total"
@@ -65,15 +65,7 @@ def read_policy(path: Path, checks: Collection[str]) -> Policy:
     Raises:
         ConfigError: no such file, not TOML, an unknown key or check, a value of the wrong kind; the place is ``policy.toml:LINE: key``.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text)
-    except FileNotFoundError:
-        raise ConfigError(path, "no such file", "write a starter policy with: imagenet-audit init") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(path, f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(path, f"not TOML: {error}", "mend the file at that place") from None
+    text, content = read_toml(path, missing="write a starter policy with: imagenet-audit init")
     return _Reader(path, lines_of_keys(text), checks).policy(content)
 
 

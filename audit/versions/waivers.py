@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import ConfigError, nearest
+from audit.toml_files import read_toml
 from audit.versions.toml_lines import lines_of_keys
 
 if TYPE_CHECKING:
@@ -48,13 +48,7 @@ def read_waivers(path: Path) -> list[Waiver]:
     Raises:
         ConfigError: no such file, not TOML, or an entry lacks or misspells a key; the place has the line, and counts the entries from 1.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text)
-    except FileNotFoundError:
-        raise ConfigError(path, "no such file", "name an existing file with --waivers, or leave the option out") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(path, f"not TOML: {error}", "mend the file at that place") from None
+    text, content = read_toml(path, missing="name an existing file with --waivers, or leave the option out")
     entries = content.get("waiver", [])
     if set(content) - {"waiver"} or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(path, "holds something else than [[waiver]] tables", "write each waiver as a [[waiver]] table")

@@ -25,6 +25,9 @@ def test_what_is_exported_is_imported_as_it_was(small_run, log, tmp_path, ending
     write_decisions(path, log.current())
     pd.testing.assert_frame_equal(latest(read_decisions(path, small_run)), log.current())
     assert new_decisions(read_decisions(path, small_run), log.current()) == []
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as some editors save it
+    assert new_decisions(read_decisions(path, small_run), log.current()) == []
+    assert len(read_decisions(path, small_run)) == len(log.current())
 
 
 def test_a_sheet_is_filled_in_and_read(small_run, tmp_path):

@@ -67,6 +67,12 @@ def test_a_mistake_names_its_line_and_key(tmp_path, text, message):
     assert message in str(caught.value)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_policy_nor_of_waivers(tmp_path):
+    assert policy(tmp_path, "\ufeff[limits]\nleakage = 0\n").limits[0].line == 2
+    (tmp_path / "waivers.toml").write_text('\ufeff[[waiver]]\nfinding = "f1"\nowner = "a team"\nreason = "kept"\n')
+    assert [waiver.place for waiver in read_waivers(tmp_path / "waivers.toml")] == [f"{tmp_path / 'waivers.toml'}:1"]
+
+
 def test_the_starter_policy_is_one(tmp_path):
     assert [limit.name for limit in policy(tmp_path, STARTER).limits if limit.new] == ["new.error"]
     assert lines_of_keys("a = [\n 1,\n]\n[b]\nc.d = 2\n")[("b", "c", "d")] == 5

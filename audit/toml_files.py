@@ -1,0 +1,34 @@
+"""Files that people write in TOML: what they say, or in one line why it cannot be read."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from audit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_toml(path: Path, *, missing: str) -> tuple[str, dict[str, Any]]:
+    """Return a file's text, without the byte order mark that some editors write, and its content.
+
+    Args:
+        path: the file.
+        missing: what to do where there is no such file.
+
+    Raises:
+        ConfigError: there is no such file, it cannot be read, or is no TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return text, tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(path, "no such file", missing) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, f"not TOML: {error}", "mend the file at that place") from None
+    except OSError as error:
+        raise ConfigError(path, f"cannot be read: {error.strerror}", "make the file readable") from None
