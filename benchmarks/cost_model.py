@@ -163,6 +163,14 @@ def lacking(points: Sequence[Point], sizes: Sequence[int]) -> str | None:
     return None
 
 
+def few_classes(points: Sequence[Point], classes: int) -> str | None:
+    """Return that no point has nearly as many classes as are asked for, on which predictions depend; None where one has half of them."""
+    most = max((point.classes for point in points if "predictions" in point.cpu), default=0)
+    if 2 * most >= classes:
+        return None
+    return f"no point has more than {most:,} classes: predictions with {classes:,} are a guess; add points with --at-size, or ask for fewer --classes"
+
+
 def fit(stage: str, points: Sequence[Point]) -> npt.NDArray[np.float64]:
     """Return a stage's coefficients, none below 0 (non-negative least squares of relative errors)."""
     from scipy.optimize import nnls
@@ -251,6 +259,8 @@ def main() -> None:
         other.error(too_few)
     check(points)
     table(points, options)
+    if guess := few_classes(points, options.classes):
+        print(f"\n{guess}")
 
 
 if __name__ == "__main__":

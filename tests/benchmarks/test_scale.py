@@ -58,3 +58,10 @@ def test_the_cost_model_finds_the_coefficients_that_made_its_points(cost_model):
 def test_an_exact_search_says_nothing_of_the_cost_of_an_approximate_one(cost_model):
     small = [cost_model.Point(rows, 10, 512, {"neighbors": 1e-9 * rows**2 * 512}, 1.0, str(rows)) for rows in (3000, 12_000)]
     assert cost_model.predict("neighbors", cost_model.fit("neighbors", small), 1_000_000, 10, 512) == 0
+
+
+def test_predictions_with_many_more_classes_than_any_point_has_are_called_a_guess(cost_model):
+    points = [cost_model.Point(rows, 40, 512, {"predictions": 1.0}, 1.0, str(rows)) for rows in (3000, 110_000)]
+    assert cost_model.few_classes(points, 1000).startswith("no point has more than 40 classes: predictions with 1,000 are a guess")
+    assert cost_model.few_classes(points, 80) is None
+    assert cost_model.few_classes([*points, cost_model.Point(200_000, 1000, 512, {"predictions": 1.0}, 1.0, "")], 1000) is None
