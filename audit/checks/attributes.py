@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from audit.backbones import EncodeText
 
+KINDS = ("answers", "one_sided")
+
 _ROWS_AT_ONCE = 65_536
 _SHARPNESS = 100.0
 """What CLIP multiplies cosines by at the end of its training."""

@@ -83,5 +83,7 @@ class Check:
     run: Callable[..., Result | Skipped]
     origin: str
     """The file it was found in."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of its findings: the module's ``KINDS``; a ``*`` stands for names of the dataset's. Empty where the module has none."""
     about: str = ""
     """The rest of the docstring: why it matters, how it works, blind spots, sources."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     Words = Mapping[str, str]
     Counts = npt.NDArray[np.int64]
 
+KINDS = ("few_images", "fewer_pictures_than_images", "imbalance", "absent_from_split", "split_lacks_classes", "split_skew", "label_shift")
+
 _CELL = 5.0
 """Expected images below which it says nothing that a class is absent from a split."""
 _MOST_NAMED = 20

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
     from audit.labels.taxonomy import Taxonomy
 
+KINDS = ("label_health", "confused_pair", "overlap_group", "poor_labels")
+
 _IMAGES_FOR_HEALTH = 100
 """Judged images below which the expected share of wrong labels says more of the models than of the labels."""
 

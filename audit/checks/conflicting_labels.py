@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from audit.labels.conflicts import Part
 
+KINDS = ("same_picture", "same_scene")
+
 _SCENE_WEIGHT = 0.3
 """Two shots of a scene may rightly differ in label; they rank below every copy."""
 

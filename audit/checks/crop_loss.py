@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+KINDS = ("cropped", "class_crop", "dataset_crop")
+
 _ROWS_AT_ONCE = 8192
 _LEAST_SPREAD = 0.05
 _LEAST_STEP = 1.0

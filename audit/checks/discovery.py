@@ -109,7 +109,17 @@ def read_check(name: str, module: ModuleType) -> Check:
             raise AuditError(origin, f"'run' gives the table {key!r} a default", "leave the default out, or use None where the check can do without")
     needs = tuple(key for key, default in tables.items() if default is inspect.Parameter.empty)
     optional = tuple(key for key in tables if key not in needs)
-    return Check(name=name, title=title, needs=needs, optional_needs=optional, options=options, run=run, origin=origin, about=about.strip())
+    return Check(
+        name=name,
+        title=title,
+        needs=needs,
+        optional_needs=optional,
+        options=options,
+        run=run,
+        origin=origin,
+        kinds=tuple(getattr(module, "KINDS", ())),
+        about=about.strip(),
+    )
 
 
 def _validate_options(origin: str, options: object, *, asked: bool) -> None:

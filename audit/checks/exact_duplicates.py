@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+KINDS = ("identical_bytes", "identical_pixels")
+
 _SCORE = {"identical_bytes": 1.0, "identical_pixels": 0.99}
 _MESSAGE = {
     "identical_bytes": "Has the same bytes as {partner!r}; keep one of the two.",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+KINDS = ("face", "faces")
+
 _MOST_BOXES = 50
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
 
+KINDS = ("dark", "bright", "low_information", "blurred", "odd_size", "odd_aspect", "grayscale")
+
 
 _BLANK_ENTROPY = 0.05
 """Bits per pixel; below this an image is one color, which needs no comparison."""

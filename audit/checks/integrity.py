@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+KINDS = ("unreadable", "truncated", "empty", "missing", "too_large", "crashed", "wrong_extension", "exif_rotated", "odd_mode", "animated", "alpha")
+
 _EXTENSIONS = {
     "JPEG": {"jpg", "jpeg", "jpe", "jfif", "jif"},
     "PNG": {"png", "apng"},

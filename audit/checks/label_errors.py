@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from audit.labels.taxonomy import Taxonomy
 
+KINDS = ("wrong", "unclear", "overlapping_classes", "also_valid")
+
 SET_MASS, SET_SIZE = 0.8, 5
 """Where no class fits, the likeliest ones are named: those that together hold this much of the probability, this many at most."""
 

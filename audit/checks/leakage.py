@@ -23,6 +23,8 @@ from audit.tables import RELATIONS
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+KINDS = ("identical_bytes", "identical_pixels", "re_encoded", "edited_copy", "same_scene")
+
 _SCENE_WEIGHT = 0.5
 """Another shot of the same scene is a weaker leak than the same picture: half its certainty ranks it below every copy."""
 

@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+KINDS = (
+    "not_listed",
+    "behind_end_mark",
+    "no_end_mark",
+    "nothing_found",
+    "splits_as_classes",
+    "listed_twice",
+    "similar_classes",
+    "similar_splits",
+    "unread_metadata",
+    "no_path",
+    "no_image_column",
+    "empty_classes",
+    "no_label_column",
+    "backslashes",
+)
+
 _SCORES = {"error": 1.0, "warning": 0.6, "info": 0.2}
 """Rank only: what may be missing stands above what may be meant otherwise."""
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from audit.checks.mark_gradients import Mark
 
+KINDS = ("mark",)
+
 _REFERENCES = 1000
 _EXAMPLES = 5
 _TIMES = 3

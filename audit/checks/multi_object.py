@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+KINDS = ("two_classes", "class_of_two")
+
 _ROWS_AT_ONCE = 8192
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+KINDS = ("re_encoded", "edited_copy", "same_scene")
+
 _MESSAGE = {
     "re_encoded": "Is a re-encoded or resized version of {partner!r}; keep the better of the two.",
     "edited_copy": "Is an edited copy (cropped, mirrored, recolored or overlaid) of {partner!r}; keep it only if it is meant as augmentation.",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+KINDS = ("outlier",)
+
 
 _LEAST_SPREAD = 0.02
 """Distances that spread less than this (1 - cosine) are all alike; a smaller scale would turn rounding into outliers."""

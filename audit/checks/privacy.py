@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+KINDS = ("gps", "place", "serial", "owner", "comment", "maker_note", "date", "thumbnail", "software", "copyright")
+
 _PERSONAL = {
     "gps": ("where it was taken (GPS)", 1.0),
     "serial": ("a serial number or unique id", 0.7),

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     Counts = npt.NDArray[np.int64]
 
+KINDS = ("same_source",)
+
 _EXAMPLES = 5
 
 

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from audit.checks.separability import Tested
     from audit.checks.telling_values import Telling
 
+KINDS = ("property_*",)
+
 _EXAMPLES = 5
 _NONE = np.zeros(0, np.int64)
 _TOGETHER = ("values", "share_of_class", "share_of_rest")

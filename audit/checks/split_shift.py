@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
+KINDS = ("class_differs_in_*", "differs_in_*")
+
 _DIRECTIONS = 64
 _FIT_ROWS = 5_000
 _ROWS_AT_ONCE = 8192

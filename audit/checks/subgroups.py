@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from audit.backbones import EncodeText
     from audit.checks.stratified_rates import Comparison
 
+KINDS = ("cluster", "*_*")
+
 _WRONG_FROM = 0.5
 _IMAGES_PER_CLUSTER = 100
 _MOST_CLUSTERS = 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,7 @@ def judge(
         first_run: there may be no baseline yet: where none of the rules can be judged for that, the version passes.
     """
     _refuse_unknown_scopes(run, policy)
+    _refuse_unknown_kinds(run, policy)
     findings = run.findings.assign(state=None, cause=None)
     if difference is not None:
         seen = difference.findings[difference.findings["state"] != "fixed"].set_index("finding_id")
@@ -181,6 +183,20 @@ def _refuse_unknown_scopes(run: Run, policy: Policy) -> None:
             if limit.scope[name] not in known[name]:
                 mend = nearest(limit.scope[name], known[name]) if known[name] else "leave it out"
                 raise ConfigError(f"{policy.path}:{limit.line}: {limit.name}", f"the dataset has no {name} {limit.scope[name]!r}", mend)
+
+
+def _refuse_unknown_kinds(run: Run, policy: Policy) -> None:
+    """A limit on a kind that its check never finds would pass for ever; checks that do not say which they find may find any."""
+    checks, found = discover(), run.findings_index
+    for limit in policy.limits:
+        wanted = limit.scope.get("kind")
+        names = [*checks] if limit.check == TOTAL else [limit.check] if limit.check in checks else []
+        if wanted is None or not all(checks[name].kinds for name in names):
+            continue
+        known = {kind for name in names for kind in checks[name].kinds} | {*found["kind"][found["check"].isin(names)]}
+        if not any(fnmatchcase(wanted, kind) for kind in known):
+            place = f"{policy.path}:{limit.line}: {limit.name}"
+            raise ConfigError(place, f"{'no check' if limit.check == TOTAL else limit.check} finds the kind {wanted!r}", nearest(wanted, known))
 
 
 def _touched(findings: pd.DataFrame, since: SampleChanges) -> npt.NDArray[np.bool_]:

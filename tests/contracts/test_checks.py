@@ -2,6 +2,7 @@
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,7 @@ def outcome_of(check, tables):
     assert len(set(ids)) == len(ids)
     for row in table.to_pylist():
         assert row["severity"] in SEVERITIES
+        assert any(fnmatchcase(row["kind"], kind) for kind in check.kinds), row["kind"]
         assert row["message"].isprintable()
         # What it is and what to do, parted by a semicolon, or a question to answer; and why.
         assert re.search(r"\S; \w.*\.$|\?$", row["message"]), row["message"]
@@ -230,6 +232,13 @@ def test_docs_page_explains_the_evidence_and_the_options(name):
     options = CHECKS[name].options
     words = keys | set(getattr(options, "__dataclass_fields__", {}))
     assert not {word for word in words if f"`{word}`" not in text}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_docs_page_names_the_kinds(name):
+    text = (HERE / "docs" / "checks" / f"{name}.md").read_text(encoding="utf-8")
+    assert CHECKS[name].kinds
+    assert not {kind for kind in CHECKS[name].kinds if "*" not in kind and f"`{kind}`" not in text}
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from audit import cli
+from audit.checks import discover
 from audit.errors import ConfigError
 from audit.review.decisions import Decisions, decide, latest
 from audit.run import Run
@@ -235,9 +236,30 @@ def test_a_limit_on_a_class_or_split_that_is_not_there_does_not_pass(tmp_path, s
 
 
 def test_a_limit_on_a_kind_that_nothing_is_of_names_the_kinds_there_are(tmp_path, small_run):
-    gate = judge(small_run, policy(tmp_path, "[limits]\nconflicting_labels = { count = 0, kind = 'wrog' }"), Waived(frozenset()), None)
+    gate = judge(small_run, policy(tmp_path, "[limits]\nconflicting_labels = { count = 0, kind = 'same_scene' }"), Waived(frozenset()), None)
     kind = small_run.findings.loc[small_run.findings["check"] == "conflicting_labels", "kind"].iloc[0]
-    assert f"none is of kind 'wrog'; kinds found: {kind}" in gate.verdicts[0].message
+    assert f"none is of kind 'same_scene'; kinds found: {kind}" in gate.verdicts[0].message
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("leakage = { count = 0, kind = 'identical_byte' }", "leakage finds the kind 'identical_byte'; did you mean 'identical_bytes'?"),
+        ("subgroups = { count = 0, kind = 'clusters' }", "subgroups finds the kind 'clusters'; did you mean 'cluster'?"),
+        ("shortcuts = { rate = 0.1, kind = 'brightness' }", "shortcuts finds the kind 'brightness'; known: property_*"),
+    ],
+)
+def test_a_limit_on_a_kind_that_its_check_never_finds_does_not_pass(tmp_path, small_run, limit, said):
+    (tmp_path / "policy.toml").write_text(f"[limits]\n{limit}\n")
+    with pytest.raises(ConfigError) as caught:
+        judge(small_run, read_policy(tmp_path / "policy.toml", discover()), Waived(frozenset()), None)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("limit", ["shortcuts = { count = 0, kind = 'property_width' }", "total = { count = 9, kind = 'a_value' }"])
+def test_a_kind_that_has_a_name_of_the_datasets_is_no_mistake(tmp_path, small_run, limit):
+    (tmp_path / "policy.toml").write_text(f"[limits]\n{limit}\n")
+    judge(small_run, read_policy(tmp_path / "policy.toml", discover()), Waived(frozenset()), None)
 
 
 def test_images_that_cannot_be_read_are_named_and_can_be_waived(tmp_path, small_run):
