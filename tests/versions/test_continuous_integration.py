@@ -127,10 +127,34 @@ def test_the_action_takes_hostile_inputs_for_text_and_tells_failed_from_could_no
 
 def test_the_workflow_gives_the_action_inputs_that_it_has():
     steps = yaml.safe_load(EXAMPLES[".github/workflows/dataset.yml"])["jobs"]["check"]["steps"]
-    (step,) = (step for step in steps if step["uses"].startswith("OWNER/imagenet-audit@"))
+    (step,) = (step for step in steps if step.get("uses", "").startswith("OWNER/imagenet-audit@"))
     assert set(step["with"]) <= set(ACTION["inputs"])
     used = re.findall(rf"steps\.{step['id']}\.outputs\.([a-z-]+)", EXAMPLES[".github/workflows/dataset.yml"])
     assert set(used) <= set(ACTION["outputs"])
+
+
+def test_the_workflow_takes_the_lock_of_the_branch_that_the_change_goes_to(repository, tmp_path):
+    """Of a lock that came with the change, nothing would have changed since."""
+    steps = yaml.safe_load(EXAMPLES[".github/workflows/dataset.yml"])["jobs"]["check"]["steps"]
+    (line,) = (step["run"] for step in steps if "run" in step)
+    (asked,) = (step["with"] for step in steps if step.get("uses", "").startswith("OWNER/imagenet-audit@"))
+    temporary = {name: value.replace("${{ runner.temp }}", str(tmp_path)) for name, value in asked.items()}
+    who = "-c user.name=a -c user.email=a@example.org"
+    accept = f"git init -q -b main && git add data audit.lock && git {who} commit -q -m first && git remote add origin . && git checkout -q -b change"
+    assert shell(accept, repository).returncode == 0
+    leak(repository)
+    assert shell("imagenet-audit lock data --quiet", repository).returncode == 0
+    done = shell(line, repository, GITHUB_BASE_REF="main", RUNNER_TEMP=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    done, _ = act(repository, **{name: temporary[name] for name in ("source", "policy", "since", "waivers", "out")})
+    assert done.returncode == 1, done.stderr
+    assert "1 added, 16 unchanged" in done.stdout
+
+
+def test_gitlabs_job_takes_no_run_that_came_with_the_change(repository):
+    assert shell("git init -q && git add run", repository).returncode == 0
+    assert shell("\n".join(yaml.safe_load(EXAMPLES[".gitlab-ci.yml"])["dataset"]["script"]), repository).returncode == 1
+    assert not (repository / "audit.xml").exists()
 
 
 def test_gitlabs_job_writes_the_reports_it_hands_over(repository):
