@@ -10,7 +10,11 @@ from typing import Any
 import pandas as pd
 
 from audit.errors import ConfigError
-from audit.tables import FINDINGS
+from audit.record_shape import damage, schema_version
+from audit.tables import FINDINGS, SCHEMA_VERSION
+
+FORMAT_VERSION = 1
+"""Of JSON reports, up to which this one reads; as ``reports.json.FORMAT_VERSION``, which this package may not import."""
 
 _MEND = "write it with 'imagenet-audit report RUN --format json'"
 
@@ -30,7 +34,7 @@ def read_findings(path: Path) -> KnownFindings:
     """Read a JSON report's findings.
 
     Raises:
-        ConfigError: it cannot be read, or is no JSON report of a run.
+        ConfigError: it cannot be read, is no JSON report of a run, or one of a newer version.
     """
     try:
         document = json.loads(path.read_bytes())
@@ -41,6 +45,11 @@ def read_findings(path: Path) -> KnownFindings:
     rows, record = (document.get(name) if isinstance(document, dict) else None for name in ("findings", "run"))
     if not isinstance(rows, list) or not isinstance(record, dict):
         raise ConfigError(path, "is no JSON report of a run: it has no 'findings' and 'run'", _MEND)
+    if document.get("format_version", FORMAT_VERSION) != FORMAT_VERSION or (schema_version(record) or 0) > SCHEMA_VERSION:
+        raise ConfigError(path, "made by a newer version", "update imagenet-audit, or write it anew with this one")
+    damaged = damage(record, required=())
+    if damaged is not None:
+        raise ConfigError(path, f"is damaged: of its run, {damaged}", _MEND)
     for number, row in enumerate(rows):
         missing = [name for name in FINDINGS.names if not isinstance(row, dict) or name not in row]
         if missing:

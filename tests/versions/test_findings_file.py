@@ -7,7 +7,7 @@ import pytest
 from audit import cli
 from audit.errors import ConfigError
 from audit.versions.comparison import compare_findings
-from audit.versions.findings_file import read_findings
+from audit.versions.findings_file import FORMAT_VERSION, read_findings
 from reports import json as json_report
 
 POLICY = "[new]\nleakage = 0\ntotal = 0\n\n[require]\nembedding_drift = 0.1\n"
@@ -32,6 +32,7 @@ def check(run, report, tmp_path, *more):
 
 
 def test_the_report_of_the_same_version_leaves_nothing_new(small_run, report, tmp_path, capsys):
+    assert json_report.FORMAT_VERSION == FORMAT_VERSION
     assert set(compare_findings(read_findings(report), small_run).findings["state"]) == {"persisting"}
     assert check(small_run, report, tmp_path, "--json") == 0
     rules = {verdict["rule"]: verdict for verdict in json.loads(capsys.readouterr().out)["verdicts"]}
@@ -72,3 +73,18 @@ def test_a_file_that_is_no_report_is_named(tmp_path, text, problem):
     (tmp_path / "before.json").write_text(text)
     with pytest.raises(ConfigError, match=r"before\.json: .*" + problem + ".*; write it with"):
         read_findings(tmp_path / "before.json")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"format_version": 2}, "before.json: made by a newer version; update imagenet-audit"),
+        ({"run": {"schema_version": 99}}, "before.json: made by a newer version; update imagenet-audit"),
+        ({"run": {"checks": []}}, "before.json: is damaged: of its run, checks is no object"),
+        ({"run": {"checks": {"leakage": {"state": "unknown", "findings": 0}}}}, "checks.leakage.state is none of done, skipped"),
+    ],
+)
+def test_a_report_of_a_newer_version_or_a_damaged_one_is_refused(small_run, report, tmp_path, capsys, more, said):
+    edited(report, **more)
+    assert check(small_run, report, tmp_path) == 2
+    assert said in capsys.readouterr().err
