@@ -50,6 +50,8 @@ class Difference(SampleChanges):
     others as they are."""
     not_compared: Mapping[str, str]
     """Check -> why its findings are not, or only in part, compared."""
+    left_out: tuple[str, ...]
+    """Checks that ran on the old version and that the new one's scan left out."""
     health: pd.DataFrame
     """``part`` (all, check, class), ``name``, and ``images, flagged, rate`` of both versions (``images_old``, ...): the share of the images that has
     a warning or an error."""
@@ -67,6 +69,7 @@ class FindingsDifference:
 
     findings: pd.DataFrame
     not_compared: Mapping[str, str]
+    left_out: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -98,6 +101,7 @@ def compare(old: Run, new: Run) -> Difference:
         **{field.name: getattr(changes, field.name) for field in dataclasses.fields(changes)},
         findings=found.findings,
         not_compared=found.not_compared,
+        left_out=found.left_out,
         health=_health(old, new, before, after, classes),
         drift=embedding_drift(old.embeddings, new.embeddings) if same_model else None,
         class_drift=_class_drift(old, new, before, after, classes) if same_model else pd.DataFrame(columns=_CLASS_DRIFT),
@@ -108,7 +112,15 @@ def compare(old: Run, new: Run) -> Difference:
 def _compare_findings(old: Run | KnownFindings, new: Run, samples: pd.DataFrame | None, classes: Mapping[str, str]) -> FindingsDifference:
     not_compared, warnings, certain_only = _limits(old, new)
     before, after = (_comparable(side.findings, set(not_compared) - certain_only, certain_only) for side in (old, new))
-    return FindingsDifference(_findings(before, after, samples, classes), not_compared, tuple(warnings))
+    return FindingsDifference(_findings(before, after, samples, classes), not_compared, _left_out(old, new), tuple(warnings))
+
+
+def _left_out(old: Run | KnownFindings, new: Run) -> tuple[str, ...]:
+    from audit.checks import discover
+
+    known = discover()
+    done = (name for name, check in old.record.get("checks", {}).items() if check["state"] == "done" and name in known)
+    return tuple(sorted(name for name in done if name not in new.record.get("checks", {})))
 
 
 def _findings(old: pd.DataFrame, new: pd.DataFrame, samples: pd.DataFrame | None, classes: Mapping[str, str]) -> pd.DataFrame:

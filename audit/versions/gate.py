@@ -16,7 +16,7 @@ from audit.errors import ConfigError, nearest
 from audit.sources.problems import NOT_LISTED
 from audit.versions.comparison import Difference, FindingsDifference
 from audit.versions.finding_matching import causes
-from audit.versions.limits import judge_limit
+from audit.versions.limits import LOOK_AT_FILES, judge_limit
 from audit.versions.policy import TOTAL, Policy
 from audit.versions.requirements import requirement
 from audit.versions.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
@@ -138,7 +138,7 @@ def judge(
     verdicts += [replace(verdict, line=policy.lines.get(name, 1)) for name, verdict in zip(policy.require, required, strict=True)]
     if not any(verdict.state in (PASSED, FAILED) for verdict in verdicts):
         verdicts = [_nothing_known(verdict, first_run=first_run) for verdict in verdicts]
-    notes = [] if "readable" in policy.require else run.not_listed
+    notes = [] if "readable" in policy.require else [*run.not_listed, *_unread(run, policy)]
     notes += [] if difference is None else [*difference.warnings, *(f"{name}: {why}" for name, why in difference.not_compared.items())]
     silent = sorted(name for name in discover() if run.record.get("checks", {}).get(name, {}).get("state") != "done")
     if silent and any(limit.check == TOTAL for limit in policy.limits):
@@ -169,6 +169,13 @@ def _nothing_known(verdict: Verdict, *, first_run: bool) -> Verdict:
         return verdict
     mend = "name one with --baseline, or add --first-run where there is none yet" if missing else "add one that can be, such as require.readable"
     return replace(verdict, state=UNKNOWN, message=f"{verdict.message}, and no rule of the policy could be judged: {mend}")
+
+
+def _unread(run: Run, policy: Policy) -> Iterator[str]:
+    """Say how many images most checks are blind to, where no limit would count them."""
+    failed = run.record["counts"]["failed"]
+    if failed and not any(limit.check in (TOTAL, *LOOK_AT_FILES) for limit in policy.limits):
+        yield f"{failed:,} of {len(run):,} images could not be read, and no rule looks at them: require readable, or limit integrity"
 
 
 def _refuse_unknown_scopes(run: Run, policy: Policy) -> None:

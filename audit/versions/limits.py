@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from audit.run import Run
 
+LOOK_AT_FILES = ("integrity", "listing")
+"""Checks that tell of images that cannot be read; the others are blind to them."""
+
 
 def judge_limit(
     limit: Limit, run: Run, findings: pd.DataFrame, difference: Difference | FindingsDifference | None, since: SampleChanges | None, confidence: float
@@ -148,9 +151,16 @@ def _unable(limit: Limit, run: Run, difference: Difference | FindingsDifference 
 
     What left a check out lies beside the dataset, where whoever changes the one can change the other: no version passes by that.
     """
-    state = None if limit.check == TOTAL else run.record.get("checks", {}).get(limit.check)
-    if limit.check != TOTAL and state is None:
-        return UNKNOWN, _left_out(limit.check, run.record.get("options", {}))
+    options, state = run.record.get("options", {}), None if limit.check == TOTAL else run.record.get("checks", {}).get(limit.check)
+    missing = limit.check if limit.check != TOTAL and state is None else None
+    if limit.check == TOTAL and difference is not None:
+        missing = next(iter(difference.left_out), None)
+    if missing is not None:
+        return UNKNOWN, _left_out(missing, options) + (", which the baseline's scan had" if limit.check == TOTAL else "")
+    if limit.check == "faces" and state is not None and state["state"] != "done" and not options.get("faces"):
+        return UNKNOWN, "faces were not looked for: write faces = true in audit.toml (--faces), or take the limit out of the policy"
+    if limit.check not in (TOTAL, *LOOK_AT_FILES) and len(run) and not run.record["counts"]["scanned"]:
+        return UNKNOWN, f"no image could be read, so that {limit.check} has looked at none: see the findings of integrity"
     if limit.new and difference is None and since is None:
         return NOT_JUDGED, NO_BASELINE
     return None if state is None or state["state"] == "done" else (NOT_JUDGED, f"{limit.check} did not run: {state['reason']}")

@@ -18,7 +18,7 @@ from audit.versions.policy import read_policy
 from audit.versions.sample_changes import COLUMNS
 from audit.versions.waivers import Waived
 
-CHECKS = ("leakage", "integrity", "class_balance", "outliers", "conflicting_labels", "listing", "class_overlap", "label_errors")
+CHECKS = ("leakage", "integrity", "class_balance", "outliers", "conflicting_labels", "listing", "class_overlap", "label_errors", "faces")
 NOT_LISTED = "pets.tar: the archive breaks off at byte 512, and what followed could not be listed; fetch it again."
 NOTHING = ", and no rule of the policy could be judged"
 
@@ -139,7 +139,7 @@ def test_limits_on_all_checks_say_which_did_not_run(small_run, gate):
     assert note.startswith("limits on findings of all checks tell nothing of those that did not run: attributes,")
     assert "label_errors" in note
     assert "leakage" not in note
-    assert not gate(small_run, "[limits]\nleakage = 9").notes
+    assert not gate(small_run, "[limits]\nleakage = 9\nintegrity = 9").notes
 
 
 def test_new_findings_of_all_checks_are_not_judged_where_some_cannot_be_compared(small_run, gate, tmp_path):
@@ -238,3 +238,39 @@ def test_a_first_run_explains_rules_that_need_a_baseline_and_no_others(small_run
 def test_where_nothing_changed_since_the_lock_a_version_passes(small_run, gate):
     rules = "[limits]\nleakage = 0\nerror.rate = 0\n[new]\ntotal = 0\n"
     assert gate(small_run, rules, locked=small_run.columns(*COLUMNS)).exit_code == 0
+
+
+def test_a_scan_that_leaves_out_what_the_baselines_had_passes_no_limit_on_all_checks(small_run, gate, tmp_path):
+    shutil.copytree(small_run.path, tmp_path / "before")
+    record = read_json(small_run.path / "run.json")
+    record["options"]["skip"] = ["leakage"]
+    del record["checks"]["leakage"]
+    write_json(small_run.path / "run.json", record)
+    found = told(gate(Run(small_run.path), "[limits]\nerror = 9\nintegrity = 9\n[new]\ntotal = 0", before=Run(tmp_path / "before")))
+    assert {rule: state for rule, (state, _) in found.items()} == {"limits.error": "unknown", "limits.integrity": "passed", "new.total": "unknown"}
+    assert found["limits.error"][1].startswith("leakage was left out of the scan by skip: take it out of skip in audit.toml")
+    assert found["limits.error"][1].endswith(", which the baseline's scan had")
+
+
+def test_faces_that_were_not_looked_for_are_unknown(small_run, gate):
+    record = read_json(small_run.path / "run.json")
+    record["checks"]["faces"] = {"state": "skipped", "reason": "faces are looked for only when asked: scan with --faces", "findings": 0}
+    write_json(small_run.path / "run.json", record)
+    state, said = told(gate(Run(small_run.path), "[limits]\nleakage = 9\nfaces = 0"))["limits.faces"]
+    assert (state, said.partition(":")[0]) == ("unknown", "faces were not looked for")
+
+
+def test_a_version_none_of_whose_images_can_be_read_passes_no_limit_by_having_no_findings(small_run, gate):
+    record = read_json(small_run.path / "run.json")
+    record["counts"] |= {"scanned": 0, "failed": 6}
+    write_json(small_run.path / "run.json", record)
+    found = told(gate(Run(small_run.path), "[limits]\noutliers = 0\nintegrity = 9\ntotal = 9"))
+    assert [state for state, _ in found.values()] == ["unknown", "passed", "passed"]
+    assert found["limits.outliers"][1] == "no image could be read, so that outliers has looked at none: see the findings of integrity"
+
+
+def test_images_that_could_not_be_read_are_told_where_no_rule_looks_at_them(small_run, gate):
+    said = "1 of 6 images could not be read, and no rule looks at them: require readable, or limit integrity"
+    assert said in gate(small_run, "[limits]\nleakage = 9").notes
+    for rules in ("[limits]\nleakage = 9\nintegrity = 9", "[limits]\nerror = 9", "[limits]\nleakage = 9\n[require]\nreadable = true"):
+        assert said not in gate(small_run, rules).notes
