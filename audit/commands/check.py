@@ -153,7 +153,10 @@ def _baseline(path: Path | None, *, first_run: bool) -> Run | KnownFindings | No
     from audit import open_run
     from audit.versions.findings_file import read_findings
 
-    if path is None or (first_run and not path.exists()):
+    if path is None:
+        return None
+    if first_run and not path.exists():
+        say(f"note: there is no baseline {path} yet: rules that need one are not judged")
         return None
     if not path.exists():
         raise ConfigError(

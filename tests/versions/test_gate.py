@@ -164,6 +164,7 @@ def test_exit_codes_and_a_reviewers_keep(small_run, tmp_path, capsys):
     assert cli.invoke(["check", run, "--policy", str(file), "--baseline", str(tmp_path / "none")]) == 2
     assert "--first-run" in capsys.readouterr().err
     assert cli.invoke(["check", run, "--policy", str(file), "--baseline", str(tmp_path / "none"), "--first-run"]) == 1
+    assert f"there is no baseline {tmp_path / 'none'} yet: rules that need one are not judged" in capsys.readouterr().err
     findings = Run(small_run.path).findings
     Decisions(small_run.path).append(decide(small_run, findings[findings["finding_id"] == "f1"], "keep", reviewer="a reviewer"))
     shutil.copytree(run, tmp_path / "before")
