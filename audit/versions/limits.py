@@ -45,10 +45,12 @@ def judge_limit(
     chosen = findings
     if limit.check != TOTAL:
         chosen = chosen[chosen["check"] == limit.check]
-    kinds = sorted(chosen["kind"].unique())
-    for name, wanted in limit.scope.items():
+    kinds, nowhere = sorted(chosen["kind"].unique()), 0
+    for name, wanted in sorted(limit.scope.items(), key=lambda scope: scope[0] == "split"):  # the split last: told is what the rest would count
+        nowhere = int(chosen["split"].isna().sum()) if name == "split" else 0
         chosen = chosen[_of_class(chosen, run, wanted) if name == "class" else chosen[name] == wanted]
-    state, told, unknown = PASSED, [], 0
+    state, unknown = PASSED, 0
+    told = [f"{counted(nowhere, 'finding')} of no split not counted"] if nowhere else []
     if limit.new and difference is not None:
         unknown, chosen = int(chosen["state"].isna().sum()), chosen[chosen["state"] == "new"]
         ours = _by_the_change(chosen, difference)

@@ -274,3 +274,11 @@ def test_images_that_could_not_be_read_are_told_where_no_rule_looks_at_them(smal
     assert said in gate(small_run, "[limits]\nleakage = 9").notes
     for rules in ("[limits]\nleakage = 9\nintegrity = 9", "[limits]\nerror = 9", "[limits]\nleakage = 9\n[require]\nreadable = true"):
         assert said not in gate(small_run, rules).notes
+
+
+def test_findings_of_no_split_are_told_where_a_limit_counts_one_split(small_run, gate):
+    """A limit on a split can never count what a check finds of a class or of the whole dataset."""
+    rules = "[limits]\nclass_balance = { count = 0, split = 'train' }\nintegrity = { count = 1, split = 'train', kind = 'truncated' }"
+    found = told(gate(small_run, rules))
+    assert found["limits.class_balance[split=train]"] == ("passed", "1 finding of no split not counted; 0 findings, at most 0")
+    assert found["limits.integrity[kind=truncated][split=train]"] == ("passed", "1 finding, at most 1")
