@@ -29,10 +29,12 @@ KINDS = (
     "listed_twice",
     "similar_classes",
     "similar_splits",
+    "joined_labels",
     "unread_metadata",
     "no_path",
     "no_image_column",
     "empty_classes",
+    "empty_splits",
     "no_label_column",
     "backslashes",
 )

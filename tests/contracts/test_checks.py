@@ -239,6 +239,9 @@ def test_docs_page_names_the_kinds(name):
     text = (HERE / "docs" / "checks" / f"{name}.md").read_text(encoding="utf-8")
     assert CHECKS[name].kinds
     assert not {kind for kind in CHECKS[name].kinds if "*" not in kind and f"`{kind}`" not in text}
+    table = re.search(r"^\| kind \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
+    named = {kind for row in table[0].splitlines()[2:] for kind in re.findall(r"`(\w+)`", row.split("|")[1])} if table else set()
+    assert not {kind for kind in named if not any(fnmatchcase(kind, known) for known in CHECKS[name].kinds)}
 
 
 @pytest.mark.parametrize("name", CHECKS)
