@@ -111,15 +111,3 @@ def _source(path: str, changed: int, _run: Run) -> Source | None:
     with suppress(Exception):  # the dataset may be elsewhere: previews kept with the run are shown
         return _run.source()
     return None
-
-
-def difference(first: bytes, second: bytes) -> bytes:
-    """Return where two pictures differ, as PNG: black where they agree, brighter the more they differ; both squashed to one size."""
-    from PIL import Image
-
-    one = Image.open(io.BytesIO(first)).convert("RGB")
-    other = Image.open(io.BytesIO(second)).convert("RGB").resize(one.size)
-    apart = np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max(axis=2)
-    stream = io.BytesIO()
-    Image.fromarray(np.minimum(apart * 3, 255).astype(np.uint8)).save(stream, "PNG")
-    return stream.getvalue()

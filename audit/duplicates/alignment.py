@@ -117,6 +117,26 @@ def overlap(matrix: Floats, side: int) -> npt.NDArray[np.bool_]:
     return np.asarray((x > -0.5) & (x < side - 0.5) & (y > -0.5) & (y < side - 0.5), dtype=bool)
 
 
+def backwards(transform: npt.NDArray[np.float64], mirrored: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return the transformations from the second pictures to the first ones.
+
+    Args:
+        transform: ``[m, 2, 3]``: coordinates in the first picture, 0..1 along both sides -> in the second one, mirrored before where ``mirrored``.
+        mirrored: ``[m]``.
+
+    Returns:
+        ``[m, 2, 3]``: the same from the second picture to the first one, which is now what is mirrored before.
+
+    Raises:
+        numpy.linalg.LinAlgError: one of them squashes the picture to a line.
+    """
+    matrix = np.zeros((len(transform), 3, 3))
+    matrix[:, :2], matrix[:, 2, 2] = transform, 1
+    back = np.linalg.inv(matrix)
+    turn = np.array([[-1, 0, 1], [0, 1, 0], [0, 0, 1]], np.float64)
+    return np.asarray(np.where(mirrored[:, None, None], turn @ back @ turn, back)[:, :2], dtype=np.float64)
+
+
 def _refine(one: Floats, other: Floats, start: Floats) -> tuple[Floats, float]:
     best, fit = start, _fit(one, other, start)
     for iterations in (_FIRST_ITERATIONS, _ITERATIONS):

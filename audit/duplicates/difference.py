@@ -27,8 +27,14 @@ def aligned(first: Pixels, second: Pixels, *, transform: Sequence[float], mirror
     """
     (height, width), (other_height, other_width) = first.shape[:2], second.shape[:2]
     into = np.array([[1 / width, 0, 0.5 / width], [0, 1 / height, 0.5 / height], [0, 0, 1]])
+    place = np.vstack([np.reshape(transform, (2, 3)), [0, 0, 1]]) @ into
+    # Pixels of the second picture to one of the first: where there are several they are averaged, or their detail would count as a difference.
+    steps = np.linalg.norm(place[:2, :2], axis=1) * (other_width, other_height)
+    if steps.max() > 1:
+        other_width, other_height = (max(round(side / max(step, 1)), 1) for side, step in zip((other_width, other_height), steps, strict=True))
+        second = np.asarray(cv2.resize(second, (other_width, other_height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     out = np.array([[other_width, 0, -0.5], [0, other_height, -0.5], [0, 0, 1]])
-    matrix = (out @ np.vstack([np.reshape(transform, (2, 3)), [0, 0, 1]]) @ into)[:2]
+    matrix = (out @ place)[:2]
     turned = np.ascontiguousarray(second[:, ::-1]) if mirrored else second
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     warped = cv2.warpAffine(turned, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from audit.duplicates.alignment import backwards
 from audit.duplicates.candidates import Candidates, candidates
 from audit.duplicates.groups import group
 from audit.duplicates.known_pairs import Digests, KnownPairs, digests, remember
@@ -163,14 +164,10 @@ def _identical(samples: pd.DataFrame, ok: npt.NDArray[np.bool_]) -> tuple[Rows, 
 
 def _describe(evidence: Evidence, swapped: npt.NDArray[np.bool_]) -> list[str]:
     """Return the evidence as JSON, its transformation from the first row's image to the second's."""
-    matrix = np.zeros((len(swapped), 3, 3))
-    matrix[:, :2], matrix[:, 2, 2] = evidence.transform, 1
-    turn = np.array([[-1, 0, 1], [0, 1, 0], [0, 0, 1]], np.float64)
-    if swapped.any():
-        back = np.linalg.inv(matrix[swapped])
-        matrix[swapped] = np.where(evidence.mirrored[swapped, None, None], turn @ back @ turn, back)
+    matrix = evidence.transform.astype(np.float64)
+    matrix[swapped] = backwards(matrix[swapped], evidence.mirrored[swapped])
     numbers = np.stack([getattr(evidence, name) for name in _NUMBERS], axis=1).astype(np.float64).round(4).tolist()
-    flat = matrix[:, :2].reshape(-1, 6).round(4).tolist()
+    flat = matrix.reshape(-1, 6).round(4).tolist()
     return [
         json.dumps(dict(zip(_NUMBERS, values, strict=True)) | {"mirrored": mirrored, "transform": transform})
         for values, mirrored, transform in zip(numbers, evidence.mirrored.tolist(), flat, strict=True)

@@ -9,19 +9,25 @@ import numpy as np
 import streamlit as st
 
 from audit.errors import AuditError
+from audit.tables import PAIRS
 from dashboard import pictures
+from dashboard.overlay import WIDTH, overlay, place_of
 from dashboard.page import Page
 from dashboard.review import review
 from dashboard.state import summary_of
 from dashboard.text import literal
 from dashboard.verdicts import OF_COPIES
-from reports.wording import label, title
+from reports.wording import label, percent, title
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from audit.run import Run
+    from dashboard.overlay import Place
 
 CHECKS = ("leakage", "exact_duplicates", "near_duplicates")
 _MEMBERS = 12
+_SHADES = "Black: equal. The brighter, the more they differ, three times amplified."
 
 
 def show(run: Run) -> None:
@@ -42,19 +48,31 @@ def _group(page: Page, record: Mapping[str, Any]) -> None:
     if not isinstance(partner, str):
         return
     row, other = (int(found) for found in page.run.rows_of([record["sample_id"], partner]))
+    try:
+        pairs = page.run.pairs
+    except AuditError:  # what is seen needs none
+        pairs = PAIRS.empty_table().to_pandas()
     first, second = pictures.large(page.run, row), pictures.large(page.run, other)
     if first is not None and second is not None:
         with st.expander("Where they differ", icon=":material/difference:"):
-            st.image(pictures.difference(first, second), width=360, alt="Difference of the two pictures")
-            st.caption("Black: equal. The brighter, the more they differ, three times amplified; the second is stretched to the size of the first.")
-    _members(page, row, other)
+            place = place_of(pairs, row, other)
+            drawn, covered = overlay(first, second, place)
+            st.image(drawn, width=WIDTH, alt=f"Where the two pictures differ. {_uncovered(covered)}".strip())
+            st.caption(" ".join(filter(None, (_laid(place), _SHADES, _uncovered(covered)))))
+    _members(page, pairs, row, other)
 
 
-def _members(page: Page, row: int, other: int) -> None:
-    try:
-        pairs = page.run.pairs
-    except AuditError:
-        return
+def _laid(place: Place) -> str:
+    if place.is_whole:
+        return "The second picture is laid over the first, edge on edge."
+    return f"The second picture is laid over the first where the two fit best{', mirrored' if place.mirrored else ''}: lines along edges may be left."
+
+
+def _uncovered(covered: float) -> str:
+    return f"Striped blue: not covered by the second picture, {percent(1 - covered)} of the first." if covered < 1 else ""
+
+
+def _members(page: Page, pairs: pd.DataFrame, row: int, other: int) -> None:
     groups = pairs.loc[(pairs["i"].isin([row, other]) | pairs["j"].isin([row, other])) & (pairs["group"] >= 0), "group"].unique()
     of_groups = pairs[pairs["group"].isin(groups)]
     rows = np.unique(of_groups[["i", "j"]].to_numpy(np.int64))

@@ -9,7 +9,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from audit import open_run
@@ -17,11 +16,10 @@ from audit.artifacts import write_json, write_table
 from audit.review.agreement import precision
 from audit.review.decisions import Decision, Decisions
 from audit.review.decisions import decide as made
-from audit.tables import FINDINGS, SAMPLES
+from audit.tables import FINDINGS, PAIRS, SAMPLES
 from audit.versions.comparison import compare
 from dashboard.history import siblings
 from dashboard.page import plain
-from dashboard.pictures import difference
 from dashboard.text import literal
 from dashboard.verdicts import OF_IMAGES, decide_about
 from dashboard.views import decisions, overview
@@ -320,17 +318,26 @@ def test_two_versions_are_compared_as_diff_compares_them(small_run, tmp_path):
     assert metrics["Drift"] == "0.000"
 
 
-def test_equal_pictures_differ_nowhere():
-    def picture(color):
-        stream = io.BytesIO()
-        Image.new("RGB", (20, 10), color).save(stream, "PNG")
-        return stream.getvalue()
-
-    def brightest(data):
-        return Image.open(io.BytesIO(data)).getextrema()[1]
-
-    assert brightest(difference(picture("red"), picture("red"))) == 0
-    assert brightest(difference(picture("red"), picture("blue"))) == 255
+def test_where_copies_differ_is_told_in_words(own_run):
+    path = own_run / "pairs.parquet"
+    pairs = pq.read_table(path).to_pylist()
+    run = open_run(own_run)
+    resized = run.findings_page({"check": "near_duplicates", "kind": "re_encoded"}).rows.iloc[0]
+    row = int(run.rows_of([resized["sample_id"]])[0])
+    pair = next(pair for pair in pairs if row in (pair["i"], pair["j"]))
+    of_the_first = row == pair["i"]
+    pair["evidence"] = json.dumps({"transform": [1.25, 0, -0.125, 0, 1.25, -0.125] if of_the_first else [0.8, 0, 0.1, 0, 0.8, 0.1], "mirrored": True})
+    write_table(path, pa.Table.from_pylist(pairs, PAIRS))
+    test = drawn(own_run, "duplicates", finding=resized["finding_id"])
+    assert "where the two fit best, mirrored" in shown(test)
+    (told,) = (image.proto.imgs[0].alt for image in test.get("image") if image.proto.imgs[0].alt.startswith("Where"))
+    uncovered = told.removeprefix("Where the two pictures differ. ")
+    assert uncovered.startswith("Striped blue: not covered by the second picture, 3")
+    assert uncovered in shown(test)
+    copy = run.findings_page({"check": "exact_duplicates"}, limit=1).rows["finding_id"].item()
+    assert "edge on edge" in shown(drawn(own_run, "duplicates", finding=copy))
+    path.unlink()
+    assert "edge on edge" in shown(drawn(own_run, "duplicates", finding=copy))
 
 
 def test_images_are_found_by_name_class_and_content(own_run):

@@ -35,3 +35,11 @@ def test_the_same_picture_at_another_size_shows_no_difference():
     assert other.shape == picture.shape
     assert covered.all()
     assert np.nanmean(difference_map(picture, half, transform=[1, 0, 0, 0, 1, 0], mirrored=False)) < 0.03
+
+
+def test_detail_that_a_smaller_picture_cannot_hold_is_no_difference():
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    small = noise.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+    plain = difference_map(small, noise, transform=[1, 0, 0, 0, 1, 0], mirrored=False)
+    mirrored = difference_map(small, noise[:, ::-1], transform=[1, 0, 0, 0, 1, 0], mirrored=True)
+    assert max(plain.max(), mirrored.max()) < 0.01
