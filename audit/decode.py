@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -75,8 +76,7 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
         return Decoded("empty", "the file has zero bytes")
     facts = FileFacts()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of large images; both are reported as findings instead
+        with _WITHOUT_WARNINGS:  # Pillow warns of odd metadata and of large images; both are reported as findings instead
             with _own_limit():
                 image = Image.open(io.BytesIO(data))
             facts = _facts(image, data)
@@ -97,14 +97,45 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
         return Decoded("truncated" if cut_short else "unreadable", message, facts)
 
 
+class _WithoutWarnings:
+    """Ignores warnings while any thread decodes: two that each kept and put back Python's one list of filters could leave them ignored for good."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._kept = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._kept = warnings.catch_warnings()
+                self._kept.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._kept.__exit__(None, None, None)
+
+
+_WITHOUT_WARNINGS = _WithoutWarnings()
+_OPENING = threading.Lock()
+
+
 @contextmanager
 def _own_limit() -> Iterator[None]:
-    """Switch off Pillow's fixed limit: the caller's own is checked right after the header is read, before any pixel is."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+    """Switch off Pillow's fixed limit: the caller's own is checked right after the header is read, before any pixel is.
+
+    One thread at a time: two would each take the other's for Pillow's, and leave it off or put it back too early. Only headers are read meanwhile.
+    """
+    with _OPENING:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _scale_in_decoder(image: Image.Image) -> None:

@@ -1,6 +1,8 @@
 """One decode per image: every way an image can be stored comes out upright, 8-bit and RGB, or with the reason why not."""
 
 import io
+import threading
+import warnings
 
 import cv2
 import numpy as np
@@ -178,3 +180,31 @@ def test_mutated_bytes_never_raise(kind, data):
     assert found.outcome in OUTCOMES
     assert (found.image is None) == (found.outcome != "ok")
     assert (found.error is None) == (found.outcome == "ok")
+
+
+def test_threads_that_decode_at_once_leave_pillows_limit_and_pythons_warnings_as_they_were(monkeypatch):
+    """The second begins while the first opens its image, and opens its own once the first is done: each would put back what the other had set."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    opened, filters = Image.open, list(warnings.filters)
+    second_began, first_is_done = threading.Event(), threading.Event()
+
+    def slowly(file):
+        if threading.current_thread() is first:
+            second.start()
+            second_began.wait(0.5)
+        else:
+            second_began.set()
+            first_is_done.wait(0.5)
+        return opened(file)
+
+    outcomes = []
+    first, second = (threading.Thread(target=lambda: outcomes.append(decode(encoded(photo(), "PNG")).outcome)) for _ in range(2))
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "open", slowly)
+        first.start()
+        first.join()
+        first_is_done.set()
+        second.join()
+    assert outcomes == ["ok", "ok"]
+    assert Image.MAX_IMAGE_PIXELS == 100
+    assert warnings.filters == filters
