@@ -49,7 +49,11 @@ if TYPE_CHECKING:
     from audit.checks import Check
 
 _MEASURES_VERSION = 5
-"""Counts up when decode or measures change what they give for the same bytes: stored rows are then measured anew."""
+"""Counts up when decode or measures change what they give for the same bytes: stored rows are then measured anew.
+
+Counted by hand, where later stages go by a digest of their code: a digest changes with every comment, and would have every image read and decoded
+again, hours at ImageNet's size, and what shared caches hold would be of no use to anybody. Later stages need no image.
+"""
 
 _PREVIEWS_SHARE = 0.04
 """Of a scan's time, given to previews of the worst it found: all of them where the dataset is large, the rest when they are looked at."""
@@ -236,7 +240,7 @@ def _after_ingest(
     embedded = key_of(record.content["backbone"]["weights_id"], digest_of(identities(samples)), record.content["backbone"]["precision"])
     measured = key_of(record.content["stages"]["ingest"]["key"])
 
-    neighbors_key = key_of(embedded, options.neighbors, options.seed, record.content["version"])
+    neighbors_key = key_of(embedded, options.neighbors, options.seed, code_digest(stages.SEARCH))
     if not record.done("neighbors", neighbors_key):
         began = time.perf_counter()
         facts = stages.find_neighbors(run, samples, record, neighbors_key, options, engine, observer)

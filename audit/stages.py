@@ -36,6 +36,10 @@ def digest_of(column: npt.NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(column).tobytes()).hexdigest()[:32]
 
 
+SEARCH = "audit.duplicates.neighbors"
+"""The module whose code finds neighbors, with all it imports."""
+
+
 def find_neighbors(
     run: Path, samples: pd.DataFrame, record: Record, key: str, options: ScanOptions, engine: Engine, observer: Observer
 ) -> dict[str, object]:
@@ -75,7 +79,9 @@ def find_neighbors(
 
 
 def _neighbor_plan(record: Record, k: int) -> str:
-    return key_of(record.content["backbone"], k)
+    from audit.code_digest import code_digest
+
+    return key_of(record.content["backbone"], k, code_digest(SEARCH))
 
 
 def _previous_neighbors(run: Path, record: Record, mine: npt.NDArray[np.bytes_], key: str, k: int) -> PreviousNeighbors | None:

@@ -111,6 +111,42 @@ def test_a_renamed_label_needs_no_image_again(tmp_path):
     assert audit.scan(data, tmp_path / "run", options=OPTIONS).record["stages"]["ingest"]["read"] == 1
 
 
+class Counting:
+    """Counts what each stage does."""
+
+    def __init__(self):
+        self.done, self.now = {}, ""
+
+    def stage(self, name, total):
+        self.now = name
+
+    def advance(self, count):
+        self.done[self.now] = self.done.get(self.now, 0) + count
+
+    def note(self, message):
+        pass
+
+
+def test_changed_code_of_the_search_searches_every_row_anew_and_another_version_alone_none(tmp_path, monkeypatch):
+    from audit import code_digest, pipeline
+
+    data = dataset(tmp_path / "data")
+    first = audit.scan(data, tmp_path / "run", options=OPTIONS)
+    of_source = code_digest._module
+    monkeypatch.setattr(pipeline, "version", lambda name: "99.0")
+    other_version = Counting()
+    audit.scan(data, tmp_path / "run", options=OPTIONS, observer=other_version)
+    assert "neighbors" not in other_version.done
+    monkeypatch.setattr(
+        code_digest, "_module", lambda name: (of_source(name)[0] + "changed" * (name == "audit.duplicates.comparers"), of_source(name)[1])
+    )
+    other_code = Counting()
+    again = audit.scan(data, tmp_path / "run", options=OPTIONS, observer=other_code)
+    assert other_code.done["neighbors"] == first.record["counts"]["scanned"]
+    assert "images" not in other_code.done
+    assert np.array_equal(first.neighbors, again.neighbors)
+
+
 def test_progress_survives_a_dataset_that_changes_after_a_kill(tmp_path, monkeypatch):
     from audit import reading
 
