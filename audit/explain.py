@@ -142,9 +142,8 @@ def explain(run: Run, row: int) -> Explanation:
     sample_id = str(sample["sample_id"])
     labels = (sample["label"],) if isinstance(sample["label"], str) else tuple(sample["labels"]) if sample["labels"] is not None else ()
     checks: Mapping[str, Mapping[str, Any]] = run.record.get("checks", {})
-    findings = run.findings
-    own = tuple(_records(findings[findings["sample_id"] == sample_id]))
-    of_class = findings[(findings["subject"] == "class") & findings["label"].isin(labels)]
+    own = tuple(_records(run.findings_page({"sample_id": sample_id}).rows))
+    of_class = run.findings_page({"subject": "class", "label": labels}).rows
     same_picture, neighbors = tuple(_same_picture(run, row)), tuple(_neighbors(run, row))
     words: Mapping[str, str] = run.record.get("class_words") or {}
     shown = {*labels, *(other.label for other in (*same_picture, *neighbors)), *(finding["suggested_label"] for finding in own)}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from audit.errors import AuditError
 from audit.explain import COMPARED, explain, find_sample
+from audit.run import Run
 
 
 @pytest.fixture
@@ -121,3 +122,16 @@ def test_text_holds_the_reasons(small_run):
 def test_scores_that_do_not_apply_are_left_out(small_run):
     assert explain(small_run, 3).scores == ()
     assert np.isnan(small_run.scores("leakage")[3])
+
+
+def test_of_all_findings_only_those_about_the_image_and_its_class_are_read_whole(marked_run):
+    run = Run(marked_run.path)
+    mark = run.findings_page({"check": "marks"}).rows.iloc[0]
+    row = int(run.rows_of([json.loads(mark["evidence"])["examples"][0]])[0])
+    told = explain(run, row)
+    assert "findings" not in vars(run)
+    whole = run.findings
+    assert [finding["finding_id"] for finding in told.findings] == whole.loc[whole["sample_id"] == told.sample_id, "finding_id"].tolist()
+    of_class = whole[(whole["subject"] == "class") & whole["label"].isin(told.labels)]
+    assert [finding["finding_id"] for finding in told.class_findings] == of_class["finding_id"].tolist()
+    assert mark["finding_id"] in of_class["finding_id"].tolist()
