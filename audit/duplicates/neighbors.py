@@ -205,20 +205,17 @@ def _carry_over(
     new_row_of_old = np.full(len(previous.indices) + 1, -1, np.int64)  # the last entry stands for "no neighbor"
     known = valid[old_row_of_new[valid] >= 0]
     new_row_of_old[old_row_of_new[known]] = known
-    before = previous.indices[old_row_of_new[known]]
-    moved = new_row_of_old[before]
-    enough = (moved >= 0).sum(axis=1) >= k
-    if previous.complete:
-        enough[:] = True
-    kept = known[enough]
     fresh = np.setdiff1d(valid, known, assume_unique=True)
-    sure = np.ones(len(kept), bool)
-    for start in range(0, len(kept), _QUERY_BLOCK):
-        block = slice(start, start + _QUERY_BLOCK)
-        carried = previous.similarities[old_row_of_new[kept[block]]]
+    certain = np.zeros(len(known), bool)
+    for start in range(0, len(known), _QUERY_BLOCK):
+        rows = known[start : start + _QUERY_BLOCK]
+        moved = new_row_of_old[previous.indices[old_row_of_new[rows]]]
+        enough = np.flatnonzero(((moved >= 0).sum(axis=1) >= k) | previous.complete)
+        rows = rows[enough]
+        carried = previous.similarities[old_row_of_new[rows]]
         horizon = np.full(len(carried), -np.inf) if previous.complete else np.nanmin(carried, axis=1)
-        sure[block] = _merge(embeddings, kept[block], moved[enough][block], carried, horizon, fresh, indices, similarities)
-    return np.setdiff1d(valid, kept[sure], assume_unique=True)
+        certain[start + enough] = _merge(embeddings, rows, moved[enough], carried, horizon, fresh, indices, similarities)
+    return np.setdiff1d(valid, known[certain], assume_unique=True)
 
 
 def _merge(

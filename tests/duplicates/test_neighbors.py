@@ -1,5 +1,7 @@
 """Neighbors: exact, the same however they are found, and cheap to update."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -99,6 +101,24 @@ def test_an_update_searches_little(monkeypatch):
     after[7], old_row[7] = units(1, seed=9)[0], -1
     search(after, k=5, previous=PreviousNeighbors(first.known, exact=True, old_row_of_new=old_row))
     assert sum(searched) < 5
+
+
+def test_an_update_needs_little_memory_beside_what_it_gives_back():
+    rows, width = 100_000, 26
+    ahead = np.arange(rows, dtype=np.int32)[:, None] + np.arange(1, width + 1, dtype=np.int32)
+    likeness = np.tile(np.linspace(1, 0.5, width, dtype=np.float32), (rows, 1))
+    known = module.Known(ahead % rows, likeness, complete=False)
+    old_row = np.arange(rows)
+    old_row[:: rows // 10] = -1
+    indices, similarities = np.full((rows, width), -1, np.int32), np.full((rows, width), np.nan, np.float32)
+    tracemalloc.start()
+    try:
+        searched = module._carry_over(np.ones((rows, 1), np.float16), np.arange(rows), known, old_row, 20, indices, similarities)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(searched, np.flatnonzero(old_row < 0))
+    assert peak < indices.nbytes + similarities.nbytes
 
 
 def test_the_approximate_search_says_how_good_it_is(monkeypatch, capfd):
