@@ -119,3 +119,21 @@ def test_several_processes_find_what_one_finds(pictures, tmp_path, monkeypatch):
     assert several.equals(one)
     assert sum(counted) == len(names)
     assert [row for row, confidence in zip(*one.select(["row", "confidence"]).to_pydict().values(), strict=True) if confidence >= 0.5] == [0]
+
+
+def first_row(batch):
+    return len(batch), [(batch[0][0], 0.0, 0.0, 1.0, 1.0, 1.0)]
+
+
+def test_of_many_batches_a_few_for_each_process_are_under_way():
+    taken = []
+
+    def batches():
+        for row in range(100):
+            taken.append(row)
+            yield ((row, "name"),)
+
+    found = faces._spread(first_row, batches(), 2)
+    assert next(found) == (1, [(0, 0.0, 0.0, 1.0, 1.0, 1.0)])
+    assert len(taken) <= 2 * faces._BATCHES_AHEAD_PER_WORKER
+    assert [boxes[0][0] for _, boxes in found] == list(range(1, 100))
