@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 from contextlib import suppress
 from pathlib import Path
@@ -100,12 +101,14 @@ def _import(run: Run, log: Any, source: Path, reviewer: str) -> dict[str, Any]:
 def _state(run: Run, log: Any) -> dict[str, Any]:
     from audit.review.agreement import agreement, precision
     from audit.review.decisions import VERDICTS
+    from audit.review.review_depth import review_depth
     from audit.review.settlement import ACTIONS, settle_run
 
     standing = log.current()
     settled = settle_run(run, standing)
     agreed = agreement(standing)
     measured = precision(standing, run.findings_index)
+    depth = review_depth(run, standing)
     return {
         "decisions": len(standing),
         "reviewers": sorted(standing["reviewer"].unique()),
@@ -119,6 +122,7 @@ def _state(run: Run, log: Any) -> dict[str, Any]:
             "pairs": agreed.pairs.astype(object).where(agreed.pairs.notna(), None).to_dict("records"),
         },
         "precision": measured[measured["decided"] > 0].to_dict("records"),
+        "label_review": None if depth is None else dataclasses.asdict(depth),
     }
 
 
@@ -143,6 +147,8 @@ def _done(done: dict[str, Any]) -> list[str]:
 
 
 def _lines(state: dict[str, Any], run: Path) -> list[str]:
+    from audit.review.review_depth import NEARLY_ALL
+
     if not state["decisions"]:
         return [f"no decisions yet; {how_to_decide(run)}"]
     given = ", ".join(f"{verdict} {number:,}" for verdict, number in state["verdicts"].items() if number)
@@ -160,4 +166,8 @@ def _lines(state: dict[str, Any], run: Path) -> list[str]:
         f"{row['check']}: {row['right']:,} of {row['decided']:,} right, {row['precision']:.0%} (95% interval {row['low']:.0%} to {row['high']:.0%})"
         for row in state["precision"]
     ]
+    if depth := state["label_review"]:
+        worth_it = f"of the {depth['worth_it']:,} most suspicious labels half are expected to be wrong; " if depth["worth_it"] else ""
+        nearly_all = f"the first {depth['nearly_all']:,} of {depth['labels']:,} hold {NEARLY_ALL:.0%} of all wrong ones"
+        lines.append(f"how far to review labels, by these verdicts: {worth_it}{nearly_all}")
     return lines

@@ -8,9 +8,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import pandas as pd
-
-    from audit.run import Run
 
 PRIOR_SHIFT, PRIOR_SLOPE = 0.3, 0.2
 """How far, before anybody has decided anything, the stated log odds may be off: standard deviations of a shift and of a factor around 1. At a
@@ -111,51 +108,6 @@ def expected_yield(
     half = z * np.sqrt(np.cumsum(spread)[at] + unknown[at]) / depths
     recall = total[at] / max(total[-1], 1e-12) if len(order) else np.empty(0)
     return Yield(depths, mean, np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1), recall)
-
-
-def depth_for_precision(found: Yield, precision: float, *, certain: bool = False) -> int:
-    """Return how many images to review so that at least this share of them is wrong, 0 where no depth gives that.
-
-    Args:
-        found: as `expected_yield` returns, of every depth.
-        precision: the share, 0..1.
-        certain: hold the interval's lower end to it rather than what is expected.
-    """
-    reached = np.flatnonzero((found.low if certain else found.precision) >= precision)
-    return int(found.depth[reached[-1]]) if len(reached) else 0
-
-
-def depth_for_recall(found: Yield, recall: float) -> int:
-    """Return how many images to review to find this share of all wrong labels, 0..1; the whole list where it takes that."""
-    reached = np.flatnonzero(found.recall >= recall - 1e-12)
-    return int(found.depth[reached[0]]) if len(reached) else int(found.depth[-1]) if len(found.depth) else 0
-
-
-def label_error_yield(run: Run, decisions: pd.DataFrame | None = None, depths: npt.NDArray[np.int64] | None = None) -> Yield:
-    """Return the expected yield of reviewing a run's labels from the most suspicious one down.
-
-    Args:
-        run: a finished run with predictions.
-        decisions: columns ``check``, ``sample_id`` and ``verdict`` of each reviewer's latest decisions; ``relabel`` and ``drop`` say that a label was
-            wrong, ``keep`` that it was right, most of an image's reviewers count.
-        depths: how many images; by default every depth.
-
-    Raises:
-        RunError: the run has no predictions.
-    """
-    quality = run.label_quality
-    outcome = None if decisions is None or not len(decisions) else outcomes(run.samples["sample_id"], decisions)
-    return expected_yield(quality["score"].to_numpy(), quality["probability_wrong"].to_numpy(), depths, outcome=outcome)
-
-
-def outcomes(sample_ids: pd.Series, decisions: pd.DataFrame, check: str = "label_errors") -> npt.NDArray[np.float64]:
-    """Return what most reviewers decided of each sample: 1 = wrong, 0 = right, NaN = nobody, or as many for as against; ``unsure`` does not count."""
-    import pandas as pd
-
-    decided = decisions[(decisions["check"] == check) & decisions["sample_id"].notna() & (decisions["verdict"] != "unsure")]
-    vote = pd.Series(np.where(decided["verdict"] == "keep", -1, 1), index=decided.index).groupby(decided["sample_id"].astype(str)).sum()
-    balance = sample_ids.map(vote).to_numpy(np.float64)
-    return np.where(balance == 0, np.nan, np.where(np.isnan(balance), np.nan, (balance > 0).astype(float)))
 
 
 def _log_odds(probability: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -125,11 +125,29 @@ def settle_run(run: Run, decisions: pd.DataFrame) -> pd.DataFrame:
         run: a finished run.
         decisions: as `audit.review.decisions.Decisions.current` returns them.
     """
-    wanted = content_keys(pa.array(decisions["content_id"].dropna().unique(), pa.string()))
-    keys = run.content_keys
-    rows = np.flatnonzero(np.isin(keys, np.append(wanted, np.uint64(0)))) if len(decisions) else np.empty(0, np.int64)
+    rows = _rows_read(run, decisions)
     settled = settle(decisions, run.columns("sample_id", "content_id", "label", rows=rows))
     return settled.assign(row=rows[settled["row"].to_numpy(np.int64)])
+
+
+def rows_of_run(run: Run, decisions: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return `rows_of` a run's images; of millions, only those with the bytes that were decided about are read.
+
+    Args:
+        run: a finished run.
+        decisions: as `audit.review.decisions.Decisions.current` returns them.
+    """
+    rows = _rows_read(run, decisions)
+    found = rows_of(decisions, run.columns("sample_id", "content_id", rows=rows))
+    return np.where(found >= 0, np.append(rows, -1)[found], -1)
+
+
+def _rows_read(run: Run, decisions: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return the rows of images that have the bytes of one decided about, or none that are known."""
+    if not len(decisions):
+        return np.empty(0, np.int64)
+    wanted = content_keys(pa.array(decisions["content_id"].dropna().unique(), pa.string()))
+    return np.flatnonzero(np.isin(run.content_keys, np.append(wanted, np.uint64(0))))
 
 
 def groups_gone(run: Run, leaving: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:

@@ -1,12 +1,8 @@
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.artifacts import write_table
-from audit.labels.review_yield import calibrate, calibrated, depth_for_precision, depth_for_recall, expected_yield, label_error_yield, outcomes
-from audit.tables import LABEL_QUALITY
+from audit.labels.review_yield import calibrate, calibrated, expected_yield
 
 
 def test_without_decisions_it_is_the_mean_probability_of_the_list():
@@ -56,40 +52,3 @@ def test_few_decisions_move_little_and_many_move_all():
         outcome[:number] = np.arange(number) % 2
         moved = calibrated(stated[:1], calibrate(stated, outcome))[0]
         assert abs(moved - expected) < 0.05
-
-
-def test_how_deep_to_review():
-    found = expected_yield(np.array([4.0, 3, 2, 1]), np.array([0.99, 0.81, 0.6, 0.0]))
-    assert depth_for_precision(found, 0.75) == 3
-    assert depth_for_precision(found, 0.75, certain=True) < 3
-    assert depth_for_precision(found, 0.999) == 0
-    assert depth_for_recall(found, 0.7) == 2
-    assert depth_for_recall(found, 1.0) == 4
-    nothing = expected_yield(np.empty(0), np.empty(0))
-    assert (depth_for_precision(nothing, 0.5), depth_for_recall(nothing, 0.5)) == (0, 0)
-
-
-def test_most_reviewers_of_an_image_count():
-    decisions = pd.DataFrame(
-        [
-            ("label_errors", "a", "relabel"),
-            ("label_errors", "a", "drop"),
-            ("label_errors", "a", "keep"),
-            ("label_errors", "b", "keep"),
-            ("label_errors", "c", "keep"),
-            ("label_errors", "c", "drop"),
-            ("label_errors", "d", "unsure"),
-            ("leakage", "d", "drop"),
-        ],
-        columns=["check", "sample_id", "verdict"],
-    )
-    np.testing.assert_array_equal(outcomes(pd.Series(list("abcde")), decisions), [1, 0, np.nan, np.nan, np.nan])
-
-
-def test_of_a_run(small_run):
-    rows = [{"given": 0, "predicted": 0, "alternative": 1, "probability_wrong": wrong, "score": wrong} for wrong in (0.9, 0.1, 0.5, None, 0.8, 0.7)]
-    write_table(small_run.path / "label_quality.parquet", pa.Table.from_pylist(rows, LABEL_QUALITY))
-    found = label_error_yield(small_run)
-    assert len(found.depth) == 5
-    decisions = pd.DataFrame({"check": ["label_errors"], "sample_id": ["train/cat/1.jpg"], "verdict": ["keep"]})
-    assert label_error_yield(small_run, decisions).precision[0] == 0

@@ -1,0 +1,87 @@
+"""How far down the list of suspicious labels a reviewer should go, by the verdicts given so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audit.labels.review_yield import Yield, expected_yield
+from audit.review.settlement import rows_of_run
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    from audit.run import Run
+
+CHECK = "label_errors"
+WORTH_IT = 0.5
+"""Share of wrong labels down to which a list is worth a reviewer's time: with less, most looks are in vain."""
+NEARLY_ALL = 0.9
+"""Share of all wrong labels that counts as nearly all: a choice. The last tenth lies scattered over labels that look right."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewDepth:
+    """How many labels to look at, the most suspicious first, those already decided among them."""
+
+    labels: int
+    """On the whole list."""
+    worth_it: int
+    """So many, of which `WORTH_IT` are expected to be wrong; 0 where not even the first ones are."""
+    nearly_all: int
+    """So many, among which `NEARLY_ALL` of all wrong ones are expected."""
+
+
+def review_depth(run: Run, decisions: pd.DataFrame) -> ReviewDepth | None:
+    """Return how far a review of the run's labels should go; None where there are no predictions, or nobody has decided about a label yet.
+
+    Args:
+        run: a finished run.
+        decisions: as `audit.review.decisions.Decisions.current` returns them.
+
+    Raises:
+        RunError: the run's label quality is damaged.
+    """
+    about_labels = decisions[(decisions["check"] == CHECK) & decisions["sample_id"].notna()]
+    if not len(about_labels) or not (run.path / "label_quality.parquet").is_file():
+        return None
+    outcome = outcomes(len(run), rows_of_run(run, about_labels), about_labels["verdict"].to_numpy(object))
+    if np.isnan(outcome).all():
+        return None
+    quality = run.label_quality
+    found = expected_yield(quality["score"].to_numpy(), quality["probability_wrong"].to_numpy(), outcome=outcome)
+    return ReviewDepth(len(found.depth), depth_for_precision(found, WORTH_IT), depth_for_recall(found, NEARLY_ALL))
+
+
+def outcomes(n: int, rows: npt.NDArray[np.int64], verdicts: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
+    """Return ``[n]`` what most reviewers decided of each label: 1 = wrong, 0 = right, NaN = nobody, or as many for as against.
+
+    Args:
+        n: samples.
+        rows: ``[m]`` of the decisions; -1 = about none of the samples.
+        verdicts: ``[m]``; ``keep`` says that the label is right, ``unsure`` nothing, any other that it is wrong.
+    """
+    vote = np.where(verdicts == "keep", -1, 1) * ((verdicts != "unsure") & (rows >= 0))
+    balance = np.zeros(n, np.int64)
+    np.add.at(balance, rows, vote)
+    return np.where(balance == 0, np.nan, (balance > 0).astype(np.float64))
+
+
+def depth_for_precision(found: Yield, precision: float) -> int:
+    """Return the most labels of which at least this share, 0..1, is expected to be wrong; 0 where no depth gives that.
+
+    Args:
+        found: as `expected_yield` returns, of every depth.
+        precision: the share.
+    """
+    reached = np.flatnonzero(found.precision >= precision)
+    return int(found.depth[reached[-1]]) if len(reached) else 0
+
+
+def depth_for_recall(found: Yield, recall: float) -> int:
+    """Return how many labels to review to find this share of all wrong ones, 0..1; the whole list where it takes that."""
+    reached = np.flatnonzero(found.recall >= recall - 1e-12)
+    return int(found.depth[reached[0]]) if len(reached) else int(found.depth[-1]) if len(found.depth) else 0
