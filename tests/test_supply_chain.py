@@ -40,6 +40,18 @@ def test_every_dependency_is_locked_in_an_allowed_version_with_its_hash():
     assert all(hashes for versions in pins.values() for _, hashes in versions)
 
 
+def test_classifiers_markers_and_the_readme_speak_of_the_same_pythons():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pythons = [name.rpartition(" ")[2] for name in project["classifiers"] if name.startswith("Programming Language :: Python :: ")]
+    asked = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    marked = set(re.findall(r"python_version \S+ '([\d.]+)'", " ".join(asked)))
+    assert marked
+    assert marked <= set(pythons)
+    assert project["requires-python"] == f">={pythons[0]}"
+    for page in ("README.md", "docs/supply-chain.md"):
+        assert f"{pythons[0]} to {pythons[-1]}" in (ROOT / page).read_text(encoding="utf-8")
+
+
 def test_the_lock_names_no_package_index():
     assert "://" not in (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
