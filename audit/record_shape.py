@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 _NUMBER = (int, float)
@@ -47,6 +48,8 @@ def damage(record: Any, *, required: Collection[str] = ("counts",)) -> str | Non
         found = _wrong(name, record.get(name), shape)
         if found:
             return found
+    if "finished_at" in record and not _is_time(record["finished_at"]):
+        return "finished_at is no time"
     unknown = [name for name, check in record.get("checks", {}).items() if check["state"] not in _CHECK_STATES]
     return f"checks.{unknown[0]}.state is none of {', '.join(_CHECK_STATES)}" if unknown else None
 
@@ -64,6 +67,13 @@ def _wrong(place: str, value: Any, shape: Any) -> str | None:
     wanted = ((name.removesuffix("?"), kind) for name, kind in inner.items() if not name.endswith("?") or name[:-1] in value)
     found = (_wrong(f"{place}.{name}", value.get(name), kind) for name, kind in wanted)
     return next(filter(None, found), None)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _word(kind: Any) -> str:

@@ -291,6 +291,7 @@ def test_a_record_of_another_structure_is_read_or_refused(tmp_path, finished, co
         (("source", "kind"), None, "source.kind is no text"),
         (("options", "checks"), None, "options.checks is no object"),
         (("counts", "listed"), -1, "counts.listed is below 0"),
+        (("finished_at",), "x", "finished_at is no time"),
         (("files", "neighbors.npy"), {}, "files.neighbors.npy.bytes is no number"),
     ],
 )
