@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,12 @@ def _started_head(token):
                 time.sleep(0.2)
             yield Head(f"127.0.0.1:{port}", written, psutil.Process(started.pid))
         finally:
-            started.terminate()
+            with suppress(psutil.NoSuchProcess):
+                children = psutil.Process(started.pid).children(recursive=True)
+                started.kill()  # asked to end, it takes half a minute
+                for process in children:
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
             started.wait(60)
             shutil.rmtree(home, ignore_errors=True)
 
