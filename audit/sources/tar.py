@@ -16,7 +16,7 @@ KIND = "tar"
 RANK = 50
 OPTIONS = frozenset({"labels_file"})
 
-_ENDINGS = (".tar", ".tar.gz", ".tgz")
+ENDINGS = (".tar", ".tar.gz", ".tgz")
 
 
 class TarTree:
@@ -46,7 +46,7 @@ class TarTree:
 def matches(location: str, options: SourceOptions) -> bool:
     """Return whether the place is a file with a tar's ending."""
     storage = Storage(location, options.storage_options)
-    return location.lower().endswith(_ENDINGS) and storage.what_is(storage.root) == "file"
+    return location.lower().endswith(ENDINGS) and storage.what_is(storage.root) == "file"
 
 
 def open_kind(location: str, options: SourceOptions) -> Source:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from audit.errors import RunError
 from audit.sources.names import is_image
+from audit.sources.tar import ENDINGS
 
 if TYPE_CHECKING:
     from audit.run import Run
 
-_OTHERS = (".parquet", ".arrow", ".tar", ".gz", ".tgz", ".zip")
+_OTHERS = (*ENDINGS, ".parquet", ".arrow", ".gz", ".zip")
 """Endings of tables and archives that hold images."""
 
 _OWN = re.compile(

@@ -12,7 +12,7 @@ from audit.console import counted
 from audit.sources.problems import NOT_LISTED
 from audit.versions.comparison import Difference, FindingsDifference
 from audit.versions.policy import TOTAL, Limit
-from audit.versions.sample_changes import CHANGES, SampleChanges
+from audit.versions.sample_changes import MORE_THAN_NAMES, SampleChanges
 from audit.versions.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _by_the_change(new: pd.DataFrame, difference: Difference | FindingsDifferenc
     that could not be listed may be any: that always counts.
     """
     ours = (new["cause"] != "context") | (new["kind"] == NOT_LISTED)
-    if isinstance(difference, Difference) and any(difference.counts[change] for change in CHANGES if change != "renamed"):
+    if isinstance(difference, Difference) and any(difference.counts[change] for change in MORE_THAN_NAMES):
         from audit.checks import discover
 
         fitted = [name for name, check in discover().items() if {"predictions", "label_quality"} & {*check.needs}]
@@ -116,7 +116,7 @@ def _share(limit: Limit, most: float, run: Run, chosen: pd.DataFrame, since: Sam
 def _changed(since: SampleChanges, images: int) -> npt.NDArray[np.bool_]:
     """Return which images are new, or have other bytes, another place or another label."""
     changed = np.zeros(images, bool)
-    rows = since.samples.loc[since.samples[["added", "changed", "moved", "relabelled"]].any(axis=1), "new_row"]
+    rows = since.samples.loc[since.samples[[*MORE_THAN_NAMES]].any(axis=1), "new_row"]
     changed[rows[rows >= 0]] = True
     return changed
 

@@ -16,6 +16,9 @@ CHANGES = ("added", "removed", "changed", "moved", "relabelled", "renamed")
 """What can have become of a sample. ``changed``: other bytes under the same name. ``moved``: to another split. ``renamed``: another name and nothing
 else. A sample can be moved and relabelled at once."""
 
+MORE_THAN_NAMES = tuple(change for change in CHANGES if change != "renamed")
+"""Those that a new name alone does not make."""
+
 COLUMNS = ("sample_id", "content_id", "split", "label", "labels")
 """Of ``audit.tables.SAMPLES``: what a version is known by."""
 
