@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec, resolve_name
@@ -12,14 +13,20 @@ from importlib.util import find_spec, resolve_name
 def code_digest(*modules: str) -> str:
     """Return a digest of the sources of modules and of all modules of the same top-level package that they import, directly or not.
 
-    Imports inside functions count, imports for type checking alone do not. A module without source, or that cannot be found, counts by its name.
+    Imports inside functions count, imports for type checking alone do not. A module without source, such as a compiled one, counts by its name.
 
     Args:
         modules: dotted names.
 
     Returns:
         32 hexadecimal digits.
+
+    Raises:
+        ModuleNotFoundError: one of ``modules`` does not exist; a stale name would never invalidate its stage.
     """
+    for name in modules:
+        if not _exists(name):
+            raise ModuleNotFoundError(f"no module named {name!r}", name=name)
     seen: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -31,6 +38,10 @@ def code_digest(*modules: str) -> str:
     for name in sorted(seen):
         total.update(f"{name}\0{_module(name)[0]}\0".encode())
     return total.hexdigest()[:32]
+
+
+def _exists(name: str) -> bool:
+    return name in sys.modules or find_spec(name) is not None
 
 
 @cache  # a loaded module does not change with its file

@@ -62,8 +62,10 @@ def test_types_and_other_packages_do_not_count(package, tmp_path, source):
     assert code_digest(f"{name}.a") == before
 
 
-def test_a_module_that_cannot_be_found_counts_by_its_name():
-    assert code_digest("no_such_module_a") != code_digest("no_such_module_b")
+@pytest.mark.parametrize("name", ["no_such_module", "audit.no_such_module", "audit.no_such_package.module"])
+def test_an_unknown_module_is_an_error(name):
+    with pytest.raises(ModuleNotFoundError, match="no_such"):
+        code_digest("audit.errors", name)
 
 
 def test_predictions_stand_on_what_makes_them():
