@@ -13,12 +13,12 @@ from audit.errors import AuditError
 
 if TYPE_CHECKING:
     from audit.config import ScanOptions
-    from audit.pipeline import scan
-    from audit.run import Run, open_run
+    from audit.pipeline.scan import scan
+    from audit.run.run import Run, open_run
 
 __all__ = ["AuditError", "Run", "ScanOptions", "open_run", "scan"]
 
-_HOMES = {"scan": "audit.pipeline", "Run": "audit.run", "open_run": "audit.run", "ScanOptions": "audit.config"}
+_HOMES = {"scan": "audit.pipeline.scan", "Run": "audit.run.run", "open_run": "audit.run.run", "ScanOptions": "audit.config"}
 
 
 def __getattr__(name: str) -> Any:

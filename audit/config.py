@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from audit.errors import ConfigError, nearest
-from audit.option_values import converted
-from audit.toml_files import read_toml
+from audit.io.option_values import converted
+from audit.io.toml import read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path

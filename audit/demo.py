@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageFilter, ImageStat
 
-from audit.console import safe
 from audit.errors import AuditError
+from audit.io.console import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -41,7 +41,7 @@ MEASURES = pa.schema(
         pa.field("frames", pa.int32()),
         pa.field("orientation", pa.int8()),  # EXIF orientation 1..8; 1 when there is none
         pa.field("has_alpha", pa.bool_()),
-        pa.field("exif_families", pa.list_(pa.string())),  # names only, never values: family/source of audit.metadata, such as gps/exif
+        pa.field("exif_families", pa.list_(pa.string())),  # names only, never values: family/source of audit.images.metadata, such as gps/exif
         pa.field("camera", pa.string()),  # EXIF make and model
         pa.field("day_code", pa.int8()),  # 0..15, equal for pictures taken on one day; who knows the week often learns the day
         pa.field("encoder", pa.string()),  # of a JPEG: quality or digest of its luma table, progressive

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from make_run import class_labels, label_of, random_hex, samples_table
 
-from audit.processors import available_cpus
+from audit.processes import available_cpus
 
 Floats = npt.NDArray[np.float32]
 
@@ -91,10 +91,10 @@ def hashes(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 
 def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
     """Write ``run/`` as ingest leaves it, and what was planted: ``wrong.npy``, ``near.npy`` and ``twins.npy``."""
-    from audit.artifacts import create_array, write_array, write_json, write_table
-    from audit.labels.taxonomy import Taxonomy
-    from audit.stages import key_of
+    from audit.io.artifacts import create_array, write_array, write_json, write_table
+    from audit.pipeline.stages import key_of
     from audit.tables import OUTCOMES, SCHEMA_VERSION
+    from audit.taxonomy import Taxonomy
 
     rng = np.random.default_rng(seed)
     drawn = Drawn(rng, classes, dimension)
@@ -175,12 +175,12 @@ class Until:
 
 def scan_until(run: Path, stage: str) -> None:
     """Run the stages of a scan behind ingest up to one of them; those that are done are not done again."""
-    from audit.artifacts import read_table, to_frame
-    from audit.checks_stage import wanted_checks
     from audit.config import ScanOptions
     from audit.engines import LocalEngine
-    from audit.pipeline import _after_ingest
-    from audit.run_folder import open_record
+    from audit.io.artifacts import read_table, to_frame
+    from audit.pipeline.checks import wanted_checks
+    from audit.pipeline.run_folder import open_record
+    from audit.pipeline.scan import _after_ingest
 
     record = open_record(run, print)
     try:
@@ -216,7 +216,7 @@ def work(options: argparse.Namespace, stage: str) -> None:
         make(options.out, options.rows, options.classes, options.dimension, options.seed)
     elif stage == "confusion":
         from audit import open_run
-        from audit.labels.class_confusion import class_quality, confused_pairs
+        from audit.labels.confusion import class_quality, confused_pairs
 
         opened = open_run(run)
         print(f"{len(confused_pairs(opened)):,} pairs of {len(class_quality(opened)):,} classes are confused", file=sys.stderr)

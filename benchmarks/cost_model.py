@@ -36,9 +36,9 @@ import numpy.typing as npt
 import psutil
 from inputs import images, noted
 
-from audit.duplicates.neighbors import EXACT_UP_TO
 from audit.errors import AuditError
-from audit.processors import available_cpus
+from audit.neighbors.search import EXACT_UP_TO
+from audit.processes import available_cpus
 
 STAGES = ("ingest", "neighbors", "pairs", "predictions", "checks")
 SIZES = (1_281_167, 14_000_000, 1_000_000_000)

@@ -25,7 +25,7 @@ from inputs import images, photos_of, table
 from sklearn.metrics import average_precision_score
 
 import audit
-from audit.duplicates.pairs import PairOptions, find_pairs
+from audit.pairs.pairs import PairOptions, find_pairs
 
 Scores = dict[tuple[int, int], float]
 """(test index, train index) -> likeness, higher = more alike."""

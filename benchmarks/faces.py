@@ -12,7 +12,7 @@ import numpy as np
 import skimage.data
 from PIL import Image, UnidentifiedImageError
 
-from audit.faces import detect
+from audit.images.faces import detect
 
 WITH_A_FACE = {"astronaut.png", "camera.png"}
 ENDINGS = {".png", ".jpg", ".gif", ".tif"}

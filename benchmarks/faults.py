@@ -29,7 +29,9 @@ def main() -> int:
         tally.touch()
         counts = {"FAULT_KILLS": options.kills, "FAULT_MUTATIONS": options.mutations, "FAULT_SEED": options.seed}
         environment = {**os.environ, **{name: str(count) for name, count in counts.items()}, "FAULT_TALLY": str(tally)}
-        done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "tests/faults"], cwd=ROOT, env=environment, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "tests/contracts/faults"], cwd=ROOT, env=environment, check=False
+        )
         rows = [json.loads(line) for line in tally.read_text().splitlines()]
     print("\n| fault | times | outcome |\n|---|---|---|")
     for row in rows:

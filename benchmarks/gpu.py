@@ -22,7 +22,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from audit.processors import available_cpus
+from audit.processes import available_cpus
 
 TOWERS = {"ViT-B-32": 4.4e9 * 2, "ViT-L-14": 81.1e9 * 2}
 """Floating-point operations for one image, two per multiply-add (multiply-adds as open_clip's model profiles list them)."""
@@ -82,7 +82,7 @@ def photo() -> bytes:
 
 def decode_many(count: int) -> int:
     """Decode a photo as a scan does, over and over."""
-    from audit.decode import decode
+    from audit.images.decode import decode
 
     data = photo()
     for _ in range(count):
@@ -206,7 +206,7 @@ def faiss_row(bench: Bench, name: str, base: object, limit: float) -> Row:
 
 
 def probes(bench: Bench) -> Iterator[Row]:
-    from audit.labels.probes import Training, softmax_probe
+    from audit.predictions.probes import Training, softmax_probe
 
     rng = np.random.default_rng(0)
     some = rng.standard_normal((min(2**20, *bench.rows), bench.dimension), np.float32)

@@ -21,14 +21,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from audit.checks.label_errors import Options, verdict
-from audit.labels.calibration import expected_calibration_error
-from audit.labels.class_statistics import confusion_matrix, overlapping
 from audit.labels.conflicts import disagreeing_pictures
-from audit.labels.label_noise import estimate_noise, suspect
-from audit.labels.label_quality import judge_labels
-from audit.labels.predictions import out_of_sample
+from audit.labels.noise import estimate_noise, suspect
+from audit.labels.quality import judge_labels
 from audit.labels.review_yield import expected_yield
-from audit.stages import fold_groups
+from audit.labels.statistics import confusion_matrix, overlapping
+from audit.pipeline.stages import fold_groups
+from audit.predictions.calibration import expected_calibration_error
+from audit.predictions.out_of_sample import out_of_sample
 
 FOLDS = 5
 Array = npt.NDArray[Any]

@@ -17,9 +17,9 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from audit.artifacts import write_array, write_json, write_table
-from audit.findings_index import ROWS_TOGETHER
-from audit.review.ranking import ranked
+from audit.io.artifacts import write_array, write_json, write_table
+from audit.run.findings_index import ROWS_TOGETHER
+from audit.run.ranking import ranked
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, SAMPLES, SCHEMA_VERSION, SEVERITIES
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from PIL import Image
 import audit
 from audit.checks.multi_object import Options, two_likeliest
 from audit.errors import AuditError
-from audit.labels.class_statistics import confusion_matrix, overlapping
-from audit.labels.prediction_stage import PREDICTOR
-from audit.labels.predictor import load_predictor
+from audit.labels.statistics import confusion_matrix, overlapping
+from audit.pipeline.predictions import PREDICTOR
+from audit.predictions.predictor import load_predictor
 
 PAIRS = 300
 

@@ -31,7 +31,7 @@ import spurious
 from scan_speed import CLEANVISION, FASTDUP, gather, peer, scan, seconds, versioned
 
 import audit
-from audit.processors import available_cpus
+from audit.processes import available_cpus
 
 IMGEDA = """
 import subprocess, sys

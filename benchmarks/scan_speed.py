@@ -90,7 +90,7 @@ def bare_model(precision: str) -> tuple[str, float]:
     """Return the runtime's name and the images per second of the embedded model alone, on all cores."""
     from audit.backbones import choose
     from audit.backbones.runtime import OnnxModel, Placement, place, prepare
-    from audit.processors import available_cpus
+    from audit.processes import available_cpus
 
     placement = place(device="cpu", precision="auto") if precision == "auto" else Placement("ONNX Runtime", "cpu", "float32")
     model = prepare(choose("embedded").backbone, placement, print)

@@ -30,9 +30,9 @@ from PIL import Image, ImageEnhance, ImageFilter
 from scan_speed import peer
 
 import audit
-from audit.checks.class_halves import class_halves
-from audit.checks.properties import properties
-from audit.checks.separability import separability
+from audit.statistics.properties import properties
+from audit.statistics.separability import separability
+from audit.statistics.split_half import class_halves
 
 CLEANLAB = """
 import json, sys

@@ -19,7 +19,7 @@ from dashboard.views import bias, compare, confusion, decisions, duplicates, lab
 from reports.wording import when
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
 
 _STYLE = """<style>
 .stMainBlockContainer { padding-top: 3.5rem }

@@ -14,7 +14,7 @@ from dashboard.verdicts import KEYS
 from reports.wording import label, title
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
 
 ONE, MANY = MODES = ("One at a time", "Grid")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from audit.shown_images import boxes_of, outlined, shown_images
+from audit.images.boxes import boxes_of, outlined, shown_images
 from dashboard import pictures
 from dashboard.filters import ONE, touched
 from dashboard.keyboard import keys

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from audit.artifacts import read_json, read_table
 from audit.errors import AuditError
-from audit.run import RECORD, Run
+from audit.io.artifacts import read_json, read_table
+from audit.run.run import RECORD, Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from dashboard.text import literal
 from reports.wording import label
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
     from dashboard.page import Page
 
 _HELP = "Parts of the picture that argued for its classes and against them"
@@ -24,7 +24,7 @@ def where_it_looked(page: Page, record: Mapping[str, Any]) -> None:
     """Offer occlusion maps: they take the backbone a second or two, so they are made when they are asked for."""
     if not st.toggle("What the backbone went by", key=f"saliency {page.name}", persist_state="session", help=_HELP):
         return
-    from audit.saliency import CAVEAT
+    from audit.explain.saliency import CAVEAT
 
     run, row = page.run, int(page.run.rows_of([record["sample_id"]])[0])
     try:
@@ -45,7 +45,7 @@ def where_it_looked(page: Page, record: Mapping[str, Any]) -> None:
 
 @st.cache_data(max_entries=32, show_spinner="Covering parts of the picture")
 def _maps(path: str, changed: int, row: int, _run: Run) -> tuple[bytes, list[str]]:
-    from audit.saliency import classes_of, drawn, saliency
+    from audit.explain.saliency import classes_of, drawn, saliency
 
     del path, changed
     classes = classes_of(_run, row)

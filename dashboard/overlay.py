@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.duplicates.alignment import backwards
-from audit.duplicates.difference import difference_map
-from audit.duplicates.pictures import IDENTICAL
+from audit.pairs.alignment import backwards
+from audit.pairs.difference import difference_map
+from audit.pairs.duplicate_sets import IDENTICAL
 
 if TYPE_CHECKING:
     import numpy.typing as npt

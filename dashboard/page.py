@@ -20,7 +20,7 @@ from reports.wording import label, subject, title
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 SEVERITY_COLORS = {"error": "red", "warning": "orange", "info": "blue"}
 

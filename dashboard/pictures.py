@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import streamlit as st
 
-from audit.previews import previews
-from audit.shown_images import outlined
+from audit.images.boxes import outlined
+from audit.images.previews import previews
 from dashboard.state import page_at, stamp
 from dashboard.text import literal, short
 
 if TYPE_CHECKING:
-    from audit.run import Run
-    from audit.shown_images import Box
+    from audit.images.boxes import Box
+    from audit.run.run import Run
     from audit.sources import Source
 
 LARGE_SIDE = 900
@@ -84,7 +84,7 @@ def _small(path: str, changed: int, rows: tuple[int, ...], _run: Run) -> list[by
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _large(path: str, changed: int, row: int, _run: Run) -> bytes | None:
-    from audit.decode import decode
+    from audit.images.decode import decode
 
     source = _source(path, changed, _run)
     sample = _run.columns("content_id", "source_ref", "outcome", rows=np.array([row])).iloc[0]

@@ -29,7 +29,7 @@ class Filters:
     state: str = ALL
 
     def where(self) -> dict[str, tuple[str, ...]]:
-        """Return the same as `audit.findings_index.select` takes it; verdicts and state are not columns of findings."""
+        """Return the same as `audit.run.findings_index.select` takes it; verdicts and state are not columns of findings."""
         wanted = {
             "check": self.checks,
             "kind": self.kinds,
@@ -64,14 +64,14 @@ def build(
     """Return the ids of the findings to review, those most worth a person's time first.
 
     Args:
-        index: as `audit.run.Run.findings_index`.
+        index: as `audit.run.run.Run.findings_index`.
         filters: what is wanted.
         decisions: those that stand.
         precision: how often each check was right so far, which changes the order; None where nothing was decided.
         whole_first: findings about classes and the dataset before those about images: there are few, and each is about many images.
     """
-    from audit.findings_index import select
-    from audit.review.ranking import ranked
+    from audit.run.findings_index import select
+    from audit.run.ranking import ranked
 
     chosen = select(index, filters.where())
     decided = verdict_of(decisions)

@@ -17,7 +17,7 @@ from dashboard.text import reasons
 from dashboard.verdicts import OF_LABELS
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
     from dashboard.page import Extra
 
 

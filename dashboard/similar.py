@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from audit.backbones import embedder_of, text_tower
 from audit.errors import BackboneError
-from audit.run import Run
+from audit.run.run import Run
 from dashboard.state import stamp
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def embed(run: Run, data: bytes) -> npt.NDArray[np.float32] | None:
     Raises:
         BackboneError: the backbone's weights are not on this machine; nothing is fetched.
     """
-    from audit.decode import decode
+    from audit.images.decode import decode
 
     image = decode(data).image
     if image is None:

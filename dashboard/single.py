@@ -9,8 +9,8 @@ import numpy as np
 import streamlit as st
 
 from audit.errors import AuditError
-from audit.review.settlement import groups_gone
-from audit.shown_images import boxes_of, outlined, shown_images
+from audit.images.boxes import boxes_of, outlined, shown_images
+from audit.review.consensus import groups_gone
 from dashboard import filters, pictures
 from dashboard.keyboard import keys
 from dashboard.page import badges, change, plain, undo_button

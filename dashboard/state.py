@@ -13,7 +13,7 @@ import streamlit as st
 from audit.errors import RunError
 from audit.review.agreement import precision
 from audit.review.decisions import Decisions
-from audit.run import RECORD, Run
+from audit.run.run import RECORD, Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

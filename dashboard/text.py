@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from typing import TYPE_CHECKING
 
-from audit.findings import one_line
+from audit.run.findings import one_line
 from reports.wording import title
 
 if TYPE_CHECKING:

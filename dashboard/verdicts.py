@@ -12,7 +12,7 @@ from dashboard.text import literal
 from reports.wording import title
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
 
 KEYS = {"keep": "k", "accept": "a", "relabel": "r", "drop": "d", "unsure": "u"}
 MEANING = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audit.console import safe
-from audit.spreadsheet import csv_text
+from audit.io.console import safe
+from audit.io.spreadsheet import csv_text
 from audit.tables import FINDINGS
 from reports.summary import ordered
 

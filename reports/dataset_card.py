@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audit.markdown_text import code, escape
+from audit.io.markdown import code, escape
 from reports.markdown import account, check_table
 from reports.summary import summarize
 

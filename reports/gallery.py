@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.previews import previews
-from audit.shown_images import shown_images
+from audit.images.boxes import shown_images
+from audit.images.previews import previews
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

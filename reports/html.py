@@ -6,8 +6,8 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from audit.console import duration, safe
-from audit.shown_images import boxes_of
+from audit.images.boxes import boxes_of
+from audit.io.console import duration, safe
 from reports.evidence import evidence_lines
 from reports.gallery import EXAMPLES_PER_CHECK, Pictures, groups_of, of_findings, of_pairs
 from reports.summary import examples, summarize

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audit.console import duration
-from audit.markdown_text import code, escape
+from audit.io.console import duration
+from audit.io.markdown import code, escape
 from reports.summary import summarize
 from reports.wording import flagged, health, percent, subject, title, when
 

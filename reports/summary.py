@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.review.agreement import agreement, precision
+from audit.review.consensus import ACTIONS, settle_run
 from audit.review.decisions import Decisions
-from audit.review.ranking import MOST_CERTAIN, ranked
-from audit.review.settlement import ACTIONS, settle_run
+from audit.run.ranking import MOST_CERTAIN, ranked
 from audit.tables import RELATIONS, SEVERITIES
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class DecisionTotals:
     decisions: int
     reviewers: tuple[str, ...]
     images: Mapping[str, int]
-    """Action -> images, as `audit.review.settlement.settle` settles them, without zeros."""
+    """Action -> images, as `audit.review.consensus.settle` settles them, without zeros."""
     shared: int
     """Subjects that two or more decided, and of them `disputed`."""
     disputed: int

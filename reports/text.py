@@ -1,6 +1,6 @@
 """A run for people: the ranked summary, for a terminal of any width or a plain file.
 
-Every name and message passes through `audit.console.safe`: a file name can then neither break a line nor command the terminal.
+Every name and message passes through `audit.io.console.safe`: a file name can then neither break a line nor command the terminal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from audit.console import counted, duration, safe
+from audit.io.console import counted, duration, safe
 from reports.summary import Summary, summarize
 from reports.wording import subject, title, when
 

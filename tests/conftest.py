@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import audit
-from audit.artifacts import write_array, write_json, write_table
-from audit.duplicates.pairs import find_pairs
-from audit.run import Run
+from audit.io.artifacts import write_array, write_json, write_table
+from audit.pairs.pairs import find_pairs
+from audit.run.run import Run
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, SAMPLES, SCHEMA_VERSION
 
 HOSTILE = "val/dog/\x1b[31mred\nline\u202egpj.jpg"

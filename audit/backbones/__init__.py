@@ -83,7 +83,7 @@ def embedder_of(record: Mapping[str, Any]) -> tuple[Preprocessing, Embedder]:
         BackboneError: its weights are not on this machine.
     """
     from audit.backbones.runtime import OnnxModel, place, prepare
-    from audit.processors import available_cpus
+    from audit.processes import available_cpus
 
     backbone, precision = of_run(record), str(record["backbone"]["precision"])
     placement = place(device="cpu", precision=precision if precision == "float32" else "auto")

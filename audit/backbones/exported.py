@@ -15,8 +15,8 @@ from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
-from audit.artifacts import replacing
 from audit.backbones.base import Backbone
+from audit.io.artifacts import replacing
 
 ONNX_BATCH = 8
 """Images per run of the exported model. Its shape is fixed, so that an embedding depends on no other image; larger ones are slower on one thread."""

@@ -2,6 +2,6 @@
 
 from audit.checks.base import Check, Finding, Missing, Result, Skipped
 from audit.checks.discovery import discover
-from audit.checks.execution import run_check
+from audit.pipeline.check_execution import run_check
 
 __all__ = ["Check", "Finding", "Missing", "Result", "Skipped", "discover", "run_check"]

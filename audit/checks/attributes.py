@@ -23,13 +23,13 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.checks.class_names import class_name
-from audit.checks.discoveries import adjusted_p, concentration_p
-from audit.checks.one_per_picture import one_per_picture
 from audit.checks.option_ranges import require_above, require_between_0_and_1
-from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
-from audit.labels.calibration import softmax
+from audit.labels.class_names import class_name
+from audit.pairs.duplicate_sets import pictures_of
+from audit.predictions.calibration import softmax
+from audit.statistics.multiple_testing import adjusted_p, concentration_p
+from audit.statistics.one_per_duplicate_set import one_per_picture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

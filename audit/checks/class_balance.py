@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.checks.class_names import class_name
-from audit.checks.discoveries import adjusted_p
 from audit.checks.option_ranges import require_above, require_between_0_and_1, require_shares
-from audit.duplicates.pictures import pictures_of
+from audit.labels.class_names import class_name
+from audit.pairs.duplicate_sets import pictures_of
+from audit.statistics.multiple_testing import adjusted_p
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ Why it matters: an image by image review cannot mend two classes that mean the s
 The confusion matrix sets the given label against the out-of-sample prediction. The confident joint (cleanlab) counts only predictions that are as
 sure as is usual for their class, so it tells labels that slip from a model that hesitates.
 
-Where a taxonomy is at hand (`audit.labels.taxonomy`), evidence tells a fine-grained slip from a gross one.
+Where a taxonomy is at hand (`audit.taxonomy`), evidence tells a fine-grained slip from a gross one.
 
 Blind spots: a backbone that cannot see what tells two classes apart makes them overlap; look at the images before merging. Classes that mean the same
 can lie far apart in a taxonomy: in WordNet sunglass and sunglasses have a similarity of 0.64.
@@ -25,11 +25,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.checks.class_halves import SEVERAL_LABELS
-from audit.checks.class_names import class_name
-from audit.checks.discoveries import adjusted_p, share_p
 from audit.checks.option_ranges import require_above, require_between_0_and_1, require_shares
-from audit.labels.class_statistics import (
+from audit.labels.class_names import class_name
+from audit.labels.statistics import (
     confident_joint,
     confusion_matrix,
     label_health,
@@ -38,6 +36,8 @@ from audit.labels.class_statistics import (
     quality_of_classes,
     shares_of,
 )
+from audit.statistics.multiple_testing import adjusted_p, share_p
+from audit.statistics.split_half import SEVERAL_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_array
 
-    from audit.labels.taxonomy import Taxonomy
+    from audit.taxonomy import Taxonomy
 
 KINDS = ("label_health", "confused_pair", "overlap_group", "poor_labels")
 

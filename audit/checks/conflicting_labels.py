@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.duplicates.pictures import pictures_of
 from audit.labels.conflicts import SURE, disagreeing_pictures
-from audit.labels.label_sets import set_codes, sets_of_labels
+from audit.labels.sets import set_codes, sets_of_labels
+from audit.pairs.duplicate_sets import pictures_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.checks.base import Finding, Result
-from audit.checks.class_names import class_name
 from audit.checks.option_ranges import require_above, require_shares
 from audit.checks.robust_statistics import MAD_TO_SIGMA
+from audit.labels.class_names import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.checks.base import Finding, Result
-from audit.checks.images_of_classes import images_of_classes
 from audit.errors import ConfigError
+from audit.labels.images_per_class import images_of_classes
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -2,7 +2,7 @@
 
 Why it matters: a wrong training label is learned, a wrong test label is scored, and test sets have them too (3.3% on average in the paper below).
 
-A label's probability of being wrong combines the out-of-sample prediction with how labels go wrong in this dataset (`audit.labels.label_noise`).
+A label's probability of being wrong combines the out-of-sample prediction with how labels go wrong in this dataset (`audit.labels.noise`).
 Verified copies that carry different labels are evidence of their own: not all of them are right, and all of them vote.
 
 Blind spots: errors that a model makes as well, because most images of the kind are labelled so; classes that the backbone cannot see apart; a class
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.checks.class_names import class_name
 from audit.errors import ConfigError
-from audit.labels.class_statistics import confusion_matrix, overlapping
+from audit.labels.class_names import class_name
 from audit.labels.conflicts import SURE, disagreeing_pictures
-from audit.labels.label_sets import corrected, set_codes, sets_of_labels
 from audit.labels.review_yield import expected_yield
+from audit.labels.sets import corrected, set_codes, sets_of_labels
+from audit.labels.statistics import confusion_matrix, overlapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from audit.labels.taxonomy import Taxonomy
+    from audit.taxonomy import Taxonomy
 
 KINDS = ("wrong", "unclear", "overlapping_classes", "also_valid")
 

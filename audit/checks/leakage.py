@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.duplicates.pictures import implied_by_twins
+from audit.pairs.duplicate_sets import implied_by_twins
 from audit.tables import RELATIONS
 
 if TYPE_CHECKING:

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.checks.class_halves import class_halves, skipped_without_classes
-from audit.checks.class_names import class_name
-from audit.checks.discoveries import adjusted_p
-from audit.checks.mark_gradients import GradientBlocks, find_marks, gradients
 from audit.checks.option_ranges import require_between_0_and_1, require_shares
 from audit.errors import ConfigError
+from audit.labels.class_names import class_name
+from audit.statistics.gradients import GradientBlocks, find_marks, gradients
+from audit.statistics.multiple_testing import adjusted_p
+from audit.statistics.split_half import class_halves, skipped_without_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from audit.checks.mark_gradients import Mark
+    from audit.statistics.gradients import Mark
 
 KINDS = ("mark",)
 

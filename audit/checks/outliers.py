@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.checks.class_names import class_name
 from audit.checks.option_ranges import require_above
 from audit.checks.robust_statistics import MAD_TO_SIGMA
-from audit.duplicates.pictures import pictures_of
+from audit.labels.class_names import class_name
+from audit.pairs.duplicate_sets import pictures_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

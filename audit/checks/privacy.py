@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.checks.base import Finding, Result
-from audit.checks.images_of_classes import images_of_classes
+from audit.labels.images_per_class import images_of_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

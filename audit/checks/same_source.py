@@ -25,13 +25,13 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.checks.class_halves import skipped_without_classes
-from audit.checks.class_names import class_name
-from audit.checks.discoveries import adjusted_p, concentration_p
-from audit.checks.label_columns import most_classes
 from audit.checks.option_ranges import require_between_0_and_1, require_shares
-from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
+from audit.labels.class_names import class_name
+from audit.pairs.duplicate_sets import pictures_of
+from audit.statistics.label_columns import most_classes
+from audit.statistics.multiple_testing import adjusted_p, concentration_p
+from audit.statistics.split_half import skipped_without_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,15 +26,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from audit.checks.base import Finding, Result
-from audit.checks.class_halves import ClassHalves, class_halves, skipped_without_classes
-from audit.checks.class_names import class_name
-from audit.checks.discoveries import adjusted_p
-from audit.checks.label_columns import label_told, most_classes, restates
 from audit.checks.option_ranges import require_shares
-from audit.checks.properties import border_properties, properties, told_apart, with_commonest
-from audit.checks.separability import tested_properties
-from audit.checks.telling_values import further_range, medians, telling
 from audit.errors import ConfigError
+from audit.labels.class_names import class_name
+from audit.statistics.bins import further_range, medians, telling
+from audit.statistics.label_columns import label_told, most_classes, restates
+from audit.statistics.multiple_testing import adjusted_p
+from audit.statistics.properties import border_properties, properties, told_apart, with_commonest
+from audit.statistics.separability import tested_properties
+from audit.statistics.split_half import ClassHalves, class_halves, skipped_without_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from audit.checks.base import Skipped
-    from audit.checks.properties import Property
-    from audit.checks.separability import Tested
-    from audit.checks.telling_values import Telling
+    from audit.statistics.bins import Telling
+    from audit.statistics.properties import Property
+    from audit.statistics.separability import Tested
 
 KINDS = ("property_*",)
 

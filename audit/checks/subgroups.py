@@ -29,17 +29,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.checks.class_halves import skipped_without_classes
-from audit.checks.class_names import class_name
-from audit.checks.discoveries import adjusted_p
-from audit.checks.embedding_clusters import clustered, described, typical_rows
-from audit.checks.one_per_picture import one_per_picture
 from audit.checks.option_ranges import require_between_0_and_1
-from audit.checks.properties import properties, told_apart
-from audit.checks.stratified_rates import compare
-from audit.duplicates.pictures import pictures_of
 from audit.errors import ConfigError
-from audit.identity import identities
+from audit.labels.class_names import class_name
+from audit.pairs.duplicate_sets import pictures_of
+from audit.run.identity import identities
+from audit.statistics.clusters import clustered, described, typical_rows
+from audit.statistics.multiple_testing import adjusted_p
+from audit.statistics.one_per_duplicate_set import one_per_picture
+from audit.statistics.properties import properties, told_apart
+from audit.statistics.split_half import skipped_without_classes
+from audit.statistics.stratified_rates import compare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from audit.backbones import EncodeText
-    from audit.checks.stratified_rates import Comparison
+    from audit.statistics.stratified_rates import Comparison
 
 KINDS = ("cluster", "*_*")
 

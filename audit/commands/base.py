@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.console import observer, safe
 from audit.errors import AuditError, ConfigError, nearest, of_an_interrupt
+from audit.io.console import observer, safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from audit.commands.base import OUTPUT, PATH, print_json, print_text, say, wants_color
-from audit.console import counted, safe
 from audit.errors import AuditError, ConfigError, nearest
+from audit.io.console import counted, safe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +115,7 @@ def _split_rows(run: Run, split: str | None) -> tuple[npt.NDArray[np.int64], str
 
 
 def _codes(run: Run) -> npt.NDArray[np.int64]:
-    from audit.labels.label_quality import label_codes
+    from audit.labels.quality import label_codes
 
     return label_codes(run.samples["label"], run.classes)
 
@@ -130,7 +130,7 @@ def _predicted(run: Run, rows: npt.NDArray[np.int64], file: str, notes: list[str
     """Return each row's most probable class, -1 where there is no prediction."""
     import numpy as np
 
-    from audit.labels.user_predictions import load_predictions, row_count
+    from audit.predictions.user import load_predictions, row_count
 
     ids = run.samples["sample_id"].to_numpy(object)
     of_split = row_count(file) == len(rows)
@@ -158,8 +158,8 @@ def _decided(run: Run, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     """Return what reviewers settled about labels, by row of the benchmark."""
     import pandas as pd
 
+    from audit.review.consensus import settle
     from audit.review.decisions import Decisions
-    from audit.review.settlement import settle
 
     current = Decisions(run.path).current()
     settled = settle(current[current["check"].isin(["label_errors", "conflicting_labels"])], run.samples)

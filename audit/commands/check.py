@@ -16,9 +16,9 @@ from audit.commands.base import OUTPUT, PATH, SCANNING, print_json, print_text, 
 from audit.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from audit.run import Run
-    from audit.versions.findings_file import KnownFindings
-    from audit.versions.gate import Gate
+    from audit.gate.baseline import KnownFindings
+    from audit.gate.gate import Gate
+    from audit.run.run import Run
 
 _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 """Environment variables by which GitHub and GitLab name the repository's folder."""
@@ -54,7 +54,7 @@ def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **op
     Exit codes: 0 the policy is held, 1 it is not, 2 that could not be found out, as where no rule could be judged, or the scan left out a limit's
     check. A reviewer's decision to keep an image waives its finding.
     """
-    from audit.versions import github_host
+    from audit.gate import github_host
 
     on_github = github_host.inside() if github is None else github
     stream = sys.stderr if as_json else sys.stdout
@@ -67,9 +67,9 @@ def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **op
 
 def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bool, as_json: bool, color: bool | None, **options: Any) -> Gate:
     from audit.checks import discover
-    from audit.versions.lock import read_lock
-    from audit.versions.policy import read_policy
-    from audit.versions.waivers import read_waivers
+    from audit.gate.lock import read_lock
+    from audit.gate.policy import read_policy
+    from audit.gate.waivers import read_waivers
 
     asked = read_policy(policy, discover())
     wanted = _reports(reports, as_json=as_json)
@@ -91,7 +91,7 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
             gate = replace(gate, run="")
         printed = [_write(name, place, gate) for name, place in wanted]
         if as_json:
-            from audit.versions.gate_text import document
+            from audit.gate.text import document
 
             print_json(document(gate))
         elif not any(printed):
@@ -102,7 +102,7 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
 def _run(source: str, scratch: Path, *, out: Path | None, quiet: bool, color: bool | None, **options: Any) -> Run:
     """Open a run, or scan a dataset."""
     from audit.config import load
-    from audit.versions.given_run import given_run
+    from audit.gate.target import given_run
 
     run = given_run(source)
     if run is not None:
@@ -115,7 +115,7 @@ def _run(source: str, scratch: Path, *, out: Path | None, quiet: bool, color: bo
 
 def _reports(given: tuple[str, ...], *, as_json: bool) -> list[tuple[str, Path]]:
     """Return format and file of each report that is asked for."""
-    from audit.versions.formats import FORMATS
+    from audit.gate.formats import FORMATS
 
     found: list[tuple[str, Path]] = []
     for text in given:
@@ -137,8 +137,8 @@ def _reports(given: tuple[str, ...], *, as_json: bool) -> list[tuple[str, Path]]
 
 def _write(name: str, place: Path, gate: Gate) -> bool:
     """Write one report; return whether it was printed."""
-    from audit.artifacts import replacing
-    from audit.versions.formats import render
+    from audit.gate.formats import render
+    from audit.io.artifacts import replacing
 
     text = render(name, gate)
     if str(place) == "-":
@@ -151,7 +151,7 @@ def _write(name: str, place: Path, gate: Gate) -> bool:
 
 def _baseline(path: Path | None, *, first_run: bool) -> Run | KnownFindings | None:
     from audit import open_run
-    from audit.versions.findings_file import read_findings
+    from audit.gate.baseline import read_findings
 
     if path is None:
         return None
@@ -184,14 +184,14 @@ def _judge(
 ) -> Gate:
     from datetime import UTC, datetime
 
+    from audit.diff.comparison import compare, compare_findings
+    from audit.diff.sample_changes import COLUMNS
+    from audit.gate.gate import judge
+    from audit.gate.lock import changes_since
+    from audit.gate.waivers import Waived, apply_waivers, kept
     from audit.review.decision_files import read_decisions
     from audit.review.decisions import Decisions, latest
-    from audit.run import Run
-    from audit.versions.comparison import compare, compare_findings
-    from audit.versions.gate import judge
-    from audit.versions.lock import changes_since
-    from audit.versions.sample_changes import COLUMNS
-    from audit.versions.waivers import Waived, apply_waivers, kept
+    from audit.run.run import Run
 
     decided = [decision for place in (before, run) if isinstance(place, Run) for decision in Decisions(place.path).every()]
     decided += [] if decisions is None else read_decisions(decisions, run)
@@ -205,7 +205,7 @@ def _judge(
 
 
 def _show(gate: Gate, *, color: bool) -> None:
-    from audit.versions.gate_text import lines
+    from audit.gate.text import lines
 
     for line in lines(gate):
         print_text(line, bold=line.startswith(("failed", "unknown")), color=color)

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from audit.commands.base import OUTPUT, print_json, print_text, wants_color
-from audit.console import safe
 from audit.errors import AuditError, nearest
+from audit.io.console import safe
 
 
 @click.command()

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from audit.commands.base import OUTPUT, PATH, how_to_decide, print_json, print_text, wants_color
-from audit.console import counted, safe
+from audit.io.console import counted, safe
 
 if TYPE_CHECKING:
     from audit import Run
@@ -100,9 +100,9 @@ def _import(run: Run, log: Any, source: Path, reviewer: str) -> dict[str, Any]:
 
 def _state(run: Run, log: Any) -> dict[str, Any]:
     from audit.review.agreement import agreement, precision
+    from audit.review.consensus import ACTIONS, settle_run
     from audit.review.decisions import VERDICTS
     from audit.review.review_depth import review_depth
-    from audit.review.settlement import ACTIONS, settle_run
 
     standing = log.current()
     settled = settle_run(run, standing)

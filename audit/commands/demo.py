@@ -21,7 +21,7 @@ def demo(out: Path, *, quiet: bool, as_json: bool, color: bool | None, **options
     """
     from audit import demo as demonstration
     from audit.config import load
-    from audit.run_folder import refuse_other_dataset
+    from audit.pipeline.run_folder import refuse_other_dataset
 
     # The demo shows what the defaults find, whatever the folder it is run in says of another dataset.
     options["backbone"] = options["backbone"] or "embedded"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from audit.commands.base import OUTPUT, PATH, print_json, print_text, wants_color
-from audit.versions.comparison_text import lines
+from audit.diff.text import lines
 
 
 @click.command()
@@ -24,8 +24,8 @@ def diff(old: Path, new: Path, limit: int, *, as_json: bool, color: bool | None)
     health of each check and class before and after, and how far the embeddings drifted. Samples are known by their content: a rename is a rename.
     """
     from audit import open_run
-    from audit.versions.comparison import compare
-    from audit.versions.comparison_text import document
+    from audit.diff.comparison import compare
+    from audit.diff.text import document
 
     found = compare(open_run(old), open_run(new))
     if as_json:

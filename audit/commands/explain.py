@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from audit.commands.base import OUTPUT, PATH, print_json, print_text, say
-from audit.console import safe
 from audit.errors import ConfigError
+from audit.io.console import safe
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
 
 
 @click.command()
@@ -31,8 +31,8 @@ def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, col
     SAMPLE is an image's id, the end of one, or the start of its content id.
     """
     from audit import open_run
-    from audit.explain import explain as explained
-    from audit.explain import find_sample
+    from audit.explain.explanation import explain as explained
+    from audit.explain.explanation import find_sample
 
     if saliency is not None and saliency.suffix.lower() != ".png":
         raise ConfigError(saliency, "is no name of a PNG, which is what is written", "give it the ending .png")
@@ -48,9 +48,9 @@ def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, col
 
 
 def _draw(run: Run, row: int, place: Path) -> None:
-    from audit.artifacts import replacing
-    from audit.saliency import CAVEAT, classes_of, drawn
-    from audit.saliency import saliency as measured
+    from audit.explain.saliency import CAVEAT, classes_of, drawn
+    from audit.explain.saliency import saliency as measured
+    from audit.io.artifacts import replacing
 
     labels = classes_of(run, row)
     picture = drawn(measured(run, row, labels))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from audit.commands.base import OUTPUT, PATH, how_to_decide, print_json, print_text
-from audit.console import counted, safe, size
+from audit.io.console import counted, safe, size
 
 INCOMPLETE = 1
 

@@ -14,7 +14,7 @@ from audit.errors import ConfigError
 @click.argument("path", type=PATH, default="policy.toml")
 def init(path: Path) -> None:
     """Write a starter policy for the check command to PATH, policy.toml by default. An existing file is left as it is."""
-    from audit.versions.policy import STARTER
+    from audit.gate.policy import STARTER
 
     try:
         with path.open("x", encoding="utf-8") as file:

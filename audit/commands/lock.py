@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from audit.commands.base import OUTPUT, PATH, print_json, print_text, wants_color
-from audit.console import counted, observer, safe, size
 from audit.errors import ConfigError
+from audit.io.console import counted, observer, safe, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +30,8 @@ def lock(source: str, out: Path, *, check: bool, limit: int, quiet: bool, as_jso
     The lock is a text file of 23 bytes an image, sorted, for git. Of a SOURCE every image's bytes are read; nothing is decoded. A renamed file
     leaves the lock as it is. The check command takes it as --since.
     """
-    from audit.artifacts import replacing
-    from audit.versions.lock import changes_since, pin, read_lock
+    from audit.gate.lock import changes_since, pin, read_lock
+    from audit.io.artifacts import replacing
 
     locked = read_lock(out) if check else None
     if not out.parent.is_dir():
@@ -54,10 +54,10 @@ def lock(source: str, out: Path, *, check: bool, limit: int, quiet: bool, as_jso
 
 def _samples(source: str, *, quiet: bool, color: bool | None) -> pd.DataFrame:
     from audit.config import load
+    from audit.diff.sample_changes import COLUMNS
+    from audit.gate.lock import read_content, refuse_unlisted
+    from audit.gate.target import given_run
     from audit.sources import open_source
-    from audit.versions.given_run import given_run
-    from audit.versions.lock import read_content, refuse_unlisted
-    from audit.versions.sample_changes import COLUMNS
 
     run = given_run(source)
     if run is not None:
@@ -70,8 +70,8 @@ def _samples(source: str, *, quiet: bool, color: bool | None) -> pd.DataFrame:
 
 
 def _show(changes: Any, out: Path, *, limit: int, as_json: bool, color: bool | None) -> int:
-    from audit.versions.comparison_text import records, sample_lines
-    from audit.versions.sample_changes import CHANGES
+    from audit.diff.sample_changes import CHANGES
+    from audit.diff.text import records, sample_lines
 
     same = not any(changes.counts[change] for change in CHANGES)
     renamed = {**changes.renamed_classes, **changes.renamed_splits}

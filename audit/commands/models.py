@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from audit.commands.base import OUTPUT, print_json, print_text, wants_color
-from audit.console import safe
+from audit.io.console import safe
 
 
 @click.command()

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from audit.commands.base import PATH, report_format
-from audit.console import safe, size
 from audit.errors import ConfigError
+from audit.io.console import safe, size
 
 ENDINGS = {".html": "html", ".htm": "html", ".md": "markdown", ".json": "json", ".csv": "csv", ".txt": "text"}
 """Format by the file's ending."""
@@ -26,8 +26,8 @@ def report(run: Path, name: str | None, out: Path | None) -> None:
     The HTML report is one file with its pictures inside: it works offline and asks nothing of any server.
     """
     from audit import open_run
-    from audit.artifacts import replacing
-    from audit.run_folder import REPORT_FILES
+    from audit.io.artifacts import replacing
+    from audit.pipeline.run_folder import REPORT_FILES
 
     if name is None and out is not None and str(out) != "-" and out.suffix.lower() not in ENDINGS:
         raise ConfigError(out, f"no format has the ending {out.suffix!r}", f"name --format, or an ending of {', '.join(ENDINGS)}")

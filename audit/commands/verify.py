@@ -35,8 +35,8 @@ def verify(run: Path, dataset: str | None, given: tuple[str, ...], *, as_json: b
     Works on part of a dataset, and says what it could not check.
     """
     from audit import open_run
-    from audit.answer_key.datasets import find_dataset, recognise
-    from audit.answer_key.found import compare
+    from audit.verify.comparison import compare
+    from audit.verify.datasets import find_dataset, recognise
 
     del color
     files: dict[str, Path] = {}
@@ -66,10 +66,10 @@ def side_by_side(rows: Sequence[dict[str, Any]], width: int) -> list[str]:
     """Return lines that say what is expected beside what was found; none is longer than the width, down to 20 columns.
 
     Args:
-        rows: as `audit.answer_key.found.compare` returns them.
+        rows: as `audit.verify.comparison.compare` returns them.
         width: columns of the terminal.
     """
-    from audit.console import safe
+    from audit.io.console import safe
 
     cells = [("expected", "found", "what (source)")]
     for row in rows:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from audit.diff.drift import Drift, embedding_drift
+from audit.diff.finding_matching import causes, match_findings
+from audit.diff.sample_changes import COLUMNS, SampleChanges, one_label, sample_changes
+from audit.diff.sample_matching import match
 from audit.tables import FINDINGS
-from audit.versions.drift import Drift, embedding_drift
-from audit.versions.finding_matching import causes, match_findings
-from audit.versions.sample_changes import COLUMNS, SampleChanges, one_label, sample_changes
-from audit.versions.sample_matching import match
 
 if TYPE_CHECKING:
-    from audit.run import Run
-    from audit.versions.findings_file import KnownFindings
+    from audit.gate.baseline import KnownFindings
+    from audit.run.run import Run
 
 STATES = ("new", "fixed", "persisting")
 

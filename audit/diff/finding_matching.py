@@ -39,7 +39,7 @@ def causes(findings: pd.DataFrame, samples: pd.DataFrame, side: str) -> npt.NDAr
 
     Args:
         findings: columns of ``audit.tables.FINDINGS``.
-        samples: as in `audit.versions.comparison.Difference.samples`.
+        samples: as in `audit.diff.comparison.Difference.samples`.
         side: ``old_id`` or ``new_id``: the column with the names that the findings use.
     """
     became: dict[str, str] = {}

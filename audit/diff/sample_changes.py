@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from audit.versions.sample_matching import renamed_names
+from audit.diff.sample_matching import renamed_names
 
 CHANGES = ("added", "removed", "changed", "moved", "relabelled", "renamed")
 """What can have become of a sample. ``changed``: other bytes under the same name. ``moved``: to another split. ``renamed``: another name and nothing
@@ -44,7 +44,7 @@ def sample_changes(before: pd.DataFrame, after: pd.DataFrame, old_of: npt.NDArra
     Args:
         before: columns ``sample_id, content_id, split, label``; several labels as one text, see `one_label`.
         after: the same of the other version.
-        old_of: int64 ``[len(after)]``, as `audit.versions.sample_matching.match` returns it.
+        old_of: int64 ``[len(after)]``, as `audit.diff.sample_matching.match` returns it.
     """
     classes = renamed_names(before["label"], after["label"], old_of)
     splits = renamed_names(before["split"], after["split"], old_of)

@@ -7,13 +7,13 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.console import safe
+from audit.io.console import safe
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.versions.comparison import Difference
-    from audit.versions.sample_changes import SampleChanges
+    from audit.diff.comparison import Difference
+    from audit.diff.sample_changes import SampleChanges
 
 FORMAT_VERSION = 1
 """Rises when a key of `document` changes its meaning or goes."""
@@ -74,9 +74,9 @@ def change_lines(changes: SampleChanges, limit: int, *, unlisted: Collection[str
     Args:
         changes: what to show.
         limit: samples and classes named of each kind.
-        unlisted: of `audit.versions.sample_changes.CHANGES`: counted, not named.
+        unlisted: of `audit.diff.sample_changes.CHANGES`: counted, not named.
     """
-    from audit.versions.sample_changes import CHANGES
+    from audit.diff.sample_changes import CHANGES
 
     counts = changes.counts
     told = [f"{counts[change]:,} {change}" for change in CHANGES if counts[change]]
@@ -93,7 +93,7 @@ def change_lines(changes: SampleChanges, limit: int, *, unlisted: Collection[str
 
 
 def _finding_lines(difference: Difference, limit: int) -> Iterator[str]:
-    from audit.versions.comparison import STATES
+    from audit.diff.comparison import STATES
 
     states = difference.findings["state"].value_counts()
     yield "findings: " + ", ".join(f"{int(states.get(state, 0)):,} {state}" for state in STATES)

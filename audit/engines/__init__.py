@@ -21,7 +21,7 @@ def open_engine(options: ScanOptions) -> AbstractContextManager[Engine]:
         ConfigError: Ray is not installed, or there is no cluster at the address.
     """
     if options.engine == "ray":
-        from audit.engines.on_ray import RayEngine
+        from audit.engines.ray.engine import RayEngine
 
         return RayEngine(options.address)
     return LocalEngine()

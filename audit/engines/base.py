@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from audit.backbones.base import Backbone
 from audit.backbones.runtime import Placement
-from audit.ingest import Chunk, Ingested
-from audit.known import KnownContents
+from audit.ingest.chunks import Chunk, Ingested
+from audit.ingest.reuse import KnownContents
 from audit.sources.base import Source
 
 if TYPE_CHECKING:
-    from audit.duplicates.comparers import Comparer
-    from audit.duplicates.neighbors import BlockSearch, Found  # its search library is loaded when it is used
+    from audit.neighbors.backends import Comparer
+    from audit.neighbors.search import BlockSearch, Found  # its search library is loaded when it is used
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class Engine(Protocol):
         ...
 
     def comparer(self, device: str) -> Comparer:
-        """Decide what compares many rows with all others; see `audit.duplicates.comparers`."""
+        """Decide what compares many rows with all others; see `audit.neighbors.backends`."""
         ...
 
     def search(
         self, work: BlockSearch, embeddings: npt.NDArray[np.float16], blocks: list[npt.NDArray[np.int64]]
     ) -> Iterator[tuple[npt.NDArray[np.int64], Found]]:
-        """Search blocks of rows; see `audit.duplicates.neighbors.Spread`."""
+        """Search blocks of rows; see `audit.neighbors.search.Spread`."""
         ...

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from audit.backbones import runtime
 from audit.backbones.runtime import OnnxModel, Placement
 from audit.engines.base import Job
-from audit.ingest import Ingested, Recipe
-from audit.processors import available_cpus
-from audit.workers import ingest
+from audit.ingest.chunks import Ingested, Recipe
+from audit.ingest.workers import ingest
+from audit.processes import available_cpus
 
 if TYPE_CHECKING:
-    from audit.duplicates.comparers import Comparer
-    from audit.duplicates.neighbors import BlockSearch, Found
+    from audit.neighbors.backends import Comparer
+    from audit.neighbors.search import BlockSearch, Found
 
 
 class LocalEngine:
@@ -43,7 +43,7 @@ class LocalEngine:
 
     def comparer(self, device: str) -> Comparer:
         """See `audit.engines.base.Engine`."""
-        from audit.duplicates import comparers
+        from audit.neighbors import backends as comparers
 
         return comparers.on_this_machine(device)
 
@@ -51,6 +51,6 @@ class LocalEngine:
         self, work: BlockSearch, embeddings: npt.NDArray[np.float16], blocks: list[npt.NDArray[np.int64]]
     ) -> Iterator[tuple[npt.NDArray[np.int64], Found]]:
         """See `audit.engines.base.Engine`."""
-        from audit.duplicates.neighbors import here
+        from audit.neighbors.search import here
 
         return here(work, embeddings, blocks)

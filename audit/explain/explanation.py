@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from audit.errors import AuditError
-from audit.explain_text import lines
-from audit.masking import MASKED, is_personal
+from audit.explain.text import lines
+from audit.run.personal_columns import MASKED, is_personal
 from audit.tables import MEASURES
 
 if TYPE_CHECKING:

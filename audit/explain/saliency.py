@@ -17,14 +17,14 @@ import numpy.typing as npt
 
 from audit.backbones import embedder_of
 from audit.errors import RunError
-from audit.identity import identities
-from audit.labels.large_tables import some_of
+from audit.io.blocks import some_of
+from audit.run.identity import identities
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from audit.backbones import Embedder, Preprocessing
-    from audit.run import Run
+    from audit.run.run import Run
 
 _CELLS = 13
 """Places of the window along each side."""
@@ -79,7 +79,7 @@ def saliency(run: Run, row: int, labels: Sequence[str], *, model: tuple[Preproce
     """
     from PIL import Image
 
-    from audit.previews import preview
+    from audit.images.previews import preview
 
     data = preview(run, row)
     if data is None:

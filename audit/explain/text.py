@@ -6,12 +6,12 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from audit.console import safe
+from audit.io.console import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from audit.explain import Explanation, Measure, Other
+    from audit.explain.explanation import Explanation, Measure, Other
 
 NEIGHBORS_SHOWN = 10
 PARTNERS_SHOWN = 20

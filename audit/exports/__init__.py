@@ -1,7 +1,7 @@
 """What a reviewed run gives to other tools: lists and files that say what to do. The dataset itself is never touched.
 
 One module per kind, named after it (``audit/exports/drop_list.py`` is ``--what drop-list``), with ``ENDINGS``, the files it can write, and
-``write(run, actions, out)``. ``actions`` is what `audit.review.settlement.settle` says of the decided images.
+``write(run, actions, out)``. ``actions`` is what `audit.review.consensus.settle` says of the decided images.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 _SHARED = ("table",)
 
@@ -43,8 +43,8 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
     Raises:
         AuditError: there is no such kind, the kind does not write such a file, or the run lacks what it needs.
     """
+    from audit.review.consensus import settle_run
     from audit.review.decisions import Decisions
-    from audit.review.settlement import settle_run
 
     known = kinds()
     if what not in known:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from audit.artifacts import replacing, write_table
-from audit.spreadsheet import csv_text
+from audit.io.artifacts import replacing, write_table
+from audit.io.spreadsheet import csv_text
 
 if TYPE_CHECKING:
     from pathlib import Path

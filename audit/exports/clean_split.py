@@ -1,6 +1,6 @@
 """Splits without leaks: every image with the split it should be in, none where it should leave.
 
-The images that leave are those that `audit.duplicates.clean_split` proposes, except where reviewers decided to keep them, and those that were decided
+The images that leave are those that `audit.pairs.clean_split` proposes, except where reviewers decided to keep them, and those that were decided
 to be dropped.
 """
 
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.duplicates.clean_split import KEEP, propose
 from audit.errors import AuditError
-from audit.exports.table import ENDINGS, write_frame
-from audit.review.settlement import groups_gone
+from audit.exports.base import ENDINGS, write_frame
+from audit.pairs.clean_split import KEEP, propose
+from audit.review.consensus import groups_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 __all__ = ["ENDINGS", "write"]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from audit.exports.table import ENDINGS, write_frame
-from audit.review.settlement import groups_gone
+from audit.exports.base import ENDINGS, write_frame
+from audit.review.consensus import groups_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 __all__ = ["ENDINGS", "write"]
 
@@ -40,7 +40,7 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
 
 
 def _cell(labels: list[str], column: str) -> str:
-    """Return labels as `audit.sources.columns.read_labels` reads them from a column of that name."""
+    """Return labels as `audit.sources.annotations.columns.read_labels` reads them from a column of that name."""
     text = "|".join(labels)
     parted = column == "labels" and any(mark in label for label in labels for mark in "|;")
     return json.dumps(labels, ensure_ascii=False) if parted or text.lstrip().startswith("[") else text

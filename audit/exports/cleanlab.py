@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.artifacts import create_array, write_array
 from audit.errors import AuditError
-from audit.exports.table import write_text
+from audit.exports.base import write_text
+from audit.io.artifacts import create_array, write_array
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 ENDINGS = ("",)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from audit.exports.table import ENDINGS, write_frame
+from audit.exports.base import ENDINGS, write_frame
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 __all__ = ["ENDINGS", "write"]
 

@@ -6,14 +6,14 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from audit.exports.table import write_json_file
+from audit.exports.base import write_json_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 ENDINGS = (".json", ".jsonld")
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.exports.table import ENDINGS, write_frame
-from audit.review.settlement import groups_gone
+from audit.exports.base import ENDINGS, write_frame
+from audit.review.consensus import groups_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 __all__ = ["ENDINGS", "write"]
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.exports.table import without_missing, write_text
+from audit.exports.base import without_missing, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 ENDINGS = ("",)
 

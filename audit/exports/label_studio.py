@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from audit.exports.table import write_json_file
+from audit.exports.base import write_json_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 ENDINGS = (".json",)
 

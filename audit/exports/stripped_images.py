@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from audit.errors import AuditError
-from audit.exports.table import write_frame
-from audit.metadata_removal import Refused, without_metadata
+from audit.exports.base import write_frame
+from audit.exports.metadata_removal import Refused, without_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 ENDINGS = ("",)
 

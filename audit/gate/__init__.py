@@ -1,1 +1,1 @@
-"""Two versions of a dataset beside each other: what changed, what is allowed to, and what pins one."""
+"""Check a run against a policy and report the verdict to the tools that gate a dataset version."""

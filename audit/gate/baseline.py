@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from audit.errors import ConfigError
-from audit.record_shape import damage, schema_version
+from audit.run.record_schema import damage, schema_version
 from audit.tables import FINDINGS, SCHEMA_VERSION
 
 FORMAT_VERSION = 1

@@ -12,23 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.checks import discover
+from audit.diff.comparison import Difference, FindingsDifference
+from audit.diff.finding_matching import causes
 from audit.errors import ConfigError, nearest
-from audit.sources.problems import NOT_LISTED
-from audit.versions.comparison import Difference, FindingsDifference
-from audit.versions.finding_matching import causes
-from audit.versions.limits import LOOK_AT_FILES, judge_limit
-from audit.versions.policy import TOTAL, Policy
-from audit.versions.requirements import requirement
-from audit.versions.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
-from audit.versions.waivers import Waived
+from audit.gate.limits import LOOK_AT_FILES, judge_limit
+from audit.gate.policy import TOTAL, Policy
+from audit.gate.requirements import requirement
+from audit.gate.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
+from audit.gate.waivers import Waived
+from audit.sources.annotations.problems import NOT_LISTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
 
-    from audit.run import Run
-    from audit.versions.sample_changes import SampleChanges
+    from audit.diff.sample_changes import SampleChanges
+    from audit.run.run import Run
 
 _SHOWN = 5
 """Samples named of each kind of change."""
@@ -217,7 +217,7 @@ def _touched(findings: pd.DataFrame, since: SampleChanges) -> npt.NDArray[np.boo
 
 
 def _said_of(since: SampleChanges, lock: str) -> Iterator[str]:
-    from audit.versions.comparison_text import change_lines
+    from audit.diff.text import change_lines
 
     yield f"only findings about what changed since {lock} count"
     yield from (line.strip() for line in change_lines(since, _SHOWN, unlisted=("added",)))

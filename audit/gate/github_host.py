@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from audit.errors import AuditError
-from audit.versions.formats import github, markdown
+from audit.gate.formats import github, markdown
 
 if TYPE_CHECKING:
-    from audit.versions.gate import Gate
+    from audit.gate.gate import Gate
 
 
 def inside(environment: Mapping[str, str] = os.environ) -> bool:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from audit.console import counted
-from audit.sources.problems import NOT_LISTED
-from audit.versions.comparison import Difference, FindingsDifference
-from audit.versions.policy import TOTAL, Limit
-from audit.versions.sample_changes import MORE_THAN_NAMES, SampleChanges
-from audit.versions.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
+from audit.diff.comparison import Difference, FindingsDifference
+from audit.diff.sample_changes import MORE_THAN_NAMES, SampleChanges
+from audit.gate.policy import TOTAL, Limit
+from audit.gate.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
+from audit.io.console import counted
+from audit.sources.annotations.problems import NOT_LISTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 LOOK_AT_FILES = ("integrity", "listing")
 """Checks that tell of images that cannot be read; the others are blind to them."""

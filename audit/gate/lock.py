@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from audit.diff.sample_changes import SampleChanges, one_label, sample_changes
+from audit.diff.sample_matching import match
 from audit.errors import AuditError, ConfigError
-from audit.findings import identity
-from audit.sources.faults import readable
-from audit.sources.problems import NOT_LISTED
-from audit.versions.sample_changes import SampleChanges, one_label, sample_changes
-from audit.versions.sample_matching import match
+from audit.run.findings import identity
+from audit.sources.annotations.problems import NOT_LISTED
+from audit.sources.storage.faults import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ BYTES_PER_IMAGE = 23
 _HEAD = "imagenet-audit lock "
 _VERSION = 1
 _DIGEST_BYTES = 16
-"""128 bits: no two pictures share them by accident, as in `audit.identity`."""
+"""128 bits: no two pictures share them by accident, as in `audit.run.identity`."""
 
 _BLANK = 18
 """What a digest is padded to, so that many are one base64 text: 24 characters each, of which the last two are always the same."""
@@ -49,7 +49,7 @@ def pin(samples: pd.DataFrame) -> str:
     """Return the lock of a dataset version.
 
     Args:
-        samples: columns `audit.versions.sample_changes.COLUMNS`; bytes that could not be read (no content id) are known by their name.
+        samples: columns `audit.diff.sample_changes.COLUMNS`; bytes that could not be read (no content id) are known by their name.
     """
     labelled = one_label(samples)
     digests = _digest_texts(labelled)
@@ -103,7 +103,7 @@ def changes_since(locked: pd.DataFrame, samples: pd.DataFrame) -> SampleChanges:
 
     Args:
         locked: as `read_lock` returns it.
-        samples: columns `audit.versions.sample_changes.COLUMNS`.
+        samples: columns `audit.diff.sample_changes.COLUMNS`.
     """
     after = one_label(samples)
     known = after.assign(content_id=_digest_texts(after))
@@ -122,13 +122,13 @@ def read_content(source: Source, advance: Callable[[int], None]) -> pd.DataFrame
         advance: told how many more images are listed or read.
 
     Returns:
-        Columns `audit.versions.sample_changes.COLUMNS`.
+        Columns `audit.diff.sample_changes.COLUMNS`.
 
     Raises:
         AuditError: the dataset cannot be listed, or not whole.
     """
-    from audit.artifacts import to_frame
-    from audit.listing import list_samples
+    from audit.ingest.listing import list_samples
+    from audit.io.artifacts import to_frame
 
     with readable(source.location):
         table, problems = list_samples(source, lambda _: None)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import ConfigError, nearest
+from audit.io.toml import read_toml
+from audit.io.toml_lines import Key, lines_of_keys
 from audit.tables import SEVERITIES
-from audit.toml_files import read_toml
-from audit.versions.toml_lines import Key, lines_of_keys
 
 TOTAL = "total"
 """Stands for findings of all checks."""

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from audit.console import counted
-from audit.versions.comparison import Difference, FindingsDifference
-from audit.versions.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, Verdict
+from audit.diff.comparison import Difference, FindingsDifference
+from audit.gate.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, Verdict
+from audit.io.console import counted
 
 if TYPE_CHECKING:
-    from audit.run import Run
-    from audit.versions.waivers import Waived
+    from audit.gate.waivers import Waived
+    from audit.run.run import Run
 
 _SHOWN = 5
 """Images named."""

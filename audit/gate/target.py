@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.errors import RunError
-from audit.sources.names import is_image
+from audit.sources.storage.names import is_image
 from audit.sources.tar import ENDINGS
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
 
 _OTHERS = (*ENDINGS, ".parquet", ".arrow", ".gz", ".zip")
 """Endings of tables and archives that hold images."""
@@ -30,7 +30,7 @@ def given_run(source: str) -> Run | None:
         RunError: the run cannot be opened, or its folder also holds images, tables or archives that no scan writes there.
     """
     from audit import open_run
-    from audit.run import RECORD
+    from audit.run.run import RECORD
 
     if not (Path(source) / RECORD).is_file():
         return None

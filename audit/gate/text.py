@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from audit.console import safe
-from audit.versions.comparison_text import records
-from audit.versions.formats.reported import subject
-from audit.versions.verdict import FAILED, PASSED, UNKNOWN
+from audit.diff.text import records
+from audit.gate.formats.reported import subject
+from audit.gate.verdict import FAILED, PASSED, UNKNOWN
+from audit.io.console import safe
 
 if TYPE_CHECKING:
-    from audit.versions.gate import Gate
+    from audit.gate.gate import Gate
 
 FORMAT_VERSION = 1
 """Rises when a key of `document` changes its meaning or goes."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import ConfigError, nearest
-from audit.toml_files import read_toml
-from audit.versions.toml_lines import lines_of_keys
+from audit.io.toml import read_toml
+from audit.io.toml_lines import lines_of_keys
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from audit.metadata import metadata_families
-from audit.provenance import Provenance, provenance
+from audit.images.metadata import metadata_families
+from audit.images.provenance import Provenance, provenance
 
 SUFFICIENT_SIDE = 512
 """Short side, in pixels, that a scaled JPEG decode must keep: twice what the measures use, so that their own reduction still averages."""
@@ -47,7 +47,7 @@ class FileFacts:
     orientation: int | None = None
     has_alpha: bool | None = None
     exif_families: tuple[str, ...] = ()
-    """``family/source`` of ``audit.metadata``."""
+    """``family/source`` of ``audit.images.metadata``."""
     origin: Provenance = field(default_factory=Provenance)
 
 

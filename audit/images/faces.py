@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from audit.decode import decode
 from audit.errors import AuditError
-from audit.processors import available_cpus, begin_worker, process_context
+from audit.images.decode import decode
+from audit.processes import available_cpus, begin_worker, process_context
 from audit.sources.base import Source
 from audit.tables import FACES
 

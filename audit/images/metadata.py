@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from audit.gif_blocks import APPLICATION, COMMENT, gif_blocks, parts_of
+from audit.images.gif_blocks import APPLICATION, COMMENT, gif_blocks, parts_of
 
 FAMILIES = ("gps", "place", "serial", "owner", "comment", "maker_note", "date", "thumbnail", "software", "copyright")
 """What is told apart: coordinates, names of places, serial numbers and unique ids, names of people and their machines, free text, a maker's own

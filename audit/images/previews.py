@@ -23,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from audit.decode import DEFAULT_MAX_PIXELS, decode
 from audit.errors import AuditError
-from audit.shown_images import shown_images
+from audit.images.boxes import shown_images
+from audit.images.decode import DEFAULT_MAX_PIXELS, decode
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
     from audit.sources import Source
 
 FOLDER = "previews"

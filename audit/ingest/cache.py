@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from audit.artifacts import replacing
 from audit.errors import ConfigError, RunError
-from audit.known import Rows, Store, lasting
-from audit.stages import key_of
+from audit.ingest.reuse import Rows, Store, lasting
+from audit.io.artifacts import replacing
+from audit.pipeline.stages import key_of
 from audit.tables import MEASURES, THUMBNAIL_SIDE
 
 _ROWS_PER_SHARD = 4_096

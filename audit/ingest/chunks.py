@@ -1,6 +1,6 @@
 """Read each image once, decode it once, and take everything from that decode: hashes, measures, thumbnail and the model's input.
 
-In which processes that happens: `audit.workers`.
+In which processes that happens: `audit.ingest.workers`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from audit.backbones.base import DeviceEmbedder, Embedder, Preprocessing
 from audit.backbones.runtime import OnnxModel
-from audit.decode import Decoded, decode
-from audit.known import KnownContents
-from audit.measures import perceptual_hash, pixel_id, quality, thumbnail
+from audit.images.decode import Decoded, decode
+from audit.images.measures import perceptual_hash, pixel_id, quality, thumbnail
+from audit.ingest.reuse import KnownContents
 from audit.sources.base import Source
 from audit.tables import THUMBNAIL_SIDE
 

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.artifacts import write_array
 from audit.errors import AuditError
-from audit.identity import KEY_DIGITS, content_keys
+from audit.io.artifacts import write_array
+from audit.run.identity import KEY_DIGITS, content_keys
 
 LASTING = pa.array(["ok", "empty", "unreadable", "truncated", "too_large"])
 """Outcomes that the bytes alone decide; what was missing or killed a decoder may fare better the next time."""

@@ -19,11 +19,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.artifacts import create_array, open_array, read_json, read_table, reopen_array, write_json, write_table
 from audit.errors import RunError
-from audit.ingest import Ingested
-from audit.known import Rows, Store, lasting
-from audit.run_tables import fields, held_to, open_rows
+from audit.ingest.chunks import Ingested
+from audit.ingest.reuse import Rows, Store, lasting
+from audit.io.artifacts import create_array, open_array, read_json, read_table, reopen_array, write_json, write_table
+from audit.run.tables import fields, held_to, open_rows
 from audit.tables import MEASURES, SAMPLES, THUMBNAIL_SIDE
 
 FOLDER = "unfinished"

@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from audit.backbones.base import DeviceEmbedder, Embedder
 from audit.errors import AuditError
-from audit.ingest import Chunk, Ingested, Recipe, black, embed, embed_together, measure
-from audit.processors import available_cpus, begin_worker, process_context
+from audit.ingest.chunks import Chunk, Ingested, Recipe, black, embed, embed_together, measure
+from audit.processes import available_cpus, begin_worker, process_context
 from audit.tables import THUMBNAIL_SIDE
 
 _CHUNKS_AHEAD_PER_WORKER = 2
@@ -242,5 +242,5 @@ def _submit(pool: ProcessPoolExecutor, work: Callable[..., Any], *arguments: obj
 def _pool(recipe: Recipe, workers: int, slots: _Slots | None = None) -> ProcessPoolExecutor:
     context = process_context()
     if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload(["audit.workers"])
+        context.set_forkserver_preload(["audit.ingest.workers"])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(recipe, slots))

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from audit.progress import SILENT
+from audit.io.progress import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, Task
     from rich.table import Table
 
-    from audit.progress import Observer
+    from audit.io.progress import Observer
 
 PATIENCE = 2.0
 """Seconds a stage may take before anything is shown of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from audit.console import safe
+from audit.io.console import safe
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]!|~$^])")
 _CALLS = re.compile(r"(?i)[@#]|://|www\.")

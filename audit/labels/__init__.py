@@ -1,1 +1,1 @@
-"""What is known of labels: out-of-sample predictions, how labels go wrong, and what correcting them does."""
+"""Judge given labels by out-of-sample predictions, and describe label noise, confusion and conflicts."""

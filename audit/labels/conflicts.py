@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from audit.duplicates.pictures import COPIES, pictures_of
+from audit.pairs.duplicate_sets import COPIES, pictures_of
 from audit.tables import RELATIONS
 
 if TYPE_CHECKING:

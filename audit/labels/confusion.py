@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.labels.class_statistics import confusion_matrix, pairs_of_classes, quality_of_classes
+from audit.labels.statistics import confusion_matrix, pairs_of_classes, quality_of_classes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
     from scipy.sparse import csr_array
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 
 def confusion(run: Run) -> npt.NDArray[np.int64]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.labels.label_sets import sets_of_labels
+from audit.labels.sets import sets_of_labels
 
 if TYPE_CHECKING:
     import numpy.typing as npt

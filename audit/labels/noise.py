@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.labels.large_tables import blocks, some_of
+from audit.io.blocks import blocks, some_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from audit.io.blocks import blocks
 from audit.labels.conflicts import disagreeing_pictures
-from audit.labels.label_noise import TEMPER, Noise, Suspicion, estimate_noise, suspect
-from audit.labels.large_tables import blocks
+from audit.labels.noise import TEMPER, Noise, Suspicion, estimate_noise, suspect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

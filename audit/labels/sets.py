@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from audit.labels.label_noise import PSEUDO_COUNT, TEMPER
-from audit.labels.large_tables import blocks
+from audit.io.blocks import blocks
+from audit.labels.noise import PSEUDO_COUNT, TEMPER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from audit.labels.label_noise import judged_rows
-from audit.labels.large_tables import blocks
+from audit.io.blocks import blocks
+from audit.labels.noise import judged_rows
 
 if TYPE_CHECKING:
     import numpy.typing as npt

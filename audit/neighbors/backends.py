@@ -1,7 +1,7 @@
 """What compares rows with all rows of a base: processors, or a GPU that holds the base.
 
 Both by FAISS's exhaustive search (Johnson, Douze & Jégou 2019, "Billion-scale similarity search with GPUs", arXiv:1702.08734), which multiplies in
-float32 or float16 and adds in float32. What it finds is ranked again by `audit.duplicates.neighbors`, so that it is the same whatever compared.
+float32 or float16 and adds in float32. What it finds is ranked again by `audit.neighbors.search`, so that it is the same whatever compared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.errors import AuditError
-from audit.processors import begin_worker, process_context
+from audit.processes import begin_worker, process_context
 
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]

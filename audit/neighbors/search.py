@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from audit.duplicates.comparers import BASE_BLOCK, PROCESSORS, Comparer, Floats, Halves, Rows, floats
+from audit.neighbors.backends import BASE_BLOCK, PROCESSORS, Comparer, Floats, Halves, Rows, floats
 
 EXACT_UP_TO = 50_000
 """Rows up to which every pair is compared: at 1280 dimensions about two minutes on two cores, growing with the square."""

@@ -1,1 +1,1 @@
-"""When two images are the same picture: candidates, verification on pixels, pairs, groups, and the clean split that follows."""
+"""Decide which images are copies of each other: candidates, alignment, verification, groups."""

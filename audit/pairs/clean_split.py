@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from audit.duplicates.pictures import IDENTICAL, twins_of
+from audit.pairs.duplicate_sets import IDENTICAL, twins_of
 from audit.tables import RELATIONS
 
 KEEP = ("test", "val", "valid", "validation", "dev")

@@ -1,7 +1,7 @@
 """Pairs of images that are the same picture: proposed by neighbors and hashes, verified on pixels, named by kind, and grouped.
 
-Identical bytes and identical pixels are certain. Anything else is a candidate (``audit.duplicates.candidates``) until its thumbnails fit
-(``audit.duplicates.verification``); how likely it is then right, and what it is, says ``audit.duplicates.pair_score``.
+Identical bytes and identical pixels are certain. Anything else is a candidate (``audit.pairs.candidates``) until its thumbnails fit
+(``audit.pairs.verification``); how likely it is then right, and what it is, says ``audit.pairs.score``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from audit.duplicates.alignment import backwards
-from audit.duplicates.candidates import Candidates, candidates
-from audit.duplicates.groups import group
-from audit.duplicates.known_pairs import Digests, KnownPairs, digests, remember
-from audit.duplicates.pair_score import LEAST_SCORE, OperatingPoint, margin, operating_point, relations, score
-from audit.duplicates.verification import Evidence, concatenated, promising, verify
+from audit.pairs.alignment import backwards
+from audit.pairs.candidates import Candidates, candidates
+from audit.pairs.groups import group
+from audit.pairs.reuse import Digests, KnownPairs, digests, remember
+from audit.pairs.score import LEAST_SCORE, OperatingPoint, margin, operating_point, relations, score
+from audit.pairs.verification import Evidence, concatenated, promising, verify
 from audit.tables import PAIRS
 
 Rows = npt.NDArray[np.int64]

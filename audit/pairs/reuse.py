@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import open_array, read_arrays, replacing, write_array
-from audit.duplicates.verification import Evidence, concatenated
 from audit.errors import RunError
+from audit.io.artifacts import open_array, read_arrays, replacing, write_array
+from audit.pairs.verification import Evidence, concatenated
 
 Digests = npt.NDArray[np.uint64]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from audit.duplicates.verification import Evidence
+from audit.pairs.verification import Evidence
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

@@ -1,7 +1,7 @@
 """Do two thumbnails show the same picture? Aligned pixels decide, not the likeness of embeddings.
 
 Smooth pictures (skies, gradients) correlate whatever they show, so what counts is the correlation of the details that remain when the smooth part is
-taken away, where the two are aligned (``audit.duplicates.alignment``). They are compared block by block: one strong outline, such as a tower against
+taken away, where the two are aligned (``audit.pairs.alignment``). They are compared block by block: one strong outline, such as a tower against
 the sky,
 makes two different pictures agree as a whole, but not in the blocks that either fills with something of its own.
 """
@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from audit.duplicates.alignment import Alignment, align, describe, guess, luma, overlap
-from audit.processors import available_cpus
+from audit.pairs.alignment import Alignment, align, describe, guess, luma, overlap
+from audit.processes import available_cpus
 from audit.tables import THUMBNAIL_SIDE
 
 Floats = npt.NDArray[np.float32]
@@ -80,7 +80,7 @@ def concatenated(parts: list[Evidence]) -> Evidence:
 
 
 def promising(thumbnails: npt.NDArray[np.uint8], first: Rows, second: Rows) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
-    """Return which pairs are worth a close look, ``[m]``, and where to start each, ``[m, 2]`` places in ``audit.duplicates.alignment.STARTS``.
+    """Return which pairs are worth a close look, ``[m]``, and where to start each, ``[m, 2]`` places in ``audit.pairs.alignment.STARTS``.
 
     Args:
         thumbnails: uint8 ``[n, s, s, 3]``, may be memory-mapped.

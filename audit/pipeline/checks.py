@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from audit.artifacts import release, write_array, write_table
 from audit.backbones import text_tower
-from audit.code_digest import code_digest
 from audit.config import ScanOptions, check_options
 from audit.errors import ConfigError, nearest
-from audit.findings_index import ROWS_TOGETHER
-from audit.labels.taxonomy import Taxonomy
-from audit.progress import Observer
-from audit.record import Record
-from audit.run import Run
-from audit.stages import key_of
+from audit.io.artifacts import release, write_array, write_table
+from audit.io.progress import Observer
+from audit.pipeline.code_digest import code_digest
+from audit.pipeline.stages import key_of
+from audit.run.findings_index import ROWS_TOGETHER
+from audit.run.record import Record
+from audit.run.run import Run
+from audit.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from audit.checks import Check
@@ -53,7 +53,7 @@ def run_checks(
 ) -> None:
     """Run the checks that have not run on these inputs: the key of all tables but the faces, and that of the faces where they were looked for."""
     from audit.checks import Skipped, run_check
-    from audit.findings import to_table
+    from audit.run.findings import to_table
 
     before = record.content.get("checks", {})
     tables_key, faces_key = inputs

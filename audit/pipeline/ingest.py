@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from audit.engines import Engine, Job
 from audit.errors import of_an_interrupt
-from audit.ingest import KNOWN, Ingested
-from audit.known import Known
-from audit.progress import Observer
-from audit.unfinished import Unfinished
+from audit.ingest.chunks import KNOWN, Ingested
+from audit.ingest.reuse import Known
+from audit.ingest.staging import Unfinished
+from audit.io.progress import Observer
 
 _BATCHES_PER_SEGMENT = 16
 """Batches stored at a time; a killed scan loses less than this much work, an interrupted one none."""

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import filling, read_arrays, replacing
 from audit.errors import RunError
-from audit.identity import ordinal_index
-from audit.labels.carried_predictions import FROM_ROWS, MAX_CHANGED, Fitted, carry_over, count_changed
-from audit.labels.predictor import Predictor, load_predictor
-from audit.run_tables import open_rows
+from audit.io.artifacts import filling, read_arrays, replacing
+from audit.predictions.incremental import FROM_ROWS, MAX_CHANGED, Fitted, carry_over, count_changed
+from audit.predictions.predictor import Predictor, load_predictor
+from audit.run.identity import ordinal_index
+from audit.run.tables import open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from audit.progress import Observer
+    from audit.io.progress import Observer
 
 MADE_OF, PREDICTOR = "state/predicted.npz", "state/predictor.npz"
 """What predictions were made of, and the models that made them."""
@@ -70,7 +70,7 @@ def predict(  # noqa: PLR0913  the stage's inputs are that many
                 observer.note(f"label predictions: {carried.predicted_anew:,} new images are judged by the models of the last full fit")
                 not_judged = int(before["not_judged"]) + carried.not_judged
                 return {**before, "changed_since_fit": changed, "predicted_anew": carried.predicted_anew, "not_judged": not_judged}
-    from audit.labels.predictions import out_of_sample
+    from audit.predictions.out_of_sample import out_of_sample
 
     with filling(run / "predictions.npy", (len(images), int(labels.max(initial=-1)) + 1), np.float32) as into:
         found = out_of_sample(embeddings, labels, groups, images=images, seed=seed, device=device, into=into, advance=observer.advance)

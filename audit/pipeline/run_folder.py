@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from audit.artifacts import read_json
 from audit.errors import RunError, SourceError
-from audit.record import Record
-from audit.record_shape import damage, schema_version
-from audit.run import RECORD
+from audit.ingest.staging import INGEST_PLAN
+from audit.io.artifacts import read_json
+from audit.run.record import Record
+from audit.run.record_schema import damage, schema_version
+from audit.run.run import RECORD
 from audit.tables import SCHEMA_VERSION
-from audit.unfinished import INGEST_PLAN
 
 _LOCK = ".lock"
 

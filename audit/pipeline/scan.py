@@ -13,32 +13,32 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit import stages
-from audit.artifacts import read_json, sweep, to_frame
 from audit.backbones import Choice, choose
-from audit.checks_stage import run_checks, wanted_checks
-from audit.code_digest import code_digest
 from audit.config import ScanOptions
 from audit.engines import Engine, Job, open_engine
 from audit.errors import ConfigError
-from audit.faces import require_detector
-from audit.identity import identities
-from audit.known import Known, Rows
-from audit.labels.user_predictions import refuse_predictions
-from audit.listing import list_samples, listing_key
-from audit.previews import make
-from audit.progress import SILENT, Observer
-from audit.reading import read_images
-from audit.record import FILES, DamagedError, Record
-from audit.run import Run
-from audit.run_folder import dataset_of, locked, note_outdated_reports, open_record, refuse_inside, refuse_other_things
-from audit.run_tables import read_pairs, read_samples
+from audit.images.faces import require_detector
+from audit.images.previews import make
+from audit.ingest.listing import list_samples, listing_key
+from audit.ingest.reuse import Known, Rows
+from audit.ingest.staging import INGEST_PLAN, Earlier, Unfinished, finished, publish
+from audit.io.artifacts import read_json, sweep, to_frame
+from audit.io.progress import SILENT, Observer
+from audit.pipeline import stages
+from audit.pipeline.checks import run_checks, wanted_checks
+from audit.pipeline.code_digest import code_digest
+from audit.pipeline.ingest import read_images
+from audit.pipeline.run_folder import dataset_of, locked, note_outdated_reports, open_record, refuse_inside, refuse_other_things
+from audit.pipeline.stages import digest_of, key_of
+from audit.predictions.user import refuse_predictions
+from audit.run.identity import identities
+from audit.run.record import FILES, DamagedError, Record
+from audit.run.run import Run
+from audit.run.tables import read_pairs, read_samples
 from audit.sources import Source, open_source
-from audit.sources.faults import readable
-from audit.sources.storage import MISSING, network_forbidden, require_reachable
-from audit.stages import digest_of, key_of
+from audit.sources.storage.faults import readable
+from audit.sources.storage.files import MISSING, network_forbidden, require_reachable
 from audit.tables import OUTCOMES
-from audit.unfinished import INGEST_PLAN, Earlier, Unfinished, finished, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +176,7 @@ def _ingest(
     observer.note(f"backbone {backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
     cache = None
     if options.cache is not None:
-        from audit.image_cache import ImageCache
+        from audit.ingest.cache import ImageCache
 
         cache = ImageCache(options.cache, plan=plan, dimension=backbone.dimension)
     key = listing_key(listing)
@@ -246,7 +246,7 @@ def _after_ingest(
         facts = stages.find_neighbors(run, samples, record, neighbors_key, options, engine, observer)
         record.end("neighbors", neighbors_key, time.perf_counter() - began, **facts)
 
-    pairs_key = key_of(neighbors_key, measured, options.min_precision, code_digest("audit.duplicates.pairs"))
+    pairs_key = key_of(neighbors_key, measured, options.min_precision, code_digest("audit.pairs.pairs"))
     if not record.done("pairs", pairs_key):
         began = time.perf_counter()
         facts = stages.find_pairs(run, samples, record, options, observer)
@@ -281,7 +281,7 @@ def _after_ingest(
 
 def _find_faces(run: Path, samples: pd.DataFrame, dataset: Source | None, options: ScanOptions, record: Record, observer: Observer) -> str | None:
     """Look for faces in the images of a dataset, and return what they were made from; None where nobody asks."""
-    plan = code_digest("audit.faces")
+    plan = code_digest("audit.images.faces")
     key = key_of(plan, digest_of(identities(samples)))
     done = record.done("faces", key)
     if not done and dataset is None:
@@ -328,7 +328,7 @@ def _may_be_back(samples: pa.Table) -> bool:
 
 def _about_classes(dataset: Source, listing: pa.Table, options: ScanOptions) -> dict[str, Any]:
     """Return words for the labels that are used, alone or among several, and what lies above them."""
-    from audit.sources.taxonomy_files import find_taxonomy
+    from audit.sources.annotations.taxonomy_files import find_taxonomy
 
     several = pc.list_flatten(listing["labels"])
     labels = sorted({*pc.unique(listing["label"]).drop_null().to_pylist(), *pc.unique(several).drop_null().to_pylist()})

@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from audit.artifacts import filling, open_array, read_table, to_frame, write_array, write_table
 from audit.errors import AuditError, RunError
-from audit.identity import identities, ordinal_index
-from audit.progress import Observer
-from audit.record import FILES, Record
-from audit.run_tables import open_rows
+from audit.io.artifacts import filling, open_array, read_table, to_frame, write_array, write_table
+from audit.io.progress import Observer
+from audit.run.identity import identities, ordinal_index
+from audit.run.record import FILES, Record
+from audit.run.tables import open_rows
 from audit.tables import FACES, LABEL_QUALITY, PAIRS
 
 if TYPE_CHECKING:
     from audit.config import ScanOptions
-    from audit.duplicates.neighbors import PreviousNeighbors
     from audit.engines import Engine
+    from audit.neighbors.search import PreviousNeighbors
     from audit.sources import Source
 
 
@@ -36,7 +36,7 @@ def digest_of(column: npt.NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(column).tobytes()).hexdigest()[:32]
 
 
-SEARCH = "audit.duplicates.neighbors"
+SEARCH = "audit.neighbors.search"
 """The module whose code finds neighbors, with all it imports."""
 
 
@@ -44,8 +44,8 @@ def find_neighbors(
     run: Path, samples: pd.DataFrame, record: Record, key: str, options: ScanOptions, engine: Engine, observer: Observer
 ) -> dict[str, object]:
     """Write ``neighbors.npy`` and ``similarities.npy``; only changed rows are searched where most are known. Returns facts for the record."""
-    from audit.duplicates.comparers import PROCESSORS
-    from audit.duplicates.neighbors import GPU_FROM, search
+    from audit.neighbors.backends import PROCESSORS
+    from audit.neighbors.search import GPU_FROM, search
 
     record.rely_on("embeddings.npy")
     mine = identities(samples)
@@ -79,13 +79,13 @@ def find_neighbors(
 
 
 def _neighbor_plan(record: Record, k: int) -> str:
-    from audit.code_digest import code_digest
+    from audit.pipeline.code_digest import code_digest
 
     return key_of(record.content["backbone"], k, code_digest(SEARCH))
 
 
 def _previous_neighbors(run: Path, record: Record, mine: npt.NDArray[np.bytes_], key: str, k: int) -> PreviousNeighbors | None:
-    from audit.duplicates.neighbors import Known, PreviousNeighbors
+    from audit.neighbors.search import Known, PreviousNeighbors
 
     state = record.content["stages"].get("neighbors", {})
     if state.get("plan") != _neighbor_plan(record, k) or state.get("key") == key or not all((run / name).is_file() for name in FILES["neighbors"]):
@@ -107,13 +107,13 @@ def find_pairs(run: Path, samples: pd.DataFrame, record: Record, options: ScanOp
     """Write ``pairs.parquet``; candidates verified by an earlier scan are not verified again. Returns facts for the record."""
     import pyarrow as pa
 
-    from audit.code_digest import code_digest
-    from audit.duplicates.known_pairs import KnownPairs, load
-    from audit.duplicates.pairs import PairOptions, find_pairs
+    from audit.pairs.pairs import PairOptions, find_pairs
+    from audit.pairs.reuse import KnownPairs, load
+    from audit.pipeline.code_digest import code_digest
 
     record.rely_on("thumbnails.npy", "neighbors.npy", "similarities.npy")
     record.is_sound("state/unlike.npy")
-    plan = code_digest("audit.duplicates.pairs")
+    plan = code_digest("audit.pairs.pairs")
     known = load(run) if record.content["stages"].get("pairs", {}).get("plan") == plan else KnownPairs()
     record.begin("pairs")
     rows = len(samples)
@@ -146,7 +146,7 @@ def find_faces(
     """Write ``faces.parquet``; images that an earlier scan looked at are not read again. Returns facts for the record."""
     import pyarrow as pa
 
-    from audit.faces import find_faces
+    from audit.images.faces import find_faces
 
     mine = identities(samples)
     wanted = mine != b""
@@ -183,12 +183,10 @@ def predictions_plan(options: ScanOptions) -> str:
     Raises:
         AuditError: there is no such file, or it cannot be read.
     """
-    from audit.code_digest import code_digest
+    from audit.pipeline.code_digest import code_digest
 
     if options.predictions is None:
-        return code_digest(
-            "audit.labels.prediction_stage", "audit.labels.label_set_predictions", "audit.labels.label_quality", "audit.labels.label_sets"
-        )
+        return code_digest("audit.pipeline.predictions", "audit.predictions.multilabel", "audit.labels.quality", "audit.labels.sets")
     try:
         with Path(options.predictions).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -196,7 +194,7 @@ def predictions_plan(options: ScanOptions) -> str:
         raise AuditError(
             options.predictions, f"cannot be read: {error.strerror}", "name a .npy, .parquet or .csv file of class probabilities"
         ) from None
-    return key_of(content, code_digest("audit.labels.user_predictions", "audit.labels.label_quality", "audit.labels.label_sets"))
+    return key_of(content, code_digest("audit.predictions.user", "audit.labels.quality", "audit.labels.sets"))
 
 
 def predict(
@@ -205,7 +203,7 @@ def predict(
     """Write ``predictions.npy`` and ``label_quality.parquet``; every duplicate group is in one fold. Returns facts for the record."""
     import pyarrow as pa
 
-    from audit.labels.label_quality import judge_labels, label_codes
+    from audit.labels.quality import judge_labels, label_codes
 
     if options.predictions is None:
         record.rely_on("embeddings.npy")
@@ -220,7 +218,7 @@ def predict(
     observer.stage("predictions", len(samples))
     if options.predictions is None:
         from audit.backbones.runtime import own_device
-        from audit.labels.prediction_stage import predict as predict_rows
+        from audit.pipeline.predictions import predict as predict_rows
 
         facts = predict_rows(
             run,
@@ -234,7 +232,7 @@ def predict(
             observer=observer,
         )
     else:
-        from audit.labels.user_predictions import load_predictions
+        from audit.predictions.user import load_predictions
 
         with filling(run / "predictions.npy", (len(samples), len(classes)), np.float32) as into:
             found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, codes, into=into)
@@ -253,7 +251,7 @@ def _predict_sets(
     import pyarrow as pa
 
     from audit.labels.conflicts import disagreeing_pictures
-    from audit.labels.label_sets import judge_label_sets, membership, set_codes, sets_of_labels
+    from audit.labels.sets import judge_label_sets, membership, set_codes, sets_of_labels
 
     labels = sets_of_labels(samples)
     given = membership(labels, classes)
@@ -261,13 +259,13 @@ def _predict_sets(
     observer.stage("predictions", len(samples))
     with filling(run / "predictions.npy", (len(samples), len(classes)), np.float32) as into:
         if options.predictions is None:
-            from audit.labels.label_set_predictions import out_of_sample_sets
+            from audit.predictions.multilabel import out_of_sample_sets
 
             embeddings = open_rows(run, "embeddings", len(samples))
             groups, images = fold_groups(len(samples), pairs), identities(samples)
             found = out_of_sample_sets(embeddings, given, groups, images=images, seed=options.seed, into=into, advance=observer.advance)
         else:
-            from audit.labels.user_predictions import load_predictions
+            from audit.predictions.user import load_predictions
 
             found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, several=True, into=into)
     facts = dict(found.record)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from audit.errors import AuditError
-from audit.labels.large_tables import blocks, rows_at_once
+from audit.io.blocks import blocks, rows_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

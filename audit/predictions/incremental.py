@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from audit.labels.large_tables import rows_at_once
-from audit.labels.predictor import Predictor
+from audit.io.blocks import rows_at_once
+from audit.predictions.predictor import Predictor
 
 MAX_CHANGED = 0.05
 """Share of images that were replaced, came, went or got another label since the fit, up to which its models are kept."""

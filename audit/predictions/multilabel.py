@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import release
-from audit.labels.folds import folds_of, numbered
-from audit.labels.large_tables import rows_at_once, some_of
-from audit.labels.predictions import FOLDS, MAX_TRAINING_ROWS, Predictions, learned_features, rows_with_embedding
+from audit.io.artifacts import release
+from audit.io.blocks import rows_at_once, some_of
+from audit.predictions.folds import folds_of, numbered
+from audit.predictions.out_of_sample import FOLDS, MAX_TRAINING_ROWS, Predictions, learned_features, rows_with_embedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scipy.sparse import csr_array
 
-    from audit.labels.similarity_models import Floats, Ridge, Voters
+    from audit.predictions.similarity_models import Floats, Ridge, Voters
 
 _ROWS_AT_ONCE = 4096
 _CALIBRATION_CELLS = 200_000
@@ -116,7 +116,7 @@ class _Members:
 
 
 def _fit(features: Floats, given: csr_array, fold: npt.NDArray[np.int8], folds: int, seed: int) -> _Members:
-    from audit.labels.similarity_models import Voters, fit_ridge, references, unit_rows
+    from audit.predictions.similarity_models import Voters, fit_ridge, references, unit_rows
 
     chosen = references(len(features), seed)
     return _Members(fit_ridge(features, given, fold, folds, seed), Voters(unit_rows(features[chosen]), given[chosen], fold[chosen]))

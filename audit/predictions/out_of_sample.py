@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import release
 from audit.errors import AuditError
-from audit.labels.folds import folds_of, numbered, order_of_images
-from audit.labels.large_tables import rows_at_once, some_of
+from audit.io.artifacts import release
+from audit.io.blocks import rows_at_once, some_of
+from audit.predictions.folds import folds_of, numbered, order_of_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from audit.labels.predictor import Predictor
-    from audit.labels.probes import Projection, Training
+    from audit.predictions.predictor import Predictor
+    from audit.predictions.probes import Projection, Training
 
 MAX_TRAINING_ROWS = 200_000
 """More rows than these are judged but not learned from; with many classes each keeps the same number. Bounds memory and time."""
@@ -61,7 +61,7 @@ def out_of_sample(
 ) -> Predictions:
     """Predict every image's class with models that saw neither it nor its copies.
 
-    The mean of four members (see `audit.labels.probes`), calibrated by one temperature on the rows' given labels.
+    The mean of four members (see `audit.predictions.probes`), calibrated by one temperature on the rows' given labels.
 
     Args:
         embeddings: float16 ``[n, d]`` unit rows; NaN rows for images without one. Read in blocks, so a memory map stays on disk.
@@ -80,9 +80,9 @@ def out_of_sample(
     Raises:
         AuditError: fewer than two classes have labelled images with an embedding, or all of them are copies of one image.
     """
-    from audit.labels.calibration import best_temperature, most_to_calibrate
-    from audit.labels.predictor import Predictor, log_of, tempered
-    from audit.labels.probes import MEMBERS
+    from audit.predictions.calibration import best_temperature, most_to_calibrate
+    from audit.predictions.predictor import Predictor, log_of, tempered
+    from audit.predictions.probes import MEMBERS
 
     classes = int(labels.max(initial=-1)) + 1
     usable = rows_with_embedding(embeddings)
@@ -149,7 +149,7 @@ def _training(
     device: str,
 ) -> tuple[Training, Projection]:
     """Read what is learned from; ``labels``, ``fold`` and ``rows`` are of the labelled rows with an embedding, in the order they are learned in."""
-    from audit.labels.probes import Training
+    from audit.predictions.probes import Training
 
     if len(rows) > MAX_TRAINING_ROWS:
         even = _even_share(labels, seed)
@@ -160,7 +160,7 @@ def _training(
 
 def learned_features(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], Projection]:
     """Return the features of rows, ``[m, k]``, and the projection that was fitted on them; embeddings are read in blocks."""
-    from audit.labels.probes import fit_projection
+    from audit.predictions.probes import fit_projection
 
     parts = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
     learned = [embeddings[part] for part in parts]

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audit.artifacts import read_arrays, replacing
 from audit.errors import RunError
-from audit.labels.calibration import softmax
-from audit.labels.probes import MEMBERS, Member, Projection
+from audit.io.artifacts import read_arrays, replacing
+from audit.predictions.calibration import softmax
+from audit.predictions.probes import MEMBERS, Member, Projection
 
 Floats = npt.NDArray[np.float32]
 
@@ -25,7 +25,7 @@ class Predictor:
 
     projection: Projection
     members: Mapping[str, Member]
-    """By their names in `audit.labels.probes.MEMBERS`."""
+    """By their names in `audit.predictions.probes.MEMBERS`."""
     column: npt.NDArray[np.int64]
     """``[c]``: where the members have each class."""
     temperature: float = 1.0

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from audit.labels.calibration import best_temperature, most_to_calibrate, softmax
-from audit.labels.large_tables import some_of
-from audit.labels.similarity_models import Ridge, Voters, fit_ridge, one_hot, references, unit_rows
+from audit.io.blocks import some_of
+from audit.predictions.calibration import best_temperature, most_to_calibrate, softmax
+from audit.predictions.similarity_models import Ridge, Voters, fit_ridge, one_hot, references, unit_rows
 
 if TYPE_CHECKING:
     import torch

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.artifacts import release
 from audit.errors import AuditError
-from audit.labels.large_tables import blocks
-from audit.labels.prediction_files import ID_COLUMN, array_blocks, shape_of, table_blocks, table_columns
-from audit.labels.predictions import Predictions
+from audit.io.artifacts import release
+from audit.io.blocks import blocks
+from audit.predictions.files import ID_COLUMN, array_blocks, shape_of, table_blocks, table_columns
+from audit.predictions.out_of_sample import Predictions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from audit.labels.prediction_files import Block
+    from audit.predictions.files import Block
 
 KINDS = (".npy", ".parquet", ".csv")
 """How predictions may be stored."""

@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from audit.findings import identity
-from audit.identity import content_keys
 from audit.review.agreement import answers
+from audit.run.findings import identity
+from audit.run.identity import content_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 ACTIONS = ("drop", "disputed", "relabel", "accept", "keep", "unsure")
 """What is settled for an image; where its findings say different things, the first of these. ``disputed``: reviewers differ, nobody acts."""

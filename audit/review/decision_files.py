@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import AuditError, nearest
-from audit.findings import identity
+from audit.io.spreadsheet import csv_text, read_csv
 from audit.review.decisions import COLUMNS, VERDICTS, Decision
-from audit.spreadsheet import csv_text, read_csv
+from audit.run.findings import identity
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 SHEET = ("verdict", "label", "note", "given_label", "suggested_label", "severity", "check", "message", "sample_id", "finding_id", "content_id")
 """Columns of a review sheet: the first three are filled in by hand."""

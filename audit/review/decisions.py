@@ -2,7 +2,7 @@
 
 One JSON object a line. A scan never touches the file, and decisions are about bytes, not names, so they survive rescans, renames and restarts. Two
 reviewers may write at once; nothing is ever overwritten, and an undo is a further line. How decisions become actions on images is in
-`audit.review.settlement`; how far reviewers agree and how often checks are right, in `audit.review.agreement`; files of decisions, in
+`audit.review.consensus`; how far reviewers agree and how often checks are right, in `audit.review.agreement`; files of decisions, in
 `audit.review.decision_files`.
 """
 
@@ -24,7 +24,7 @@ from audit.errors import AuditError, RunError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 FILE = "decisions.jsonl"
 
@@ -49,7 +49,7 @@ class Decision:
     """One of `VERDICTS`."""
     reviewer: str
     content_id: str | None = None
-    """Hash of the image's bytes, or of its name where they could not be read; see `audit.findings.identity`. None for a class or the dataset."""
+    """Hash of the image's bytes, or of its name where they could not be read; see `audit.run.findings.identity`. None for a class or the dataset."""
     ordinal: int = 0
     """Which of the images with these same bytes, in the order of sample ids."""
     copies: int = 1
@@ -240,7 +240,7 @@ def decide(run: Run, findings: pd.DataFrame, verdict: str, *, reviewer: str, lab
     Raises:
         AuditError: as `Decision`; among them ``relabel`` where neither a label is given nor one suggested.
     """
-    from audit.findings import identity
+    from audit.run.findings import identity
 
     decisions = []
     for finding in findings.to_dict("records"):

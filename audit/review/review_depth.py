@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.labels.review_yield import Yield, expected_yield
-from audit.review.settlement import rows_of_run
+from audit.review.consensus import rows_of_run
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 CHECK = "label_errors"
 WORTH_IT = 0.5

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from audit.artifacts import read_rows, read_table, to_frame
 from audit.errors import AuditError, nearest
-from audit.review.ranking import ranked
-from audit.run_tables import fields, held_to, require_evidence
+from audit.io.artifacts import read_rows, read_table, to_frame
+from audit.run.ranking import ranked
+from audit.run.tables import fields, held_to, require_evidence
 from audit.tables import FINDINGS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from audit.artifacts import write_json
+from audit.io.artifacts import write_json
 
 FILES = {
     "ingest": ("samples.parquet", "embeddings.npy", "thumbnails.npy"),

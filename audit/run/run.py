@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from audit.artifacts import open_array, read_in_blocks, read_json, read_rows, to_frame
 from audit.errors import RunError, SourceError, nearest
-from audit.findings_index import Page, Where, read_index, read_page, select
-from audit.identity import content_keys
-from audit.record_shape import damage, schema_version
-from audit.review.ranking import ranked
-from audit.run_tables import fields, held_to, open_rows, read_faces, read_label_quality, read_pairs, read_samples
-from audit.sources.problems import NOT_LISTED
+from audit.io.artifacts import open_array, read_in_blocks, read_json, read_rows, to_frame
+from audit.run.findings_index import Page, Where, read_index, read_page, select
+from audit.run.identity import content_keys
+from audit.run.ranking import ranked
+from audit.run.record_schema import damage, schema_version
+from audit.run.tables import fields, held_to, open_rows, read_faces, read_label_quality, read_pairs, read_samples
+from audit.sources.annotations.problems import NOT_LISTED
 from audit.tables import SAMPLES, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Run:
 
     @cached_property
     def content_keys(self) -> npt.NDArray[np.uint64]:
-        """uint64 ``[n]``: 64 bits of each sample's content id, 0 where there is none; see `audit.identity.content_keys`."""
+        """uint64 ``[n]``: 64 bits of each sample's content id, 0 where there is none; see `audit.run.identity.content_keys`."""
         return read_in_blocks(self.path / "samples.parquet", "content_id", content_keys, rows=len(self))
 
     @cached_property
@@ -155,7 +155,7 @@ class Run:
 
     @cached_property
     def findings_index(self) -> pd.DataFrame:
-        """All findings without sentences and evidence, worst first; see `audit.findings_index`."""
+        """All findings without sentences and evidence, worst first; see `audit.run.findings_index`."""
         return read_index(self._findings_files)
 
     def findings_page(self, where: Where | None = None, *, precision: pd.DataFrame | None = None, offset: int = 0, limit: int | None = None) -> Page:
@@ -163,7 +163,7 @@ class Run:
 
         Args:
             where: column -> the value, or the values, that are wanted: ``{"check": "label_errors", "split": ["train", "val"]}``.
-            precision: how often each check was right so far, which changes the order; see `audit.review.ranking.ranked`.
+            precision: how often each check was right so far, which changes the order; see `audit.run.ranking.ranked`.
             offset: how many to pass over.
             limit: how many to return at most.
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.artifacts import column_names, open_array, read_table
 from audit.errors import RunError
+from audit.io.artifacts import column_names, open_array, read_table
 from audit.tables import FACES, LABEL_QUALITY, OUTCOMES, PAIRS, SAMPLES, SEVERITIES
 
 _VALUES = {"outcome": OUTCOMES, "severity": SEVERITIES}

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from audit.errors import SourceError, nearest
 from audit.sources.base import Sample, Source, SourceOptions
-from audit.sources.faults import readable
+from audit.sources.storage.faults import readable
 
 if TYPE_CHECKING:
-    from audit.sources.storage import Storage
+    from audit.sources.storage.files import Storage
 
 __all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_source"]
 
@@ -66,7 +66,7 @@ def open_source(location: str, options: SourceOptions | None = None) -> Source:
 
 
 def _open(location: str, options: SourceOptions) -> Source:
-    from audit.sources.storage import Storage
+    from audit.sources.storage.files import Storage
 
     storage = Storage(location, options.storage_options)
     _refuse_run(storage)

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
-from audit.console import counted
 from audit.errors import SourceError
+from audit.io.console import counted
+from audit.io.spreadsheet import read_rows, require_text
+from audit.sources.annotations.class_words import find_class_words
+from audit.sources.annotations.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, refuse_nested, without_labels
+from audit.sources.annotations.json_lines import read_objects
+from audit.sources.annotations.problems import Problem, Tally
 from audit.sources.base import Sample, Source, SourceOptions
-from audit.sources.class_words import find_class_words
-from audit.sources.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, refuse_nested, without_labels
-from audit.sources.json_lines import read_objects
-from audit.sources.names import escape, sample_id, unescape
-from audit.sources.problems import Problem, Tally
-from audit.sources.storage import MISSING, Storage, require_file
-from audit.spreadsheet import read_rows, require_text
+from audit.sources.storage.files import MISSING, Storage, require_file
+from audit.sources.storage.names import escape, sample_id, unescape
 
 KIND = "manifest"
 RANK = 40
@@ -28,7 +28,7 @@ NO_PATH = "(no path)"
 _FOLDERS_REMEMBERED = 64
 
 _SHOWN_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
-"""How `audit.sources.names.sample_id` shows bytes that are no UTF-8."""
+"""How `audit.sources.storage.names.sample_id` shows bytes that are no UTF-8."""
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 

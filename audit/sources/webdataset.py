@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from audit.console import counted
 from audit.errors import SourceError
-from audit.sources.archives import member_ref, read_ref
+from audit.io.console import counted
+from audit.sources.annotations.class_words import find_class_words
+from audit.sources.annotations.columns import read_labels, require_column
+from audit.sources.annotations.layout import is_split
+from audit.sources.annotations.problems import EXAMPLES, NOT_LISTED, Problem, Tally, named
 from audit.sources.base import Sample, Source, SourceOptions
-from audit.sources.class_words import find_class_words
-from audit.sources.columns import read_labels, require_column
-from audit.sources.layout import is_split
-from audit.sources.names import HIDDEN, extension, is_hidden, is_image, sample_id, unescape
-from audit.sources.problems import EXAMPLES, NOT_LISTED, Problem, Tally, named
-from audit.sources.storage import Storage
-from audit.sources.tar_members import Member, read_members
+from audit.sources.storage.archives import member_ref, read_ref
+from audit.sources.storage.files import Storage
+from audit.sources.storage.names import HIDDEN, extension, is_hidden, is_image, sample_id, unescape
+from audit.sources.storage.tar_members import Member, read_members
 
 KIND = "webdataset"
 RANK = 35

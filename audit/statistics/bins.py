@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.checks.discoveries import concentration_p
+from audit.statistics.multiple_testing import concentration_p
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from audit.checks.properties import Property
+    from audit.statistics.properties import Property
 
     Counts = npt.NDArray[np.int64]
     Shares = npt.NDArray[np.float64]

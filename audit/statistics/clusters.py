@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.labels.large_tables import some_of
+from audit.io.blocks import some_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.checks.discoveries import concentration_p
+from audit.statistics.multiple_testing import concentration_p
 
 if TYPE_CHECKING:
     import numpy.typing as npt

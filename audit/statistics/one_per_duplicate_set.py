@@ -18,7 +18,7 @@ def one_per_picture(samples: pd.DataFrame, pictures: npt.NDArray[np.int64], with
 
     Args:
         samples: columns ``content_id``, ``sample_id`` and those of ``within``, of the images to choose from.
-        pictures: ``[n]`` a number that copies of one picture share, see ``audit.duplicates.pictures``.
+        pictures: ``[n]`` a number that copies of one picture share, see ``audit.pairs.duplicate_sets``.
         within: columns; a picture counts once for each of their values, as one that lies in two splits belongs to both.
     """
     stands = np.bincount(pictures)[pictures] == 1 if len(pictures) else np.zeros(0, bool)

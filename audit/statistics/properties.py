@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from audit.masking import is_personal
+from audit.run.personal_columns import is_personal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.checks.discoveries import adjusted_p
-from audit.checks.telling_values import chance_of, standing_out
+from audit.statistics.bins import chance_of, standing_out
+from audit.statistics.multiple_testing import adjusted_p
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from audit.checks.class_halves import ClassHalves
-    from audit.checks.properties import Property
+    from audit.statistics.properties import Property
+    from audit.statistics.split_half import ClassHalves
 
 
 class Tested(NamedTuple):

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Skipped
-from audit.checks.one_per_picture import one_per_picture
-from audit.duplicates.pictures import pictures_of
+from audit.pairs.duplicate_sets import pictures_of
+from audit.statistics.one_per_duplicate_set import one_per_picture
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from audit.answer_key import Fact, answer_key
-from audit.answer_key.datasets import Dataset, find_dataset
-from audit.answer_key.images import Images, Unknown, images_of, misfit, rows_by_number
-from audit.answer_key.label_files import human_labels, label_sets, listed_pairs, votes
-from audit.console import counted
-from audit.duplicates.pictures import implied_by_twins
 from audit.errors import ConfigError, SourceError
+from audit.io.console import counted
+from audit.pairs.duplicate_sets import implied_by_twins
+from audit.verify.datasets import Dataset, find_dataset
+from audit.verify.facts import Fact, answer_key
+from audit.verify.images import Images, Unknown, images_of, misfit, rows_by_number
+from audit.verify.label_files import human_labels, label_sets, listed_pairs, votes
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
 
 EXACT = ("identical_bytes", "identical_pixels")
 
@@ -36,7 +36,7 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
 
     Args:
         run: a finished run.
-        name: its dataset, one of `audit.answer_key.DATASETS`.
+        name: its dataset, one of `audit.verify.facts.DATASETS`.
         files: key of a public label file -> the user's copy.
 
     Raises:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from audit.answer_key import DATASETS
 from audit.errors import ConfigError, nearest
-from audit.sources.class_words import parse_words, timm_list
+from audit.sources.annotations.class_words import parse_words, timm_list
+from audit.verify.facts import DATASETS
 
 TRAIN = frozenset({"train", "training", "train_set", "trainset"})
 _VAL = frozenset({"val", "valid", "validation", "val_set", "valset"})

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.answer_key.datasets import TRAIN, Dataset
+from audit.verify.datasets import TRAIN, Dataset
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 
 class Unknown(str):

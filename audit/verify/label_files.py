@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from audit.answer_key.datasets import Dataset
 from audit.errors import SourceError
+from audit.verify.datasets import Dataset
 
 _PEOPLE = ("aggre_label", "noisy_label", "noise_label")
 """What people said, by the names that CIFAR-10N and CIFAR-100N give it; of several the first counts."""

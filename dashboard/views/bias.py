@@ -10,7 +10,7 @@ from dashboard.review import review
 from dashboard.verdicts import OF_IMAGES
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
 
 CHECKS = (
     "class_balance",

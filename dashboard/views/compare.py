@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 
+from audit.diff.comparison import compare
+from audit.diff.sample_changes import CHANGES
 from audit.errors import AuditError
-from audit.versions.comparison import compare
-from audit.versions.sample_changes import CHANGES
 from dashboard.history import siblings
 from dashboard.state import address, in_address, open_finished, stamp
 from dashboard.text import literal, short
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from audit.run import Run
-    from audit.versions.comparison import Difference
+    from audit.diff.comparison import Difference
+    from audit.run.run import Run
     from dashboard.history import Sibling
 
 _SHOWN = 200

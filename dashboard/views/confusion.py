@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from audit.errors import AuditError
-from audit.labels.class_confusion import class_quality, confused_pairs, confusion
+from audit.labels.confusion import class_quality, confused_pairs, confusion
 from dashboard import pictures
 from dashboard.confusion_charts import chosen, map_of_blocks, map_of_classes
 from dashboard.filters import counts
@@ -24,7 +24,7 @@ from dashboard.verdicts import OF_CLASSES
 from reports.wording import label
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
     from dashboard.page import Page
 
 CHECKS = ("class_overlap",)

@@ -22,7 +22,7 @@ from reports.wording import label, percent, title
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.run import Run
+    from audit.run.run import Run
     from dashboard.overlay import Place
 
 CHECKS = ("leakage", "exact_duplicates", "near_duplicates")

@@ -10,7 +10,7 @@ from dashboard.occlusion import where_it_looked
 from dashboard.review import review
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
 
 CHECKS = ("conflicting_labels", "label_errors")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from audit.console import duration
+from audit.io.console import duration
 from dashboard import pictures
 from dashboard.history import earlier_health
 from dashboard.page import SEVERITY_COLORS
@@ -17,7 +17,7 @@ from dashboard.text import literal, reasons, short
 from reports.wording import cut, flagged, label, percent, subject, title, when
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
     from reports.summary import CheckTotal, Precision, Summary, Top
 
 _CARD_WIDTH = 168

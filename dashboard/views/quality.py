@@ -12,7 +12,7 @@ from dashboard.review import review
 from dashboard.verdicts import OF_IMAGES
 
 if TYPE_CHECKING:
-    from audit.run import Run
+    from audit.run.run import Run
     from dashboard.page import Page
 
 CHECKS = ("integrity", "image_quality", "outliers")

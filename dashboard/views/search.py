@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from audit.errors import AuditError
-from audit.explain import SHORTEST_CONTENT_ID
+from audit.explain.explanation import SHORTEST_CONTENT_ID
 from dashboard import pictures
 from dashboard.page import badges, plain
 from dashboard.queue import verdict_of
@@ -22,7 +22,7 @@ from reports.wording import label, title
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from audit.run import Run
+    from audit.run.run import Run
 
 _SHOWN = 24
 _NAMES = 200

@@ -10,7 +10,7 @@ from PIL import Image
 
 from audit.backbones import choose, embedded
 from audit.backbones.runtime import OnnxEmbedder, OnnxModel, Placement, place, prepare
-from audit.decode import decode
+from audit.images.decode import decode
 
 PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet-photos-dev.tar"
 

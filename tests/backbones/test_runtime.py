@@ -98,7 +98,7 @@ def test_too_little_memory_of_the_device_is_one_line(monkeypatch):
 
 def test_a_runs_backbone_takes_all_processors_and_no_more_threads():
     from audit.backbones import embedder_of
-    from audit.processors import available_cpus
+    from audit.processes import available_cpus
 
     _, embedder = embedder_of({"backbone": {"name": "embedded", "precision": "float32"}, "options": {}})
     assert embedder._session.get_session_options().intra_op_num_threads == available_cpus()

@@ -4,7 +4,7 @@ import pytest
 
 from audit.checks.class_overlap import Options, run
 from audit.errors import ConfigError
-from audit.labels.label_quality import judge_labels
+from audit.labels.quality import judge_labels
 
 CLASSES = ["a", "b", "c", "d"]
 

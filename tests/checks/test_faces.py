@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import audit
-from audit import faces
 from audit.errors import AuditError, ConfigError
+from audit.images import faces
 from audit.tables import FACES
 
 OPTIONS = audit.ScanOptions(backbone="embedded", device="cpu", offline=True, workers=1, faces=True, only=("faces", "integrity"))

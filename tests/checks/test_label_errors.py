@@ -4,7 +4,7 @@ import pytest
 
 from audit.checks.label_errors import Options, run, verdict
 from audit.errors import ConfigError
-from audit.labels.label_quality import judge_labels, label_codes
+from audit.labels.quality import judge_labels, label_codes
 from audit.tables import PAIRS
 
 CLASSES = ["bird", "cat", "dog"]

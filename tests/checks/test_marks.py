@@ -3,9 +3,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from audit.checks import mark_gradients
 from audit.checks.marks import Options, run
 from audit.errors import ConfigError
+from audit.statistics import gradients as mark_gradients
 from audit.tables import PAIRS
 
 NONE = PAIRS.empty_table().to_pandas()

@@ -3,7 +3,7 @@ import pytest
 
 from audit.checks.multi_object import two_likeliest
 from audit.errors import ConfigError
-from audit.labels.label_quality import judge_labels
+from audit.labels.quality import judge_labels
 
 CLASSES = ["ant", "bee", "cat", "dog"]
 

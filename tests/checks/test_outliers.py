@@ -5,8 +5,8 @@ from skimage import data
 
 from audit.checks import Skipped
 from audit.checks.outliers import kth_distance
-from audit.duplicates.pairs import find_pairs
-from audit.measures import perceptual_hash, pixel_id, thumbnail
+from audit.images.measures import perceptual_hash, pixel_id, thumbnail
+from audit.pairs.pairs import find_pairs
 
 
 def clustered(n=40, seed=0):

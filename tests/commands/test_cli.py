@@ -15,8 +15,8 @@ from audit import cli
 from audit.commands.base import report_format, wants_color
 from audit.commands.scan import check_settings, scan
 from audit.config import scan_hints
-from audit.console import Bars, Lines, duration, observer, rate, safe
 from audit.errors import ConfigError, SourceError
+from audit.io.console import Bars, Lines, duration, observer, rate, safe
 
 HEAVY = ("cv2", "faiss", "numpy", "onnxruntime", "pandas", "PIL", "pyarrow", "reports", "rich", "sklearn", "streamlit", "torch")
 
@@ -443,9 +443,9 @@ def test_the_observer_fits_standard_error(capsys, monkeypatch):
 @pytest.mark.parametrize("columns", [40, 120])
 def test_bars_appear_on_a_terminal_for_long_stages_only(columns):
     program = """
-import time, audit.console
-audit.console.PATIENCE = 0.3
-with audit.console.observer() as watching:
+import time, audit.io.console
+audit.io.console.PATIENCE = 0.3
+with audit.io.console.observer() as watching:
     watching.stage("quick", 10)
     watching.advance(10)
     watching.note("told")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from audit.config import ScanOptions, check_options, load, scan_hints, source_options
 from audit.errors import ConfigError
-from audit.option_values import converted, describe
+from audit.io.option_values import converted, describe
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from audit.checks import Missing, Skipped, discover, run_check
-from audit.findings import to_table
-from audit.labels.label_quality import judge_labels, label_codes
+from audit.labels.quality import judge_labels, label_codes
+from audit.run.findings import to_table
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, RELATIONS, SAMPLES, SEVERITIES
 
 CHECKS = discover()

@@ -1,4 +1,4 @@
-"""The documentation says what the program does. ``python tests/test_docs.py`` writes docs/command-line.md anew."""
+"""The documentation says what the program does. ``python tests/contracts/test_docs.py`` writes docs/command-line.md anew."""
 
 import re
 import shlex
@@ -12,14 +12,14 @@ from audit.commands.base import PROGRAM
 from audit.config import ScanOptions, scan_hints
 from audit.sources import SourceOptions
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND_LINE = ROOT / "docs" / "command-line.md"
 WIDTH = 100
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 INTRODUCTION = """# Command line
 
-Written from the program by `python tests/test_docs.py`; a test compares the two.
+Written from the program by `python tests/contracts/test_docs.py`; a test compares the two.
 
 Results go to standard output, progress and notes to standard error. Exit codes: 0 done, 2 could not be done (one line says why and what to do),
 130 interrupted. A scan that was interrupted, or killed, is continued by the same command.
@@ -51,7 +51,7 @@ def blocks(page, language):
 
 
 def test_command_line_page_is_what_help_prints():
-    assert COMMAND_LINE.read_text(encoding="utf-8") == command_line(), "write it anew: python tests/test_docs.py"
+    assert COMMAND_LINE.read_text(encoding="utf-8") == command_line(), "write it anew: python tests/contracts/test_docs.py"
 
 
 def test_every_option_is_on_the_page():

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from audit.backbones.embedded import states
 from audit.cli import invoke
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def locked():

@@ -12,12 +12,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from audit import open_run
-from audit.artifacts import write_json, write_table
+from audit.diff.comparison import compare
+from audit.io.artifacts import write_json, write_table
 from audit.review.agreement import precision
 from audit.review.decisions import Decision, Decisions
 from audit.review.decisions import decide as made
 from audit.tables import FINDINGS, PAIRS, SAMPLES
-from audit.versions.comparison import compare
 from dashboard.history import siblings
 from dashboard.page import plain
 from dashboard.text import literal
@@ -273,7 +273,7 @@ def test_what_the_backbone_went_by_is_shown_when_asked_for(demo_run):
 
 
 def test_where_no_class_is_known_the_picture_alone_is_shown(own_run, monkeypatch):
-    monkeypatch.setattr("audit.saliency.classes_of", lambda run, row: [])
+    monkeypatch.setattr("audit.explain.saliency.classes_of", lambda run, row: [])
     test = drawn(own_run, "label_errors")
     test.toggle(key="saliency labels").set_value(True).run()
     assert not test.exception

@@ -11,10 +11,10 @@ from PIL import Image
 
 import audit
 from audit import cli
-from audit.versions.comparison import compare
-from audit.versions.comparison_text import document, lines
-from audit.versions.drift import embedding_drift
-from audit.versions.sample_matching import match, renamed_names
+from audit.diff.comparison import compare
+from audit.diff.drift import embedding_drift
+from audit.diff.sample_matching import match, renamed_names
+from audit.diff.text import document, lines
 
 OPTIONS = audit.ScanOptions(backbone="embedded", device="cpu", workers=1, only=("integrity", "leakage", "conflicting_labels", "exact_duplicates"))
 

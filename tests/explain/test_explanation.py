@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.errors import AuditError
-from audit.explain import COMPARED, explain, find_sample
-from audit.run import Run
+from audit.explain.explanation import COMPARED, explain, find_sample
+from audit.run.run import Run
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from PIL import Image
 import audit
 from audit import cli
 from audit.errors import RunError
-from audit.saliency import _mean_of, classes_of, drawn, saliency
+from audit.explain.saliency import _mean_of, classes_of, drawn, saliency
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_classes_are_the_label_and_the_likeliest_other(pictures):
 
 
 def test_a_class_of_many_images_looks_the_same_in_any_order(monkeypatch):
-    monkeypatch.setattr("audit.saliency._EXAMPLES", 20)
+    monkeypatch.setattr("audit.explain.saliency._EXAMPLES", 20)
     draw = np.random.default_rng(0)
     content = [f"{number:032x}" * 2 for number in draw.permutation(101)]
     samples = pd.DataFrame({"label": "cat", "outcome": "ok", "content_id": content})

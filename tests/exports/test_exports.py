@@ -8,12 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from audit.artifacts import read_table, write_array, write_table
 from audit.errors import AuditError
 from audit.exports import export, kinds
+from audit.io.artifacts import read_table, write_array, write_table
+from audit.review.consensus import groups_gone
 from audit.review.decisions import Decision, Decisions, decide
-from audit.review.settlement import groups_gone
-from audit.run import Run
+from audit.run.run import Run
 from audit.tables import PAIRS, SAMPLES
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from audit import cli
+from audit.diff.comparison import compare_findings
 from audit.errors import ConfigError
-from audit.versions.comparison import compare_findings
-from audit.versions.findings_file import FORMAT_VERSION, read_findings
+from audit.gate.baseline import FORMAT_VERSION, read_findings
 from reports import json as json_report
 
 POLICY = "[new]\nleakage = 0\ntotal = 0\n\n[require]\nembedding_drift = 0.1\n"

@@ -15,13 +15,13 @@ from jsonschema import Draft4Validator
 from markdown_it import MarkdownIt
 
 from audit import cli
-from audit.versions import github_host
-from audit.versions.comparison import compare
-from audit.versions.formats import FORMATS, github, gitlab, junit, markdown, render, sarif
-from audit.versions.gate import judge
-from audit.versions.policy import read_policy
-from audit.versions.verdict import FAILED, PASSED, Verdict
-from audit.versions.waivers import Waived, Waiver
+from audit.diff.comparison import compare
+from audit.gate import github_host
+from audit.gate.formats import FORMATS, github, gitlab, junit, markdown, render, sarif
+from audit.gate.gate import judge
+from audit.gate.policy import read_policy
+from audit.gate.verdict import FAILED, PASSED, Verdict
+from audit.gate.waivers import Waived, Waiver
 
 SARIF_SHA256 = "c3b4bb2d6093897483348925aaa73af03b3e3f4bd4ca38cef26dcb4212a2682e"
 """Of the schema at https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"""

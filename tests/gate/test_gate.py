@@ -10,16 +10,16 @@ import pytest
 
 from audit import cli
 from audit.checks import discover
+from audit.diff.comparison import compare
 from audit.errors import ConfigError
+from audit.gate.gate import judge
+from audit.gate.limits import rate_interval
+from audit.gate.policy import STARTER, read_policy
+from audit.gate.text import lines
+from audit.gate.waivers import Waived, Waiver, apply_waivers, kept, read_waivers
+from audit.io.toml_lines import lines_of_keys
 from audit.review.decisions import Decisions, decide, latest
-from audit.run import Run
-from audit.versions.comparison import compare
-from audit.versions.gate import judge
-from audit.versions.gate_text import lines
-from audit.versions.limits import rate_interval
-from audit.versions.policy import STARTER, read_policy
-from audit.versions.toml_lines import lines_of_keys
-from audit.versions.waivers import Waived, Waiver, apply_waivers, kept, read_waivers
+from audit.run.run import Run
 
 CHECKS = ("leakage", "label_errors", "integrity", "conflicting_labels", "class_balance", "outliers")
 

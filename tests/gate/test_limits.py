@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from audit.artifacts import read_json, write_array, write_json, write_table
-from audit.run import Run
+from audit.diff.comparison import compare
+from audit.diff.sample_changes import COLUMNS
+from audit.gate.gate import judge
+from audit.gate.lock import changes_since, pin, read_lock
+from audit.gate.policy import read_policy
+from audit.gate.waivers import Waived
+from audit.io.artifacts import read_json, write_array, write_json, write_table
+from audit.run.run import Run
 from audit.tables import FINDINGS, SAMPLES
-from audit.versions.comparison import compare
-from audit.versions.gate import judge
-from audit.versions.lock import changes_since, pin, read_lock
-from audit.versions.policy import read_policy
-from audit.versions.sample_changes import COLUMNS
-from audit.versions.waivers import Waived
 
 CHECKS = ("leakage", "integrity", "class_balance", "outliers", "conflicting_labels", "listing", "class_overlap", "label_errors", "faces")
 NOT_LISTED = "pets.tar: the archive breaks off at byte 512, and what followed could not be listed; fetch it again."

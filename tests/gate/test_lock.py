@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit import cli
+from audit.diff.sample_changes import CHANGES, COLUMNS
 from audit.errors import ConfigError
+from audit.gate.gate import judge
+from audit.gate.lock import BYTES_PER_IMAGE, changes_since, pin, read_content, read_lock
+from audit.gate.policy import read_policy
+from audit.gate.waivers import Waived
 from audit.sources import open_source
-from audit.versions.gate import judge
-from audit.versions.lock import BYTES_PER_IMAGE, changes_since, pin, read_content, read_lock
-from audit.versions.policy import read_policy
-from audit.versions.sample_changes import CHANGES, COLUMNS
-from audit.versions.waivers import Waived
 
 
 def digest(name):
@@ -157,7 +157,7 @@ def test_a_source_gives_the_lock_of_its_run_and_is_not_decoded(tmp_path, monkeyp
         Image.fromarray(image).save(data / "train" / f"c{number % 2}" / f"{number}.png")
     (data / "train/c0/broken.jpg").write_bytes(b"no picture")
     run = audit.scan(data, tmp_path / "run", options=audit.ScanOptions(backbone="embedded", device="cpu", workers=1, only=("integrity",)))
-    monkeypatch.setattr("audit.ingest.decode", None)
+    monkeypatch.setattr("audit.ingest.chunks.decode", None)
     read = read_content(open_source(str(data)), lambda _: None)
     assert pin(read) == pin(run.columns(*COLUMNS))
     assert cli.invoke(["lock", str(data), "--out", str(tmp_path / "of-source"), "-q"]) == 0

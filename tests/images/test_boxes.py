@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from audit.shown_images import MOST_EXAMPLES, boxes_of, outlined, shown_images
+from audit.images.boxes import MOST_EXAMPLES, boxes_of, outlined, shown_images
 
 edges = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.integers(-2, 2), st.text(max_size=2), st.none(), st.booleans())
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from audit.decode import decode, eight_bits
+from audit.images.decode import decode, eight_bits
 from audit.tables import OUTCOMES
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from audit.measures import perceptual_hash, pixel_id, quality, thumbnail
+from audit.images.measures import perceptual_hash, pixel_id, quality, thumbnail
 
 RANGES = {"brightness": 1, "luma_p01": 1, "luma_p99": 1, "contrast": 0.5, "sharpness": 7, "entropy": 8, "chroma": 1}
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from audit.artifacts import write_array, write_json, write_table
-from audit.decode import decode
-from audit.previews import FOLDER, SIDE, flagged_rows, make, preview, previews, shrink
-from audit.run import Run
+from audit.images.decode import decode
+from audit.images.previews import FOLDER, SIDE, flagged_rows, make, preview, previews, shrink
+from audit.io.artifacts import write_array, write_json, write_table
+from audit.run.run import Run
 from audit.tables import FINDINGS, SAMPLES, SCHEMA_VERSION
 from dashboard.pictures import large
 
@@ -163,7 +163,7 @@ def test_a_scan_leaves_previews_and_is_found_from_any_folder(tmp_path, monkeypat
         (tmp_path / "images").mkdir(exist_ok=True)
         (tmp_path / "images" / f"{number}.jpg").write_bytes(photo(0))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("audit.pipeline._PREVIEWS_SHARE", 100)  # however slow this machine is just now
+    monkeypatch.setattr("audit.pipeline.scan._PREVIEWS_SHARE", 100)  # however slow this machine is just now
     made = scan("images", "run", options=audit.ScanOptions(backbone="embedded", only=("exact_duplicates",), workers=1))
     assert len(list((made.path / FOLDER).iterdir())) == 1  # three copies of one picture
     shutil.rmtree(made.path / FOLDER)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from audit.provenance import DAY_CODES, Provenance, day_code, provenance
+from audit.images.provenance import DAY_CODES, Provenance, day_code, provenance
 
 
 def photo(mode="RGB"):
@@ -88,5 +88,5 @@ def test_what_a_day_code_gives_away_is_what_the_documentation_says():
     assert alone(lambda day: tuple(day.isocalendar())[:2]) == pytest.approx(0.68, abs=0.03)
     assert alone(lambda day: day.year) == 0
     for page in ("docs/run-format.md", "docs/checks/same_source.md"):
-        text = (Path(__file__).resolve().parents[1] / page).read_text(encoding="utf-8")
+        text = (Path(__file__).resolve().parents[2] / page).read_text(encoding="utf-8")
         assert ("15%" in text, "68%" in text) == (True, True)

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 import audit
-from audit import ScanOptions, ingest, workers
+from audit import ScanOptions
 from audit.errors import ConfigError
-from audit.ingest import decode
+from audit.ingest import chunks as ingest
+from audit.ingest import workers
+from audit.ingest.chunks import decode
 
 OPTIONS = {"backbone": "embedded", "offline": True}
 QUICK = {"only": ("integrity",)}
@@ -196,7 +198,7 @@ def test_a_place_that_is_none_is_refused_and_one_that_is_full_only_noted(tmp_pat
     with pytest.raises(ConfigError, match="--cache nosuch://place: Protocol not known"):
         scan(data, tmp_path / "run", "nosuch://place", offline=False)
 
-    from audit import image_cache
+    from audit.ingest import cache as image_cache
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")

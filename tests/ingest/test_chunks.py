@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audit import workers as module
 from audit.backbones import choose
 from audit.backbones.runtime import OnnxModel, place, prepare
-from audit.decode import DEFAULT_MAX_PIXELS
 from audit.errors import AuditError
-from audit.ingest import Chunk, Recipe
+from audit.images.decode import DEFAULT_MAX_PIXELS
+from audit.ingest import workers as module
+from audit.ingest.chunks import Chunk, Recipe
+from audit.ingest.workers import ingest
 from audit.tables import MEASURES
-from audit.workers import ingest
 
 
 @dataclass
@@ -136,8 +136,8 @@ def test_a_script_without_a_guard_is_run_once(tmp_path):
         (tmp_path / "images" / f"{seed}.png").write_bytes(png(seed))
     script = tmp_path / "script.py"
     script.write_text(
-        "import audit, audit.workers\n"
-        "audit.workers._PROCESSES_PAY_FROM = 1\n"
+        "import audit, audit.ingest.workers\n"
+        "audit.ingest.workers._PROCESSES_PAY_FROM = 1\n"
         "print('begun')\n"
         "run = audit.scan('images', 'run', options=audit.ScanOptions(backbone='embedded', device='cpu'))\n"
         "print(run.samples['outcome'].tolist())\n"

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audit import workers as module
 from audit.backbones.base import Preprocessing
-from audit.ingest import KNOWN, Chunk, Ingested, Recipe, embed, embed_together, measure
-from audit.workers import Workers, ingest
+from audit.ingest import workers as module
+from audit.ingest.chunks import KNOWN, Chunk, Ingested, Recipe, embed, embed_together, measure
+from audit.ingest.workers import Workers, ingest
 
 SIDE = 16
 PREPROCESSING = Preprocessing(input_size=SIDE, resize=SIDE, resampling="bilinear", mean=(0, 0, 0), std=(1, 1, 1))
@@ -193,7 +193,7 @@ def test_processes_may_be_killed_before_they_are_given_work(monkeypatch, struck)
 def test_an_interrupt_while_processes_start_prints_no_traceback_of_theirs(tmp_path):
     (tmp_path / "interrupted.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
     program = """
-from audit.processors import process_context
+from audit.processes import process_context
 
 context = process_context()
 context.set_forkserver_preload(["interrupted"])

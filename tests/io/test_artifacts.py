@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from audit.artifacts import create_array, filling, open_array, read_arrays, read_table, release, reopen_array, replacing, write_array, write_table
 from audit.errors import RunError
+from audit.io.artifacts import create_array, filling, open_array, read_arrays, read_table, release, reopen_array, replacing, write_array, write_table
 
 
 def test_a_filled_array_appears_only_when_it_is_whole(tmp_path):

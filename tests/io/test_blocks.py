@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audit.labels.large_tables import blocks, rows_at_once, some_of
+from audit.io.blocks import blocks, rows_at_once, some_of
 
 
 @pytest.mark.parametrize("classes", [1, 10, 1_000, 22_000, 10_000_000])
@@ -10,7 +10,7 @@ def test_a_block_holds_some_cells_whatever_the_number_of_classes(classes):
 
 
 def test_blocks_hold_every_row_in_order(monkeypatch):
-    monkeypatch.setattr("audit.labels.large_tables.CELLS_AT_ONCE", 21)
+    monkeypatch.setattr("audit.io.blocks.CELLS_AT_ONCE", 21)
     parts = list(blocks(np.arange(100, 117), 3))
     assert max(map(len, parts)) == 7
     assert np.concatenate(parts).tolist() == list(range(100, 117))

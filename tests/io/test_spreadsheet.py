@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.errors import AuditError
-from audit.spreadsheet import csv_text, guard, read_csv, unguard
+from audit.io.spreadsheet import csv_text, guard, read_csv, unguard
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =cmd|'/c calc'!A0", "\uff1d1", "'=1", "''=1", '=HYPERLINK("http://x","y")']
 

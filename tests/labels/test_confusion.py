@@ -1,8 +1,8 @@
 import numpy as np
 import pyarrow as pa
 
-from audit.artifacts import write_table
-from audit.labels.class_confusion import class_quality, confused_pairs, confusion
+from audit.io.artifacts import write_table
+from audit.labels.confusion import class_quality, confused_pairs, confusion
 from audit.tables import LABEL_QUALITY
 
 

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.labels.calibration import expected_calibration_error
-from audit.labels.label_quality import judge_labels
-from audit.labels.predictions import out_of_sample
+from audit.labels.quality import judge_labels
 from audit.labels.review_yield import expected_yield
+from audit.predictions.calibration import expected_calibration_error
+from audit.predictions.out_of_sample import out_of_sample
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "data" / "label-errors-cifar10"
+PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "label-errors-cifar10"
 
 RANK_A_MILLION = """
 import resource
 import numpy as np
-from audit.artifacts import create_array, open_array
-from audit.labels.label_quality import judge_labels
+from audit.io.artifacts import create_array, open_array
+from audit.labels.quality import judge_labels
 import sys, pathlib
 rows, classes = 1_281_167, 1000
 path = pathlib.Path(sys.argv[1]) / "predictions.npy"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audit.labels.label_noise import estimate_noise, suspect
+from audit.labels.noise import estimate_noise, suspect
 
 
 def slips(rows=4000, share=0.15, seed=0):
@@ -69,14 +69,14 @@ def dealt_in_turn(rows=20_000, classes=10, seed=0):
 def test_of_many_rows_some_are_looked_at_and_every_class_is_among_them(monkeypatch):
     predictions, given = dealt_in_turn()
     every = estimate_noise(predictions, given).transition
-    monkeypatch.setattr("audit.labels.label_noise.ESTIMATION_ROWS", 4_000)
+    monkeypatch.setattr("audit.labels.noise.ESTIMATION_ROWS", 4_000)
     some = estimate_noise(predictions, given).transition
     assert every[5, 3] > 0.15
     np.testing.assert_allclose(some, every, atol=0.06)
 
 
 def test_the_order_of_the_rows_does_not_decide_which_are_looked_at(monkeypatch):
-    monkeypatch.setattr("audit.labels.label_noise.ESTIMATION_ROWS", 400)
+    monkeypatch.setattr("audit.labels.noise.ESTIMATION_ROWS", 400)
     predictions, given, _ = slips()
     draw = np.random.default_rng(1)
     images = np.array([f"{number:032x}" for number in draw.integers(0, 2**62, len(given))], "S32")
@@ -90,5 +90,5 @@ def test_the_order_of_the_rows_does_not_decide_which_are_looked_at(monkeypatch):
 def test_block_size_changes_nothing(monkeypatch):
     predictions, given, _ = slips(300)
     whole = suspect(predictions, given, estimate_noise(predictions, given))
-    monkeypatch.setattr("audit.labels.large_tables.CELLS_AT_ONCE", 21)
+    monkeypatch.setattr("audit.io.blocks.CELLS_AT_ONCE", 21)
     np.testing.assert_allclose(suspect(predictions, given, estimate_noise(predictions, given)).score, whole.score, atol=1e-6)

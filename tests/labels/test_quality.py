@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.labels.label_quality import judge_labels, label_codes
+from audit.labels.quality import judge_labels, label_codes
 from audit.tables import LABEL_QUALITY, PAIRS
 
 

@@ -5,8 +5,8 @@ import pytest
 from audit.checks.label_errors import Options, run
 from audit.errors import AuditError
 from audit.labels.conflicts import disagreeing_pictures
-from audit.labels.label_set_predictions import out_of_sample_sets
-from audit.labels.label_sets import corrected, judge_label_sets, membership, set_codes, sets_of_labels
+from audit.labels.sets import corrected, judge_label_sets, membership, set_codes, sets_of_labels
+from audit.predictions.multilabel import out_of_sample_sets
 from audit.tables import LABEL_QUALITY, PAIRS
 
 CLASSES = ["bird", "cat", "dog"]

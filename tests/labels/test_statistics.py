@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from audit.labels.class_statistics import (
+from audit.labels.statistics import (
     confident_joint,
     confusion_matrix,
     label_health,
@@ -49,7 +49,7 @@ def test_the_confident_joint_and_the_health_are_those_of_cleanlab(monkeypatch, s
     from cleanlab.count import compute_confident_joint
     from cleanlab.dataset import overall_label_health_score
 
-    monkeypatch.setattr("audit.labels.large_tables.CELLS_AT_ONCE", 100)
+    monkeypatch.setattr("audit.io.blocks.CELLS_AT_ONCE", 100)
     draw = np.random.default_rng(seed)
     true = draw.integers(0, 6, 400)
     predictions = draw.dirichlet(np.full(6, 0.4), 400).astype(np.float32)

@@ -1,7 +1,7 @@
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from audit.labels.taxonomy import Taxonomy
+from audit.taxonomy import Taxonomy
 
 ANIMALS = Taxonomy(
     {

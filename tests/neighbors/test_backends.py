@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from audit.backbones import runtime
-from audit.duplicates import comparers, neighbors
-from audit.duplicates.comparers import PROCESSORS, Gpu, Processors, floats, rows_that_fit
-from audit.duplicates.neighbors import Exact, PreviousNeighbors, here, search
 from audit.errors import AuditError
+from audit.neighbors import backends as comparers
+from audit.neighbors import search as neighbors
+from audit.neighbors.backends import PROCESSORS, Gpu, Processors, floats, rows_that_fit
+from audit.neighbors.search import Exact, PreviousNeighbors, here, search
 
 
 class Card:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.duplicates import comparers
-from audit.duplicates import neighbors as module
-from audit.duplicates.neighbors import PreviousNeighbors, search
+from audit.neighbors import backends as comparers
+from audit.neighbors import search as module
+from audit.neighbors.search import PreviousNeighbors, search
 
 
 def units(n: int, d: int = 24, seed: int = 0) -> np.ndarray:

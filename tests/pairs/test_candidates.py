@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from audit.duplicates import candidates as module
-from audit.duplicates.candidates import candidates
+from audit.pairs import candidates as module
+from audit.pairs.candidates import candidates
 
 
 def proposed(neighbors, hashes, leaders=None):

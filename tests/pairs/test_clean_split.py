@@ -5,7 +5,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.duplicates.clean_split import propose
+from audit.pairs.clean_split import propose
 from audit.tables import RELATIONS
 
 

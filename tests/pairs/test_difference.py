@@ -3,9 +3,9 @@
 import numpy as np
 from skimage import data
 
-from audit.duplicates.difference import aligned, difference_map
-from audit.duplicates.verification import promising, verify
-from audit.measures import thumbnail
+from audit.images.measures import thumbnail
+from audit.pairs.difference import aligned, difference_map
+from audit.pairs.verification import promising, verify
 
 
 def evidence_of(first, second):

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from audit.duplicates.groups import group
-from audit.duplicates.pictures import implied_by_twins, pictures_of, twins_of
+from audit.pairs.duplicate_sets import implied_by_twins, pictures_of, twins_of
+from audit.pairs.groups import group
 from audit.tables import PAIRS
 
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from audit.duplicates.known_pairs import FILES, load
-from audit.duplicates.pairs import PairOptions, find_pairs
-from audit.duplicates.verification import verify
-from audit.measures import perceptual_hash, pixel_id, thumbnail
+from audit.images.measures import perceptual_hash, pixel_id, thumbnail
+from audit.pairs.pairs import PairOptions, find_pairs
+from audit.pairs.reuse import FILES, load
+from audit.pairs.verification import verify
 
 
 def photographs() -> list[np.ndarray]:
@@ -133,7 +133,7 @@ def _by_content(pairs, contents):
 
 
 def test_what_was_looked_at_is_not_looked_at_again(monkeypatch, tmp_path):
-    from audit.duplicates import pairs as module
+    from audit.pairs import pairs as module
 
     originals = photographs()[::3]
     samples, smalls, neighbors, similarities = tables([*originals, *(EDITS["gray"][0](image) for image in originals)])

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.duplicates.pair_score import LEAST_SCORE, margin, operating_point, relations
-from audit.duplicates.verification import Evidence
+from audit.pairs.score import LEAST_SCORE, margin, operating_point, relations
+from audit.pairs.verification import Evidence
 
 probabilities = st.lists(st.floats(0, 1), max_size=40).map(np.array)
 

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from audit.code_digest import code_digest
+from audit.pipeline.code_digest import code_digest
 
 NAMES = (f"digested_package_{number}" for number in itertools.count())
 
@@ -41,7 +41,7 @@ def test_the_same_sources_give_the_same_digest(package):
 
 @pytest.mark.parametrize("module", ["a", "b", "c"])
 def test_follows_imports_also_inside_functions(package, tmp_path, module):
-    from audit.code_digest import _module
+    from audit.pipeline.code_digest import _module
 
     name = package(**sources())
     before = code_digest(f"{name}.a")
@@ -53,7 +53,7 @@ def test_follows_imports_also_inside_functions(package, tmp_path, module):
 
 @pytest.mark.parametrize("source", ["from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from {name} import other\n", "import json\n"])
 def test_types_and_other_packages_do_not_count(package, tmp_path, source):
-    from audit.code_digest import _module
+    from audit.pipeline.code_digest import _module
 
     name = package(**sources(a=source))
     before = code_digest(f"{name}.a")
@@ -69,7 +69,7 @@ def test_an_unknown_module_is_an_error(name):
 
 
 def test_predictions_stand_on_what_makes_them():
-    from audit.code_digest import _module
+    from audit.pipeline.code_digest import _module
 
     def reached(name, seen):
         if name not in seen:
@@ -78,6 +78,8 @@ def test_predictions_stand_on_what_makes_them():
                 reached(other, seen)
         return seen
 
-    assert {"audit.labels.probes", "audit.labels.folds", "audit.labels.calibration"} <= reached("audit.labels.predictions", set())
-    assert {"audit.labels.label_noise", "audit.duplicates.pictures"} <= reached("audit.labels.label_quality", set())
-    assert {"audit.labels.class_statistics", "audit.duplicates.pictures"} <= reached("audit.checks.label_errors", set())
+    assert {"audit.predictions.probes", "audit.predictions.folds", "audit.predictions.calibration"} <= reached(
+        "audit.predictions.out_of_sample", set()
+    )
+    assert {"audit.labels.noise", "audit.pairs.duplicate_sets"} <= reached("audit.labels.quality", set())
+    assert {"audit.labels.statistics", "audit.pairs.duplicate_sets"} <= reached("audit.checks.label_errors", set())

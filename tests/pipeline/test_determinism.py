@@ -11,7 +11,7 @@ import pytest
 
 from audit import cli
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FILES = ("findings/*.parquet", "scores/*.npy", "predictions.npy", "embeddings.npy", "pairs.parquet", "label_quality.parquet")
 
 pytestmark = pytest.mark.slow

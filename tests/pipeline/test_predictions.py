@@ -182,17 +182,17 @@ def test_images_with_several_labels_are_judged(tmp_path, capsys, monkeypatch):
     np.testing.assert_allclose(open_run("run").predictions, 0.5)
 
 
-@pytest.mark.parametrize("changed", ["audit.labels.prediction_stage", "audit.checks.label_errors"])
+@pytest.mark.parametrize("changed", ["audit.pipeline.predictions", "audit.checks.label_errors"])
 def test_changed_code_is_run_again(data, capsys, monkeypatch, changed):
-    from audit import code_digest
+    from audit.pipeline import code_digest
 
     assert scan(capsys)[0] == 0
     run = data.parent / "run"
     files = [run / "predictions.npy", run / "scores/label_errors.npy"]
     before = [path.stat().st_mtime_ns for path in files]
     known = code_digest.code_digest
-    for place in ("audit.code_digest", "audit.checks_stage"):
+    for place in ("audit.pipeline.code_digest", "audit.pipeline.checks"):
         monkeypatch.setattr(f"{place}.code_digest", lambda *modules: known(*modules) + ("changed" if changed in modules else ""))
     assert scan(capsys)[0] == 0
     again = [path.stat().st_mtime_ns != old for path, old in zip(files, before, strict=True)]
-    assert again == [changed == "audit.labels.prediction_stage", True]
+    assert again == [changed == "audit.pipeline.predictions", True]

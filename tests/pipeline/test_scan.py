@@ -128,7 +128,8 @@ class Counting:
 
 
 def test_changed_code_of_the_search_searches_every_row_anew_and_another_version_alone_none(tmp_path, monkeypatch):
-    from audit import code_digest, pipeline
+    from audit.pipeline import code_digest
+    from audit.pipeline import scan as pipeline
 
     data = dataset(tmp_path / "data")
     first = audit.scan(data, tmp_path / "run", options=OPTIONS)
@@ -138,7 +139,7 @@ def test_changed_code_of_the_search_searches_every_row_anew_and_another_version_
     audit.scan(data, tmp_path / "run", options=OPTIONS, observer=other_version)
     assert "neighbors" not in other_version.done
     monkeypatch.setattr(
-        code_digest, "_module", lambda name: (of_source(name)[0] + "changed" * (name == "audit.duplicates.comparers"), of_source(name)[1])
+        code_digest, "_module", lambda name: (of_source(name)[0] + "changed" * (name == "audit.neighbors.backends"), of_source(name)[1])
     )
     other_code = Counting()
     again = audit.scan(data, tmp_path / "run", options=OPTIONS, observer=other_code)
@@ -148,7 +149,7 @@ def test_changed_code_of_the_search_searches_every_row_anew_and_another_version_
 
 
 def test_progress_survives_a_dataset_that_changes_after_a_kill(tmp_path, monkeypatch):
-    from audit import reading
+    from audit.pipeline import ingest as reading
 
     data = dataset(tmp_path / "data", per_class=40)
     monkeypatch.setattr(reading, "_BATCHES_PER_SEGMENT", 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audit.labels.calibration import best_temperature, expected_calibration_error, softmax
+from audit.predictions.calibration import best_temperature, expected_calibration_error, softmax
 
 
 def test_softmax_adds_up_and_survives_large_logits():

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.labels.folds import stratified_group_folds
+from audit.predictions.folds import stratified_group_folds
 
 
 @settings(deadline=None, max_examples=50)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from audit.artifacts import write_array
 from audit.errors import RunError
-from audit.labels.carried_predictions import Fitted, carry_over, count_changed
-from audit.labels.prediction_stage import MADE_OF, PREDICTOR, predict
-from audit.labels.predictions import out_of_sample
-from audit.labels.predictor import load_predictor
-from audit.progress import SILENT
+from audit.io.artifacts import write_array
+from audit.io.progress import SILENT
+from audit.pipeline.predictions import MADE_OF, PREDICTOR, predict
+from audit.predictions.incremental import Fitted, carry_over, count_changed
+from audit.predictions.out_of_sample import out_of_sample
+from audit.predictions.predictor import load_predictor
 
 
 def blobs(rows, seed=0, classes=3, width=16):
@@ -111,7 +111,7 @@ def scanned(run, embeddings, labels, images, before, plan="plan"):
 
 
 def test_changes_add_up_until_all_is_fitted_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr("audit.labels.prediction_stage.FROM_ROWS", 100)
+    monkeypatch.setattr("audit.pipeline.predictions.FROM_ROWS", 100)
     embeddings, labels = blobs(400)
     images = names(400)
     facts = scanned(tmp_path, embeddings, labels, images, {})
@@ -132,7 +132,7 @@ def test_changes_add_up_until_all_is_fitted_anew(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("lost", [MADE_OF, PREDICTOR, "plan"])
 def test_nothing_is_carried_over_from_another_plan_or_without_its_files(tmp_path, monkeypatch, lost):
-    monkeypatch.setattr("audit.labels.prediction_stage.FROM_ROWS", 100)
+    monkeypatch.setattr("audit.pipeline.predictions.FROM_ROWS", 100)
     embeddings, labels = blobs(400)
     facts = scanned(tmp_path, embeddings, labels, names(400), {})
     if lost != "plan":

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from audit.errors import AuditError
-from audit.labels.predictions import out_of_sample
+from audit.predictions.out_of_sample import out_of_sample
 
 
 def blobs(rows=600, classes=3, width=16, noise=0.0, seed=0):
@@ -93,7 +93,7 @@ def test_an_unlabelled_copy_is_predicted_without_its_labelled_twin():
 
 
 def test_more_rows_than_are_learned_from(monkeypatch):
-    monkeypatch.setattr("audit.labels.predictions.MAX_TRAINING_ROWS", 150)
+    monkeypatch.setattr("audit.predictions.out_of_sample.MAX_TRAINING_ROWS", 150)
     embeddings, true, given = blobs(rows=600)
     found = out_of_sample(embeddings, given, np.arange(len(given)))
     assert found.record["trained_on"] <= 150
@@ -107,7 +107,7 @@ def test_the_temperature_is_found_on_all_classes_although_they_are_listed_in_tur
     points = np.eye(3, 16)[true] * 2 + draw.normal(0, 1, (900, 16)) * spread[:, None]
     embeddings, labels = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16), true.astype(np.int32)
     every = out_of_sample(embeddings, labels, np.arange(900)).record["temperature"]
-    monkeypatch.setattr("audit.labels.predictions._CALIBRATION_ROWS", 300)
+    monkeypatch.setattr("audit.predictions.out_of_sample._CALIBRATION_ROWS", 300)
     some = out_of_sample(embeddings, labels, np.arange(900)).record["temperature"]
     assert abs(np.log(some / every)) < 0.3
 

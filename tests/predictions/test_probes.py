@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from audit.labels.probes import MEMBERS, NeighborVote, Training, fit_projection, kernel_ridge
-from audit.labels.similarity_models import VOTERS
+from audit.predictions.probes import MEMBERS, NeighborVote, Training, fit_projection, kernel_ridge
+from audit.predictions.similarity_models import VOTERS
 
 
 def training(rows=240, width=6, folds=3, seed=0):
@@ -41,7 +41,7 @@ def test_a_temperature_is_found_on_all_classes_although_they_are_listed_in_turn(
     hard = (known.features + draw.normal(0, 2, known.features.shape) * (known.labels > 0)[:, None]).astype(np.float32)
     known = replace(known, features=hard)
     every = kernel_ridge(known).temperature
-    monkeypatch.setattr("audit.labels.probes._TEMPERATURE_ROWS", 300)
+    monkeypatch.setattr("audit.predictions.probes._TEMPERATURE_ROWS", 300)
     assert abs(np.log(kernel_ridge(known).temperature / every)) < 0.2
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from audit.labels.similarity_models import VOTERS, Voters, fit_ridge, one_hot
+from audit.predictions.similarity_models import VOTERS, Voters, fit_ridge, one_hot
 
 
 def rows_of(rows=300, width=8, seed=0):
@@ -16,9 +16,9 @@ def rows_of(rows=300, width=8, seed=0):
 
 @pytest.mark.parametrize("at_once", [7, 4096])
 def test_ridge_is_the_solution_of_its_normal_equations(monkeypatch, at_once):
-    monkeypatch.setattr("audit.labels.similarity_models._ROWS_AT_ONCE", at_once)
-    monkeypatch.setattr("audit.labels.similarity_models.LANDMARKS", 20)
-    from audit.labels.similarity_models import KERNEL_PENALTY, kernel, unit_rows
+    monkeypatch.setattr("audit.predictions.similarity_models._ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr("audit.predictions.similarity_models.LANDMARKS", 20)
+    from audit.predictions.similarity_models import KERNEL_PENALTY, kernel, unit_rows
 
     features, labels, fold = rows_of()
     found = fit_ridge(features, one_hot(labels, 3), fold, 4, 0)
@@ -31,7 +31,7 @@ def test_ridge_is_the_solution_of_its_normal_equations(monkeypatch, at_once):
 
 def test_many_classes_take_no_memory_per_row(monkeypatch):
     """A row of 20,000 classes is 80 kB; one label is 12 bytes."""
-    monkeypatch.setattr("audit.labels.similarity_models.LANDMARKS", 4)
+    monkeypatch.setattr("audit.predictions.similarity_models.LANDMARKS", 4)
     features, _, fold = rows_of(2_000)
     labels = np.random.default_rng(0).integers(0, 20_000, 2_000)
     tracemalloc.start()

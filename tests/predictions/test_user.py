@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from audit.errors import AuditError
-from audit.labels.user_predictions import load_predictions, row_count
+from audit.predictions.user import load_predictions, row_count
 
 IDS = ["a.jpg", "b.jpg", "c.jpg"]
 CLASSES = ["cat", "dog"]
@@ -130,15 +130,15 @@ def test_rows_of_other_samples_are_left_out(save):
 
 @pytest.mark.parametrize("name", ["p.npy", "p.csv", "p.parquet"])
 def test_block_size_changes_nothing(save, monkeypatch, name):
-    monkeypatch.setattr("audit.labels.large_tables.CELLS_AT_ONCE", 6)
-    monkeypatch.setattr("audit.labels.prediction_files._LEAST_AT_ONCE", 1)
+    monkeypatch.setattr("audit.io.blocks.CELLS_AT_ONCE", 6)
+    monkeypatch.setattr("audit.predictions.files._LEAST_AT_ONCE", 1)
     path = save(GOOD if name == "p.npy" else table((2, 0, 1)), name)
     np.testing.assert_allclose(load_predictions(path, IDS, CLASSES).probabilities, GOOD, atol=1e-6)
 
 
 def test_a_sample_twice_in_different_blocks(save, monkeypatch):
-    monkeypatch.setattr("audit.labels.large_tables.CELLS_AT_ONCE", 6)
-    monkeypatch.setattr("audit.labels.prediction_files._LEAST_AT_ONCE", 1)
+    monkeypatch.setattr("audit.io.blocks.CELLS_AT_ONCE", 6)
+    monkeypatch.setattr("audit.predictions.files._LEAST_AT_ONCE", 1)
     with pytest.raises(AuditError, match=r"p.csv:5: the sample 'a.jpg' appears twice"):
         load_predictions(save(table((0, 1, 2, 0)), "p.csv"), IDS, CLASSES)
 

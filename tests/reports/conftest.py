@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from audit.artifacts import read_table, to_frame, write_array, write_table
-from audit.run import Run
+from audit.io.artifacts import read_table, to_frame, write_array, write_table
+from audit.run.run import Run
 from audit.tables import FINDINGS, SAMPLES
 
 HOSTILE = (

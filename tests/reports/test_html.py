@@ -8,9 +8,9 @@ import shlex
 import html5lib
 import pytest
 
-from audit.artifacts import read_table, write_table
+from audit.io.artifacts import read_table, write_table
 from audit.review.decisions import Decisions, decide
-from audit.run import Run
+from audit.run.run import Run
 from reports.html import render
 from reports.summary import summarize
 

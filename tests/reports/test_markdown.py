@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from audit.markdown_text import code, escape
+from audit.io.markdown import code, escape
 from reports.dataset_card import render as card
 from reports.markdown import render
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.review.decisions import Decisions, decide
-from audit.review.ranking import ranked
-from audit.run import Run
+from audit.run.ranking import ranked
+from audit.run.run import Run
 from audit.tables import FINDINGS, SEVERITIES
 from reports.html import render
 from reports.markdown import check_table

@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 from rich.cells import cell_len
 
-from audit.artifacts import read_table, to_frame, write_table
-from audit.run import Run
+from audit.io.artifacts import read_table, to_frame, write_table
+from audit.run.run import Run
 from audit.tables import SAMPLES
 from reports.dataset_card import render as dataset_card
 from reports.markdown import render as markdown

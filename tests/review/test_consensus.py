@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from audit.findings import identity
+from audit.review.consensus import _twins, rows_of, settle
 from audit.review.decisions import Decision, latest
-from audit.review.settlement import _twins, rows_of, settle
+from audit.run.findings import identity
 
 X, Y = "aa" * 32, "bb" * 32
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from audit.errors import AuditError
+from audit.io.spreadsheet import read_csv
 from audit.review.decision_files import SHEET, new_decisions, read_decisions, write_decisions, write_sheet
 from audit.review.decisions import Decision, Decisions, decide, latest
-from audit.spreadsheet import read_csv
 
 
 @pytest.fixture

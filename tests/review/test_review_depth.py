@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from audit import open_run
-from audit.artifacts import write_table
 from audit.cli import invoke
+from audit.io.artifacts import write_table
 from audit.labels.review_yield import expected_yield
 from audit.review.decisions import Decision, Decisions, latest
 from audit.review.review_depth import ReviewDepth, depth_for_precision, depth_for_recall, outcomes, review_depth

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.checks import Check, Finding, Result
-from audit.findings import evidence_json, one_line, to_table
+from audit.run.findings import evidence_json, one_line, to_table
 from audit.tables import FINDINGS
 
 CHECK = Check(name="made_up", title="", needs=(), optional_needs=(), options=None, run=lambda: None, origin="")

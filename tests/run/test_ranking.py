@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from audit.review.ranking import ranked
+from audit.run.ranking import ranked
 
 FINDINGS = pd.DataFrame(
     [

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from audit.record import DamagedError, Record
+from audit.run.record import DamagedError, Record
 
 NAME = "neighbors.npy"
 

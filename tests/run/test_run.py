@@ -16,10 +16,10 @@ from audit.cli import invoke
 from audit.errors import AuditError, RunError
 from audit.review.agreement import precision
 from audit.review.decisions import decide, latest
-from audit.review.ranking import ranked
-from audit.run import Run
+from audit.run.ranking import ranked
+from audit.run.run import Run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_twins_have_an_ordinal_each(drawn):
 
 
 def test_rows_are_read_across_row_groups(tmp_path):
-    from audit.artifacts import read_rows
+    from audit.io.artifacts import read_rows
 
     pq.write_table(pa.table({"a": range(100)}), tmp_path / "t.parquet", row_group_size=7)
     rows = np.array([99, 0, 6, 7, 50, 50])

@@ -12,8 +12,8 @@ from scipy.io import savemat
 
 from audit.errors import SourceError
 from audit.sources import SourceOptions, open_source
-from audit.sources.layout import detect_layout
-from audit.sources.names import escape, safe_relative, sample_id, unescape
+from audit.sources.annotations.layout import detect_layout
+from audit.sources.storage.names import escape, safe_relative, sample_id, unescape
 from audit.sources.webdataset import expand_braces
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from audit.errors import SourceError
-from audit.listing import list_samples
+from audit.ingest.listing import list_samples
 from audit.sources import SourceOptions, open_source
 
 

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
-from audit.checks.properties import Property
-from audit.checks.telling_values import chance_of, further_range, medians, standing_out, telling
+from audit.statistics.bins import chance_of, further_range, medians, standing_out, telling
+from audit.statistics.properties import Property
 
 
 def counts(*numbers):

@@ -2,7 +2,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from audit.checks.embedding_clusters import _ROWS_AT_ONCE, described, typical_rows
+from audit.statistics.clusters import _ROWS_AT_ONCE, described, typical_rows
 
 
 def test_what_many_images_have_in_common_is_asked_of_a_lot_and_not_of_every_other_row():

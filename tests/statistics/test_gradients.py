@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.checks.mark_gradients import find_marks, gradients
+from audit.statistics.gradients import find_marks, gradients
 
 SIDE = 32
 

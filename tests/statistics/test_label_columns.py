@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.checks.label_columns import label_told
+from audit.statistics.label_columns import label_told
 
 
 @settings(deadline=None)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, false_discovery_control
 
-from audit.checks.discoveries import adjusted_p, concentration_p, share_p
+from audit.statistics.multiple_testing import adjusted_p, concentration_p, share_p
 
 CHANCES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.checks.properties import _WORDS, bins_of_column, bins_of_numbers, border_properties, is_running_number, properties, told_apart
+from audit.statistics.properties import _WORDS, bins_of_column, bins_of_numbers, border_properties, is_running_number, properties, told_apart
 
 
 def column(values):

@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.checks.properties import bins_of_numbers
-from audit.checks.separability import separability
+from audit.statistics.properties import bins_of_numbers
+from audit.statistics.separability import separability
 
 
 @settings(deadline=None, max_examples=30)

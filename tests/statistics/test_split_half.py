@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.checks.class_halves import skipped_without_classes
+from audit.statistics.split_half import skipped_without_classes
 
 SEVERAL = {"label": None, "labels": ["ant", "bee"]}
 

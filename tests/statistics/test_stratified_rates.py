@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.checks.stratified_rates import compare
+from audit.statistics.stratified_rates import compare
 
 
 def test_chance_is_rated_as_often_as_it_says():

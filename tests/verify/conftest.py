@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from audit.artifacts import write_json, write_table
-from audit.run import Run
+from audit.io.artifacts import write_json, write_table
+from audit.run.run import Run
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, SAMPLES, SCHEMA_VERSION
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import audit
-from audit.answer_key.datasets import find_dataset
 from audit.cli import invoke
+from audit.verify.datasets import find_dataset
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TAR, LISTED, HUMAN = DATA / "cifar10-dev.tar", DATA / "cifar10-duplicates-dev.csv", DATA / "cifar10-human-labels-dev.csv"

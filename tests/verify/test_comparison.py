@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 import audit
-from audit.answer_key.datasets import find_dataset
-from audit.answer_key.found import compare
 from audit.errors import ConfigError, SourceError
+from audit.verify.comparison import compare
+from audit.verify.datasets import find_dataset
 
 SUNGLASS, SUNGLASSES, LAPTOP, NOTEBOOK, CANOE, CARTON = "n04355933", "n04356056", "n03642806", "n03832673", "n02951358", "n02971356"
 IMAGENET = find_dataset("imagenet-1k").classes

@@ -1,8 +1,8 @@
 import pytest
 
-from audit.answer_key import datasets
-from audit.answer_key.datasets import find_dataset, recognise
 from audit.errors import ConfigError
+from audit.verify import datasets
+from audit.verify.datasets import find_dataset, recognise
 
 CIFAR_10, CIFAR_100, IMAGENET = (list(find_dataset(name).classes) for name in ("cifar-10", "cifar-100", "imagenet-1k"))
 

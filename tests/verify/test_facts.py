@@ -2,9 +2,9 @@
 
 import pytest
 
-from audit.answer_key import DATASETS, answer_key
-from audit.answer_key.datasets import find_dataset
 from audit.errors import ConfigError
+from audit.verify.datasets import find_dataset
+from audit.verify.facts import DATASETS, answer_key
 
 KISEL, NORTHCUTT, BEYER, LI = "arXiv:2412.00076", "arXiv:2103.14749", "arXiv:2006.07159", "arXiv:2212.04825"
 BARZ, WEI = "arXiv:1902.00423", "arXiv:2110.12088"

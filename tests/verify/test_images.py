@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from audit.answer_key.datasets import find_dataset
-from audit.answer_key.images import Images, Unknown, images_of, misfit, rows_by_number
+from audit.verify.datasets import find_dataset
+from audit.verify.images import Images, Unknown, images_of, misfit, rows_by_number
 
 TEN, IMAGENET = find_dataset("cifar-10"), find_dataset("imagenet-1k")
 

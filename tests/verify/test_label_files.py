@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import torch
 
-from audit.answer_key.datasets import find_dataset
-from audit.answer_key.label_files import Told, human_labels, label_sets, listed_pairs, votes
 from audit.errors import SourceError
+from audit.verify.datasets import find_dataset
+from audit.verify.label_files import Told, human_labels, label_sets, listed_pairs, votes
 
 TEN, HUNDRED, IMAGENET = (find_dataset(name) for name in ("cifar-10", "cifar-100", "imagenet-1k"))
 SAID = [Told(0, "frog", "frog"), Told(1, "truck", "cat"), Told(2, "truck", "truck")]

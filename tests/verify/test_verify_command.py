@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from audit.answer_key.datasets import find_dataset
 from audit.cli import invoke
 from audit.commands.verify import side_by_side
+from audit.verify.datasets import find_dataset
 
 CIFAR_10 = find_dataset("cifar-10").classes
 

@@ -25,19 +25,19 @@ import pyarrow as pa
 
 from audit.backbones import runtime
 from audit.backbones.runtime import OnnxModel, Placement
-from audit.engines import joining
 from audit.engines.base import Job
-from audit.engines.cluster import room
-from audit.engines.last_word import last_word
+from audit.engines.ray import address as joining
+from audit.engines.ray.capacity import room
+from audit.engines.ray.exit_message import last_word
 from audit.errors import AuditError, BackboneError, ConfigError, SourceError
-from audit.ingest import Chunk, Ingested, Recipe, embed_together
-from audit.known import KnownContents
+from audit.ingest.chunks import Chunk, Ingested, Recipe, embed_together
+from audit.ingest.reuse import KnownContents
+from audit.ingest.workers import Workers
 from audit.tables import MEASURES, THUMBNAIL_SIDE
-from audit.workers import Workers
 
 if TYPE_CHECKING:
-    from audit.duplicates.comparers import Comparer
-    from audit.duplicates.neighbors import BlockSearch, Found
+    from audit.neighbors.backends import Comparer
+    from audit.neighbors.search import BlockSearch, Found
 
 _BATCHES_PER_BLOCK = 16
 """Batches that travel together: enough work to hide the sending, little enough to lose."""
@@ -133,7 +133,7 @@ class RayEngine:
 
     def comparer(self, device: str) -> Comparer:
         """Decide on a worker with a GPU, where the cluster has one, what compares many rows with all others."""
-        from audit.duplicates.comparers import PROCESSORS
+        from audit.neighbors.backends import PROCESSORS
 
         if device == "cpu" or not self._resource("GPU"):
             return PROCESSORS
@@ -187,7 +187,7 @@ class _Settings:
     max_pixels: int
     batch_size: int
     processes: Mapping[str, int]
-    """See `audit.engines.cluster.Room`."""
+    """See `audit.engines.ray.capacity.Room`."""
     proof: tuple[str, str] | None
     """A reference and the digest of its bytes, as the driver reads them."""
     fingerprint: str
@@ -280,7 +280,7 @@ def _placement(device: str, precision: str) -> Placement:
 
 
 def _comparer(device: str) -> Comparer:
-    from audit.duplicates import comparers
+    from audit.neighbors import backends as comparers
 
     return comparers.on_this_machine(device)
 

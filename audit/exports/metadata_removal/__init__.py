@@ -1,7 +1,7 @@
 """One image file's bytes -> the same picture without metadata; the pixels' bytes are copied, not coded again, where the format allows it.
 
 What is kept is listed, all else goes: in JPEG (ITU-T T.81) the segments that decoding needs, Adobe's color transform and the ICC profile; in PNG
-(`audit.png_chunks`) and WebP (`audit.webp_chunks`) the chunks for pixels, color, size and animation; in GIF89a the blocks of the frames and how often
+(`.png`) and WebP (`.webp`) the chunks for pixels, color, size and animation; in GIF89a the blocks of the frames and how often
 they play. A block that is kept holds what its kind needs and no more. The orientation is kept, as an EXIF block that holds nothing else. In AVIF all
 items but the pixels are blanked. BMP, PNM and TIFF are coded again without loss, and compared.
 """
@@ -17,11 +17,12 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags, Image
 
-from audit import png_chunks, webp_chunks
 from audit.avif_items import without_metadata_items
-from audit.decode import stored_mode
-from audit.gif_blocks import APPLICATION, GRAPHIC_CONTROL, IMAGE, PLAIN_TEXT, first_block, gif_blocks, parts_of
-from audit.metadata import metadata_families
+from audit.exports.metadata_removal import png as png_chunks
+from audit.exports.metadata_removal import webp as webp_chunks
+from audit.images.decode import stored_mode
+from audit.images.gif_blocks import APPLICATION, GRAPHIC_CONTROL, IMAGE, PLAIN_TEXT, first_block, gif_blocks, parts_of
+from audit.images.metadata import metadata_families
 
 _EOI, _SOS, _APP0, _APP2, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xE0, 0xE2, 0xEE, 0xEF, 0xFE
 _DNL, _FIRST_KNOWN = 0xDC, 0xC0

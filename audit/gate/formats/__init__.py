@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from audit.versions.gate import Gate
+    from audit.gate.gate import Gate
 
 FORMATS = ("github", "gitlab", "junit", "markdown", "sarif")
 """Names of the formats, each the name of its module."""

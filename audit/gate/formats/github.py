@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audit.console import safe
-from audit.versions.formats.reported import image_path, policy_path, reported, subject
-from audit.versions.verdict import NOT_JUDGED
+from audit.gate.formats.reported import image_path, policy_path, reported, subject
+from audit.gate.verdict import NOT_JUDGED
+from audit.io.console import safe
 
 if TYPE_CHECKING:
-    from audit.versions.gate import Gate
+    from audit.gate.gate import Gate
 
 MOST = 10
 """Annotations of one level that GitHub shows of a step."""

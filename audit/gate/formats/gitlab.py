@@ -10,11 +10,11 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from audit.console import safe
-from audit.versions.formats.reported import image_path, policy_path, reported, subject
+from audit.gate.formats.reported import image_path, policy_path, reported, subject
+from audit.io.console import safe
 
 if TYPE_CHECKING:
-    from audit.versions.gate import Gate
+    from audit.gate.gate import Gate
 
 MOST = 25_000
 """Issues written: a merge request lists every one, and nobody reads further."""

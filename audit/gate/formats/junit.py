@@ -9,17 +9,17 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
-from audit.console import safe
-from audit.versions.formats.reported import subject
-from audit.versions.verdict import FAILED, NOT_JUDGED, UNKNOWN
+from audit.gate.formats.reported import subject
+from audit.gate.verdict import FAILED, NOT_JUDGED, UNKNOWN
+from audit.io.console import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
 
-    from audit.versions.gate import Gate
-    from audit.versions.verdict import Verdict
+    from audit.gate.gate import Gate
+    from audit.gate.verdict import Verdict
 
 SHOWN = 100
 """Findings listed below one rule: viewers show the whole text of a failure at once."""

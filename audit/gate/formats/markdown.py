@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audit.markdown_text import code, escape
-from audit.versions.formats.reported import subject
-from audit.versions.verdict import FAILED, NOT_JUDGED, PASSED, UNKNOWN
+from audit.gate.formats.reported import subject
+from audit.gate.verdict import FAILED, NOT_JUDGED, PASSED, UNKNOWN
+from audit.io.markdown import code, escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
 
-    from audit.versions.gate import Gate
+    from audit.gate.gate import Gate
 
 MOST_BYTES = 1024 * 1024
 """What GitHub takes as the summary of one step; it drops a larger one whole."""
@@ -78,8 +78,8 @@ def _lines(gate: Gate) -> Iterator[str]:
 
 
 def _versions(gate: Gate) -> Iterator[str]:
-    from audit.versions.comparison import STATES, Difference
-    from audit.versions.sample_changes import CHANGES
+    from audit.diff.comparison import STATES, Difference
+    from audit.diff.sample_changes import CHANGES
 
     if not isinstance(gate.difference, Difference):
         return

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.versions.gate import Gate
+    from audit.gate.gate import Gate
 
 
 def reported(gate: Gate) -> pd.DataFrame:
     """Return the findings that count: first those that a failed rule counted, then the others, the worst first in either part.
 
     Returns:
-        The columns of `audit.versions.gate.Gate.findings` and ``failed`` (bool).
+        The columns of `audit.gate.gate.Gate.findings` and ``failed`` (bool).
     """
     counted = {finding for verdict in gate.failed for finding in verdict.findings}
     found = gate.findings[gate.findings["counted"].astype(bool)]

@@ -10,14 +10,14 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from audit.console import safe
-from audit.versions.formats.reported import image_path, policy_path, reported, subject
+from audit.gate.formats.reported import image_path, policy_path, reported, subject
+from audit.io.console import safe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from audit.versions.gate import Gate
-from audit.versions.verdict import Verdict
+    from audit.gate.gate import Gate
+from audit.gate.verdict import Verdict
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 

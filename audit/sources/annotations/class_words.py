@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from audit.errors import SourceError
+from audit.io.spreadsheet import text_of
 from audit.sources.base import SourceOptions
-from audit.sources.storage import Storage
-from audit.spreadsheet import text_of
+from audit.sources.storage.files import Storage
 
 _SYNSET = re.compile(r"n\d{8}")
 _MEND = "write lines of a label and its words, or a JSON object"

@@ -7,12 +7,12 @@ import io
 from collections.abc import Iterator, Sequence
 
 from audit.errors import SourceError, nearest
+from audit.io.spreadsheet import delimiter_of, read_rows, require_text, text_of
+from audit.sources.annotations.columns import LABELS, PATHS, find_columns, read_labels
+from audit.sources.annotations.label_files import Found, Labels
+from audit.sources.annotations.layout import is_split
 from audit.sources.base import SourceOptions
-from audit.sources.columns import LABELS, PATHS, find_columns, read_labels
-from audit.sources.label_files import Found, Labels
-from audit.sources.layout import is_split
-from audit.sources.names import is_image, safe_relative
-from audit.spreadsheet import delimiter_of, read_rows, require_text, text_of
+from audit.sources.storage.names import is_image, safe_relative
 
 _NAMES = ("image_id", "imageid", "id", "name")
 """Usual names of the images' column beside those of manifests, whose images must be found by their whole path."""

@@ -1,4 +1,4 @@
-"""Files that say which label an image has: tiny-imagenet's and ILSVRC's; `audit.sources.given_labels` reads others."""
+"""Files that say which label an image has: tiny-imagenet's and ILSVRC's; `audit.sources.annotations.given_labels` reads others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from audit.errors import SourceError
-from audit.sources.names import sample_id
-from audit.spreadsheet import text_of
+from audit.io.spreadsheet import text_of
+from audit.sources.storage.names import sample_id
 
 TINY = "val_annotations.txt"
 SOLUTION = "LOC_val_solution.csv"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import SourceError
-from audit.labels.taxonomy import Taxonomy
+from audit.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

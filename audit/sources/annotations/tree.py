@@ -9,14 +9,14 @@ from tempfile import SpooledTemporaryFile
 from typing import NamedTuple, Protocol
 
 from audit.errors import SourceError
+from audit.sources.annotations.class_words import find_class_words
+from audit.sources.annotations.given_labels import read_given
+from audit.sources.annotations.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_known
+from audit.sources.annotations.layout import Layout, class_folders, detect_layout, mistaken_splits, split_folders
+from audit.sources.annotations.problems import EXAMPLES, Problem, named
 from audit.sources.base import Sample, SourceOptions
-from audit.sources.class_words import find_class_words
-from audit.sources.given_labels import read_given
-from audit.sources.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_known
-from audit.sources.layout import Layout, class_folders, detect_layout, mistaken_splits, split_folders
-from audit.sources.names import HIDDEN, escape, extension, is_hidden, is_image, sample_id
-from audit.sources.problems import EXAMPLES, Problem, named
-from audit.sources.storage import MISSING, Storage
+from audit.sources.storage.files import MISSING, Storage
+from audit.sources.storage.names import HIDDEN, escape, extension, is_hidden, is_image, sample_id
 
 _SPOOL_BYTES = 32 << 20
 """A listing is kept in memory up to this size and in an unnamed temporary file beyond: the layout is known only after the last folder."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from audit.sources.names import escape, unescape
-from audit.sources.storage import Storage
+from audit.sources.storage.files import Storage
+from audit.sources.storage.names import escape, unescape
 
 
 def member_ref(archive: str, offset: int, size: int) -> str:

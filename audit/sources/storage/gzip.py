@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import BinaryIO, cast
 
-from audit.sources.storage import Storage
+from audit.sources.storage.files import Storage
 
 
 def is_gzip(path: str) -> bool:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from audit.errors import SourceError
-from audit.sources.names import UNSAFE, safe_relative
-from audit.sources.problems import NOT_LISTED, Problem
-from audit.sources.tar_headers import Gap, find_header
+from audit.sources.annotations.problems import NOT_LISTED, Problem
+from audit.sources.storage.names import UNSAFE, safe_relative
+from audit.sources.storage.tar_headers import Gap, find_header
 
 _DAMAGE = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error)
 """What ``tarfile`` and ``gzip`` raise of damaged archives; ValueError for sizes that no file can have."""

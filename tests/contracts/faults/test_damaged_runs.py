@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from audit.cli import invoke
-from audit.labels import prediction_stage
+from audit.pipeline import predictions as prediction_stage
 
 LEFT_FOR_THE_NEXT_SCAN = (
     *("embeddings.npy", "thumbnails.npy", "samples.parquet", "predictions.npy", "faces.parquet", "state/faces-of.npy", "state/predicted.npz"),

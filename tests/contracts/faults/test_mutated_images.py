@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import audit
-from audit.console import safe
-from audit.decode import decode
 from audit.errors import AuditError
-from audit.listing import list_samples
+from audit.images.decode import decode
+from audit.ingest.listing import list_samples
+from audit.io.console import safe
 from audit.sources import SourceOptions, open_source
 from audit.tables import OUTCOMES
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from audit.checks.shortcuts import Options, run
-from audit.masking import is_personal
+from audit.run.personal_columns import is_personal
 from audit.tables import PAIRS, SAMPLES
 
 PERSONAL = """

@@ -3,8 +3,8 @@ import io
 import pytest
 from PIL import Image
 
-from audit.decode import decode
-from audit.metadata import FAMILIES, SOURCES, families_of_xmp, metadata_families
+from audit.images.decode import decode
+from audit.images.metadata import FAMILIES, SOURCES, families_of_xmp, metadata_families
 
 
 def test_each_family_is_found_in_each_container(case, secret):

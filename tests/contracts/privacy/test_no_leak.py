@@ -200,7 +200,7 @@ def test_large_pictures_hold_no_value(scanned, secret):
 
 
 def test_pictures_shown_hold_no_metadata(scanned):
-    from audit.previews import previews
+    from audit.images.previews import previews
 
     pictures = [picture for picture in previews(open_run(scanned), range(len(open_run(scanned).samples))) if picture]
     assert len(pictures) > 100

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, features
 
 from audit.cli import invoke
-from audit.decode import decode
+from audit.exports.metadata_removal import Refused, without_metadata
 from audit.exports.stripped_images import copy_names
-from audit.metadata_removal import Refused, without_metadata
+from audit.images.decode import decode
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

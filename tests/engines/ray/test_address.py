@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import audit
-from audit.engines import joining
+from audit.engines.ray import address as joining
 from audit.errors import ConfigError
 
 

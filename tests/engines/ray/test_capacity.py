@@ -2,7 +2,7 @@
 
 import pytest
 
-from audit.engines.cluster import Room, room
+from audit.engines.ray.capacity import Room, room
 from audit.errors import ConfigError
 
 

@@ -12,9 +12,9 @@ import pytest
 
 import audit
 from audit import ScanOptions
-from audit.duplicates import neighbors
 from audit.engines import LocalEngine, open_engine
 from audit.errors import AuditError, BackboneError, ConfigError
+from audit.neighbors import search as neighbors
 
 OPTIONS = ScanOptions(backbone="embedded", device="cpu", offline=True)
 ON_RAY = ScanOptions(backbone="embedded", device="cpu", offline=True, engine="ray", batch_size=2)
@@ -83,7 +83,7 @@ def test_the_tables_are_those_of_one_machine_though_an_actor_and_a_machine_die(t
 def test_neighbors_are_those_of_one_machine_across_shards(monkeypatch, cluster, exact_up_to):
     for name, value in (("EXACT_UP_TO", exact_up_to), ("_QUERY_BLOCK", 300), ("_TRAINED_ON", 2000)):
         monkeypatch.setattr(neighbors, name, value)
-    from audit.engines import on_ray
+    from audit.engines.ray import engine as on_ray
 
     monkeypatch.setattr(on_ray, "_SHARD_ROWS", 700)
     vectors = np.random.default_rng(0).normal(size=(2500, 48))
@@ -140,7 +140,7 @@ def test_neighbors_are_those_of_one_machine_though_a_worker_and_a_machine_die(mo
 @pytest.mark.slow
 def test_a_worker_that_sees_another_dataset_refuses(tmp_path, data, cluster, monkeypatch):
     """A machine without the dataset would call every image missing; one with another copy would measure that."""
-    from audit.engines import on_ray
+    from audit.engines.ray import engine as on_ray
 
     proof = on_ray._proof
     monkeypatch.setattr(on_ray, "_proof", lambda job: (proof(job)[0], "0" * 64))

@@ -28,6 +28,6 @@ def test_a_scan_whose_cluster_is_gone_says_so_and_goes_on_elsewhere(tmp_path, da
 
 @pytest.mark.parametrize(("end", "told"), [("pass", []), ("raise KeyboardInterrupt", []), ("os._exit(3)", ["gone"])])
 def test_the_word_is_said_only_where_the_process_cannot(end, told):
-    line = f"import os\nfrom audit.engines.last_word import last_word\nwith last_word('gone'):\n    {end}"
+    line = f"import os\nfrom audit.engines.ray.exit_message import last_word\nwith last_word('gone'):\n    {end}"
     done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=False, timeout=60)
     assert [line for line in done.stderr.splitlines() if line == "gone"] == told

@@ -11,9 +11,9 @@ import audit
 from audit import ScanOptions
 from audit.backbones import runtime
 from audit.backbones.runtime import Placement
-from audit.duplicates import neighbors
 from audit.engines import open_engine
 from audit.errors import BackboneError
+from audit.neighbors import search as neighbors
 
 ON_RAY = ScanOptions(backbone="embedded", offline=True, engine="ray", batch_size=4)
 
@@ -21,7 +21,7 @@ PRETEND = """
 import faiss
 import ray
 from audit.backbones import runtime
-from audit.duplicates import comparers
+from audit.neighbors import backends as comparers
 
 Real = runtime.TorchEmbedder
 

@@ -3,9 +3,9 @@
 import pytest
 
 from audit.errors import SourceError
+from audit.sources.annotations.class_words import find_class_words
 from audit.sources.base import SourceOptions
-from audit.sources.class_words import find_class_words
-from audit.sources.storage import Storage
+from audit.sources.storage.files import Storage
 
 
 def words(tmp_path, data):

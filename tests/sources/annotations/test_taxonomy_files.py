@@ -5,7 +5,7 @@ import pytest
 from scipy.io import savemat
 
 from audit.errors import SourceError
-from audit.sources.taxonomy_files import find_taxonomy, read_taxonomy
+from audit.sources.annotations.taxonomy_files import find_taxonomy, read_taxonomy
 
 TENCH, GOLDFISH, CYPRINID, FISH = "n01440764", "n01443537", "n01439121", "n01428580"
 DATA_NOUN = f"""  1 This software and database is being provided to you

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from audit.errors import SourceError
-from audit.listing import list_samples
+from audit.ingest.listing import list_samples
 from audit.sources import SourceOptions, open_source
 
 

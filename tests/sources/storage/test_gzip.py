@@ -7,7 +7,8 @@ import tarfile
 import pytest
 
 from audit.errors import SourceError
-from audit.sources import SourceOptions, compressed, open_source
+from audit.sources import SourceOptions, open_source
+from audit.sources.storage import gzip as compressed
 
 
 def packed(path, count=20):

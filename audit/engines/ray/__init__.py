@@ -1,0 +1,1 @@
+"""The Ray engine: spread a scan over the machines of a cluster."""

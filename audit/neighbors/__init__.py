@@ -1,0 +1,1 @@
+"""Search the nearest neighbors of every embedding with FAISS."""

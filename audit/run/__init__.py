@@ -1,0 +1,1 @@
+"""A finished run: its folder, record, tables and findings."""

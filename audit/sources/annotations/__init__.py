@@ -1,0 +1,1 @@
+"""Labels and splits that lie beside images: folder layouts, tables, class names, taxonomies."""

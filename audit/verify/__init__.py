@@ -1,0 +1,1 @@
+"""Compare a run with published facts about ImageNet and CIFAR."""
