@@ -22,7 +22,7 @@ from audit.errors import AuditError, of_an_interrupt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STORAGE_MENDS = {
+STORAGE_HINTS = {
     errno.ENOSPC: "the disk is full; free some space or name another place, then give the same command: a scan resumes",
     errno.EDQUOT: "the disk quota is used up; free some space or name another place, then give the same command: a scan resumes",
     errno.EFBIG: "a file may not grow further; raise the limit (ulimit -f) or the quota, then give the same command: a scan resumes",
@@ -85,8 +85,8 @@ def _fault(error: Exception) -> str | None:
         return in_flags(error)
     if isinstance(error, MemoryError):
         return "memory: not enough; use fewer --workers or a smaller --batch-size"
-    if isinstance(error, OSError) and error.errno in STORAGE_MENDS:
-        return f"{error.filename or 'storage'}: {STORAGE_MENDS[error.errno]}"
+    if isinstance(error, OSError) and error.errno in STORAGE_HINTS:
+        return f"{error.filename or 'storage'}: {STORAGE_HINTS[error.errno]}"
     return None
 
 

@@ -165,8 +165,8 @@ def load(
             values["source"] = SourceOptions(**source)
         return ScanOptions(**values, checks=per_check)
     except ConfigError as error:
-        origin = origins.get(error.place) or origins.get(f"source.{error.place}")
-        raise ConfigError(f"{origin}: {error.place}" if origin else error.place, error.problem, error.mend) from None
+        origin = origins.get(error.where) or origins.get(f"source.{error.where}")
+        raise ConfigError(f"{origin}: {error.where}" if origin else error.where, error.problem, error.hint) from None
 
 
 def source_options(table: Mapping[str, Any]) -> SourceOptions:

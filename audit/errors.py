@@ -1,6 +1,6 @@
-"""Errors that name the thing, the place and the mend.
+"""Errors that name the thing, where it is and how to fix it.
 
-AuditError              anything a person can mend; the command line prints it in one line and exits with 2
+AuditError              anything a user can fix; the command line prints it in one line and exits with 2
 ├── SourceError         the dataset: not there, empty, a label file that does not fit
 ├── ConfigError         an option, an ``audit.toml`` or a ``[tool.imagenet-audit]`` table
 ├── BackboneError       a model: unknown, weights not reachable, checkpoint that does not fit
@@ -14,22 +14,22 @@ from collections.abc import Iterable
 
 
 class AuditError(Exception):
-    """Base of all errors that a person can mend.
+    """Base of all errors that a user can fix.
 
     Args:
-        place: what the error is about: a path, ``labels.csv:17``, an option's name.
+        where: what the error is about: a path, ``labels.csv:17``, an option's name.
         problem: what is wrong, with the offending value.
-        mend: what to do about it.
+        hint: what to do about it.
     """
 
-    def __init__(self, place: object, problem: str, mend: str) -> None:
-        self.place = str(place)
+    def __init__(self, where: object, problem: str, hint: str) -> None:
+        self.where = str(where)
         self.problem = problem
-        self.mend = mend
-        super().__init__(self.place, problem, mend)
+        self.hint = hint
+        super().__init__(self.where, problem, hint)
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.problem}; {self.mend}"
+        return f"{self.where}: {self.problem}; {self.hint}"
 
 
 class SourceError(AuditError):
@@ -53,7 +53,7 @@ _NAMED = 30
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a mend for an unknown name: the nearest known one, or the first of them.
+    """Return a hint for an unknown name: the nearest known one, or the first of them.
 
     >>> nearest("blured", ["blurred", "dark"])
     "did you mean 'blurred'?"

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from audit.checks.label_errors import Options, verdict
-from audit.labels.conflicts import disagreeing_pictures
+from audit.labels.conflicts import disagreeing_duplicate_sets
 from audit.labels.noise import estimate_noise, suspect
 from audit.labels.quality import judge_labels
 from audit.labels.review_yield import expected_yield
@@ -152,7 +152,7 @@ def copies(embeddings: Array, given: Array, true: Array, pairs: pd.DataFrame, ti
     from sklearn.metrics import log_loss
 
     predictions = out_of_sample(embeddings, given.astype(np.int32), fold_groups(len(given), pairs), seed=0).probabilities
-    rows = np.concatenate([parts[-1].rows for parts in disagreeing_pictures(pairs, given)])
+    rows = np.concatenate([parts[-1].rows for parts in disagreeing_duplicate_sets(pairs, given)])
     wrong = (given != true)[rows]
     print(f"\n{title}: {len(rows)} copies with different labels, {wrong.sum()} wrong\n")
     print("| judged | reported | wrong among them | log loss |\n|---|---|---|---|")

@@ -112,8 +112,8 @@ def _icon() -> bytes:
 
 def _problem(error: AuditError) -> None:
     st.title("This cannot be shown")
-    st.error(literal(f"{error.place}: {error.problem}"), icon=":material/error:")
-    st.markdown(f"**What to do:** {literal(error.mend)}")
+    st.error(literal(f"{error.where}: {error.problem}"), icon=":material/error:")
+    st.markdown(f"**What to do:** {literal(error.hint)}")
 
 
 if __name__ == "__main__":

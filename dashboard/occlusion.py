@@ -30,7 +30,7 @@ def where_it_looked(page: Page, record: Mapping[str, Any]) -> None:
     try:
         picture, classes = _maps(str(run.path), stamp(run), row, run)
     except AuditError as error:
-        st.warning(literal(f"{error.problem}; {error.mend}"), icon=":material/visibility_off:")
+        st.warning(literal(f"{error.problem}; {error.hint}"), icon=":material/visibility_off:")
         return
     st.image(picture, alt="What argued for the classes" if classes else "The picture")
     if not classes:

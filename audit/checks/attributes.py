@@ -26,10 +26,10 @@ from audit.checks.base import Finding, Result, Skipped
 from audit.checks.option_ranges import require_above, require_between_0_and_1
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
-from audit.pairs.duplicate_sets import pictures_of
+from audit.pairs.duplicate_sets import duplicate_sets
 from audit.predictions.calibration import softmax
 from audit.statistics.multiple_testing import adjusted_p, concentration_p
-from audit.statistics.one_per_duplicate_set import one_per_picture
+from audit.statistics.one_per_duplicate_set import one_per_duplicate_set
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,9 +130,9 @@ def run(
     usable = np.isfinite(np.asarray(embeddings[:, 0], np.float32))
     if not usable.any():
         return Skipped("no image has an embedding")
-    pictures = pictures_of(pairs, len(samples))
+    pictures = duplicate_sets(pairs, len(samples))
     rows = np.flatnonzero(usable)
-    once = rows[one_per_picture(samples.iloc[rows], pictures[rows], ())]
+    once = rows[one_per_duplicate_set(samples.iloc[rows], pictures[rows], ())]
     findings = []
     answers: list[_Answer] = []
     labelled = rows[samples["label"].iloc[rows].notna().to_numpy(bool)]
@@ -170,7 +170,7 @@ def _of_classes(
     """Compare every class with all others; ``labelled``, ``pictures`` and the answers have a row for each labelled image."""
     ids = labelled["sample_id"].to_numpy(object)
     codes, names = pd.factorize(labelled["label"], sort=True)
-    counted = one_per_picture(labelled, pictures)
+    counted = one_per_duplicate_set(labelled, pictures)
     size, total = np.bincount(codes[counted], minlength=len(names)), int(counted.sum())
     judged = np.flatnonzero((size >= options.fewest) & (size < total))
     yes = [np.bincount(codes[counted], one.sure[counted] >= options.least_probability, len(names)) for one in answers]

@@ -20,7 +20,7 @@ import pandas as pd
 from audit.checks.base import Finding, Result, Skipped
 from audit.checks.option_ranges import require_above, require_between_0_and_1, require_shares
 from audit.labels.class_names import class_name
-from audit.pairs.duplicate_sets import pictures_of
+from audit.pairs.duplicate_sets import duplicate_sets
 from audit.statistics.multiple_testing import adjusted_p
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def skewed(counts: Counts, rest: Counts, factor: float) -> npt.NDArray[np.float6
 
 def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, str], *, options: Options) -> Result | Skipped:
     """Report classes and splits; findings are about classes and the dataset, so images have no score."""
-    members = _members(samples, pictures_of(pairs, len(samples)))
+    members = _members(samples, duplicate_sets(pairs, len(samples)))
     if not len(members):
         return Skipped("no labels in this dataset")
     readable = members[members["readable"]]

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.labels.conflicts import SURE, disagreeing_pictures
+from audit.labels.conflicts import SURE, disagreeing_duplicate_sets
 from audit.labels.sets import set_codes, sets_of_labels
-from audit.pairs.duplicate_sets import pictures_of
+from audit.pairs.duplicate_sets import duplicate_sets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,9 +71,9 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, neighbors: npt.NDArray[np.in
     if not (codes >= 0).any():
         return Skipped("no labels in this dataset")
     names, content = (samples[column].to_numpy(object) for column in ("sample_id", "content_id"))
-    picture, group = pictures_of(pairs, len(samples)), _groups(pairs, len(samples))
+    picture, group = duplicate_sets(pairs, len(samples)), _groups(pairs, len(samples))
     scores = np.where((samples["outcome"] == "ok").to_numpy(bool) & (codes >= 0), 0.0, np.nan).astype(np.float32)
-    conflicts = [conflict for parts in disagreeing_pictures(pairs, codes) for conflict in _of_picture(parts, labels, codes, names, content)]
+    conflicts = [conflict for parts in disagreeing_duplicate_sets(pairs, codes) for conflict in _of_picture(parts, labels, codes, names, content)]
     conflicts += _of_scenes(pairs, picture, codes, names, {conflict.row for conflict in conflicts})
     findings = []
     for found in sorted(conflicts, key=lambda conflict: conflict.row):

@@ -22,7 +22,7 @@ import numpy as np
 from audit.checks.base import Finding, Result, Skipped
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
-from audit.labels.conflicts import SURE, disagreeing_pictures
+from audit.labels.conflicts import SURE, disagreeing_duplicate_sets
 from audit.labels.review_yield import expected_yield
 from audit.labels.sets import corrected, set_codes, sets_of_labels
 from audit.labels.statistics import confusion_matrix, overlapping
@@ -162,7 +162,7 @@ class _Copies:
         self._picture: dict[int, npt.NDArray[np.int64]] = {}
         self.certainty = np.zeros(len(labels))
         """``[n]`` how certain it is that there are any."""
-        for parts in disagreeing_pictures(pairs, self._codes):
+        for parts in disagreeing_duplicate_sets(pairs, self._codes):
             by_name = np.array(sorted(parts[-1].rows.tolist(), key=lambda row: names[row]), np.int64)
             self._picture |= dict.fromkeys(by_name.tolist(), by_name)
             for part in parts:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Finding, Result, Skipped
-from audit.pairs.duplicate_sets import implied_by_twins
+from audit.pairs.duplicate_sets import implied_by_identical_copies
 from audit.tables import RELATIONS
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _implied(pairs: pd.DataFrame, splits: npt.NDArray[np.object_], order: npt.ND
         i, j = some["i"].to_numpy(np.int64), some["j"].to_numpy(np.int64)
         return np.where((place[i] != place[j]) & (order[i] >= 0) & (order[j] >= 0), np.where(rank[i] < rank[j], j, i), -1)
 
-    found = implied_by_twins(pairs, np.where(order >= 0, place, -1), rank)
+    found = implied_by_identical_copies(pairs, np.where(order >= 0, place, -1), rank)
     found = found.assign(
         dropped=dropped(found), rank=rank[found[["i", "j"]]].min(axis=1), relation=pd.Categorical(found["relation"], RELATIONS, ordered=True)
     )

@@ -22,7 +22,7 @@ from audit.checks.base import Finding, Result, Skipped
 from audit.checks.option_ranges import require_above
 from audit.checks.robust_statistics import MAD_TO_SIGMA
 from audit.labels.class_names import class_name
-from audit.pairs.duplicate_sets import pictures_of
+from audit.pairs.duplicate_sets import duplicate_sets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ def kth_distance(
     distance, nearest = np.full(n, np.nan, np.float32), np.full(n, -1, np.int64)
     usable = (neighbors >= 0) & np.isfinite(similarities)
     if len(pairs):
-        picture = pictures_of(pairs, n)
+        picture = duplicate_sets(pairs, n)
         sides = picture[pairs[["i", "j"]].to_numpy(np.int64)]
         alike = np.unique(np.concatenate([sides, sides[:, ::-1]]) @ np.array([n, 1]))
         affected = np.flatnonzero(np.isin(picture, sides))

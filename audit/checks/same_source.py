@@ -28,7 +28,7 @@ from audit.checks.base import Finding, Result, Skipped
 from audit.checks.option_ranges import require_between_0_and_1, require_shares
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
-from audit.pairs.duplicate_sets import pictures_of
+from audit.pairs.duplicate_sets import duplicate_sets
 from audit.statistics.label_columns import most_classes
 from audit.statistics.multiple_testing import adjusted_p, concentration_p
 from audit.statistics.split_half import skipped_without_classes
@@ -94,7 +94,7 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, st
     if (source < 0).all():
         return Skipped("no file tells camera, day or JPEG coding")
     rows = pd.DataFrame(
-        {"label": table["label"].to_numpy(object), "source": source, "row": judged, "picture": pictures_of(pairs, len(samples))[judged]}
+        {"label": table["label"].to_numpy(object), "source": source, "row": judged, "picture": duplicate_sets(pairs, len(samples))[judged]}
     )
     pictures = rows.drop_duplicates(["label", "source", "picture"])
     found = standing_out(pictures, options)

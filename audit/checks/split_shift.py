@@ -27,9 +27,9 @@ import pandas as pd
 from audit.checks.base import Finding, Result, Skipped
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
-from audit.pairs.duplicate_sets import pictures_of
+from audit.pairs.duplicate_sets import duplicate_sets
 from audit.statistics.multiple_testing import adjusted_p
-from audit.statistics.one_per_duplicate_set import one_per_picture
+from audit.statistics.one_per_duplicate_set import one_per_duplicate_set
 from audit.statistics.split_half import second_half
 
 if TYPE_CHECKING:
@@ -182,8 +182,8 @@ def run(
 ) -> Result | Skipped:
     """Report splits and classes that differ; images of a shifted class that drive it have a score, other judged images 0."""
     rows = np.flatnonzero(((samples["outcome"] == "ok") & samples["split"].notna()).to_numpy(bool))
-    table, pictures = samples.iloc[rows], pictures_of(pairs, len(samples))[rows]
-    counted = one_per_picture(table, pictures, ("label", "split"))
+    table, pictures = samples.iloc[rows], duplicate_sets(pairs, len(samples))[rows]
+    counted = one_per_duplicate_set(table, pictures, ("label", "split"))
     sizes = table["split"][counted].value_counts()
     if len(sizes) < 2:
         return Skipped("all images are in one split" if len(sizes) else "no splits in this dataset")

@@ -32,11 +32,11 @@ from audit.checks.base import Finding, Result, Skipped
 from audit.checks.option_ranges import require_between_0_and_1
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
-from audit.pairs.duplicate_sets import pictures_of
+from audit.pairs.duplicate_sets import duplicate_sets
 from audit.run.identity import identities
 from audit.statistics.clusters import clustered, described, typical_rows
 from audit.statistics.multiple_testing import adjusted_p
-from audit.statistics.one_per_duplicate_set import one_per_picture
+from audit.statistics.one_per_duplicate_set import one_per_duplicate_set
 from audit.statistics.properties import properties, told_apart
 from audit.statistics.split_half import skipped_without_classes
 from audit.statistics.stratified_rates import compare
@@ -144,7 +144,7 @@ def run(
     given, predicted = (label_quality[name].to_numpy(np.int64) for name in ("given", "predicted"))
     rows = np.flatnonzero((given >= 0) & (predicted >= 0) & (samples["outcome"] == "ok").to_numpy(bool))
     table = samples.iloc[rows]
-    counted = one_per_picture(table, pictures_of(pairs, len(samples))[rows])
+    counted = one_per_duplicate_set(table, duplicate_sets(pairs, len(samples))[rows])
     if counted.sum() < 2 * options.fewest:
         return skipped_without_classes(samples, f"{counted.sum()} pictures have a label and a prediction; {2 * options.fewest} are needed")
     codes = given[rows]

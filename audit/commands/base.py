@@ -87,8 +87,8 @@ def in_flags(error: AuditError) -> str:
     from audit.commands.scan import scan
 
     flags = {f"`{option.name}`": max(option.opts, key=len) for option in scan.params if isinstance(option, click.Option)}
-    place = flags.get(f"`{error.place.removeprefix('command line: ')}`") if error.place.startswith("command line: ") else None
-    line = str(AuditError(place or error.place, error.problem, error.mend))
+    place = flags.get(f"`{error.where.removeprefix('command line: ')}`") if error.where.startswith("command line: ") else None
+    line = str(AuditError(place or error.where, error.problem, error.hint))
     return re.sub(r"`\w+`", lambda found: flags.get(found[0], found[0]), line)
 
 

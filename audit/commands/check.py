@@ -107,8 +107,8 @@ def _run(source: str, scratch: Path, *, out: Path | None, quiet: bool, color: bo
     run = given_run(source)
     if run is not None:
         if out is not None:  # a run.json inside a dataset must not stand for its images
-            mend = f"leave out --out; where it is a dataset, take {Path(source) / 'run.json'} out of it"
-            raise ConfigError("--out", f"{source} is a run already, so that nothing would be scanned", mend)
+            hint = f"leave out --out; where it is a dataset, take {Path(source) / 'run.json'} out of it"
+            raise ConfigError("--out", f"{source} is a run already, so that nothing would be scanned", hint)
         return run
     return run_scan(source, out or scratch, load(options, Path.cwd()), quiet=quiet, color=color, kept=out is not None)
 

@@ -17,7 +17,7 @@ from audit.ingest.reuse import KnownContents
 from audit.sources.base import Source
 
 if TYPE_CHECKING:
-    from audit.neighbors.backends import Comparer
+    from audit.neighbors.backends import Backend
     from audit.neighbors.search import BlockSearch, Found  # its search library is loaded when it is used
 
 
@@ -56,7 +56,7 @@ class Engine(Protocol):
         """Read, decode, measure and embed images; yields each row once, in any order."""
         ...
 
-    def comparer(self, device: str) -> Comparer:
+    def backend(self, device: str) -> Backend:
         """Decide what compares many rows with all others; see `audit.neighbors.backends`."""
         ...
 

@@ -16,7 +16,7 @@ from audit.ingest.workers import ingest
 from audit.processes import available_cpus
 
 if TYPE_CHECKING:
-    from audit.neighbors.backends import Comparer
+    from audit.neighbors.backends import Backend
     from audit.neighbors.search import BlockSearch, Found
 
 
@@ -41,11 +41,11 @@ class LocalEngine:
         workers = job.workers or available_cpus()
         return ingest(job.chunks(), len(job.rows), recipe, embedder, workers=workers, together=job.batch_size)
 
-    def comparer(self, device: str) -> Comparer:
+    def backend(self, device: str) -> Backend:
         """See `audit.engines.base.Engine`."""
-        from audit.neighbors import backends as comparers
+        from audit.neighbors import backends
 
-        return comparers.on_this_machine(device)
+        return backends.on_this_machine(device)
 
     def search(
         self, work: BlockSearch, embeddings: npt.NDArray[np.float16], blocks: list[npt.NDArray[np.int64]]

@@ -64,5 +64,5 @@ def _refuse_place(out: Path, what: str, endings: Sequence[str]) -> None:
     wrong = out.is_file() or (not out.is_dir() and out.suffix.lower() in _OF_FILES) if folder else out.is_dir() or out.suffix.lower() not in endings
     if wrong:
         named = "a folder" if out.is_dir() else repr(out.suffix) if out.suffix else "a file" if folder else "a folder"
-        mend = "name a folder" if folder else f"name {' or '.join(endings)}"
-        raise AuditError(out, f"{what} cannot be written as {named}", mend)
+        hint = "name a folder" if folder else f"name {' or '.join(endings)}"
+        raise AuditError(out, f"{what} cannot be written as {named}", hint)

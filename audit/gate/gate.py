@@ -167,8 +167,8 @@ def _nothing_known(verdict: Verdict, *, first_run: bool) -> Verdict:
     missing = verdict.message == NO_BASELINE
     if verdict.state != NOT_JUDGED or (missing and first_run):
         return verdict
-    mend = "name one with --baseline, or add --first-run where there is none yet" if missing else "add one that can be, such as require.readable"
-    return replace(verdict, state=UNKNOWN, message=f"{verdict.message}, and no rule of the policy could be judged: {mend}")
+    hint = "name one with --baseline, or add --first-run where there is none yet" if missing else "add one that can be, such as require.readable"
+    return replace(verdict, state=UNKNOWN, message=f"{verdict.message}, and no rule of the policy could be judged: {hint}")
 
 
 def _unread(run: Run, policy: Policy) -> Iterator[str]:
@@ -188,8 +188,8 @@ def _refuse_unknown_scopes(run: Run, policy: Policy) -> None:
     for limit in policy.limits:
         for name in scoped & limit.scope.keys():
             if limit.scope[name] not in known[name]:
-                mend = nearest(limit.scope[name], known[name]) if known[name] else "leave it out"
-                raise ConfigError(f"{policy.path}:{limit.line}: {limit.name}", f"the dataset has no {name} {limit.scope[name]!r}", mend)
+                hint = nearest(limit.scope[name], known[name]) if known[name] else "leave it out"
+                raise ConfigError(f"{policy.path}:{limit.line}: {limit.name}", f"the dataset has no {name} {limit.scope[name]!r}", hint)
 
 
 def _refuse_unknown_kinds(run: Run, policy: Policy) -> None:

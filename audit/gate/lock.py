@@ -144,8 +144,8 @@ def read_content(source: Source, advance: Callable[[int], None]) -> pd.DataFrame
 def refuse_unlisted(place: object, not_listed: Sequence[str]) -> None:
     """Refuse a dataset of which a part could not be listed: a lock without it would call the loss a version. Raises AuditError."""
     if not_listed:
-        problem, _, mend = not_listed[0].rstrip(".").rpartition("; ")
-        raise AuditError(place, f"cannot be locked: {problem}", mend)
+        problem, _, hint = not_listed[0].rstrip(".").rpartition("; ")
+        raise AuditError(place, f"cannot be locked: {problem}", hint)
 
 
 def _content_id(source: Source, reference: str) -> str | None:

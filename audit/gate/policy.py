@@ -143,8 +143,8 @@ class _Reader:
             words = {bool: "true or false", list: "a list", int: "a whole number", float: "a number", str: "text", dict: "a table"}[kind]
             raise self.error(key, f"{value!r} is not {words}", f"write {words}")
 
-    def error(self, key: Key, problem: str, mend: str) -> ConfigError:
-        return ConfigError(f"{self.path}:{self.line(key)}: {_dotted(key)}", problem, mend)
+    def error(self, key: Key, problem: str, hint: str) -> ConfigError:
+        return ConfigError(f"{self.path}:{self.line(key)}: {_dotted(key)}", problem, hint)
 
     def line(self, key: Key) -> int:
         return next((self.lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in self.lines), 1)

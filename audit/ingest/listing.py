@@ -108,7 +108,7 @@ def _without_twins(table: pa.Table, source: Source) -> tuple[pa.Table, list[Prob
         names.add(repr(earlier["sample_id"]))
     entries = "1 entry" if names.count == 1 else f"{names.count:,} entries"
     problem = f"{entries} of {source.location} for images that a later one names too: {names}; the last one counts"
-    told = Problem(kind="listed_twice", problem=problem, mend="leave one entry for each image", evidence={"entries": names.count})
+    told = Problem(kind="listed_twice", problem=problem, hint="leave one entry for each image", evidence={"entries": names.count})
     return table.filter(pa.array(~repeats)), [told]
 
 
@@ -118,8 +118,8 @@ def _contradiction(source: Source, earlier: Mapping[str, object], later: Mapping
     places = find_places(name) if find_places else []
     where = f" ({named(places, len(places))})" if places else ""
     what = next(word for word in ("split", "labels", "label") if earlier[word] != later[word])
-    mend = "keep one of them, or list several labels in one cell" if what != "split" else "keep one of them"
-    return SourceError(source.location, f"lists {name!r} with two different {what.removesuffix('s')}s{where}", mend)
+    hint = "keep one of them, or list several labels in one cell" if what != "split" else "keep one of them"
+    return SourceError(source.location, f"lists {name!r} with two different {what.removesuffix('s')}s{where}", hint)
 
 
 def _names(*columns: pa.ChunkedArray) -> list[str]:
@@ -140,7 +140,7 @@ def _alike(classes: list[str], splits: list[str]) -> Iterator[Problem]:
         found = [group for group in groups.values() if len(group) > 1]
         if found:
             shown = named((" and ".join(map(repr, group)) for group in found), len(found))
-            yield Problem(kind=kind, problem=f"{problem}: {shown}", mend=f"make them one, or rename the {what}", evidence={"names": found[:EXAMPLES]})
+            yield Problem(kind=kind, problem=f"{problem}: {shown}", hint=f"make them one, or rename the {what}", evidence={"names": found[:EXAMPLES]})
 
 
 def _seen(name: str) -> str:
@@ -155,5 +155,5 @@ def _joined(classes: list[str]) -> Iterator[Problem]:
     if found:
         verb = "is" if len(found) == 1 else "are"
         problem = f"{len(found):,} of {len(classes):,} classes {verb} put together from others: {named(map(repr, found), len(found))}"
-        mend = "if each is several labels of an image, call their column 'labels' or write JSON lists, see docs/sources.md"
-        yield Problem(kind="joined_labels", problem=problem, mend=mend, evidence={"entries": len(found), "names": found[:EXAMPLES]})
+        hint = "if each is several labels of an image, call their column 'labels' or write JSON lists, see docs/sources.md"
+        yield Problem(kind="joined_labels", problem=problem, hint=hint, evidence={"entries": len(found), "names": found[:EXAMPLES]})

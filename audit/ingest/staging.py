@@ -249,4 +249,4 @@ def _plan_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _again(error: RunError, what: str) -> str:
-    return f"{error.place}: {error.problem}; {what}"
+    return f"{error.where}: {error.problem}; {what}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from audit.pairs.duplicate_sets import COPIES, pictures_of
+from audit.pairs.duplicate_sets import COPIES, duplicate_sets
 from audit.tables import RELATIONS
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Part:
     up to how certain it is that a copy carries another label."""
 
 
-def disagreeing_pictures(pairs: pd.DataFrame | None, codes: npt.NDArray[np.integer]) -> Iterator[list[Part]]:
+def disagreeing_duplicate_sets(pairs: pd.DataFrame | None, codes: npt.NDArray[np.integer]) -> Iterator[list[Part]]:
     """Yield every picture whose copies carry different labels: its parts, each before those that hold it, so that the whole picture is the last.
 
     Args:
@@ -49,7 +49,7 @@ def disagreeing_pictures(pairs: pd.DataFrame | None, codes: npt.NDArray[np.integ
     """
     if pairs is None or not len(pairs):
         return
-    picture = pictures_of(pairs, len(codes))
+    picture = duplicate_sets(pairs, len(codes))
     links = pairs[pairs["relation"].isin(COPIES).to_numpy() & _disagrees(picture, codes)[picture[pairs["i"].to_numpy()]]]
     first, second = links["i"].to_numpy(np.int64), links["j"].to_numpy(np.int64)
     # Told apart to a hundredth, so that a picture of many copies has few parts; rounded down, with room for what float32 takes off 0.9.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from audit.io.blocks import blocks
-from audit.labels.conflicts import disagreeing_pictures
+from audit.labels.conflicts import disagreeing_duplicate_sets
 from audit.labels.noise import TEMPER, Noise, Suspicion, estimate_noise, suspect
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def judge_labels(
         Columns of ``audit.tables.LABEL_QUALITY``.
     """
     noise = estimate_noise(predictions, given, images=images)
-    found = _with_copies(suspect(predictions, given, noise), predictions, given, noise, disagreeing_pictures(pairs, given))
+    found = _with_copies(suspect(predictions, given, noise), predictions, given, noise, disagreeing_duplicate_sets(pairs, given))
     return pd.DataFrame(
         {
             "given": given.astype(np.int32),

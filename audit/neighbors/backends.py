@@ -38,7 +38,7 @@ def floats(embeddings: Halves, rows: Rows) -> Floats:
     return _FLOAT_OF_HALF[np.ascontiguousarray(embeddings[rows]).view(np.uint16)]
 
 
-class Comparer(Protocol):
+class Backend(Protocol):
     """Finds the nearest rows by inner product. Picklable: it may be used in other processes, on other machines."""
 
     on_gpu: bool
@@ -70,16 +70,16 @@ class Processors:
         self.reason = reason
 
     def room(self, dimension: int) -> int:
-        """See `Comparer`."""
+        """See `Backend`."""
         del dimension
         return BASE_BLOCK
 
     def hold(self, embeddings: Halves, base: Rows) -> Floats:
-        """See `Comparer`."""
+        """See `Backend`."""
         return floats(embeddings, base)
 
     def nearest(self, embeddings: Halves, rows: Rows, held: Floats, count: int) -> tuple[Floats, Rows]:
-        """See `Comparer`."""
+        """See `Backend`."""
         scores, at = faiss.knn(floats(embeddings, rows), held, count, metric=faiss.METRIC_INNER_PRODUCT)
         return scores, at
 
@@ -112,7 +112,7 @@ class Gpu:
         return Gpu, (self._device,)
 
     def room(self, dimension: int) -> int:
-        """See `Comparer`; decided once, while the card holds nothing yet."""
+        """See `Backend`; decided once, while the card holds nothing yet."""
         import torch
 
         if self._room is None:
@@ -122,7 +122,7 @@ class Gpu:
         return self._room
 
     def hold(self, embeddings: Halves, base: Rows) -> Any:
-        """See `Comparer`."""
+        """See `Backend`."""
         import torch
 
         if self._held_of[0] is not embeddings or self._held_of[1] is not base:
@@ -137,7 +137,7 @@ class Gpu:
         return self._held
 
     def nearest(self, embeddings: Halves, rows: Rows, held: Any, count: int) -> tuple[Floats, Rows]:
-        """See `Comparer`."""
+        """See `Backend`."""
         import faiss.contrib.torch_utils  # FAISS takes PyTorch's tensors once this is imported
         import torch
 
@@ -164,7 +164,7 @@ def rows_that_fit(free: int, dimension: int) -> int:
     return max(max(free - _SCRATCH, free // 2) // (2 * dimension), BASE_BLOCK)
 
 
-def on_this_machine(device: str) -> Comparer:
+def on_this_machine(device: str) -> Backend:
     """Return what rows are compared on here: the GPU that ``device`` names, where there is one and FAISS computes on it, else the processors."""
     from audit.backbones.runtime import own_device
 

@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from audit.neighbors.backends import BASE_BLOCK, PROCESSORS, Comparer, Floats, Halves, Rows, floats
+from audit.neighbors.backends import BASE_BLOCK, PROCESSORS, Backend, Floats, Halves, Rows, floats
 
 EXACT_UP_TO = 50_000
 """Rows up to which every pair is compared: at 1280 dimensions about two minutes on two cores, growing with the square."""
@@ -119,16 +119,16 @@ class Exact:
 
     base: Rows
     width: int
-    comparer: Comparer = PROCESSORS
+    backend: Backend = PROCESSORS
 
     @property
     def on_gpu(self) -> bool:
         """See `BlockSearch`."""
-        return self.comparer.on_gpu
+        return self.backend.on_gpu
 
     def __call__(self, embeddings: Halves, rows: Rows) -> Found:
         """See `BlockSearch`."""
-        return _ranked(embeddings, rows, _nearest(embeddings, rows, self.base, min(self.width + 1, len(self.base)), self.comparer), self.width)
+        return _ranked(embeddings, rows, _nearest(embeddings, rows, self.base, min(self.width + 1, len(self.base)), self.backend), self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def search(
     previous: PreviousNeighbors | None = None,
     advance: Callable[[int], None] | None = None,
     spread: Spread = here,
-    comparer: Comparer = PROCESSORS,
+    backend: Backend = PROCESSORS,
 ) -> Neighbors:
     """Find every row's ``k`` nearest rows.
 
@@ -166,14 +166,14 @@ def search(
         previous: an earlier result for most of the same rows; only what changed is searched, with the same result where both searches are exact.
         advance: told how many more rows are done.
         spread: where blocks of rows are searched; wherever that is, the result is the same.
-        comparer: what compares every pair where they are more than a few; the processors where a GPU would not pay.
+        backend: what compares every pair where they are more than a few; the processors where a GPU would not pay.
     """
     advance = advance or (lambda _: None)
     valid = np.flatnonzero(~np.isnan(np.asarray(embeddings[:, 0])))
     width = k + SPARE
     indices = np.full((len(embeddings), width), -1, np.int32)
     similarities = np.full((len(embeddings), width), np.nan, np.float32)
-    on_gpu = comparer.on_gpu and len(valid) >= GPU_FROM and 2 * len(valid) ** 2 * embeddings.shape[1] <= GPU_UP_TO
+    on_gpu = backend.on_gpu and len(valid) >= GPU_FROM and 2 * len(valid) ** 2 * embeddings.shape[1] <= GPU_UP_TO
     approximate = len(valid) > EXACT_UP_TO and not on_gpu
     wanted = valid
     if previous is not None and len(valid) > 1 and (previous.exact or approximate):
@@ -186,7 +186,7 @@ def search(
     index = _index(embeddings, valid, seed) if approximate and not updated else None
     exact = not approximate or (previous is not None and previous.exact and updated)
     if len(valid) > 1:
-        work: BlockSearch = Exact(valid, width, comparer if on_gpu else PROCESSORS) if index is None else Approximate(index, valid, width)
+        work: BlockSearch = Exact(valid, width, backend if on_gpu else PROCESSORS) if index is None else Approximate(index, valid, width)
         together = int(np.clip(-(-len(wanted) // _GPU_BLOCKS), *_GPU_BLOCK)) if work.on_gpu else _QUERY_BLOCK
         blocks = [wanted[start : start + together] for start in range(0, len(wanted), together)]
         for rows, (found, scores) in spread(work, embeddings, blocks):
@@ -242,14 +242,14 @@ def _merge(
     return certain
 
 
-def _nearest(embeddings: Halves, rows: Rows, base: Rows, count: int, comparer: Comparer) -> Rows:
+def _nearest(embeddings: Halves, rows: Rows, base: Rows, count: int, backend: Backend) -> Rows:
     """Return the ``count`` rows of the base that are nearest to each row, compared one by one; in no order, rows themselves among them."""
     best_scores = np.empty((len(rows), 0), np.float32)
     best = np.empty((len(rows), 0), np.int64)
-    room = comparer.room(embeddings[rows[:1]].shape[1])
+    room = backend.room(embeddings[rows[:1]].shape[1])
     for first in range(0, len(base), room):
         part = base if len(base) <= room else base[first : first + room]
-        scores, found = _nearest_in_part(embeddings, rows, part, min(count, len(part)), comparer)
+        scores, found = _nearest_in_part(embeddings, rows, part, min(count, len(part)), backend)
         best_scores, best = np.concatenate([best_scores, scores], axis=1), np.concatenate([best, found], axis=1)
         if best.shape[1] > count:
             top = np.argpartition(-best_scores, count - 1, axis=1)[:, :count]
@@ -257,13 +257,13 @@ def _nearest(embeddings: Halves, rows: Rows, base: Rows, count: int, comparer: C
     return best
 
 
-def _nearest_in_part(embeddings: Halves, rows: Rows, part: Rows, count: int, comparer: Comparer) -> tuple[Floats, Rows]:
+def _nearest_in_part(embeddings: Halves, rows: Rows, part: Rows, count: int, backend: Backend) -> tuple[Floats, Rows]:
     """Compare rows with a part of the base that is held while all of them pass."""
-    held = comparer.hold(embeddings, part)
+    held = backend.hold(embeddings, part)
     scores, found = np.empty((len(rows), count), np.float32), np.empty((len(rows), count), np.int64)
-    for start in range(0, len(rows), comparer.queries):
-        block = slice(start, start + comparer.queries)
-        scores[block], at = comparer.nearest(embeddings, rows[block], held, count)
+    for start in range(0, len(rows), backend.queries):
+        block = slice(start, start + backend.queries)
+        scores[block], at = backend.nearest(embeddings, rows[block], held, count)
         found[block] = part[at]
     return scores, found
 

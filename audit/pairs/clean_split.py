@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from audit.pairs.duplicate_sets import IDENTICAL, twins_of
+from audit.pairs.duplicate_sets import IDENTICAL, identical_sets
 from audit.tables import RELATIONS
 
 KEEP = ("test", "val", "valid", "validation", "dev")
@@ -77,7 +77,7 @@ def _with_twins(pairs: pd.DataFrame, standing: np.ndarray[tuple[int], np.dtype[n
     exact = pairs["relation"].isin(IDENTICAL).to_numpy()
     if not exact.any():
         return pairs[columns]
-    one, other, twins = pairs["i"].to_numpy(np.int64), pairs["j"].to_numpy(np.int64), twins_of(pairs, rows)
+    one, other, twins = pairs["i"].to_numpy(np.int64), pairs["j"].to_numpy(np.int64), identical_sets(pairs, rows)
     members = pd.DataFrame({"twin": twins, "i": np.arange(rows), "standing": np.where(standing < 0, rows, standing)})
     best = members.sort_values(["twin", "standing", "i"]).drop_duplicates("twin").set_index("twin")["i"]
     crowded = members[np.isin(twins, twins[one[exact]])]

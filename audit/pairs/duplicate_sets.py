@@ -17,17 +17,17 @@ COPIES = frozenset({"identical_bytes", "identical_pixels", "re_encoded", "edited
 """Relations of one picture to itself; another shot of the same scene is a picture of its own."""
 
 
-def pictures_of(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
+def duplicate_sets(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
     """Return ``[n]`` a number per row that copies of one picture share; other shots of a scene are pictures of their own."""
     return _joined(pairs[pairs["relation"].isin(COPIES)], n)
 
 
-def twins_of(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
+def identical_sets(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
     """Return ``[n]`` a number per row that images of the same pixels share."""
     return _joined(pairs[pairs["relation"].isin(IDENTICAL)], n)
 
 
-def implied_by_twins(pairs: pd.DataFrame, splits: npt.NDArray[np.int64], rank: npt.NDArray[np.integer]) -> pd.DataFrame:
+def implied_by_identical_copies(pairs: pd.DataFrame, splits: npt.NDArray[np.int64], rank: npt.NDArray[np.integer]) -> pd.DataFrame:
     """Return the pairs that follow from images being identical: what one of them matches the others match as well, and they match each other.
 
     Pairs are looked for between one image of each kind only. All that follow from them grow with the square of the copies, so each image is joined to
@@ -41,7 +41,7 @@ def implied_by_twins(pairs: pd.DataFrame, splits: npt.NDArray[np.int64], rank: n
     Returns:
         Columns ``i``, ``j``, ``relation``, ``score`` and ``group`` of the pairs that are not in the table, each once, the most certain of several.
     """
-    twins = twins_of(pairs, len(splits))
+    twins = identical_sets(pairs, len(splits))
     several = np.bincount(twins, minlength=1)[twins] > 1
     rows = np.flatnonzero(splits >= 0)
     members = pd.DataFrame({"twin": twins[rows], "split": splits[rows], "row": rows, "rank": rank[rows]})

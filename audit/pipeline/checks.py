@@ -110,7 +110,7 @@ def _options_of(check: Check, options: ScanOptions) -> Any:
     try:
         return None if check.options is None else check.options(**given)
     except ConfigError as error:
-        raise ConfigError(f"{check.name}.{error.place}", error.problem, error.mend) from None
+        raise ConfigError(f"{check.name}.{error.where}", error.problem, error.hint) from None
 
 
 def _tables(run: Path, samples: pd.DataFrame, predictions: Any, record: Record, *, faces: bool) -> dict[str, Any]:

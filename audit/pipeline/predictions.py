@@ -60,7 +60,7 @@ def predict(  # noqa: PLR0913  the stage's inputs are that many
         try:
             last = _last_fit(run, images, int(before["changed_since_fit"]))
         except RunError as error:
-            observer.note(f"label predictions: {error.place}: {error.problem}; all models are fitted anew")
+            observer.note(f"label predictions: {error.where}: {error.problem}; all models are fitted anew")
         else:
             changed = count_changed(last.known, last.old_row, labels, readable)
             if changed <= MAX_CHANGED * readable:

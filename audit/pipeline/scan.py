@@ -83,7 +83,7 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
 def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observer) -> Run:
     began = time.perf_counter()
     if options.cache is not None:
-        require_reachable(options.cache, error=ConfigError, place=f"--cache {options.cache}")
+        require_reachable(options.cache, error=ConfigError, where=f"--cache {options.cache}")
     dataset = open_source(str(source), options.source)
     if options.predictions is not None:
         refuse_predictions(options.predictions)

@@ -52,12 +52,12 @@ def find_neighbors(
     try:
         previous = _previous_neighbors(run, record, mine, key, options.neighbors)
     except RunError as error:
-        observer.note(f"neighbors: {error.place}: {error.problem}; all rows are searched anew")
+        observer.note(f"neighbors: {error.where}: {error.problem}; all rows are searched anew")
         previous = None
     record.begin("neighbors")
-    comparer = engine.comparer(options.device) if len(samples) >= GPU_FROM else PROCESSORS
-    if comparer.reason:
-        observer.note(comparer.reason)
+    backend = engine.backend(options.device) if len(samples) >= GPU_FROM else PROCESSORS
+    if backend.reason:
+        observer.note(backend.reason)
     observer.stage("neighbors", len(samples))
     found = search(
         open_rows(run, "embeddings", len(samples)),
@@ -66,7 +66,7 @@ def find_neighbors(
         previous=previous,
         advance=observer.advance,
         spread=engine.search,
-        comparer=comparer,
+        backend=backend,
     )
     write_array(run / "neighbors.npy", found.indices)
     write_array(run / "similarities.npy", found.similarities)
@@ -156,7 +156,7 @@ def find_faces(
         try:
             before, of = to_frame(read_table(run / "faces.parquet")), open_array(run / "state/faces-of.npy")
         except RunError as error:
-            observer.note(f"faces: {error.place}: {error.problem}; all images are looked at anew")
+            observer.note(f"faces: {error.where}: {error.problem}; all images are looked at anew")
         else:
             old_row = ordinal_index(of).get_indexer(ordinal_index(mine)).astype(np.int64)
             known = wanted & (old_row >= 0)
@@ -250,7 +250,7 @@ def _predict_sets(
     """As `predict`, where images have several labels."""
     import pyarrow as pa
 
-    from audit.labels.conflicts import disagreeing_pictures
+    from audit.labels.conflicts import disagreeing_duplicate_sets
     from audit.labels.sets import judge_label_sets, membership, set_codes, sets_of_labels
 
     labels = sets_of_labels(samples)
@@ -270,7 +270,7 @@ def _predict_sets(
             found = load_predictions(options.predictions, samples["sample_id"].tolist(), classes, several=True, into=into)
     facts = dict(found.record)
     del found, into  # a mapped table that nobody holds no longer counts as memory
-    quality = judge_label_sets(open_rows(run, "predictions", len(samples)), given, disagreeing_pictures(pairs, set_codes(labels)))
+    quality = judge_label_sets(open_rows(run, "predictions", len(samples)), given, disagreeing_duplicate_sets(pairs, set_codes(labels)))
     write_table(run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
     return facts
 

@@ -95,7 +95,7 @@ def read_decisions(path: Path, run: Run, *, reviewer: str | None = None) -> list
         try:
             decisions.append(_decision(known, finding, samples, reviewer))
         except AuditError as error:
-            raise AuditError(place, error.problem, error.mend) from None
+            raise AuditError(place, error.problem, error.hint) from None
     return decisions
 
 
@@ -127,8 +127,8 @@ def _decision(cells: Mapping[str, Any], finding: Mapping[str, Any], samples: Map
         raise AuditError("", "says of no image", f"fill in one of {', '.join(_KEYS)}")
     if not finding and not sample and not _CONTENT_ID.fullmatch(text.get("content_id", "")):
         what = "finding" if text.get("finding_id") else "image"
-        mend = "names are those of the sample_id column" if what == "image" else "take the ids from the findings of this run"
-        raise AuditError("", f"this run has no {what} {(text.get('finding_id') or name)!r}", mend)
+        hint = "names are those of the sample_id column" if what == "image" else "take the ids from the findings of this run"
+        raise AuditError("", f"this run has no {what} {(text.get('finding_id') or name)!r}", hint)
     if verdict not in VERDICTS:
         raise AuditError("", f"unknown verdict {text['verdict']!r}", nearest(verdict, VERDICTS))
     label = text.get("label") or finding.get("suggested_label")

@@ -46,8 +46,8 @@ class Run:
         self.record: dict[str, Any] = read_json(self.path / RECORD)
         found = schema_version(self.record)
         if found is None:
-            mend = f"where it is a dataset, take {RECORD} out of it; else make a run with: imagenet-audit scan SOURCE --out RUN"
-            raise RunError(self.path / RECORD, "is no record of a run: it has no schema_version", mend)
+            hint = f"where it is a dataset, take {RECORD} out of it; else make a run with: imagenet-audit scan SOURCE --out RUN"
+            raise RunError(self.path / RECORD, "is no record of a run: it has no schema_version", hint)
         if found > SCHEMA_VERSION:
             problem = f"made by a newer version (schema {found}; this version reads up to {SCHEMA_VERSION})"
             raise RunError(path, problem, "update imagenet-audit")

@@ -111,5 +111,5 @@ def _refuse_unused(kind: Kind, options: SourceOptions) -> None:
     for field in dataclasses.fields(options):
         asked = getattr(options, field.name) != getattr(SourceOptions(), field.name)
         if asked and field.name not in _ALWAYS_READ | read:
-            mend = f"leave it out; a {kind.KIND} source takes {', '.join(f'`{name}`' for name in sorted(kind.OPTIONS))}"
-            raise SourceError(f"`{field.name}`", f"means nothing for a {kind.KIND} source", mend)
+            hint = f"leave it out; a {kind.KIND} source takes {', '.join(f'`{name}`' for name in sorted(kind.OPTIONS))}"
+            raise SourceError(f"`{field.name}`", f"means nothing for a {kind.KIND} source", hint)

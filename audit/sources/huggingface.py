@@ -103,15 +103,15 @@ class ParquetImages:
         if missing := _missing(self._shards):
             problem = f"{len(missing):,} files of numbered sets are not there, so their rows are not listed: {named(missing, len(missing))}"
             evidence = {"entries": len(missing), "names": missing[:EXAMPLES]}
-            self.problems.append(Problem(kind=NOT_LISTED, severity="error", problem=problem, mend="fetch them", evidence=evidence))
+            self.problems.append(Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="fetch them", evidence=evidence))
 
     def _without_images(self, shard: str, rows: int) -> None:
         """Note a file that has no column of images: one of a numbered set is a loss, another may be a table beside them."""
         of_set = _SHARD.match(shard.rpartition("/")[2]) is not None
         problem = f"{shard} has no column of images as the files beside it have, so its {rows:,} rows are not listed"
         kind, severity = (NOT_LISTED, "error") if of_set else ("no_image_column", "warning")
-        mend = "make the file anew" if of_set else "move it elsewhere if it is no part of the dataset"
-        self.problems.append(Problem(kind=kind, severity=severity, problem=problem, mend=mend, evidence={"archive": shard, "entries": rows}))
+        hint = "make the file anew" if of_set else "move it elsewhere if it is no part of the dataset"
+        self.problems.append(Problem(kind=kind, severity=severity, problem=problem, hint=hint, evidence={"archive": shard, "entries": rows}))
 
     def read(self, source_ref: str) -> bytes:
         """Return one image's bytes. Raises OSError where the row has none."""
@@ -148,8 +148,8 @@ def open_kind(location: str, options: SourceOptions) -> Source:
     """Open Parquet files with images. Raises SourceError."""
     found = _find_shards(Storage(location, options.storage_options), options)
     if found is None:
-        mend = "name it with `image_column`, or give the `kind` manifest for a list of paths"
-        raise SourceError(location, "holds no Parquet file with a column of images", mend)
+        hint = "name it with `image_column`, or give the `kind` manifest for a list of paths"
+        raise SourceError(location, "holds no Parquet file with a column of images", hint)
     return ParquetImages(location, options, *found)
 
 

@@ -175,15 +175,15 @@ class _Found:
         yield from self.of_columns
         if self.rows and self.missing == self.rows:
             problem = f"none of the {self.rows:,} images that {place} names is there: paths start at the folder that it lies in"
-            mend = "move it to the folder they start at, or scan that folder with it as --labels (labels_file)"
-            yield Problem(kind="nothing_found", severity="error", problem=problem, mend=mend)
+            hint = "move it to the folder they start at, or scan that folder with it as --labels (labels_file)"
+            yield Problem(kind="nothing_found", severity="error", problem=problem, hint=hint)
         if count := self.backslashes.count:
             problem = f"{counted(count, 'path')} of {place} with backslashes, such as {self.backslashes}: read with slashes"
-            mend = "write slashes, which every system reads"
-            yield Problem(kind="backslashes", severity="info", problem=problem, mend=mend, evidence={"entries": count})
+            hint = "write slashes, which every system reads"
+            yield Problem(kind="backslashes", severity="info", problem=problem, hint=hint, evidence={"entries": count})
         if count := self.pathless.count:
             problem = f"{counted(count, 'row')} without a path: {self.pathless}"
-            yield Problem(kind="no_path", problem=problem, mend="name an image there, or delete what names none", evidence={"entries": count})
+            yield Problem(kind="no_path", problem=problem, hint="name an image there, or delete what names none", evidence={"entries": count})
 
 
 def _slashed(path: str) -> str:

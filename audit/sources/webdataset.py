@@ -73,7 +73,7 @@ class WebDatasetSource:
                 require_column(self.location, asked, sorted(self._keys))
         if count := self._unread.count:
             problem = f"no JSON object in {counted(count, 'member')}: {self._unread}; images beside them are listed without what they say"
-            self.problems.append(Problem(kind="unread_metadata", problem=problem, mend="repair or remove them", evidence={"entries": count}))
+            self.problems.append(Problem(kind="unread_metadata", problem=problem, hint="repair or remove them", evidence={"entries": count}))
 
     def places(self, wanted: str) -> list[str]:
         """Return where in the shards a sample id stands."""
@@ -191,7 +191,7 @@ def _not_there(location: str, missing: list[str]) -> list[Problem]:
         return []
     problem = f"{len(missing):,} of the shards that {location} names are not there, so what they hold is not listed: {named(missing, len(missing))}"
     evidence = {"entries": len(missing), "names": missing[:EXAMPLES]}
-    return [Problem(kind=NOT_LISTED, severity="error", problem=problem, mend="fetch them, or name those that are there", evidence=evidence)]
+    return [Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="fetch them, or name those that are there", evidence=evidence)]
 
 
 def _find(location: str, options: SourceOptions) -> tuple[Storage, list[str], list[str]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def one_per_picture(samples: pd.DataFrame, pictures: npt.NDArray[np.int64], within: Sequence[str] = ("label",)) -> npt.NDArray[np.bool_]:
+def one_per_duplicate_set(samples: pd.DataFrame, pictures: npt.NDArray[np.int64], within: Sequence[str] = ("label",)) -> npt.NDArray[np.bool_]:
     """Return ``[n]`` which images stand for their picture: the copy with the smallest content id, whatever the order of rows.
 
     Args:

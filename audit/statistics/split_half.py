@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Skipped
-from audit.pairs.duplicate_sets import pictures_of
-from audit.statistics.one_per_duplicate_set import one_per_picture
+from audit.pairs.duplicate_sets import duplicate_sets
+from audit.statistics.one_per_duplicate_set import one_per_duplicate_set
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,8 +42,8 @@ def class_halves(samples: pd.DataFrame, pairs: pd.DataFrame, fewest: int) -> Cla
         fewest: pictures a class needs.
     """
     judged = np.flatnonzero(((samples["outcome"] == "ok") & samples["label"].notna()).to_numpy(bool))
-    table, pictures = samples.iloc[judged], pictures_of(pairs, len(samples))[judged]
-    counted, half = one_per_picture(table, pictures), second_half(table["content_id"], pictures)
+    table, pictures = samples.iloc[judged], duplicate_sets(pairs, len(samples))[judged]
+    counted, half = one_per_duplicate_set(table, pictures), second_half(table["content_id"], pictures)
     sizes = table["label"][counted].value_counts()
     named = sorted(sizes.index[sizes >= fewest])
     kept = table["label"].isin(named).to_numpy()

@@ -12,7 +12,7 @@ import pandas as pd
 
 from audit.errors import ConfigError, SourceError
 from audit.io.console import counted
-from audit.pairs.duplicate_sets import implied_by_twins
+from audit.pairs.duplicate_sets import implied_by_identical_copies
 from audit.verify.datasets import Dataset, find_dataset
 from audit.verify.facts import Fact, answer_key
 from audit.verify.images import Images, Unknown, images_of, misfit, rows_by_number
@@ -98,7 +98,9 @@ def _of_pairs(pairs: pd.DataFrame, images: Images) -> dict[str, Any]:
     crossing = [(one, other) for one, other in sides if len(one) and len(other)]
     elsewhere = sum(int(sum(labels[row] not in set(labels[other]) for row in one)) for one, other in crossing)
     sides_of = np.where(held_out, 1, np.where(train, 0, -1))
-    every = pd.concat([pairs, implied_by_twins(pairs, sides_of, np.arange(len(held_out)))])  # near copies are looked for between one of each kind
+    every = pd.concat(
+        [pairs, implied_by_identical_copies(pairs, sides_of, np.arange(len(held_out)))]
+    )  # near copies are looked for between one of each kind
     near = every[~every["relation"].isin(EXACT)]  # other shots of a scene too: the paper calls them similar views
     i, j, group = (near[name].to_numpy() for name in ("i", "j", "group"))
     within = held_out[i] & held_out[j]

@@ -83,8 +83,8 @@ def show(run: Run) -> None:
         other = open_finished(str(Path(chosen).expanduser()))
         _compare(other, run)
     except AuditError as error:
-        st.error(literal(f"{short(error.place, 80)}: {error.problem}"), icon=":material/error:")
-        st.markdown(f"**What to do:** {literal(error.mend)}")
+        st.error(literal(f"{short(error.where, 80)}: {error.problem}"), icon=":material/error:")
+        st.markdown(f"**What to do:** {literal(error.hint)}")
 
 
 def _named(sibling: Sibling) -> str:

@@ -214,10 +214,10 @@ def _import(run: Run) -> None:
         try:
             fresh = new_decisions(read_decisions(path, run, reviewer=reviewer()), decisions_of(run).current())
         except AuditError as error:
-            place = error.place.replace(str(path), given.name)
+            place = error.where.replace(str(path), given.name)
             name, _, line = place.rpartition(":")
             where = f"{name}, line {line}" if line.isdecimal() else place
-            st.error(literal(f"{where}: {error.problem}; {error.mend}"))
+            st.error(literal(f"{where}: {error.problem}; {error.hint}"))
             return
     for name in sorted({decision.reviewer for decision in fresh}):
         decisions_of(run).append([decision for decision in fresh if decision.reviewer == name])

@@ -62,7 +62,7 @@ def test_needs_are_the_parameters():
 def test_a_module_of_the_wrong_shape_is_an_error_at_discovery(source, problem):
     with pytest.raises(AuditError, match=problem) as caught:
         read_check("c", module_of(source))
-    assert caught.value.place == "/somewhere/made_up.py"
+    assert caught.value.where == "/somewhere/made_up.py"
 
 
 def test_a_name_taken_twice_names_both_files():

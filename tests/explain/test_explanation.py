@@ -65,7 +65,7 @@ def test_a_typo_at_either_end_is_found_among_many(number, at_the_end):
     typo = ids[number] + "x" if at_the_end else "x" + ids[number]
     with pytest.raises(AuditError) as caught:
         find_sample(many, typo)
-    assert caught.value.mend == f"did you mean {ids[number]!r}?"
+    assert caught.value.hint == f"did you mean {ids[number]!r}?"
 
 
 def test_tells_identity_findings_partners_and_neighbors(small_run):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.labels.conflicts import disagreeing_pictures
+from audit.labels.conflicts import disagreeing_duplicate_sets
 from audit.tables import PAIRS
 
 
@@ -16,7 +16,7 @@ def table(*links):
 def parts_of(pairs, codes):
     return [
         [(part.rows.tolist(), part.relation, part.certainty, round(part.weight, 6)) for part in parts]
-        for parts in disagreeing_pictures(pairs, np.array(codes))
+        for parts in disagreeing_duplicate_sets(pairs, np.array(codes))
     ]
 
 
@@ -57,7 +57,7 @@ def test_a_certainty_of_nine_tenths_stays_one_in_half_the_bits():
 def test_a_thousand_copies_are_a_few_parts():
     draw = np.random.default_rng(0)
     links = [(row // 2, row, "re_encoded", score) for row, score in zip(range(1, 1000), draw.uniform(0.5, 1, 999), strict=True)]
-    (parts,) = disagreeing_pictures(table(*links), draw.integers(0, 3, 1000))
+    (parts,) = disagreeing_duplicate_sets(table(*links), draw.integers(0, 3, 1000))
     assert len({part.certainty for part in parts}) <= 51
     assert len(parts[-1].rows) == 1000
     weights = np.zeros(1000)

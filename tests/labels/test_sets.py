@@ -4,7 +4,7 @@ import pytest
 
 from audit.checks.label_errors import Options, run
 from audit.errors import AuditError
-from audit.labels.conflicts import disagreeing_pictures
+from audit.labels.conflicts import disagreeing_duplicate_sets
 from audit.labels.sets import corrected, judge_label_sets, membership, set_codes, sets_of_labels
 from audit.predictions.multilabel import out_of_sample_sets
 from audit.tables import LABEL_QUALITY, PAIRS
@@ -117,7 +117,7 @@ def test_the_score_is_that_of_cleanlab_and_the_worst_class_is_named():
 def test_copies_that_differ_are_evidence():
     predictions = np.array([[0.9, 0.55, 0.1], [0.9, 0.55, 0.1]], np.float32)
     labels = [("bird",), ("bird", "cat")]
-    copies = disagreeing_pictures(pair(0, 1), set_codes(labels))
+    copies = disagreeing_duplicate_sets(pair(0, 1), set_codes(labels))
     alone, found = (judge_label_sets(predictions, membership(labels, CLASSES), some) for some in ((), copies))
     assert found["alternative"].tolist() == [1, 1]
     assert (found["score"] >= alone["score"]).all()
@@ -140,7 +140,7 @@ def test_of_five_copies_the_one_that_four_contradict_is_wrong_in_whichever_row_i
     found = judge_label_sets(
         predictions,
         membership(labels, CLASSES),
-        disagreeing_pictures(pairs_of_pictures([0] * 5 + list(range(5, 200))), set_codes(labels)),
+        disagreeing_duplicate_sets(pairs_of_pictures([0] * 5 + list(range(5, 200))), set_codes(labels)),
     )
     assert np.flatnonzero(found["probability_wrong"][:5] > 0.5).tolist() == [odd]
     assert found["score"][odd] > 0.5 > np.delete(found["score"][:5].to_numpy(), odd).max()
@@ -155,7 +155,7 @@ def test_copies_of_several_labels_count_as_far_as_their_pair_is_certain():
     found = {}
     for score in (0.6, 1.0):
         links = pd.concat([pair(0, 1), pair(1, 2)]).assign(score=score)
-        found[score] = judge_label_sets(predictions, membership(labels, CLASSES), disagreeing_pictures(links, set_codes(labels)))
+        found[score] = judge_label_sets(predictions, membership(labels, CLASSES), disagreeing_duplicate_sets(links, set_codes(labels)))
     alone = judge_label_sets(predictions, membership(labels, CLASSES))
     assert alone["probability_wrong"][0] < found[0.6]["probability_wrong"][0] < found[1.0]["probability_wrong"][0]
     assert found[1.0]["probability_wrong"][0] > 0.5

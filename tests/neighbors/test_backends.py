@@ -10,7 +10,7 @@ import torch
 
 from audit.backbones import runtime
 from audit.errors import AuditError
-from audit.neighbors import backends as comparers
+from audit.neighbors import backends
 from audit.neighbors import search as neighbors
 from audit.neighbors.backends import PROCESSORS, Gpu, Processors, floats, rows_that_fit
 from audit.neighbors.search import Exact, PreviousNeighbors, here, search
@@ -63,7 +63,7 @@ def many(monkeypatch):
 @pytest.mark.parametrize("room", [10_000, 333, 64])
 def test_however_little_a_card_holds_it_finds_what_processors_find(monkeypatch, many, room):
     embeddings, card = units(1000), Card(room)
-    found = search(embeddings, k=6, comparer=card)
+    found = search(embeddings, k=6, backend=card)
     monkeypatch.setattr(neighbors, "EXACT_UP_TO", 10_000)
     same(found, search(embeddings, k=6))
     assert card.compared == 998**2
@@ -71,7 +71,7 @@ def test_however_little_a_card_holds_it_finds_what_processors_find(monkeypatch, 
 
 def test_a_part_of_the_base_is_held_while_all_queries_of_a_block_pass(many):
     card = Card(300)
-    search(units(1000), k=6, comparer=card)
+    search(units(1000), k=6, backend=card)
     assert card.held == [300, 300, 300, 98] * 7  # blocks of 150 of 998 rows
 
 
@@ -84,7 +84,7 @@ def test_a_card_gets_blocks_that_are_worth_sending_the_base_for(monkeypatch, row
         return iter(())
 
     monkeypatch.setattr(neighbors, "GPU_UP_TO", np.inf)
-    search(np.zeros((rows, 1), np.float16), k=1, comparer=Card(1), spread=spread)
+    search(np.zeros((rows, 1), np.float16), k=1, backend=Card(1), spread=spread)
     assert sizes[: len(blocks)] == blocks
 
 
@@ -100,7 +100,7 @@ def test_few_rows_and_very_many_are_the_processors_business(monkeypatch):
     for gpu_from, gpu_up_to in ((1001, 1e18), (500, 2 * 998**2 * 24), (500, 2 * 998**2 * 24 - 1)):
         monkeypatch.setattr(neighbors, "GPU_FROM", gpu_from)
         monkeypatch.setattr(neighbors, "GPU_UP_TO", gpu_up_to)
-        found = search(embeddings, k=6, comparer=Card(500), spread=spread)
+        found = search(embeddings, k=6, backend=Card(500), spread=spread)
         assert (found.recall is None) == used[-1]
     assert used == [False, True, False]
     assert 2 * 1_281_167**2 * 512 < 2 * 14_000_000**2 * 512 < 4e17 < 2 * 14_000_000**2 * 1280
@@ -108,11 +108,11 @@ def test_few_rows_and_very_many_are_the_processors_business(monkeypatch):
 
 def test_a_small_change_is_compared_by_processors_and_what_lost_neighbors_searched_on_the_card(monkeypatch, many):
     before = units(1000)
-    first = search(before, k=6, comparer=Card(300))
+    first = search(before, k=6, backend=Card(300))
     after, old_row = np.delete(before, np.arange(500, 540), axis=0), np.delete(np.arange(1000), np.arange(500, 540))
     after[7], old_row[7] = units(5, seed=9)[0], -1
     card = Card(10_000)
-    updated = search(after, k=6, comparer=card, previous=PreviousNeighbors(first.known, exact=True, old_row_of_new=old_row))
+    updated = search(after, k=6, backend=card, previous=PreviousNeighbors(first.known, exact=True, old_row_of_new=old_row))
     monkeypatch.setattr(neighbors, "EXACT_UP_TO", 10_000)
     whole = search(after, k=6)
     assert np.array_equal(updated.indices, whole.indices)
@@ -123,7 +123,7 @@ def test_a_small_change_is_compared_by_processors_and_what_lost_neighbors_search
 def test_a_card_that_is_sent_elsewhere_takes_nothing_with_it():
     sent = pickle.loads(pickle.dumps(Exact(np.arange(5), 3, Gpu("cuda:0"))))
     assert sent.on_gpu
-    assert (sent.comparer._device, sent.comparer._held, sent.comparer._resources) == ("cuda:0", None, None)
+    assert (sent.backend._device, sent.backend._held, sent.backend._resources) == ("cuda:0", None, None)
     assert not Exact(np.arange(5), 3, PROCESSORS).on_gpu
 
 
@@ -145,8 +145,8 @@ def test_what_fits_on_a_card():
 def test_a_gpu_is_used_where_both_libraries_compute_on_it(monkeypatch, device, gpus, fault, expected, reason):
     monkeypatch.setattr(runtime, "own_device", lambda asked: asked)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: gpus)
-    monkeypatch.setattr(comparers, "_fault_of", lambda device: fault)
-    found = comparers.on_this_machine(device)
+    monkeypatch.setattr(backends, "_fault_of", lambda device: fault)
+    found = backends.on_this_machine(device)
     assert type(found) is expected
     assert found.reason == reason
 
@@ -154,7 +154,7 @@ def test_a_gpu_is_used_where_both_libraries_compute_on_it(monkeypatch, device, g
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_card_on_which_nothing_computes_is_found_out_apart():
     """Here there is none at all; the process that asks lives on."""
-    assert comparers._fault_of("cuda:0")
+    assert backends._fault_of("cuda:0")
 
 
 def test_the_cards_own_code_on_a_device_that_is_none(monkeypatch):
@@ -170,8 +170,8 @@ def test_the_cards_own_code_on_a_device_that_is_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**20, 2**30))
     monkeypatch.setattr(torch.cuda, "device", lambda device: torch.inference_mode())
     monkeypatch.setattr(faiss, "StandardGpuResources", lambda: len(asked), raising=False)
-    monkeypatch.setattr(comparers, "BASE_BLOCK", 300)
-    monkeypatch.setattr(comparers, "_SCRATCH", 2**20 - 300 * 48)
+    monkeypatch.setattr(backends, "BASE_BLOCK", 300)
+    monkeypatch.setattr(backends, "_SCRATCH", 2**20 - 300 * 48)
     importlib.import_module("faiss.contrib.torch_utils")  # which replaces what is replaced here
     monkeypatch.setattr(faiss, "knn_gpu", knn_gpu)
     embeddings, valid = units(1000), np.setdiff1d(np.arange(1000), [3, 500])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.neighbors import backends as comparers
+from audit.neighbors import backends
 from audit.neighbors import search as module
 from audit.neighbors.search import PreviousNeighbors, search
 
@@ -63,7 +63,7 @@ def test_block_sizes_do_not_matter(monkeypatch):
     embeddings = units(150)
     whole = search(embeddings, k=6)
     monkeypatch.setattr(module, "_QUERY_BLOCK", 17)
-    monkeypatch.setattr(comparers, "BASE_BLOCK", 31)
+    monkeypatch.setattr(backends, "BASE_BLOCK", 31)
     monkeypatch.setattr(module, "_RERANK_BLOCK", 5)
     cut = search(embeddings, k=6)
     assert np.array_equal(whole.indices, cut.indices)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from audit.pairs.duplicate_sets import implied_by_twins, pictures_of, twins_of
+from audit.pairs.duplicate_sets import duplicate_sets, identical_sets, implied_by_identical_copies
 from audit.pairs.groups import group
 from audit.tables import PAIRS
 
@@ -16,14 +16,14 @@ def table(*links):
 
 
 def implied(pairs, splits):
-    found = implied_by_twins(pairs, np.array(splits), np.arange(len(splits)))
+    found = implied_by_identical_copies(pairs, np.array(splits), np.arange(len(splits)))
     return sorted(zip(found["i"].tolist(), found["j"].tolist(), found["relation"], found["score"].tolist(), strict=True))
 
 
 def test_twins_are_of_the_same_pixels_and_pictures_of_their_copies_too():
     pairs = table((0, 1, "identical_pixels", 1.0), (1, 2, "edited_copy", 0.8), (2, 3, "same_scene", 0.9))
-    assert pd.factorize(twins_of(pairs, 4))[0].tolist() == [0, 0, 1, 2]
-    assert pd.factorize(pictures_of(pairs, 4))[0].tolist() == [0, 0, 0, 1]
+    assert pd.factorize(identical_sets(pairs, 4))[0].tolist() == [0, 0, 1, 2]
+    assert pd.factorize(duplicate_sets(pairs, 4))[0].tolist() == [0, 0, 0, 1]
 
 
 def test_what_one_of_them_matches_the_others_match():
@@ -40,7 +40,7 @@ def test_copies_match_each_other():
 def test_a_thousand_copies_imply_a_few_pairs_each():
     pairs = table(*((0, row, "identical_bytes", 1.0) for row in range(1, 1000)), (0, 1000, "edited_copy", 0.8))
     splits = np.arange(1001) % 3
-    found = implied_by_twins(pairs, splits, np.arange(1001))
+    found = implied_by_identical_copies(pairs, splits, np.arange(1001))
     assert len(found) <= 4 * 1001
     for split in range(3):
         rows = np.flatnonzero(splits[:1000] != split)

@@ -144,8 +144,8 @@ def test_times_rise_whatever_the_clock_does(log):
         ({"content_id": None, "finding_id": None}, "content_id or a finding_id"),
     ],
 )
-def test_impossible_decisions_say_what_to_do(wrong, mend):
-    with pytest.raises(AuditError, match=mend):
+def test_impossible_decisions_say_what_to_do(wrong, hint):
+    with pytest.raises(AuditError, match=hint):
         Decision(**({"verdict": "keep", "reviewer": "ada", "content_id": "00", "finding_id": "f"} | wrong))
 
 

@@ -132,7 +132,7 @@ def test_a_pickled_array_is_refused_with_a_conversion_that_works(tmp_path):
     np.save(path, NUMBERS, allow_pickle=True)
     with pytest.raises(SourceError, match="could run anything") as caught:
         human_labels(path, TEN)
-    command = caught.value.mend.partition("python ")[2]
+    command = caught.value.hint.partition("python ")[2]
     subprocess.run([sys.executable, *shlex.split(command)], check=True)
     assert human_labels(tmp_path / "CIFAR-10_human.csv", TEN) == SAID
 

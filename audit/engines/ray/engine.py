@@ -36,7 +36,7 @@ from audit.ingest.workers import Workers
 from audit.tables import MEASURES, THUMBNAIL_SIDE
 
 if TYPE_CHECKING:
-    from audit.neighbors.backends import Comparer
+    from audit.neighbors.backends import Backend
     from audit.neighbors.search import BlockSearch, Found
 
 _BATCHES_PER_BLOCK = 16
@@ -131,13 +131,13 @@ class RayEngine:
             for table in results.iter_batches(batch_size=None, batch_format="pyarrow"):
                 yield _from_table(table, job.backbone.dimension)
 
-    def comparer(self, device: str) -> Comparer:
+    def backend(self, device: str) -> Backend:
         """Decide on a worker with a GPU, where the cluster has one, what compares many rows with all others."""
         from audit.neighbors.backends import PROCESSORS
 
         if device == "cpu" or not self._resource("GPU"):
             return PROCESSORS
-        found: Comparer = self._ask_a_worker(_comparer, device, on_gpu=True)
+        found: Backend = self._ask_a_worker(_backend, device, on_gpu=True)
         return found
 
     def search(
@@ -279,10 +279,10 @@ def _placement(device: str, precision: str) -> Placement:
     return runtime.place(device=device, precision=precision)
 
 
-def _comparer(device: str) -> Comparer:
-    from audit.neighbors import backends as comparers
+def _backend(device: str) -> Backend:
+    from audit.neighbors import backends
 
-    return comparers.on_this_machine(device)
+    return backends.on_this_machine(device)
 
 
 def _fingerprint() -> str:
@@ -333,7 +333,7 @@ def _explained() -> Iterator[None]:
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, AuditError):
-                raise type(cause)(cause.place, cause.problem, cause.mend) from None
+                raise type(cause)(cause.where, cause.problem, cause.hint) from None
             cause = getattr(cause, "cause", None) or cause.__cause__
         last = str(error).strip().splitlines()[-1]  # of an actor that refused to start, Ray keeps the words alone
         if (refused := re.fullmatch(r"audit\.errors\.\w+: (.+); (.+)", last)) is not None:

@@ -60,8 +60,8 @@ def without_labels(place: str, names: Sequence[str], columns: Columns) -> list[P
     if columns.label is not None or not others:
         return []
     problem = f"no column of {place} has a usual name of labels, so its images have none; it has {named(others, len(others), _COLUMNS_SHOWN)}"
-    mend = "if one of these holds the labels, name it with --label-column (label_column)"
-    return [Problem(kind="no_label_column", severity="info", problem=problem, mend=mend, evidence={"names": others[:_COLUMNS_SHOWN]})]
+    hint = "if one of these holds the labels, name it with --label-column (label_column)"
+    return [Problem(kind="no_label_column", severity="info", problem=problem, hint=hint, evidence={"names": others[:_COLUMNS_SHOWN]})]
 
 
 def require_column(place: str, named: str, names: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ class Problem:
     kind: str
     problem: str
     """What is wrong and where, without a period."""
-    mend: str
+    hint: str
     """What to do about it, without a period."""
     severity: str = "warning"
     """One of ``audit.tables.SEVERITIES``."""
@@ -30,7 +30,7 @@ class Problem:
     @property
     def message(self) -> str:
         """Both as one sentence."""
-        return f"{self.problem}; {self.mend}."
+        return f"{self.problem}; {self.hint}."
 
     def as_json(self) -> dict[str, object]:
         """Return the problem as ``run.json`` keeps it."""

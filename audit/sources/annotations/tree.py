@@ -104,7 +104,7 @@ class TreeSource:
         if folders:
             return folders, empty, known
         for problem in self.problems:
-            raise SourceError(self.location, f"holds no image that could be listed: {problem.problem}", problem.mend)
+            raise SourceError(self.location, f"holds no image that could be listed: {problem.problem}", problem.hint)
         raise SourceError(self.location, f"holds no images{_seen(self.ignored)}", "name the folder or archive that holds them")
 
     def _sample(self, entry: Entry, layout: Layout, label_files: list[Labels]) -> Sample:
@@ -122,8 +122,8 @@ class TreeSource:
         """Yield the images that a label file names and that are not there."""
         if not label_file.found:
             problem = f"none of the {len(label_file):,} images that {label_file.place} names is in {self.location}"
-            mend = "write names relative to the dataset's folder, or name the right file"
-            self.problems.append(Problem(kind="nothing_found", severity="error", problem=problem, mend=mend))
+            hint = "write names relative to the dataset's folder, or name the right file"
+            self.problems.append(Problem(kind="nothing_found", severity="error", problem=problem, hint=hint))
         for name, found in label_file.unused():
             if is_image(name):
                 yield self._placed(name, escape(name), MISSING, found.split, found.label, found.labels)
@@ -149,8 +149,8 @@ def _splits_as_classes(folders: set[str], layout: Layout) -> Iterator[Problem]:
     if splits:
         shown = [named(map(repr, names), len(names)) for names in (splits, others)]
         problem = f"of the top folders, {shown[0]} are called like splits but {shown[1]} not, so all {len(splits + others):,} are taken as classes"
-        mend = "if they are splits, move the others away or give them names of splits, such as test"
-        yield Problem(kind="splits_as_classes", problem=problem, mend=mend, evidence={"splits": splits, "others": others[:EXAMPLES]})
+        hint = "if they are splits, move the others away or give them names of splits, such as test"
+        yield Problem(kind="splits_as_classes", problem=problem, hint=hint, evidence={"splits": splits, "others": others[:EXAMPLES]})
 
 
 def _empty_folders(empty: list[str], folders: set[str], layout: Layout) -> Iterator[Problem]:
@@ -159,9 +159,9 @@ def _empty_folders(empty: list[str], folders: set[str], layout: Layout) -> Itera
         if found := [sample_id(folder) for folder in find(empty, folders, layout)]:
             which = f"1 folder of a {what} is" if len(found) == 1 else f"{len(found):,} folders of {what}{'es' if what == 'class' else 's'} are"
             problem = f"{which} empty ({named(map(repr, found), len(found))}), so the run knows nothing of a {what} there"
-            mend = "fetch the images again, or remove the folder"
+            hint = "fetch the images again, or remove the folder"
             evidence = {"entries": len(found), "names": found[:EXAMPLES]}
-            yield Problem(kind=kind, severity="info", problem=problem, mend=mend, evidence=evidence)
+            yield Problem(kind=kind, severity="info", problem=problem, hint=hint, evidence=evidence)
 
 
 def _seen(ignored: Counter[str]) -> str:

@@ -38,11 +38,11 @@ def network_forbidden(*, forbidden: bool) -> Iterator[None]:
         _offline.reset(before)
 
 
-def require_reachable(location: str, *, error: type[AuditError] = SourceError, place: str | None = None) -> None:
-    """Refuse a location that is reached over the network, where the network is forbidden. Raises ``error``, about ``place`` or the location."""
+def require_reachable(location: str, *, error: type[AuditError] = SourceError, where: str | None = None) -> None:
+    """Refuse a location that is reached over the network, where the network is forbidden. Raises ``error`` about ``where``, or the location."""
     protocols = {part.split("://", 1)[0] for part in location.split("::") if "://" in part}
     if _offline.get() and protocols - _ON_THIS_MACHINE:
-        raise error(place or location, "is reached over the network, which `offline` forbids", "leave `offline` out, or copy it to this machine")
+        raise error(where or location, "is reached over the network, which `offline` forbids", "leave `offline` out, or copy it to this machine")
 
 
 class Storage:
@@ -206,7 +206,7 @@ class Storage:
                 entries = sorted(filesystem.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
             except OSError as error:
                 problem = f"{folder} could not be listed ({sample_id(' '.join(str(error).split()) or type(error).__name__)})"
-                problems.append(Problem(kind=NOT_LISTED, severity="error", problem=problem, mend="check access and connection, then scan again"))
+                problems.append(Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="check access and connection, then scan again"))
                 continue
             for info in entries:
                 path = info["name"].rstrip("/")[skip:]

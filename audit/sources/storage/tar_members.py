@@ -121,18 +121,18 @@ def _ended(place: str, gap: Gap, reason: str, problems: list[Problem]) -> list[G
         return []
     if not size:
         problem = f"{place} ends without the mark that ends a tar, so it may be cut short"
-        problems.append(Problem(kind="no_end_mark", problem=problem, mend="compare it with its origin, or make it anew", evidence={"archive": place}))
+        problems.append(Problem(kind="no_end_mark", problem=problem, hint="compare it with its origin, or make it anew", evidence={"archive": place}))
     return [gap] if not gap.blank or size > _MOST_PADDING else []
 
 
 def _breaks_off(place: str, start: int, reason: str) -> Problem:
     problem = f"{place}: the archive breaks off at byte {start:,} ({reason}), and what followed could not be listed"
-    return Problem(kind=NOT_LISTED, severity="error", problem=problem, mend="fetch it again", evidence={"archive": place, "start": start})
+    return Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="fetch it again", evidence={"archive": place, "start": start})
 
 
 def _goes_on(place: str, gap: Gap) -> Problem:
     problem = f"{place} goes on at byte {gap.stop:,} behind the mark that ends a tar: what follows is listed here, but most tools stop at the mark"
-    return Problem(kind="behind_end_mark", problem=problem, mend="make the archive anew", evidence={"archive": place, "start": gap.stop})
+    return Problem(kind="behind_end_mark", problem=problem, hint="make the archive anew", evidence={"archive": place, "start": gap.stop})
 
 
 def _not_listed(place: str, gaps: list[Gap]) -> Problem:
@@ -140,7 +140,7 @@ def _not_listed(place: str, gaps: list[Gap]) -> Problem:
     where = f"from byte {start:,}" if len(gaps) == 1 else f"in {len(gaps):,} places, the first at byte {start:,}"
     evidence = {"archive": place, "start": start, "bytes": size, "places": len(gaps)}
     problem = f"{size:,} bytes of {place} could not be listed {where}"
-    return Problem(kind=NOT_LISTED, severity="error", problem=problem, mend="make the archive anew, or fetch it again", evidence=evidence)
+    return Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="make the archive anew, or fetch it again", evidence=evidence)
 
 
 def _fingerprint(member: tarfile.TarInfo, state: str) -> str:

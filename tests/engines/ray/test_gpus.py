@@ -90,10 +90,10 @@ def test_a_search_on_the_clusters_gpus_finds_what_processors_find(cluster, monke
     embeddings = np.random.default_rng(0).normal(size=(2500, 48))
     embeddings = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float16)
     with open_engine(ON_RAY) as engine:
-        card, none = engine.comparer("auto"), engine.comparer("cpu")
+        card, none = engine.backend("auto"), engine.backend("cpu")
         assert (card.on_gpu, none.on_gpu) == (True, False)
-        on_gpu = neighbors.search(embeddings, k=5, spread=engine.search, comparer=card)
-        approximate = neighbors.search(embeddings, k=5, spread=engine.search, comparer=none)
+        on_gpu = neighbors.search(embeddings, k=5, spread=engine.search, backend=card)
+        approximate = neighbors.search(embeddings, k=5, spread=engine.search, backend=none)
     assert (on_gpu.method, approximate.method) == ("exact", "IVF, exactly re-ranked")
     monkeypatch.setattr(neighbors, "EXACT_UP_TO", 10_000)
     alone = neighbors.search(embeddings, k=5)
