@@ -1,7 +1,10 @@
-"""The documentation says what the program does. ``python tests/contracts/test_docs.py`` writes docs/command-line.md anew."""
+"""The documentation matches the program. ``python tests/contracts/test_docs.py`` rewrites docs/command-line.md."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -51,7 +54,7 @@ def blocks(page, language):
 
 
 def test_command_line_page_is_what_help_prints():
-    assert COMMAND_LINE.read_text(encoding="utf-8") == command_line(), "write it anew: python tests/contracts/test_docs.py"
+    assert COMMAND_LINE.read_text(encoding="utf-8") == command_line(), "run: python tests/contracts/test_docs.py"
 
 
 def test_every_option_is_on_the_page():
@@ -79,7 +82,7 @@ def test_every_key_of_a_file_is_documented_with_its_default():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_in_the_text_exist(page):
-    """Every ``imagenet-audit`` line parses: its command exists and knows its options."""
+    """Parse every ``imagenet-audit`` line: its command exists and has its options."""
     for block in blocks(page, "(?:sh|console|bash)"):
         for line in block.replace("\\\n", " ").splitlines():
             for part in line.split("&&"):
@@ -95,10 +98,19 @@ def test_commands_in_the_text_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
+def test_links_have_targets(page):
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_site_builds_and_loads_nothing_from_other_hosts(tmp_path):
+    """``--strict`` fails on broken links and on pages that the navigation lacks."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in tmp_path.rglob("*.html"):
+        assert not re.findall(r"(?:<link[^>]+href|src)=[\"']?(?:https?:)?//[^\"'\s>]+", page.read_text(encoding="utf-8")), page
 
 
 def test_the_two_commands_do_all_set_up():
@@ -108,7 +120,7 @@ def test_the_two_commands_do_all_set_up():
 
 
 def test_python_examples_run(small_run, monkeypatch, capsys):
-    """They read a finished run; ``audit.scan`` gives one without scanning, which other tests do."""
+    """Run them on a finished run; other tests scan."""
     import audit
 
     examples = [block for page in PAGES if page.name in ("README.md", "index.md", "configuration.md") for block in blocks(page, "python")]
