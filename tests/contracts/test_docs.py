@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -19,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND_LINE = ROOT / "docs" / "command-line.md"
 WIDTH = 100
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CHECK_PAGES = [page for page in PAGES if page.parent.name == "checks" and page.stem != "index"]
+SECTIONS = ("What it finds", "How it works", "Options", "Evidence", "How good it is", "Blind spots", "References")
 
 INTRODUCTION = """# Command line
 
@@ -102,6 +105,14 @@ def test_links_have_targets(page):
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", CHECK_PAGES, ids=lambda page: page.stem)
+def test_pages_of_checks_have_the_same_sections(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert tuple(line.removeprefix("## ") for line in lines if line.startswith("## ")) == SECTIONS
+    empty = [line for line, after in pairwise(filter(None, lines)) if line.startswith("## ") and after.startswith("## ")]
+    assert not empty
 
 
 def test_site_builds_and_loads_nothing_from_other_hosts(tmp_path):
