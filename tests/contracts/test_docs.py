@@ -19,7 +19,7 @@ from audit.sources import SourceOptions
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND_LINE = ROOT / "docs" / "command-line.md"
 WIDTH = 100
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 CHECK_PAGES = [page for page in PAGES if page.parent.name == "checks" and page.stem != "index"]
 SECTIONS = ("What it finds", "How it works", "Options", "Evidence", "How good it is", "Blind spots", "References")
 
@@ -122,6 +122,19 @@ def test_site_builds_and_loads_nothing_from_other_hosts(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     for page in tmp_path.rglob("*.html"):
         assert not re.findall(r"(?:<link[^>]+href|src)=[\"']?(?:https?:)?//[^\"'\s>]+", page.read_text(encoding="utf-8")), page
+
+
+def test_architecture_describes_every_folder():
+    tree = "\n".join(blocks(ROOT / "ARCHITECTURE.md", "text"))
+    folders = [path.parent for path in (ROOT / "audit").rglob("__init__.py")]
+    assert not [str(folder) for folder in folders if not re.search(rf"^ *{folder.name}/", tree, re.MULTILINE) and folder.parent.name != "engines"]
+
+
+def test_architecture_names_files_that_exist():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:audit|dashboard|reports|tests|docs)/[\w./]+)`", text)
+    assert len(paths) > 10
+    assert not [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
 
 
 def test_the_two_commands_do_all_set_up():
