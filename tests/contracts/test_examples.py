@@ -1,6 +1,5 @@
 """The scripts of examples/ run, on a dataset of a few images."""
 
-import importlib.util
 import runpy
 import sys
 from pathlib import Path
@@ -77,13 +76,11 @@ def test_too_small(runs, example):
     assert "ant/0.png: 90 x 70 pixels; " in output
 
 
-def test_too_small_has_the_shape_of_a_check(runs, monkeypatch):
-    from audit.checks import run_check
-    from audit.checks.discovery import read_check
-
-    spec = importlib.util.spec_from_file_location("too_small", EXAMPLES / "too_small.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "too_small", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    result = run_check(read_check("too_small", module), {"samples": audit.open_run(runs / "new").samples})
-    assert len(result.findings) == 9
+def test_too_small_has_the_shape_of_a_check(runs):
+    module = runpy.run_path(str(EXAMPLES / "too_small.py"))
+    samples = audit.open_run(runs / "new").samples
+    result = module["run"](samples, options=module["Options"]())
+    assert result.scores.shape == (len(samples),)
+    assert ((result.scores >= 0) & (result.scores <= 1)).all()
+    assert {finding.kind for finding in result.findings} == set(module["KINDS"])
+    assert not module["run"](samples, options=module["Options"](shorter_side=70)).findings
