@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from audit.errors import AuditError
-from dashboard import pictures
+from dashboard.components import images
+from dashboard.components.text import literal, short
 from dashboard.state import PAGES, open_finished, reviewer_input
-from dashboard.text import literal, short
 from dashboard.views import bias, compare, confusion, decisions, duplicates, label_errors, overview, quality, search
 from reports.wording import when
 
@@ -58,7 +58,7 @@ def main(path: str) -> None:
 
 def _say_where_moved(run: Run) -> None:
     """Say in the side bar that the pictures are not the dataset's own."""
-    if pictures.moved(run):
+    if images.moved(run):
         st.sidebar.caption(
             ":material/folder_off: The dataset is not where it was scanned: small previews that were kept with the run stand in for its images.",
             help=literal(run.record["source"].get("absolute") or run.record["source"]["location"]),

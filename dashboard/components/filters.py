@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from audit.tables import SEVERITIES
-from dashboard.queue import ALL, STATES, Filters
+from dashboard.components.queue import ALL, STATES, Filters
+from dashboard.components.verdicts import KEYS
 from dashboard.state import address, in_address, stamp
-from dashboard.verdicts import KEYS
 from reports.wording import label, title
 
 if TYPE_CHECKING:

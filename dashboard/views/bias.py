@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from dashboard.review import review
-from dashboard.verdicts import OF_IMAGES
+from dashboard.components.review import review
+from dashboard.components.verdicts import OF_IMAGES
 
 if TYPE_CHECKING:
     from audit.run.run import Run

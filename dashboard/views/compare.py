@@ -10,9 +10,9 @@ import streamlit as st
 from audit.diff.comparison import compare
 from audit.diff.sample_changes import CHANGES
 from audit.errors import AuditError
-from dashboard.history import siblings
+from dashboard.components.history import siblings
+from dashboard.components.text import literal, short
 from dashboard.state import address, in_address, open_finished, stamp
-from dashboard.text import literal, short
 from reports.wording import percent, title, when
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from audit.diff.comparison import Difference
     from audit.run.run import Run
-    from dashboard.history import Sibling
+    from dashboard.components.history import Sibling
 
 _SHOWN = 200
 _CLASSES = 20

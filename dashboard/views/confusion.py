@@ -13,19 +13,19 @@ import streamlit as st
 
 from audit.errors import AuditError
 from audit.labels.confusion import class_quality, confused_pairs, confusion
-from dashboard import pictures
-from dashboard.confusion_charts import chosen, map_of_blocks, map_of_classes
-from dashboard.filters import counts
-from dashboard.heat_map import BLOCK, blocks, order_of_classes, window
-from dashboard.review import review
+from dashboard.components import images
+from dashboard.components.confusion_charts import chosen, map_of_blocks, map_of_classes
+from dashboard.components.filters import counts
+from dashboard.components.heat_map import BLOCK, blocks, order_of_classes, window
+from dashboard.components.review import review
+from dashboard.components.text import literal
+from dashboard.components.verdicts import OF_CLASSES
 from dashboard.state import address, in_address, page_at, stamp, words_of
-from dashboard.text import literal
-from dashboard.verdicts import OF_CLASSES
 from reports.wording import label
 
 if TYPE_CHECKING:
     from audit.run.run import Run
-    from dashboard.page import Page
+    from dashboard.components.page import Page
 
 CHECKS = ("class_overlap",)
 _PAIRS = 50
@@ -172,7 +172,7 @@ def _examples(run: Run, given: str, predicted: str) -> None:
         rows = _surest(str(run.path), stamp(run), *pair, run)
         st.markdown(text)
         if len(rows):
-            pictures.gallery(run, rows.tolist(), [""] * len(rows))
+            images.gallery(run, rows.tolist(), [""] * len(rows))
         else:
             st.caption("None.")
 

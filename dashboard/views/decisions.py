@@ -16,9 +16,9 @@ from audit.errors import AuditError
 from audit.review.agreement import agreement
 from audit.review.consensus import groups_gone, settle_run
 from audit.review.decision_files import new_decisions, read_decisions, write_decisions
+from dashboard.components.text import literal, short
+from dashboard.components.verdicts import called
 from dashboard.state import decisions_of, precision_now, reviewer, summary_of, words_of
-from dashboard.text import literal, short
-from dashboard.verdicts import called
 from reports.wording import label, title
 
 if TYPE_CHECKING:

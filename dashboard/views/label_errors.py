@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from dashboard.occlusion import where_it_looked
-from dashboard.review import review
+from dashboard.components.occlusion import where_it_looked
+from dashboard.components.review import review
 
 if TYPE_CHECKING:
     from audit.run.run import Run

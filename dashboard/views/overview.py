@@ -9,11 +9,11 @@ import pandas as pd
 import streamlit as st
 
 from audit.io.console import duration
-from dashboard import pictures
-from dashboard.history import earlier_health
-from dashboard.page import SEVERITY_COLORS
+from dashboard.components import images
+from dashboard.components.history import earlier_health
+from dashboard.components.page import SEVERITY_COLORS
+from dashboard.components.text import literal, reasons, short
 from dashboard.state import page_at, stamp, summary_of, words_of
-from dashboard.text import literal, reasons, short
 from reports.wording import cut, flagged, label, percent, subject, title, when
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _first(run: Run, found: Summary) -> None:
         return
     rows = [int(row) for row in run.rows_of([entry.sample_id or "" for entry in found.top])]
     with_image = [row for row in rows if row >= 0]
-    previews = dict(zip(with_image, pictures.small(run, with_image), strict=True))
+    previews = dict(zip(with_image, images.small(run, with_image), strict=True))
     with st.container(horizontal=True, gap="small"):
         for entry, row in zip(found.top, rows, strict=True):
             with st.container(border=True, width=_CARD_WIDTH):
@@ -77,7 +77,7 @@ def _first(run: Run, found: Summary) -> None:
 
 def _entry(entry: Top, data: bytes | None, words: Mapping[str, str]) -> None:
     if entry.sample_id:
-        pictures.show(st, data, alt=short(entry.sample_id))
+        images.show(st, data, alt=short(entry.sample_id))
     st.markdown(f":{SEVERITY_COLORS[entry.severity]}-badge[{literal(title(entry.severity))}] **{literal(title(entry.check))}**")
     about = subject(entry.sample_id, entry.label, entry.subject, words)
     st.caption(literal(short(about, 40)), help=literal(about))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from dashboard.occlusion import where_it_looked
-from dashboard.review import review
-from dashboard.verdicts import OF_IMAGES
+from dashboard.components.occlusion import where_it_looked
+from dashboard.components.review import review
+from dashboard.components.verdicts import OF_IMAGES
 
 if TYPE_CHECKING:
     from audit.run.run import Run
-    from dashboard.page import Page
+    from dashboard.components.page import Page
 
 CHECKS = ("integrity", "image_quality", "outliers")
 

@@ -18,10 +18,10 @@ from audit.review.agreement import precision
 from audit.review.decisions import Decision, Decisions
 from audit.review.decisions import decide as made
 from audit.tables import FINDINGS, PAIRS, SAMPLES
-from dashboard.history import siblings
-from dashboard.page import plain
-from dashboard.text import literal
-from dashboard.verdicts import OF_IMAGES, decide_about
+from dashboard.components.history import siblings
+from dashboard.components.page import plain
+from dashboard.components.text import literal
+from dashboard.components.verdicts import OF_IMAGES, decide_about
 from dashboard.views import decisions, overview
 from dashboard.views.search import matching_rows
 from reports.summary import summarize

@@ -20,7 +20,7 @@ from audit import open_run
 from audit.cli import invoke
 from audit.commands import Commands
 from audit.exports import kinds
-from dashboard import pictures
+from dashboard.components import images
 
 GPS = b"987654"
 REVIEWED = {"label_errors": "labels", "confusion": "confusion", "duplicates": "duplicates", "bias": "bias"}
@@ -194,7 +194,7 @@ def test_every_page_of_the_dashboard_is_searched():
 
 def test_large_pictures_hold_no_value(scanned, secret):
     run = open_run(scanned)
-    shown = [pictures.large(run, row) for row in range(len(run.samples))]
+    shown = [images.large(run, row) for row in range(len(run.samples))]
     assert sum(picture is not None for picture in shown) > 100
     assert not any(_holds(picture, secret) for picture in shown if picture)
 
