@@ -46,10 +46,10 @@ class _Place(click.Path):
         return super().convert(value, param, ctx)
 
 
-def listed(folder: PluginFolder, separator: str = ", ") -> str:
+def listed(folder: PluginFolder) -> str:
     """Return the names of plug-ins for a help text; an error in finding them is left to the command that uses them."""
     with suppress(AuditError):
-        return separator.join(folder.find())
+        return ", ".join(folder.find())
     return "NAME"
 
 

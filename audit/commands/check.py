@@ -43,7 +43,7 @@ _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
     "reports",
     metavar="FORMAT=FILE",
     multiple=True,
-    help=f"Also write the result as {listed(GATE_FORMATS, ' or ')}; FILE - prints it in place of the text. May be repeated.",
+    help=f"Also write the result as one of {listed(GATE_FORMATS)}; FILE - prints it in place of the text. May be repeated.",
 )
 @click.option("--github/--no-github", default=None, help="Annotations and a job summary for GitHub Actions; by default where GITHUB_ACTIONS is true.")
 @click.option("--out", metavar="RUN", type=PATH, help="Run directory for a SOURCE; a temporary one where none is named.")

@@ -1,9 +1,9 @@
 """What a reviewed run gives to other tools: lists and files that say what to do. The dataset itself is never touched.
 
-One module per export, named after it (``audit/exports/drop_list.py`` is ``--what drop-list``), with a docstring, whose first line describes the
-export; ``ENDINGS``, the endings of its files, or ``("",)`` where it writes a folder; ``write(run, actions, out)``; and optionally ``TITLE``, its name in
-words. ``actions`` is what `audit.review.consensus.settle` returns for the decided images. Other distributions add exports through the
-entry-point group ``imagenet_audit.exports`` (``name = "package.module"``).
+One module per export, named after it: ``audit/exports/drop_list.py`` is ``--what drop-list``. It has a docstring, whose first line describes the
+export; ``ENDINGS``, the endings of its files, or ``("",)`` where it writes a folder; ``write(run, actions, out)``; and optionally ``TITLE``, its name
+in words. ``actions`` is what `audit.review.consensus.settle` returns for the decided images. Other distributions add exports through the entry-point
+group ``imagenet_audit.exports`` (``name = "package.module"``).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from audit.checks import Check, Missing, Result, Skipped, discover, run_check
-from audit.checks.base import Finding
+from audit.checks.base import Finding, read_check
 from audit.errors import AuditError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "writing-a-check.md"

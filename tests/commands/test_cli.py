@@ -15,7 +15,7 @@ from audit import cli
 from audit.commands.base import wants_color
 from audit.commands.scan import check_settings, scan
 from audit.config import scan_hints
-from audit.errors import SourceError
+from audit.errors import AuditError, SourceError
 from audit.io.console import Bars, Lines, duration, observer, rate, safe
 from audit.run.report_formats import report_format
 

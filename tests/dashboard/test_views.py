@@ -26,7 +26,7 @@ from dashboard.components.verdicts import OF_IMAGES, decide_about
 from dashboard.views import decisions, overview
 from dashboard.views.search import matching_rows
 from reports.content.summary import summarize
-from reports.content.wording import percent, title
+from reports.content.wording import check_title, percent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -81,7 +81,7 @@ def test_the_overview_tells_the_runs_numbers(demo_run):
     assert len([button for button in test.button if button.label == "Review"]) == min(10, len(run.findings))
     table = test.dataframe[0].value.set_index("Check")
     for total in summarize(run).checks:
-        assert table.loc[title(total.name), "Findings"] == total.findings
+        assert table.loc[check_title(total.name), "Findings"] == total.findings
 
 
 def test_a_finding_about_a_class_shows_its_examples(marked_run):
