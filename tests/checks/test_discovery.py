@@ -7,10 +7,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from audit.checks import Check, Missing, Result, Skipped, discover, run_check
+from audit.checks import Check, Missing, Result, Skipped, discover
 from audit.checks.base import Finding
 from audit.checks.discovery import from_modules, of_entry_points, of_package, read_check
 from audit.errors import AuditError
+from audit.pipeline.check_execution import run_check
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "writing-a-check.md"
 
