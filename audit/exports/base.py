@@ -1,20 +1,54 @@
-"""Tables in the format that a file's ending names."""
+"""The shape of an export, and tables in the format that a file's ending names."""
 
 from __future__ import annotations
 
+import inspect
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from audit.errors import AuditError
 from audit.io.artifacts import replacing, write_table
 from audit.io.spreadsheet import csv_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
 
     import pandas as pd
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
 """CSV guards cells that begin like a formula with an apostrophe; names stay exact in JSON lines and Parquet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One export."""
+
+    name: str
+    title: str
+    """Its name in words."""
+    summary: str
+    """One sentence: the first line of the module's docstring."""
+    endings: tuple[str, ...]
+    """Endings of the files that it writes, the usual one first; an empty one where it writes a folder."""
+    write: Callable[..., dict[str, Any]]
+    """``(run, actions, out)`` -> what was written, as JSON values by name."""
+
+    @property
+    def writes_folder(self) -> bool:
+        """Whether it writes a folder, not one file."""
+        return "" in self.endings
+
+
+def read_export(name: str, origin: str, module: ModuleType) -> Export:
+    """Read a module as an export. Raises AuditError where it does not have the shape of one."""
+    write, endings = getattr(module, "write", None), tuple(getattr(module, "ENDINGS", ()))
+    summary = inspect.cleandoc(module.__doc__ or "").partition("\n")[0]
+    if not callable(write) or not endings or not summary:
+        raise AuditError(origin, "an export needs a docstring, ENDINGS and a function write(run, actions, out)", "see audit/exports/__init__.py")
+    return Export(name, getattr(module, "TITLE", name.replace("-", " ").capitalize()), summary, endings, write)
 
 
 def write_frame(frame: pd.DataFrame, out: Path) -> None:

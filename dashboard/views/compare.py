@@ -10,10 +10,10 @@ import streamlit as st
 from audit.diff.comparison import compare
 from audit.diff.sample_changes import CHANGES
 from audit.errors import AuditError
-from dashboard.history import siblings
+from dashboard.components.history import siblings
+from dashboard.components.text import literal, short
 from dashboard.state import address, in_address, open_finished, stamp
-from dashboard.text import literal, short
-from reports.wording import percent, title, when
+from reports.content.wording import check_title, percent, title, when
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from audit.diff.comparison import Difference
     from audit.run.run import Run
-    from dashboard.history import Sibling
+    from dashboard.components.history import Sibling
 
 _SHOWN = 200
 _CLASSES = 20
@@ -108,7 +108,7 @@ def _compare(old: Run, new: Run) -> None:
             moved = "How far the mean embedding moved, in units of the older version's spread; 0 = not at all"
             st.metric("Drift", f"{found.drift.shift:.3f}", border=True, help=moved)
     ran = {name for run in (old, new) for name, check in run.record.get("checks", {}).items() if check["state"] == "done"}
-    for warning in (*found.warnings, *(f"{title(check)}: {why}" for check, why in found.not_compared.items() if check in ran)):
+    for warning in (*found.warnings, *(f"{check_title(check)}: {why}" for check, why in found.not_compared.items() if check in ran)):
         st.caption(literal(warning))
     _samples(found)
     for state, text in (("new", "New findings"), ("fixed", "Fixed findings")):

@@ -13,21 +13,21 @@ import streamlit as st
 
 from audit.errors import AuditError
 from audit.labels.confusion import class_quality, confused_pairs, confusion
-from dashboard import pictures
-from dashboard.confusion_charts import chosen, map_of_blocks, map_of_classes
-from dashboard.filters import counts
-from dashboard.heat_map import BLOCK, blocks, order_of_classes, window
-from dashboard.review import review
+from dashboard.components import images
+from dashboard.components.confusion_charts import chosen, map_of_blocks, map_of_classes
+from dashboard.components.families import checks_of
+from dashboard.components.filters import counts
+from dashboard.components.heat_map import BLOCK, blocks, order_of_classes, window
+from dashboard.components.review import review
+from dashboard.components.text import literal
+from dashboard.components.verdicts import OF_CLASSES
 from dashboard.state import address, in_address, page_at, stamp, words_of
-from dashboard.text import literal
-from dashboard.verdicts import OF_CLASSES
-from reports.wording import label
+from reports.content.wording import label
 
 if TYPE_CHECKING:
     from audit.run.run import Run
-    from dashboard.page import Page
+    from dashboard.components.page import Page
 
-CHECKS = ("class_overlap",)
 _PAIRS = 50
 _EXAMPLES = 6
 _PAIR = "confusion pair"
@@ -40,7 +40,8 @@ def show(run: Run) -> None:
     st.title("Class confusion")
     if "finding" in in_address() and in_address() != st.session_state.get("confusion address"):
         st.session_state["confusion part"] = _FOUND
-    found = counts(str(run.path), stamp(run), run).get(CHECKS[0], 0)
+    checks = checks_of(run, "confusion")
+    found = sum(counts(str(run.path), stamp(run), run).get(check, 0) for check in checks)
     st.session_state.setdefault("confusion part", _MAP)
     part = st.segmented_control(
         "Part of the page",
@@ -52,7 +53,7 @@ def show(run: Run) -> None:
         label_visibility="collapsed",
     )
     if part == _FOUND:
-        review(run, "confusion", CHECKS, OF_CLASSES, _of_classes)
+        review(run, "confusion", checks, OF_CLASSES, _of_classes)
     else:
         st.session_state["confusion address"] = address()
         _confused(run)
@@ -172,7 +173,7 @@ def _examples(run: Run, given: str, predicted: str) -> None:
         rows = _surest(str(run.path), stamp(run), *pair, run)
         st.markdown(text)
         if len(rows):
-            pictures.gallery(run, rows.tolist(), [""] * len(rows))
+            images.gallery(run, rows.tolist(), [""] * len(rows))
         else:
             st.caption("None.")
 

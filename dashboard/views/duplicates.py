@@ -10,22 +10,22 @@ import streamlit as st
 
 from audit.errors import AuditError
 from audit.tables import PAIRS
-from dashboard import pictures
-from dashboard.overlay import WIDTH, overlay, place_of
-from dashboard.page import Page
-from dashboard.review import review
+from dashboard.components import images
+from dashboard.components.families import checks_of
+from dashboard.components.overlay import WIDTH, overlay, place_of
+from dashboard.components.page import Page
+from dashboard.components.review import review
+from dashboard.components.text import literal
+from dashboard.components.verdicts import OF_COPIES
 from dashboard.state import summary_of
-from dashboard.text import literal
-from dashboard.verdicts import OF_COPIES
-from reports.wording import label, percent, title
+from reports.content.wording import label, percent, title
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from audit.run.run import Run
-    from dashboard.overlay import Place
+from dashboard.components.overlay import Place
 
-CHECKS = ("leakage", "exact_duplicates", "near_duplicates")
 _MEMBERS = 12
 _SHADES = "Black: equal. The brighter, the more they differ, three times amplified."
 
@@ -40,7 +40,7 @@ def show(run: Run) -> None:
         parts = ", ".join(f"**{number:,}** from **{literal(split)}**" for split, number in found.leaving.items())
         lines.append(f"A clean split would take out {parts}. Download it under **Decisions & export**.")
     st.markdown("  \n".join(lines))
-    review(run, "duplicates", CHECKS, OF_COPIES, _group)
+    review(run, "duplicates", checks_of(run, "duplicates"), OF_COPIES, _group)
 
 
 def _group(page: Page, record: Mapping[str, Any]) -> None:
@@ -52,7 +52,7 @@ def _group(page: Page, record: Mapping[str, Any]) -> None:
         pairs = page.run.pairs
     except AuditError:  # what is seen needs none
         pairs = PAIRS.empty_table().to_pandas()
-    first, second = pictures.large(page.run, row), pictures.large(page.run, other)
+    first, second = images.large(page.run, row), images.large(page.run, other)
     if first is not None and second is not None:
         with st.expander("Where they differ", icon=":material/difference:"):
             place = place_of(pairs, row, other)
@@ -81,7 +81,7 @@ def _members(page: Page, pairs: pd.DataFrame, row: int, other: int) -> None:
     st.markdown(f"**The group: {len(rows):,} images**" + (f", the first {_MEMBERS} shown" if len(rows) > _MEMBERS else ""))
     rows = rows[:_MEMBERS]
     facts = page.run.columns("label", "split", rows=rows).to_dict("records")
-    pictures.gallery(page.run, rows.tolist(), [_caption(fact, page.words) for fact in facts])
+    images.gallery(page.run, rows.tolist(), [_caption(fact, page.words) for fact in facts])
 
 
 def _caption(fact: Mapping[Any, Any], words: Mapping[str, str]) -> str:

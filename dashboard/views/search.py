@@ -11,13 +11,13 @@ import streamlit as st
 
 from audit.errors import AuditError
 from audit.explain.explanation import SHORTEST_CONTENT_ID
-from dashboard import pictures
-from dashboard.page import badges, plain
-from dashboard.queue import verdict_of
-from dashboard.similar import embed, encode, most_alike
+from dashboard.components import images
+from dashboard.components.page import badges, plain
+from dashboard.components.queue import verdict_of
+from dashboard.components.similar import embed, encode, most_alike
+from dashboard.components.text import literal, short
 from dashboard.state import address, decisions_of, in_address, page_at, stamp, words_of
-from dashboard.text import literal, short
-from reports.wording import label, title
+from reports.content.wording import check_title, label, title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ def _by_name(run: Run) -> None:
     row = int(rows[names.index(chosen)])
     left, right = st.columns([2, 3])
     with left:
-        pictures.show(st, pictures.large(run, row), alt=short(chosen))
+        images.show(st, images.large(run, row), alt=short(chosen))
     with right:
         _known(run, row, chosen)
     _most_alike(run, row)
@@ -114,7 +114,7 @@ def _known(run: Run, row: int, name: str) -> None:
         st.markdown(f"{badges(record, decided.get(record['finding_id']))}  \n{literal(record['message'])}")
         page = page_at(record["check"])
         if page is not None:
-            text = f"Review under {title(record['check'])}"
+            text = f"Review under {check_title(record['check'])}"
             st.page_link(page, label=text, icon=":material/visibility:", query_params={"finding": record["finding_id"]})
 
 
@@ -161,4 +161,4 @@ def _gallery(run: Run, rows: Sequence[int], likeness: Sequence[float]) -> None:
     words = words_of(run)
     labels = run.columns("label", rows=np.array(rows, np.int64))["label"]
     named = (literal(label(given if isinstance(given, str) else None, words)) for given in labels)
-    pictures.gallery(run, rows, [f"{like:.2f} alike · {name}" for like, name in zip(likeness, named, strict=True)])
+    images.gallery(run, rows, [f"{like:.2f} alike · {name}" for like, name in zip(likeness, named, strict=True)])

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from audit.errors import AuditError
-from dashboard.similar import model_of
+from dashboard.components.similar import model_of
+from dashboard.components.text import literal
 from dashboard.state import stamp
-from dashboard.text import literal
-from reports.wording import label
+from reports.content.wording import label
 
 if TYPE_CHECKING:
     from audit.run.run import Run
-    from dashboard.page import Page
+    from dashboard.components.page import Page
 
 _HELP = "Parts of the picture that argued for its classes and against them"
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from dashboard.filters import touched
-from dashboard.queue import Filters, next_undecided, verdict_of
+from dashboard.components.filters import touched
+from dashboard.components.queue import Filters, next_undecided, verdict_of
+from dashboard.components.text import literal
+from dashboard.components.verdicts import badge
 from dashboard.state import decisions_of, reviewer, words_of
-from dashboard.text import literal
-from dashboard.verdicts import badge
-from reports.wording import label, subject, title
+from reports.content.wording import label, subject, title
 
 if TYPE_CHECKING:
     import pandas as pd

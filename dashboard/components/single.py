@@ -11,18 +11,18 @@ import streamlit as st
 from audit.errors import AuditError
 from audit.images.boxes import boxes_of, outlined, shown_images
 from audit.review.consensus import groups_gone
-from dashboard import filters, pictures
-from dashboard.keyboard import keys
-from dashboard.page import badges, change, plain, undo_button
-from dashboard.queue import next_undecided, verdict_of
+from dashboard.components import filters, images
+from dashboard.components.keyboard import keys
+from dashboard.components.page import badges, change, plain, undo_button
+from dashboard.components.queue import next_undecided, verdict_of
+from dashboard.components.text import literal, short
+from dashboard.components.verdicts import KEYS, MEANING, called, decide_about, icon, offered
 from dashboard.state import decisions_of, reviewer
-from dashboard.text import literal, short
-from dashboard.verdicts import KEYS, MEANING, called, decide_about, icon, offered
-from reports.evidence import evidence_lines
-from reports.wording import label, title
+from reports.content.evidence import evidence_lines
+from reports.content.wording import check_title, label
 
 if TYPE_CHECKING:
-    from dashboard.page import Extra, Page
+    from dashboard.components.page import Extra, Page
 
 _NEIGHBORS = 6
 _LONGEST_NOTE = 500
@@ -169,11 +169,11 @@ def _pictures(page: Page, record: Mapping[str, Any], names: Sequence[str]) -> No
     captions = [_caption(fact, page.words) for fact in facts]
     if record["sample_id"] is None:
         st.caption("This finding is about more than one image" + ("; these show it." if rows else "."))
-        pictures.gallery(page.run, rows, captions, boxes=where)
+        images.gallery(page.run, rows, captions, boxes=where)
         return
     for column, row, fact, caption, boxes in zip(st.columns(max(len(rows), 1)), rows, facts, captions, (where, []), strict=False):
-        data = pictures.large(page.run, row)
-        pictures.show(column, data and outlined(data, boxes), alt=f"{short(fact['sample_id'])}, labelled {fact['label']}")
+        data = images.large(page.run, row)
+        images.show(column, data and outlined(data, boxes), alt=f"{short(fact['sample_id'])}, labelled {fact['label']}")
         column.caption(f"{literal(short(fact['sample_id'], 60))}  \n{caption}", help=literal(fact["sample_id"]))
 
 
@@ -185,9 +185,9 @@ def _caption(fact: Mapping[Any, Any], words: Mapping[str, str]) -> str:
 
 
 def _facts(page: Page, record: Mapping[str, Any]) -> None:
-    rows = [("Score", f"{record['score']:.2f}"), ("Check", title(record["check"]))]
+    rows = [("Score", f"{record['score']:.2f}"), ("Check", check_title(record["check"]))]
     rows += [("Split", record["split"])] if record["split"] else []
-    rows += evidence_lines(record["evidence"], page.words)
+    rows += evidence_lines(str(record["check"]), record["evidence"], page.words)
     with st.expander("Evidence", expanded=True, icon=":material/fact_check:"):
         st.markdown("\n".join(f"- {literal(name)}: **{literal(text)}**" for name, text in rows))
 
@@ -208,4 +208,4 @@ def _neighbors(page: Page, record: Mapping[str, Any]) -> None:
         f"{literal(label(name if isinstance(name, str) else None, page.words))}  \n{like:.2f} alike"
         for name, like in zip(given, likeness[places], strict=True)
     ]
-    pictures.gallery(page.run, rows, captions)
+    images.gallery(page.run, rows, captions)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from dashboard.heat_map import BLOCK, blocks, order_of_classes, window
+from dashboard.components.heat_map import BLOCK, blocks, order_of_classes, window
 
 
 def matrix(classes, seed=0):

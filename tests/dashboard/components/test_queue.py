@@ -2,7 +2,7 @@ import pandas as pd
 
 from audit.review.agreement import precision
 from audit.review.decisions import Decision, latest
-from dashboard.queue import ALL, DECIDED, UNDECIDED, Filters, build, next_undecided, verdict_of
+from dashboard.components.queue import ALL, DECIDED, UNDECIDED, Filters, build, next_undecided, verdict_of
 
 
 def decided(*entries):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from audit.tables import SEVERITIES
-from dashboard.queue import ALL, STATES, Filters
+from dashboard.components.queue import ALL, STATES, Filters
+from dashboard.components.verdicts import KEYS
 from dashboard.state import address, in_address, stamp
-from dashboard.verdicts import KEYS
-from reports.wording import label, title
+from reports.content.wording import check_title, label, title
 
 if TYPE_CHECKING:
     from audit.run.run import Run
@@ -119,7 +119,7 @@ def draw(run: Run, name: str, options: Mapping[str, Sequence[str]], words: Mappi
             options["checks"],
             selection_mode="multi",
             key=f"{name} checks",
-            format_func=lambda check: f"{title(check)} ({numbers[check]:,})",
+            format_func=lambda check: f"{check_title(check)} ({numbers[check]:,})",
             **_kept(name),
         )
 

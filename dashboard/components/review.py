@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from dashboard import filters
-from dashboard.grid import grid
-from dashboard.page import Page
-from dashboard.queue import UNDECIDED, Filters, build
-from dashboard.single import single
+from dashboard.components import filters
+from dashboard.components.grid import grid
+from dashboard.components.page import Page
+from dashboard.components.queue import UNDECIDED, Filters, build
+from dashboard.components.single import single
+from dashboard.components.text import reasons
+from dashboard.components.verdicts import OF_LABELS
 from dashboard.state import decisions_of, precision_now, stamp, summary_of
-from dashboard.text import reasons
-from dashboard.verdicts import OF_LABELS
 
 if TYPE_CHECKING:
     from audit.run.run import Run
-    from dashboard.page import Extra
+    from dashboard.components.page import Extra
 
 
 def review(

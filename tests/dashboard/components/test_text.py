@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.text import literal, short
+from dashboard.components.text import literal, short
 
 
 @given(st.text())

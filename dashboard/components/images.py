@@ -14,8 +14,8 @@ import streamlit as st
 
 from audit.images.boxes import outlined
 from audit.images.previews import previews
+from dashboard.components.text import literal, short
 from dashboard.state import page_at, stamp
-from dashboard.text import literal, short
 
 if TYPE_CHECKING:
     from audit.images.boxes import Box

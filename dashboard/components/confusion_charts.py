@@ -29,7 +29,7 @@ def map_of_classes(table: pd.DataFrame, rows: Sequence[str], columns: Sequence[s
     """Draw classes given by classes predicted; a click on a cell chooses it.
 
     Args:
-        table: as `dashboard.heat_map.window` returns it.
+        table: as `dashboard.components.heat_map.window` returns it.
         rows: names of the given classes, from the top.
         columns: names of the predicted classes, from the left.
         key: of the widget.
@@ -58,7 +58,7 @@ def map_of_blocks(table: pd.DataFrame, *, key: str, on_select: Callable[[], None
     """Draw blocks of classes; a click on a block chooses it.
 
     Args:
-        table: as `dashboard.heat_map.blocks` returns it.
+        table: as `dashboard.components.heat_map.blocks` returns it.
         key: of the widget.
         on_select: called when a block is chosen.
     """

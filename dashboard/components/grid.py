@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from audit.images.boxes import boxes_of, outlined, shown_images
-from dashboard import pictures
-from dashboard.filters import ONE, touched
-from dashboard.keyboard import keys
-from dashboard.page import badges, change, plain, undo_button
-from dashboard.text import literal, short
-from dashboard.verdicts import KEYS, OF_CLASSES, called, decide_about, icon
-from reports.wording import title
+from dashboard.components import images
+from dashboard.components.filters import ONE, touched
+from dashboard.components.keyboard import keys
+from dashboard.components.page import badges, change, plain, undo_button
+from dashboard.components.text import literal, short
+from dashboard.components.verdicts import KEYS, OF_CLASSES, called, decide_about, icon
+from reports.content.wording import check_title
 
 if TYPE_CHECKING:
-    from dashboard.page import Page
+    from dashboard.components.page import Page
 
 AT_ONCE = 12
 _CARD_WIDTH = 230
@@ -34,7 +34,7 @@ def grid(page: Page) -> None:
     first = [next(iter(shown_images(record["sample_id"], record["evidence"])), "") for record in records]
     places = page.run.rows_of(first)
     with_image = [int(row) for row in places if row >= 0]
-    previews = dict(zip(with_image, pictures.small(page.run, with_image), strict=True))
+    previews = dict(zip(with_image, images.small(page.run, with_image), strict=True))
     with st.container(horizontal=True, gap="small", key="cards"):
         for record, row in zip(records, places, strict=True):
             _card(page, record, previews.get(int(row)))
@@ -69,10 +69,10 @@ def _card(page: Page, record: Mapping[str, Any], data: bytes | None) -> None:
     finding_id = str(record["finding_id"])
     with st.container(border=True, width=_CARD_WIDTH):
         if data is not None or record["sample_id"]:
-            pictures.show(st, data and outlined(data, boxes_of(record["evidence"])), alt=short(record["sample_id"] or record["message"]))
+            images.show(st, data and outlined(data, boxes_of(record["evidence"])), alt=short(record["sample_id"] or record["message"]))
         st.markdown(badges(record, page.decided.get(finding_id)))
         st.markdown(change(record, page.words), help=literal(f"{record['sample_id'] or ''} {record['message']}"))
-        st.caption(f"{_probability(record)} · {literal(short(record['sample_id'] or title(record['check']), 28))}")
+        st.caption(f"{_probability(record)} · {literal(short(record['sample_id'] or check_title(record['check']), 28))}")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.checkbox("Choose", key=page.key(f"pick {finding_id}"), width="content")
             st.button("Open", key=page.key(f"open {finding_id}"), on_click=_open, args=(page, finding_id), type="tertiary")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from audit.review.decision_files import new_decisions
 from audit.review.decisions import decide
+from dashboard.components.text import literal
 from dashboard.state import decisions_of, reviewer
-from dashboard.text import literal
-from reports.wording import title
+from reports.content.wording import title
 
 if TYPE_CHECKING:
     from audit.run.run import Run
