@@ -1,7 +1,7 @@
-"""What a reviewed run gives to other tools: lists and files that say what to do. The dataset itself is never touched.
+"""Export a reviewed run to lists and files for other tools. The dataset itself does not change.
 
-One module per kind, named after it (``audit/exports/drop_list.py`` is ``--what drop-list``), with ``ENDINGS``, the files it can write, and
-``write(run, actions, out)``. ``actions`` is what `audit.review.consensus.settle` says of the decided images.
+One module per kind, named after it (``audit/exports/drop_list.py`` is ``--what drop-list``), with ``ENDINGS``, the endings it can write, and
+``write(run, actions, out)``. ``actions`` are the consensus actions per image, as `audit.review.consensus.settle` returns them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 _SHARED = ("table",)
 
 _OF_FILES = (".csv", ".jsonl", ".parquet", ".json", ".jsonld")
-"""Endings that no folder has: whoever names one expects a file."""
+"""Endings that name a file, so they are refused for an export that writes a folder."""
 
 
 def kinds() -> dict[str, str]:
-    """Return the kinds of export: name -> module."""
+    """Return name -> module of each kind of export."""
     return {name.replace("_", "-"): name for _, name, _ in pkgutil.iter_modules(__path__) if name not in _SHARED}
 
 
@@ -35,13 +35,13 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
     Args:
         run: a finished run.
         what: one of `kinds`.
-        out: a file whose ending says its format, or a folder; see ``docs/exports.md``.
+        out: a file whose ending selects the format, or a folder; see ``docs/exports.md``.
 
     Returns:
-        What was written, as JSON values: numbers by name.
+        Name -> number of images, tasks etc. written, as JSON values.
 
     Raises:
-        AuditError: there is no such kind, the kind does not write such a file, or the run lacks what it needs.
+        AuditError: the kind is unknown or does not write this ending, or the run lacks data that it needs.
     """
     from audit.review.consensus import settle_run
     from audit.review.decisions import Decisions
@@ -50,16 +50,16 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
     if what not in known:
         raise AuditError("--what", f"unknown export {what!r}", nearest(what, known))
     module = import_module(f"{__name__}.{known[what]}")
-    _refuse_place(out, what, module.ENDINGS)
+    _check_ending(out, what, module.ENDINGS)
     if not out.parent.is_dir():
-        raise AuditError(out.parent, "there is no such folder", "make it, or name another --out")
+        raise AuditError(out.parent, "no such folder", "create it, or name another --out")
     actions = settle_run(run, Decisions(run.path).current())
     written: dict[str, Any] = module.write(run, actions, out)
     return written
 
 
-def _refuse_place(out: Path, what: str, endings: Sequence[str]) -> None:
-    """Refuse a file where a folder is written, and the other way round. A folder may be called ``clean.v1``, though not like a list."""
+def _check_ending(out: Path, what: str, endings: Sequence[str]) -> None:
+    """Refuse a file for an export that writes a folder, and vice versa. A folder may be named ``clean.v1``, but not ``clean.csv``."""
     folder = "" in endings
     wrong = out.is_file() or (not out.is_dir() and out.suffix.lower() in _OF_FILES) if folder else out.is_dir() or out.suffix.lower() not in endings
     if wrong:

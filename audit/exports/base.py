@@ -1,4 +1,4 @@
-"""Tables in the format that a file's ending names."""
+"""Write tables, JSON and text; the ending of a table's file selects its format."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
-"""CSV guards cells that begin like a formula with an apostrophe; names stay exact in JSON lines and Parquet."""
+"""CSV prefixes cells that look like a formula with an apostrophe; JSON lines and Parquet keep values exactly."""
 
 
 def write_frame(frame: pd.DataFrame, out: Path) -> None:
-    """Write a table as CSV, JSON lines or Parquet, whole or not at all."""
+    """Write a table as CSV, JSON lines or Parquet, atomically."""
     if out.suffix.lower() == ".parquet":
         import pyarrow as pa
 
@@ -32,16 +32,16 @@ def write_frame(frame: pd.DataFrame, out: Path) -> None:
 
 
 def write_json_file(content: object, out: Path) -> None:
-    """Write JSON in ASCII, so that any name survives any tool."""
+    """Write JSON in ASCII, so that all tools read all names correctly."""
     write_text(out, json.dumps(content, indent=1) + "\n")
 
 
 def write_text(out: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with replacing(out) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def without_missing(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with None for NaN, which JSON does not know."""
+    """Return a row with None for NaN, which JSON lacks."""
     return {key: None if isinstance(value, float) and value != value else value for key, value in row.items()}  # noqa: PLR0124 - NaN

@@ -33,7 +33,7 @@ def frames(data):
 
 def test_removes_metadata_and_keeps_pixels(case, secret):
     if case.container == "AVIF":
-        with pytest.raises(Refused, match="^AVIF cannot be copied without metadata; supported are JPEG, PNG"):
+        with pytest.raises(Refused, match="AVIF cannot be copied without metadata"):
             without_metadata(case.data)
         return
     clean = without_metadata(case.data)
