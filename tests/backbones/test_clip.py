@@ -79,7 +79,7 @@ def test_a_scan_asks_the_text_tower_and_the_dashboard_searches_by_text(checkpoin
     assert run.record["checks"]["attributes"]["state"] == "done"
     assert {json.loads(row)["question"] for row in run.findings["evidence"]} == {"medium", "people", "place", "season", "text"}
     query = similar.encode(run, "a photo of a cat")
-    rows, likeness = similar.most_alike(run.embeddings, query, 3)
+    rows, likeness = similar.most_similar(run.embeddings, query, 3)
     expected = np.asarray(run.embeddings, np.float32) @ query
     np.testing.assert_allclose(likeness, np.sort(expected)[::-1][:3], atol=1e-6)
     assert len(rows) == 3
