@@ -95,7 +95,7 @@ def free_port(requested: int | None) -> int:
 
 
 def server_command(run: Path, port: int) -> list[str]:
-    """Return the command that serves the dashboard; ``-P`` prevents that a local ``audit`` or ``reports`` folder shadows the packages."""
+    """Return the command that serves the dashboard; ``-P`` keeps a local ``audit`` or ``reports`` folder from shadowing the packages."""
     settings = [f"--{name}={value}" for name, value in {**SETTINGS, "server.port": str(port)}.items()]
     return [sys.executable, "-P", "-m", "dashboard.server", str(run.absolute()), *settings]
 

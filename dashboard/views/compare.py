@@ -61,9 +61,9 @@ def show(run: Run) -> None:
     """Draw the page."""
     st.title("Compare")
     known = {str(sibling.path): sibling for sibling in siblings(run)}
-    asked = in_address().get("with", [""])[-1]
-    if asked and "compare with" not in st.session_state:
-        st.session_state["compare with"] = asked
+    linked = in_address().get("with", [""])[-1]
+    if linked and "compare with" not in st.session_state:
+        st.session_state["compare with"] = linked
     chosen = st.selectbox(
         "Compare this run with",
         list(known),

@@ -364,11 +364,11 @@ def test_exits_with_1_if_a_file_is_refused(tmp_path, making, capsys):
     assert (row["sample_id"], row["reason"][:3]) == ("2.ico", "ICO")
 
 
-@pytest.mark.parametrize("asked", [[], ["--kind", "folder"]])
-def test_refuses_a_moved_dataset(tmp_path, making, capsys, asked):
+@pytest.mark.parametrize("options", [[], ["--kind", "folder"]])
+def test_refuses_a_moved_dataset(tmp_path, making, capsys, options):
     data, run = tmp_path / "data", str(tmp_path / "run")
     write_images(data, making, "1.png")
-    assert invoke(["scan", str(data), "--out", run, "--backbone", "embedded", "--device", "cpu", "--only", "privacy", "--quiet", *asked]) == 0
+    assert invoke(["scan", str(data), "--out", run, "--backbone", "embedded", "--device", "cpu", "--only", "privacy", "--quiet", *options]) == 0
     data.rename(tmp_path / "moved")
     assert invoke(["export", run, "--strip-metadata", str(tmp_path / "clean")]) == 2
     printed = capsys.readouterr().err
