@@ -13,12 +13,14 @@ import streamlit as st
 
 from audit.errors import AuditError
 from dashboard.components import images
+from dashboard.components.families import checks_of
 from dashboard.components.text import literal, short
 from dashboard.state import PAGES, open_finished, reviewer_input
 from dashboard.views import bias, compare, confusion, decisions, duplicates, label_errors, overview, quality, search
-from reports.wording import when
+from reports.content.wording import when
 
 if TYPE_CHECKING:
+    from audit.checks.base import Family
     from audit.run.run import Run
 
 _STYLE = """<style>
@@ -68,18 +70,17 @@ def _note_if_moved(run: Run) -> None:
 def _pages(run: Run) -> tuple[list[Any], dict[str, Any]]:
     """Return the pages of a run, and the links for `dashboard.state.page_at`. A page of findings appears only if one of its checks ran."""
     done = [name for name, check in run.record.get("checks", {}).items() if check["state"] == "done"]
-    known = {*label_errors.CHECKS, *duplicates.CHECKS, *bias.CHECKS, *confusion.CHECKS}
-    other = [*quality.CHECKS, *(name for name in done if name not in known and name not in quality.CHECKS)]
-    reviewed: list[tuple[Callable[[Run], None], str, str, str, tuple[str, ...]]] = [
-        (label_errors.show, "Label errors", "labels", "sell", label_errors.CHECKS),
-        (confusion.show, "Class confusion", "confusion", "grid_on", confusion.CHECKS),
-        (duplicates.show, "Duplicates & leakage", "duplicates", "content_copy", duplicates.CHECKS),
-        (partial(quality.show, checks=other), "Quality & integrity", "quality", "broken_image", tuple(other)),
-        (bias.show, "Bias & privacy", "bias", "groups", bias.CHECKS),
-    ]
+    reviewed: tuple[tuple[Callable[[Run], None], str, Family, str], ...] = (
+        (label_errors.show, "Label errors", "labels", "sell"),
+        (confusion.show, "Class confusion", "confusion", "grid_on"),
+        (duplicates.show, "Duplicates & leakage", "duplicates", "content_copy"),
+        (quality.show, "Quality & integrity", "quality", "broken_image"),
+        (bias.show, "Bias & privacy", "bias", "groups"),
+    )
     pages = [_page(run, overview.show, "Overview", "overview", "dashboard", default=True)]
     links: dict[str, Any] = {}
-    for view, name, address, icon, checks in reviewed:
+    for view, name, address, icon in reviewed:
+        checks = checks_of(run, address)
         if any(check in done for check in checks):
             pages.append(_page(run, view, name, address, icon))
             links |= dict.fromkeys([*checks, f"/{address}"], pages[-1])

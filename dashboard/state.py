@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from reports.summary import Summary
+    from reports.content.summary import Summary
 
 PAGES = "pages"
 """Session key of the links: check, or ``/`` and an address -> page."""
@@ -86,7 +86,7 @@ def summary_of(run: Run) -> Summary:
 
 @lru_cache(maxsize=8)
 def _summary(path: str, changed: int, decided: int) -> Summary:
-    from reports.summary import summarize
+    from reports.content.summary import summarize
 
     del decided
     return summarize(_opened(path, changed))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
+from audit.checks.base import Evidence, Family, Finding, Result
 from audit.checks.option_ranges import require_above, require_shares
 from audit.checks.robust_statistics import MAD_TO_SIGMA
 from audit.labels.class_names import class_name
@@ -34,6 +34,15 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 KINDS = ("cropped", "class_crop", "dataset_crop")
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "lost": Evidence("Detail lost in the centre crop", "share"),
+    "usual": Evidence("Usual", "share"),
+    "deviations": Evidence("Deviations from the usual"),
+    "aspect": Evidence("Aspect"),
+    "images": Evidence("Images"),
+    "much_lost": Evidence("Images that lose much"),
+}
 
 _ROWS_AT_ONCE = 8192
 _LEAST_SPREAD = 0.05

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
+from audit.checks.base import Evidence, Family, Finding, Result
 from audit.checks.option_ranges import require_above
 from audit.checks.robust_statistics import MAD_TO_SIGMA
 
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
 
 KINDS = ("dark", "bright", "low_information", "blurred", "odd_size", "odd_aspect", "grayscale")
+FAMILY: Family = "quality"
+EVIDENCE = {
+    "measure": Evidence("Measure", "name"),
+    "value": Evidence("Value"),
+    "usual": Evidence("Usual"),
+    "limit": Evidence("Limit"),
+    "unit": Evidence("Unit"),
+}
 
 
 _BLANK_ENTROPY = 0.05

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.base import Finding, Result, Skipped
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped
 from audit.checks.option_ranges import require_above
 from audit.checks.robust_statistics import MAD_TO_SIGMA
 from audit.labels.class_names import class_name
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("outlier",)
+FAMILY: Family = "quality"
+EVIDENCE = {
+    "similarity": Evidence("Likeness to the nearest image"),
+    "usual_similarity": Evidence("Usual likeness in the class"),
+    "deviations": Evidence("Deviations from the usual"),
+    "nearest": Evidence("Nearest image"),
+    "nearest_label": Evidence("Its label"),
+}
 
 
 _LEAST_SPREAD = 0.02

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
+from audit.checks.base import Evidence, Family, Finding, Result
 from audit.checks.option_ranges import require_shares
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
@@ -48,6 +48,26 @@ if TYPE_CHECKING:
     from audit.statistics.separability import Tested
 
 KINDS = ("property_*",)
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "property": Evidence("Property", "name"),
+    "auc": Evidence("AUC (0.5 by chance, 1 always)"),
+    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "value": Evidence("Value"),
+    "share_of_class": Evidence("Share of the class", "share"),
+    "share_of_rest": Evidence("Share of the other classes", "share"),
+    "median_of_class": Evidence("Median of the class"),
+    "median_of_rest": Evidence("Median of the other classes"),
+    "likelier_values": Evidence("Likelier values"),
+    "values": Evidence("Values"),
+    "further_range": Evidence("Further range"),
+    "examples": Evidence("Examples"),
+    "classes_given_away": Evidence("Classes given away"),
+    "classes_judged": Evidence("Of classes"),
+    "images": Evidence("Images"),
+    "example_classes": Evidence("Example classes"),
+    "example_values": Evidence("Example values"),
+}
 
 _EXAMPLES = 5
 _NONE = np.zeros(0, np.int64)

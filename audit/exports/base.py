@@ -1,20 +1,54 @@
-"""Write tables, JSON and text; the ending of a table's file selects its format."""
+"""The interface of an export, and functions to write tables, JSON and text; the ending of a table's file selects its format."""
 
 from __future__ import annotations
 
+import inspect
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from audit.errors import AuditError
 from audit.io.artifacts import replacing, write_table
 from audit.io.spreadsheet import csv_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
 
     import pandas as pd
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
 """CSV prefixes cells that look like a formula with an apostrophe; JSON lines and Parquet keep values exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One export."""
+
+    name: str
+    title: str
+    """Display name."""
+    summary: str
+    """First line of the module's docstring."""
+    endings: tuple[str, ...]
+    """Endings of its files, the default first; ``("",)`` if it writes a folder."""
+    write: Callable[..., dict[str, Any]]
+    """``(run, actions, out)`` -> name -> number of images, tasks etc. written, as JSON values."""
+
+    @property
+    def writes_folder(self) -> bool:
+        """Whether it writes a folder instead of a file."""
+        return "" in self.endings
+
+
+def read_export(name: str, origin: str, module: ModuleType) -> Export:
+    """Return the export that a module defines. Raises AuditError if the module is not a valid export."""
+    write, endings = getattr(module, "write", None), tuple(getattr(module, "ENDINGS", ()))
+    summary = inspect.cleandoc(module.__doc__ or "").partition("\n")[0]
+    if not callable(write) or not endings or not summary:
+        raise AuditError(origin, "an export needs a docstring, ENDINGS and a function write(run, actions, out)", "see audit/exports/__init__.py")
+    return Export(name, getattr(module, "TITLE", name.replace("-", " ").capitalize()), summary, endings, write)
 
 
 def write_frame(frame: pd.DataFrame, out: Path) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from audit.run.run import Run
 
+TITLE = "FiftyOne"
 ENDINGS = ("",)
 
 

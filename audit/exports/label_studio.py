@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from audit.run.run import Run
 
+TITLE = "Label Studio"
 ENDINGS = (".json",)
 
 

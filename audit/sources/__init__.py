@@ -1,19 +1,17 @@
 """Where a dataset's images come from: one module per way of storing them, all yielding the same rows.
 
-A module of this package is a kind of source when it has ``KIND`` (its name), ``RANK`` (kinds are asked in rising order), ``OPTIONS`` (the fields of
-`SourceOptions` that it reads besides those that all do), ``matches(location, options)`` (whether ``auto`` may take it) and ``open_kind(location,
-options)``; a new kind is one new file.
+Every module but ``base`` is a kind of source, named after it: see `Kind` for what it has. Other distributions add kinds through the entry-point group
+``imagenet_audit.sources`` (``name = "package.module"``).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
-import pkgutil
 from typing import TYPE_CHECKING, Protocol, cast
 
 from audit.errors import SourceError, nearest
+from audit.io.plugins import SOURCES
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.storage.faults import readable
 
@@ -24,11 +22,14 @@ __all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_sour
 
 
 class Kind(Protocol):
-    """What a module must have to be a kind of source."""
+    """What the module of a kind of source has."""
 
     KIND: str
+    """Its name, that of the module or the entry point."""
     RANK: int
+    """``auto`` tries kinds in rising order."""
     OPTIONS: frozenset[str]
+    """Fields of `SourceOptions` that it reads besides those that all kinds read."""
 
     def matches(self, location: str, options: SourceOptions) -> bool:
         """Return whether the place looks stored this way."""
@@ -40,15 +41,19 @@ class Kind(Protocol):
 
 
 def find_kinds() -> dict[str, Kind]:
-    """Return every kind of source by name, in the order ``auto`` asks them."""
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    kinds = sorted((cast("Kind", module) for module in modules if hasattr(module, "KIND")), key=lambda kind: (kind.RANK, kind.KIND))
-    found: dict[str, Kind] = {}
-    for kind in kinds:
-        if kind.KIND in found:
-            raise SourceError(kind.KIND, f"{kind} and {found[kind.KIND]} both define this kind of source", "rename one of them")
-        found[kind.KIND] = kind
-    return found
+    """Return every kind of source by name, in the order in which ``auto`` tries them.
+
+    Raises:
+        AuditError: two kinds have the same name, or one cannot be imported.
+        SourceError: a module does not have the shape of a kind.
+    """
+    kinds = {name: cast("Kind", plugin.load()) for name, plugin in SOURCES.find().items()}
+    for name, kind in kinds.items():
+        lacking = [part for part in ("RANK", "OPTIONS", "matches", "open_kind") if not hasattr(kind, part)]
+        if lacking or getattr(kind, "KIND", None) != name:
+            problem = f"does not define {', '.join(lacking)}" if lacking else f"its KIND is not {name!r}"
+            raise SourceError(SOURCES.get(name).origin, problem, "see audit/sources/__init__.py for what a kind of source has")
+    return dict(sorted(kinds.items(), key=lambda item: (item[1].RANK, item[0])))
 
 
 def open_source(location: str, options: SourceOptions | None = None) -> Source:

@@ -11,7 +11,7 @@ from audit.tables import SEVERITIES
 from dashboard.components.queue import ALL, STATES, Filters
 from dashboard.components.verdicts import KEYS, verdict_name
 from dashboard.state import address, in_address, stamp
-from reports.wording import label, title
+from reports.content.wording import check_title, label, title
 
 if TYPE_CHECKING:
     from audit.run.run import Run
@@ -119,7 +119,7 @@ def draw(run: Run, name: str, options: Mapping[str, Sequence[str]], words: Mappi
             options["checks"],
             selection_mode="multi",
             key=f"{name} checks",
-            format_func=lambda check: f"{title(check)} ({numbers[check]:,})",
+            format_func=lambda check: f"{check_title(check)} ({numbers[check]:,})",
             **_kept(name),
         )
 

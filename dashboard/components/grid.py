@@ -14,7 +14,7 @@ from dashboard.components.keyboard import keys
 from dashboard.components.page import badges, change, plain, undo_button
 from dashboard.components.text import literal, short
 from dashboard.components.verdicts import ICONS, KEYS, OF_CLASSES, decide_about, verdict_name
-from reports.wording import title
+from reports.content.wording import check_title
 
 if TYPE_CHECKING:
     from dashboard.components.page import Page
@@ -72,7 +72,7 @@ def _card(page: Page, record: Mapping[str, Any], data: bytes | None) -> None:
             images.show(st, data and outlined(data, boxes_of(record["evidence"])), alt=short(record["sample_id"] or record["message"]))
         st.markdown(badges(record, page.decided.get(finding_id)))
         st.markdown(change(record, page.words), help=literal(f"{record['sample_id'] or ''} {record['message']}"))
-        st.caption(f"{_probability(record)} · {literal(short(record['sample_id'] or title(record['check']), 28))}")
+        st.caption(f"{_probability(record)} · {literal(short(record['sample_id'] or check_title(record['check']), 28))}")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.checkbox("Select", key=page.key(f"pick {finding_id}"), width="content")
             st.button("Open", key=page.key(f"open {finding_id}"), on_click=_open, args=(page, finding_id), type="tertiary")

@@ -11,7 +11,7 @@ from audit.errors import AuditError
 from dashboard.components.similar import model_of
 from dashboard.components.text import literal
 from dashboard.state import stamp
-from reports.wording import label
+from reports.content.wording import label
 
 if TYPE_CHECKING:
     from audit.run.run import Run

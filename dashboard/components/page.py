@@ -15,7 +15,7 @@ from dashboard.components.queue import Filters, next_undecided, verdict_of
 from dashboard.components.text import literal
 from dashboard.components.verdicts import badge
 from dashboard.state import decisions_of, reviewer, words_of
-from reports.wording import label, subject, title
+from reports.content.wording import label, subject, title
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,8 +18,8 @@ from dashboard.components.queue import next_undecided, verdict_of
 from dashboard.components.text import literal, short
 from dashboard.components.verdicts import ICONS, KEYS, MEANING, decide_about, offered, verdict_name
 from dashboard.state import decisions_of, reviewer
-from reports.evidence import evidence_lines
-from reports.wording import label, title
+from reports.content.evidence import evidence_lines
+from reports.content.wording import check_title, label
 
 if TYPE_CHECKING:
     from dashboard.components.page import Extra, Page
@@ -185,9 +185,9 @@ def _caption(fact: Mapping[Any, Any], words: Mapping[str, str]) -> str:
 
 
 def _facts(page: Page, record: Mapping[str, Any]) -> None:
-    rows = [("Score", f"{record['score']:.2f}"), ("Check", title(record["check"]))]
+    rows = [("Score", f"{record['score']:.2f}"), ("Check", check_title(record["check"]))]
     rows += [("Split", record["split"])] if record["split"] else []
-    rows += evidence_lines(record["evidence"], page.words)
+    rows += evidence_lines(str(record["check"]), record["evidence"], page.words)
     with st.expander("Evidence", expanded=True, icon=":material/fact_check:"):
         st.markdown("\n".join(f"- {literal(name)}: **{literal(text)}**" for name, text in rows))
 

@@ -6,12 +6,12 @@ import string
 from typing import TYPE_CHECKING
 
 from audit.run.findings import one_line
-from reports.wording import title
+from reports.content.wording import check_title
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from reports.summary import Skipped
+    from reports.content.summary import Skipped
 
 _ESCAPES = str.maketrans({mark: f"\\{mark}" for mark in string.punctuation})
 
@@ -40,4 +40,4 @@ def short(text: object, length: int = 36) -> str:
 
 def reasons(skipped: Iterable[Skipped]) -> str:
     """Return a Markdown list of skipped checks with the reasons."""
-    return "\n".join(f"- **{literal(title(check.name))}**: {literal(check.reason)}" for check in skipped)
+    return "\n".join(f"- **{literal(check_title(check.name))}**: {literal(check.reason)}" for check in skipped)

@@ -9,7 +9,7 @@ from audit.review.decision_files import new_decisions
 from audit.review.decisions import decide
 from dashboard.components.text import literal
 from dashboard.state import decisions_of, reviewer
-from reports.wording import title
+from reports.content.wording import title
 
 if TYPE_CHECKING:
     from audit.run.run import Run

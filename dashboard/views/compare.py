@@ -13,7 +13,7 @@ from audit.errors import AuditError
 from dashboard.components.history import siblings
 from dashboard.components.text import literal, short
 from dashboard.state import address, in_address, open_finished, stamp
-from reports.wording import percent, title, when
+from reports.content.wording import check_title, percent, title, when
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -108,7 +108,7 @@ def _compare(old: Run, new: Run) -> None:
             meaning = "Distance between the mean embeddings, in units of the older version's spread; 0 = no change"
             st.metric("Drift", f"{found.drift.shift:.3f}", border=True, help=meaning)
     ran = {name for run in (old, new) for name, check in run.record.get("checks", {}).items() if check["state"] == "done"}
-    for warning in (*found.warnings, *(f"{title(check)}: {why}" for check, why in found.not_compared.items() if check in ran)):
+    for warning in (*found.warnings, *(f"{check_title(check)}: {why}" for check, why in found.not_compared.items() if check in ran)):
         st.caption(literal(warning))
     _samples(found)
     for state, text in (("new", "New findings"), ("fixed", "Fixed findings")):

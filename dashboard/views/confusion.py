@@ -15,19 +15,19 @@ from audit.errors import AuditError
 from audit.labels.confusion import class_quality, confused_pairs, confusion
 from dashboard.components import images
 from dashboard.components.confusion_charts import chosen, map_of_blocks, map_of_classes
+from dashboard.components.families import checks_of
 from dashboard.components.filters import counts
 from dashboard.components.heat_map import BLOCK, blocks, order_of_classes, window
 from dashboard.components.review import review
 from dashboard.components.text import literal
 from dashboard.components.verdicts import OF_CLASSES
 from dashboard.state import address, in_address, page_at, stamp, words_of
-from reports.wording import label
+from reports.content.wording import label
 
 if TYPE_CHECKING:
     from audit.run.run import Run
     from dashboard.components.page import Page
 
-CHECKS = ("class_overlap",)
 _PAIRS = 50
 _EXAMPLES = 6
 _PAIR = "confusion pair"
@@ -40,7 +40,8 @@ def show(run: Run) -> None:
     st.title("Class confusion")
     if "finding" in in_address() and in_address() != st.session_state.get("confusion address"):
         st.session_state["confusion part"] = _FINDINGS
-    found = counts(str(run.path), stamp(run), run).get(CHECKS[0], 0)
+    checks = checks_of(run, "confusion")
+    found = sum(counts(str(run.path), stamp(run), run).get(check, 0) for check in checks)
     st.session_state.setdefault("confusion part", _MAP)
     part = st.segmented_control(
         "Section",
@@ -52,7 +53,7 @@ def show(run: Run) -> None:
         label_visibility="collapsed",
     )
     if part == _FINDINGS:
-        review(run, "confusion", CHECKS, OF_CLASSES, _of_classes)
+        review(run, "confusion", checks, OF_CLASSES, _of_classes)
     else:
         st.session_state["confusion address"] = address()
         _confused(run)

@@ -13,27 +13,18 @@ import pandas as pd
 import streamlit as st
 
 from audit.errors import AuditError
+from audit.exports import exports
 from audit.review.agreement import agreement
 from audit.review.consensus import groups_gone, settle_run
 from audit.review.decision_files import new_decisions, read_decisions, write_decisions
 from dashboard.components.text import literal, short
 from dashboard.components.verdicts import verdict_name
 from dashboard.state import decisions_of, precision_now, reviewer, summary_of, words_of
-from reports.wording import label, title
+from reports.content.wording import check_title, label
 
 if TYPE_CHECKING:
     from audit.run.run import Run
-    from reports.summary import Summary
-
-EXPORTS = {
-    "corrected-labels": ("Corrected labels", "csv", "Images to relabel, with their new label"),
-    "drop-list": ("Drop list", "csv", "Images to remove"),
-    "cleaned-manifest": ("Cleaned manifest", "csv", "Every kept image with its final label"),
-    "clean-split": ("Clean split", "csv", "Splits without leakage"),
-    "label-studio": ("Label Studio", "json", "Tasks for Label Studio"),
-    "croissant": ("Croissant", "json", "MLCommons metadata with the figures of the audit"),
-}
-"""Kind of ``imagenet-audit export`` -> name, ending and description."""
+    from reports.content.summary import Summary
 
 _SHOWN = 1000
 _GROUPS = 10
@@ -87,21 +78,22 @@ def _warn_of_lost_images(run: Run, current: pd.DataFrame) -> None:
 
 def _downloads(run: Run, found: Summary) -> None:
     st.caption("Exports are new files; the dataset itself does not change.")
+    files = {what: known for what, known in exports().items() if not known.writes_folder}
     leaks = run.record.get("checks", {}).get("leakage", {})
     why_not = {} if leaks.get("state") == "done" else {"clean-split": leaks.get("reason") or "the check leakage did not run"}
     images = found.decisions.images
     counts = {"corrected-labels": images.get("relabel", 0), "drop-list": images.get("drop", 0)}
     counts |= {"clean-split": sum(found.leaving.values())} if not why_not else {}
     with st.container(horizontal=True):
-        for what, (name, ending, meaning) in EXPORTS.items():
+        for what, known in files.items():
             reason = why_not.get(what)
             st.download_button(
-                f"{name} ({counts[what]:,})" if what in counts else name,
-                _maker(run, what, ending),
-                f"{what}.{ending}",
+                f"{known.title} ({counts[what]:,})" if what in counts else known.title,
+                _maker(run, what, known.endings[0]),
+                f"{what}{known.endings[0]}",
                 key=f"export {what}",
                 icon=":material/download:",
-                help=f"Not available: {literal(reason)}" if reason else meaning,
+                help=f"Not available: {literal(reason)}" if reason else known.summary,
                 disabled=reason is not None,
                 on_click="ignore",
             )
@@ -114,7 +106,7 @@ def _downloads(run: Run, found: Summary) -> None:
             on_click="ignore",
         )
     for what, reason in why_not.items():
-        st.caption(f"{EXPORTS[what][0]}: {literal(reason)}.")
+        st.caption(f"{files[what].title}: {literal(reason)}.")
 
 
 def exported(run: Run, what: str, ending: str) -> bytes:
@@ -122,7 +114,7 @@ def exported(run: Run, what: str, ending: str) -> bytes:
     from audit.exports import export
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{what}.{ending}"
+        path = Path(folder) / f"{what}{ending}"
         export(run, what, path)
         return path.read_bytes()
 
@@ -145,7 +137,7 @@ def _precision(run: Run) -> None:
         st.caption("No finding has a definite decision yet.")
         return
     st.dataframe(
-        decided.assign(check=decided["check"].map(title)),
+        decided.assign(check=decided["check"].map(check_title)),
         hide_index=True,
         column_config={
             "check": "Check",
@@ -191,7 +183,7 @@ def _table(current: pd.DataFrame, words: Mapping[str, str]) -> None:
         "Image": shown["sample_id"].fillna("a class or the dataset"),
         "Given label": [label(name, words) if isinstance(name, str) else None for name in shown["given_label"]],
         "New label": [label(name, words) if isinstance(name, str) else None for name in shown["label"]],
-        "Check": [title(name) if isinstance(name, str) else None for name in shown["check"]],
+        "Check": [check_title(name) if isinstance(name, str) else None for name in shown["check"]],
         "Note": shown["note"],
     }
     st.dataframe(pd.DataFrame(table), hide_index=True, placeholder="")

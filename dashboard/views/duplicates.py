@@ -11,21 +11,21 @@ import streamlit as st
 from audit.errors import AuditError
 from audit.tables import PAIRS
 from dashboard.components import images
+from dashboard.components.families import checks_of
 from dashboard.components.overlay import WIDTH, overlay, place_of
 from dashboard.components.page import Page
 from dashboard.components.review import review
 from dashboard.components.text import literal
 from dashboard.components.verdicts import OF_COPIES
 from dashboard.state import summary_of
-from reports.wording import label, percent, title
+from reports.content.wording import label, percent, title
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from audit.run.run import Run
-    from dashboard.components.overlay import Place
+from dashboard.components.overlay import Place
 
-CHECKS = ("leakage", "exact_duplicates", "near_duplicates")
 _MEMBERS = 12
 _SHADES = "Black: equal. Brighter: larger difference (amplified three times)."
 
@@ -40,7 +40,7 @@ def show(run: Run) -> None:
         parts = ", ".join(f"**{number:,}** from **{literal(split)}**" for split, number in found.leaving.items())
         lines.append(f"A clean split would remove {parts}. Download it under **Decisions & export**.")
     st.markdown("  \n".join(lines))
-    review(run, "duplicates", CHECKS, OF_COPIES, _group)
+    review(run, "duplicates", checks_of(run, "duplicates"), OF_COPIES, _group)
 
 
 def _group(page: Page, record: Mapping[str, Any]) -> None:

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from dashboard.components.families import checks_of
 from dashboard.components.occlusion import where_it_looked
 from dashboard.components.review import review
 
 if TYPE_CHECKING:
     from audit.run.run import Run
 
-CHECKS = ("conflicting_labels", "label_errors")
-
 
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Label errors")
-    review(run, "labels", CHECKS, extra=where_it_looked)
+    review(run, "labels", checks_of(run, "labels"), extra=where_it_looked)

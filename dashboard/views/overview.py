@@ -14,11 +14,11 @@ from dashboard.components.history import earlier_health
 from dashboard.components.page import SEVERITY_COLORS
 from dashboard.components.text import literal, reasons, short
 from dashboard.state import page_at, stamp, summary_of, words_of
-from reports.wording import cut, flagged, label, percent, subject, title, when
+from reports.content.wording import check_title, cut, flagged, label, percent, subject, title, when
 
 if TYPE_CHECKING:
     from audit.run.run import Run
-    from reports.summary import CheckTotal, Precision, Summary, Top
+    from reports.content.summary import CheckTotal, Precision, Summary, Top
 
 _CARD_WIDTH = 168
 _MESSAGE = 110
@@ -78,7 +78,7 @@ def _first(run: Run, found: Summary) -> None:
 def _entry(entry: Top, data: bytes | None, words: Mapping[str, str]) -> None:
     if entry.sample_id:
         images.show(st, data, alt=short(entry.sample_id))
-    st.markdown(f":{SEVERITY_COLORS[entry.severity]}-badge[{literal(title(entry.severity))}] **{literal(title(entry.check))}**")
+    st.markdown(f":{SEVERITY_COLORS[entry.severity]}-badge[{literal(title(entry.severity))}] **{literal(check_title(entry.check))}**")
     about = subject(entry.sample_id, entry.label, entry.subject, words)
     st.caption(literal(short(about, 40)), help=literal(about))
     if entry.suggested_label:
@@ -126,7 +126,7 @@ def _health(run: Run, found: Summary) -> None:
 def _row(total: CheckTotal, before: list[dict[str, float]]) -> dict[str, object]:
     trend = None if total.without_image else [*(health[total.name] for health in before if total.name in health), total.health]
     return {
-        "Check": title(total.name),
+        "Check": check_title(total.name),
         "Health": None if total.without_image else min(total.health, _ALMOST) if total.health < 1 else 1.0,
         "Trend": trend,
         "Findings": total.findings,
@@ -140,7 +140,7 @@ def _row(total: CheckTotal, before: list[dict[str, float]]) -> dict[str, object]
 
 def _clean(name: str, before: list[dict[str, float]]) -> dict[str, object]:
     trend = [*(health[name] for health in before if name in health), 1.0]
-    return {"Check": title(name), "Health": 1.0, "Trend": trend, **dict.fromkeys(("Findings", "Errors", "Warnings", "Notes"), 0)}
+    return {"Check": check_title(name), "Health": 1.0, "Trend": trend, **dict.fromkeys(("Findings", "Errors", "Warnings", "Notes"), 0)}
 
 
 def _precise(precision: Precision) -> str:

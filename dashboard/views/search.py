@@ -17,7 +17,7 @@ from dashboard.components.queue import verdict_of
 from dashboard.components.similar import embed, encode, most_similar
 from dashboard.components.text import literal, short
 from dashboard.state import address, decisions_of, in_address, page_at, stamp, words_of
-from reports.wording import label, title
+from reports.content.wording import check_title, label, title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +115,7 @@ def _details(run: Run, row: int, name: str) -> None:
         st.markdown(f"{badges(record, decided.get(record['finding_id']))}  \n{literal(record['message'])}")
         page = page_at(record["check"])
         if page is not None:
-            text = f"Review: {title(record['check'])}"
+            text = f"Review: {check_title(record['check'])}"
             st.page_link(page, label=text, icon=":material/visibility:", query_params={"finding": record["finding_id"]})
 
 

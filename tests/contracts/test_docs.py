@@ -1,15 +1,22 @@
-"""The documentation says what the program does. ``python tests/contracts/test_docs.py`` writes docs/command-line.md anew."""
+"""The documentation says what the program does. ``python tests/contracts/test_docs.py`` rewrites docs/command-line.md and the lists of checks."""
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 
+from audit.checks import discover
+from audit.checks.base import Family
 from audit.cli import commands
 from audit.commands.base import PROGRAM
 from audit.config import ScanOptions, scan_hints
+from audit.exports import exports
+from audit.io.plugins import CHECKS as CHECK_PLUGINS
+from audit.io.plugins import REPORT_FORMATS
 from audit.sources import SourceOptions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +52,27 @@ def command_line():
     return "\n".join(parts)
 
 
+def own_checks():
+    """The checks of this repository, those of one page of the dashboard together."""
+    families = get_args(Family)
+    own = [check for name, check in discover().items() if CHECK_PLUGINS.get(name).origin == f"audit.checks.{name}"]
+    return sorted(own, key=lambda check: (families.index(check.family), check.name))
+
+
+def check_lists():
+    """Page -> the page with its list of checks as it should be."""
+    rows = [f"| [`{check.name}`](docs/checks/{check.name}.md) | {check.title.removesuffix('.')} |" for check in own_checks()]
+    lines = [f"  - [{check.name}](checks/{check.name}.md): {check.title}" for check in own_checks()]
+    wanted = {ROOT / "README.md": ["| check | what it finds |", "|---|---|", *rows], ROOT / "docs" / "index.md": lines}
+    return {page: written_between_marks(page, "\n".join(text)) for page, text in wanted.items()}
+
+
+def written_between_marks(page, text):
+    before, begin, rest = re.split(r"( *<!-- checks: [^\n]*-->\n)", page.read_text(encoding="utf-8"))
+    _, end, after = re.split(r"( *<!-- end of checks -->\n)", rest)
+    return f"{before}{begin}{text}\n{end}{after}"
+
+
 def blocks(page, language):
     """Fenced code of one language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -52,6 +80,23 @@ def blocks(page, language):
 
 def test_command_line_page_is_what_help_prints():
     assert COMMAND_LINE.read_text(encoding="utf-8") == command_line(), "write it anew: python tests/contracts/test_docs.py"
+
+
+@pytest.mark.parametrize("page", check_lists(), ids=lambda page: page.name)
+def test_lists_of_checks_are_complete(page):
+    assert page.read_text(encoding="utf-8") == check_lists()[page], "rewrite it: python tests/contracts/test_docs.py"
+
+
+def test_every_export_has_its_row():
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*?) \|", (ROOT / "docs" / "exports.md").read_text(encoding="utf-8"), re.MULTILINE))
+    for name, known in exports().items():
+        assert rows[name] == "the same" or rows[name] == ("a folder" if known.writes_folder else ", ".join(f"`{ending}`" for ending in known.endings))
+
+
+def test_every_report_format_is_an_entry_point():
+    modules = {path.stem for path in (ROOT / "reports").glob("*.py")} - {"__init__", "base"}
+    announced = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"][REPORT_FORMATS.group]
+    assert announced == {name: f"reports.{name}:render" for name in modules}
 
 
 def test_every_option_is_on_the_page():
@@ -124,3 +169,5 @@ def test_python_examples_run(small_run, monkeypatch, capsys):
 
 if __name__ == "__main__":
     COMMAND_LINE.write_text(command_line(), encoding="utf-8")
+    for page, text in check_lists().items():
+        page.write_text(text, encoding="utf-8")

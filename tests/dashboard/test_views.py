@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from audit import open_run
 from audit.diff.comparison import compare
+from audit.exports import exports
 from audit.io.artifacts import write_json, write_table
 from audit.review.agreement import precision
 from audit.review.decisions import Decision, Decisions
@@ -24,8 +25,8 @@ from dashboard.components.text import literal
 from dashboard.components.verdicts import OF_IMAGES, decide_about
 from dashboard.views import decisions, overview
 from dashboard.views.search import matching_rows
-from reports.summary import summarize
-from reports.wording import percent, title
+from reports.content.summary import summarize
+from reports.content.wording import check_title, percent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -80,7 +81,7 @@ def test_overview_shows_the_numbers_of_the_run(demo_run):
     assert len([button for button in test.button if button.label == "Review"]) == min(10, len(run.findings))
     table = test.dataframe[0].value.set_index("Check")
     for total in summarize(run).checks:
-        assert table.loc[title(total.name), "Findings"] == total.findings
+        assert table.loc[check_title(total.name), "Findings"] == total.findings
 
 
 def test_finding_about_a_class_shows_examples(marked_run):
@@ -247,10 +248,10 @@ def test_exports_contain_decisions(own_run):
     decide(test, "drop")
     run = open_run(own_run)
     dropped = run.findings.set_index("finding_id").loc[queue[0], "sample_id"]
-    table = pd.read_csv(io.BytesIO(decisions.exported(run, "drop-list", "csv")))
+    table = pd.read_csv(io.BytesIO(decisions.exported(run, "drop-list", ".csv")))
     assert table["sample_id"].tolist() == [dropped]
-    for what, (_, ending, _) in decisions.EXPORTS.items():
-        assert decisions.exported(run, what, ending)
+    for what, known in exports().items():
+        assert known.writes_folder or decisions.exported(run, what, known.endings[0])
 
 
 def test_missing_run_shows_error_and_hint(tmp_path):

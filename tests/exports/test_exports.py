@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from audit.errors import AuditError
-from audit.exports import export, kinds
+from audit.exports import export, exports
 from audit.io.artifacts import read_table, write_array, write_table
 from audit.review.consensus import groups_gone
 from audit.review.decisions import Decision, Decisions, decide
@@ -34,7 +34,7 @@ def table(path):
 
 def test_all_kinds_are_registered():
     tables = {"cleaned-manifest", "corrected-labels", "drop-list", "clean-split"}
-    assert set(kinds()) == {*tables, "cleanlab", "fiftyone", "label-studio", "croissant", "stripped-images"}
+    assert set(exports()) == {*tables, "cleanlab", "fiftyone", "label-studio", "croissant", "stripped-images"}
 
 
 def test_corrected_labels(decided, tmp_path):

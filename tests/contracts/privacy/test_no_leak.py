@@ -19,7 +19,7 @@ import dashboard.views
 from audit import open_run
 from audit.cli import invoke
 from audit.commands import Commands
-from audit.exports import kinds
+from audit.exports import exports
 from dashboard.components import images
 
 GPS = b"987654"
@@ -123,7 +123,7 @@ def commands(scanned, out):
     listed += [["check", run, "--policy", str(policy), *verdicts], ["check", run, "--policy", str(policy), "--json"]]
     listed += [["check", run, "--policy", str(policy), "--baseline", str(out / "report.json")]]
     listed += [["decisions", run, "--sheet", str(out / "sheet.csv"), "--limit", "500"], ["decisions", run, "--json"]]
-    listed += [["export", run, "--what", what, "--out", str(out / f"{what}{_ending(module)}")] for what, module in kinds().items()]
+    listed += [["export", run, "--what", what, "--out", str(out / f"{what}{known.endings[0]}")] for what, known in exports().items()]
     listed += [["diff", run, run, *more] for more in ([], ["--json"])]
     listed += [["lock", run, "--out", str(out / "data.lock")]]
     listed += [["verify", run, "--dataset", "cifar-10", *more] for more in ([], ["--json"])]
@@ -136,10 +136,6 @@ def out(world):
     place = world / "out"
     place.mkdir(exist_ok=True)
     return place
-
-
-def _ending(module):
-    return import_module(f"audit.exports.{module}").ENDINGS[0]
 
 
 def test_every_command_is_searched(commands):
@@ -161,7 +157,6 @@ def test_no_output_holds_a_value(scanned, out, commands, secret, capsys):
 @pytest.mark.filterwarnings("ignore")
 def test_no_page_of_the_dashboard_holds_a_value(scanned, secret, view):
     def page(path, name):
-        from importlib import import_module
 
         from audit import open_run
 

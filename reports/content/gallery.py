@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from audit import Run
-    from reports.summary import ConfusedPair, Top
+    from reports.content.summary import ConfusedPair, Top
 
 GROUPS, MEMBERS = 20, 6
 EXAMPLES_PER_CHECK = 12

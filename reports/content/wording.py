@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reports.summary import CheckTotal
+    from reports.content.summary import CheckTotal
 
 _TITLES = {
+    "chroma": "Colour",
     "exif_rotated": "EXIF-rotated",
     "gps": "GPS",
     "info": "Note",
-    "multi_object": "Multi-object",
+    "luma_p01": "Darkest parts",
+    "luma_p99": "Brightest parts",
     "re_encoded": "Re-encoded",
     "unsure": "Not sure",
 }
@@ -22,12 +24,20 @@ _TITLES = {
 
 
 def title(name: str) -> str:
-    """Return the name of a check, a kind, a severity or a verdict for people.
+    """Return the name of a kind, a severity or a verdict for people.
 
-    >>> title("label_errors"), title("gps"), title("info")
-    ('Label errors', 'GPS', 'Note')
+    >>> title("re_encoded"), title("gps"), title("info")
+    ('Re-encoded', 'GPS', 'Note')
     """
     return _TITLES.get(name) or name.replace("_", " ").capitalize()
+
+
+def check_title(name: str) -> str:
+    """Return the name of a check for people: its ``TITLE``; of a check that is not installed, its name in words."""
+    from audit.checks import discover
+
+    known = discover()
+    return known[name].heading if name in known else title(name)
 
 
 def label(name: str | None, words: Mapping[str, str]) -> str:
