@@ -1,4 +1,4 @@
-"""The checks, one module each: ``discover`` finds them, ``run_check`` runs one."""
+"""The checks, one module each: ``discover`` finds them. Every module but ``base`` is a check."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from types import MappingProxyType
 
 from audit.checks.base import Check, Finding, Missing, Result, Skipped, read_check
 from audit.io.plugins import CHECKS
-from audit.pipeline.check_execution import run_check
 
-__all__ = ["Check", "Finding", "Missing", "Result", "Skipped", "discover", "run_check"]
-
-_NOT_YET_MOVED = ("option_ranges", "robust_statistics")
+__all__ = ["Check", "Finding", "Missing", "Result", "Skipped", "discover"]
 
 
 @cache
@@ -22,5 +19,4 @@ def discover() -> Mapping[str, Check]:
     Raises:
         AuditError: two checks have the same name, one cannot be imported, or a module does not have the shape of a check.
     """
-    found = {name: plugin for name, plugin in CHECKS.find().items() if name not in _NOT_YET_MOVED}
-    return MappingProxyType({name: read_check(name, plugin.load()) for name, plugin in found.items()})
+    return MappingProxyType({name: read_check(name, plugin.load()) for name, plugin in CHECKS.find().items()})

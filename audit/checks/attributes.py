@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from audit.checks.base import Evidence, Family, Finding, Result, Skipped
-from audit.checks.option_ranges import require_above, require_between_0_and_1
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped, require_above, require_between_0_and_1
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
 from audit.pairs.duplicate_sets import duplicate_sets

@@ -7,7 +7,7 @@ import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from audit.errors import AuditError, nearest
+from audit.errors import AuditError, ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+    import pandas as pd
 
 TABLES = (
     *("samples", "pairs", "neighbors", "similarities", "embeddings", "thumbnails"),
@@ -78,6 +79,9 @@ class Skipped:
 
     reason: str
     """Said to the user: ``no labels in this dataset``."""
+
+
+SEVERAL_LABELS = Skipped("images of this dataset have several labels each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +174,39 @@ def _validate_options(origin: str, options: object, *, asked: bool) -> None:
     parameters = getattr(options, "__dataclass_params__", None)
     if not isinstance(options, type) or not dataclasses.is_dataclass(options) or parameters is None or not parameters.frozen:
         raise AuditError(origin, "'Options' is not a frozen dataclass", "decorate it with @dataclass(frozen=True, kw_only=True)")
+
+
+def skipped_without_classes(samples: pd.DataFrame, otherwise: str) -> Skipped:
+    """Return why a check that compares classes of images with one label each cannot: they have several or none, or else the reason given.
+
+    Args:
+        samples: columns ``label`` and ``labels``.
+        otherwise: what is missing where images have one label.
+    """
+    if samples["labels"].notna().any():
+        return SEVERAL_LABELS
+    return Skipped(otherwise if samples["label"].notna().any() else "no labels in this dataset")
+
+
+def require_shares(options: object, *names: str, example: float) -> None:
+    """Refuse options that are not above 0 and at most 1. Raises ConfigError, which advises the example."""
+    for name in names:
+        value = getattr(options, name)
+        if not 0 < value <= 1:
+            raise ConfigError(name, f"{value} is not above 0 and at most 1", f"use a share such as {example}")
+
+
+def require_between_0_and_1(options: object, *names: str) -> None:
+    """Refuse options that are 0 or less, or 1 or more. Raises ConfigError."""
+    for name in names:
+        value = getattr(options, name)
+        if not 0 < value < 1:
+            raise ConfigError(name, f"{value} is out of range", "use a number above 0 and below 1")
+
+
+def require_above(options: object, **lows: float) -> None:
+    """Refuse options that are not above the number given for each. Raises ConfigError."""
+    for name, low in lows.items():
+        value = getattr(options, name)
+        if not value > low:
+            raise ConfigError(name, f"{value} is too small", f"use a number above {low:g}")

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.checks.base import Evidence, Family, Finding, Result, Skipped
-from audit.checks.option_ranges import require_above, require_between_0_and_1, require_shares
+from audit.checks.base import SEVERAL_LABELS, Evidence, Family, Finding, Result, Skipped, require_above, require_between_0_and_1, require_shares
 from audit.labels.class_names import class_name
 from audit.labels.statistics import (
     confident_joint,
@@ -37,7 +36,6 @@ from audit.labels.statistics import (
     shares_of,
 )
 from audit.statistics.multiple_testing import adjusted_p, share_p
-from audit.statistics.split_half import SEVERAL_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,14 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from audit.checks.base import Evidence, Family, Finding, Result, Skipped
-from audit.checks.option_ranges import require_between_0_and_1, require_shares
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped, require_between_0_and_1, require_shares, skipped_without_classes
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
 from audit.pairs.duplicate_sets import duplicate_sets
 from audit.statistics.label_columns import most_classes
 from audit.statistics.multiple_testing import adjusted_p, concentration_p
-from audit.statistics.split_half import skipped_without_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

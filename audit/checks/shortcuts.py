@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.checks.base import Evidence, Family, Finding, Result
-from audit.checks.option_ranges import require_shares
+from audit.checks.base import Evidence, Family, Finding, Result, require_shares, skipped_without_classes
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
 from audit.statistics.bins import further_range, medians, telling
@@ -34,7 +33,7 @@ from audit.statistics.label_columns import label_told, most_classes, restates
 from audit.statistics.multiple_testing import adjusted_p
 from audit.statistics.properties import border_properties, properties, told_apart, with_commonest
 from audit.statistics.separability import tested_properties
-from audit.statistics.split_half import ClassHalves, class_halves, skipped_without_classes
+from audit.statistics.split_half import ClassHalves, class_halves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

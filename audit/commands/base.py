@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from contextlib import suppress
@@ -86,16 +85,6 @@ def run_scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool |
             raise
         say(f"interrupted: {'what was done is kept; the same command resumes' if kept else 'nothing is kept; with --out RUN the scan could go on'}")
         raise click.exceptions.Exit(INTERRUPTED) from None
-
-
-def in_flags(error: AuditError) -> str:
-    """Return an error's line for the command line: the package names options as Python and ``audit.toml`` do, in backticks."""
-    from audit.commands.scan import scan
-
-    flags = {f"`{option.name}`": max(option.opts, key=len) for option in scan.params if isinstance(option, click.Option)}
-    place = flags.get(f"`{error.where.removeprefix('command line: ')}`") if error.where.startswith("command line: ") else None
-    line = str(AuditError(place or error.where, error.problem, error.hint))
-    return re.sub(r"`\w+`", lambda found: flags.get(found[0], found[0]), line)
 
 
 def how_to_decide(run: Path) -> str:

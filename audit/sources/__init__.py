@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Protocol, cast
+import typing
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from audit.errors import SourceError, nearest
+from audit.errors import ConfigError, SourceError, nearest
+from audit.io.option_values import converted
 from audit.io.plugins import SOURCES
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.storage.faults import readable
@@ -18,7 +21,7 @@ from audit.sources.storage.faults import readable
 if TYPE_CHECKING:
     from audit.sources.storage.files import Storage
 
-__all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_source"]
+__all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_source", "source_options"]
 
 
 class Kind(Protocol):
@@ -54,6 +57,19 @@ def find_kinds() -> dict[str, Kind]:
             problem = f"does not define {', '.join(lacking)}" if lacking else f"its KIND is not {name!r}"
             raise SourceError(SOURCES.get(name).origin, problem, "see audit/sources/__init__.py for what a kind of source has")
     return dict(sorted(kinds.items(), key=lambda item: (item[1].RANK, item[0])))
+
+
+def source_options(table: Mapping[str, Any]) -> SourceOptions:
+    """Return source options from a table of plain values, such as those in ``run.json``.
+
+    Raises:
+        ConfigError: a key is unknown or a value has the wrong type.
+    """
+    hints = typing.get_type_hints(SourceOptions)
+    for name in table:
+        if name not in hints:
+            raise ConfigError("source", f"unknown option {name!r}", nearest(name, hints))
+    return SourceOptions(**{name: converted(f"source: {name}", value, hints[name]) for name, value in table.items()})
 
 
 def open_source(location: str, options: SourceOptions | None = None) -> Source:

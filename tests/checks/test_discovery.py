@@ -6,9 +6,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from audit.checks import Check, Missing, Result, Skipped, discover, run_check
+from audit.checks import Check, Missing, Result, Skipped, discover
 from audit.checks.base import Finding, read_check
 from audit.errors import AuditError
+from audit.pipeline.check_execution import run_check
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "writing-a-check.md"
 

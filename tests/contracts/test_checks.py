@@ -13,8 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from audit.checks import Missing, Skipped, discover, run_check
+from audit.checks import Missing, Skipped, discover
 from audit.labels.quality import judge_labels, label_codes
+from audit.pipeline.check_execution import run_check
 from audit.run.findings import to_table
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, RELATIONS, SAMPLES, SEVERITIES
 
