@@ -86,10 +86,10 @@ def test_a_scan_asks_the_text_tower_and_the_dashboard_searches_by_text(checkpoin
 
     plain = audit.scan(tmp_path / "data", tmp_path / "plain", options=dataclasses.replace(options, backbone="embedded", checkpoint=None))
     assert plain.record["checks"]["attributes"]["reason"] == "the backbone embedded has no text tower: scan with --backbone clip"
-    with pytest.raises(BackboneError, match="embedded: it has no text tower"):
+    with pytest.raises(BackboneError, match="embedded: the backbone has no text tower"):
         similar.encode(plain, "a cat")
     anew = audit.scan(tmp_path / "data", tmp_path / "run", options=dataclasses.replace(options, backbone="embedded", checkpoint=None))
-    with pytest.raises(BackboneError, match="embedded: it has no text tower"):
+    with pytest.raises(BackboneError, match="embedded: the backbone has no text tower"):
         similar.encode(anew, "a cat")  # and not with the tower that this folder's run had before
 
 
