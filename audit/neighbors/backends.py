@@ -156,7 +156,7 @@ def _enough_memory(device: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError:
-        raise AuditError(device, "its memory ran out while neighbors were searched", "end what else uses it, or use --device cpu") from None
+        raise AuditError(device, "out of memory during the neighbor search", "free memory on the GPU, or use --device cpu") from None
 
 
 def rows_that_fit(free: int, dimension: int) -> int:
@@ -171,17 +171,17 @@ def on_this_machine(device: str) -> Backend:
     own = own_device(device)
     if own == "cpu":
         return PROCESSORS
-    fault = _fault_of(own) if faiss.get_num_gpus() else "this build of FAISS knows no GPUs"
-    return Gpu(own) if fault is None else Processors(f"neighbors are searched by the processors, not on {own}: {fault}")
+    fault = _fault_of(own) if faiss.get_num_gpus() else "this build of FAISS has no GPU support"
+    return Gpu(own) if fault is None else Processors(f"neighbors are searched on the CPU, not on {own}: {fault}")
 
 
 def _fault_of(device: str) -> str | None:
     """Return why FAISS does not compute on a GPU, or None; asked in a process of its own, which FAISS ends where its build does not fit the card."""
     with ProcessPoolExecutor(1, mp_context=process_context(), initializer=begin_worker) as apart:
         try:
-            return None if apart.submit(_agrees, device).result() else "FAISS finds other neighbors there"
+            return None if apart.submit(_agrees, device).result() else "FAISS returns different neighbors on it"
         except BrokenProcessPool:
-            return "FAISS ends the process there"
+            return "FAISS crashes on it"
         except Exception as error:  # noqa: BLE001  the libraries raise their own kinds; there is a way without them
             return " ".join(str(error).split())[:160]
 

@@ -46,12 +46,12 @@ def array_blocks(file: Path, rows: int, classes: list[str]) -> Iterator[Block]:
     shape = (rows, len(classes))
     found = opened()
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "fiu":
-        problem = f"holds shape {getattr(found, 'shape', '?')}, type {getattr(found, 'dtype', '?')}"
+        problem = f"not a numeric 2-D array (shape {getattr(found, 'shape', '?')}, dtype {getattr(found, 'dtype', '?')})"
         raise AuditError(file, problem, f"save numbers of shape {shape}")
     if found.shape != shape:
         order = f"columns {', '.join(map(repr, classes[:3]))}{', ...' if len(classes) > 3 else ''}"
         problem = f"has shape {found.shape}, but the dataset has {rows} samples and {len(classes)} classes"
-        raise AuditError(file, problem, f"save one row per sample in the order of samples.parquet, {order}; or use a table with a {ID_COLUMN} column")
+        raise AuditError(file, problem, f"save one row per sample in the order of samples.parquet, {order}; or use a table with a column {ID_COLUMN}")
     del found
 
     def read() -> Iterator[Block]:
@@ -83,19 +83,19 @@ def table_columns(file: Path, classes: list[str], warnings: list[str], unknown: 
     unknown += [name for name in classes if name not in there]
     known = [name for name in classes if name in there]
     if len(known) < min(2, len(classes)):
-        problem = f"has no column for the class {unknown[0]!r} ({len(unknown)} of {len(classes)} are missing)"
+        problem = f"no column for class {unknown[0]!r} ({len(unknown)} of {len(classes)} classes have no column)"
         raise AuditError(file, problem, "name one column after each class")
     if unknown:
         shown = ", ".join(map(repr, unknown[:3]))
-        warnings.append(f"{len(unknown)} of {len(classes)} classes have no column in {file.name}; images labelled so are not judged: {shown}.")
+        warnings.append(f"{len(unknown)} of {len(classes)} classes have no column in {file.name}; images with these labels are not judged: {shown}.")
     import pandas as pd
 
     for name in known:
         if not pd.api.types.is_numeric_dtype(head[name]):
-            raise AuditError(file, f"the column {name!r} holds text", "write numbers between 0 and 1")
+            raise AuditError(file, f"column {name!r} contains text", "write numbers between 0 and 1")
     extra = [name for name in columns if name not in wanted]
     if extra:
-        warnings.append(f"{len(extra)} columns of {file.name} belong to no class of the dataset and are left out: {', '.join(extra[:3])}.")
+        warnings.append(f"{len(extra)} columns of {file.name} match no class of the dataset and are ignored: {', '.join(extra[:3])}.")
     return columns, any(pd.api.types.is_float_dtype(head[name]) for name in extra)
 
 
@@ -188,7 +188,7 @@ def table_blocks(file: Path, columns: list[str], sample_ids: Sequence[str], clas
             repeated = (rows >= 0) & (pd.Series(rows).duplicated().to_numpy() | filled[rows])
             if repeated.any():
                 at = int(repeated.argmax())
-                raise AuditError(f"{file}:{start + at + 2}", f"the sample {ids.iloc[at]!r} appears twice", "keep one row per sample")
+                raise AuditError(f"{file}:{start + at + 2}", f"sample {ids.iloc[at]!r} appears twice", "keep one row per sample")
         else:
             rows = np.arange(start, start + len(frame))
             if start + len(frame) > len(sample_ids):
@@ -200,13 +200,13 @@ def table_blocks(file: Path, columns: list[str], sample_ids: Sequence[str], clas
         yield Block(values[mine], rows[mine].astype(np.int64), lambda at, lines=lines: f"{file}:{lines[at]}")  # type: ignore[misc]
         start += len(frame)
     if by_id and not filled.any() and len(sample_ids):
-        problem = f"names none of the dataset's samples; its first is {first!r}" if first is not None else "is empty"
+        problem = f"matches no sample of the dataset; its first id is {first!r}" if first is not None else "is empty"
         raise AuditError(file, problem, f"use the ids of samples.parquet, such as {sample_ids[0]!r}")
     if not by_id and not filled.all():
         problem = f"has {shape_of(file)[1]} rows and no column {ID_COLUMN!r}, but the dataset has {len(sample_ids)} samples"
         raise AuditError(file, problem, f"add a column {ID_COLUMN!r}, or write one row per sample in order")
     if strangers:
-        warnings.append(f"{strangers} rows of {file.name} name no sample of the dataset and are left out.")
+        warnings.append(f"{strangers} rows of {file.name} match no sample of the dataset and are ignored.")
 
 
 def _numbers(file: Path, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
@@ -215,7 +215,7 @@ def _numbers(file: Path, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
             return frame.to_numpy(np.float32)
     except (ValueError, TypeError):
         text = next(name for name in frame if not _is_number(frame[name]))
-        raise AuditError(file, f"the column {text!r} holds text", "write numbers between 0 and 1") from None
+        raise AuditError(file, f"column {text!r} contains text", "write numbers between 0 and 1") from None
 
 
 def _is_number(column: pd.Series) -> bool:

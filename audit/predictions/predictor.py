@@ -60,7 +60,7 @@ def load_predictor(path: Path) -> Predictor:
         members: dict[str, Member] = {name: _restored(kind, name, arrays) for name, (_, kind) in MEMBERS.items()}
         return Predictor(_restored(Projection, "projection", arrays), members, arrays["column"], float(arrays["temperature"]))
     except KeyError as error:
-        raise RunError(path, f"holds no fitted predictor ({error})", "delete it and scan again: predictions are made anew") from error
+        raise RunError(path, f"not a fitted predictor (no array {error})", "delete it and scan again to refit the models") from error
 
 
 def tempered(probabilities: Floats, temperature: float) -> Floats:

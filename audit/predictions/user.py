@@ -86,9 +86,9 @@ def load_predictions(
         release(found)
     covered = int((~missing).sum()) if len(classes) else 0
     if worst > _SUM_TOLERANCE and not extra:
-        warnings.append(f"Rows of {file.name} add up to 1 only within {worst:.2g}; they were scaled.")
+        warnings.append(f"Row sums of {file.name} differ from 1 by up to {worst:.2g}; the rows were rescaled.")
     if outside:
-        warnings.append(f"{outside} rows of {file.name} say nothing of the dataset's classes and are left out.")
+        warnings.append(f"{outside} rows of {file.name} have almost no probability on the dataset's classes and are ignored.")
     if lost_rows := len(sample_ids) - covered - outside:
         warnings.append(f"{lost_rows} of {len(sample_ids)} samples have no prediction in {file.name} and are not judged.")
     if labels is not None:
@@ -114,9 +114,9 @@ def refuse_predictions(path: str | Path) -> None:
     file = Path(path)
     if not file.is_file():
         problem = "is a folder" if file.is_dir() else "no such file"
-        raise AuditError(file, problem, "name a .npy, .parquet or .csv file of class probabilities")
+        raise AuditError(file, problem, "give a .npy, .parquet or .csv file of class probabilities")
     if file.suffix not in KINDS:
-        raise AuditError(file, f"unknown kind {file.suffix!r}", f"use {', '.join(KINDS)}")
+        raise AuditError(file, f"unknown file type {file.suffix!r}", f"use {', '.join(KINDS)}")
 
 
 def _probabilities(block: Block, *, several: bool, extra: bool) -> tuple[npt.NDArray[np.float32], float, int]:
@@ -125,7 +125,7 @@ def _probabilities(block: Block, *, several: bool, extra: bool) -> tuple[npt.NDA
     nan = np.isnan(values)
     empty = nan.all(1)
     if (bad := nan.any(1) & ~empty).any():
-        raise AuditError(block.place(int(bad.argmax())), "some classes are NaN, others are not", "write all of them, or leave the row out")
+        raise AuditError(block.place(int(bad.argmax())), "some classes are NaN, others are not", "fill in every class, or omit the row")
     within = (values >= -1e-6) & (values <= 1 + 1e-3)
     if (bad := ~within.all(1) & ~empty).any():
         row = int(bad.argmax())
@@ -139,7 +139,7 @@ def _probabilities(block: Block, *, several: bool, extra: bool) -> tuple[npt.NDA
     off = np.where(empty | nothing, 0, np.maximum(total - 1, 0) if extra else np.abs(total - 1))
     if (off > 0.5).any():
         row = int((off > 0.5).argmax())
-        raise AuditError(block.place(row), f"adds up to {total[row]:g}, not to 1", "pass a probability for each class")
+        raise AuditError(block.place(row), f"sums to {total[row]:g}, not 1", "pass a probability for each class")
     values[nothing] = np.nan
     values /= np.where(empty | nothing, 1, total)[:, None]
     return values, float(off.max(initial=0)), int(nothing.sum())
@@ -161,14 +161,14 @@ def _in_sample(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.in
         return []
     agreement, confidence = float((predicted == given).mean()), sure / len(given)
     if agreement >= _IN_SAMPLE_AGREEMENT and confidence >= 0.98:
-        seen = f"The predictions agree with {agreement:.1%} of the labels, {confidence:.1%} sure: as if the model was trained on these very labels. "
-        return [seen + "Label errors then stay hidden; pass out-of-sample predictions (cross-validation)."]
+        seen = f"The predictions agree with {agreement:.1%} of the labels at {confidence:.1%} mean confidence: the model was probably trained on them. "
+        return [seen + "In-sample predictions hide label errors; pass out-of-sample predictions (cross-validation)."]
     # With the columns in another order a good model agrees with little, yet knows the classes apart: each column goes with one label.
     cells, counts = np.unique(predicted * classes + given, return_counts=True)
     best = np.zeros(classes, np.int64)
     np.maximum.at(best, cells // classes, counts)
     apart = best.sum() / len(given)
     if agreement < 0.5 / classes or (agreement < apart / 2 and apart > 0.3 and len(given) >= 10 * classes):
-        other = f"The predictions agree with {agreement:.1%} of the labels, though columns and labels go together in {apart:.1%} some other way: "
-        return [other + "are the columns in the order of the classes?"]
+        other = f"The predictions agree with {agreement:.1%} of the labels, but would with {apart:.1%} if the columns were reordered. "
+        return [other + "Check that the columns are in the order of the classes."]
     return []

@@ -48,7 +48,7 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
     wanted = sorted(readers.keys() & {fact.needs for fact in facts})
     for key in files:
         if key not in wanted:
-            raise ConfigError("--labels", f"nothing in the answer key of {name} needs {key!r}", f"leave it out; known: {', '.join(wanted)}")
+            raise ConfigError("--labels", f"no published fact about {name} needs {key!r}", f"remove it; {name} uses: {', '.join(wanted)}")
     images = images_of(run, dataset)
     strange = _no_class(images, name)
     numbers = _of_pairs(run.pairs, images)
@@ -56,7 +56,7 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
         try:
             numbers |= readers[key](run, images, dataset, path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise SourceError(path, f"is no public label file of the kind {key!r} ({error})", "take it as published, see docs/verify.md") from error
+            raise SourceError(path, f"not a valid label file of kind {key!r} ({error})", "use the file as published, see docs/verify.md") from error
     rows = []
     for fact in facts:
         if strange is not None:
@@ -64,7 +64,7 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
         elif ":" in fact.key:
             value = _of_check(run, images, dataset, fact)
         else:
-            value = numbers.get(fact.key, Unknown(f"needs the public label file: --labels {fact.needs}=FILE"))
+            value = numbers.get(fact.key, Unknown(f"needs a public label file: --labels {fact.needs}=FILE"))
         rows.append(
             {
                 "what": fact.what,
@@ -81,14 +81,14 @@ def _no_class(images: Images, name: str) -> Unknown | None:
     """Return why no fact is about a run that has labels, none of which is a class of the dataset; numbers may stand for classes."""
     labels = {given for given in images.labels if given is not None}
     if labels and all(own is None for own in images.classes) and not all(label.isdecimal() for label in labels):
-        return Unknown(f"no class of the run is one of {name}'s")
+        return Unknown(f"no class of the run is a class of {name}")
     return None
 
 
 def _of_pairs(pairs: pd.DataFrame, images: Images) -> dict[str, Any]:
     """Count exact and near duplicates within and between the two sides."""
     held_out, train, labels = images.held_out, images.train, images.labels
-    lacks = Unknown("the run has not both train and val images")
+    lacks = Unknown("needs both train and val images")
     both = held_out.any() and train.any()
     exact = pairs[pairs["relation"].isin(EXACT)]
     members: dict[int, list[int]] = {}
@@ -163,14 +163,12 @@ def _strange(numbers: Sequence[int], known: range, side: str) -> Unknown | None:
     wrong = [number for number in numbers if number not in known]
     if not wrong:
         return None
-    told = (
-        f"of the file's {counted(len(numbers), 'image')}, {len(wrong):,} have a number that no {side} image of the dataset has, the first {wrong[0]}"
-    )
-    return Unknown(f"{told}: numbers are {known[0]} to {known[-1]}")
+    found = f"{len(wrong):,} of the file's {counted(len(numbers), 'image')} have numbers that are not valid for {side} images (first: {wrong[0]})"
+    return Unknown(f"{found}; valid numbers are {known[0]} to {known[-1]}")
 
 
-def _none_here(told: Sequence[object]) -> Unknown:
-    return Unknown("no image of the file is in the run" if told else "the file lists nothing to look for")
+def _none_found(listed: Sequence[object]) -> Unknown:
+    return Unknown("no image of the file is in the run" if listed else "the file is empty")
 
 
 def _listed_pairs(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
@@ -184,10 +182,10 @@ def _listed_pairs(run: Run, images: Images, dataset: Dataset, path: Path) -> dic
         return {"listed_pairs": strange}
     here = [(test[one], train[other]) for one, other in wanted if one in test and other in train]
     if not here:
-        return {"listed_pairs": _none_here(wanted)}
+        return {"listed_pairs": _none_found(wanted)}
     why = misfit([row for row, _ in here], [images.classes[row] for _, row in here], images, _HALF)
     ours = {frozenset(pair) for pair in zip(run.pairs["i"].tolist(), run.pairs["j"].tolist(), strict=True)}
-    return {"listed_pairs": why or f"{sum(frozenset(pair) in ours for pair in here)} of {len(here)} here ({len(wanted)} listed)"}
+    return {"listed_pairs": why or f"{sum(frozenset(pair) in ours for pair in here)} of {len(here)} in the run ({len(wanted)} listed)"}
 
 
 def _human(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
@@ -200,7 +198,7 @@ def _human(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, 
         return dict.fromkeys(keys, strange)
     here = [(train[one.number], one) for one in told if one.number in train]
     if not here:
-        return dict.fromkeys(keys, _none_here(told))
+        return dict.fromkeys(keys, _none_found(told))
     rows, people = [row for row, _ in here], [one.people for _, one in here]
     why = misfit(rows, [one.own for _, one in here], images, _SAME_LABELS) or misfit(rows, people, images, _HALF)
     if why is not None:
@@ -220,10 +218,11 @@ def _confirmed(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[s
         return {"confirmed_errors": strange}
     here = [(held_out[one.number], one) for one in told if one.number in held_out]
     if not here:
-        return {"confirmed_errors": _none_here(told)}
+        return {"confirmed_errors": _none_found(told)}
     why = misfit([row for row, _ in here], [one.own for _, one in here], images, _HALF) or _did_not_run(run, "label_errors")
     wrong, flagged = [row for row, one in here if one.wrong], _flagged(run)
-    reported = f"{sum(images.ids[row] in flagged for row in wrong)} reported of {len(wrong)} here ({sum(one.wrong for one in told)} confirmed)"
+    found = sum(images.ids[row] in flagged for row in wrong)
+    reported = f"{found} of {len(wrong)} in the run reported ({sum(one.wrong for one in told)} confirmed)"
     return {"confirmed_errors": why or reported}
 
 

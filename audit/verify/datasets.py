@@ -52,7 +52,7 @@ class Dataset:
 def find_dataset(name: str) -> Dataset:
     """Return a dataset by its name. Raises ConfigError where none is known."""
     if name not in DATASETS:
-        raise ConfigError("--dataset", f"no answer key for {name!r}", nearest(name, DATASETS))
+        raise ConfigError("--dataset", f"no published facts about {name!r}", nearest(name, DATASETS))
     return _imagenet() if name == "imagenet-1k" else _cifar(_CIFAR_10 if name == "cifar-10" else _CIFAR_100)
 
 
@@ -84,7 +84,7 @@ def _cifar(names: str) -> Dataset:
 def _imagenet() -> Dataset:
     classes = tuple(timm_list("imagenet_synsets.txt").split())
     if len(classes) != 1000:
-        raise ConfigError("timm", "has no list of ImageNet-1k's classes", "install a timm release of at least 1.0")
+        raise ConfigError("timm", "the installed release has no list of ImageNet-1k's classes", "install timm 1.0 or later")
     words = parse_words(timm_list("imagenet_synset_to_lemma.txt"))
     by_name = _by_name({name: words.get(name, name) for name in classes})
     return Dataset(classes, _VAL, re.compile(r"ILSVRC2012_val_(\d{8})(?!\d)", re.IGNORECASE), range(0), range(1, 50_001), by_name)

@@ -27,6 +27,6 @@ class Fact:
 def answer_key(dataset: str) -> list[Fact]:
     """Return a dataset's published facts. Raises ConfigError where none are known."""
     if dataset not in DATASETS:
-        raise ConfigError("--dataset", f"no answer key for {dataset!r}", nearest(dataset, DATASETS))
+        raise ConfigError("--dataset", f"no published facts about {dataset!r}", nearest(dataset, DATASETS))
     text = (files(__package__) / f"{dataset}.csv").read_text(encoding="utf-8")
     return [Fact(**row) for row in csv.DictReader(text.splitlines())]

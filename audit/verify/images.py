@@ -58,7 +58,7 @@ def rows_by_number(images: Images, dataset: Dataset, *, held_out: bool) -> dict[
     side, numbers = ("held-out", dataset.held_out_numbers) if held_out else ("train", dataset.train_numbers)
     if not rows:
         names = ", ".join(sorted(dataset.held_out if held_out else TRAIN))
-        return Unknown(f"the run has no {side} split: none is called {names}")
+        return Unknown(f"the run has no {side} split (named {names})")
     found: dict[int, int] = {}
     for row in rows:
         match = dataset.numbered.search(PurePosixPath(images.ids[row]).stem)
@@ -66,11 +66,11 @@ def rows_by_number(images: Images, dataset: Dataset, *, held_out: bool) -> dict[
             continue
         number = int(match[1])
         if number not in numbers:
-            return Unknown(f"{images.ids[row]} has a number that no {side} image has: numbers are {numbers[0]} to {numbers[-1]}")
+            return Unknown(f"{images.ids[row]}: not a valid {side} number; valid numbers are {numbers[0]} to {numbers[-1]}")
         if number in found:
-            return Unknown(f"{images.ids[found[number]]} and {images.ids[row]} have one number: they do not follow the dataset's original order")
+            return Unknown(f"{images.ids[found[number]]} and {images.ids[row]} have the same number: not the dataset's original order")
         found[number] = row
-    return found or Unknown(f"no {side} image's file name tells its number in the dataset's original order (see docs/verify.md)")
+    return found or Unknown(f"no {side} file name contains the image's number in the dataset's original order (see docs/verify.md)")
 
 
 def misfit(rows: list[int], said: list[str | None], images: Images, least: float) -> Unknown | None:
@@ -87,6 +87,6 @@ def misfit(rows: list[int], said: list[str | None], images: Images, least: float
     if share >= least:
         return None
     return Unknown(
-        f"the file's labels fit {share:.0%} of the {len(both):,} images it names, at least {least:.0%} is needed: "
-        "the file names follow another order than the dataset's, or the run's labels are others"
+        f"the file's labels match {share:.0%} of its {len(both):,} images, at least {least:.0%} must match: "
+        "the file names do not follow the dataset's order, or the run has other labels"
     )

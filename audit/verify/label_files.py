@@ -64,13 +64,13 @@ def human_labels(path: Path, dataset: Dataset) -> list[Told]:
         SourceError: the file is a pickled ``.npy``, which could run anything.
     """
     if path.suffix == ".npy":
-        raise SourceError(path, "is a pickle and could run anything: it is not read", f"use the .pt beside it, or convert it: {_conversion(path)}")
+        raise SourceError(path, "is a pickle, which can run arbitrary code", f"use the .pt file instead, or convert it: {_conversion(path)}")
     columns = _arrays(path) if path.suffix == ".pt" else _columns(_table(path, *((name,) for name in _PEOPLE)))
     if not columns:
         return []
     name = next((name for name in _PEOPLE if name in columns), None)
     if name is None:
-        raise ValueError(f"it has none of the columns {', '.join(_PEOPLE)}")
+        raise ValueError(f"no column {', '.join(_PEOPLE[:-1])} or {_PEOPLE[-1]}")
     people = columns[name]
     own = columns.get("clean_label", [None] * len(people))
     numbers = columns.get("index", [*range(len(people))])  # published files have no index: they are in the original order
@@ -95,7 +95,7 @@ def _once(told: Iterable[Told]) -> list[Told]:
     by_number: dict[int, Told] = {}
     for one in told:
         if by_number.setdefault(one.number, one) != one:
-            raise ValueError(f"image {one.number} is listed twice, and otherwise the second time")
+            raise ValueError(f"image {one.number} is listed twice with different values")
     return [*by_number.values()]
 
 
@@ -104,15 +104,15 @@ def label_sets(path: Path, dataset: Dataset) -> list[set[int]]:
     entries = _json(path)
     count, numbers = len(dataset.held_out_numbers), range(len(dataset.classes))
     if len(entries) != count:
-        raise ValueError(f"it holds {_shown(entries)}, needed is a list of {count:,}: one list of class numbers an image")
+        raise ValueError(f"expected a list of {count:,} lists of class numbers, one per image, got {_shown(entries)}")
     for at, entry in enumerate(entries):
         if not isinstance(entry, list):
-            raise TypeError(f"entry {at} is {_shown(entry)}, needed is a list of class numbers")
+            raise TypeError(f"entry {at}: expected a list of class numbers, got {_shown(entry)}")
         for number in entry:
-            if type(number) is not int or number not in numbers:  # true and false are whole numbers to Python
-                raise ValueError(f"entry {at} has {_shown(number)}, class numbers are whole and {numbers[0]} to {numbers[-1]}")
+            if type(number) is not int or number not in numbers:  # bool is a subclass of int
+                raise ValueError(f"entry {at}: {_shown(number)} is not a class number, an integer from {numbers[0]} to {numbers[-1]}")
     if not any(entries):
-        raise ValueError("no entry has a class number")
+        raise ValueError("every entry is empty")
     return [set(entry) for entry in entries]
 
 
@@ -134,7 +134,7 @@ def _class(label: object, dataset: Dataset) -> str | None:
 def _json(path: Path) -> list[Any]:
     entries = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(entries, list):
-        raise TypeError(f"it holds {_shown(entries)}, needed is a list")
+        raise TypeError(f"expected a list, got {_shown(entries)}")
     return entries
 
 
@@ -147,10 +147,10 @@ def _table(path: Path, *forms: tuple[str, ...]) -> list[dict[str, str]]:
             header = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             if header and not any({*form} <= {*header} for form in forms):
                 needed = " or ".join(", ".join(form) for form in forms)
-                raise ValueError(f"its columns are {', '.join(header)[:_SHOWN]!r}, needed are {needed}, with commas between them")
+                raise ValueError(f"expected comma-separated columns {needed}, got {', '.join(header)[:_SHOWN]!r}")
             for row in reader:
                 if None in row or None in row.values():
-                    raise ValueError(f"line {reader.line_num} has not as many values as the {len(header)} columns")
+                    raise ValueError(f"line {reader.line_num}: expected {len(header)} values")
                 rows.append({name: value.strip() for name, value in row.items()})
         except csv.Error as error:
             raise ValueError(f"line {reader.line_num}: {error}") from error
@@ -176,7 +176,7 @@ def _arrays(path: Path) -> dict[str, list[Any]]:
     except OSError:
         raise
     except Exception as error:  # a damaged or hostile file can make torch raise anything
-        raise ValueError("it holds other things than arrays of whole numbers, or is damaged") from error
+        raise ValueError("corrupt, or contains anything but integer arrays") from error
 
 
 class _Kind:

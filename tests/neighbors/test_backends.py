@@ -137,8 +137,8 @@ def test_what_fits_on_a_card():
     ("device", "gpus", "fault", "expected", "reason"),
     [
         ("cuda:1", 2, None, Gpu, ""),
-        ("cuda:1", 2, "it burns", Processors, "neighbors are searched by the processors, not on cuda:1: it burns"),
-        ("cuda:1", 0, None, Processors, "neighbors are searched by the processors, not on cuda:1: this build of FAISS knows no GPUs"),
+        ("cuda:1", 2, "it burns", Processors, "neighbors are searched on the CPU, not on cuda:1: it burns"),
+        ("cuda:1", 0, None, Processors, "neighbors are searched on the CPU, not on cuda:1: this build of FAISS has no GPU support"),
         ("cpu", 2, None, Processors, ""),
     ],
 )
@@ -194,5 +194,5 @@ def test_too_little_memory_of_a_card_is_one_line(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "empty", fail)
-    with pytest.raises(AuditError, match="cpu: its memory ran out while neighbors were searched; "):
+    with pytest.raises(AuditError, match="cpu: out of memory during the neighbor search; "):
         Gpu("cpu").hold(units(20), np.arange(2))

@@ -61,18 +61,18 @@ def test_a_sample_without_a_row_has_no_prediction(save):
         (GOOD[:2], "p.npy", r"shape \(2, 2\), but the dataset has 3 samples and 2 classes"),
         (GOOD * 7 - 3, "p.npy", "row 0: 3.3 is not a probability"),
         (np.array([[0.9, 0.1], [np.nan, 0.8], [0.5, 0.5]]), "p.npy", "row 1: some classes are NaN"),
-        (np.array([[0.9, 0.1], [0.9, 0.9], [0.5, 0.5]]), "p.npy", "row 1: adds up to 1.8"),
-        (np.array(["x"]), "p.npy", "holds shape"),
-        (table(columns=("cat",)), "p.csv", r"no column for the class 'dog' \(1 of 2 are missing\)"),
+        (np.array([[0.9, 0.1], [0.9, 0.9], [0.5, 0.5]]), "p.npy", "row 1: sums to 1.8, not 1"),
+        (np.array(["x"]), "p.npy", "not a numeric 2-D array"),
+        (table(columns=("cat",)), "p.csv", r"no column for class 'dog' \(1 of 2 classes have no column\)"),
         (table().assign(cat=[0.9, 3.0, 0.5]), "p.csv", "p.csv:3: 3 is not a probability"),
         (table((2, 0, 1)).assign(cat=[0.5, np.nan, 0.2]), "p.csv", "p.csv:3: some classes are NaN"),
         (table((0, 1, 2, 0)).drop(columns="sample_id"), "p.csv", "has 4 rows and no column 'sample_id'"),
         (table(()), "p.csv", "is empty"),
-        (table((0, 1, 1)), "p.csv", "p.csv:4: the sample 'b.jpg' appears twice"),
-        (table().assign(sample_id="x"), "p.csv", "names none of the dataset's samples; its first is 'x'"),
+        (table((0, 1, 1)), "p.csv", "p.csv:4: sample 'b.jpg' appears twice"),
+        (table().assign(sample_id="x"), "p.csv", "matches no sample of the dataset; its first id is 'x'"),
         (table((0, 1)).drop(columns="sample_id"), "p.csv", "has 2 rows and no column 'sample_id'"),
-        (table().assign(cat="much"), "p.csv", "the column 'cat' holds text"),
-        (table(), "p.txt", "unknown kind '.txt'"),
+        (table().assign(cat="much"), "p.csv", "column 'cat' contains text"),
+        (table(), "p.txt", "unknown file type '.txt'"),
     ],
 )
 def test_what_does_not_fit_is_an_error_that_says_where(save, content, name, message):
@@ -91,14 +91,14 @@ def test_a_missing_or_broken_file(tmp_path):
 def test_rows_that_almost_add_up_are_scaled_with_a_warning(save):
     found = load_predictions(save(GOOD * 0.9, "p.npy"), IDS, CLASSES)
     np.testing.assert_allclose(found.probabilities.sum(1), 1, atol=1e-6)
-    assert "they were scaled" in found.record["warnings"][0]
+    assert "the rows were rescaled" in found.record["warnings"][0]
 
 
 def test_in_sample_and_shuffled_predictions_are_suspected(save):
     labels = np.arange(200) % 2
     ids = [str(at) for at in range(200)]
     sure = np.eye(2, dtype=np.float32)[labels] * 0.998 + 0.001
-    assert "trained on these very labels" in load_predictions(save(sure, "p.npy"), ids, CLASSES, labels).record["warnings"][0]
+    assert "probably trained on them" in load_predictions(save(sure, "p.npy"), ids, CLASSES, labels).record["warnings"][0]
     assert "order of the classes" in load_predictions(save(sure[:, ::-1], "p.npy"), ids, CLASSES, labels).record["warnings"][0]
     honest = sure.copy()
     honest[:10] = honest[:10, ::-1]
@@ -109,7 +109,7 @@ def test_a_class_without_a_column_is_named_and_the_others_are_read(save):
     found = load_predictions(save(table(), "p.csv"), IDS, ["bird", *CLASSES])
     np.testing.assert_allclose(found.probabilities, np.column_stack([np.zeros(3), GOOD]), atol=1e-6)
     assert found.record["unknown_classes"] == ["bird"]
-    assert "1 of 3 classes have no column in p.csv; images labelled so are not judged: 'bird'." in found.record["warnings"]
+    assert "1 of 3 classes have no column in p.csv; images with these labels are not judged: 'bird'." in found.record["warnings"]
 
 
 def test_classes_that_the_dataset_lacks_are_left_out(save):
@@ -118,14 +118,14 @@ def test_classes_that_the_dataset_lacks_are_left_out(save):
     np.testing.assert_allclose(found.probabilities[:2], GOOD[:2], atol=1e-6)
     assert np.isnan(found.probabilities[2]).all()
     assert any("fish" in warning for warning in found.record["warnings"])
-    assert any("1 rows of p.parquet say nothing" in warning for warning in found.record["warnings"])
+    assert any("1 rows of p.parquet have almost no probability on the dataset's classes" in warning for warning in found.record["warnings"])
 
 
 def test_rows_of_other_samples_are_left_out(save):
     stranger = pd.DataFrame({"sample_id": ["x.jpg"], "dog": [0.5], "cat": [0.5]})
     found = load_predictions(save(pd.concat([stranger, table()]), "p.csv"), IDS, CLASSES)
     np.testing.assert_allclose(found.probabilities, GOOD, atol=1e-6)
-    assert found.record["warnings"] == ["1 rows of p.csv name no sample of the dataset and are left out."]
+    assert found.record["warnings"] == ["1 rows of p.csv match no sample of the dataset and are ignored."]
 
 
 @pytest.mark.parametrize("name", ["p.npy", "p.csv", "p.parquet"])
@@ -139,7 +139,7 @@ def test_block_size_changes_nothing(save, monkeypatch, name):
 def test_a_sample_twice_in_different_blocks(save, monkeypatch):
     monkeypatch.setattr("audit.io.blocks.CELLS_AT_ONCE", 6)
     monkeypatch.setattr("audit.predictions.files._LEAST_AT_ONCE", 1)
-    with pytest.raises(AuditError, match=r"p.csv:5: the sample 'a.jpg' appears twice"):
+    with pytest.raises(AuditError, match=r"p.csv:5: sample 'a.jpg' appears twice"):
         load_predictions(save(table((0, 1, 2, 0)), "p.csv"), IDS, CLASSES)
 
 

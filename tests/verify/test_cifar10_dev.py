@@ -67,7 +67,7 @@ def test_what_is_printed_is_what_the_files_say_of_the_images(run, images, capsys
     listed, disagree, flagged, confirmed = verified(run, capsys, duplicates=LISTED, human=HUMAN, mturk=VOTES)
 
     pairs = pd.read_csv(LISTED).query("verdict == 'duplicate'")
-    found, here = (int(word) for word in listed.split(" here")[0].split(" of "))
+    found, here = (int(word) for word in listed.split(" in the run")[0].split(" of "))
     assert here == len(pairs)
     assert found >= 0.8 * here  # 85% were measured on all 30,000 images
 
@@ -82,7 +82,7 @@ def test_what_is_printed_is_what_the_files_say_of_the_images(run, images, capsys
 
     votes = pd.read_csv(VOTES).query("given < 3")
     names = {f"test/{images['test', number]}/{number:05}.jpg" for number in votes["index"] if ("test", number) in images}
-    assert confirmed == f"{len(names & reported)} reported of {len(names)} here (54 confirmed)"
+    assert confirmed == f"{len(names & reported)} of {len(names)} in the run reported (54 confirmed)"
     assert len(names) > 20
 
 

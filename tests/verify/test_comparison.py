@@ -84,7 +84,7 @@ def test_what_one_image_is_like_its_identical_copies_are_like_too(written, fact)
 
 def test_a_run_of_one_split_cannot_tell_of_two(written, fact):
     rows = compare(written([("train/1.png", "train", CANOE), ("test/2.png", "test", CANOE)], [(0, 1, "identical_bytes")]), "imagenet-1k", {})
-    assert fact(rows, "val images with an exact")["not_checked"] == "the run has not both train and val images"
+    assert fact(rows, "val images with an exact")["not_checked"] == "needs both train and val images"
     assert fact(rows, "exact pairs within val")["found"] is None
     assert fact(rows, "train images in exact groups")["found"] == 0
 
@@ -205,26 +205,26 @@ def write(path, text):
 def test_listed_pairs_that_the_run_has_are_counted(cifar, tmp_path, fact):
     pairs = "TestID,TrainID,Distance,Judgment\n3,7,0.1,1\n4,5,0.1,0\n1,1,0.1,1\n2,2,0.1,2\n3,9999,0.1,1\n"
     rows = compare(cifar, "cifar-10", {"duplicates": write(tmp_path / "pairs.csv", pairs)})
-    assert fact(rows, "pairs of ciFAIR's list")["found"] == "2 of 3 here (4 listed)"
+    assert fact(rows, "pairs of ciFAIR's list")["found"] == "2 of 3 in the run (4 listed)"
 
 
 def test_a_list_of_other_images_is_not_counted(cifar, tmp_path, fact):
     pairs = "TestID,TrainID,Distance,Judgment\n3,17,0.1,1\n4,15,0.1,0\n1,1,0.1,1\n"  # a cat and a dog, twice
     row = fact(compare(cifar, "cifar-10", {"duplicates": write(tmp_path / "pairs.csv", pairs)}), "pairs of ciFAIR's list")
     assert row["found"] is None
-    assert "fit 33% of the 3 images" in row["not_checked"]
+    assert "match 33% of its 3 images" in row["not_checked"]
 
 
 @pytest.mark.parametrize(
     ("key", "what", "text", "said"),
     [
-        ("duplicates", "pairs of ciFAIR's list", "", "the file lists nothing to look for"),
-        ("duplicates", "pairs of ciFAIR's list", "TestID,TrainID,Judgment\n", "the file lists nothing to look for"),
+        ("duplicates", "pairs of ciFAIR's list", "", "the file is empty"),
+        ("duplicates", "pairs of ciFAIR's list", "TestID,TrainID,Judgment\n", "the file is empty"),
         ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n9000,9000\n", "no image of the file is in the run"),
-        ("human", "train images that people", "", "the file lists nothing to look for"),
-        ("human", "train images that people", "index,aggre_label\n", "the file lists nothing to look for"),
-        ("mturk", "test labels confirmed", "", "the file lists nothing to look for"),
-        ("mturk", "test labels confirmed", "index,given\n", "the file lists nothing to look for"),
+        ("human", "train images that people", "", "the file is empty"),
+        ("human", "train images that people", "index,aggre_label\n", "the file is empty"),
+        ("mturk", "test labels confirmed", "", "the file is empty"),
+        ("mturk", "test labels confirmed", "index,given\n", "the file is empty"),
         ("mturk", "test labels confirmed", "index,given\n9000,1\n", "no image of the file is in the run"),
     ],
 )
@@ -245,7 +245,7 @@ def test_pairs_are_counted_where_classes_are_numbered(written, fact):
 @pytest.mark.parametrize("name", ["imagenet-1k", "cifar-10"])
 def test_nothing_is_checked_where_no_class_is_of_the_dataset(written, name):
     run = written([(f"{split}/00001.png", split, "dahlia") for split in ("train", "val", "test")], [(0, 1, "identical_bytes")], done=["marks"])
-    assert {(row["found"], row["not_checked"]) for row in compare(run, name, {})} == {(None, f"no class of the run is one of {name}'s")}
+    assert {(row["found"], row["not_checked"]) for row in compare(run, name, {})} == {(None, f"no class of the run is a class of {name}")}
 
 
 def human(tmp_path, own, people, header="index,clean_label,aggre_label"):
@@ -266,7 +266,7 @@ def test_human_labels_of_another_order_are_not_counted(cifar, tmp_path, fact):
     rows = compare(cifar, "cifar-10", {"human": human(tmp_path, own[::-1], own)})
     for what in ("train images that people", "of these reported"):
         assert fact(rows, what)["found"] is None
-        assert "fit 0% of the 20 images" in fact(rows, what)["not_checked"]
+        assert "match 0% of its 20 images" in fact(rows, what)["not_checked"]
     bare = write(tmp_path / "human.csv", "\n".join(["aggre_label", *own[::-1]]))
     assert "at least 50%" in fact(compare(cifar, "cifar-10", {"human": bare}), "train images that people")["not_checked"]
 
@@ -281,16 +281,16 @@ def test_numbers_that_begin_anew_in_each_class_are_compared_with_no_file(written
     samples = [(f"train/{label}/{number:04}.png", "train", label) for label in ("airplane", "cat") for number in range(10)]
     own = ["airplane"] * 10 + ["cat"] * 10
     rows = compare(written(samples), "cifar-10", {"human": human(tmp_path, own, own)})
-    assert "have one number" in fact(rows, "train images that people")["not_checked"]
+    assert "have the same number" in fact(rows, "train images that people")["not_checked"]
 
 
 @pytest.mark.parametrize(
     ("key", "what", "text", "said"),
     [
-        ("human", "train images that people", "index,aggre_label\n-1,cat\n1,cat\n999999,cat\n", "3 images, 2 have a number that no train image"),
-        ("mturk", "test labels confirmed", "index,given\n10000,1\n3,1\n", "2 images, 1 have a number that no held-out image"),
-        ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n3,7\n-1,7\n", "2 images, 1 have a number that no held-out image"),
-        ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n3,7\n4,50000\n", "2 images, 1 have a number that no train image"),
+        ("human", "train images that people", "index,aggre_label\n-1,cat\n1,cat\n999999,cat\n", "2 of the file's 3 images have numbers that are not valid for train images (first: -1)"),
+        ("mturk", "test labels confirmed", "index,given\n10000,1\n3,1\n", "1 of the file's 2 images have numbers that are not valid for held-out images"),
+        ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n3,7\n-1,7\n", "1 of the file's 2 images have numbers that are not valid for held-out images"),
+        ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n3,7\n4,50000\n", "1 of the file's 2 images have numbers that are not valid for train images"),
     ],
 )
 def test_a_number_that_no_image_of_the_dataset_has_is_told_and_the_file_not_believed(cifar, tmp_path, fact, key, what, text, said):
@@ -307,12 +307,12 @@ def votes(tmp_path, *entries):
 def test_confirmed_errors_that_are_here_are_counted_and_what_is_reported_of_them(cifar, tmp_path, fact):
     path = votes(tmp_path, (3, 3, 2), (6, 3, 0), (4, 3, 3), (5, 3, 5), (777, 0, 1))
     rows = compare(cifar, "cifar-10", {"mturk": path})
-    assert fact(rows, "test labels confirmed")["found"] == "1 reported of 2 here (3 confirmed)"
+    assert fact(rows, "test labels confirmed")["found"] == "1 of 2 in the run reported (3 confirmed)"
 
 
 def test_votes_on_other_images_are_not_counted(cifar, tmp_path, fact):
     row = fact(compare(cifar, "cifar-10", {"mturk": votes(tmp_path, (3, 0, 2), (6, 1, 0), (4, 3, 3))}), "test labels confirmed")
-    assert "fit 33% of the 3 images" in row["not_checked"]
+    assert "match 33% of its 3 images" in row["not_checked"]
 
 
 def test_nothing_is_said_to_be_unflagged_where_nothing_was_looked_for(written, tmp_path, fact):
@@ -342,7 +342,7 @@ def test_real_labels_that_fit_other_images_are_not_counted(written, tmp_path, fa
     rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[], *([number % 1000] for number in range(20, 49))])})
     for what in ("val images without any ReaL", "val images with several", "val images whose own label"):
         assert fact(rows, what)["found"] is None
-        assert "fit 0% of the 29 images" in fact(rows, what)["not_checked"]
+        assert "match 0% of its 29 images" in fact(rows, what)["not_checked"]
 
 
 def test_the_first_list_of_real_labels_is_of_the_image_numbered_1(written, tmp_path, fact):
@@ -356,7 +356,7 @@ def test_real_labels_are_of_no_other_dataset_and_of_no_other_split(written, tmp_
     rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[0], [], []])})
     for what in ("val images without any ReaL", "val images with several", "val images whose own label"):
         assert fact(rows, what)["found"] is None
-        assert "file name tells its number" in fact(rows, what)["not_checked"]
+        assert "file name contains the image's number" in fact(rows, what)["not_checked"]
 
 
 def test_real_labels_reject_no_image_without_a_label(written, tmp_path, fact):

@@ -32,14 +32,14 @@ def test_names_that_tell_a_number_are_read(name):
 def test_names_that_number_something_else_are_not(names):
     why = rows_by_number(images(names), TEN, held_out=False)
     assert isinstance(why, Unknown)
-    assert "no train image's file name tells its number" in why
+    assert "no train file name contains the image's number" in why
 
 
 def test_numbers_that_begin_anew_in_each_class_are_not_trusted():
     names = [f"train/{label}/{number:04}.png" for label in ("airplane", "cat") for number in range(3)]
     why = rows_by_number(images(names), TEN, held_out=False)
     assert isinstance(why, Unknown)
-    assert "train/airplane/0000.png and train/cat/0000.png have one number" in why
+    assert "train/airplane/0000.png and train/cat/0000.png have the same number" in why
 
 
 def test_numbers_that_no_image_has_are_not_trusted():
@@ -49,7 +49,7 @@ def test_numbers_that_no_image_has_are_not_trusted():
 
 
 def test_a_run_without_the_split_says_so():
-    assert "none is called test" in rows_by_number(images(["cat/1.png"]), TEN, held_out=True)
+    assert "no held-out split (named test" in rows_by_number(images(["cat/1.png"]), TEN, held_out=True)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,6 @@ def test_a_file_about_other_images_does_not_fit():
     mine = images([f"{number}.png" for number in range(10)])
     said = ["cat"] * 9 + ["dog"]
     assert misfit([*range(10)], said, mine, 0.9) is None
-    assert "fit 90% of the 10 images" in misfit([*range(10)], said, mine, 0.95)
+    assert "match 90% of its 10 images" in misfit([*range(10)], said, mine, 0.95)
     assert misfit([*range(10)], [None] * 10, mine, 0.9) is None
     assert misfit([], [], mine, 0.9) is None

@@ -15,7 +15,7 @@ ROWS = [
     {
         "what": "pairs of the list that the run finds",
         "expected": "262",
-        "found": "8 reported of 32 here (54 confirmed), and more that is told here at length",
+        "found": "8 of 32 in the run reported (54 confirmed), and a rather long explanation",
         "not_checked": None,
         "source": "Barz and Denzler 2020, ciFAIR",
     },
@@ -83,9 +83,9 @@ def test_labels_of_no_known_dataset_are_not_guessed_at(written, capsys):
     [
         (["--labels", "humans=x"], "did you mean 'human'"),
         (["--labels", "human"], "is not KEY=FILE"),
-        (["--labels", "real=x"], "nothing in the answer key of cifar-10 needs 'real'"),
+        (["--labels", "real=x"], "no published fact about cifar-10 needs 'real'"),
         (["--labels", "human=x.npy"], "is a pickle"),
-        (["--dataset", "cifar"], "no answer key for 'cifar'"),
+        (["--dataset", "cifar"], "no published facts about 'cifar'"),
     ],
 )
 def test_what_cannot_be_done_says_why_in_one_line(cifar, capsys, given, said):
