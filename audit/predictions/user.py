@@ -161,7 +161,9 @@ def _in_sample(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.in
         return []
     agreement, confidence = float((predicted == given).mean()), sure / len(given)
     if agreement >= _IN_SAMPLE_AGREEMENT and confidence >= 0.98:
-        seen = f"The predictions agree with {agreement:.1%} of the labels at {confidence:.1%} mean confidence: the model was probably trained on them. "
+        seen = (
+            f"The predictions agree with {agreement:.1%} of the labels at {confidence:.1%} mean confidence: the model was probably trained on them. "
+        )
         return [seen + "In-sample predictions hide label errors; pass out-of-sample predictions (cross-validation)."]
     # With the columns in another order a good model agrees with little, yet knows the classes apart: each column goes with one label.
     cells, counts = np.unique(predicted * classes + given, return_counts=True)

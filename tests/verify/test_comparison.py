@@ -287,10 +287,30 @@ def test_numbers_that_begin_anew_in_each_class_are_compared_with_no_file(written
 @pytest.mark.parametrize(
     ("key", "what", "text", "said"),
     [
-        ("human", "train images that people", "index,aggre_label\n-1,cat\n1,cat\n999999,cat\n", "2 of the file's 3 images have numbers that are not valid for train images (first: -1)"),
-        ("mturk", "test labels confirmed", "index,given\n10000,1\n3,1\n", "1 of the file's 2 images have numbers that are not valid for held-out images"),
-        ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n3,7\n-1,7\n", "1 of the file's 2 images have numbers that are not valid for held-out images"),
-        ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n3,7\n4,50000\n", "1 of the file's 2 images have numbers that are not valid for train images"),
+        (
+            "human",
+            "train images that people",
+            "index,aggre_label\n-1,cat\n1,cat\n999999,cat\n",
+            "2 of the file's 3 images have numbers that are not valid for train images (first: -1)",
+        ),
+        (
+            "mturk",
+            "test labels confirmed",
+            "index,given\n10000,1\n3,1\n",
+            "1 of the file's 2 images have numbers that are not valid for held-out images",
+        ),
+        (
+            "duplicates",
+            "pairs of ciFAIR's list",
+            "test_index,train_index\n3,7\n-1,7\n",
+            "1 of the file's 2 images have numbers that are not valid for held-out images",
+        ),
+        (
+            "duplicates",
+            "pairs of ciFAIR's list",
+            "test_index,train_index\n3,7\n4,50000\n",
+            "1 of the file's 2 images have numbers that are not valid for train images",
+        ),
     ],
 )
 def test_a_number_that_no_image_of_the_dataset_has_is_told_and_the_file_not_believed(cifar, tmp_path, fact, key, what, text, said):

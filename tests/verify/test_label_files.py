@@ -47,7 +47,11 @@ def test_a_byte_order_mark_and_spaces_change_nothing(tmp_path, text):
 @pytest.mark.parametrize(
     ("read", "text", "said"),
     [
-        (listed_pairs, "TestID;TrainID;Judgment\n1;2;0\n", "columns test_index, train_index or TestID, TrainID, Judgment, got 'TestID;TrainID;Judgment'"),
+        (
+            listed_pairs,
+            "TestID;TrainID;Judgment\n1;2;0\n",
+            "columns test_index, train_index or TestID, TrainID, Judgment, got 'TestID;TrainID;Judgment'",
+        ),
         (lambda path: human_labels(path, TEN), "index,label\n0,cat\n", "columns aggre_label or noisy_label or noise_label, got 'index, label'"),
         (lambda path: votes(path, TEN), "index,votes\n0,3\n", "columns index, given or id, given, got 'index, votes'"),
     ],
