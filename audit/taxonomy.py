@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 FINE_GRAINED = 0.8
-"""Similarity from which an error is fine-grained: 98% of random pairs of ImageNet-1k's classes are below it. Two cats have 0.90, a cat and a dog 0.73,
-a dog and a minivan 0.33. Not calibrated on human judgments."""
+"""Similarity from which an error is fine-grained: 98% of random pairs of ImageNet-1k's classes are below it. Two cats have 0.90, a cat and a dog
+0.73, a dog and a minivan 0.33. Not calibrated on human judgments."""
 
 
 @dataclass(frozen=True, slots=True)
