@@ -103,7 +103,6 @@ def precision(decisions: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"check": names, "decided": number, "right": right, "precision": share, "low": low, "high": high})
 
 
-
 def _alpha(tally: npt.NDArray[np.int64]) -> float | None:
     """Return Krippendorff's alpha from how often each answer (column) was given to each subject (row)."""
     if not tally.size:
