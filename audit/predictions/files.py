@@ -1,4 +1,4 @@
-"""Files of class probabilities, read in blocks: ``.npy``, Parquet and CSV."""
+"""Read files of class probabilities in blocks: ``.npy``, Parquet and CSV."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ID_COLUMN = "sample_id"
 
 _READ_AHEAD = 32_000_000
-"""Bytes of all columns of a Parquet file together: without such a limit a reader holds a whole row group, which may be the whole file."""
+"""Bytes buffered for all columns of a Parquet file: without a limit the reader holds a whole row group, which may be the whole file."""
 
 
 class Block(NamedTuple):
@@ -30,12 +30,12 @@ class Block(NamedTuple):
     """``[m, c]`` in the order of the dataset's classes."""
     rows: npt.NDArray[np.int64]
     """``[m]`` rows of the dataset."""
-    place: Callable[[int], str]
-    """Where in the file a row of the block stands, for a person."""
+    where: Callable[[int], str]
+    """Returns file and line or row of a row of the block, for messages."""
 
 
 def array_blocks(file: Path, rows: int, classes: list[str]) -> Iterator[Block]:
-    """Return the blocks of a ``.npy`` file in row order. Raises AuditError where it is none, or of another shape."""
+    """Return the blocks of a ``.npy`` file in row order. Raises AuditError if it is not one, or has another shape."""
 
     def opened() -> Any:
         try:
@@ -56,7 +56,7 @@ def array_blocks(file: Path, rows: int, classes: list[str]) -> Iterator[Block]:
 
     def read() -> Iterator[Block]:
         for part in blocks(np.arange(rows), len(classes)):
-            # Opened anew each time: pages of a closed map no longer count as memory.
+            # Reopened for each block: pages of a closed map do not count as memory.
             values = np.array(opened()[part[0] : part[-1] + 1])
             yield Block(values, part, lambda at, part=part: f"{file}: row {part[at]}")  # type: ignore[misc]
 
@@ -64,16 +64,16 @@ def array_blocks(file: Path, rows: int, classes: list[str]) -> Iterator[Block]:
 
 
 def table_columns(file: Path, classes: list[str], warnings: list[str], unknown: list[str]) -> tuple[list[str], bool]:
-    """Return the table's columns and whether it has probabilities of classes that the dataset lacks.
+    """Return the table's columns, and whether it has probabilities of classes that the dataset lacks.
 
     Args:
         file: Parquet or CSV.
-        classes: of the dataset.
-        warnings: sentences for a person are added to it.
-        unknown: classes without a column are added to it.
+        classes: classes of the dataset.
+        warnings: warnings are appended.
+        unknown: classes without a column are appended.
 
     Raises:
-        AuditError: the table is empty, or its columns do not fit.
+        AuditError: the table is empty, or its columns do not match.
     """
     head = next(_frames(file), None)
     if head is None or not len(head):
@@ -101,7 +101,7 @@ def table_columns(file: Path, classes: list[str], warnings: list[str], unknown: 
 
 @contextmanager
 def _readable(file: Path) -> Iterator[None]:
-    """Raise AuditError where a table turns out to be none."""
+    """Convert errors of reading a table to AuditError."""
     import pyarrow as pa
 
     try:
@@ -111,7 +111,7 @@ def _readable(file: Path) -> Iterator[None]:
 
 
 def shape_of(file: Path) -> tuple[list[str], int]:
-    """Return the names of a table's columns and the number of its rows. Raises AuditError where it cannot be read."""
+    """Return the column names and the number of rows of a table. Raises AuditError if it cannot be read."""
     import pandas as pd
     import pyarrow.parquet as pq
 
@@ -127,7 +127,7 @@ def shape_of(file: Path) -> tuple[list[str], int]:
 _LINES_AT_ONCE = 65_536
 
 _LEAST_AT_ONCE = 1_024
-"""Rows of a table that are read together, however many columns it has: each column of a block takes its time as well."""
+"""Minimum rows per block of a table, whatever the number of columns: each column of a block has a fixed cost."""
 
 
 def _frames(file: Path, wanted: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
@@ -135,7 +135,7 @@ def _frames(file: Path, wanted: Collection[str] | None = None) -> Iterator[pd.Da
 
     Args:
         file: Parquet or CSV.
-        wanted: the columns to read; all where None.
+        wanted: columns to read; None for all.
     """
     import pandas as pd
     import pyarrow.parquet as pq
@@ -156,17 +156,17 @@ def _frames(file: Path, wanted: Collection[str] | None = None) -> Iterator[pd.Da
 
 
 def table_blocks(file: Path, columns: list[str], sample_ids: Sequence[str], classes: Sequence[str], warnings: list[str]) -> Iterator[Block]:
-    """Yield the blocks of a table, by sample id where it has such a column, else in row order.
+    """Yield the blocks of a table, by sample id if it has that column, else in row order.
 
     Args:
         file: Parquet or CSV.
-        columns: as of `table_columns`.
-        sample_ids: of the dataset, in row order.
-        classes: of the dataset; one without a column is 0.
-        warnings: sentences for a person are added to it.
+        columns: as returned by `table_columns`.
+        sample_ids: sample ids of the dataset, in row order.
+        classes: classes of the dataset; one without a column gets 0.
+        warnings: warnings are appended.
 
     Raises:
-        AuditError: rows do not fit the dataset's.
+        AuditError: the rows do not match the dataset's.
     """
     import pandas as pd
 
@@ -211,7 +211,7 @@ def table_blocks(file: Path, columns: list[str], sample_ids: Sequence[str], clas
 
 def _numbers(file: Path, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
     try:
-        with np.errstate(over="ignore"):  # what overflows is no probability, and is told of as such
+        with np.errstate(over="ignore"):  # values that overflow are reported as not a probability
             return frame.to_numpy(np.float32)
     except (ValueError, TypeError):
         text = next(name for name in frame if not _is_number(frame[name]))
