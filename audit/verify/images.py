@@ -1,4 +1,4 @@
-"""A run's images as the papers speak of them: on which side of the split they are, of which class, and which number they have."""
+"""A run's images in the terms of the papers: side of the split, class, and number in the original order."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 class Unknown(str):
-    """Why a fact could not be checked."""
+    """The reason why a fact could not be checked."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Row *i* is sample *i* of the run."""
+    """Columns of a run's samples; row *i* is sample *i*."""
 
     ids: npt.NDArray[np.object_]
     """``[n]`` sample ids."""
     labels: npt.NDArray[np.object_]
-    """``[n]`` labels as the run has them; None where there is none."""
+    """``[n]`` labels of the run; None for no label."""
     classes: npt.NDArray[np.object_]
-    """``[n]`` the classes of the dataset that the labels mean; None where a label means none."""
+    """``[n]`` classes of the dataset; None if the label is not one."""
     train: npt.NDArray[np.bool_]
     held_out: npt.NDArray[np.bool_]
-    """``[n]`` of the split that the papers call val or test; images of other splits are on neither side."""
+    """``[n]`` images of the split that the papers call val or test; images of other splits are on neither side."""
 
 
 def images_of(run: Run, dataset: Dataset) -> Images:
-    """Return what the answer key needs of a run's images."""
+    """Return the columns of a run's images that published facts need."""
     samples = run.columns("sample_id", "split", "label")
     given = samples["label"].astype(object).where(samples["label"].notna(), None)
     classes = {label: dataset.class_of(label) for label in given.unique()}
@@ -53,7 +53,7 @@ def images_of(run: Run, dataset: Dataset) -> Images:
 
 
 def rows_by_number(images: Images, dataset: Dataset, *, held_out: bool) -> dict[int, int] | Unknown:
-    """Return number in the dataset's original order -> row, for one side of the split; or why the numbers cannot be trusted."""
+    """Map numbers in the dataset's original order to rows, for one side of the split; or return why the numbers cannot be trusted."""
     rows = np.flatnonzero(images.held_out if held_out else images.train).tolist()
     side, numbers = ("held-out", dataset.held_out_numbers) if held_out else ("train", dataset.train_numbers)
     if not rows:
@@ -73,16 +73,16 @@ def rows_by_number(images: Images, dataset: Dataset, *, held_out: bool) -> dict[
     return found or Unknown(f"no {side} file name contains the image's number in the dataset's original order (see docs/verify.md)")
 
 
-def misfit(rows: list[int], said: list[str | None], images: Images, least: float) -> Unknown | None:
-    """Return why a label file is not about these images, from the labels that it has for them; None where it may be.
+def misfit(rows: list[int], labels: list[str | None], images: Images, least: float) -> Unknown | None:
+    """Return why a label file does not describe these images, judged by its labels; None if it may.
 
     Args:
-        rows: rows of the run that the file names.
-        said: the class that the file gives each of them as its own; None where it gives none.
+        rows: rows of the run that the file lists.
+        labels: class of each of them in the file; None if the file has none.
         images: the run's images.
-        least: share of the rows, 0..1, whose own class must be the one that the file gives.
+        least: share of the rows, 0..1, whose class must match.
     """
-    both = [images.classes[row] == name for row, name in zip(rows, said, strict=True) if name is not None]
+    both = [images.classes[row] == name for row, name in zip(rows, labels, strict=True) if name is not None]
     share = float(np.mean(both)) if both else 1.0
     if share >= least:
         return None
