@@ -117,7 +117,7 @@ def overlap(matrix: Floats, side: int) -> npt.NDArray[np.bool_]:
     return np.asarray((x > -0.5) & (x < side - 0.5) & (y > -0.5) & (y < side - 0.5), dtype=bool)
 
 
-def inverted(transform: npt.NDArray[np.float64], mirrored: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def backwards(transform: npt.NDArray[np.float64], mirrored: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Return the transformations from the second images to the first ones.
 
     Args:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from audit.pairs.alignment import inverted
+from audit.pairs.alignment import backwards
 from audit.pairs.candidates import Candidates, candidates, distinct
 from audit.pairs.groups import group
 from audit.pairs.reuse import Digests, KnownPairs, digests, remember
@@ -156,7 +156,7 @@ def _identical(samples: pd.DataFrame, ok: npt.NDArray[np.bool_]) -> tuple[Rows, 
 def _describe(evidence: Evidence, swapped: npt.NDArray[np.bool_]) -> list[str]:
     """Return the evidence as JSON, with the transformation from the first row's image to the second's."""
     matrix = evidence.transform.astype(np.float64)
-    matrix[swapped] = inverted(matrix[swapped], evidence.mirrored[swapped])
+    matrix[swapped] = backwards(matrix[swapped], evidence.mirrored[swapped])
     numbers = np.stack([getattr(evidence, name) for name in _NUMBERS], axis=1).astype(np.float64).round(4).tolist()
     flat = matrix.reshape(-1, 6).round(4).tolist()
     return [

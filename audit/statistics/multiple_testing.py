@@ -62,4 +62,4 @@ def adjusted_p(p: npt.ArrayLike, large: npt.ArrayLike, *, tests: int | None = No
     counted = np.where(large, np.clip(np.asarray(p, np.float64), 0, 1), 1.0)
     count = max(tests or 0, counted.size)
     times = count / max(counted.size, 1) * (np.sum(1 / np.arange(1, count + 1)) if method == "by" else 1)
-    return np.minimum(false_discovery_control(counted, axis=None) * times, 1).reshape(counted.shape)
+    return np.asarray(np.minimum(false_discovery_control(counted, axis=None) * times, 1), np.float64).reshape(counted.shape)

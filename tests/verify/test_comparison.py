@@ -99,9 +99,9 @@ def test_each_row_has_a_number_or_a_reason(copied):
     rows = compare(copied, "imagenet-1k", {})
     for row in rows:
         assert (row["found"] is None) == (row["not_checked"] is not None)
-    said = " ".join(row["not_checked"] or "" for row in rows)
-    assert "--labels real=FILE" in said
-    assert "class_overlap did not run" in said
+    message = " ".join(row["not_checked"] or "" for row in rows)
+    assert "--labels real=FILE" in message
+    assert "class_overlap did not run" in message
 
 
 CLASSES = [(f"train/{label}/1.png", "train", label) for label in (SUNGLASS, SUNGLASSES, LAPTOP, NOTEBOOK, CANOE, CARTON)]
@@ -216,7 +216,7 @@ def test_list_of_other_images_is_not_counted(cifar, tmp_path, fact):
 
 
 @pytest.mark.parametrize(
-    ("key", "what", "text", "said"),
+    ("key", "what", "text", "message"),
     [
         ("duplicates", "pairs of ciFAIR's list", "", "the file is empty"),
         ("duplicates", "pairs of ciFAIR's list", "TestID,TrainID,Judgment\n", "the file is empty"),
@@ -228,9 +228,9 @@ def test_list_of_other_images_is_not_counted(cifar, tmp_path, fact):
         ("mturk", "test labels confirmed", "index,given\n9000,1\n", "no image of the file is in the run"),
     ],
 )
-def test_file_without_images_of_the_run_is_not_checked(cifar, tmp_path, fact, key, what, text, said):
+def test_file_without_images_of_the_run_is_not_checked(cifar, tmp_path, fact, key, what, text, message):
     row = fact(compare(cifar, "cifar-10", {key: write(tmp_path / "file.csv", text)}), what)
-    assert (row["found"], row["not_checked"]) == (None, said)
+    assert (row["found"], row["not_checked"]) == (None, message)
 
 
 def test_empty_list_of_votes_is_not_checked(cifar, tmp_path, fact):
@@ -285,7 +285,7 @@ def test_numbers_that_restart_in_each_class_are_not_compared(written, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("key", "what", "text", "said"),
+    ("key", "what", "text", "message"),
     [
         (
             "human",
@@ -313,10 +313,10 @@ def test_numbers_that_restart_in_each_class_are_not_compared(written, tmp_path, 
         ),
     ],
 )
-def test_file_with_invalid_numbers_is_not_checked(cifar, tmp_path, fact, key, what, text, said):
+def test_file_with_invalid_numbers_is_not_checked(cifar, tmp_path, fact, key, what, text, message):
     row = fact(compare(cifar, "cifar-10", {key: write(tmp_path / "file.csv", text)}), what)
     assert row["found"] is None
-    assert said in row["not_checked"]
+    assert message in row["not_checked"]
 
 
 def votes(tmp_path, *entries):

@@ -78,8 +78,8 @@ def test_held_out_split_is_val_for_imagenet_and_test_for_cifar(written):
 
 def test_file_about_other_images_is_a_misfit():
     mine = images([f"{number}.png" for number in range(10)])
-    said = ["cat"] * 9 + ["dog"]
-    assert misfit([*range(10)], said, mine, 0.9) is None
-    assert "match 90% of its 10 images" in misfit([*range(10)], said, mine, 0.95)
+    labels = ["cat"] * 9 + ["dog"]
+    assert misfit([*range(10)], labels, mine, 0.9) is None
+    assert "match 90% of its 10 images" in misfit([*range(10)], labels, mine, 0.95)
     assert misfit([*range(10)], [None] * 10, mine, 0.9) is None
     assert misfit([], [], mine, 0.9) is None

@@ -45,7 +45,7 @@ def test_ignores_byte_order_mark_and_spaces(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("read", "text", "said"),
+    ("read", "text", "message"),
     [
         (
             listed_pairs,
@@ -56,9 +56,9 @@ def test_ignores_byte_order_mark_and_spaces(tmp_path, text):
         (lambda path: votes(path, TEN), "index,votes\n0,3\n", "columns index, given or id, given, got 'index, votes'"),
     ],
 )
-def test_missing_columns_error_names_expected_and_found(tmp_path, read, text, said):
+def test_missing_columns_error_names_expected_and_found(tmp_path, read, text, message):
     (tmp_path / "some.csv").write_text(text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read(tmp_path / "some.csv")
 
 
@@ -176,7 +176,7 @@ def test_reads_real_labels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"),
+    ("entries", "message"),
     [
         ({"a": 1}, r"expected a list, got \{'a': 1\}"),
         ([[0]] * 10, "expected a list of 50,000 lists of class numbers, one per image, got a list of 10"),
@@ -190,7 +190,7 @@ def test_reads_real_labels(tmp_path):
         ([[]] * 50_000, "every entry is empty"),
     ],
 )
-def test_invalid_real_labels_are_an_error_with_the_entry(tmp_path, entries, said):
+def test_invalid_real_labels_are_an_error_with_the_entry(tmp_path, entries, message):
     (tmp_path / "real.json").write_text(json.dumps(entries))
-    with pytest.raises((ValueError, TypeError), match=said):
+    with pytest.raises((ValueError, TypeError), match=message):
         label_sets(tmp_path / "real.json", IMAGENET)

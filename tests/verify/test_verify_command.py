@@ -79,7 +79,7 @@ def test_unrecognised_labels_need_a_dataset_name(written, capsys):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (["--labels", "humans=x"], "did you mean 'human'"),
         (["--labels", "human"], "is not KEY=FILE"),
@@ -88,10 +88,10 @@ def test_unrecognised_labels_need_a_dataset_name(written, capsys):
         (["--dataset", "cifar"], "no published facts about 'cifar'"),
     ],
 )
-def test_errors_are_one_line(cifar, capsys, given, said):
+def test_errors_are_one_line(cifar, capsys, given, message):
     assert invoke(["verify", str(cifar.path), *given]) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
 
 
