@@ -1,7 +1,7 @@
 """What a reviewed run gives to other tools: lists and files that say what to do. The dataset itself is never touched.
 
 One module per kind, named after it (``audit/exports/drop_list.py`` is ``--what drop-list``), with ``ENDINGS``, the files it can write, and
-``write(run, actions, out)``. ``actions`` is what `audit.review.consensus.settle` says of the decided images.
+``write(run, actions, out)``. ``actions`` is what `audit.review.consensus.consensus` says of the decided images.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
     Raises:
         AuditError: there is no such kind, the kind does not write such a file, or the run lacks what it needs.
     """
-    from audit.review.consensus import settle_run
+    from audit.review.consensus import consensus_of_run
     from audit.review.decisions import Decisions
 
     known = kinds()
@@ -53,7 +53,7 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
     _refuse_place(out, what, module.ENDINGS)
     if not out.parent.is_dir():
         raise AuditError(out.parent, "there is no such folder", "make it, or name another --out")
-    actions = settle_run(run, Decisions(run.path).current())
+    actions = consensus_of_run(run, Decisions(run.path).current())
     written: dict[str, Any] = module.write(run, actions, out)
     return written
 

@@ -38,7 +38,7 @@ def commands_off(stream: TextIO) -> Iterator[None]:
     print(f"::{token}::", file=stream, flush=True)
 
 
-def tell(gate: Gate, stream: TextIO, environment: Mapping[str, str] = os.environ) -> None:
+def report(gate: Gate, stream: TextIO, environment: Mapping[str, str] = os.environ) -> None:
     """Print annotations, and add to the job's summary what still fits into it."""
     print(github.render(gate), end="", file=stream, flush=True)
     named = environment.get("GITHUB_STEP_SUMMARY")

@@ -127,7 +127,7 @@ def read_csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        raise AuditError(path, "there is no such file", "check the spelling") from None
+        raise AuditError(path, "no such file", "check the spelling") from None
     with file:
         header, rows = read_rows(file, path)
         for line, cells in rows:

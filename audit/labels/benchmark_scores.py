@@ -40,8 +40,8 @@ def corrections(given: npt.NDArray[np.integer], findings: pd.DataFrame, decided:
         given: ``[m]`` class codes, -1 = unlabelled.
         findings: of ``label_errors``, columns ``row`` (0 to m - 1), ``kind`` and ``suggested_label``. ``wrong`` puts the suggestion in the label's
             place; with ``also_valid`` and ``overlapping_classes`` both count as right; ``unclear`` leaves the image out.
-        decided: columns ``row``, ``action`` and ``label`` as `audit.review.consensus.settle` returns them: ``relabel``, ``drop``, and ``keep`` or a
-            dispute, which leave the label as it is.
+        decided: columns ``row``, ``action`` and ``label`` as `audit.review.consensus.consensus` returns them: ``relabel``, ``drop``, ``keep`` or
+            a dispute, which leave the label as it is.
         classes: names of the codes; a label that is none of them leaves the image out.
     """
     place = {name: at for at, name in enumerate(classes)}

@@ -72,7 +72,7 @@ def _twins(rows: Mapping[str, int], known: Mapping[int, tuple[str | None, int]])
     return found
 
 
-def settle(decisions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+def consensus(decisions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     """Return what is to be done with each image that was decided about.
 
     For one finding the answer that most reviewers gave counts, and with a tie it is disputed; ``unsure`` is no answer. Of an image's findings the
@@ -118,15 +118,15 @@ def settle(decisions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values("row").reset_index(drop=True)
 
 
-def settle_run(run: Run, decisions: pd.DataFrame) -> pd.DataFrame:
-    """Return `settle` of a run's images; of millions, only those with the bytes that were decided about are read.
+def consensus_of_run(run: Run, decisions: pd.DataFrame) -> pd.DataFrame:
+    """Return `consensus` of a run's images; of millions, only those with the bytes that were decided about are read.
 
     Args:
         run: a finished run.
         decisions: as `audit.review.decisions.Decisions.current` returns them.
     """
     rows = _rows_read(run, decisions)
-    settled = settle(decisions, run.columns("sample_id", "content_id", "label", rows=rows))
+    settled = consensus(decisions, run.columns("sample_id", "content_id", "label", rows=rows))
     return settled.assign(row=rows[settled["row"].to_numpy(np.int64)])
 
 

@@ -52,14 +52,14 @@ def write_sheet(path: Path, findings: pd.DataFrame) -> None:
         AuditError: there is a file: it may hold verdicts. Or its ending is not that of a CSV, and it would not be read again.
     """
     if path.suffix.lower() != ".csv":
-        raise AuditError(path, "a sheet is CSV", "name a file that ends in .csv")
+        raise AuditError(path, "a review sheet is a CSV file", "choose a name that ends in .csv")
     filled = findings.rename(columns={"label": "given_label"})
     text = csv_text(SHEET, [_plain(row) for row in filled.to_dict("records")])
     try:
         with path.open("x", encoding="utf-8", newline="") as file:
             file.write(text)
     except FileExistsError:
-        raise AuditError(path, "is there already, and may hold verdicts", "name another file, or remove this one first") from None
+        raise AuditError(path, "already exists and may contain verdicts", "name another file, or remove this one first") from None
 
 
 def read_decisions(path: Path, run: Run, *, reviewer: str | None = None) -> list[Decision]:
@@ -180,7 +180,7 @@ def _json_lines(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise AuditError(path, "there is no such file", "check the spelling") from None
+        raise AuditError(path, "no such file", "check the spelling") from None
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:

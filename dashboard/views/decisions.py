@@ -14,7 +14,7 @@ import streamlit as st
 
 from audit.errors import AuditError
 from audit.review.agreement import agreement
-from audit.review.consensus import groups_gone, settle_run
+from audit.review.consensus import consensus_of_run, groups_gone
 from audit.review.decision_files import new_decisions, read_decisions, write_decisions
 from dashboard.state import decisions_of, precision_now, reviewer, summary_of, words_of
 from dashboard.text import literal, short
@@ -71,7 +71,7 @@ def show(run: Run) -> None:
 
 def _gone(run: Run, standing: pd.DataFrame) -> None:
     """Warn of pictures of which every copy was dropped."""
-    settled = settle_run(run, standing)
+    settled = consensus_of_run(run, standing)
     gone = groups_gone(run, settled.loc[settled["action"] == "drop", "row"].to_numpy(np.int64))
     if gone:
         shown = gone[:_GROUPS]

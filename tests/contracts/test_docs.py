@@ -1,4 +1,4 @@
-"""The documentation says what the program does. ``python tests/contracts/test_docs.py`` writes docs/command-line.md anew."""
+"""The documentation matches the program. ``python tests/contracts/test_docs.py`` regenerates docs/command-line.md."""
 
 import re
 import shlex
@@ -19,10 +19,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 INTRODUCTION = """# Command line
 
-Written from the program by `python tests/contracts/test_docs.py`; a test compares the two.
+Generated from `--help` by `python tests/contracts/test_docs.py`; a test keeps it current.
 
-Results go to standard output, progress and notes to standard error. Exit codes: 0 done, 2 could not be done (one line says why and what to do),
-130 interrupted. A scan that was interrupted, or killed, is continued by the same command.
+Results go to standard output, progress and notes to standard error.
+
+Exit codes: 0 success; 2 error (one line names the problem and the fix); 130 interrupted. Commands with further codes list them. Run the same command
+again to resume a scan that was interrupted or killed.
 """
 
 
@@ -51,7 +53,7 @@ def blocks(page, language):
 
 
 def test_command_line_page_is_what_help_prints():
-    assert COMMAND_LINE.read_text(encoding="utf-8") == command_line(), "write it anew: python tests/contracts/test_docs.py"
+    assert COMMAND_LINE.read_text(encoding="utf-8") == command_line(), "regenerate it: python tests/contracts/test_docs.py"
 
 
 def test_every_option_is_on_the_page():

@@ -78,12 +78,12 @@ def test_explain_writes_it(pictures, tmp_path, capsys):
     with Image.open(place) as picture:
         assert picture.size == (960, 320)
     told = capsys.readouterr().err
-    assert "what argued for 'coffee', 'cat'" in told
+    assert "evidence for (red) and against (blue) 'coffee', 'cat'" in told
     assert "a model you train may look elsewhere" in told
 
 
 def test_a_picture_is_not_written_under_the_name_of_something_else(pictures, tmp_path, capsys):
     place = tmp_path / "maps.txt"
     assert cli.invoke(["explain", str(pictures.path), "both.png", "--saliency", str(place)]) == 2
-    assert f"{place}: is no name of a PNG, which is what is written; give it the ending .png" in capsys.readouterr().err
+    assert f"{place}: saliency maps are PNG files; choose a name that ends in .png" in capsys.readouterr().err
     assert not place.exists()

@@ -271,7 +271,7 @@ def test_a_summary_adds_to_what_is_there_up_to_what_github_takes(gate, tmp_path)
     file = tmp_path / "summary.md"
     file.write_text("x" * (markdown.MOST_BYTES - 400))
     with (tmp_path / "log").open("w") as stream:
-        github_host.tell(gate, stream, {"GITHUB_STEP_SUMMARY": str(file)})
+        github_host.report(gate, stream, {"GITHUB_STEP_SUMMARY": str(file)})
     assert file.stat().st_size <= markdown.MOST_BYTES
     assert "Cut here" in file.read_text()
 

@@ -164,7 +164,7 @@ def test_exit_codes_and_a_reviewers_keep(small_run, tmp_path, capsys):
     assert cli.invoke(["check", run, "--policy", str(file), "--baseline", str(tmp_path / "none")]) == 2
     assert "--first-run" in capsys.readouterr().err
     assert cli.invoke(["check", run, "--policy", str(file), "--baseline", str(tmp_path / "none"), "--first-run"]) == 1
-    assert f"there is no baseline {tmp_path / 'none'} yet: rules that need one are not judged" in capsys.readouterr().err
+    assert f"baseline {tmp_path / 'none'} does not exist yet: rules that need one are not judged" in capsys.readouterr().err
     findings = Run(small_run.path).findings
     Decisions(small_run.path).append(decide(small_run, findings[findings["finding_id"] == "f1"], "keep", reviewer="a reviewer"))
     shutil.copytree(run, tmp_path / "before")
@@ -179,7 +179,7 @@ def test_a_run_is_no_baseline_of_itself(small_run, tmp_path, capsys, monkeypatch
     (tmp_path / "policy.toml").write_text("[new]\ntotal = 0\n")
     (tmp_path / "link").symlink_to(small_run.path)
     assert cli.invoke(["check", *asked, "--policy", "policy.toml", "--baseline", "link"]) == 2
-    assert "link: is the run in question itself, against which nothing is new" in capsys.readouterr().err
+    assert "link: is the checked run itself, so nothing would be new" in capsys.readouterr().err
 
 
 def test_a_run_inside_a_dataset_does_not_stand_for_its_images(small_run, tmp_path, capsys):
@@ -188,7 +188,7 @@ def test_a_run_inside_a_dataset_does_not_stand_for_its_images(small_run, tmp_pat
     asked = ["check", str(small_run.path), "--policy", str(tmp_path / "policy.toml")]
     assert cli.invoke(asked) == 0
     assert cli.invoke([*asked, "--out", str(tmp_path / "scanned")]) == 2
-    assert "is a run already, so that nothing would be scanned" in capsys.readouterr().err
+    assert "is already a run, so nothing would be scanned" in capsys.readouterr().err
 
 
 def test_decisions_carry_over_from_the_baseline_and_from_a_file(small_run, tmp_path, capsys):
@@ -288,4 +288,4 @@ def test_init_never_overwrites(tmp_path, capsys):
     path.write_text("mine")
     assert cli.invoke(["init", str(path)]) == 2
     assert path.read_text() == "mine"
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err

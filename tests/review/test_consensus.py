@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from audit.review.consensus import _twins, rows_of, settle
+from audit.review.consensus import _twins, consensus, rows_of
 from audit.review.decisions import Decision, latest
 from audit.run.findings import identity
 
@@ -91,13 +91,13 @@ TABLE = samples(("a.jpg", X, "cat"), ("b.jpg", Y, "dog"))
     ],
 )
 def test_what_is_settled(given, action, label):
-    (row,) = settle(latest(given), TABLE).to_dict("records")
+    (row,) = consensus(latest(given), TABLE).to_dict("records")
     assert (row["sample_id"], row["given_label"], row["action"], row["label"]) == ("a.jpg", "cat", action, label)
     assert row["reviewers"] == ",".join(sorted({decision.reviewer for decision in given}))
 
 
 def test_nothing_decided():
-    assert settle(latest([]), TABLE).empty
+    assert consensus(latest([]), TABLE).empty
 
 
 def test_thousands_of_twins_are_not_compared_with_each_other():

@@ -136,7 +136,7 @@ def test_times_rise_whatever_the_clock_does(log):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "mend"),
+    ("wrong", "hint"),
     [
         ({"verdict": "kep"}, "did you mean 'keep'"),
         ({"verdict": "relabel"}, "give the right label"),

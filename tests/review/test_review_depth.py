@@ -76,7 +76,7 @@ def test_without_verdicts_about_labels_or_without_predictions_there_is_none(judg
 def test_the_summary_of_verdicts_tells_how_far_to_go(judged_run, capsys):
     Decisions(judged_run.path).append([about(judged_run, row, "drop") for row in (0, 4, 5)])
     assert invoke(["decisions", str(judged_run.path)]) == 0
-    told = "by these verdicts: of the 5 most suspicious labels half are expected to be wrong; the first 4 of 5 hold 90% of all wrong ones"
+    told = "half of the 5 most suspicious labels are expected to be wrong; the first 4 of 5 are expected to hold 90% of all wrong labels"
     assert told in capsys.readouterr().out
     assert invoke(["decisions", str(judged_run.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["label_review"] == {"labels": 5, "worth_it": 5, "nearly_all": 4}
