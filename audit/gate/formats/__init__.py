@@ -1,4 +1,4 @@
-"""What became of a policy, written for the places where people look: one module per format, ``render(gate) -> str``, bytes that repeat."""
+"""Reports of the gate: one module per format, with ``render(gate) -> str``. The output is deterministic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from audit.gate.gate import Gate
 
 FORMATS = ("github", "gitlab", "junit", "markdown", "sarif")
-"""Names of the formats, each the name of its module."""
+"""Names of the formats and of their modules."""
 
 
 def render(name: str, gate: Gate) -> str:
