@@ -60,7 +60,7 @@ def test_reports_another_model_and_a_missing_check(small_run, report):
     del run["checks"]["integrity"]
     edited(report, run=run)
     found = compare_findings(read_findings(report), small_run)
-    assert found.not_compared["integrity"] == "it did not run on the old version"
+    assert found.not_compared["integrity"] == "did not run on the old version"
     assert "another" in found.warnings[0]
     assert not found.findings["check"].isin(["integrity", "outliers"]).any()
 

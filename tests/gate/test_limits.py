@@ -154,7 +154,7 @@ def test_new_total_is_not_judged_if_a_check_cannot_be_compared(small_run, gate, 
     found = results(gate(small_run, "[new]\ntotal = 0\nerror = 0\nleakage = 0", before=Run(tmp_path / "before")))
     assert found["new.total"] == ("not judged", "5 findings cannot be compared with the baseline")
     assert found["new.error"][0] == "passed"  # leakage has warnings only
-    assert found["new.leakage"] == ("not judged", "it did not run on the old version")
+    assert found["new.leakage"] == ("not judged", "did not run on the old version")
 
 
 def test_another_model_hides_neither_identical_bytes_nor_unlisted_files(small_run, gate, tmp_path):
@@ -171,7 +171,7 @@ def test_another_model_hides_neither_identical_bytes_nor_unlisted_files(small_ru
     assert found["new.listing"] == ("failed", "1 finding, limit 0")
     assert found["new.conflicting_labels"] == (
         "not judged",
-        "its findings stand on two models; only identical_bytes and identical_pixels are compared",
+        "its findings come from two models; only identical_bytes and identical_pixels are compared",
     )
 
 
