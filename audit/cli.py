@@ -1,7 +1,7 @@
-"""The command line: parse, call one function, print what it gives, map errors to exit codes.
+"""Command line: parse arguments, run one command, map errors to exit codes.
 
-Exit codes: 0 done, 2 could not be done (one line on standard error says why and what to do), 130 interrupted. Nothing heavy is imported before a
-command needs it, so that ``--help`` answers at once.
+Exit codes: 0 success; 2 error (one line on standard error names the problem and the fix); 130 interrupted. Heavy modules are imported only by the
+commands that need them, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STORAGE_HINTS = {
-    errno.ENOSPC: "the disk is full; free some space or name another place, then give the same command: a scan resumes",
-    errno.EDQUOT: "the disk quota is used up; free some space or name another place, then give the same command: a scan resumes",
-    errno.EFBIG: "a file may not grow further; raise the limit (ulimit -f) or the quota, then give the same command: a scan resumes",
-    errno.EACCES: "permission denied; make it accessible or name another place",
-    errno.EPERM: "permission denied; make it accessible or name another place",
-    errno.ENOENT: "there is no such file or folder; check the spelling, or make the folder first",
+    errno.ENOSPC: "the disk is full; free some space or choose another path, then run the same command again to resume",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another path, then run the same command again to resume",
+    errno.EFBIG: "the file exceeds the size limit; raise the limit (ulimit -f) or the quota, then run the same command again to resume",
+    errno.EACCES: "permission denied; change the permissions or choose another path",
+    errno.EPERM: "permission denied; change the permissions or choose another path",
+    errno.ENOENT: "no such file or folder; check the spelling, or create the folder first",
     errno.EISDIR: "is a folder, not a file; name a file",
-    errno.ENOTDIR: "a part of this path is a file, not a folder; name another place",
-    errno.EEXIST: "is there already, and is a file, not a folder; name another place",
+    errno.ENOTDIR: "a parent of this path is a file, not a folder; choose another path",
+    errno.EEXIST: "exists and is a file, not a folder; choose another path",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
-    errno.ELOOP: "a link that leads to itself; name another place",
-    errno.EIO: "the storage failed to read or write; check the disk or the network share, then give the same command: a scan resumes",
-    errno.EROFS: "the file system is read-only; name another place",
+    errno.ELOOP: "is a symbolic link that points to itself; choose another path",
+    errno.EIO: "the storage failed to read or write; check the disk or network share, then run the same command again to resume",
+    errno.EROFS: "the file system is read-only; choose another path",
     errno.EMFILE: "too many open files; raise the limit with: ulimit -n 4096",
 }
-"""What to do about faults of the storage, by errno."""
+"""Problem and fix of each storage error, by errno."""
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with its code; a request to end, as a pipeline that is cancelled sends it, is an interruption."""
+    """Run the command line and exit with its code; SIGTERM counts as an interrupt."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(invoke(sys.argv[1:]))
 
 
 def invoke(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; errors that a person can mend become one line on standard error."""
+    """Run one command and return its exit code; errors that the user can fix become one line on standard error."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  as long as the process lives
+        if getattr(sys, name) is None:  # closed by the parent process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  open until the process ends
         stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -66,7 +66,7 @@ def invoke(arguments: Sequence[str]) -> int:
         code = error.exit_code
     except KeyboardInterrupt:
         code = say("interrupted", INTERRUPTED)
-    except click.Abort as error:  # of an interrupt, of a question that got no answer, and of any end of a file that was not expected
+    except click.Abort as error:  # click raises it for an interrupt, an unanswered prompt and any unexpected end of file
         code = _failed(error.__cause__) if isinstance(error.__cause__, EOFError) else say("interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last line of defence
         code = say("interrupted", INTERRUPTED) if of_an_interrupt(error) else _failed(error)
@@ -74,19 +74,19 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 def _failed(error: Exception) -> int:
-    line = _fault(error)
+    line = _user_error(error)
     if line is None:
         traceback.print_exception(error)
-        line = "this is a fault of imagenet-audit, not of your data; please report it with the lines above and the command"
+        return say("Internal error. This is a bug in imagenet-audit, not in your data: please report it with the traceback above and the command.")
     return say(f"error: {line}")
 
 
-def _fault(error: Exception) -> str | None:
-    """Say in one line what a person can mend; None where it is nothing of the kind."""
+def _user_error(error: Exception) -> str | None:
+    """Return the line for an error that the user can fix; None for any other error."""
     if isinstance(error, AuditError):
         return _in_flags(error)
     if isinstance(error, MemoryError):
-        return "memory: not enough; use fewer --workers or a smaller --batch-size"
+        return "out of memory; use fewer --workers or a smaller --batch-size"
     if isinstance(error, OSError) and error.errno in STORAGE_HINTS:
         return f"{error.filename or 'storage'}: {STORAGE_HINTS[error.errno]}"
     return None
@@ -103,9 +103,11 @@ def _in_flags(error: AuditError) -> str:
 @click.group(cls=Commands, context_settings=CONTEXT)
 @click.version_option(package_name=PROGRAM, prog_name=PROGRAM)
 def commands() -> None:
-    """Find what is wrong with an image-classification dataset, and say why.
+    """Audit image-classification datasets and explain each finding.
 
     Start with: imagenet-audit demo
+
+    Exit codes: 0 success; 2 error; 130 interrupted. Commands with further codes list them.
     """
 
 

@@ -1,7 +1,7 @@
-"""One module per command of the command line, named after it: ``audit/commands/scan.py`` is ``imagenet-audit scan``.
+"""One module per command, named after it: ``audit/commands/scan.py`` is ``imagenet-audit scan``.
 
-A module defines a ``click.Command`` under the command's own name (dashes become underscores) and imports nothing heavy until the command runs, since
-``--help`` imports every module here. ``base`` holds what commands share. Other distributions add commands through the entry-point group
+A module defines a ``click.Command`` with the name of the command (dashes become underscores). It imports heavy modules only when the command runs,
+because ``--help`` imports every command. ``base`` holds shared code. Other packages add commands through the entry-point group
 ``imagenet_audit.commands`` (``name = "package.module:command"``).
 """
 
@@ -16,7 +16,7 @@ from audit.io.plugins import COMMANDS
 
 
 class Commands(click.Group):
-    """Every command there is; a command's module is imported when the command is asked for."""
+    """Group of all commands; a command's module is imported on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -24,14 +24,14 @@ class Commands(click.Group):
         return list(COMMANDS.find())
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that is asked for; a name that there is none of is answered with the nearest."""
+        """Return the requested command; the error for an unknown name suggests the nearest one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError:
-            raise click.UsageError(f"there is no command {args[0]!r}; {nearest(args[0], self.list_commands(ctx))}", ctx) from None
+            raise click.UsageError(f"unknown command {args[0]!r}; {nearest(args[0], self.list_commands(ctx))}", ctx) from None
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command by its name, or None."""
+        """Return the command with this name, or None."""
         del ctx
         if cmd_name not in COMMANDS.find():
             return None

@@ -1,4 +1,4 @@
-"""What commands share: flags, printing, running a scan with its progress shown."""
+"""Code shared by the commands: options, printing, running a scan with progress."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from audit.io.plugins import PluginFolder
 
 PROGRAM = "imagenet-audit"
-COULD_NOT = 2
+ERROR = 2
 INTERRUPTED = 130
 
 
 def flags(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return one decorator that adds several options, shown in the order given."""
+    """Return one decorator that adds several options; ``--help`` lists them in this order."""
 
     def decorate(function: Any) -> Any:
         for option in reversed(options):
@@ -36,8 +36,8 @@ def flags(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-class _Place(click.Path):
-    """A path; an empty text, as a variable that is not set leaves it, is none: it would mean the working directory."""
+class _NonEmptyPath(click.Path):
+    """A path that refuses an empty string, such as an unset variable: it would mean the working directory."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -52,29 +52,31 @@ def listed(folder: PluginFolder) -> str:
     return "NAME"
 
 
-PATH = _Place(path_type=Path)
+PATH = _NonEmptyPath(path_type=Path)
 
 OUTPUT = flags(
-    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text; nothing else goes to standard output."),
-    click.option("--color/--no-color", default=None, help="Colors; by default on a terminal, unless NO_COLOR is set."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."),
+    click.option("--color/--no-color", default=None, help="Use colors.  [default: on a terminal, unless NO_COLOR is set]"),
 )
 
 SCANNING = flags(
-    click.option("--backbone", metavar="NAME", help="auto, embedded, clip or clip:ARCHITECTURE/TAG; see the models command."),
-    click.option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.  [default: auto]"),
-    click.option("--precision", metavar="TYPE", help="auto, float32 or bfloat16.  [default: auto]"),
-    click.option("--offline", is_flag=True, default=None, help="Reach no network, neither for weights nor for a dataset or cache."),
-    click.option("--batch-size", type=int, metavar="N", help="Images per step of the model.  [default: 32]"),
-    click.option("--workers", type=int, metavar="N", help="Processes that read and decode.  [default: one per CPU]"),
-    click.option("--cache", metavar="PLACE", help="Folder or URL with what is measured of images, shared by scans; only new images are decoded."),
-    click.option("--engine", metavar="NAME", help="local (this machine) or ray (a cluster).  [default: local]"),
-    click.option("--address", metavar="ADDRESS", help="Ray cluster: auto or HOST:PORT.  [default: Ray on this machine alone]"),
-    click.option("-q", "--quiet", is_flag=True, help="No progress and no notes; results and errors only."),
+    click.option(
+        "--backbone", metavar="NAME", help="Image model: auto, embedded, clip or clip:ARCHITECTURE/TAG; see the models command.  [default: auto]"
+    ),
+    click.option("--device", metavar="DEVICE", help="Device of the image model: auto, cpu, cuda or cuda:N.  [default: auto]"),
+    click.option("--precision", metavar="TYPE", help="Precision of the image model: auto, float32 or bfloat16.  [default: auto]"),
+    click.option("--offline", is_flag=True, default=None, help="Do not use the network for weights, datasets or caches."),
+    click.option("--batch-size", type=int, metavar="N", help="Images per model batch.  [default: 32]"),
+    click.option("--workers", type=int, metavar="N", help="Processes that read and decode images.  [default: one per CPU]"),
+    click.option("--cache", metavar="DIR_OR_URL", help="Measurement cache shared between scans; only images that are not in it are decoded."),
+    click.option("--engine", metavar="NAME", help="Where to run: local (this machine) or ray (a cluster).  [default: local]"),
+    click.option("--address", metavar="ADDRESS", help="Ray cluster: auto or HOST:PORT.  [default: start Ray on this machine]"),
+    click.option("-q", "--quiet", is_flag=True, help="Print results and errors only, no progress or notes."),
 )
 
 
 def run_scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool | None, kept: bool = True) -> Run:
-    """Audit a dataset with its progress on standard error; an interruption exits with 130 and says whether the scan can be continued."""
+    """Scan a dataset with progress on standard error. On an interrupt, exit with 130; the message says whether the scan can resume (``kept``)."""
     from audit import scan as audit_scan
 
     try:
@@ -83,24 +85,24 @@ def run_scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool |
     except BaseException as error:
         if not of_an_interrupt(error):
             raise
-        say(f"interrupted: {'what was done is kept; the same command resumes' if kept else 'nothing is kept; with --out RUN the scan could go on'}")
+        say(f"interrupted: {'run the same command again to resume' if kept else 'nothing was kept; use --out RUN to make scans resumable'}")
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def how_to_decide(run: Path) -> str:
-    """Return the commands that decisions begin with."""
-    place = shlex.quote(str(run))
-    return f"decide with: {PROGRAM} dashboard {place}, or {PROGRAM} decisions {place} --sheet review.csv"
+    """Return a hint with the two commands that start a review."""
+    path = shlex.quote(str(run))
+    return f"review findings with: {PROGRAM} dashboard {path}, or {PROGRAM} decisions {path} --sheet review.csv"
 
 
-def say(line: str, code: int = COULD_NOT) -> int:
-    """Print one line on standard error and return the exit code."""
+def say(line: str, code: int = ERROR) -> int:
+    """Print one line on standard error and return ``code``."""
     click.echo(safe(line), err=True)
     return code
 
 
 def show_run(run: Run, *, as_json: bool, color: bool | None) -> None:
-    """Print a run: for people as wide as their terminal, or as JSON."""
+    """Print a run as text, fitted to the terminal, or as JSON."""
     from audit.run.report_formats import report_format
 
     if as_json:
@@ -114,19 +116,19 @@ def show_run(run: Run, *, as_json: bool, color: bool | None) -> None:
 
 
 def wants_color(*, color: bool | None) -> bool:
-    """Return whether to print in color: as asked, else on a terminal that has no wish against it (https://no-color.org)."""
+    """Return whether to print in color: the flag, else whether stdout is a terminal without NO_COLOR (https://no-color.org)."""
     if color is not None:
         return color
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def print_text(text: str = "", *, nl: bool = True, bold: bool = False, color: bool | None = None) -> None:
-    """Print on standard output; a reader that has left, as in ``| head``, is no failure."""
+    """Print on standard output; exit quietly if the pipe is closed, as by ``| head``."""
     colors = wants_color(color=color)
     try:
         click.echo(click.style(text, bold=True) if bold and colors else text, nl=nl, color=colors)
     except BrokenPipeError:
-        # What is still buffered must not raise again at exit.
+        # Flushing the buffer at exit must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise click.exceptions.Exit(0) from None
 

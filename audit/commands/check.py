@@ -1,4 +1,4 @@
-"""``imagenet-audit check``: pass or fail a version of a dataset."""
+"""``imagenet-audit check``: pass or fail a dataset version."""
 
 from __future__ import annotations
 
@@ -22,38 +22,41 @@ if TYPE_CHECKING:
     from audit.run.run import Run
 
 _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
-"""Environment variables by which GitHub and GitLab name the repository's folder."""
+"""Environment variables in which GitHub and GitLab store the repository's folder."""
 
 
 @click.command()
 @click.argument("source", metavar="SOURCE_OR_RUN")
-@click.option("--policy", required=True, metavar="FILE", type=PATH, help="What must hold; see the init command.")
+@click.option("--policy", required=True, metavar="FILE", type=PATH, help="Policy file; the init command writes a starter.")
 @click.option(
     "--baseline",
     metavar="RUN_OR_REPORT",
     type=PATH,
-    help="Run of the version before, for new findings and drift; or its JSON report, for new findings.",
+    help="Previous version's run, for new findings and drift, or its JSON report, for new findings only.",
 )
-@click.option("--since", metavar="LOCK", type=PATH, help="Count only findings about what changed since; see the lock command.")
-@click.option("--first-run", is_flag=True, help="Baseline and lock may be missing: rules that need them are passed over, and said.")
-@click.option("--waivers", metavar="FILE", type=PATH, help="Findings that are accepted, with owner, reason and expiry.")
-@click.option("--decisions", metavar="FILE", type=PATH, help="Reviewers' decisions beside those of RUN and the baseline: .jsonl or .csv.")
+@click.option("--since", metavar="LOCK", type=PATH, help="Count only findings about what changed since this lock; see the lock command.")
+@click.option("--first-run", is_flag=True, help="Rules whose baseline or lock does not exist yet are skipped and listed.")
+@click.option("--waivers", metavar="FILE", type=PATH, help="Accepted findings, with owner, reason and expiry.")
+@click.option("--decisions", metavar="FILE", type=PATH, help="Further review decisions (.jsonl or .csv), beside those of RUN and the baseline.")
 @click.option(
     "--report",
     "reports",
     metavar="FORMAT=FILE",
     multiple=True,
-    help=f"Also write the result as one of {listed(GATE_FORMATS)}; FILE - prints it in place of the text. May be repeated.",
+    help=f"Also write the result as one of {listed(GATE_FORMATS)}; '-' as FILE prints it instead of the text; may be repeated.",
 )
-@click.option("--github/--no-github", default=None, help="Annotations and a job summary for GitHub Actions; by default where GITHUB_ACTIONS is true.")
-@click.option("--out", metavar="RUN", type=PATH, help="Run directory for a SOURCE; a temporary one where none is named.")
+@click.option(
+    "--github/--no-github", default=None, help="Write annotations and a job summary for GitHub Actions.  [default: if GITHUB_ACTIONS is true]"
+)
+@click.option("--out", metavar="RUN", type=PATH, help="Run directory for a SOURCE.  [default: a temporary one]")
 @SCANNING
 @OUTPUT
 def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **options: Any) -> int:
-    """Hold a dataset, or a run of one, against a policy.
+    """Check a dataset, or a run of one, against a policy.
 
-    Exit codes: 0 the policy is held, 1 it is not, 2 that could not be found out, as where no rule could be judged, or the scan left out a limit's
-    check. A reviewer's decision to keep an image waives its finding.
+    A reviewer's decision to keep an image waives its finding.
+
+    Exit codes: 0 passed; 1 failed; 2 undetermined (no rule could be evaluated, or a limited check did not run) or error.
     """
     from audit.gate import github_host
 
@@ -62,7 +65,7 @@ def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **op
     with github_host.commands_off(stream) if on_github else nullcontext():
         gate = _check(source, policy, as_json=as_json, **options)
     if on_github:
-        github_host.tell(gate, stream)
+        github_host.report(gate, stream)
     return gate.exit_code
 
 
@@ -72,7 +75,7 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
     from audit.gate.policy import read_policy
     from audit.gate.waivers import read_waivers
 
-    asked = read_policy(policy, discover())
+    rules = read_policy(policy, discover())
     wanted = _reports(reports, as_json=as_json)
     waivers, decisions = options.pop("waivers"), options.pop("decisions")
     accepted = [] if waivers is None else read_waivers(waivers)
@@ -84,13 +87,13 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
     if since is not None and (since.exists() or not first_run):
         locked = since, read_lock(since)
     elif since is not None:
-        say(f"note: there is no lock {since} yet: all findings count")
+        say(f"note: lock {since} does not exist yet: all findings count")
     with tempfile.TemporaryDirectory(prefix="imagenet-audit-") as scratch:
         run = _run(source, Path(scratch) / "run", color=color, **options)
-        gate = _judge(run, asked, accepted, decisions, before, locked, first_run=first_run)
-        if run.path.is_relative_to(scratch):  # by the end there is no such folder, and its name is another each time
+        gate = _judge(run, rules, accepted, decisions, before, locked, first_run=first_run)
+        if run.path.is_relative_to(scratch):  # deleted at the end, and named differently each time
             gate = replace(gate, run="")
-        printed = [_write(name, place, gate) for name, place in wanted]
+        printed = [_write(name, path, gate) for name, path in wanted]
         if as_json:
             from audit.gate.text import document
 
@@ -107,45 +110,45 @@ def _run(source: str, scratch: Path, *, out: Path | None, quiet: bool, color: bo
 
     run = given_run(source)
     if run is not None:
-        if out is not None:  # a run.json inside a dataset must not stand for its images
-            hint = f"leave out --out; where it is a dataset, take {Path(source) / 'run.json'} out of it"
-            raise ConfigError("--out", f"{source} is a run already, so that nothing would be scanned", hint)
+        if out is not None:  # a run.json inside a dataset must not replace its images
+            hint = f"omit --out; if {source} is a dataset, remove {Path(source) / 'run.json'}"
+            raise ConfigError("--out", f"{source} is already a run, so nothing would be scanned", hint)
         return run
     return run_scan(source, out or scratch, load(options, Path.cwd()), quiet=quiet, color=color, kept=out is not None)
 
 
 def _reports(given: tuple[str, ...], *, as_json: bool) -> list[tuple[str, Path]]:
-    """Return format and file of each report that is asked for."""
+    """Return format and file of each requested report."""
     from audit.gate.formats import FORMATS
 
     found: list[tuple[str, Path]] = []
     for text in given:
-        name, equals, place = text.partition("=")
-        if not equals or not place:
+        name, equals, path = text.partition("=")
+        if not equals or not path:
             raise ConfigError("--report", f"{text!r} names no file", "write FORMAT=FILE, such as junit=audit.xml")
         if name not in FORMATS:
             raise ConfigError("--report", f"unknown format {name!r}", nearest(name, FORMATS))
-        if place == "-" and (as_json or any(str(other) == "-" for _, other in found)):
-            raise ConfigError("--report", "standard output can hold one document", "name a file for the others")
-        if place != "-" and not Path(place).parent.is_dir():
-            raise ConfigError(Path(place).parent, "there is no such folder", "make it, or name another file")
-        twin = next((other for other, file in found if os.path.realpath(file) == os.path.realpath(place)), None)
-        if twin is not None:
-            raise ConfigError("--report", f"{twin} and {name} would be written to one file, {place}", "name another for one of them")
-        found.append((name, Path(place)))
+        if path == "-" and (as_json or any(str(other) == "-" for _, other in found)):
+            raise ConfigError("--report", "only one document can go to standard output", "name a file for the others")
+        if path != "-" and not Path(path).parent.is_dir():
+            raise ConfigError(Path(path).parent, "no such folder", "create it, or name another file")
+        other = next((other for other, file in found if os.path.realpath(file) == os.path.realpath(path)), None)
+        if other is not None:
+            raise ConfigError("--report", f"{other} and {name} would be written to the same file, {path}", "name a file for each")
+        found.append((name, Path(path)))
     return found
 
 
-def _write(name: str, place: Path, gate: Gate) -> bool:
+def _write(name: str, path: Path, gate: Gate) -> bool:
     """Write one report; return whether it was printed."""
     from audit.gate.formats import render
     from audit.io.artifacts import replacing
 
     text = render(name, gate)
-    if str(place) == "-":
+    if str(path) == "-":
         print_text(text, nl=False)
         return True
-    with replacing(place) as file:
+    with replacing(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
     return False
 
@@ -157,20 +160,18 @@ def _baseline(path: Path | None, *, first_run: bool) -> Run | KnownFindings | No
     if path is None:
         return None
     if first_run and not path.exists():
-        say(f"note: there is no baseline {path} yet: rules that need one are not judged")
+        say(f"note: baseline {path} does not exist yet: rules that need one are not judged")
         return None
     if not path.exists():
-        raise ConfigError(
-            path, "there is no baseline there", "name the run of the version before, or its JSON report; where there is none yet, add --first-run"
-        )
+        raise ConfigError(path, "no such baseline", "name the previous version's run or its JSON report, or add --first-run if there is none yet")
     return read_findings(path) if path.is_file() else open_run(path)
 
 
 def _refuse_itself(baseline: Path | None, source: str, out: Path | None) -> None:
-    """Nothing is new against the run in question itself, nor against a baseline that its scan has written over."""
+    """Refuse the checked run, or the run directory its scan overwrites, as its own baseline: nothing would ever be new."""
     run = source if (Path(source) / "run.json").is_file() else out
     if baseline is not None and run is not None and os.path.realpath(baseline) == os.path.realpath(run):
-        raise ConfigError(baseline, "is the run in question itself, against which nothing is new", "name a copy of the run of the version before")
+        raise ConfigError(baseline, "is the checked run itself, so nothing would be new", "name a copy of the previous version's run")
 
 
 def _judge(
@@ -194,7 +195,7 @@ def _judge(
     from audit.review.decisions import Decisions, latest
     from audit.run.run import Run
 
-    decided = [decision for place in (before, run) if isinstance(place, Run) for decision in Decisions(place.path).every()]
+    decided = [decision for side in (before, run) if isinstance(side, Run) for decision in Decisions(side.path).every()]
     decided += [] if decisions is None else read_decisions(decisions, run)
     waived = apply_waivers(waivers, run.findings_index["finding_id"].tolist(), datetime.now(UTC).date())
     waived = Waived(waived.ids | kept(latest(decided), run.findings), waived.expired, waived.unmatched)

@@ -16,9 +16,9 @@ from audit.io.console import safe
 @click.argument("names", nargs=-1, metavar="[CHECK]...")
 @OUTPUT
 def checks(names: tuple[str, ...], *, as_json: bool, color: bool | None) -> None:
-    """List the checks: what each finds, needs and can be told.
+    """List the checks with their inputs and options.
 
-    Of a CHECK that is named, also how it works, what it cannot see, and its sources.
+    With CHECK names, also print how each works, its blind spots and its references.
     """
     from audit.checks import discover
     from audit.config import check_options

@@ -1,4 +1,4 @@
-"""``imagenet-audit decisions``: what reviewers decided, to files and from files."""
+"""``imagenet-audit decisions``: show, import, export and undo review decisions."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--sheet", metavar="FILE", type=PATH, help="Write the worst findings as a CSV sheet to fill in a verdict each.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Findings on the sheet.")
-@click.option("--check", metavar="CHECK", help="Findings of this check alone on the sheet.")
-@click.option("--import", "source", metavar="FILE", type=PATH, help="Take decisions from a sheet, or a .csv or .jsonl export.")
-@click.option("--reviewer", metavar="NAME", help="Who decided, where the file does not say.  [default: the user's name]")
-@click.option("--export", "target", metavar="FILE", type=PATH, help="Write the decisions that stand as .csv or .jsonl.")
-@click.option("--undo", is_flag=True, help="Take back the reviewer's last action; one import is one action.")
+@click.option("--sheet", metavar="FILE", type=PATH, help="Write the worst findings to a CSV review sheet with a verdict column to fill in.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", default=100, show_default=True, help="Maximum number of findings on the sheet.")
+@click.option("--check", metavar="CHECK", help="Only put findings of this check on the sheet.")
+@click.option("--import", "source", metavar="FILE", type=PATH, help="Import decisions from a review sheet or from a .csv or .jsonl export.")
+@click.option("--reviewer", metavar="NAME", help="Reviewer for decisions that do not name one.  [default: the user name]")
+@click.option("--export", "target", metavar="FILE", type=PATH, help="Write the current decisions as .csv or .jsonl.")
+@click.option("--undo", is_flag=True, help="Undo the reviewer's last action; one import is one action.")
 @OUTPUT
 def decisions(
     run: Path, limit: int, check: str | None, reviewer: str | None, *, undo: bool, as_json: bool, color: bool | None, **files: Path | None
 ) -> None:
-    """Show, import, export and take back review decisions: keep, accept, relabel, drop or unsure.
+    """Show, import, export or undo review decisions.
 
-    Decisions are kept in RUN/decisions.jsonl by content, so they survive rescans and renames. The images are never touched; the export command turns
-    decisions into lists.
+    A decision is keep, accept, relabel, drop or unsure. RUN/decisions.jsonl stores decisions by image content, so they survive rescans and renames.
+    The images are never changed; the export command turns decisions into files.
     """
     from audit import open_run
     from audit.review.decisions import Decisions
 
     given = click.get_current_context().get_parameter_source
     if files["sheet"] is None and ParameterSource.COMMANDLINE in (given("check"), given("limit")):
-        raise click.UsageError("--check and --limit say what stands on a sheet; name it with --sheet")
+        raise click.UsageError("--check and --limit apply to a review sheet; add --sheet FILE")
     opened = open_run(run)
     log = Decisions(run)
     done: dict[str, Any] = {}
@@ -60,9 +60,9 @@ def decisions(
     if target := files["target"]:
         from audit.review.decision_files import write_decisions
 
-        standing = log.current()
-        write_decisions(target, standing)
-        done["exported"] = {"file": str(target), "decisions": len(standing)}
+        current = log.current()
+        write_decisions(target, current)
+        done["exported"] = {"file": str(target), "decisions": len(current)}
     state = _state(opened, log)
     if as_json:
         print_json({**done, **state})
@@ -74,14 +74,14 @@ def decisions(
 
 
 def _user() -> str:
-    with suppress(Exception):  # no user name is known, as in a container
+    with suppress(Exception):  # a container may have no user name
         return getpass.getuser()
     return "unknown"
 
 
 def _of_check(run: Run, check: str | None) -> dict[str, str]:
     if check is not None:
-        run.scores(check)  # says so where there is no such check, or it did not run
+        run.scores(check)  # raises if the check is unknown or did not run
         return {"check": check}
     return {}
 
@@ -94,26 +94,25 @@ def _import(run: Run, log: Any, source: Path, reviewer: str) -> dict[str, Any]:
     for name in sorted({decision.reviewer for decision in fresh}):
         log.append([decision for decision in fresh if decision.reviewer == name])
     new_classes = sorted({decision.label for decision in fresh if decision.label} - {*run.classes})
-    told = {"file": str(source), "decisions": len(fresh), "already_there": len(given) - len(fresh), "new_classes": new_classes}
-    return {"imported": told}
+    return {"imported": {"file": str(source), "decisions": len(fresh), "already_there": len(given) - len(fresh), "new_classes": new_classes}}
 
 
 def _state(run: Run, log: Any) -> dict[str, Any]:
     from audit.review.agreement import agreement, precision
-    from audit.review.consensus import ACTIONS, settle_run
+    from audit.review.consensus import ACTIONS, consensus_of_run
     from audit.review.decisions import VERDICTS
     from audit.review.review_depth import review_depth
 
-    standing = log.current()
-    settled = settle_run(run, standing)
-    agreed = agreement(standing)
-    measured = precision(standing, run.findings_index)
-    depth = review_depth(run, standing)
+    current = log.current()
+    actions = consensus_of_run(run, current)["action"]
+    agreed = agreement(current)
+    measured = precision(current, run.findings_index)
+    depth = review_depth(run, current)
     return {
-        "decisions": len(standing),
-        "reviewers": sorted(standing["reviewer"].unique()),
-        "verdicts": {verdict: int((standing["verdict"] == verdict).sum()) for verdict in VERDICTS},
-        "images": {action: int((settled["action"] == action).sum()) for action in ACTIONS},
+        "decisions": len(current),
+        "reviewers": sorted(current["reviewer"].unique()),
+        "verdicts": {verdict: int((current["verdict"] == verdict).sum()) for verdict in VERDICTS},
+        "images": {action: int((actions == action).sum()) for action in ACTIONS},
         "unreadable_lines": log.unreadable,
         "agreement": {
             "subjects": agreed.subjects,
@@ -129,17 +128,17 @@ def _state(run: Run, log: Any) -> dict[str, Any]:
 def _done(done: dict[str, Any]) -> list[str]:
     lines = []
     if "undone" in done:
-        lines.append(f"taken back: {counted(done['undone'], 'decision')}")
+        lines.append(f"undone: {counted(done['undone'], 'decision')}")
     if "imported" in done:
         found = done["imported"]
-        lines.append(f"imported {counted(found['decisions'], 'decision')} from {safe(found['file'])}; {found['already_there']:,} were there already")
+        lines.append(f"imported {counted(found['decisions'], 'decision')} from {safe(found['file'])}; {found['already_there']:,} already known")
         lines += [
-            f"they relabel to {safe(name)!r}, a class that the dataset does not have: --undo takes the import back" for name in found["new_classes"]
+            f"warning: relabels to {safe(name)!r}, a class that is not in the dataset; --undo reverts the import" for name in found["new_classes"]
         ]
     if "sheet" in done:
         sheet = done["sheet"]
         lines.append(
-            f"wrote {counted(sheet['findings'], 'finding')} to {safe(sheet['file'])}; fill in the verdict column: keep, accept, relabel, drop, unsure"
+            f"wrote {counted(sheet['findings'], 'finding')} to {safe(sheet['file'])}; fill in the verdicts (keep, accept, relabel, drop, unsure)"
         )
     if "exported" in done:
         lines.append(f"wrote {counted(done['exported']['decisions'], 'decision')} to {safe(done['exported']['file'])}")
@@ -153,21 +152,22 @@ def _lines(state: dict[str, Any], run: Path) -> list[str]:
         return [f"no decisions yet; {how_to_decide(run)}"]
     given = ", ".join(f"{verdict} {number:,}" for verdict, number in state["verdicts"].items() if number)
     lines = [f"{counted(state['decisions'], 'decision')} by {', '.join(map(safe, state['reviewers']))}: {given}"]
-    settled = ", ".join(f"{action} {number:,}" for action, number in state["images"].items() if number)
-    if settled:
-        lines.append(f"images: {settled}")
+    actions = ", ".join(f"{action} {number:,}" for action, number in state["images"].items() if number)
+    if actions:
+        lines.append(f"images: {actions}")
     if state["unreadable_lines"]:
-        lines.append(f"lines that are no decision, passed over: {state['unreadable_lines']:,}")
+        lines.append(f"skipped {counted(state['unreadable_lines'], 'unreadable line')}")
     agreed = state["agreement"]
     if agreed["subjects"]:
         alpha = "" if agreed["krippendorff_alpha"] is None else f"; Krippendorff's alpha {agreed['krippendorff_alpha']:.2f}"
-        lines.append(f"decided by two or more: {agreed['subjects']:,}, of them disputed {agreed['disputed']:,}{alpha}")
+        lines.append(f"decided by two or more reviewers: {agreed['subjects']:,}, disputed: {agreed['disputed']:,}{alpha}")
     lines += [
-        f"{row['check']}: {row['right']:,} of {row['decided']:,} right, {row['precision']:.0%} (95% interval {row['low']:.0%} to {row['high']:.0%})"
+        f"{row['check']}: {row['right']:,} of {row['decided']:,} findings right, precision {row['precision']:.0%} "
+        f"(95% interval {row['low']:.0%} to {row['high']:.0%})"
         for row in state["precision"]
     ]
     if depth := state["label_review"]:
-        worth_it = f"of the {depth['worth_it']:,} most suspicious labels half are expected to be wrong; " if depth["worth_it"] else ""
-        nearly_all = f"the first {depth['nearly_all']:,} of {depth['labels']:,} hold {NEARLY_ALL:.0%} of all wrong ones"
-        lines.append(f"how far to review labels, by these verdicts: {worth_it}{nearly_all}")
+        worth_it = f"half of the {depth['worth_it']:,} most suspicious labels are expected to be wrong; " if depth["worth_it"] else ""
+        nearly_all = f"the first {depth['nearly_all']:,} of {depth['labels']:,} are expected to hold {NEARLY_ALL:.0%} of all wrong labels"
+        lines.append(f"labels to review, estimated from these verdicts: {worth_it}{nearly_all}")
     return lines

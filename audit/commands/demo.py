@@ -11,19 +11,19 @@ from audit.commands.base import OUTPUT, PATH, SCANNING, print_json, print_text, 
 
 
 @click.command()
-@click.option("--out", default="demo-run", metavar="RUN", type=PATH, show_default=True, help="Run directory; images go to RUN-images.")
+@click.option("--out", default="demo-run", metavar="RUN", type=PATH, show_default=True, help="Run directory; the images are written to RUN-images.")
 @SCANNING
 @OUTPUT
 def demo(out: Path, *, quiet: bool, as_json: bool, color: bool | None, **options: Any) -> None:
     """Plant known defects in a small real dataset and audit it.
 
-    Needs no network: the photographs come with installed packages, and the backbone is the embedded one unless asked otherwise.
+    Works offline: the photographs come with installed packages, and the default backbone is the embedded model.
     """
     from audit import demo as demonstration
     from audit.config import load
     from audit.pipeline.run_folder import refuse_other_dataset
 
-    # The demo shows what the defaults find, whatever the folder it is run in says of another dataset.
+    # Options are read beside the demo images: an audit.toml in the working directory is for another dataset.
     options["backbone"] = options["backbone"] or "embedded"
     images = out.with_name(f"{out.name}-images")
     refuse_other_dataset(out, images)

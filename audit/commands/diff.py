@@ -14,14 +14,19 @@ from audit.diff.text import lines
 @click.argument("old", type=PATH)
 @click.argument("new", type=PATH)
 @click.option(
-    "--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Samples and findings named of each kind; JSON has them all."
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="Maximum number of samples and findings listed per kind of change; --json lists all.",
 )
 @OUTPUT
 def diff(old: Path, new: Path, limit: int, *, as_json: bool, color: bool | None) -> None:
-    """Compare two runs, OLD and NEW, of versions of a dataset.
+    """Compare the runs OLD and NEW of two dataset versions.
 
-    Says which samples were added, removed, changed, renamed, moved between splits and relabelled, which findings are new, fixed and persisting, the
-    health of each check and class before and after, and how far the embeddings drifted. Samples are known by their content: a rename is a rename.
+    Lists samples that were added, removed, changed, renamed, moved between splits or relabelled; new, fixed and persisting findings; the share of
+    flagged images per check and class; and the drift of the embeddings. Samples are matched by content, so renamed files are recognized.
     """
     from audit import open_run
     from audit.diff.comparison import compare

@@ -1,4 +1,4 @@
-"""``imagenet-audit explain``: tell all that is known of one image."""
+"""``imagenet-audit explain``: print everything a run knows about one image."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     "--saliency",
     metavar="FILE",
     type=PATH,
-    help="Also write a PNG: what on the picture made the backbone take it for its label, and for the class that fits better.",
+    help="Also write an occlusion saliency map (PNG) for the given label and the best alternative.",
 )
 @OUTPUT
 def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, color: bool | None) -> None:
-    """Tell all that is known of one image.
+    """Print everything a run knows about one image.
 
-    SAMPLE is an image's id, the end of one, or the start of its content id.
+    SAMPLE is the image's id, a suffix of it, or a prefix of its content id.
     """
     from audit import open_run
     from audit.explain.explanation import explain as explained
@@ -36,7 +36,7 @@ def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, col
     from audit.explain.text import lines
 
     if saliency is not None and saliency.suffix.lower() != ".png":
-        raise ConfigError(saliency, "is no name of a PNG, which is what is written", "give it the ending .png")
+        raise ConfigError(saliency, "saliency maps are PNG files", "choose a name that ends in .png")
     opened = open_run(run)
     row = find_sample(opened.samples, sample)
     facts = explained(opened, row)
@@ -48,16 +48,16 @@ def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, col
         print_text("\n".join(lines(facts)), color=color)
 
 
-def _draw(run: Run, row: int, place: Path) -> None:
+def _draw(run: Run, row: int, path: Path) -> None:
     from audit.explain.saliency import CAVEAT, classes_of, drawn
-    from audit.explain.saliency import saliency as measured
+    from audit.explain.saliency import saliency as compute
     from audit.io.artifacts import replacing
 
     labels = classes_of(run, row)
-    picture = drawn(measured(run, row, labels))
-    with replacing(place) as file:
-        file.write(picture)
+    image = drawn(compute(run, row, labels))
+    with replacing(path) as file:
+        file.write(image)
     if labels:
-        say(f"wrote {safe(place)}: the picture, then what argued for {', '.join(map(repr, labels))} (red) and against (blue). {CAVEAT}")
+        say(f"wrote {safe(path)}: the image, then evidence for (red) and against (blue) {', '.join(map(repr, labels))}. {CAVEAT}")
     else:
-        say(f"wrote {safe(place)}: the picture alone, as no class is known that it could be taken for")
+        say(f"wrote {safe(path)}: the image only, because no class is known to compare it with")

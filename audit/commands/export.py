@@ -1,4 +1,4 @@
-"""``imagenet-audit export``: turn findings and decisions into files for other tools."""
+"""``imagenet-audit export``: write findings and decisions as files for other tools."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from audit.io.plugins import EXPORTS
 INCOMPLETE = 1
 
 _DECIDED = {"corrected-labels": "relabelled", "drop-list": "dropped"}
-"""Lists of what reviewers decided: empty where they did not."""
+"""Exports of reviewers' decisions, empty if there are none -> past participle of the decision."""
 
 
 @click.command()
@@ -23,18 +23,20 @@ _DECIDED = {"corrected-labels": "relabelled", "drop-list": "dropped"}
     metavar="KIND",
     help=f"{listed(EXPORTS)}.",
 )
-@click.option("--out", metavar="FILE", type=PATH, help="File (.csv, .jsonl, .parquet, .json) or folder to write.")
+@click.option("--out", metavar="PATH", type=PATH, help="File (.csv, .jsonl, .parquet, .json) or folder to write.")
 @click.option(
     "--strip-metadata",
     metavar="FOLDER",
     type=PATH,
-    help="Write copies of the images without metadata: the same as --what stripped-images --out FOLDER.",
+    help="Write copies of the images without metadata; short for --what stripped-images --out FOLDER.",
 )
 @OUTPUT
 def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path | None, *, as_json: bool, color: bool | None) -> int:
-    """Write what was found and decided for other tools; the dataset itself is never touched.
+    """Export findings and decisions to files for other tools.
 
-    Exit codes: 0 written, 1 copies of some images were refused (those that failed in the scan do not count), 2 nothing was written.
+    The dataset itself is never changed.
+
+    Exit codes: 0 written; 1 written, but some readable images could not be copied; 2 error, nothing written.
     """
     del color
     from audit import open_run
@@ -42,30 +44,31 @@ def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path |
 
     if strip_metadata is not None:
         if what is not None or out is not None:
-            raise click.UsageError("--strip-metadata names what is written and where; leave out --what and --out")
+            raise click.UsageError("--strip-metadata replaces --what and --out; omit them")
         what, out = "stripped-images", strip_metadata
     if what is None or out is None:
-        raise click.UsageError("--what and --out are needed, or --strip-metadata")
+        raise click.UsageError("missing --what and --out, or --strip-metadata")
     written = exported(open_run(run), what, out)
     if as_json:
         print_json({"what": what, "out": str(out), **written})
     else:
-        print_text(f"wrote {safe(out)}: {_told(written)}")
+        print_text(f"wrote {safe(out)}: {_summary(written)}")
         if what in _DECIDED and not written["images"]:
-            print_text(f"note: no image is decided to be {_DECIDED[what]}; {how_to_decide(run)}")
+            print_text(f"note: no reviewer has {_DECIDED[what]} an image; {how_to_decide(run)}")
         if written.get("groups_gone"):
-            print_text(f"note: of {counted(written['groups_gone'], 'group')} of copies every image would go; look at them under Decisions & export")
+            number = counted(written["groups_gone"], "duplicate group")
+            print_text(f"note: every image of {number} would be dropped; see Decisions & export in the dashboard")
         if "refused" in written:
             from audit.exports.stripped_images import new_names, refusals
 
-            for place, about in ((refusals(out), "left out, with the reasons"), (new_names(out), "under other names than their images")):
-                if place.exists():
-                    print_text(f"{about}: {safe(place)}")
+            for path, title in ((refusals(out), "skipped images and reasons"), (new_names(out), "renamed copies")):
+                if path.exists():
+                    print_text(f"{title}: {safe(path)}")
     return INCOMPLETE if written.get("refused") else 0
 
 
-def _told(written: dict[str, int]) -> str:
-    """Return what was written in words; a note of its own tells of ``groups_gone``."""
+def _summary(written: dict[str, int]) -> str:
+    """Return the counts as text; ``groups_gone`` has its own note."""
     parts = [f"{name} {number:,}" for name, number in written.items() if name not in ("bytes_removed", "groups_gone")]
     if (removed := written.get("bytes_removed", 0)) > 0:
         parts.append(f"{size(removed)} of metadata removed")

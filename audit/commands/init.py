@@ -13,12 +13,15 @@ from audit.errors import ConfigError
 @click.command()
 @click.argument("path", type=PATH, default="policy.toml")
 def init(path: Path) -> None:
-    """Write a starter policy for the check command to PATH, policy.toml by default. An existing file is left as it is."""
+    """Write a starter policy for the check command.
+
+    PATH is policy.toml by default. An existing file is not overwritten.
+    """
     from audit.gate.policy import STARTER
 
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(STARTER)
     except FileExistsError:
-        raise ConfigError(path, "is there already", "name another file, or remove this one first") from None
-    print_text(f"wrote {path}; then: imagenet-audit check RUN --policy {path}")
+        raise ConfigError(path, "already exists", "name another file, or remove this one first") from None
+    print_text(f"wrote {path}; next: imagenet-audit check RUN --policy {path}")

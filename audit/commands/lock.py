@@ -1,4 +1,4 @@
-"""``imagenet-audit lock``: pin a version of a dataset by its content."""
+"""``imagenet-audit lock``: pin a dataset version by its content."""
 
 from __future__ import annotations
 
@@ -19,23 +19,32 @@ DIFFERS = 1
 
 @click.command()
 @click.argument("source", metavar="SOURCE_OR_RUN")
-@click.option("--out", metavar="FILE", type=PATH, default=Path("audit.lock"), show_default=True, help="The lock.")
-@click.option("--check", is_flag=True, help="Write nothing: compare with the lock. Exit code 1 where the dataset is another.")
-@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Images named of each kind of change; JSON has them all.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress; results and errors only.")
+@click.option("--out", metavar="FILE", type=PATH, default=Path("audit.lock"), show_default=True, help="Lock file.")
+@click.option("--check", is_flag=True, help="Compare the dataset with the lock instead of writing it.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="Maximum number of images listed per kind of change; --json lists all.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors only, no progress.")
 @OUTPUT
 def lock(source: str, out: Path, *, check: bool, limit: int, quiet: bool, as_json: bool, color: bool | None) -> int:
-    """Write the lock of a dataset, or of the dataset of a run: which content it holds, under which class, in which split.
+    """Pin a dataset version by content in a lock file.
 
-    The lock is a text file of 23 bytes an image, sorted, for git. Of a SOURCE every image's bytes are read; nothing is decoded. A renamed file
-    leaves the lock as it is. The check command takes it as --since.
+    The lock records the content, class and split of each image as sorted text for git, 23 bytes per image. Renaming files does not change it. For a
+    SOURCE, every file is read but not decoded. Use the lock with the check command's --since.
+
+    Exit codes: 0 written, or the dataset matches (--check); 1 the dataset differs from the lock (--check); 2 error.
     """
     from audit.gate.lock import changes_since, pin, read_lock
     from audit.io.artifacts import replacing
 
     locked = read_lock(out) if check else None
     if not out.parent.is_dir():
-        raise ConfigError(out.parent, "there is no such folder", "make it, or name another file")
+        raise ConfigError(out.parent, "no such folder", "create it, or name another file")
     samples = _samples(source, quiet=quiet, color=color)
     if locked is None:
         data = pin(samples).encode("ascii")
@@ -43,9 +52,8 @@ def lock(source: str, out: Path, *, check: bool, limit: int, quiet: bool, as_jso
         if not same:
             with replacing(out) as file:
                 file.write(data)
-        told = {"lock": str(out), "images": len(samples), "bytes": len(data), "written": not same}
         if as_json:
-            print_json(told)
+            print_json({"lock": str(out), "images": len(samples), "bytes": len(data), "written": not same})
         else:
             print_text(f"{'unchanged' if same else 'wrote'} {safe(out)}: {counted(len(samples), 'image')}, {size(len(data))}")
         return 0
@@ -89,5 +97,5 @@ def _show(changes: Any, out: Path, *, limit: int, as_json: bool, color: bool | N
     else:
         for line in sample_lines(changes, limit):
             print_text(line, color=wants_color(color=color))
-        print_text(f"{'as locked' if same and not renamed else 'NOT as locked'}: {safe(out)}")
+        print_text(f"{'matches' if same and not renamed else 'DIFFERS from'} the lock {safe(out)}")
     return 0 if same and not renamed else DIFFERS

@@ -9,11 +9,11 @@ from audit.io.console import safe
 
 
 @click.command()
-@click.option("--offline", is_flag=True, help="Do not ask whether the model hub can be reached.")
-@click.option("--checksums", is_flag=True, help="Only the checksums of weights' files, as sha256sum reads them.")
+@click.option("--offline", is_flag=True, help="Do not contact the model hub.")
+@click.option("--checksums", is_flag=True, help="Print only the checksums of the weight files, in sha256sum format.")
 @OUTPUT
 def models(*, offline: bool, checksums: bool, as_json: bool, color: bool | None) -> None:
-    """List the image models and whether their weights are here."""
+    """List the image models and whether their weights are available."""
     import dataclasses
 
     from audit.backbones import list_models

@@ -1,4 +1,4 @@
-"""``imagenet-audit scan``: audit a dataset and write a run directory."""
+"""``imagenet-audit scan``: scan a dataset and write a run directory."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", type=str)
-@click.option("--out", required=True, metavar="RUN", type=PATH, help="Run directory to write; an unfinished one is continued.")
+@click.option("--out", required=True, metavar="RUN", type=PATH, help="Run directory to write; an interrupted scan resumes.")
 @click.option("--config", metavar="FILE", type=PATH, help="Options file.  [default: audit.toml, then pyproject.toml]")
-@click.option("--kind", metavar="KIND", help=f"How the dataset is stored, where that is not recognised: {listed(SOURCES)}.")
-@click.option("--labels", "labels_file", metavar="FILE", help="File of labels, for images whose folder is not their class.")
-@click.option("--class-words", "class_words_file", metavar="FILE", help="File of words for labels that are codes.")
-@click.option("--taxonomy", "taxonomy_file", metavar="FILE", help="What lies above the classes (WordNet's data.noun, JSON, ...).")
-@click.option("--path-column", metavar="NAME", help="Manifest column that holds the images' paths.")
-@click.option("--image-column", metavar="NAME", help="Parquet column that holds the images' bytes.")
-@click.option("--label-column", metavar="NAME", help="Column that holds the label.")
-@click.option("--split-column", metavar="NAME", help="Column that holds the split.")
-@click.option("--split", metavar="NAME", help="The split of every image, whatever folders and columns say.")
+@click.option("--kind", metavar="KIND", help=f"Dataset format, if it is not recognized: {listed(SOURCES)}.")
+@click.option("--labels", "labels_file", metavar="FILE", help="Label file, for images whose folder is not their class.")
+@click.option("--class-words", "class_words_file", metavar="FILE", help="File that maps label codes to class names.")
+@click.option("--taxonomy", "taxonomy_file", metavar="FILE", help="Class hierarchy (WordNet's data.noun, JSON, ...).")
+@click.option("--path-column", metavar="NAME", help="Manifest column with the image paths.")
+@click.option("--image-column", metavar="NAME", help="Parquet column with the image bytes.")
+@click.option("--label-column", metavar="NAME", help="Column with the label.")
+@click.option("--split-column", metavar="NAME", help="Column with the split.")
+@click.option("--split", metavar="NAME", help="Put every image in this split, ignoring folders and columns.")
 @click.option("--checkpoint", metavar="FILE", help="Local checkpoint for the CLIP architecture of --backbone.")
-@click.option("--predictions", metavar="FILE", help="Your own out-of-sample class probabilities: .npy, .parquet or .csv.")
+@click.option("--predictions", metavar="FILE", help="Your own out-of-sample class probabilities (.npy, .parquet or .csv).")
 @SCANNING
-@click.option("--neighbors", type=int, metavar="K", help="Nearest neighbors kept of each image.  [default: 20]")
-@click.option("--faces", is_flag=True, default=None, help="Look for faces, on this machine; needs imagenet-audit[faces], reads the images again.")
-@click.option("--max-pixels", type=int, metavar="N", help="Do not decode larger images.  [default: 178956970]")
+@click.option("--neighbors", type=int, metavar="K", help="Nearest neighbors stored per image.  [default: 20]")
+@click.option("--faces", is_flag=True, default=None, help="Detect faces locally; needs imagenet-audit[faces] and reads the images again.")
+@click.option("--max-pixels", type=int, metavar="N", help="Do not decode images with more pixels.  [default: 178956970]")
 @click.option("--min-precision", type=float, metavar="SHARE", help="Report duplicates down to this expected precision.  [default: 0.95]")
-@click.option("--only", multiple=True, metavar="CHECK", help="Run this check alone; may be repeated.")
+@click.option("--only", multiple=True, metavar="CHECK", help="Run only this check; may be repeated.")
 @click.option("--skip", multiple=True, metavar="CHECK", help="Do not run this check; may be repeated.")
-@click.option("--set", "settings", multiple=True, metavar="CHECK.OPTION=VALUE", help="Set an option of one check; may be repeated.")
-@click.option("--seed", type=int, metavar="N", help="Seed of everything drawn at random.  [default: 0]")
+@click.option("--set", "settings", multiple=True, metavar="CHECK.OPTION=VALUE", help="Set an option of a check; may be repeated.")
+@click.option("--seed", type=int, metavar="N", help="Random seed.  [default: 0]")
 @OUTPUT
 def scan(
     source: str, out: Path, config: Path | None, settings: tuple[str, ...], *, quiet: bool, as_json: bool, color: bool | None, **options: Any
 ) -> None:
-    """Audit the dataset SOURCE and write a run directory.
+    """Scan the dataset SOURCE and write a run directory.
 
-    SOURCE is a folder, a tar, a manifest, a Parquet file, a shard pattern or a URL. It is only read, never changed. The backbone is auto unless
-    asked otherwise: CLIP where its weights are here or can be fetched, else the embedded model.
+    SOURCE is a folder, tar file, manifest, Parquet file, shard pattern or URL. It is never changed. The backbone auto is CLIP if its weights are on
+    this machine or can be downloaded, else the embedded model.
     """
     from audit.config import load
 
@@ -57,7 +57,7 @@ def scan(
 
 
 def check_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Read ``CHECK.OPTION=VALUE``; the value is TOML, or text where it is none."""
+    """Parse ``CHECK.OPTION=VALUE`` settings; a value that is not TOML is taken as text."""
     import tomllib
 
     tables: dict[str, dict[str, Any]] = {}
@@ -65,7 +65,7 @@ def check_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
         name, equals, text = setting.partition("=")
         check, dot, option = name.strip().partition(".")
         if not (equals and dot and check and option):
-            raise ConfigError("--set", f"{setting!r} is not CHECK.OPTION=VALUE", "write for example --set image_quality.OPTION=0.5")
+            raise ConfigError("--set", f"{setting!r} is not CHECK.OPTION=VALUE", "list the options with: imagenet-audit checks")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:

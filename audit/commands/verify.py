@@ -1,4 +1,4 @@
-"""``imagenet-audit verify``: hold a run against what is published about its dataset."""
+"""``imagenet-audit verify``: compare a run with published facts about its dataset."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from audit.errors import ConfigError, nearest
 _LABEL_FILES = ("duplicates", "human", "mturk", "real")
 
 WIDTH = 120
-"""Columns where nobody says how many there are."""
+"""Default columns, if standard output is not a terminal and COLUMNS is not set."""
 
 _NARROW = 72
-"""Columns below which one thing stands below the other: side by side, no word would fit."""
+"""Columns below which the cells of a row are printed below each other."""
 
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--dataset", metavar="NAME", help="imagenet-1k, cifar-10 or cifar-100; by default known from the labels.")
-@click.option("--labels", "given", multiple=True, metavar="KEY=FILE", help="Your copy of a public label file: duplicates, human, mturk, real.")
+@click.option("--dataset", metavar="NAME", help="imagenet-1k, cifar-10 or cifar-100.  [default: recognized from the labels]")
+@click.option(
+    "--labels", "given", multiple=True, metavar="KEY=FILE", help="Local copy of a public label file; KEY is duplicates, human, mturk or real."
+)
 @OUTPUT
 def verify(run: Path, dataset: str | None, given: tuple[str, ...], *, as_json: bool, color: bool | None) -> None:
-    """Hold RUN against what is published about its dataset, expected and found side by side.
+    """Compare a run with published facts about its dataset.
 
-    Works on part of a dataset, and says what it could not check.
+    Prints expected and found values side by side. RUN may cover part of the dataset; facts that could not be checked are listed with the reason.
     """
     from audit import open_run
     from audit.verify.comparison import compare
@@ -49,21 +51,21 @@ def verify(run: Path, dataset: str | None, given: tuple[str, ...], *, as_json: b
     labels = opened.columns("label")["label"].dropna().unique().tolist()
     name = dataset or recognise(labels)
     if name is None:
-        problem = f"its {len(labels):,} labels are not those of a dataset with a published answer key, or of too few of its classes to tell"
-        raise ConfigError(run, problem, "name it with --dataset: imagenet-1k, cifar-10, cifar-100")
+        problem = f"its {len(labels):,} labels match no dataset with published facts, or too few of its classes"
+        raise ConfigError(run, problem, "name the dataset with --dataset: imagenet-1k, cifar-10 or cifar-100")
     rows = compare(opened, name, files)
     known = find_dataset(name)
-    here = len({known.class_of(label) for label in labels} - {None})
+    classes = len({known.class_of(label) for label in labels} - {None})
     if as_json:
-        print_json({"dataset": name, "samples": len(opened), "classes": here, "facts": rows})
+        print_json({"dataset": name, "samples": len(opened), "classes": classes, "facts": rows})
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH
-    heading = f"{name}: {len(opened):,} images of {here:,} of its {len(known.classes):,} classes; expected numbers are of the whole dataset"
+    heading = f"{name}: {len(opened):,} images of {classes:,} of {len(known.classes):,} classes; expected values are for the whole dataset"
     print_text("\n".join([*textwrap.wrap(heading, max(width, 20)), "", *side_by_side(rows, width)]))
 
 
 def side_by_side(rows: Sequence[dict[str, Any]], width: int) -> list[str]:
-    """Return lines that say what is expected beside what was found; none is longer than the width, down to 20 columns.
+    """Return lines with expected and found values side by side, none longer than ``width`` (at least 20).
 
     Args:
         rows: as `audit.verify.comparison.compare` returns them.

@@ -1,7 +1,7 @@
-"""What changed between two versions of a dataset: samples, findings, health and drift, by content and not by name.
+"""Compare two dataset versions by content: samples, findings, health and drift.
 
-A file that was renamed is the same sample. A class or split that was renamed as a whole is still the same class: its images are renamed, not
-relabelled, and the findings about it persist.
+A renamed file is the same sample. A class or split that was renamed as a whole is the same class or split: its images are renamed, not relabelled,
+and its findings persist.
 """
 
 from __future__ import annotations
@@ -27,45 +27,45 @@ if TYPE_CHECKING:
 STATES = ("new", "fixed", "persisting")
 
 CAUSES = ("added", "removed", "changed", "moved", "relabelled", "context")
-"""Why a finding is new or fixed: what became of its image or of the one it was verified against; ``context`` where both are as they were, and other
-images or the fit changed."""
+"""Why a finding is new or fixed: the change of its image or of the image it was verified against; ``context`` if both are unchanged, and other images
+or the fitted models changed."""
 
 _MODEL_FREE = frozenset({"samples", "thumbnails", "faces", "classes", "class_words", "taxonomy", "listing_problems"})
-"""Tables that no image model has a part in."""
+"""Tables that do not depend on an image model."""
 
 _CERTAIN_KINDS = ("identical_bytes", "identical_pixels")
-"""Findings that every model leads to."""
+"""Kinds of findings that do not depend on the model."""
 
 _CLASS_DRIFT = ["label", "shift", "old_images", "new_images"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference(SampleChanges):
-    """Two versions of a dataset side by side."""
+    """Difference between two versions of a dataset."""
 
     old: str
     new: str
     findings: pd.DataFrame
-    """Columns of ``audit.tables.FINDINGS``, ``state`` (of `STATES`) and ``cause`` (of `CAUSES`; None for a persisting one); fixed ones as they were,
-    others as they are."""
+    """Columns of ``audit.tables.FINDINGS``, ``state`` (of `STATES`) and ``cause`` (of `CAUSES`; None for a persisting one). Fixed findings are those
+    of the old version, others those of the new one."""
     not_compared: Mapping[str, str]
-    """Check -> why its findings are not, or only in part, compared."""
+    """Check -> why its findings are not compared, or only in part."""
     left_out: tuple[str, ...]
-    """Checks that ran on the old version and that the new one's scan left out."""
+    """Checks that ran on the old version and were excluded from the new version's scan."""
     health: pd.DataFrame
-    """``part`` (all, check, class), ``name``, and ``images, flagged, rate`` of both versions (``images_old``, ...): the share of the images that has
-    a warning or an error."""
+    """``part`` (all, check, class), ``name``, and ``images, flagged, rate`` of both versions (``images_old``, ...): the share of images with a
+    warning or an error."""
     drift: Drift | None
-    """How far the embeddings as a whole moved; None where two models made them."""
+    """Drift of all embeddings; None if they come from different models."""
     class_drift: pd.DataFrame
-    """``label, shift, old_images, new_images``, the largest first; empty where there is no ``drift``."""
+    """``label, shift, old_images, new_images``, the largest shift first; empty without ``drift``."""
     warnings: tuple[str, ...]
-    """What limits the comparison."""
+    """Limitations of the comparison."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindingsDifference:
-    """A version beside the findings of the one before: what is known where its samples are not. Fields as in `Difference`; ``cause`` is None."""
+    """Difference from a previous version of which only the findings are known. Fields as in `Difference`; ``cause`` is None."""
 
     findings: pd.DataFrame
     not_compared: Mapping[str, str]
@@ -74,11 +74,11 @@ class FindingsDifference:
 
 
 def compare_findings(old: KnownFindings, new: Run) -> FindingsDifference:
-    """Compare a version with the findings of the one before.
+    """Compare a version with the findings of the previous one.
 
     Args:
-        old: findings of the version before.
-        new: the run of the version in question.
+        old: findings of the previous version.
+        new: run of the new version.
     """
     return _compare_findings(old, new, None, {})
 
@@ -87,8 +87,8 @@ def compare(old: Run, new: Run) -> Difference:
     """Compare two versions of a dataset.
 
     Args:
-        old: the run of the version before.
-        new: the run of the version in question.
+        old: run of the previous version.
+        new: run of the new version.
     """
     before, after = (one_label(run.columns(*COLUMNS)) for run in (old, new))
     changes = sample_changes(before, after, match(before, after))
@@ -140,7 +140,7 @@ def _comparable(findings: pd.DataFrame, left_out: set[str], certain_only: set[st
 
 
 def _limits(old: Run | KnownFindings, new: Run) -> tuple[dict[str, str], list[str], set[str]]:
-    """Return what cannot be compared, what limits the rest, and the checks of which only what every model finds is compared."""
+    """Return check -> why it is not compared, warnings, and the checks of which only `_CERTAIN_KINDS` are compared."""
     not_compared: dict[str, str] = {}
     warnings: list[str] = []
     certain_only: set[str] = set()
@@ -151,20 +151,20 @@ def _limits(old: Run | KnownFindings, new: Run) -> tuple[dict[str, str], list[st
         if missing:
             side, state = missing[0]
             where = "either version" if len(missing) > 1 else f"the {side} version"
-            not_compared[name] = f"it did not run on {where}" + (f": {state['reason']}" if state.get("reason") else "")
+            not_compared[name] = f"did not run on {where}" + (f": {state['reason']}" if state.get("reason") else "")
     if _model(old) != _model(new):
         from audit.checks import discover
 
-        warnings.append(f"the embeddings were made by {_model_words(old)} and by {_model_words(new)}: drift is not compared")
+        warnings.append(f"the embeddings come from different models ({_model_words(old)}; {_model_words(new)}): drift is not compared")
         needs = {name: {*check.needs, *check.optional_needs} for name, check in discover().items()}
         certain_only = {name for name in every if name not in not_compared and needs.get(name, {"embeddings"}) - _MODEL_FREE}
-        not_compared |= dict.fromkeys(sorted(certain_only), f"its findings stand on two models; only {' and '.join(_CERTAIN_KINDS)} are compared")
+        not_compared |= dict.fromkeys(sorted(certain_only), f"its findings come from two models; only {' and '.join(_CERTAIN_KINDS)} are compared")
     versions = [run.record.get("version") for run in (old, new)]
     if versions[0] != versions[1]:
-        warnings.append(f"made by imagenet-audit {versions[0]} and {versions[1]}: new and fixed findings may come from the program")
+        warnings.append(f"scanned by imagenet-audit {versions[0]} and {versions[1]}: findings may differ because of the version")
     options = [run.record.get("options", {}).get("checks", {}) for run in (old, new)]
     differ = sorted(name for name in {*options[0], *options[1]} if options[0].get(name) != options[1].get(name))
-    warnings += [f"{name} ran with other options: its new and fixed findings may come from them" for name in differ]
+    warnings += [f"{name} ran with different options: its findings may differ because of them" for name in differ]
     return not_compared, warnings, certain_only
 
 
@@ -189,7 +189,7 @@ def _health(old: Run, new: Run, before: pd.DataFrame, after: pd.DataFrame, class
 
 
 def _health_of(run: Run, samples: pd.DataFrame, labels: pd.Series[Any]) -> pd.DataFrame:
-    """Return images and flagged images in all, per check and per class."""
+    """Return images and flagged images in total, per check and per class."""
     index = run.findings_index
     serious = index[(index["severity"] != "info") & index["sample_id"].notna()]
     flagged = samples["sample_id"].isin(serious["sample_id"])

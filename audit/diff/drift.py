@@ -1,4 +1,4 @@
-"""How far the embeddings of one version of a dataset stand from those of another."""
+"""Drift of the embeddings between two versions of a dataset."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _ROWS_AT_ONCE = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Distance of two clouds of embeddings."""
+    """Distance between two sets of embeddings."""
 
     shift: float
-    """Distance of the two means in units of the old cloud's spread, less what chance alone gives two samples of these sizes; 0 = none."""
+    """Distance of the two means in units of the old set's spread, minus the distance expected by chance at these sizes; 0 = none."""
     old_images: int
     new_images: int
 
@@ -27,20 +27,20 @@ def embedding_drift(
     old_rows: npt.NDArray[np.int64] | None = None,
     new_rows: npt.NDArray[np.int64] | None = None,
 ) -> Drift | None:
-    """Measure how far the mean embedding moved.
+    """Measure the shift of the mean embedding.
 
-    With means m, the old cloud's spread s (root mean square distance from its mean) and sizes a and b, two draws of one distribution have
+    With means m, the old set's spread s (root mean square distance from its mean) and sizes a and b, two draws from one distribution have
     E |m_old - m_new|^2 = s^2 (1/a + 1/b), which is subtracted: ``shift = sqrt(max(0, |m_old - m_new|^2 / s^2 - 1/a - 1/b))``. Versions that share
-    images differ by less than that, so the figure errs on the low side.
+    images differ by less than independent draws, so this underestimates the shift.
 
     Args:
-        old: float16 ``[n, d]`` unit rows; NaN rows are left out.
+        old: float16 ``[n, d]`` unit rows; NaN rows are ignored.
         new: float16 ``[m, d]``.
-        old_rows: look at these rows only.
-        new_rows: look at these rows only.
+        old_rows: use only these rows.
+        new_rows: use only these rows.
 
     Returns:
-        None where a version has fewer than two embeddings.
+        None if a version has fewer than two embeddings.
     """
     mean_old, square_old, count_old = _moments(old, old_rows)
     mean_new, _, count_new = _moments(new, new_rows)
@@ -48,13 +48,13 @@ def embedding_drift(
         return None
     distance = float(((mean_old - mean_new) ** 2).sum())
     variance = (square_old - float((mean_old**2).sum())) * count_old / (count_old - 1)
-    if variance <= 1e-9:  # copies of one picture: nothing to measure by
+    if variance <= 1e-9:  # copies of one image have no spread
         return Drift(0.0 if distance <= 1e-6 else math.inf, count_old, count_new)
     return Drift(math.sqrt(max(0.0, distance / variance - 1 / count_old - 1 / count_new)), count_old, count_new)
 
 
 def _moments(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64] | None) -> tuple[npt.NDArray[np.float64], float, int]:
-    """Return the mean, the mean squared length and the number of the rows that have an embedding; read in blocks."""
+    """Return the mean, the mean squared norm and the number of rows with an embedding; read in blocks."""
     total, squares, count = np.zeros(embeddings.shape[1]), 0.0, 0
     length = len(embeddings) if rows is None else len(rows)
     for start in range(0, length, _ROWS_AT_ONCE):

@@ -1,4 +1,4 @@
-"""Which findings of two versions of a dataset are the same."""
+"""Match the findings of two versions of a dataset."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pandas as pd
 
 
 def match_findings(old: pd.DataFrame, new: pd.DataFrame, classes: Mapping[str, str]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return which old and which new findings have their like on the other side.
+    """Return which old and which new findings exist in both versions.
 
-    Findings are the same where their ids are. An id holds the kind: of one image, those that a check now gives another kind are the same too. It
-    holds the class's name where the finding is about a class: those are the same where check, kind and the classes they name are.
+    Findings with the same id match. Ids contain the kind, so findings of one check about the same image also match if only the kind differs. Ids of
+    findings about a class contain its name, so those also match if check, kind and (renamed) classes agree.
 
     Args:
         old: columns of ``audit.tables.FINDINGS``.
-        new: the same of the other version.
-        classes: old -> new name of each class that was renamed.
+        new: same columns, of the new version.
+        classes: old -> new name of each renamed class.
     """
     in_new = old["finding_id"].isin(new["finding_id"]).to_numpy(copy=True)
     in_old = new["finding_id"].isin(old["finding_id"]).to_numpy(copy=True)
@@ -35,24 +35,24 @@ def match_findings(old: pd.DataFrame, new: pd.DataFrame, classes: Mapping[str, s
 
 
 def causes(findings: pd.DataFrame, samples: pd.DataFrame, side: str) -> npt.NDArray[Any]:
-    """Return what became of each finding's image, else of the image it was verified against; ``context`` where nothing did.
+    """Return the change of each finding's image, else of the image it was verified against, else ``context``.
 
     Args:
         findings: columns of ``audit.tables.FINDINGS``.
         samples: as in `audit.diff.comparison.Difference.samples`.
-        side: ``old_id`` or ``new_id``: the column with the names that the findings use.
+        side: ``old_id`` or ``new_id``, the column with the names that the findings use.
     """
-    became: dict[str, str] = {}
+    change_of: dict[str, str] = {}
     for cause in ("moved", "relabelled", "changed", "added", "removed"):
-        became |= dict.fromkeys(samples.loc[samples[cause].astype(bool) & samples[side].notna(), side], cause)
+        change_of |= dict.fromkeys(samples.loc[samples[cause].astype(bool) & samples[side].notna(), side], cause)
     found = np.full(len(findings), "context", object)
     for at, (name, evidence) in enumerate(zip(findings["sample_id"], findings["evidence"], strict=True)):
-        found[at] = became.get(name) or became.get(json.loads(evidence).get("partner")) or "context"
+        found[at] = change_of.get(name) or change_of.get(json.loads(evidence).get("partner")) or "context"
     return found
 
 
 def _image_keys(findings: pd.DataFrame) -> pd.MultiIndex:
-    # Whom a leak or a twin was verified against is part of it: another partner is another finding.
+    # A finding about a pair is identified by both images: another partner is another finding.
     paired = np.array(["partner" in json.loads(evidence) for evidence in findings["evidence"]], bool)
     subject = findings["content_id"].where(~paired, findings["finding_id"])
     return _numbered(pd.DataFrame({"check": findings["check"], "subject": subject}))
@@ -61,7 +61,7 @@ def _image_keys(findings: pd.DataFrame) -> pd.MultiIndex:
 def _class_keys(findings: pd.DataFrame, classes: Mapping[str, str]) -> pd.MultiIndex:
     named = []
     for label, suggested, evidence in zip(findings["label"], findings["suggested_label"], findings["evidence"], strict=True):
-        group = json.loads(evidence).get("classes")  # which of a group's classes comes first depends on their names
+        group = json.loads(evidence).get("classes")  # their order in a group depends on their names
         several = isinstance(group, list)
         names = [name for name in (group if several else (label, suggested)) if isinstance(name, str)]
         new_names = [classes.get(name, name) for name in names]

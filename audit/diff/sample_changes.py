@@ -1,4 +1,4 @@
-"""What became of each sample from one version of a dataset to the next: added, removed, moved, relabelled, renamed."""
+"""Changes of the samples between two versions of a dataset: added, removed, changed, moved, relabelled, renamed."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import pandas as pd
 from audit.diff.sample_matching import renamed_names
 
 CHANGES = ("added", "removed", "changed", "moved", "relabelled", "renamed")
-"""What can have become of a sample. ``changed``: other bytes under the same name. ``moved``: to another split. ``renamed``: another name and nothing
-else. A sample can be moved and relabelled at once."""
+"""Changes of a sample. ``changed``: other bytes under the same name. ``moved``: to another split. ``renamed``: only the name differs. A sample can be
+moved and relabelled at once."""
 
 MORE_THAN_NAMES = tuple(change for change in CHANGES if change != "renamed")
-"""Those that a new name alone does not make."""
+"""Changes other than a new name."""
 
 COLUMNS = ("sample_id", "content_id", "split", "label", "labels")
-"""Of ``audit.tables.SAMPLES``: what a version is known by."""
+"""Columns of ``audit.tables.SAMPLES`` that identify a version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleChanges:
-    """The samples of two versions of a dataset side by side."""
+    """Changes of the samples between two versions of a dataset."""
 
     samples: pd.DataFrame
-    """One row per sample that is not just as it was: ``added, removed, changed, moved, relabelled, renamed`` (bool), ``old_row, new_row``
+    """One row per sample with a change: ``added, removed, changed, moved, relabelled, renamed`` (bool), ``old_row, new_row``
     (-1 = none), and ``old_id, new_id, old_split, new_split, old_label, new_label``."""
     counts: Mapping[str, int]
-    """Change -> samples, of `CHANGES`; and ``unchanged``, ``old``, ``new``."""
+    """Number of samples per change (`CHANGES`), ``unchanged``, and in total (``old``, ``new``)."""
     renamed_classes: Mapping[str, str]
     renamed_splits: Mapping[str, str]
     classes_added: tuple[str, ...]
@@ -39,11 +39,11 @@ class SampleChanges:
 
 
 def sample_changes(before: pd.DataFrame, after: pd.DataFrame, old_of: npt.NDArray[np.int64]) -> SampleChanges:
-    """Return what became of each sample.
+    """Return the changes of the samples.
 
     Args:
         before: columns ``sample_id, content_id, split, label``; several labels as one text, see `one_label`.
-        after: the same of the other version.
+        after: same columns, of the new version.
         old_of: int64 ``[len(after)]``, as `audit.diff.sample_matching.match` returns it.
     """
     classes = renamed_names(before["label"], after["label"], old_of)
@@ -61,7 +61,7 @@ def sample_changes(before: pd.DataFrame, after: pd.DataFrame, old_of: npt.NDArra
 
 
 def one_label(samples: pd.DataFrame) -> pd.DataFrame:
-    """Return samples with several labels joined to one text, so that they can be compared; without the column ``labels``."""
+    """Join several labels into one text, so that labels can be compared, and drop the column ``labels``."""
     several = samples["labels"].notna()
     if several.any():
         joined = samples.loc[several, "labels"].map(lambda labels: ", ".join(sorted(labels)))
@@ -88,12 +88,12 @@ def _samples(
     counts = {change: int(frame[change].sum()) for change in CHANGES}
     counts |= {"unchanged": int((~touched).sum()), "old": len(before), "new": len(after)}
     changed = frame[touched].drop(columns=["old_content", "new_content"])
-    called = changed["new_id"].where(changed["new_row"] >= 0, changed["old_id"])
-    return changed.iloc[np.argsort(called.to_numpy(), kind="stable")].reset_index(drop=True), counts
+    names = changed["new_id"].where(changed["new_row"] >= 0, changed["old_id"])
+    return changed.iloc[np.argsort(names.to_numpy(), kind="stable")].reset_index(drop=True), counts
 
 
 def _taken(values: pd.Series[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return values by row as objects, None for row -1 and for nulls."""
+    """Return the values at these rows as objects, None for row -1 and for nulls."""
     found = np.full(len(rows), None, object)
     given = values.astype(object)
     found[rows >= 0] = given.where(given.notna(), None).to_numpy()[rows[rows >= 0]]

@@ -1,4 +1,4 @@
-"""A comparison of two versions, for people as lines and for machines as JSON."""
+"""A comparison of two versions as text lines and as JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from audit.diff.sample_changes import SampleChanges
 
 FORMAT_VERSION = 1
-"""Rises when a key of `document` changes its meaning or goes."""
+"""Incremented when a key of `document` changes its meaning or is removed."""
 
 
 def document(difference: Difference) -> dict[str, Any]:
-    """Return everything a comparison holds, as JSON values."""
+    """Return a comparison as JSON values."""
     drift = difference.drift
     return {
         "format_version": FORMAT_VERSION,
@@ -42,17 +42,17 @@ def document(difference: Difference) -> dict[str, Any]:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows as JSON values; null where there is none."""
+    """Return a frame's rows as JSON values; missing values are null."""
     plain = frame.astype(object).where(frame.notna(), None)
     return [{str(name): _number(value) for name, value in row.items()} for row in plain.to_dict("records")]
 
 
 def lines(difference: Difference, *, limit: int) -> Iterator[str]:
-    """Yield a comparison as a person reads it; lines that go on with a heading are indented.
+    """Yield a comparison as text lines; lines below a heading are indented.
 
     Args:
-        difference: what to show.
-        limit: samples and findings named of each kind.
+        difference: the comparison.
+        limit: maximum number of samples and findings listed per kind of change.
     """
     yield from sample_lines(difference, limit)
     yield from _finding_lines(difference, limit)
@@ -63,30 +63,30 @@ def lines(difference: Difference, *, limit: int) -> Iterator[str]:
 
 
 def sample_lines(changes: SampleChanges, limit: int) -> Iterator[str]:
-    """Yield what became of the samples; see `lines`."""
+    """Yield the changes of the samples; see `lines`."""
     yield f"samples: {changes.counts['old']:,} -> {changes.counts['new']:,}"
     yield from (f"  {line}" for line in change_lines(changes, limit))
 
 
 def change_lines(changes: SampleChanges, limit: int, *, unlisted: Collection[str] = ()) -> Iterator[str]:
-    """Yield how many samples changed in which way, and which.
+    """Yield the number of samples per change, then the samples.
 
     Args:
-        changes: what to show.
-        limit: samples and classes named of each kind.
-        unlisted: of `audit.diff.sample_changes.CHANGES`: counted, not named.
+        changes: changes of the samples.
+        limit: maximum number of samples and classes listed per kind of change.
+        unlisted: changes (`audit.diff.sample_changes.CHANGES`) that are counted but not listed.
     """
     from audit.diff.sample_changes import CHANGES
 
     counts = changes.counts
-    told = [f"{counts[change]:,} {change}" for change in CHANGES if counts[change]]
-    yield f"{', '.join(told)}, {counts['unchanged']:,} unchanged" if told else "no sample is new, gone or different"
+    parts = [f"{counts[change]:,} {change}" for change in CHANGES if counts[change]]
+    yield f"{', '.join(parts)}, {counts['unchanged']:,} unchanged" if parts else "no samples changed"
     for what, names in (("class", changes.renamed_classes), ("split", changes.renamed_splits)):
         for before, after in names.items():
-            yield f"{what} {safe(before)} is now called {safe(after)}"
-    for word, classes in (("new", changes.classes_added), ("gone", changes.classes_removed)):
+            yield f"{what} renamed: {safe(before)} -> {safe(after)}"
+    for word, classes in (("added", changes.classes_added), ("removed", changes.classes_removed)):
         if classes:
-            yield f"{word} classes: {', '.join(map(safe, classes[:limit]))}{_more(len(classes), limit)}"
+            yield f"classes {word}: {', '.join(map(safe, classes[:limit]))}{_more(len(classes), limit)}"
     for change in CHANGES:
         if change not in unlisted:
             yield from _samples(changes.samples[changes.samples[change]], change, limit)
@@ -114,13 +114,13 @@ def _health_lines(health: pd.DataFrame, limit: int) -> Iterator[str]:
     for row in changed.head(limit).to_dict("records"):
         yield f"  class {safe(row['name'])}: {_share(row, 'old')} -> {_share(row, 'new')}"
     if len(changed) > limit:
-        yield f"  and {len(changed) - limit:,} more classes that changed"
+        yield f"  and {len(changed) - limit:,} more changed classes"
 
 
 def _drift_lines(difference: Difference, limit: int) -> Iterator[str]:
     if difference.drift is not None:
         worst = difference.class_drift[difference.class_drift["shift"] > 0].head(limit)
-        yield f"drift of the embeddings: {difference.drift.shift:.3f} of their spread"
+        yield f"embedding drift: {difference.drift.shift:.3f} (shift of the mean in units of the old spread)"
         for row in worst.to_dict("records"):
             yield f"  class {safe(row['label'])}: {row['shift']:.3f} ({row['old_images']:,} -> {row['new_images']:,} images)"
 
@@ -143,8 +143,8 @@ def _given(row: Mapping[Any, Any], side: str, column: str) -> str:
 
 def _findings(findings: pd.DataFrame, state: str, limit: int) -> Iterator[str]:
     for row in findings.head(limit).to_dict("records"):
-        place = next((name for name in (row["sample_id"], row["label"]) if isinstance(name, str)), "dataset")
-        yield f"  {state}: {row['severity']} {row['check']} {safe(place)}: {safe(row['message'])} [{row['cause']}, {row['finding_id']}]"
+        subject = next((name for name in (row["sample_id"], row["label"]) if isinstance(name, str)), "dataset")
+        yield f"  {state}: {row['severity']} {row['check']} {safe(subject)}: {safe(row['message'])} [{row['cause']}, {row['finding_id']}]"
     if len(findings) > limit:
         yield f"  {state}:{_more(len(findings), limit)}"
 
@@ -155,7 +155,7 @@ def _share(row: dict[Any, Any], side: str) -> str:
 
 
 def _more(number: int, limit: int) -> str:
-    """Say how many are not shown beside the first ``limit``."""
+    """Return the number of entries beyond the first ``limit`` as text."""
     return f" {'and ' * (limit > 0)}{number - limit:,}{' more' * (limit > 0)}" if number > limit else ""
 
 

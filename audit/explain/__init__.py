@@ -1,1 +1,1 @@
-"""Explain one image: everything that a run knows about it, as data, text and saliency maps."""
+"""Explain one image: everything a run knows about it, as data, text and saliency maps."""

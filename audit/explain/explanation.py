@@ -1,4 +1,4 @@
-"""All that a run knows of one image."""
+"""Collect everything a run knows about one image."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from audit import Run
 
 SHORTEST_CONTENT_ID = 6
-"""Characters of a content id that are taken for one: fewer would often be a file's name."""
+"""Minimum length of a content id prefix: shorter texts are often file names."""
 
 CANDIDATES_SHOWN = 4
 
 COMPARED = 50
-"""Ids on either side, in two sorted orders, among which the nearest to a typo is sought: comparing with all takes minutes at ImageNet's size."""
+"""Ids on either side, in two sorted orders, compared with a typo: comparing with all ids takes minutes at ImageNet's size."""
 
 RANKED_MEASURES = ("byte_size", "width", "height", "brightness", "contrast", "sharpness", "entropy", "chroma")
-"""Measures whose place among the dataset's images means something."""
+"""Measures whose rank among the dataset's images is meaningful."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +42,37 @@ class Measure:
     name: str
     value: Any
     above: float | None
-    """Share of the images that measure less, 0..1; None where that means nothing."""
+    """Share of the images with a lower value, 0..1; None for unranked measures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one check gave the image, flagged or not."""
+    """Score of one check for the image, flagged or not."""
 
     check: str
     score: float
     """0..1, higher = worse."""
     worse_than: float
-    """Share of the scored images that are better, 0..1."""
+    """Share of the scored images with a lower score, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """Another image, as seen from this one."""
+    """A related image."""
 
     sample_id: str
     label: str | None
     split: str | None
     relation: str
-    """``neighbor``, or how the two were verified to be the same picture: one of ``audit.tables.RELATIONS``."""
+    """``neighbor``, or the verified relation of a pair: one of ``audit.tables.RELATIONS``."""
     score: float
-    """Cosine of the embeddings for a neighbor, certainty of the verification for a pair."""
+    """Cosine similarity of the embeddings for a neighbor, certainty of the verification for a pair."""
     evidence: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One image: who it is, what was measured, what was found and what it resembles."""
+    """One image: identity, measures, findings, scores, duplicates and neighbors."""
 
     sample_id: str
     row: int
@@ -80,38 +80,38 @@ class Explanation:
     split: str | None
     labels: tuple[str, ...]
     class_words: Mapping[str, str]
-    """Words of those labels, and of the neighbors' and the suggested ones, that are codes."""
+    """Label code -> class name, for the image's, the related images' and the suggested labels."""
     metadata: Mapping[str, Any]
-    """The manifest's further columns; personal values are masked."""
+    """Further columns of the manifest; personal values are masked."""
     outcome: str
     error: str | None
     measures: tuple[Measure, ...]
     findings: tuple[Mapping[str, Any], ...]
-    """Findings about this image, the worst first."""
+    """Findings about the image, the worst first."""
     class_findings: tuple[Mapping[str, Any], ...]
-    """Findings about its class as a whole."""
+    """Findings about its classes."""
     scores: tuple[Score, ...]
     not_run: Mapping[str, str]
     """Check -> reason."""
-    same_picture: tuple[Other, ...]
-    """Images verified to show the same picture, the most certain first."""
+    duplicates: tuple[Other, ...]
+    """Verified duplicates, the most certain first; ``same_picture`` in JSON."""
     neighbors: tuple[Other, ...]
-    """Nearest by embedding, nearest first."""
+    """Nearest neighbors by embedding, the nearest first."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the same as JSON values."""
-        return dataclasses.asdict(self)
+        """Return the explanation as JSON values."""
+        return {"same_picture" if name == "duplicates" else name: value for name, value in dataclasses.asdict(self).items()}
 
 
 def find_sample(samples: pd.DataFrame, text: str) -> int:
-    """Return the row of the image that a person means.
+    """Return the row of the image that a text identifies.
 
     Args:
         samples: columns ``sample_id`` and ``content_id``.
-        text: an image's id, the end of one, or the start of its content id.
+        text: a sample id, a suffix of one, or a prefix of a content id.
 
     Raises:
-        AuditError: no image is meant, and the nearest is named, or several are.
+        AuditError: no image or several images match; the error suggests ids.
     """
     ids = samples["sample_id"]
     contents = samples["content_id"]
@@ -126,22 +126,22 @@ def find_sample(samples: pd.DataFrame, text: str) -> int:
         if len(rows) > 1:
             shown = ", ".join(repr(ids.iloc[row]) for row in rows[:CANDIDATES_SHOWN])
             more = f" and {len(rows) - CANDIDATES_SHOWN} more" if len(rows) > CANDIDATES_SHOWN else ""
-            raise AuditError(repr(text), f"means {len(rows)} images", f"name one of them: {shown}{more}")
+            raise AuditError(repr(text), f"matches {len(rows)} images", f"use one of: {shown}{more}")
     near = _nearest_id(list(ids), text)
     raise AuditError(repr(text), "no such image in this run", f"did you mean {near!r}?" if near else "see the sample_id column of samples.parquet")
 
 
 def explain(run: Run, row: int) -> Explanation:
-    """Gather all that a run knows of the image in one row."""
+    """Collect everything a run knows about the image in one row."""
     sample = run.samples.iloc[row]
     sample_id = str(sample["sample_id"])
     labels = (sample["label"],) if isinstance(sample["label"], str) else tuple(sample["labels"]) if sample["labels"] is not None else ()
     checks: Mapping[str, Mapping[str, Any]] = run.record.get("checks", {})
     own = tuple(_records(run.findings_page({"sample_id": sample_id}).rows))
     of_class = run.findings_page({"subject": "class", "label": labels}).rows
-    same_picture, neighbors = tuple(_same_picture(run, row)), tuple(_neighbors(run, row))
+    duplicates, neighbors = tuple(_duplicates(run, row)), tuple(_neighbors(run, row))
     words: Mapping[str, str] = run.record.get("class_words") or {}
-    shown = {*labels, *(other.label for other in (*same_picture, *neighbors)), *(finding["suggested_label"] for finding in own)}
+    shown = {*labels, *(other.label for other in (*duplicates, *neighbors)), *(finding["suggested_label"] for finding in own)}
     return Explanation(
         sample_id=sample_id,
         row=row,
@@ -157,19 +157,18 @@ def explain(run: Run, row: int) -> Explanation:
         class_findings=tuple(_records(of_class)),
         scores=tuple(sorted(_scores(run, row, checks), key=lambda score: -score.score)),
         not_run={name: str(state.get("reason")) for name, state in checks.items() if state.get("state") == "skipped"},
-        same_picture=same_picture,
+        duplicates=duplicates,
         neighbors=neighbors,
     )
 
 
 def _nearest_id(ids: Sequence[str], text: str) -> str | None:
-    """The nearest id is sought around the place where the text would stand: sorted from the front and sorted from the back."""
+    """Return the id most similar to a text, among those next to it in sorted order and in the sorted order of the reversed ids."""
     candidates: set[str] = set()
-    for backwards in (False, True):
-        ordered = sorted((name[::-1] for name in ids) if backwards else ids)
-        place = bisect.bisect_left(ordered, text[::-1] if backwards else text)
-        near = ordered[max(place - COMPARED, 0) : place + COMPARED]
-        candidates.update(name[::-1] for name in near) if backwards else candidates.update(near)
+    for step in (1, -1):
+        ordered = sorted(name[::step] for name in ids)
+        position = bisect.bisect_left(ordered, text[::step])
+        candidates.update(name[::step] for name in ordered[max(position - COMPARED, 0) : position + COMPARED])
     close = difflib.get_close_matches(text, sorted(candidates), n=1, cutoff=0.5)
     return close[0] if close else None
 
@@ -183,7 +182,7 @@ def _records(findings: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def _measures(samples: pd.DataFrame, sample: pd.Series[Any]) -> Iterator[Measure]:
     for name in MEASURES.names:
         value = _known(sample[name])
-        # pandas holds an integer column with gaps as floats, in which a 64-bit hash loses its last bits: it is not shown.
+        # perceptual_hash is omitted: pandas may store it as float, which cannot represent 64 bits.
         if name in ("content_id", "outcome", "error", "perceptual_hash") or value is None:
             continue
         if pa.types.is_integer(MEASURES.field(name).type):
@@ -202,7 +201,7 @@ def _scores(run: Run, row: int, checks: Mapping[str, Mapping[str, Any]]) -> Iter
                 yield Score(name, round(float(scores[row]), 4), round(better, 4))
 
 
-def _same_picture(run: Run, row: int) -> Iterator[Other]:
+def _duplicates(run: Run, row: int) -> Iterator[Other]:
     pairs = run.pairs[(run.pairs["i"] == row) | (run.pairs["j"] == row)].sort_values("score", ascending=False)
     for pair in pairs.to_dict("records"):
         partner = int(pair["j"] if pair["i"] == row else pair["i"])
@@ -221,7 +220,7 @@ def _other(samples: pd.DataFrame, row: int, relation: str, score: float, evidenc
 
 
 def _known(value: Any) -> Any:
-    """A table's null may be None, NaN or NA; numpy's scalars and arrays become plain values."""
+    """Return a plain value: None for a null (None, NaN or NA), Python values for NumPy scalars and arrays."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     import pandas as pd
@@ -230,5 +229,5 @@ def _known(value: Any) -> Any:
 
 
 def _masked(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what names people and places: explanations are pasted into tickets."""
+    """Mask personal values, because explanations are pasted into tickets."""
     return {name: MASKED if is_personal(name) else value for name, value in metadata.items()}

@@ -1,4 +1,4 @@
-"""All that a run knows of one image, as lines for people."""
+"""An explanation as text lines."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PARTNERS_SHOWN = 20
 
 
 def lines(image: Explanation) -> Iterator[str]:
-    """Return an explanation for people, line by line."""
+    """Yield an explanation as text lines."""
     yield safe(image.sample_id)
-    yield f"  content {image.content_id or 'unknown'}"
+    yield f"  content id {image.content_id or 'unknown'}"
     yield f"  label {', '.join(_label(image, label) for label in image.labels) or 'none'}" + (f", split {safe(image.split)}" if image.split else "")
     for name, value in image.metadata.items():
         yield f"  {safe(name)} {safe(value)}"
@@ -29,21 +29,22 @@ def lines(image: Explanation) -> Iterator[str]:
     yield from _section(
         f"findings about class {safe(', '.join(image.labels))}", (line for finding in image.class_findings for line in _finding(image, finding))
     )
-    same = [_of_other(image, other, with_evidence=True) for other in image.same_picture[:PARTNERS_SHOWN]]
-    if len(image.same_picture) > PARTNERS_SHOWN:
-        same.append(f"and {len(image.same_picture) - PARTNERS_SHOWN:,} more")
-    yield from _section("the same picture", same, "no other image")
+    duplicates = [_of_other(image, other, with_evidence=True) for other in image.duplicates[:PARTNERS_SHOWN]]
+    if len(image.duplicates) > PARTNERS_SHOWN:
+        duplicates.append(f"and {len(image.duplicates) - PARTNERS_SHOWN:,} more")
+    yield from _section("duplicates", duplicates, "none")
     near = [_of_other(image, other) for other in image.neighbors[:NEIGHBORS_SHOWN]]
-    yield from _section(f"nearest images{_agreement(image)}", near, "none: the image has no embedding" if image.outcome != "ok" else "none")
+    yield from _section(f"nearest neighbors{_agreement(image)}", near, "none: the image has no embedding" if image.outcome != "ok" else "none")
     yield from _section("measures", (_of_measure(measure) for measure in image.measures), "none")
     yield from _section(
-        "scores, 0 to 1, higher is worse", (f"{score.check} {score.score:.3f}, worse than {score.worse_than:.0%}" for score in image.scores)
+        "scores, 0 to 1, higher is worse",
+        (f"{score.check} {score.score:.3f}, worse than {score.worse_than:.0%} of the images" for score in image.scores),
     )
-    yield from _section("not run", (f"{name}: {safe(reason)}" for name, reason in image.not_run.items()))
+    yield from _section("checks not run", (f"{name}: {safe(reason)}" for name, reason in image.not_run.items()))
 
 
-def _section(title: str, content: Iterable[str], where_empty: str = "") -> Iterator[str]:
-    entries = list(content) or ([where_empty] if where_empty else [])
+def _section(title: str, content: Iterable[str], empty: str = "") -> Iterator[str]:
+    entries = list(content) or ([empty] if empty else [])
     if entries:
         yield ""
         yield title
@@ -76,12 +77,12 @@ def _agreement(image: Explanation) -> str:
     labelled = [other for other in image.neighbors[:NEIGHBORS_SHOWN] if other.label is not None]
     if not labelled or len(image.labels) != 1:
         return ""
-    return f" ({sum(other.label in image.labels for other in labelled)} of {len(labelled)} have its label)"
+    return f" ({sum(other.label in image.labels for other in labelled)} of {len(labelled)} have the same label)"
 
 
 def _of_measure(measure: Measure) -> str:
-    place = "" if measure.above is None else f"  (more than {measure.above:.0%} of the images)"
-    return f"{measure.name.replace('_', ' ')} {_value(measure.value)}{place}"
+    rank = "" if measure.above is None else f"  (above {measure.above:.0%} of the images)"
+    return f"{measure.name.replace('_', ' ')} {_value(measure.value)}{rank}"
 
 
 def _value(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 One module per export, named after it (``audit/exports/drop_list.py`` is ``--what drop-list``). A module has a docstring, whose first line describes
 the export; ``ENDINGS``, the endings of its files, or ``("",)`` if it writes a folder; ``write(run, actions, out)``; and optionally ``TITLE``, its
-display name. ``actions`` are consensus actions per image, as `audit.review.consensus.settle` returns them. Other distributions add exports through
+display name. ``actions`` are consensus actions per image, as `audit.review.consensus.consensus` returns them. Other distributions add exports through
 the entry-point group ``imagenet_audit.exports`` (``name = "package.module"``).
 """
 
@@ -43,7 +43,7 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
     Raises:
         AuditError: the kind is unknown or does not write this ending, or the run lacks data that it needs.
     """
-    from audit.review.consensus import settle_run
+    from audit.review.consensus import consensus_of_run
     from audit.review.decisions import Decisions
 
     known = EXPORTS.find()
@@ -53,7 +53,7 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
     _check_ending(out, chosen)
     if not out.parent.is_dir():
         raise AuditError(out.parent, "no such folder", "create it, or name another --out")
-    actions = settle_run(run, Decisions(run.path).current())
+    actions = consensus_of_run(run, Decisions(run.path).current())
     return chosen.write(run, actions, out)
 
 

@@ -1,1 +1,1 @@
-"""Check a run against a policy and report the verdict to the tools that gate a dataset version."""
+"""Check a run against a policy and report the verdict, for people and for CI hosts."""

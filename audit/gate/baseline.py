@@ -1,4 +1,4 @@
-"""Findings of the version before, from its JSON report: a baseline small enough for git, where its run is not kept."""
+"""Findings of the previous version, read from its JSON report: a baseline small enough for git, if the run is not kept."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from audit.run.record_schema import damage, schema_version
 from audit.tables import FINDINGS, SCHEMA_VERSION
 
 FORMAT_VERSION = 1
-"""Of JSON reports, up to which this one reads; as ``reports.json.FORMAT_VERSION``, which this package may not import."""
+"""Newest version of JSON reports that is read; equals ``reports.json.FORMAT_VERSION``, which this package must not import."""
 
-_MEND = "write it with 'imagenet-audit report RUN --format json'"
+_HINT = "write it with 'imagenet-audit report RUN --format json'"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownFindings:
-    """What a JSON report tells of a run."""
+    """Content of a JSON report."""
 
     path: Path
     record: dict[str, Any]
@@ -34,25 +34,25 @@ def read_findings(path: Path) -> KnownFindings:
     """Read a JSON report's findings.
 
     Raises:
-        ConfigError: it cannot be read, is no JSON report of a run, or one of a newer version.
+        ConfigError: the file cannot be read, is not a JSON report, or was written by a newer version.
     """
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
         raise ConfigError(path, f"cannot be read ({error.strerror})", "name a run, or the JSON report of one") from error
     except ValueError as error:
-        raise ConfigError(path, f"is no JSON ({error})", _MEND) from error
+        raise ConfigError(path, f"is not valid JSON ({error})", _HINT) from error
     rows, record = (document.get(name) if isinstance(document, dict) else None for name in ("findings", "run"))
     if not isinstance(rows, list) or not isinstance(record, dict):
-        raise ConfigError(path, "is no JSON report of a run: it has no 'findings' and 'run'", _MEND)
+        raise ConfigError(path, "is not a JSON report: 'findings' or 'run' is missing", _HINT)
     if document.get("format_version", FORMAT_VERSION) != FORMAT_VERSION or (schema_version(record) or 0) > SCHEMA_VERSION:
-        raise ConfigError(path, "made by a newer version", "update imagenet-audit, or write it anew with this one")
+        raise ConfigError(path, "was written by a newer version", "update imagenet-audit, or write the report again with this version")
     damaged = damage(record, required=())
     if damaged is not None:
-        raise ConfigError(path, f"is damaged: of its run, {damaged}", _MEND)
+        raise ConfigError(path, f"corrupt: in its 'run', {damaged}", _HINT)
     for number, row in enumerate(rows):
         missing = [name for name in FINDINGS.names if not isinstance(row, dict) or name not in row]
         if missing:
-            raise ConfigError(path, f"finding {number} has no {missing[0]!r}", _MEND)
+            raise ConfigError(path, f"finding {number} has no {missing[0]!r}", _HINT)
     findings = pd.DataFrame([{**row, "evidence": json.dumps(row["evidence"])} for row in rows], columns=FINDINGS.names)
     return KnownFindings(path, record, findings)

@@ -1,4 +1,4 @@
-"""A run inside GitHub Actions: its log understands commands, and its page shows a summary."""
+"""Output for GitHub Actions: workflow commands in the log, and the job summary."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def inside(environment: Mapping[str, str] = os.environ) -> bool:
 
 @contextmanager
 def commands_off(stream: TextIO) -> Iterator[None]:
-    """Let GitHub take no line for a command while other people's names are printed; an error that ends the block becomes an annotation.
+    """Disable workflow commands inside the block, which prints untrusted names; an AuditError that ends it becomes an annotation.
 
-    Anything in a log that looks like a command is one: a file called ``::add-mask::e`` would blank the log. Commands are resumed by a token that
-    nobody can guess.
+    GitHub executes every log line that looks like a command: a file called ``::add-mask::e`` would mask the log. A random token enables commands
+    again.
     """
     token = secrets.token_hex(16)
     print(f"::stop-commands::{token}", file=stream, flush=True)
@@ -38,11 +38,11 @@ def commands_off(stream: TextIO) -> Iterator[None]:
     print(f"::{token}::", file=stream, flush=True)
 
 
-def tell(gate: Gate, stream: TextIO, environment: Mapping[str, str] = os.environ) -> None:
-    """Print annotations, and add to the job's summary what still fits into it."""
+def report(gate: Gate, stream: TextIO, environment: Mapping[str, str] = os.environ) -> None:
+    """Print annotations, and append to the job summary as much as fits."""
     print(github.render(gate), end="", file=stream, flush=True)
-    named = environment.get("GITHUB_STEP_SUMMARY")
-    if named:
-        with Path(named).open("a", encoding="utf-8") as file:
+    summary = environment.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with Path(summary).open("a", encoding="utf-8") as file:
             room = markdown.MOST_BYTES - file.tell()
             file.write(markdown.render(gate, room))

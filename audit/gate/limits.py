@@ -1,4 +1,4 @@
-"""Hold findings against a policy's limits: so many at most, or so large a share of the images."""
+"""Compare findings with a policy's limits: a maximum count, or a maximum share of the images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from audit.run.run import Run
 
-LOOK_AT_FILES = ("integrity", "listing")
-"""Checks that tell of images that cannot be read; the others are blind to them."""
+FILE_CHECKS = ("integrity", "listing")
+"""Checks that report unreadable images; all others ignore them."""
 
 
 def judge_limit(
@@ -33,11 +33,11 @@ def judge_limit(
 
     Args:
         limit: as read.
-        run: the version in question.
-        findings: those that count; columns of ``audit.tables.FINDINGS``, ``state`` and ``cause``.
-        difference: from the baseline to the run; None where there is no baseline.
-        since: what changed since a lock was written; None without one.
-        confidence: a rate fails where it is above its limit with this confidence.
+        run: the version to check.
+        findings: findings that count; columns of ``audit.tables.FINDINGS``, ``state`` and ``cause``.
+        difference: from the baseline to the run; None without a baseline.
+        since: changes since the lock; None without a lock.
+        confidence: a rate fails if it exceeds its limit with this confidence.
     """
     unable = _unable(limit, run, difference, since)
     if unable is not None:
@@ -46,29 +46,29 @@ def judge_limit(
     if limit.check != TOTAL:
         chosen = chosen[chosen["check"] == limit.check]
     kinds, nowhere = sorted(chosen["kind"].unique()), 0
-    for name, wanted in sorted(limit.scope.items(), key=lambda scope: scope[0] == "split"):  # the split last: told is what the rest would count
+    for name, wanted in sorted(limit.scope.items(), key=lambda scope: scope[0] == "split"):  # split last: findings without one are reported
         nowhere = int(chosen["split"].isna().sum()) if name == "split" else 0
         chosen = chosen[_of_class(chosen, run, wanted) if name == "class" else chosen[name] == wanted]
     state, unknown = PASSED, 0
-    told = [f"{counted(nowhere, 'finding')} of no split not counted"] if nowhere else []
+    parts = [f"not counted: {counted(nowhere, 'finding')} without a split"] if nowhere else []
     if limit.new and difference is not None:
         unknown, chosen = int(chosen["state"].isna().sum()), chosen[chosen["state"] == "new"]
-        ours = _by_the_change(chosen, difference)
+        ours = _caused_by_change(chosen, difference)
         others, chosen = int((~ours & chosen["sample_id"].isna()).sum()), chosen[ours]
-        told += [f"{counted(others, 'new finding')} about no one image not counted: another fit may have brought them"] if others else []
+        parts += [f"not counted: {counted(others, 'new finding')} not about single images, possibly caused by refitted models"] if others else []
     if limit.count is not None:
-        told.append(f"{len(chosen):,} finding{'s' * (len(chosen) != 1)}, at most {limit.count:,}")
+        parts.append(f"{counted(len(chosen), 'finding')}, limit {limit.count:,}")
         state = FAILED if len(chosen) > limit.count else state
     if limit.rate is not None:
         judged, figures = _share(limit, limit.rate, run, chosen, since, confidence)
-        told.append(figures)
+        parts.append(figures)
         state = judged if judged == FAILED or limit.count is None else state
     if limit.new and difference is not None and state == PASSED and (unknown or limit.check in difference.not_compared):
         why_not = f"{counted(unknown, 'finding')} cannot be compared with the baseline"
         return Verdict(limit.name, NOT_JUDGED, difference.not_compared.get(limit.check, why_not))
     if "kind" in limit.scope and limit.scope["kind"] not in kinds:
-        told.append(f"none is of kind {limit.scope['kind']!r}; kinds found: {', '.join(kinds) or 'none'}")
-    return Verdict(limit.name, state, "; ".join(told), tuple(chosen["finding_id"]) if state == FAILED else ())
+        parts.append(f"no finding has kind {limit.scope['kind']!r}; kinds found: {', '.join(kinds) or 'none'}")
+    return Verdict(limit.name, state, "; ".join(parts), tuple(chosen["finding_id"]) if state == FAILED else ())
 
 
 def rate_interval(flagged: int, images: int, confidence: float) -> tuple[float, float]:
@@ -80,11 +80,11 @@ def rate_interval(flagged: int, images: int, confidence: float) -> tuple[float, 
     return low, high
 
 
-def _by_the_change(new: pd.DataFrame, difference: Difference | FindingsDifference) -> pd.Series[bool]:
-    """Return which new findings the change led to, and not what a new fit of the predictions thinks of what nobody touched.
+def _caused_by_change(new: pd.DataFrame, difference: Difference | FindingsDifference) -> pd.Series[bool]:
+    """Return which new findings come from changed images, and not from refitted models on unchanged ones.
 
-    A finding about a class or the whole dataset has no image of its own: it counts where anything changed and its check needs no predictions. Images
-    that could not be listed may be any: that always counts.
+    A finding about a class or the whole dataset counts if anything changed and its check needs no predictions. A finding about files that could not
+    be listed always counts.
     """
     ours = (new["cause"] != "context") | (new["kind"] == NOT_LISTED)
     if isinstance(difference, Difference) and any(difference.counts[change] for change in MORE_THAN_NAMES):
@@ -96,25 +96,26 @@ def _by_the_change(new: pd.DataFrame, difference: Difference | FindingsDifferenc
 
 
 def _share(limit: Limit, most: float, run: Run, chosen: pd.DataFrame, since: SampleChanges | None, confidence: float) -> tuple[str, str]:
-    """Hold the share of images with a finding against its limit; return what became of it, and the figures."""
+    """Compare the share of images with a finding with its limit; return the state and the figures."""
     changed = None if since is None else _changed(since, len(run))
     found = _flagged(chosen, run, changed)
     flagged, images = int(found.sum()), int((_judged(limit, run, changed) | found).sum())
     others = int(chosen["sample_id"].isna().sum())
     if others and not flagged:
-        return NOT_JUDGED, f"{counted(others, 'finding')} about no one image, of which there is no share: limit their count"
+        verb = "is" if others == 1 else "are"
+        return NOT_JUDGED, f"{counted(others, 'finding')} {verb} not about single images, so a rate is undefined; limit their `count` instead"
     if not images and changed is None:
-        return NOT_JUDGED, "it applies to no image here, so that there is no share"
+        return NOT_JUDGED, f"{limit.check} applies to no image of this dataset, so a rate is undefined"
     low, high = rate_interval(flagged, images, confidence) if images else (0.0, 1.0)
-    told = f"{flagged:,} of {images:,} images ({flagged / max(images, 1):.2%}, {low:.2%} to {high:.2%}), at most {most:.2%}"
-    told += f"; {counted(others, 'finding')} more about no one image" if others else ""
+    figures = f"{flagged:,} of {images:,} images ({flagged / max(images, 1):.2%}, {low:.2%} to {high:.2%}), limit {most:.2%}"
+    figures += f"; {counted(others, 'further finding')} not about single images" if others else ""
     if low > most:
-        return FAILED, told
-    return PASSED, told + ("; above it, but so few images may differ by chance" if flagged > most * images else "")
+        return FAILED, figures
+    return PASSED, figures + ("; above the limit, but not significantly" if flagged > most * images else "")
 
 
 def _changed(since: SampleChanges, images: int) -> npt.NDArray[np.bool_]:
-    """Return which images are new, or have other bytes, another place or another label."""
+    """Return which images were added, or have other bytes, another split or another label."""
     changed = np.zeros(images, bool)
     rows = since.samples.loc[since.samples[[*MORE_THAN_NAMES]].any(axis=1), "new_row"]
     changed[rows[rows >= 0]] = True
@@ -122,7 +123,7 @@ def _changed(since: SampleChanges, images: int) -> npt.NDArray[np.bool_]:
 
 
 def _flagged(chosen: pd.DataFrame, run: Run, changed: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:
-    """Return the images with a finding; where only the change counts, the image that it was verified against if that is the one that changed."""
+    """Return the images with a finding. With ``changed``, a finding about an unchanged image counts for its partner."""
     about = chosen[chosen["sample_id"].notna()]
     rows = run.rows_of(about["sample_id"].tolist())
     if changed is not None:
@@ -134,7 +135,7 @@ def _flagged(chosen: pd.DataFrame, run: Run, changed: npt.NDArray[np.bool_] | No
 
 
 def _of_class(findings: pd.DataFrame, run: Run, wanted: str) -> npt.NDArray[np.bool_]:
-    """Return which findings are about a class, or an image that has its label, alone or among several."""
+    """Return which findings are about a class or about an image with its label, alone or among several."""
     found = (findings["label"] == wanted).to_numpy(bool, copy=True)
     several = findings["sample_id"].notna().to_numpy(bool) & findings["label"].isna().to_numpy(bool)
     found[several] = _labelled(run, wanted)[run.rows_of(findings["sample_id"][several].tolist())]
@@ -149,35 +150,35 @@ def _labelled(run: Run, wanted: str) -> npt.NDArray[np.bool_]:
 
 
 def _unable(limit: Limit, run: Run, difference: Difference | FindingsDifference | None, since: SampleChanges | None) -> tuple[str, str] | None:
-    """Return state and reason of a limit that cannot be judged.
+    """Return state and reason of a limit that cannot be judged, else None.
 
-    What left a check out lies beside the dataset, where whoever changes the one can change the other: no version passes by that.
+    A check that the scan excluded makes its limit unknown: ``audit.toml`` is stored beside the dataset, so a change of the data could exclude it.
     """
     options, state = run.record.get("options", {}), None if limit.check == TOTAL else run.record.get("checks", {}).get(limit.check)
     missing = limit.check if limit.check != TOTAL and state is None else None
     if limit.check == TOTAL and difference is not None:
         missing = next(iter(difference.left_out), None)
     if missing is not None:
-        return UNKNOWN, _left_out(missing, options) + (", which the baseline's scan had" if limit.check == TOTAL else "")
+        return UNKNOWN, _excluded(missing, options) + ("; the baseline's scan included it" if limit.check == TOTAL else "")
     if limit.check == "faces" and state is not None and state["state"] != "done" and not options.get("faces"):
-        return UNKNOWN, "faces were not looked for: write faces = true in audit.toml (--faces), or take the limit out of the policy"
-    if limit.check not in (TOTAL, *LOOK_AT_FILES) and len(run) and not run.record["counts"]["scanned"]:
-        return UNKNOWN, f"no image could be read, so that {limit.check} has looked at none: see the findings of integrity"
+        return UNKNOWN, "face detection was off: set faces = true in audit.toml (--faces), or remove the limit from the policy"
+    if limit.check not in (TOTAL, *FILE_CHECKS) and len(run) and not run.record["counts"]["scanned"]:
+        return UNKNOWN, f"no image could be read, so {limit.check} examined none: see the findings of integrity"
     if limit.new and difference is None and since is None:
         return NOT_JUDGED, NO_BASELINE
     return None if state is None or state["state"] == "done" else (NOT_JUDGED, f"{limit.check} did not run: {state['reason']}")
 
 
-def _left_out(check: str, options: Mapping[str, Any]) -> str:
+def _excluded(check: str, options: Mapping[str, Any]) -> str:
     if check in options.get("skip", ()):
-        return f"{check} was left out of the scan by skip: take it out of skip in audit.toml (--skip), or the limit out of the policy"
+        return f"the scan skipped {check}: remove it from skip in audit.toml (--skip), or remove the limit from the policy"
     if options.get("only"):
-        return f"{check} was left out of the scan by only: add it to only in audit.toml (--only), or take the limit out of the policy"
-    return f"the run knows no {check}, as of a version before there was that check: scan again"
+        return f"the scan did not include {check}: add it to only in audit.toml (--only), or remove the limit from the policy"
+    return f"the run was made by a version without the check {check}: scan again"
 
 
 def _judged(limit: Limit, run: Run, changed: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:
-    """Return the images of the limit's split and class, and of the change where there is one, that the check applies to."""
+    """Return the images that the check applies to, within the limit's split and class and, with ``changed``, among the changed ones."""
     inside = np.ones(len(run), bool) if limit.check == TOTAL else np.isfinite(run.scores(limit.check))
     if "split" in limit.scope:
         inside &= (run.columns("split")["split"] == limit.scope["split"]).to_numpy(bool)

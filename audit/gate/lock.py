@@ -1,8 +1,8 @@
-"""A dataset version pinned by content: ``audit.lock``, a text file for git; see ``docs/gate.md``.
+"""Pin a dataset version by content: ``audit.lock``, a text file for git; see ``docs/gate.md``.
 
-Below its first line stand groups, one for each split and class: a JSON array of the two names, then a line for each image: half of the SHA-256 of its
-bytes, in base64. Everything is sorted and names of files are not kept, so the same content gives the same bytes, a renamed file changes nothing, and
-a change of the dataset is a change of just those lines.
+After the first line, the file has one group per split and class: a JSON array of the two names, then one line per image with half of the SHA-256 of
+its bytes, in base64. Everything is sorted and file names are not stored, so the same content always gives the same lock, renaming a file changes
+nothing, and a change of the dataset changes only its own lines.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from audit.sources import Source
 
 BYTES_PER_IMAGE = 23
-"""22 characters and a line end."""
+"""22 characters and a newline."""
 
 _HEAD = "imagenet-audit lock "
 _VERSION = 1
 _DIGEST_BYTES = 16
-"""128 bits: no two pictures share them by accident, as in `audit.run.identity`."""
+"""128 bits, so accidental collisions are negligible, as in `audit.run.identity`."""
 
-_BLANK = 18
-"""What a digest is padded to, so that many are one base64 text: 24 characters each, of which the last two are always the same."""
+_PADDED_BYTES = 18
+"""Length to which a digest is padded, so that many are encoded as one base64 text: 24 characters each, the last two of them constant."""
 
 _ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8)
 _GROUP = re.compile(rb"^\[.*$\n?", re.MULTILINE)
@@ -49,11 +49,11 @@ def pin(samples: pd.DataFrame) -> str:
     """Return the lock of a dataset version.
 
     Args:
-        samples: columns `audit.diff.sample_changes.COLUMNS`; bytes that could not be read (no content id) are known by their name.
+        samples: columns `audit.diff.sample_changes.COLUMNS`; unreadable images (no content id) are identified by name.
     """
     labelled = one_label(samples)
     digests = _digest_texts(labelled)
-    # A mark before each name makes names sort after nothing at all.
+    # The prefix makes every name, also an empty one, sort after a missing name.
     known = pd.DataFrame({name: (">" + labelled[name].astype(object)).where(labelled[name].notna(), " ") for name in ("split", "label")})
     parts = [f"{_HEAD}{_VERSION}\n"]
     groups: Mapping[Any, Any] = known.groupby(["split", "label"], dropna=False).indices
@@ -70,23 +70,24 @@ def read_lock(path: Path) -> pd.DataFrame:
         Columns ``content_id`` (as the lock writes it), ``split, label``; one row per image.
 
     Raises:
-        ConfigError: no such file, not a lock, one of a newer version, or a line that is none of a lock's, with its number.
+        ConfigError: no such file, not a lock, a lock of a newer version, or an invalid line, with its number.
     """
     try:
         content = path.read_bytes().replace(b"\r\n", b"\n")
     except FileNotFoundError:
-        raise ConfigError(path, "there is no lock there", f"write one with: imagenet-audit lock RUN --out {path}") from None
+        raise ConfigError(path, "no such lock", f"write one with: imagenet-audit lock RUN --out {path}") from None
     head, _, body = content.partition(b"\n")
     found = re.fullmatch(rb"imagenet-audit lock (\d+)", head)
     if not found:
-        raise ConfigError(f"{path}:1", "is no lock of imagenet-audit", "write one with: imagenet-audit lock RUN --out FILE")
+        raise ConfigError(f"{path}:1", "is not an imagenet-audit lock", "write one with: imagenet-audit lock RUN --out FILE")
     if int(found[1]) > _VERSION:
-        raise ConfigError(f"{path}:1", f"made by a newer version (lock {int(found[1])}; this one reads up to {_VERSION})", "update imagenet-audit")
+        problem = f"was written by a newer version (lock format {int(found[1])}; this version reads up to {_VERSION})"
+        raise ConfigError(f"{path}:1", problem, "update imagenet-audit")
     groups = list(_GROUP.finditer(body))
     ends = [*(group.start() for group in groups[1:]), len(body)][: len(groups)]
     frames, line = [], 2
     if body and (not groups or groups[0].start()):
-        raise _broken(path, line)
+        raise _invalid_line(path, line)
     for group, end in zip(groups, ends, strict=True):
         split, label = _names(path, line, group[0])
         digests = _digests(path, line + 1, body[group.end() : end])
@@ -96,10 +97,10 @@ def read_lock(path: Path) -> pd.DataFrame:
 
 
 def changes_since(locked: pd.DataFrame, samples: pd.DataFrame) -> SampleChanges:
-    """Return what became of the samples since a lock was written.
+    """Return the changes of the samples since a lock was written.
 
-    A lock keeps no names of files: nothing counts as renamed, and other bytes under an old name are one image less and one more. Removed samples are
-    called by their digest.
+    A lock stores no file names, so nothing counts as renamed, and a file with new bytes counts as one image removed and one added. Removed samples
+    are named by their digest.
 
     Args:
         locked: as `read_lock` returns it.
@@ -115,17 +116,17 @@ def changes_since(locked: pd.DataFrame, samples: pd.DataFrame) -> SampleChanges:
 
 
 def read_content(source: Source, advance: Callable[[int], None]) -> pd.DataFrame:
-    """Read every image's bytes, and no more of it: nothing is decoded.
+    """Read and hash every image's bytes without decoding them.
 
     Args:
         source: the dataset.
-        advance: told how many more images are listed or read.
+        advance: called with the number of further images read.
 
     Returns:
         Columns `audit.diff.sample_changes.COLUMNS`.
 
     Raises:
-        AuditError: the dataset cannot be listed, or not whole.
+        AuditError: the dataset cannot be listed completely.
     """
     from audit.ingest.listing import list_samples
     from audit.io.artifacts import to_frame
@@ -141,11 +142,11 @@ def read_content(source: Source, advance: Callable[[int], None]) -> pd.DataFrame
     return samples.assign(content_id=pd.Series(content, samples.index, object))[["sample_id", "content_id", "split", "label", "labels"]]
 
 
-def refuse_unlisted(place: object, not_listed: Sequence[str]) -> None:
-    """Refuse a dataset of which a part could not be listed: a lock without it would call the loss a version. Raises AuditError."""
+def refuse_unlisted(where: object, not_listed: Sequence[str]) -> None:
+    """Refuse to lock a dataset that could not be listed completely: the lock would make the loss a version. Raises AuditError."""
     if not_listed:
         problem, _, hint = not_listed[0].rstrip(".").rpartition("; ")
-        raise AuditError(place, f"cannot be locked: {problem}", hint)
+        raise AuditError(where, f"cannot be locked: {problem}", hint)
 
 
 def _content_id(source: Source, reference: str) -> str | None:
@@ -153,14 +154,14 @@ def _content_id(source: Source, reference: str) -> str | None:
         return hashlib.sha256(source.read(reference)).hexdigest()
     except AuditError:
         raise
-    except Exception:  # noqa: BLE001  storage libraries raise their own kinds; as in a scan, one unreadable file ends nothing
+    except Exception:  # noqa: BLE001  storage libraries raise their own types; as in a scan, one unreadable file must not stop the rest
         return None
 
 
 def _digest_texts(samples: pd.DataFrame) -> npt.NDArray[np.object_]:
     pairs = zip(samples["content_id"].astype(object).where(samples["content_id"].notna(), None), samples["sample_id"], strict=True)
     digests = bytes.fromhex("".join(identity(content_id, sample_id)[: 2 * _DIGEST_BYTES] for content_id, sample_id in pairs))
-    padded = np.zeros((len(samples), _BLANK), np.uint8)
+    padded = np.zeros((len(samples), _PADDED_BYTES), np.uint8)
     padded[:, :_DIGEST_BYTES] = np.frombuffer(digests, np.uint8).reshape(-1, _DIGEST_BYTES)
     text = np.frombuffer(base64.b64encode(padded.tobytes()), np.uint8).reshape(len(samples), 24)
     return _texts(text[:, : BYTES_PER_IMAGE - 1])
@@ -175,9 +176,9 @@ def _names(path: Path, line: int, text: bytes) -> tuple[Any, Any]:
     try:
         names = json.loads(text)
     except ValueError:
-        raise _broken(path, line) from None
+        raise _invalid_line(path, line) from None
     if len(names) != 2 or not all(name is None or isinstance(name, str) for name in names):
-        raise _broken(path, line)
+        raise _invalid_line(path, line)
     return names[0], names[1]
 
 
@@ -190,9 +191,11 @@ def _digests(path: Path, line: int, block: bytes) -> npt.NDArray[np.object_]:
             return _texts(characters[:, :-1])
     for number, text in enumerate(block.split(b"\n")):
         if not re.fullmatch(rb"[A-Za-z0-9+/]{22}", text):
-            raise _broken(path, line + number)
-    raise _broken(path, line)
+            raise _invalid_line(path, line + number)
+    raise _invalid_line(path, line)
 
 
-def _broken(path: Path, line: int) -> ConfigError:
-    return ConfigError(f"{path}:{line}", "is neither a split and class nor the digest of an image", "settle the merge, or write the lock anew")
+def _invalid_line(path: Path, line: int) -> ConfigError:
+    return ConfigError(
+        f"{path}:{line}", "is neither a [split, class] line nor an image digest", "resolve the merge conflict, or write the lock again"
+    )

@@ -1,4 +1,4 @@
-"""What a version of a dataset must hold to pass: ``policy.toml``, read and checked key by key; see ``docs/gate.md``."""
+"""Read and validate ``policy.toml``, the rules that a dataset version must pass; see ``docs/gate.md``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from audit.io.toml_lines import Key, lines_of_keys
 from audit.tables import SEVERITIES
 
 TOTAL = "total"
-"""Stands for findings of all checks."""
+"""Name for the findings of all checks together."""
 
 _CONFIDENCE = 0.95
 _SCOPES = ("kind", "severity", "split", "class")
@@ -24,21 +24,21 @@ _TABLES = {"limits": dict, "new": dict, "require": dict, "confidence": float}
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most so many findings, or so large a share of images with one."""
+    """A maximum number of findings, or a maximum share of images with one."""
 
     name: str
-    """As the policy writes it: ``limits.leakage``."""
+    """Dotted key in the policy: ``limits.leakage``."""
     check: str
     """A check, or `TOTAL`."""
     new: bool
-    """Of the findings that the baseline does not have."""
+    """Whether only findings that the baseline does not have count."""
     count: int | None = None
     rate: float | None = None
-    """0..1, of the images that the check applies to."""
+    """0..1, share of the images that the check applies to."""
     scope: dict[str, str] = field(default_factory=dict)
-    """``kind``, ``severity``, ``split``, ``class`` -> the only one counted."""
+    """``kind``, ``severity``, ``split``, ``class`` -> the only value that counts."""
     line: int = 1
-    """Where the policy says so, from 1."""
+    """Line in the policy, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,10 @@ class Policy:
     limits: tuple[Limit, ...] = ()
     require: dict[str, Any] = field(default_factory=dict)
     confidence: float = _CONFIDENCE
-    """A rate fails where it is above its limit with this confidence."""
+    """A rate fails if it exceeds its limit with this confidence."""
     path: str = ""
-    """The file it was read from."""
     lines: dict[str, int] = field(default_factory=dict)
-    """Requirement -> where the policy asks for it, from 1."""
+    """Requirement -> line in the policy, from 1."""
 
 
 def read_policy(path: Path, checks: Collection[str]) -> Policy:
@@ -60,10 +59,10 @@ def read_policy(path: Path, checks: Collection[str]) -> Policy:
 
     Args:
         path: the TOML file.
-        checks: names of all checks there are.
+        checks: names of all checks.
 
     Raises:
-        ConfigError: no such file, not TOML, an unknown key or check, a value of the wrong kind; the place is ``policy.toml:LINE: key``.
+        ConfigError: no such file, not TOML, an unknown key or check, a value of the wrong type; ``where`` is ``policy.toml:LINE: key``.
     """
     text, content = read_toml(path, missing="write a starter policy with: imagenet-audit init")
     return _Reader(path, lines_of_keys(text), checks).policy(content)
@@ -87,19 +86,19 @@ class _Reader:
             self.required(("require", key), value)
         confidence = content.get("confidence", _CONFIDENCE)
         if not 0.5 <= confidence < 1:
-            raise self.error(("confidence",), f"{confidence} is no confidence", "use a number from 0.5 to below 1, such as 0.95")
+            raise self.error(("confidence",), f"{confidence} is not a valid confidence", "use a number from 0.5 to below 1, such as 0.95")
         if not limits and not require:
-            raise ConfigError(self.path, "asks for nothing", "see what a policy can hold with: imagenet-audit init")
+            raise ConfigError(self.path, "contains no rules", "write a starter policy with: imagenet-audit init")
         lines = {name: self.line(("require", name)) for name in require}
         return Policy(tuple(limits), require, float(confidence), str(self.path), lines)
 
     def required(self, key: Key, value: Any) -> None:
-        """Refuse what no version would hold, or every one. Raises ConfigError."""
+        """Refuse values that no version, or every version, would satisfy. Raises ConfigError."""
         if isinstance(value, list):
             for name in value:
                 self.typed(key, name, str)
         elif not isinstance(value, bool) and not 0 <= value < math.inf:
-            raise self.error(key, f"{value} is no limit", "use a number from 0")
+            raise self.error(key, f"{value} is not a valid limit", "use a finite number, 0 or greater")
 
     def limits(self, table: str, given: dict[str, Any], *, new: bool) -> list[Limit]:
         found = []
@@ -116,17 +115,17 @@ class _Reader:
         for name in given:
             self.known((*key, name), ["count", "rate", *_SCOPES])
         if not {"count", "rate"} & given.keys():
-            raise self.error(key, "sets no limit", "give count or rate")
+            raise self.error(key, "sets no limit", "add count or rate")
         count, rate = given.get("count"), given.get("rate")
         if count is not None and (type(count) is not int or count < 0):
-            raise self.error((*key, "count"), f"{count!r} is not a number of findings", "use a whole number from 0; for a share write rate")
+            raise self.error((*key, "count"), f"{count!r} is not a number of findings", "use a whole number, 0 or greater; for a share, set rate")
         if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1):
             raise self.error((*key, "rate"), f"{rate!r} is not a share", "use a number from 0 to 1")
         scope = {name: given[name] for name in _SCOPES if name in given}
         for name, wanted in scope.items():
             self.typed((*key, name), wanted, str)
         if key[1] in SEVERITIES and scope.setdefault("severity", key[1]) != key[1]:
-            raise self.error((*key, "severity"), f"{scope['severity']!r} contradicts {key[1]!r}", "leave it out")
+            raise self.error((*key, "severity"), f"{scope['severity']!r} contradicts {key[1]!r}", "omit it")
         if scope.get("severity", SEVERITIES[0]) not in SEVERITIES:
             raise self.error((*key, "severity"), f"unknown severity {scope['severity']!r}", nearest(scope["severity"], SEVERITIES))
         name = _dotted(key) + "".join(f"[{scope_name}={wanted}]" for scope_name, wanted in scope.items() if wanted != key[1])
@@ -141,7 +140,7 @@ class _Reader:
         fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
         if not fits or (isinstance(value, bool) and kind is not bool):
             words = {bool: "true or false", list: "a list", int: "a whole number", float: "a number", str: "text", dict: "a table"}[kind]
-            raise self.error(key, f"{value!r} is not {words}", f"write {words}")
+            raise self.error(key, f"{value!r} is not {words}", f"use {words}")
 
     def error(self, key: Key, problem: str, hint: str) -> ConfigError:
         return ConfigError(f"{self.path}:{self.line(key)}: {_dotted(key)}", problem, hint)
@@ -154,9 +153,9 @@ def _dotted(key: Key) -> str:
     return ".".join(part for part in key if isinstance(part, str))
 
 
-STARTER = """# What a version of the dataset must hold to pass `imagenet-audit check`. See docs/gate.md.
+STARTER = """# Rules that a dataset version must pass in `imagenet-audit check`. See docs/gate.md.
 
-confidence = 0.95  # a rate fails only where it is above its limit with this confidence
+confidence = 0.95  # a rate fails only if it exceeds its limit with this confidence
 
 [limits]  # findings in this version; waived ones do not count
 leakage = 0
@@ -170,4 +169,4 @@ error = 0
 readable = true
 min_per_class = 2
 """
-"""What ``imagenet-audit init`` writes."""
+"""Policy that ``imagenet-audit init`` writes."""

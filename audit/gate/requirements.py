@@ -1,4 +1,4 @@
-"""What a policy requires of a version besides limits on findings: readable images, classes, splits, sizes, drift."""
+"""Judge a policy's requirements other than limits on findings: readable images, classes, splits, class sizes, drift."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from audit.run.run import Run
 
 _SHOWN = 5
-"""Images named."""
+"""Images or classes listed."""
 
 
 def requirement(name: str, wanted: Any, run: Run, difference: Difference | FindingsDifference | None, waived: Waived) -> Verdict:
@@ -24,9 +24,9 @@ def requirement(name: str, wanted: Any, run: Run, difference: Difference | Findi
     Args:
         name: its key.
         wanted: its value.
-        run: the version in question.
-        difference: from the baseline to the run; None where there is no baseline.
-        waived: findings that are accepted.
+        run: the version to check.
+        difference: from the baseline to the run; None without a baseline.
+        waived: accepted findings.
     """
     rule = f"require.{name}"
     if name.endswith("_drift"):
@@ -39,42 +39,46 @@ def requirement(name: str, wanted: Any, run: Run, difference: Difference | Findi
         sizes = labels.value_counts()
         if not len(sizes):
             return Verdict(rule, FAILED, "no image has a label")
-        poor = sorted(sizes[sizes < wanted].index)
-        few = f"{counted(len(poor), 'class')} of fewer than {counted(wanted, 'image')}: {', '.join(poor[:_SHOWN])}{' ...' * (len(poor) > _SHOWN)}"
-        return Verdict(rule, FAILED if poor else PASSED, few if poor else f"every class has {counted(wanted, 'image')} or more")
+        small = sorted(sizes[sizes < wanted].index)
+        few = (
+            f"{counted(len(small), 'class')} with fewer than {counted(wanted, 'image')}: {', '.join(small[:_SHOWN])}{' ...' * (len(small) > _SHOWN)}"
+        )
+        return Verdict(rule, FAILED if small else PASSED, few if small else f"every class has at least {counted(wanted, 'image')}")
     found = {*(labels if name == "classes" else samples["split"].dropna())}
     wrong = [
-        f"{word}: {', '.join(sorted(names)[:5])}" for word, names in (("missing", {*wanted} - found), ("not declared", found - {*wanted})) if names
+        f"{word}: {', '.join(sorted(names)[:_SHOWN])}"
+        for word, names in (("missing", {*wanted} - found), ("not declared", found - {*wanted}))
+        if names
     ]
     return Verdict(rule, FAILED if wrong else PASSED, "; ".join(wrong) or "as declared")
 
 
 def _readable(rule: str, run: Run, waived: Waived, *, wanted: bool) -> Verdict:
-    """Judge whether every image could be listed and can be read, but for those whose finding is waived."""
+    """Judge whether every image could be listed and read, except those with a waived finding."""
     samples = run.columns("sample_id", "outcome")
     failed = samples["sample_id"][samples["outcome"] != "ok"]
     findings = run.findings_index
     accepted = findings["finding_id"].isin(waived.ids) & (findings["check"] == "integrity") & (findings["severity"] == "error")
     left = sorted(failed[~failed.isin(findings["sample_id"][accepted])])
-    told = f"{len(left):,} of {len(run):,} listed images cannot be read"
+    message = f"{len(left):,} of {len(run):,} listed images cannot be read"
     if left:
-        told += f": {', '.join(left[:_SHOWN])}{' ...' * (len(left) > _SHOWN)}"
+        message += f": {', '.join(left[:_SHOWN])}{' ...' * (len(left) > _SHOWN)}"
     if len(left) < len(failed):
-        told += f"; {len(failed) - len(left):,} more are waived"
-    told = "; ".join([told, *(message.rstrip(".") for message in run.not_listed)])
-    return Verdict(rule, FAILED if wanted and (left or run.not_listed) else PASSED, told)
+        message += f"; {len(failed) - len(left):,} more are waived"
+    message = "; ".join([message, *(problem.rstrip(".") for problem in run.not_listed)])
+    return Verdict(rule, FAILED if wanted and (left or run.not_listed) else PASSED, message)
 
 
 def _drift(name: str, limit: float, difference: Difference | FindingsDifference | None) -> Verdict:
     rule = f"require.{name}"
     if not isinstance(difference, Difference):
-        return Verdict(rule, NOT_JUDGED, NO_BASELINE if difference is None else "the baseline is a report: it tells nothing of the images")
+        return Verdict(rule, NOT_JUDGED, NO_BASELINE if difference is None else "the baseline is a report, which has no image data")
     if name == "embedding_drift":
         if difference.drift is None:
             return Verdict(rule, NOT_JUDGED, "the embeddings cannot be compared")
-        found, words = difference.drift.shift, "of their spread"
+        found, what = difference.drift.shift, "shift in units of the old spread"
     else:
         classes = difference.health[difference.health["part"] == "class"]
         shares = [classes[side] / max(int(classes[side].sum()), 1) for side in ("images_old", "images_new")]
-        found, words = float((shares[0] - shares[1]).abs().sum() / 2), "of the images would have to change class (total variation)"
-    return Verdict(rule, FAILED if found > limit else PASSED, f"{found:.3f} {words}, at most {limit:g}")
+        found, what = float((shares[0] - shares[1]).abs().sum() / 2), "total variation of the class shares"
+    return Verdict(rule, FAILED if found > limit else PASSED, f"{what} {found:.3f}, limit {limit:g}")

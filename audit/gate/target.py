@@ -1,4 +1,4 @@
-"""A place that may be a run or a dataset: which it is, and that it is not both, or a run put beside the images would stand for them."""
+"""Decide whether a path is a run or a dataset, and refuse a mix of both: a run put beside images would be judged instead of them."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from audit.sources.tar import ENDINGS
 if TYPE_CHECKING:
     from audit.run.run import Run
 
-_OTHERS = (*ENDINGS, ".parquet", ".arrow", ".gz", ".zip")
-"""Endings of tables and archives that hold images."""
+_DATA_SUFFIXES = (*ENDINGS, ".parquet", ".arrow", ".gz", ".zip")
+"""Suffixes of tables and archives that may contain images."""
 
-_OWN = re.compile(
+_RUN_FILE = re.compile(
     r"(samples|pairs|faces|label_quality|findings/\w+|unfinished[a-z-]*/(listing|samples|segments/[^/]+))\.parquet|previews/[0-9a-f]{64}\.jpg"
 )
-"""What a run itself holds of images and tables; see ``docs/run-format.md``."""
+"""Images and tables that belong to a run; see ``docs/run-format.md``."""
 
 
 def given_run(source: str) -> Run | None:
-    """Open the run that a place is; None where it is a dataset.
+    """Open a run; return None if the path is a dataset.
 
     Raises:
-        RunError: the run cannot be opened, or its folder also holds images, tables or archives that no scan writes there.
+        RunError: the run cannot be opened, or its folder contains images, tables or archives that are not part of a run.
     """
     from audit import open_run
     from audit.run.run import RECORD
 
     if not (Path(source) / RECORD).is_file():
         return None
-    strange = _no_part_of_a_run(source)
-    if strange is not None:
-        problem = f"holds a {RECORD}, as a run does, and {strange}, which is no part of one"
-        raise RunError(source, problem, f"take {RECORD} out where it is a dataset, else the other file")
+    foreign = _foreign_file(source)
+    if foreign is not None:
+        problem = f"contains {RECORD}, like a run, and {foreign}, which is not part of a run"
+        raise RunError(source, problem, f"remove {RECORD} if this is a dataset, else remove the other file")
     return open_run(source)
 
 
-def _no_part_of_a_run(folder: str) -> str | None:
-    """Return the first file that may be a dataset's, relative to the folder; links are followed, as a scan follows them."""
+def _foreign_file(folder: str) -> str | None:
+    """Return the first file that may belong to a dataset, relative to the folder; symbolic links are followed, as in a scan."""
     seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        whole = os.path.realpath(place)
-        if whole in seen:  # links can lead in circles
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:  # a cycle of links
             folders.clear()
             continue
-        seen.add(whole)
+        seen.add(real)
         folders.sort()
         for name in sorted(names):
-            path = (Path(place) / name).relative_to(folder).as_posix()
-            if (is_image(path) or path.lower().endswith(_OTHERS)) and not _OWN.fullmatch(path):
+            path = (Path(root) / name).relative_to(folder).as_posix()
+            if (is_image(path) or path.lower().endswith(_DATA_SUFFIXES)) and not _RUN_FILE.fullmatch(path):
                 return path
     return None

@@ -1,4 +1,4 @@
-"""What became of a policy, for people as lines and for machines as JSON."""
+"""The gate's result as text lines and as JSON."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 from audit.diff.text import records
 from audit.gate.formats.base import subject
 from audit.gate.verdict import FAILED, PASSED, UNKNOWN
-from audit.io.console import safe
+from audit.io.console import counted, safe
 
 if TYPE_CHECKING:
     from audit.gate.gate import Gate
 
 FORMAT_VERSION = 1
-"""Rises when a key of `document` changes its meaning or goes."""
+"""Incremented when a key of `document` changes its meaning or is removed."""
 
 _SHOWN = 5
-"""Findings named below a rule that failed."""
+"""Findings listed below a failed rule."""
 
-_WORDS = {PASSED: "passed", FAILED: "FAILED", UNKNOWN: "NOT FOUND OUT"}
+_WORDS = {PASSED: "passed", FAILED: "FAILED", UNKNOWN: "UNDETERMINED"}
 
 
 def document(gate: Gate) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def document(gate: Gate) -> dict[str, Any]:
 
 
 def lines(gate: Gate) -> Iterator[str]:
-    """Yield a gate as a person reads it; lines that go on with a rule are indented."""
+    """Yield a gate as text lines; the findings of a rule are indented."""
     named = {finding for verdict in gate.failed for finding in verdict.findings[:_SHOWN]}
     by_id = gate.findings[gate.findings["finding_id"].isin(named)].set_index("finding_id")
     for verdict in gate.verdicts:
@@ -51,7 +51,6 @@ def lines(gate: Gate) -> Iterator[str]:
             yield f"           {safe(subject(row['sample_id'], row['label']))}: {safe(row['message'])} [{finding_id}]"
         if len(verdict.findings) > _SHOWN:
             yield f"           and {len(verdict.findings) - _SHOWN:,} more"
-    for line in gate.said():
+    for line in gate.remarks():
         yield f"note: {safe(line)}"
-    waived = len(gate.waived.ids)
-    yield f"{_WORDS[gate.outcome]}: {gate.told()}, {waived:,} finding{'s' * (waived != 1)} waived"
+    yield f"{_WORDS[gate.outcome]}: {gate.summary()}, {counted(len(gate.waived.ids), 'finding')} waived"

@@ -1,4 +1,4 @@
-"""Findings that are known and accepted: ``waivers.toml``, kept and reviewed beside the policy."""
+"""Accepted findings: ``waivers.toml``, stored and reviewed beside the policy."""
 
 from __future__ import annotations
 
@@ -26,51 +26,51 @@ class Waiver:
     owner: str
     reason: str
     expires: date | None = None
-    """The last day it holds."""
-    place: str = field(default="", compare=False)
-    """``waivers.toml:9``."""
+    """The last day on which it is valid."""
+    where: str = field(default="", compare=False)
+    """File and line: ``waivers.toml:9``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waived:
-    """What waivers came to."""
+    """Waivers applied to the findings of a run."""
 
     ids: frozenset[str]
-    """Findings that are waived today."""
+    """Ids of the waived findings."""
     expired: tuple[Waiver, ...] = ()
     unmatched: tuple[Waiver, ...] = ()
-    """No finding has that id: fixed, or mistyped."""
+    """Waivers whose finding does not exist: fixed, or mistyped."""
 
 
 def read_waivers(path: Path) -> list[Waiver]:
     """Read ``[[waiver]]`` tables with ``finding``, ``owner``, ``reason`` and, optionally, ``expires`` (a TOML date).
 
     Raises:
-        ConfigError: no such file, not TOML, or an entry lacks or misspells a key; the place has the line, and counts the entries from 1.
+        ConfigError: no such file, not TOML, or an entry lacks or misspells a key; ``where`` has the line and the entry's number, from 1.
     """
-    text, content = read_toml(path, missing="name an existing file with --waivers, or leave the option out")
+    text, content = read_toml(path, missing="name an existing file with --waivers, or omit the option")
     entries = content.get("waiver", [])
     if set(content) - {"waiver"} or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigError(path, "holds something else than [[waiver]] tables", "write each waiver as a [[waiver]] table")
+        raise ConfigError(path, "contains something other than [[waiver]] tables", "write each waiver as a [[waiver]] table")
     lines = lines_of_keys(text)
     found = []
     for number, entry in enumerate(entries, 1):
         line = lines.get(("waiver", number - 1), 1)
-        place = f"{path}:{line}: waiver {number}"
+        where = f"{path}:{line}: waiver {number}"
         for key in entry:
             if key not in _KEYS:
-                raise ConfigError(place, f"unknown key {key!r}", nearest(key, _KEYS))
+                raise ConfigError(where, f"unknown key {key!r}", nearest(key, _KEYS))
         for key in ("finding", "owner", "reason"):
             if not isinstance(entry.get(key), str) or not entry[key].strip():
-                raise ConfigError(place, f"has no {key}", f'write {key} = "..."')
+                raise ConfigError(where, f"has no {key}", f'write {key} = "..."')
         if "expires" in entry and type(entry["expires"]) is not date:
-            raise ConfigError(place, f"{entry['expires']!r} is not a date", "write expires = 2030-12-31, without quotes")
-        found.append(Waiver(**entry, place=f"{path}:{line}"))
+            raise ConfigError(where, f"{entry['expires']!r} is not a date", "write expires = 2030-12-31, without quotes")
+        found.append(Waiver(**entry, where=f"{path}:{line}"))
     return found
 
 
 def apply_waivers(waivers: Collection[Waiver], finding_ids: Collection[str], today: date) -> Waived:
-    """Return what is waived today, and which waivers are out of date or about nothing."""
+    """Return the findings waived on a day, and the waivers that have expired or match no finding."""
     known = set(finding_ids)
     valid = [waiver for waiver in waivers if waiver.expires is None or waiver.expires >= today]
     return Waived(
@@ -81,10 +81,11 @@ def apply_waivers(waivers: Collection[Waiver], finding_ids: Collection[str], tod
 
 
 def kept(decisions: pd.DataFrame, findings: pd.DataFrame) -> frozenset[str]:
-    """Return the findings that reviewers decided to keep: all who were sure, of this version or of one before.
+    """Return the findings that all reviewers decided to keep, ignoring ``unsure``, in this version or an earlier one.
 
-    A decision is about a finding by its id. Where that finding is gone and its check has exactly one other about the same image under the same label,
-    it is the same thing by another kind, and the decision holds. A finding that was verified against another image is another one.
+    A decision applies to the finding with its id. If that finding no longer exists and its check has exactly one other finding about the same image
+    with the same label, only the kind changed, and the decision applies to that one. This excludes findings about pairs: another partner is another
+    finding.
 
     Args:
         decisions: as `audit.review.decisions.latest` returns them.
@@ -104,6 +105,6 @@ def kept(decisions: pd.DataFrame, findings: pd.DataFrame) -> frozenset[str]:
 
 
 def _all_keep(decisions: pd.DataFrame, subject: list[str]) -> pd.Index[Any]:
-    """Return what every decision about it says to keep."""
+    """Return the subjects about which every decision is ``keep``."""
     unanimous = decisions.assign(keep=decisions["verdict"] == "keep").groupby(subject)["keep"].all()
     return unanimous[unanimous].index

@@ -1,6 +1,7 @@
-"""Write a run's files so that a reader never sees half of one, and open them again.
+"""Write a run's files atomically and read them with checks.
 
-A small file is written beside its place and moved there; an array is allocated before it is filled, so that a full disk is an error and not a crash.
+A small file is written under a temporary name and renamed. An array's disk space is allocated before it is filled, so that a full disk raises an
+error instead of killing the process.
 """
 
 from __future__ import annotations
@@ -27,21 +28,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ROWS_READ_TOGETHER = 65_536
-"""Rows of a Parquet row group: few enough to read one row of millions quickly, enough to compress well."""
+"""Rows of a Parquet row group: few enough to read single rows quickly, enough to compress well."""
 
-_DAMAGE = (ValueError, EOFError, OSError, pa.ArrowException, BadZipFile, RuntimeError, SyntaxError, TokenError)
-"""What readers of JSON, Parquet, ``.npy`` and ``.npz`` raise of damaged files; NumPy reads an array's header as Python, and zipfile
-asks for passwords."""
+_CORRUPT = (ValueError, EOFError, OSError, pa.ArrowException, BadZipFile, RuntimeError, SyntaxError, TokenError)
+"""Errors that readers of JSON, Parquet, ``.npy`` and ``.npz`` raise for corrupt files: NumPy parses an array's header as Python, and zipfile may ask
+for a password."""
 
 _PARTIAL = ".partial"
+
+_RESCAN = "delete this file and scan again: only its stage is recomputed"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file beside ``path`` and move it there when the block ends without an error; flushed to disk first.
+    """Open a temporary file next to ``path``; when the block ends without an error, flush it to disk and rename it to ``path``.
 
     Raises:
-        OSError: it cannot be written; the error names ``path``.
+        OSError: the file cannot be written; the error names ``path``.
     """
     part = _part(path)
     try:
@@ -59,12 +62,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _part(path: Path) -> Path:
-    """Return a new name beside ``path``; not a private temporary file, because whoever may read the folder may read the run."""
+    """Return a new name next to ``path``, so that the file gets the folder's default permissions, unlike a private temporary file."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed writer left beside the files of a folder; nobody may be writing there."""
+    """Remove the temporary files that killed writers left in a folder; there must be no active writer."""
     for path in folder.glob(f".*{_PARTIAL}"):
         path.unlink(missing_ok=True)
 
@@ -76,7 +79,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def write_table(path: Path, table: pa.Table, *, rows_together: int = _ROWS_READ_TOGETHER) -> None:
-    """Write a Parquet file atomically; a reader of one row reads the ``rows_together`` around it."""
+    """Write a Parquet file atomically, with ``rows_together`` rows per row group, the smallest unit that is read."""
     with replacing(path) as file:
         pq.write_table(table, file, compression="zstd", row_group_size=rows_together, write_page_checksum=True)
 
@@ -89,7 +92,7 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
 
 @contextmanager
 def filling(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterator[np.memmap[Any, np.dtype[Any]]]:
-    """Map a new ``.npy`` beside ``path`` and move it there when the block ends without an error: an array larger than memory, written in blocks.
+    """Map a temporary ``.npy`` file for an array larger than memory; when the block ends without an error, rename it to ``path``.
 
     Raises:
         OSError: the disk is full.
@@ -107,25 +110,25 @@ def filling(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterato
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON. Raises RunError where the file is damaged."""
+    """Read JSON. Raises RunError if the file is corrupt."""
     return _reading(path, lambda: json.loads(path.read_text(encoding="utf-8")))
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a Parquet file. Raises RunError where the file is damaged."""
+    """Read a Parquet file. Raises RunError if the file is corrupt."""
     return _reading(path, lambda: pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True))
 
 
 def column_names(path: Path) -> list[str]:
-    """Return the names of a Parquet file's columns. Raises RunError where the file is damaged."""
+    """Return the names of a Parquet file's columns. Raises RunError if the file is corrupt."""
     return _reading(path, lambda: pq.read_schema(path).names)  # type: ignore[no-any-return]
 
 
 def read_in_blocks(path: Path, column: str, of_block: Callable[[pa.Array], npt.NDArray[Any]], *, rows: int) -> npt.NDArray[Any]:
-    """Read one column of a Parquet file a block at a time, and return what was made of the blocks as one array.
+    """Read one column of a Parquet file in blocks, convert each with ``of_block``, and return the results as one array.
 
     Raises:
-        RunError: the file is damaged, lacks the column or does not have ``rows`` rows.
+        RunError: the file is corrupt, lacks the column or does not have ``rows`` rows.
     """
 
     def read() -> npt.NDArray[Any]:
@@ -139,7 +142,7 @@ def read_in_blocks(path: Path, column: str, of_block: Callable[[pa.Array], npt.N
 
 
 def read_rows(path: Path, rows: npt.NDArray[np.int64], columns: list[str] | None = None) -> pa.Table:
-    """Read some rows of a Parquet file, in the order given; only their row groups are read. Raises RunError where the file is damaged."""
+    """Read some rows of a Parquet file, in the given order; only their row groups are read. Raises RunError if the file is corrupt."""
 
     def read() -> pa.Table:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -157,7 +160,7 @@ def read_rows(path: Path, rows: npt.NDArray[np.int64], columns: list[str] | None
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """Return a table as a frame; hashes keep all their 64 bits where some rows have none."""
+    """Return a table as a frame; columns of 64-bit hashes with nulls keep all bits."""
     import pandas as pd
 
     return table.to_pandas(types_mapper={pa.uint64(): pd.UInt64Dtype()}.get)  # type: ignore[no-any-return]
@@ -168,54 +171,51 @@ def open_array(path: Path, rows: int | None = None, *, kind: str | None = None, 
 
     Args:
         path: the file.
-        rows: how many it must have; any number where None.
-        kind: of its values, as NumPy writes it: ``f``, ``i`` or ``u``; any where None.
-        dimensions: how many it must have; any number where None.
+        rows: required number of rows; any if None.
+        kind: required kind of dtype: ``f``, ``i`` or ``u``; any if None.
+        dimensions: required number of dimensions; any if None.
 
     Raises:
-        RunError: the file is missing or damaged, or does not hold what is asked for.
+        RunError: the file is missing, corrupt or does not match the requirements.
     """
     array = _reading(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
     if array.dtype.kind != (kind or array.dtype.kind) or array.ndim != (array.ndim if dimensions is None else dimensions):
-        problem = f"damaged: holds {array.dtype} in {array.ndim} dimensions"
-        raise RunError(path, problem, "delete this file and scan again: only its stage is done again")
+        raise RunError(path, f"corrupt: contains {array.dtype} in {array.ndim} dimensions", _RESCAN)
     if rows is not None and array.shape[:1] != (rows,):
-        raise RunError(
-            path, f"has shape {array.shape}, but the run has {rows} samples", "delete this file and scan again: only its stage is done again"
-        )
+        raise RunError(path, f"has shape {array.shape}, but the run has {rows} samples", _RESCAN)
     return array  # type: ignore[no-any-return]
 
 
 def read_arrays(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
-    """Read the arrays of an ``.npz`` file. Raises RunError where it is missing, damaged or lacks one of the names."""
+    """Read the arrays of an ``.npz`` file. Raises RunError if it is missing, corrupt or lacks one of the names."""
 
     def read() -> dict[str, npt.NDArray[Any]]:
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, own_fid=False, allow_pickle=False) as stored:
             if lacking := sorted({*names} - {*stored}):
-                raise ValueError(f"holds no {', '.join(lacking)}")
+                raise ValueError(f"has no {', '.join(lacking)}")
             return dict(stored)
 
     return _reading(path, read)  # type: ignore[no-any-return]
 
 
 def reopen_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap[Any, np.dtype[Any]]:
-    """Map an array that `create_array` made once more, for writing.
+    """Map an array created by `create_array` for writing again.
 
     Raises:
-        RunError: the file is missing, damaged, or of another shape or length.
+        RunError: the file is missing, corrupt, or of another shape or length.
     """
-    array = open_array(path)  # mapped for writing, a file cut short would be filled up with zeros instead of refused
+    array = open_array(path)  # mapping a truncated file for writing would fill it with zeros instead of refusing it
     expected = np.dtype(dtype)
     offset = getattr(array, "offset", 0)
     if (array.shape, array.dtype) != (shape, expected) or path.stat().st_size != offset + array.nbytes:
-        raise RunError(path, f"damaged: is not an array of {expected} with shape {shape}", "delete this file and scan again")
+        raise RunError(path, f"corrupt: is not an array of {expected} with shape {shape}", _RESCAN)
     return np.load(path, mmap_mode="r+", allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def release(*arrays: object) -> None:
-    """Give back the memory that mapped arrays hold: what was read or written stays in the file, and in the system's cache while there is room.
+    """Release the resident pages of mapped arrays; their content stays in the file and in the page cache. Ignores anything else.
 
-    Until then the pages count as this process's memory, and a limit set for it may end it. Anything that is not a mapped array is left alone.
+    Resident pages count as memory of the process, which could exceed its memory limit.
     """
     for array in arrays:
         mapped = getattr(array, "_mmap", None)
@@ -224,7 +224,7 @@ def release(*arrays: object) -> None:
 
 
 def create_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap[Any, np.dtype[Any]]:
-    """Create an ``.npy`` file of zeros with its space on the disk reserved, and map it for writing.
+    """Create an ``.npy`` file of zeros with its disk space allocated, and map it for writing.
 
     Raises:
         OSError: the disk is full.
@@ -232,7 +232,7 @@ def create_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
     with path.open("r+b") as file:
         size = path.stat().st_size
-        # Writing to a mapped hole on a full disk kills the process; asking for the blocks beforehand raises instead.
+        # Writing to a sparse mapped file on a full disk kills the process; allocating the blocks first raises instead.
         if hasattr(os, "posix_fallocate") and size:
             os.posix_fallocate(file.fileno(), 0, size)
     return array
@@ -242,7 +242,6 @@ def _reading(path: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except FileNotFoundError:
-        raise RunError(path, "the run lacks this file", "scan again with the same command: only what is missing is done again") from None
-    except _DAMAGE as error:
-        problem = f"damaged: {' '.join(str(error).split())[:160]}"
-        raise RunError(path, problem, "delete this file and scan again: only its stage is done again") from error
+        raise RunError(path, "this file of the run is missing", "run the same scan again: only missing stages are computed") from None
+    except _CORRUPT as error:
+        raise RunError(path, f"corrupt: {' '.join(str(error).split())[:160]}", _RESCAN) from error

@@ -1,7 +1,4 @@
-"""What a person sees while a scan runs: bars on a terminal, plain lines elsewhere, always on standard error.
-
-Standard output carries results only, so that it can be piped.
-"""
+"""Progress on standard error: bars on a terminal, plain lines elsewhere. Standard output is reserved for results."""
 
 from __future__ import annotations
 
@@ -23,19 +20,19 @@ if TYPE_CHECKING:
     from audit.io.progress import Observer
 
 PATIENCE = 2.0
-"""Seconds a stage may take before anything is shown of it."""
+"""Seconds before progress of a stage is shown."""
 
 LINE_PERIOD = 10.0
-"""Seconds between two lines where there is no terminal: a log of an hour stays readable."""
+"""Seconds between two lines without a terminal; keeps logs short."""
 
 NARROW = 72
-"""Columns below which the bar itself is left out, so that the numbers fit."""
+"""Columns below which the bar is omitted, so that the numbers fit."""
 
 
 def safe(text: object) -> str:
-    r"""Return text that can neither move the cursor nor break the line: whatever is not printable becomes an escape.
+    r"""Return text with unprintable characters escaped, so that it can neither move the cursor nor break the line.
 
-    File names are other people's text: they may hold newlines, terminal commands, direction overrides and bytes that are no UTF-8.
+    File names are untrusted: they may contain newlines, terminal escape sequences, direction overrides and bytes that are not UTF-8.
 
     >>> safe("a\x1b[31mb\n")
     'a\\x1b[31mb\\n'
@@ -56,7 +53,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def size(octets: int) -> str:
-    """Return a file's size.
+    """Return a file size with its unit.
 
     >>> size(3_120), size(4_200_000)
     ('3.1 kB', '4.2 MB')
@@ -65,7 +62,7 @@ def size(octets: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say a time in the units a person would use.
+    """Return a duration with readable units.
 
     >>> duration(0.4), duration(75), duration(8000)
     ('0.4 s', '1 min 15 s', '2 h 13 min')
@@ -81,7 +78,7 @@ def duration(seconds: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Say a speed with as many digits as matter.
+    """Return a rate with two to four significant digits.
 
     >>> rate(0.25), rate(3.21), rate(1234.5)
     ('0.25/s', '3.2/s', '1,234/s')
@@ -91,7 +88,7 @@ def rate(per_second: float) -> str:
 
 
 class Lines:
-    """Tells of progress in plain lines: for logs and pipes."""
+    """Print progress as plain lines, for logs and pipes."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -108,7 +105,7 @@ class Lines:
         self._begun = self._last = self._clock()
 
     def advance(self, count: int) -> None:
-        """Count, and print a line when the last one is long enough ago."""
+        """Count, and print a line if the last one is older than `LINE_PERIOD`."""
         self._done += count
         now = self._clock()
         if now - self._begun >= PATIENCE and (now - self._last >= LINE_PERIOD or self._last == self._begun):
@@ -120,7 +117,7 @@ class Lines:
         print(f"note: {safe(message)}", file=self._stream, flush=True)
 
     def close(self) -> None:
-        """End the running stage; a stage that was told of gets a last line."""
+        """End the running stage; print a last line if progress was printed."""
         if self._last > self._begun:
             self._print(self._clock(), finished=True)
         self._last = self._begun
@@ -146,7 +143,7 @@ class Lines:
 
 
 class Bars:
-    """Draws a bar with rate and time left for the running stage, once it has taken longer than `PATIENCE`."""
+    """Draw a bar with rate and time left for the running stage, after `PATIENCE` seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -186,7 +183,7 @@ class _Quiet:
 
 
 def observer(*, quiet: bool = False, color: bool = True) -> Lines | Bars | _Quiet:
-    """Return a context manager that gives the observer fitting standard error: bars on a terminal, lines elsewhere, nothing when quiet."""
+    """Return a context manager with an observer for standard error: bars on a terminal, lines elsewhere, silent if quiet."""
     if quiet:
         return _Quiet()
     if not sys.stderr.isatty():

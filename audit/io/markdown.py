@@ -1,4 +1,4 @@
-"""Other people's text in Markdown: it can start no link, no heading, no HTML, no table cell, and call on nobody."""
+"""Escape untrusted text in Markdown: no links, headings, HTML, table cells or mentions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from audit.io.console import safe
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]!|~$^])")
 _CALLS = re.compile(r"(?i)[@#]|://|www\.")
-"""What a forge makes a mention, an issue or a link of, wherever it stands."""
+"""Text that GitHub and GitLab turn into a mention, an issue or a link."""
 
 
 def escape(text: str) -> str:
-    r"""Return text that Markdown shows as it is.
+    r"""Return text that Markdown renders literally.
 
     >>> escape("<b>*a*|@me"), escape("x\ny")
     ('&lt;b&gt;\\*a\\*\\|@<!-- -->me', 'x\\\\ny')
@@ -22,7 +22,7 @@ def escape(text: str) -> str:
 
 
 def code(text: str) -> str:
-    r"""Return text as a code span, also inside a table.
+    r"""Return text as a code span that also works inside a table.
 
     >>> code("a`b|c")
     '``a`b\\|c``'

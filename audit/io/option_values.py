@@ -1,4 +1,4 @@
-"""TOML values as the types that options are declared with."""
+"""Convert TOML values to the declared types of options."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 from audit.errors import ConfigError
 
 
-def converted(place: str, value: Any, hint: Any) -> Any:
-    """Return a TOML value as the type an option is declared with: integers serve as floats, arrays become tuples.
+def converted(where: str, value: Any, hint: Any) -> Any:
+    """Return a TOML value as the declared type: integers are accepted as floats, arrays become tuples.
 
     Args:
-        place: named in the error.
-        value: as ``tomllib`` gives it.
+        where: location for the error.
+        value: as returned by ``tomllib``.
         hint: a type, a union, ``tuple[T, ...]``, ``Literal`` or ``Mapping``.
 
     Raises:
-        ConfigError: the value has another type.
+        ConfigError: the value does not have the type.
     """
     try:
         return _convert(value, hint)
     except TypeError:
-        raise ConfigError(place, f"expected {describe(hint)}, got {value!r}", f"use {describe(hint)}") from None
+        raise ConfigError(where, f"expected {describe(hint)}, got {value!r}", f"use {describe(hint)}") from None
 
 
 def describe(hint: Any) -> str:
-    """Say a type in words: ``int | None`` is "a whole number"."""
+    """Return a type in words: ``int | None`` is "a whole number"."""
     words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -42,7 +42,7 @@ def describe(hint: Any) -> str:
 
 
 def _convert(value: Any, hint: Any) -> Any:
-    """Raise TypeError where the value does not fit."""
+    """Convert a value; raise TypeError if it does not have the type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is None:
         return _plain(value, hint)

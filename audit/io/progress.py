@@ -1,4 +1,4 @@
-"""How a scan says how far it is, without printing anything itself."""
+"""Interface through which a scan reports progress."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """Told of a scan's progress; the command line draws bars from it."""
+    """Receives a scan's progress; the command line draws bars from it."""
 
     def stage(self, name: str, total: int | None) -> None:
-        """A stage begins; ``total`` units of work lie ahead, or None where that is unknown."""
+        """Begin a stage with ``total`` units of work, None if unknown."""
         ...
 
     def advance(self, count: int) -> None:
-        """``count`` more units of the current stage are done."""
+        """Add ``count`` finished units of the current stage."""
         ...
 
     def note(self, message: str) -> None:
-        """Something a person should know, in one line."""
+        """Report a one-line note for the user."""
         ...
 
 
@@ -33,4 +33,4 @@ class _Silent:
 
 
 SILENT: Observer = _Silent()
-"""Ignores everything it is told."""
+"""Ignores all progress."""

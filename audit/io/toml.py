@@ -1,4 +1,4 @@
-"""Files that people write in TOML: what they say, or in one line why it cannot be read."""
+"""Read TOML files, with one-line errors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def read_toml(path: Path, *, missing: str) -> tuple[str, dict[str, Any]]:
-    """Return a file's text, without the byte order mark that some editors write, and its content.
+    """Return a file's text, without a byte order mark, and its parsed content.
 
     Args:
         path: the file.
-        missing: what to do where there is no such file.
+        missing: hint of the error if the file does not exist.
 
     Raises:
-        ConfigError: there is no such file, it cannot be read, or is no TOML.
+        ConfigError: the file does not exist, cannot be read, or is not TOML.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -29,6 +29,6 @@ def read_toml(path: Path, *, missing: str) -> tuple[str, dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise ConfigError(path, f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(path, f"not TOML: {error}", "mend the file at that place") from None
+        raise ConfigError(path, f"not TOML: {error}", "fix the syntax there") from None
     except OSError as error:
         raise ConfigError(path, f"cannot be read: {error.strerror}", "make the file readable") from None

@@ -1,4 +1,4 @@
-"""Where in a TOML file a key stands: ``tomllib`` gives the values, people need the line."""
+"""Line numbers of the keys in a TOML file, which ``tomllib`` does not return."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tomllib
 from typing import Any
 
 Key = tuple[str | int, ...]
-"""Where a value stands: names of tables and keys; after that of an array of tables, which of them, from 0."""
+"""Path of a value: names of tables and keys; the name of an array of tables is followed by an index, from 0."""
 
 
 def lines_of_keys(text: str) -> dict[Key, int]:
@@ -21,7 +21,7 @@ def lines_of_keys(text: str) -> dict[Key, int]:
     {('a',): 1, ('a', 0): 1, ('a', 1): 2, ('a', 1, 'b'): 3}
     """
     found: dict[Key, int] = {}
-    arrays: dict[Key, int] = {}  # array of tables -> how many there were so far
+    arrays: dict[Key, int] = {}  # array of tables -> number of tables so far
     table: Key = ()
     statement, start = "", 0
     for number, line in enumerate(text.splitlines(), 1):
@@ -30,7 +30,7 @@ def lines_of_keys(text: str) -> dict[Key, int]:
         try:
             content = tomllib.loads(statement)
         except tomllib.TOMLDecodeError:
-            continue  # a value that goes on in the next line
+            continue  # a value that continues on the next line
         opening, statement = statement.lstrip()[:2], ""
         paths = _paths(content)
         if not opening.startswith("["):
@@ -47,12 +47,12 @@ def lines_of_keys(text: str) -> dict[Key, int]:
 
 
 def _numbered(path: Key, arrays: dict[Key, int]) -> Key:
-    """Return where a table stands: below an array of tables it belongs to the last of them."""
-    place: Key = ()
+    """Return a table's path with indices: a table below an array of tables belongs to the last one."""
+    numbered: Key = ()
     for name in path[:-1]:
-        place = (*place, name)
-        place = (*place, arrays[place] - 1) if place in arrays else place
-    return (*place, path[-1])
+        numbered = (*numbered, name)
+        numbered = (*numbered, arrays[numbered] - 1) if numbered in arrays else numbered
+    return (*numbered, path[-1])
 
 
 def _paths(content: Any) -> list[Key]:

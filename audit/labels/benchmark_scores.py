@@ -40,8 +40,8 @@ def corrections(given: npt.NDArray[np.integer], findings: pd.DataFrame, decided:
         given: ``[m]`` class codes, -1 = unlabelled.
         findings: findings of ``label_errors``, columns ``row`` (0 to m - 1), ``kind`` and ``suggested_label``. ``wrong`` replaces the label by the
             suggestion; with ``also_valid`` and ``overlapping_classes`` both count as right; ``unclear`` excludes the image.
-        decided: decisions as `audit.review.consensus` returns them, columns ``row``, ``action`` and ``label``: ``relabel``, ``drop``, or ``keep``
-            and disputes, which leave the label unchanged.
+        decided: decisions as `audit.review.consensus.consensus` returns them, columns ``row``, ``action`` and ``label``: ``relabel``, ``drop``, or
+            ``keep`` and disputes, which leave the label unchanged.
         classes: names of the codes; an image relabelled to any other name is excluded.
     """
     place = {name: at for at, name in enumerate(classes)}

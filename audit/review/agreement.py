@@ -1,4 +1,4 @@
-"""What decisions say of the people and of the checks: how far reviewers agree, and how often each check is right."""
+"""Measure decisions: how far reviewers agree, and how often each check is right."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONFIDENCE = 0.95
-"""Of the precision's interval."""
+"""Confidence level of the precision's interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgreementTable:
-    """How far reviewers agree on what they both decided; ``unsure`` counts as no decision."""
+    """Agreement of reviewers on subjects that two or more decided; ``unsure`` is not a decision."""
 
     pairs: pd.DataFrame
-    """One row for each two reviewers with a subject in common: ``reviewer_a, reviewer_b, both, same, agreement, kappa``. ``kappa`` is Cohen's, NaN
-    where both always gave one and the same answer."""
+    """One row per two reviewers with a common subject: ``reviewer_a, reviewer_b, both, same, agreement, kappa``. ``kappa`` is Cohen's, NaN if both
+    always gave the same single answer."""
     alpha: float | None
-    """Krippendorff's alpha over all reviewers, for nominal answers: 1 = always, 0 = as by chance; None where there is nothing to compare."""
+    """Krippendorff's alpha over all reviewers, for nominal answers: 1 = full agreement, 0 = chance; None if there is nothing to compare."""
     subjects: int
     """Subjects that two or more reviewers decided."""
     disputed: int
-    """Those of them where not all gave the same answer."""
+    """Subjects with different answers."""
 
 
 def agreement(decisions: pd.DataFrame) -> AgreementTable:
-    """Return how far reviewers agree. Two answers are the same when the verdict is, and for ``relabel`` the label.
+    """Return how far reviewers agree. Answers agree if the verdict is the same and, for ``relabel``, the label.
 
     Cohen (1960), A coefficient of agreement for nominal scales; Krippendorff (2011), Computing Krippendorff's alpha-reliability.
 
@@ -64,22 +64,22 @@ def agreement(decisions: pd.DataFrame) -> AgreementTable:
 
 
 def answers(decisions: pd.DataFrame) -> pd.DataFrame:
-    """Return the decisions that are answers, all but ``unsure``, with a column ``answer``: the verdict, and for ``relabel`` the label too."""
+    """Return the decisions except ``unsure``, with a column ``answer``: the verdict and, for ``relabel``, the label."""
     decided = decisions[decisions["verdict"] != "unsure"]
     label = decided["label"].where(decided["verdict"] == "relabel").fillna("").astype(str)
     return decided.assign(answer=decided["verdict"].astype(str) + ":" + label)
 
 
 def precision(decisions: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
-    """Return how often each check's findings were right, as far as they were decided.
+    """Return how often each check's decided findings were right.
 
-    A finding is right where most of its reviewers decided to accept, drop or relabel, wrong where most decided to keep; with as many for as against,
-    or only ``unsure``, it is not counted. Reviewers begin with the worst findings, so this is the precision among those, not of all. Findings that
-    are no longer in the run count too: a right one vanishes when it is mended.
+    A finding is right if most reviewers decided to accept, drop or relabel, and wrong if most decided to keep. Ties and findings with only ``unsure``
+    do not count. Reviewers begin with the worst findings, so this is the precision among those, not among all. Findings that are no longer in the
+    run count too, because a right finding disappears once it is fixed.
 
     Args:
         decisions: as `audit.review.decisions.Decisions.current` returns them.
-        findings: the run's; its checks are listed even where nothing was decided.
+        findings: the run's findings; all their checks are listed, also without decisions.
 
     Returns:
         ``check, decided, right, precision, low, high``, by check. ``low`` and ``high`` bound Jeffreys' 95 % interval (Brown, Cai & DasGupta 2001,
@@ -104,7 +104,7 @@ def precision(decisions: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _alpha(tally: npt.NDArray[np.int64]) -> float | None:
-    """Return Krippendorff's alpha from how often each answer (column) was given to each subject (row)."""
+    """Return Krippendorff's alpha from the number of times each answer (column) was given to each subject (row)."""
     if not tally.size:
         return None
     raters, totals = tally.sum(axis=1), tally.sum(axis=0)

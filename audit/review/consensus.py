@@ -1,4 +1,4 @@
-"""From decisions to one action an image: which of the run's images each is about, and what was settled where reviewers differ."""
+"""Turn decisions into one action per image: find the image of each decision, and the consensus of its reviewers."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ if TYPE_CHECKING:
     from audit.run.run import Run
 
 ACTIONS = ("drop", "disputed", "relabel", "accept", "keep", "unsure")
-"""What is settled for an image; where its findings say different things, the first of these. ``disputed``: reviewers differ, nobody acts."""
+"""Actions for an image, the strongest first; if its findings have different answers, the strongest counts. ``disputed``: reviewers differ, so no
+action is taken."""
 
 
 def rows_of(decisions: pd.DataFrame, samples: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Return the row of the image that each decision is about, found by its bytes.
+    """Return the row of the image that each decision is about, matched by content.
 
-    Images with the same bytes are told apart by the name they had when it was decided; those whose name is gone, by their ordinal, unless one of
-    them has gone too: then nobody can say which, and none is acted upon.
+    Byte-identical copies are distinguished by the name they had at the time of the decision, and renamed ones by their ordinal. If a copy was removed
+    since, the match is ambiguous, and the decision applies to none.
 
     Args:
         decisions: as `audit.review.decisions.Decisions.current` returns them.
         samples: columns ``sample_id`` and ``content_id``; row *i* is sample *i*.
 
     Returns:
-        int64, a row or -1 where the run has no such image.
+        int64, a row, or -1 if the run has no such image.
     """
     wanted = {content for content in decisions["content_id"] if isinstance(content, str)}
     candidates = np.flatnonzero(samples["content_id"].isin(wanted) | samples["content_id"].isna()).tolist()
@@ -45,23 +46,23 @@ def rows_of(decisions: pd.DataFrame, samples: pd.DataFrame) -> npt.NDArray[np.in
         of_content.setdefault(identity(content if isinstance(content, str) else None, str(sample_id)), []).append(row)
     found = np.full(len(decisions), -1, np.int64)
     decided = list(zip(decisions["sample_id"].tolist(), decisions["copies"].tolist(), strict=True))
-    places: dict[str, dict[int, list[int]]] = {}  # content -> ordinal -> positions among the decisions, the oldest first
+    positions_of: dict[str, dict[int, list[int]]] = {}  # content -> ordinal -> positions among the decisions, the oldest first
     for position, (content, ordinal) in enumerate(zip(decisions["content_id"], decisions["ordinal"], strict=True)):
         if content in of_content:
-            places.setdefault(content, {}).setdefault(int(ordinal), []).append(position)
-    for content, ordinals in places.items():
+            positions_of.setdefault(content, {}).setdefault(int(ordinal), []).append(position)
+    for content, ordinals in positions_of.items():
         known = {ordinal: decided[positions[-1]] for ordinal, positions in ordinals.items()}
-        for ordinal, row in _twins({names[row]: row for row in of_content[content]}, known).items():
+        for ordinal, row in _match_copies({names[row]: row for row in of_content[content]}, known).items():
             found[ordinals[ordinal]] = row
     return found
 
 
-def _twins(rows: Mapping[str, int], known: Mapping[int, tuple[str | None, int]]) -> dict[int, int]:
-    """Return ordinal -> row for images with the same bytes, given their names now and those they had; see `rows_of`."""
+def _match_copies(rows: Mapping[str, int], known: Mapping[int, tuple[str | None, int]]) -> dict[int, int]:
+    """Return ordinal -> row for byte-identical copies, given their present and former names; see `rows_of`."""
     found = {ordinal: rows[name] for ordinal, (name, _) in known.items() if name is not None and name in rows}
     in_order: Sequence[int] = list(rows.values())
     taken = set(found.values())
-    free = (row for row in in_order if row not in taken)  # looked at once: of a placeholder there may be thousands
+    free = (row for row in in_order if row not in taken)  # one pass: a placeholder image may have thousands of copies
     for ordinal, (_, copies) in sorted(known.items()):
         if ordinal not in found and len(in_order) >= copies:
             own = in_order[ordinal] if ordinal < len(in_order) and in_order[ordinal] not in taken else next(free, None)
@@ -72,19 +73,19 @@ def _twins(rows: Mapping[str, int], known: Mapping[int, tuple[str | None, int]])
     return found
 
 
-def settle(decisions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """Return what is to be done with each image that was decided about.
+def consensus(decisions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """Return the consensus action for each image with decisions.
 
-    For one finding the answer that most reviewers gave counts, and with a tie it is disputed; ``unsure`` is no answer. Of an image's findings the
-    strongest answer counts, in the order of `ACTIONS`; two different new labels are a dispute.
+    For each finding, the most frequent answer counts; a tie is a dispute, and ``unsure`` is not an answer. For each image, the strongest answer of
+    its findings counts, in the order of `ACTIONS`; two different new labels are a dispute.
 
     Args:
         decisions: as `audit.review.decisions.Decisions.current` returns them.
         samples: columns ``sample_id``, ``content_id`` and ``label``; row *i* is sample *i*.
 
     Returns:
-        One row an image, by row: ``row, sample_id, content_id, given_label, action, label, reviewers, checks, note``. ``label`` is the new one, None
-        but for ``relabel``; reviewers, checks and notes are joined by commas, and notes by ``; ``.
+        One row per image, by row: ``row, sample_id, content_id, given_label, action, label, reviewers, checks, note``. ``label`` is the new label for
+        ``relabel``, else None. Reviewers and checks are joined by ``,`` and notes by ``; ``.
     """
     import pandas as pd
 
@@ -92,12 +93,11 @@ def settle(decisions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     placed = decisions.assign(row=rows_of(decisions, samples))
     placed = placed[placed["row"] >= 0]
     answered = answers(placed)
-    # An answer's two parts never leave the finding they were given about; an image's findings meet only in the last step.
     votes = answered.groupby(["row", "subject", "answer"]).size().rename("votes").reset_index()
     top = votes[votes["votes"] == votes.groupby(["row", "subject"])["votes"].transform("max")]
     tied = top.groupby(["row", "subject"])["answer"].transform("size") > 1
-    settled = top.assign(answer=top["answer"].where(~tied, "disputed:"))
-    by_row = settled.groupby("row")["answer"].agg(lambda given: sorted(set(given)))
+    by_finding = top.assign(answer=top["answer"].where(~tied, "disputed:"))
+    by_row = by_finding.groupby("row")["answer"].agg(lambda given: sorted(set(given)))
     rows = []
     for row, group in placed.groupby("row"):
         action, label = _strongest(by_row.get(row, []))
@@ -118,20 +118,20 @@ def settle(decisions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values("row").reset_index(drop=True)
 
 
-def settle_run(run: Run, decisions: pd.DataFrame) -> pd.DataFrame:
-    """Return `settle` of a run's images; of millions, only those with the bytes that were decided about are read.
+def consensus_of_run(run: Run, decisions: pd.DataFrame) -> pd.DataFrame:
+    """Return `consensus` for a run, reading only the samples whose content was decided about.
 
     Args:
         run: a finished run.
         decisions: as `audit.review.decisions.Decisions.current` returns them.
     """
     rows = _rows_read(run, decisions)
-    settled = settle(decisions, run.columns("sample_id", "content_id", "label", rows=rows))
-    return settled.assign(row=rows[settled["row"].to_numpy(np.int64)])
+    found = consensus(decisions, run.columns("sample_id", "content_id", "label", rows=rows))
+    return found.assign(row=rows[found["row"].to_numpy(np.int64)])
 
 
 def rows_of_run(run: Run, decisions: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Return `rows_of` a run's images; of millions, only those with the bytes that were decided about are read.
+    """Return `rows_of` for a run, reading only the samples whose content was decided about.
 
     Args:
         run: a finished run.
@@ -143,7 +143,7 @@ def rows_of_run(run: Run, decisions: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 
 def _rows_read(run: Run, decisions: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Return the rows of images that have the bytes of one decided about, or none that are known."""
+    """Return the rows of images whose content was decided about, and of unreadable ones, whose content is unknown."""
     if not len(decisions):
         return np.empty(0, np.int64)
     wanted = content_keys(pa.array(decisions["content_id"].dropna().unique(), pa.string()))
@@ -151,14 +151,14 @@ def _rows_read(run: Run, decisions: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 
 def groups_gone(run: Run, leaving: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Return the groups of verified copies of which no image would stay: of two copies, somebody dropped both.
+    """Return the groups of verified copies of which every image would be dropped.
 
     Args:
-        run: a finished run; one without pairs has no groups.
-        leaving: rows that are to be dropped.
+        run: a finished run; a run without pairs has no groups.
+        leaving: rows to be dropped.
 
     Returns:
-        int64 rows of each such group, by its first row.
+        int64 rows of each such group, sorted by first row.
     """
     import pandas as pd
 
@@ -173,7 +173,7 @@ def groups_gone(run: Run, leaving: npt.NDArray[np.int64]) -> list[npt.NDArray[np
 
 
 def _strongest(given: Sequence[str]) -> tuple[str, str | None]:
-    """Return the action of an image whose findings got these settled answers, and its new label."""
+    """Return the action and the new label of an image from the answers of its findings."""
     labels = {answer.partition(":")[2] for answer in given if answer.startswith("relabel:")}
     actions = {answer.partition(":")[0] for answer in given} | ({"disputed"} if len(labels) > 1 else set())
     action = next((action for action in ACTIONS if action in actions), "unsure")

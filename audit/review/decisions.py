@@ -1,9 +1,8 @@
-"""What reviewers decided: an append-only log beside the run's tables, ``RUN/decisions.jsonl``.
+"""Review decisions: an append-only log in the run directory, ``RUN/decisions.jsonl``, one JSON object per line.
 
-One JSON object a line. A scan never touches the file, and decisions are about bytes, not names, so they survive rescans, renames and restarts. Two
-reviewers may write at once; nothing is ever overwritten, and an undo is a further line. How decisions become actions on images is in
-`audit.review.consensus`; how far reviewers agree and how often checks are right, in `audit.review.agreement`; files of decisions, in
-`audit.review.decision_files`.
+A scan never changes the file, and decisions refer to content, not names, so they survive rescans and renames. Several reviewers can write at once.
+Nothing is overwritten; an undo appends a line. `audit.review.consensus` turns decisions into actions, `audit.review.agreement` measures reviewers and
+checks, `audit.review.decision_files` imports and exports decisions.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 FILE = "decisions.jsonl"
 
 VERDICTS = ("keep", "accept", "relabel", "drop", "unsure")
-"""``keep``: the finding is wrong, leave the image as it is. ``accept``: the finding is right, and what follows is done elsewhere, as for a class or
-for metadata. ``relabel``: the right label is another. ``drop``: leave the image out. ``unsure``: seen, not decided."""
+"""``keep``: the finding is wrong, keep the image as it is. ``accept``: the finding is right and is fixed elsewhere, as for a class or metadata.
+``relabel``: the label is wrong. ``drop``: remove the image. ``unsure``: seen, not decided."""
 
 _LOCK = ".decisions.lock"
 _PATIENCE = 10.0
@@ -39,48 +38,48 @@ _PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What one reviewer decided about one finding, or about an image without a finding.
+    """Decision of one reviewer about a finding, or about an image without a finding.
 
     Raises:
-        AuditError: the verdict is unknown, ``relabel`` has no label, nobody decided, or it is about nothing.
+        AuditError: the verdict is unknown, ``relabel`` has no label, or the reviewer or the subject is missing.
     """
 
     verdict: str
     """One of `VERDICTS`."""
     reviewer: str
     content_id: str | None = None
-    """Hash of the image's bytes, or of its name where they could not be read; see `audit.run.findings.identity`. None for a class or the dataset."""
+    """Hash of the image's bytes, or of its name if it was unreadable; see `audit.run.findings.identity`. None for a class or the dataset."""
     ordinal: int = 0
-    """Which of the images with these same bytes, in the order of sample ids."""
+    """Position among the byte-identical copies, in the order of sample ids."""
     copies: int = 1
-    """How many images had these bytes when it was decided: where there are fewer now, an image that is gone is not mistaken for its twin."""
+    """Number of byte-identical copies at the time of the decision; if there are fewer now, the remaining one may not be the one decided about."""
     finding_id: str | None = None
     check: str | None = None
-    """The finding's check. Decisions without one say nothing of any check's precision."""
+    """The finding's check. Decisions without one do not count for any check's precision."""
     label: str | None = None
-    """The right label, for ``relabel`` only."""
+    """The correct label, for ``relabel`` only."""
     given_label: str | None = None
-    """The label the image had when it was decided about."""
+    """The image's label at the time of the decision."""
     sample_id: str | None = None
-    """The image's name when it was decided about: tells byte twins apart for as long as it lasts."""
+    """The image's name at the time of the decision; distinguishes byte-identical copies as long as it exists."""
     note: str = ""
     time: str = ""
-    """ISO 8601 in UTC; empty until it is stored."""
+    """ISO 8601 in UTC; empty until stored."""
 
     def __post_init__(self) -> None:
-        place = self.sample_id or self.finding_id or "decision"
+        where = self.sample_id or self.finding_id or "decision"
         if self.verdict not in VERDICTS:
-            raise AuditError(place, f"unknown verdict {self.verdict!r}", nearest(self.verdict, VERDICTS))
+            raise AuditError(where, f"unknown verdict {self.verdict!r}", nearest(self.verdict, VERDICTS))
         if not self.reviewer.strip():
-            raise AuditError(place, "nobody decided it", "give the reviewer's name")
+            raise AuditError(where, "has no reviewer", "enter the reviewer's name")
         if self.verdict == "relabel" and not self.label:
-            raise AuditError(place, "relabel without a label", "give the right label, or decide keep, drop or unsure")
+            raise AuditError(where, "relabel without a label", "enter the correct label, or decide keep, drop or unsure")
         if self.content_id is None and self.finding_id is None:
-            raise AuditError(place, "is about no image and no finding", "give a content_id or a finding_id")
+            raise AuditError(where, "has neither an image nor a finding", "add a content_id or a finding_id")
 
     @property
     def subject(self) -> str:
-        """What it is about: a finding's id, or an image's bytes and ordinal. A later decision of the same reviewer about it replaces this one."""
+        """Finding id, or content id and ordinal of the image. A later decision of the same reviewer about the same subject replaces this one."""
         return self.finding_id or f"{self.content_id}:{self.ordinal}"
 
 
@@ -88,33 +87,33 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(Decision))
 
 
 class Decisions:
-    """The decisions of a run. Cheap to ask again and again: only what was appended since is read.
+    """The decisions of a run. Repeated calls are cheap: only appended lines are read.
 
     Args:
-        run: the run directory. The log is made by the first decision.
+        run: the run directory. The first decision creates the log.
     """
 
     def __init__(self, run: str | Path) -> None:
         self.path = Path(run) / FILE
         self.unreadable = 0
-        """Lines that are no decision: what a crash or a full disk cut short, or a newer version wrote."""
+        """Number of invalid lines, cut off by a crash or a full disk, or written by a newer version."""
         self._offset = 0
         self._file: tuple[int, int] | None = None
-        self._decided: dict[str, tuple[str, Decision]] = {}  # a decision's own id -> the action it was part of, and the decision
+        self._decided: dict[str, tuple[str, Decision]] = {}  # action and subject -> action, decision
         self._retracted: set[str] = set()  # actions
         self._current: pd.DataFrame | None = None
 
     def append(self, decisions: Sequence[Decision]) -> str:
-        """Store decisions made in one action: all of them or, where that fails, none.
+        """Store the decisions of one action on disk, all or none.
 
         Args:
-            decisions: those without a time get the present one; a reviewer's times always rise, whatever the clock does.
+            decisions: those without a time get the current time; times always increase, even if the clock does not.
 
         Returns:
-            The action's id. What was stored is on the disk.
+            The action's id.
 
         Raises:
-            RunError: the run directory is missing, cannot be written or is locked by another process for long.
+            RunError: the run directory is missing, not writable, or locked by another process for too long.
         """
         action = uuid.uuid4().hex
         if decisions:
@@ -126,41 +125,41 @@ class Decisions:
         return action
 
     def undo(self, reviewer: str) -> list[Decision]:
-        """Take back a reviewer's last action that still stands; what was decided before it is current again.
+        """Undo a reviewer's last action; earlier decisions become current again.
 
         Returns:
-            The decisions taken back, all of that action; empty where there was none.
+            The undone decisions, all of that action; empty if there was none.
         """
         self._refresh()
-        standing = [(decision.time, action) for action, decision in self._standing() if decision.reviewer == reviewer]
-        if not standing:
+        valid = [(decision.time, action) for action, decision in self._valid() if decision.reviewer == reviewer]
+        if not valid:
             return []
-        last = max(standing)[1]
-        taken_back = [decision for action, decision in self._standing() if action == last]
+        last = max(valid)[1]
+        undone = [decision for action, decision in self._valid() if action == last]
         self._write([{"retracts": last, "reviewer": reviewer, "time": _after("")}])
-        return taken_back
+        return undone
 
     def current(self) -> pd.DataFrame:
-        """Return what stands: the latest decision of each reviewer about each subject, oldest first.
+        """Return the latest decision of each reviewer about each subject, oldest first.
 
         Returns:
-            Columns of `Decision` and ``subject``; None where a value is not known.
+            Columns of `Decision` and ``subject``; None for unknown values.
         """
         self._refresh()
         if self._current is None:
-            self._current = latest([decision for _, decision in self._standing()])
+            self._current = latest([decision for _, decision in self._valid()])
         return self._current.copy()
 
     def every(self) -> list[Decision]:
-        """Return all decisions that were not taken back, those since replaced included, in the order they were stored."""
+        """Return all decisions that were not undone, including replaced ones, in stored order."""
         self._refresh()
-        return [decision for _, decision in self._standing()]
+        return [decision for _, decision in self._valid()]
 
-    def _standing(self) -> list[tuple[str, Decision]]:
+    def _valid(self) -> list[tuple[str, Decision]]:
         return [(action, decision) for action, decision in self._decided.values() if action not in self._retracted]
 
     def _refresh(self) -> None:
-        """Read what was appended since; a file that was replaced or shortened is read from its start."""
+        """Read appended lines; a file that was replaced or shortened is read from its start."""
         try:
             with self.path.open("rb") as file:
                 state = os.fstat(file.fileno())
@@ -175,7 +174,7 @@ class Decisions:
         except FileNotFoundError:
             self._forget()
             return
-        whole = data.rfind(b"\n") + 1  # the rest is still being written, or was cut short
+        whole = data.rfind(b"\n") + 1  # the rest is still being written, or was cut off
         for line in data[:whole].splitlines():
             self._take(line)
         self._offset += whole
@@ -201,23 +200,23 @@ class Decisions:
             self.unreadable += 1
 
     def _write(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Append lines in one write; the lock keeps the file whole on network shares too, and lets a write that did not fit be taken back."""
+        """Append lines in one write. The lock protects the file on network shares, and allows truncating a partial write."""
         from filelock import FileLock, Timeout
 
         lines = "".join(f"{json.dumps(record, ensure_ascii=True)}\n" for record in records).encode()
         if not self.path.parent.is_dir():
-            raise RunError(self.path.parent, "there is no such run directory", "make one with: imagenet-audit scan SOURCE --out RUN")
+            raise RunError(self.path.parent, "no such run directory", "create one with: imagenet-audit scan SOURCE --out RUN")
         try:
             with FileLock(self.path.with_name(_LOCK), timeout=_PATIENCE):
                 _append(self.path, lines)
         except Timeout:
-            raise RunError(self.path, "another process has been writing for long", "see whether a reviewer's program hangs, then try again") from None
+            raise RunError(self.path, "is locked by another process", "check whether another reviewer's program hangs, then try again") from None
         except PermissionError:
-            raise RunError(self.path, "may not be written", "make the run directory writable, or review a copy of it") from None
+            raise RunError(self.path, "is not writable", "make the run directory writable, or review a copy of it") from None
 
 
 def latest(decisions: Sequence[Decision]) -> pd.DataFrame:
-    """Return the latest decision of each reviewer about each subject, oldest first; see `Decisions.current`. Equal times keep the order given."""
+    """Return the latest decision of each reviewer about each subject, oldest first; see `Decisions.current`. Equal times keep their order."""
     import pandas as pd
 
     rows = [[getattr(decision, name) for name in COLUMNS] + [decision.subject] for decision in decisions]
@@ -227,18 +226,18 @@ def latest(decisions: Sequence[Decision]) -> pd.DataFrame:
 
 
 def decide(run: Run, findings: pd.DataFrame, verdict: str, *, reviewer: str, label: str | None = None, note: str = "") -> list[Decision]:
-    """Return one decision about each finding, to be given to `Decisions.append` as one action.
+    """Return one decision per finding, for `Decisions.append`.
 
     Args:
-        run: the run the findings are of.
+        run: the run of the findings.
         findings: rows with columns of ``audit.tables.FINDINGS``.
         verdict: one of `VERDICTS`.
-        reviewer: who decides.
-        label: the right label, for ``relabel``; each finding's own suggested label where None.
-        note: anything a colleague should know.
+        reviewer: the reviewer's name.
+        label: the correct label, for ``relabel``; each finding's suggested label if None.
+        note: a comment.
 
     Raises:
-        AuditError: as `Decision`; among them ``relabel`` where neither a label is given nor one suggested.
+        AuditError: as `Decision`, for example ``relabel`` with neither a given nor a suggested label.
     """
     from audit.run.findings import identity
 
@@ -270,7 +269,7 @@ def _append(path: Path, lines: bytes) -> None:
         before = os.fstat(descriptor).st_size
         if before:
             os.lseek(descriptor, before - 1, os.SEEK_SET)
-            if os.read(descriptor, 1) != b"\n":  # the last writer was killed: its line stays a line of its own
+            if os.read(descriptor, 1) != b"\n":  # the last writer was killed: keep its partial line separate
                 lines = b"\n" + lines
         written = os.write(descriptor, lines)
         if written < len(lines):
@@ -286,7 +285,7 @@ def _compact(decision: Decision) -> dict[str, Any]:
 
 
 def _after(latest: str) -> str:
-    """Return the present time, or the moment after ``latest`` where the clock is behind it."""
+    """Return the current time, or one microsecond after ``latest`` if the clock is behind it."""
     now = datetime.now(UTC)
     if latest:
         try:
@@ -297,5 +296,5 @@ def _after(latest: str) -> str:
 
 
 def _text(value: Any) -> str | None:
-    """A table's null may be None, NaN or NA."""
+    """Return None for a table's null, which may be None, NaN or NA."""
     return value if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""How far down the list of suspicious labels a reviewer should go, by the verdicts given so far."""
+"""Estimate how many suspicious labels to review, from the verdicts so far."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 
 CHECK = "label_errors"
 WORTH_IT = 0.5
-"""Share of wrong labels down to which a list is worth a reviewer's time: with less, most looks are in vain."""
+"""Expected share of wrong labels down to which a list is worth a reviewer's time."""
 NEARLY_ALL = 0.9
-"""Share of all wrong labels that counts as nearly all: a choice. The last tenth lies scattered over labels that look right."""
+"""Share of all wrong labels that counts as nearly all, by choice: the last tenth is scattered over labels that look right."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewDepth:
-    """How many labels to look at, the most suspicious first, those already decided among them."""
+    """How many labels to review, the most suspicious first, including those already decided."""
 
     labels: int
-    """On the whole list."""
+    """Length of the whole list."""
     worth_it: int
-    """So many, of which `WORTH_IT` are expected to be wrong; 0 where not even the first ones are."""
+    """Number of labels of which `WORTH_IT` are expected to be wrong; 0 if not even the first ones are."""
     nearly_all: int
-    """So many, among which `NEARLY_ALL` of all wrong ones are expected."""
+    """Number of labels that are expected to hold `NEARLY_ALL` of all wrong ones."""
 
 
 def review_depth(run: Run, decisions: pd.DataFrame) -> ReviewDepth | None:
-    """Return how far a review of the run's labels should go; None where there are no predictions, or nobody has decided about a label yet.
+    """Return how many of the run's labels to review; None without predictions or without decisions about labels.
 
     Args:
         run: a finished run.
         decisions: as `audit.review.decisions.Decisions.current` returns them.
 
     Raises:
-        RunError: the run's label quality is damaged.
+        RunError: the run's label quality is corrupt.
     """
     about_labels = decisions[(decisions["check"] == CHECK) & decisions["sample_id"].notna()]
     if not len(about_labels) or not (run.path / "label_quality.parquet").is_file():
@@ -57,12 +57,12 @@ def review_depth(run: Run, decisions: pd.DataFrame) -> ReviewDepth | None:
 
 
 def outcomes(n: int, rows: npt.NDArray[np.int64], verdicts: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
-    """Return ``[n]`` what most reviewers decided of each label: 1 = wrong, 0 = right, NaN = nobody, or as many for as against.
+    """Return ``[n]`` the majority decision about each label: 1 = wrong, 0 = right, NaN = undecided or a tie.
 
     Args:
-        n: samples.
-        rows: ``[m]`` of the decisions; -1 = about none of the samples.
-        verdicts: ``[m]``; ``keep`` says that the label is right, ``unsure`` nothing, any other that it is wrong.
+        n: number of samples.
+        rows: ``[m]`` row of each decision; -1 = not about a sample.
+        verdicts: ``[m]``; ``keep`` means that the label is right, ``unsure`` is ignored, any other means that it is wrong.
     """
     vote = np.where(verdicts == "keep", -1, 1) * ((verdicts != "unsure") & (rows >= 0))
     balance = np.zeros(n, np.int64)
@@ -71,17 +71,17 @@ def outcomes(n: int, rows: npt.NDArray[np.int64], verdicts: npt.NDArray[np.objec
 
 
 def depth_for_precision(found: Yield, precision: float) -> int:
-    """Return the most labels of which at least this share, 0..1, is expected to be wrong; 0 where no depth gives that.
+    """Return the largest depth at which at least this share of the labels is expected to be wrong; 0 if there is none.
 
     Args:
-        found: as `expected_yield` returns, of every depth.
-        precision: the share.
+        found: as `expected_yield` returns it, for every depth.
+        precision: the share, 0..1.
     """
     reached = np.flatnonzero(found.precision >= precision)
     return int(found.depth[reached[-1]]) if len(reached) else 0
 
 
 def depth_for_recall(found: Yield, recall: float) -> int:
-    """Return how many labels to review to find this share of all wrong ones, 0..1; the whole list where it takes that."""
+    """Return how many labels to review to find this share, 0..1, of all wrong ones; at most the whole list."""
     reached = np.flatnonzero(found.recall >= recall - 1e-12)
     return int(found.depth[reached[0]]) if len(reached) else int(found.depth[-1]) if len(found.depth) else 0

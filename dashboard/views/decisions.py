@@ -15,7 +15,7 @@ import streamlit as st
 from audit.errors import AuditError
 from audit.exports import exports
 from audit.review.agreement import agreement
-from audit.review.consensus import groups_gone, settle_run
+from audit.review.consensus import consensus_of_run, groups_gone
 from audit.review.decision_files import new_decisions, read_decisions, write_decisions
 from dashboard.components.text import literal, short
 from dashboard.components.verdicts import verdict_name
@@ -60,7 +60,7 @@ def show(run: Run) -> None:
 
 def _warn_of_lost_images(run: Run, current: pd.DataFrame) -> None:
     """Warn of duplicate sets whose images are all dropped."""
-    settled = settle_run(run, current)
+    settled = consensus_of_run(run, current)
     gone = groups_gone(run, settled.loc[settled["action"] == "drop", "row"].to_numpy(np.int64))
     if gone:
         shown = gone[:_GROUPS]

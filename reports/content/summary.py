@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.review.agreement import agreement, precision
-from audit.review.consensus import ACTIONS, settle_run
+from audit.review.consensus import ACTIONS, consensus_of_run
 from audit.review.decisions import Decisions
 from audit.run.ranking import MOST_CERTAIN, ranked
 from audit.tables import RELATIONS, SEVERITIES
@@ -126,7 +126,7 @@ class DecisionTotals:
     decisions: int
     reviewers: tuple[str, ...]
     images: Mapping[str, int]
-    """Action -> images, as `audit.review.consensus.settle` settles them, without zeros."""
+    """Action -> images, as `audit.review.consensus.consensus` returns them, without zeros."""
     shared: int
     """Subjects that two or more decided, and of them `disputed`."""
     disputed: int
@@ -275,7 +275,7 @@ def _health(findings: pd.DataFrame, listed: int) -> tuple[int, float]:
 
 def _decisions(run: Run, standing: pd.DataFrame) -> DecisionTotals:
     agreed = agreement(standing)
-    settled = settle_run(run, standing)["action"] if len(standing) else standing["verdict"]
+    settled = consensus_of_run(run, standing)["action"] if len(standing) else standing["verdict"]
     return DecisionTotals(
         decisions=len(standing),
         reviewers=tuple(sorted(standing["reviewer"].unique())),

@@ -34,7 +34,7 @@ def command(*arguments, **more):
 
 @pytest.fixture
 def scanning(monkeypatch, small_run, tmp_path):
-    """Let the scan command end as a test wants, and keep what it was called with."""
+    """Replace ``audit.scan``: record its arguments, and return or raise the outcome that a test sets."""
     calls = []
     outcome = [small_run]
 
@@ -71,7 +71,7 @@ def test_usage_errors_exit_with_2(capsys):
     assert "Missing argument 'SOURCE'" in err
     code, _, err = run(capsys, "scna")
     assert code == 2
-    assert "there is no command 'scna'; did you mean 'scan'?" in err
+    assert "unknown command 'scna'; did you mean 'scan'?" in err
 
 
 def test_scan_prints_the_summary_to_stdout_and_notes_to_stderr(capsys, scanning):
@@ -81,13 +81,13 @@ def test_scan_prints_the_summary_to_stdout_and_notes_to_stderr(capsys, scanning)
     assert err == "note: a note\\x1b[2J\n"
 
 
-def test_quiet_leaves_results_alone(capsys, scanning):
+def test_quiet_still_prints_results(capsys, scanning):
     code, out, err = run(capsys, "scan", "data", "--out", "r", "--quiet")
     assert (code, err) == (0, "")
     assert "listed 6" in out
 
 
-def test_json_is_all_that_stdout_holds(capsys, scanning):
+def test_json_is_the_only_output_on_stdout(capsys, scanning):
     code, out, _ = run(capsys, "scan", "data", "--out", "r", "--json")
     assert code == 0
     assert json.loads(out)["summary"]["findings"] == 8
@@ -127,7 +127,7 @@ def test_flags_reach_the_options_of_the_scan(capsys, scanning):
     assert (source.label_column, source.split_column, source.image_column, source.split) == ("y", "s", "i", "val")
 
 
-def test_a_config_file_can_be_named(capsys, scanning):
+def test_config_option_reads_the_file(capsys, scanning):
     calls, _ = scanning
     Path("mine.toml").write_text("seed = 4\n")
     assert run(capsys, "scan", "data", "--out", "r", "--config", "mine.toml")[0] == 0
@@ -152,13 +152,13 @@ def test_bad_options_are_one_line(capsys, scanning, flags, message):
     assert len(err.splitlines()) == 1
 
 
-def test_settings_of_checks_are_toml_or_text():
+def test_check_settings_parse_toml_or_text():
     parsed = check_settings(["a.x=1", "a.y = [1, 2]", "b.z=true", "b.w=plain words"])
     assert parsed == {"a": {"x": 1, "y": [1, 2]}, "b": {"z": True, "w": "plain words"}}
 
 
 def during_an_interrupt():
-    """What a lock raises that was interrupted while it was taken."""
+    """Return the error of a lock that was interrupted while it was acquired."""
     error = RuntimeError("cannot release un-acquired lock")
     error.__context__ = KeyboardInterrupt()
     return error
@@ -174,12 +174,12 @@ def during_an_interrupt():
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: storage: the disk is full; free some space"),
         (PermissionError(errno.EACCES, "Permission denied", "/root/r"), 2, "error: /root/r: permission denied; "),
         (OSError(errno.EIO, "Input/output error", "r/a.npy"), 2, "error: r/a.npy: the storage failed to read or write; "),
-        (MemoryError(), 2, "error: memory: not enough; use fewer --workers"),
-        (KeyboardInterrupt(), 130, "interrupted: what was done is kept; the same command resumes\n"),
-        (during_an_interrupt(), 130, "interrupted: what was done is kept; the same command resumes\n"),
+        (MemoryError(), 2, "error: out of memory; use fewer --workers"),
+        (KeyboardInterrupt(), 130, "interrupted: run the same command again to resume\n"),
+        (during_an_interrupt(), 130, "interrupted: run the same command again to resume\n"),
     ],
 )
-def test_expected_faults_are_one_line_without_traceback(capsys, scanning, error, code, message):
+def test_expected_errors_are_one_line_without_traceback(capsys, scanning, error, code, message):
     scanning[1][0] = error
     result = run(capsys, "scan", "data", "--out", "r", "--quiet")
     assert result[0] == code
@@ -189,15 +189,15 @@ def test_expected_faults_are_one_line_without_traceback(capsys, scanning, error,
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), OSError(errno.ENXIO, "No such device", "disk"), EOFError("No data left in file")])
-def test_unexpected_faults_ask_for_a_report(capsys, scanning, error):
+def test_internal_errors_ask_for_a_bug_report(capsys, scanning, error):
     scanning[1][0] = error
     code, _, err = run(capsys, "scan", "data", "--out", "r", "--quiet")
     assert code == 2
     assert "Traceback" in err
-    assert err.splitlines()[-1].startswith("error: this is a fault of imagenet-audit, not of your data; please report it")
+    assert err.splitlines()[-1].startswith("Internal error. This is a bug in imagenet-audit, not in your data: please report it")
 
 
-def test_an_out_below_a_file_is_one_line(capsys, tmp_path):
+def test_out_below_a_file_is_a_one_line_error(capsys, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "images").mkdir()
     code, _, err = run(capsys, "scan", tmp_path / "images", "--out", tmp_path / "file" / "run", "--backbone", "embedded", "--quiet")
@@ -230,12 +230,12 @@ def test_an_out_below_a_file_is_one_line(capsys, tmp_path):
         "scan DIR --out LOOP",
     ],
 )
-def test_a_place_that_cannot_be_used_is_one_line_and_leaves_nothing(capsys, tmp_path, small_run, command):
+def test_unusable_paths_are_one_line_errors_and_leave_no_files(capsys, tmp_path, small_run, command):
     (tmp_path / "dir/cat").mkdir(parents=True)
     (tmp_path / "dir/cat/1.jpg").touch()
     (tmp_path / "full.toml").write_text("[limits]\nleakage = 9\n")
     (tmp_path / "loop").symlink_to("loop")
-    places = {
+    paths = {
         "RUN": small_run.path,
         "DIR": tmp_path / "dir",
         "FULL": tmp_path / "full.toml",
@@ -243,21 +243,16 @@ def test_a_place_that_cannot_be_used_is_one_line_and_leaves_nothing(capsys, tmp_
         "LONG": tmp_path / ("x" * 300),
     }
     words = [str(tmp_path / word) if word.startswith("no/") else word for word in command.split()]
-    for name, place in places.items():
-        words = [word.replace(name, str(place)) for word in words]
+    for name, path in paths.items():
+        words = [word.replace(name, str(path)) for word in words]
     code, _, err = run(capsys, *words)
     assert (code, len(err.splitlines())) == (2, 1), err
     assert err.startswith("error: ")
     assert not list(tmp_path.glob("**/.*.partial"))
 
 
-def test_a_command_that_there_is_none_of_names_the_nearest(capsys):
-    code, _, err = run(capsys, "scam", "data")
-    assert (code, err.splitlines()[-1]) == (2, "Error: there is no command 'scam'; did you mean 'scan'?")
-
-
-def test_a_request_to_end_is_an_interruption(tmp_path):
-    """As a pipeline that is cancelled sends it; what was read is kept."""
+def test_sigterm_interrupts_a_scan_that_then_resumes(tmp_path):
+    """A cancelled CI job sends SIGTERM."""
     from PIL import Image
 
     (tmp_path / "images").mkdir()
@@ -265,18 +260,18 @@ def test_a_request_to_end_is_an_interruption(tmp_path):
         Image.new("RGB", (640, 480), (number % 256, number // 2, 9)).save(tmp_path / "images" / f"{number}.png")
     line = [sys.executable, "-m", "audit.cli", "scan", "images", "--out", "run", "--backbone", "embedded", "--offline", "--no-color"]
     with subprocess.Popen([*line, "--workers", "1"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        for told in process.stderr:
-            if told.startswith("images: ") and not told.startswith("images: 0"):
+        for line_read in process.stderr:
+            if line_read.startswith("images: ") and not line_read.startswith("images: 0"):
                 process.terminate()
                 break
         rest = process.stderr.read()
     assert process.returncode == 130, rest
-    assert rest.splitlines()[-1] == "interrupted: what was done is kept; the same command resumes"
-    told = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
-    assert re.search(r" [1-9]\d* of 400 images are known from an earlier scan", told)
+    assert rest.splitlines()[-1] == "interrupted: run the same command again to resume"
+    resumed = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+    assert re.search(r" [1-9]\d* of 400 images are known from an earlier scan", resumed)
 
 
-def test_a_closed_output_is_no_fault(tmp_path, small_run):
+def test_closed_stdout_is_not_an_error(tmp_path, small_run):
     for command in (
         ["checks"],
         ["report", str(small_run.path), "--format", "text", "--out", "-"],
@@ -288,20 +283,20 @@ def test_a_closed_output_is_no_fault(tmp_path, small_run):
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_an_empty_place_is_refused(capsys, small_run):
+def test_refuses_an_empty_path(capsys, small_run):
     code, _, err = run(capsys, "export", small_run.path, "--what", "cleanlab", "--out", "")
     assert code == 2
     assert "is empty; name a file or a folder" in err
 
 
-def test_no_color_means_none(capsys, monkeypatch, small_run):
+def test_no_color_prints_no_escape_codes(capsys, monkeypatch, small_run):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     for command in (["decisions", small_run.path, "--no-color"], ["diff", small_run.path, small_run.path, "--no-color"]):
         code, out, _ = run(capsys, *command)
         assert (code, "\x1b" in out) == (0, False)
 
 
-def test_explain_tells_of_one_image(capsys, small_run):
+def test_explain_prints_one_image(capsys, small_run):
     code, out, err = run(capsys, "explain", small_run.path, "cat/1.jpg")
     assert (code, err) == (0, "")
     assert out.startswith("train/cat/1.jpg\n")
@@ -310,7 +305,7 @@ def test_explain_tells_of_one_image(capsys, small_run):
     assert json.loads(out)["sample_id"] == "train/cat/1.jpg"
 
 
-def test_explain_names_the_nearest_to_a_typo(capsys, small_run):
+def test_explain_suggests_the_nearest_id(capsys, small_run):
     assert run(capsys, "explain", small_run.path, "train/cta/1.jpg") == (
         2,
         "",
@@ -318,7 +313,7 @@ def test_explain_names_the_nearest_to_a_typo(capsys, small_run):
     )
 
 
-def test_explain_what_is_no_run(capsys, tmp_path):
+def test_explain_refuses_a_folder_without_a_run(capsys, tmp_path):
     code, _, err = run(capsys, "explain", tmp_path, "x")
     assert code == 2
     assert "not a run directory" in err
@@ -345,7 +340,7 @@ def test_checks_and_models_are_listed(capsys):
     assert run(capsys, "models", "--offline")[1].count("licence: ") == len(states)
 
 
-def test_no_color_in_a_pipe_or_where_it_is_not_wanted(monkeypatch):
+def test_color_is_off_in_a_pipe_and_with_no_color(monkeypatch):
     assert wants_color(color=None) is False
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -357,27 +352,27 @@ def test_no_color_in_a_pipe_or_where_it_is_not_wanted(monkeypatch):
     assert wants_color(color=True) is True
 
 
-def test_a_format_that_another_package_hides_is_named(monkeypatch, tmp_path):
+def test_shadowed_reports_package_is_reported(monkeypatch, tmp_path):
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "__init__.py").touch()
     program = "from audit.run.report_formats import report_format; report_format('text')"
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "may hide the installed package" in result.stderr
+    assert "may shadow the installed package" in result.stderr
     assert str(tmp_path / "reports") in result.stderr
 
 
-def test_a_format_that_is_not_there():
+def test_unknown_report_format_suggests_the_nearest():
     with pytest.raises(AuditError, match="did you mean 'text'"):
         report_format("txt")
 
 
-def test_a_reader_that_leaves_early_is_no_failure(small_run):
+def test_closed_pipe_is_not_an_error(small_run):
     program = f"{sys.executable} -m audit.cli explain {small_run.path} cat/1.jpg --json | true; echo ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
     assert (result.stdout.strip(), result.stderr) == ("0", "")
 
 
-def test_hostile_names_survive_an_ascii_terminal(small_run):
+def test_hostile_names_are_escaped_on_an_ascii_terminal(small_run):
     result = command("explain", small_run.path, "05" * 8, env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert result.returncode == 0
     assert r"\x1b[31mred\nline\u202egpj.jpg" in result.stdout
@@ -413,7 +408,7 @@ class Clock:
         return self.now
 
 
-def test_lines_wait_then_come_now_and_then(capsys):
+def test_progress_lines_are_printed_at_intervals(capsys):
     clock = Clock()
     with Lines(sys.stderr, clock) as watching:
         watching.stage("quick", 10)
@@ -432,7 +427,7 @@ def test_lines_wait_then_come_now_and_then(capsys):
     ]
 
 
-def test_the_observer_fits_standard_error(capsys, monkeypatch):
+def test_observer_matches_standard_error(capsys, monkeypatch):
     assert isinstance(observer(), Lines)
     with observer(quiet=True) as watching:
         watching.note("x")
@@ -449,7 +444,7 @@ audit.io.console.PATIENCE = 0.3
 with audit.io.console.observer() as watching:
     watching.stage("quick", 10)
     watching.advance(10)
-    watching.note("told")
+    watching.note("a note")
     watching.stage("slow", 100)
     for _ in range(10):
         watching.advance(5)
@@ -471,14 +466,14 @@ with audit.io.console.observer() as watching:
     os.close(main)
     assert process.wait() == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
-    assert "note: told" in text
+    assert "note: a note" in text
     assert "quick" not in text
     assert "slow" in text
     assert "/100" in text
     assert "/s" in text
 
 
-def test_every_option_of_a_scan_can_be_given_on_the_command_line():
+def test_every_scan_option_has_a_flag():
     given = {parameter.name for parameter in scan.params}
     for name in set(scan_hints()) - {"source", "checks"}:
         assert name in given, name

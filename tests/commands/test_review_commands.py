@@ -1,4 +1,4 @@
-"""Deciding, exporting and reporting as a user does it, through the command line."""
+"""Review, export and report through the command line."""
 
 import csv
 import json
@@ -34,22 +34,22 @@ def test_from_a_sheet_to_corrected_labels(run, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["images"] == 1
     assert out.read_text(encoding="utf-8").splitlines()[1].startswith("train/cat/1.jpg,")
     assert invoke(["decisions", run, "--undo", "--reviewer", "ada"]) == 0
-    assert "taken back: 1 decision" in capsys.readouterr().out
+    assert "undone: 1 decision" in capsys.readouterr().out
 
 
-def test_a_sheet_with_verdicts_is_not_written_over(run, tmp_path, capsys):
+def test_does_not_overwrite_a_filled_in_sheet(run, tmp_path, capsys):
     sheet = tmp_path / "review.csv"
     assert invoke(["decisions", run, "--sheet", str(sheet)]) == 0
     filled = sheet.read_text().replace("\r\n,", "\r\nkeep,")
     sheet.write_text(filled)
     capsys.readouterr()
     assert invoke(["decisions", run, "--sheet", str(sheet)]) == 2
-    assert "review.csv: is there already, and may hold verdicts" in capsys.readouterr().err
+    assert "review.csv: already exists and may contain verdicts" in capsys.readouterr().err
     assert sheet.read_text() == filled
 
 
 @pytest.mark.parametrize("row", ["keep,zzz,,", "keep,,zzz,", "keep,zzz,zzz,", "keep,,,no/such.jpg"])
-def test_a_row_about_nothing_is_named_and_nothing_is_taken(run, tmp_path, capsys, row):
+def test_unknown_subject_fails_the_whole_import(run, tmp_path, capsys, row):
     sheet = tmp_path / "d.csv"
     sheet.write_text(f"verdict,finding_id,content_id,sample_id\nkeep,f1,,\n{row}\n")
     assert invoke(["decisions", run, "--import", str(sheet)]) == 2
@@ -59,28 +59,28 @@ def test_a_row_about_nothing_is_named_and_nothing_is_taken(run, tmp_path, capsys
 
 
 @pytest.mark.parametrize("option", [["--check", "leakage"], ["--limit", "3"]])
-def test_what_stands_on_a_sheet_is_asked_for_with_a_sheet(run, option, capsys):
+def test_sheet_options_require_a_sheet(run, option, capsys):
     assert invoke(["decisions", run, *option]) == 2
-    assert "name it with --sheet" in capsys.readouterr().err
+    assert "add --sheet FILE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["corrected-labels", "drop-list"])
-def test_where_nothing_is_decided_it_is_told_how_to_begin(run, what, tmp_path, capsys):
+def test_suggests_how_to_review_without_decisions(run, what, tmp_path, capsys):
     assert invoke(["decisions", run]) == 0
-    begin = f"decide with: imagenet-audit dashboard {run}, or imagenet-audit decisions {run} --sheet review.csv"
-    assert capsys.readouterr().out == f"no decisions yet; {begin}\n"
+    hint = f"review findings with: imagenet-audit dashboard {run}, or imagenet-audit decisions {run} --sheet review.csv"
+    assert capsys.readouterr().out == f"no decisions yet; {hint}\n"
     assert invoke(["export", run, "--what", what, "--out", str(tmp_path / "list.csv")]) == 0
-    assert begin in capsys.readouterr().out
+    assert hint in capsys.readouterr().out
 
 
-def test_a_label_that_is_no_class_is_told(run, tmp_path, capsys):
+def test_warns_about_new_classes(run, tmp_path, capsys):
     sheet = tmp_path / "d.csv"
     sheet.write_text("verdict,label,sample_id\nrelabel,n111,train/cat/2.jpg\n")
     assert invoke(["decisions", run, "--import", str(sheet)]) == 0
-    assert "they relabel to 'n111', a class that the dataset does not have" in capsys.readouterr().out
+    assert "relabels to 'n111', a class that is not in the dataset" in capsys.readouterr().out
 
 
-def test_decisions_go_to_another_run(run, tmp_path, capsys):
+def test_imports_and_exports_in_one_call(run, tmp_path, capsys):
     sheet = tmp_path / "d.csv"
     sheet.write_text("sample_id,verdict,reviewer\ntrain/cat/2.jpg,drop,ben\n", encoding="utf-8")
     taken = tmp_path / "d.jsonl"
@@ -89,13 +89,13 @@ def test_decisions_go_to_another_run(run, tmp_path, capsys):
     assert "1 decision by ben: drop 1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("ending", ["html", "md", "json", "csv", "txt"])
-def test_a_report_by_its_ending(run, tmp_path, ending):
-    assert invoke(["report", run, "--out", str(tmp_path / f"r.{ending}")]) == 0
-    assert (tmp_path / f"r.{ending}").stat().st_size > 500
+@pytest.mark.parametrize("suffix", ["html", "md", "json", "csv", "txt"])
+def test_suffix_selects_the_report_format(run, tmp_path, suffix):
+    assert invoke(["report", run, "--out", str(tmp_path / f"r.{suffix}")]) == 0
+    assert (tmp_path / f"r.{suffix}").stat().st_size > 500
 
 
-def test_a_report_lies_in_the_run_by_default_or_is_printed(run, small_run, capsys):
+def test_report_is_written_to_the_run_or_printed(run, small_run, capsys):
     assert invoke(["report", run]) == 0
     assert (small_run.path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     capsys.readouterr()
@@ -106,18 +106,18 @@ def test_a_report_lies_in_the_run_by_default_or_is_printed(run, small_run, capsy
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["report", "RUN", "--out", "r.pdf"], "no format has the ending '.pdf'"),
+        (["report", "RUN", "--out", "r.pdf"], "no format has the suffix '.pdf'"),
         (["report", "RUN", "--format", "htm"], "did you mean 'html'"),
-        (["report", "RUN", "--out", "nowhere/r.html"], "there is no such folder"),
+        (["report", "RUN", "--out", "nowhere/r.html"], "no such folder"),
         (["export", "RUN", "--what", "drop-lst", "--out", "d.csv"], "did you mean 'drop-list'"),
         (["decisions", "RUN", "--sheet", "s.csv", "--check", "leakge"], "did you mean 'leakage'"),
-        (["decisions", "RUN", "--sheet", "s.jsonl"], "s.jsonl: a sheet is CSV; name a file that ends in .csv"),
-        (["decisions", "RUN", "--import", "none.csv"], "there is no such file"),
+        (["decisions", "RUN", "--sheet", "s.jsonl"], "s.jsonl: a review sheet is a CSV file; choose a name that ends in .csv"),
+        (["decisions", "RUN", "--import", "none.csv"], "no such file"),
     ],
 )
-def test_mistakes_are_told_in_one_line(run, arguments, problem, capsys, tmp_path, monkeypatch):
+def test_user_errors_are_one_line(run, arguments, problem, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert invoke([run if argument == "RUN" else argument for argument in arguments]) == 2
-    told = capsys.readouterr().err
-    assert problem in told
-    assert len(told.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert problem in error
+    assert len(error.splitlines()) == 1

@@ -32,10 +32,12 @@ SECTIONS = ("What it finds", "How it works", "Options", "Evidence", "How good it
 
 INTRODUCTION = """# Command line
 
-Written from the program by `python tests/contracts/test_docs.py`; a test compares the two.
+Generated from `--help` by `python tests/contracts/test_docs.py`; a test keeps it current.
 
-Results go to standard output, progress and notes to standard error. Exit codes: 0 done, 2 could not be done (one line says why and what to do),
-130 interrupted. A scan that was interrupted, or killed, is continued by the same command.
+Results go to standard output, progress and notes to standard error.
+
+Exit codes: 0 success; 2 error (one line names the problem and the fix); 130 interrupted. Commands with further codes list them. Run the same command
+again to resume a scan that was interrupted or killed.
 """
 
 

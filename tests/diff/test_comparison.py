@@ -1,4 +1,4 @@
-"""Versions of a small dataset, each made from the last by one edit: what is said of the edit is exactly it."""
+"""Versions of a small dataset that differ by one edit: the comparison reports exactly that edit."""
 
 import dataclasses
 import json
@@ -87,7 +87,7 @@ def version(folder, *edits, options=OPTIONS):
     return compare(audit.open_run(folder / "first-run"), audit.open_run(folder / f"{name}-run"))
 
 
-def told(found):
+def changes(found):
     return {name: count for name, count in found.counts.items() if count and name not in ("old", "new", "unchanged")}
 
 
@@ -102,24 +102,24 @@ LEAK = [("leakage", "val/ant/leaked.png", "persisting", None)]
     ("edit", "expected"),
     [(add, {"added": 2}), (relabel, {"relabelled": 2}), (move, {"moved": 1}), (drop, {"removed": 10}), (replace, {"changed": 1})],
 )
-def test_each_edit_is_called_what_it_is(first, edit, expected):
+def test_edits_have_the_right_change_type(first, edit, expected):
     found = version(first, edit)
-    assert told(found) == expected
+    assert changes(found) == expected
     assert found.renamed_classes == {}
     assert found.classes_removed == (("cat",) if edit is drop else ())
     assert found.counts["old"] == 31
 
 
-def test_a_class_folder_that_is_renamed_changes_names_and_nothing_else(first):
+def test_renamed_class_folder_changes_only_names(first):
     found = version(first, rename_class)
-    assert told(found) == {"renamed": 11}
+    assert changes(found) == {"renamed": 11}
     assert found.renamed_classes == {"ant": "zebra"}
     assert (found.classes_added, found.classes_removed) == ((), ())
     assert set(found.findings["state"]) == {"persisting"}
     assert found.drift.shift == 0
 
 
-def test_a_finding_is_new_because_of_its_image_or_its_partner(first):
+def test_cause_is_the_change_of_the_image_or_its_partner(first):
     found = version(first, relabel)
     new = found.findings[found.findings["state"] == "new"]
     assert {"conflicting_labels"} <= set(new["check"])
@@ -127,7 +127,7 @@ def test_a_finding_is_new_because_of_its_image_or_its_partner(first):
     assert "val/ant/leaked.png" in set(new["sample_id"])
 
 
-def test_a_leak_that_is_taken_out_is_fixed(first):
+def test_removed_leak_is_fixed(first):
     def fix(data):
         (data / "val/ant/leaked.png").unlink()
 
@@ -140,7 +140,7 @@ def test_a_leak_that_is_taken_out_is_fixed(first):
     assert (health["flagged_old"], health["flagged_new"]) == (2, 0) or (health["flagged_old"], health["flagged_new"]) == (1, 0)
 
 
-def test_another_model_is_said_and_only_what_is_certain_is_compared(first, tmp_path):
+def test_with_another_model_only_certain_kinds_are_compared(first, tmp_path):
     shutil.copytree(first / "first-run", tmp_path / "other")
     record = json.loads((tmp_path / "other/run.json").read_text())
     record["backbone"]["weights_id"] = "another"
@@ -154,13 +154,13 @@ def test_another_model_is_said_and_only_what_is_certain_is_compared(first, tmp_p
     assert len(found.warnings) == 2
 
 
-def test_an_image_without_a_label_or_a_split_is_said_to_have_none(first):
+def test_missing_label_and_split_are_shown(first):
     shown = [line.strip() for line in lines(version(first, lose_label_and_split), limit=1)]
     assert "moved: train/ant/0.png -> 0.png (train -> no split)" in shown
     assert "relabelled: train/ant/0.png -> 0.png (ant -> no label)" in shown
 
 
-def test_the_command_prints_text_and_json(first, capsys):
+def test_diff_command_prints_text_and_json(first, capsys):
     found = version(first, relabel)
     shown = "\n".join(lines(found, limit=1))
     assert "2 relabelled" in shown
@@ -178,26 +178,26 @@ def samples(*rows):
     return pd.DataFrame(rows, columns=["sample_id", "content_id", "split", "label"])
 
 
-def test_byte_twins_keep_apart_by_name_then_by_class():
+def test_identical_copies_match_by_name_then_by_class():
     old = samples(("a/1", "x", None, "a"), ("a/2", "x", None, "a"), ("b/1", "x", None, "b"))
     new = samples(("a/2", "x", None, "a"), ("b/9", "x", None, "b"))
     assert match(old, new).tolist() == [1, 2]
     assert match(old, old.iloc[::-1].reset_index(drop=True)).tolist() == [2, 1, 0]
 
 
-def test_an_image_that_cannot_be_read_is_known_by_its_name():
+def test_unreadable_image_matches_by_name():
     old = samples(("a/1", None, None, "a"), ("a/2", "x", None, "a"))
     assert match(old, samples(("a/1", None, None, "a"), ("a/3", "x", None, "a"))).tolist() == [0, 1]
 
 
-def test_two_classes_that_become_one_are_not_renamed():
+def test_merged_classes_are_not_renamed():
     old, new = pd.Series(["a", "a", "b", "b"]), pd.Series(["c", "c", "c", "c"])
     assert renamed_names(old, new, np.arange(4)) == {}
     assert renamed_names(old, pd.Series(["c", "c", "b", "b"]), np.arange(4)) == {"a": "c"}
     assert renamed_names(old, pd.Series(["b", "b", "a", "a"]), np.arange(4)) == {}
 
 
-def test_drift_is_what_was_moved_and_chance_is_subtracted():
+def test_drift_measures_the_shift_without_chance():
     rng = np.random.default_rng(0)
     one, two = (rng.normal(size=(4000, 16)).astype(np.float16) for _ in range(2))
     assert embedding_drift(one, two).shift < 0.05

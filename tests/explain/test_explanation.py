@@ -37,34 +37,34 @@ def samples():
         ("bbbbbb", 2),
     ],
 )
-def test_finds_the_image_that_is_meant(samples, text, row):
+def test_finds_the_image_by_id_suffix_and_content(samples, text, row):
     assert find_sample(samples, text) == row
 
 
 @pytest.mark.parametrize("text", ["1.jpg", "cat/1.jpg", ".jpg"])
-def test_an_ambiguous_name_is_told(samples, text):
-    with pytest.raises(AuditError, match=r"means [235] images; name one of them: 'train/cat/1.jpg', "):
+def test_ambiguous_name_lists_candidates(samples, text):
+    with pytest.raises(AuditError, match=r"matches [235] images; use one of: 'train/cat/1.jpg', "):
         find_sample(samples, text)
 
 
 @pytest.mark.parametrize("text", ["train/cat/12.jpg", "tran/cat/11.jpg", "train/cat/11.jpeg"])
-def test_a_typo_names_the_nearest(samples, text):
+def test_typo_suggests_the_nearest_id(samples, text):
     with pytest.raises(AuditError, match=r"no such image in this run; did you mean 'train/cat/1"):
         find_sample(samples, text)
 
 
-def test_an_image_named_like_nothing_here(samples):
+def test_unrelated_name_has_no_suggestion(samples):
     with pytest.raises(AuditError, match="no such image in this run; see the sample_id column"):
         find_sample(samples, "ZZZZ?")
 
 
-def test_no_images_at_all(samples):
+def test_no_images(samples):
     with pytest.raises(AuditError, match="no such image"):
         find_sample(samples.iloc[:0], "x")
 
 
 @given(st.integers(0, 4 * COMPARED), st.booleans())
-def test_a_typo_at_either_end_is_found_among_many(number, at_the_end):
+def test_typo_at_either_end_is_found_among_many(number, at_the_end):
     ids = [f"{(number * 7919) % 1000:03}/part-{number:04}.jpg" for number in range(4 * COMPARED + 1)]
     many = pd.DataFrame({"sample_id": ids, "content_id": [None] * len(ids)})
     typo = ids[number] + "x" if at_the_end else "x" + ids[number]
@@ -73,13 +73,13 @@ def test_a_typo_at_either_end_is_found_among_many(number, at_the_end):
     assert caught.value.hint == f"did you mean {ids[number]!r}?"
 
 
-def test_tells_identity_findings_partners_and_neighbors(small_run):
+def test_explains_identity_findings_duplicates_and_neighbors(small_run):
     image = explain(small_run, 0)
     assert (image.sample_id, image.split, image.labels, image.outcome) == ("train/cat/1.jpg", "train", ("n1",), "ok")
     assert image.class_words == {"n1": "cat, felis", "n2": "dog"}
     assert [finding["finding_id"] for finding in image.findings] == ["f1"]
     assert [finding["finding_id"] for finding in image.class_findings] == ["f8"]
-    assert [(other.sample_id, other.relation, other.evidence) for other in image.same_picture] == [
+    assert [(other.sample_id, other.relation, other.evidence) for other in image.duplicates] == [
         ("train/dog/1.jpg", "identical_bytes", {"bytes": 1001})
     ]
     assert [(other.sample_id, other.score) for other in image.neighbors] == [("train/dog/1.jpg", 0.9), ("train/cat/2.jpg", 0.5)]
@@ -88,18 +88,18 @@ def test_tells_identity_findings_partners_and_neighbors(small_run):
     assert next(score.worse_than for score in image.scores) == 0.2
 
 
-def test_a_pair_is_told_from_both_sides(small_run):
-    assert [other.sample_id for other in explain(small_run, 2).same_picture] == ["train/cat/1.jpg"]
+def test_pair_appears_on_both_sides(small_run):
+    assert [other.sample_id for other in explain(small_run, 2).duplicates] == ["train/cat/1.jpg"]
 
 
-def test_measures_are_placed_among_the_others(small_run):
+def test_measures_are_ranked(small_run):
     measures = {measure.name: measure for measure in explain(small_run, 4).measures}
     assert measures["brightness"].above == pytest.approx(3 / 5)
     assert measures["format"].above is None
     assert "contrast" not in measures
 
 
-def test_a_failed_image_says_why(small_run):
+def test_failed_image_has_its_error(small_run):
     image = explain(small_run, 3)
     assert (image.outcome, image.error, image.neighbors) == ("truncated", "ends after 3 of 9 blocks", ())
     assert "truncated: ends after 3 of 9 blocks" in text_of(image)
@@ -115,28 +115,30 @@ def test_every_image_renders_and_serialises(small_run, row):
     assert json.loads(json.dumps(image.as_dict(), allow_nan=False))["row"] == row
 
 
-def test_text_holds_the_reasons(small_run):
+def test_text_contains_the_evidence(small_run):
     text = text_of(explain(small_run, 4))
     assert "leakage: re_encoded" in text
     assert "cosine: 0.991" in text
     assert "(0 of 2 have its label)" not in text
-    assert "(1 of 2 have its label)" in text
+    assert "(1 of 2 have the same label)" in text
     assert r"\x1b[31mred\nline\u202egpj.jpg" in text
 
 
-def test_scores_that_do_not_apply_are_left_out(small_run):
+def test_missing_scores_are_omitted(small_run):
     assert explain(small_run, 3).scores == ()
     assert np.isnan(small_run.scores("leakage")[3])
 
 
-def test_of_all_findings_only_those_about_the_image_and_its_class_are_read_whole(marked_run):
+def test_reads_only_the_findings_of_the_image_and_its_class(marked_run):
     run = Run(marked_run.path)
     mark = run.findings_page({"check": "marks"}).rows.iloc[0]
     row = int(run.rows_of([json.loads(mark["evidence"])["examples"][0]])[0])
-    told = explain(run, row)
+    explanation = explain(run, row)
     assert "findings" not in vars(run)
     whole = run.findings
-    assert [finding["finding_id"] for finding in told.findings] == whole.loc[whole["sample_id"] == told.sample_id, "finding_id"].tolist()
-    of_class = whole[(whole["subject"] == "class") & whole["label"].isin(told.labels)]
-    assert [finding["finding_id"] for finding in told.class_findings] == of_class["finding_id"].tolist()
+    assert [finding["finding_id"] for finding in explanation.findings] == whole.loc[
+        whole["sample_id"] == explanation.sample_id, "finding_id"
+    ].tolist()
+    of_class = whole[(whole["subject"] == "class") & whole["label"].isin(explanation.labels)]
+    assert [finding["finding_id"] for finding in explanation.class_findings] == of_class["finding_id"].tolist()
     assert mark["finding_id"] in of_class["finding_id"].tolist()

@@ -1,4 +1,4 @@
-"""Occlusion maps: what argues for a class is where the class is, and the command writes a picture of it."""
+"""Occlusion maps: evidence for a class is where the class is, and the command writes a PNG."""
 
 import io
 from types import SimpleNamespace
@@ -15,10 +15,10 @@ from audit.explain.saliency import _mean_of, classes_of, drawn, saliency
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """A run of two classes, and one image with a cat at the left and coffee at the right."""
+def halves(tmp_path_factory):
+    """A run with two classes, and one image with a cat on the left and coffee on the right."""
     data = pytest.importorskip("skimage.data")
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("halves")
     cat, coffee = (Image.fromarray(getattr(data, name)()).convert("RGB") for name in ("chelsea", "coffee"))
     for label, photo in (("cat", cat), ("coffee", coffee)):
         (folder / "data" / label).mkdir(parents=True)
@@ -28,7 +28,7 @@ def pictures(tmp_path_factory):
     both.paste(cat.resize((200, 200)).crop((50, 0, 150, 200)), (0, 0))
     both.paste(coffee.resize((200, 200)).crop((50, 0, 150, 200)), (100, 0))
     both.save(folder / "data" / "coffee" / "both.png")
-    (folder / "data" / "coffee" / "broken.png").write_bytes(b"no picture")
+    (folder / "data" / "coffee" / "broken.png").write_bytes(b"not an image")
     options = audit.ScanOptions(backbone="embedded", device="cpu", offline=True, workers=1, only=("integrity", "label_errors"))
     return audit.scan(folder / "data", folder / "run", options=options)
 
@@ -37,8 +37,8 @@ def row_of(run, name):
     return run.samples["sample_id"].tolist().index(name)
 
 
-def test_each_half_argues_for_its_class(pictures):
-    found = saliency(pictures, row_of(pictures, "coffee/both.png"), ["cat", "coffee"])
+def test_each_half_is_evidence_for_its_class(halves):
+    found = saliency(halves, row_of(halves, "coffee/both.png"), ["cat", "coffee"])
     left, right = slice(0, 5), slice(8, 13)
     assert found.maps["cat"][:, left].mean() > found.maps["cat"][:, right].mean()
     assert found.maps["coffee"][:, right].mean() > found.maps["coffee"][:, left].mean()
@@ -49,11 +49,11 @@ def test_each_half_argues_for_its_class(pictures):
     assert redness[:120].mean() > redness[200:].mean()
 
 
-def test_the_classes_are_the_label_and_the_likeliest_other(pictures):
-    assert classes_of(pictures, row_of(pictures, "coffee/both.png")) == ["coffee", "cat"]
+def test_classes_are_the_label_and_the_most_likely_other(halves):
+    assert classes_of(halves, row_of(halves, "coffee/both.png")) == ["coffee", "cat"]
 
 
-def test_a_class_of_many_images_looks_the_same_in_any_order(monkeypatch):
+def test_class_mean_is_independent_of_order(monkeypatch):
     monkeypatch.setattr("audit.explain.saliency._EXAMPLES", 20)
     draw = np.random.default_rng(0)
     content = [f"{number:032x}" * 2 for number in draw.permutation(101)]
@@ -65,25 +65,25 @@ def test_a_class_of_many_images_looks_the_same_in_any_order(monkeypatch):
     np.testing.assert_allclose(first, again, atol=1e-6)
 
 
-def test_what_cannot_be_shown_is_said(pictures):
+def test_refuses_undecodable_images_and_unknown_classes(halves):
     with pytest.raises(RunError, match="could not be decoded"):
-        saliency(pictures, row_of(pictures, "coffee/broken.png"), ["cat"])
+        saliency(halves, row_of(halves, "coffee/broken.png"), ["cat"])
     with pytest.raises(RunError, match="no other image has the label 'dog'"):
-        saliency(pictures, row_of(pictures, "cat/0.png"), ["dog"])
+        saliency(halves, row_of(halves, "cat/0.png"), ["dog"])
 
 
-def test_explain_writes_it(pictures, tmp_path, capsys):
-    place = tmp_path / "maps.png"
-    assert cli.invoke(["explain", str(pictures.path), "both.png", "--saliency", str(place)]) == 0
-    with Image.open(place) as picture:
-        assert picture.size == (960, 320)
-    told = capsys.readouterr().err
-    assert "what argued for 'coffee', 'cat'" in told
-    assert "a model you train may look elsewhere" in told
+def test_explain_writes_the_png(halves, tmp_path, capsys):
+    path = tmp_path / "maps.png"
+    assert cli.invoke(["explain", str(halves.path), "both.png", "--saliency", str(path)]) == 0
+    with Image.open(path) as image:
+        assert image.size == (960, 320)
+    printed = capsys.readouterr().err
+    assert "evidence for (red) and against (blue) 'coffee', 'cat'" in printed
+    assert "a model you train may look elsewhere" in printed
 
 
-def test_a_picture_is_not_written_under_the_name_of_something_else(pictures, tmp_path, capsys):
-    place = tmp_path / "maps.txt"
-    assert cli.invoke(["explain", str(pictures.path), "both.png", "--saliency", str(place)]) == 2
-    assert f"{place}: is no name of a PNG, which is what is written; give it the ending .png" in capsys.readouterr().err
-    assert not place.exists()
+def test_refuses_a_name_that_is_not_png(halves, tmp_path, capsys):
+    path = tmp_path / "maps.txt"
+    assert cli.invoke(["explain", str(halves.path), "both.png", "--saliency", str(path)]) == 2
+    assert f"{path}: saliency maps are PNG files; choose a name that ends in .png" in capsys.readouterr().err
+    assert not path.exists()

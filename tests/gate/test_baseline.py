@@ -1,4 +1,4 @@
-"""A JSON report in place of the run of the version before."""
+"""A JSON report as the baseline, instead of the previous version's run."""
 
 import json
 
@@ -31,16 +31,16 @@ def check(run, report, tmp_path, *more):
     return cli.invoke(["check", str(run.path), "--policy", str(tmp_path / "policy.toml"), "--baseline", str(report), *more])
 
 
-def test_the_report_of_the_same_version_leaves_nothing_new(small_run, report, tmp_path, capsys):
+def test_report_of_the_same_version_has_no_new_findings(small_run, report, tmp_path, capsys):
     assert json_report.FORMAT_VERSION == FORMAT_VERSION
     assert set(compare_findings(read_findings(report), small_run).findings["state"]) == {"persisting"}
     assert check(small_run, report, tmp_path, "--json") == 0
     rules = {verdict["rule"]: verdict for verdict in json.loads(capsys.readouterr().out)["verdicts"]}
     assert rules["new.total"]["state"] == "passed"
-    assert rules["require.embedding_drift"]["message"] == "the baseline is a report: it tells nothing of the images"
+    assert rules["require.embedding_drift"]["message"] == "the baseline is a report, which has no image data"
 
 
-def test_what_the_report_does_not_have_is_new_and_what_it_alone_has_is_fixed(small_run, report, tmp_path, capsys):
+def test_new_and_fixed_findings_against_a_report(small_run, report, tmp_path, capsys):
     document = edited(report)
     gone = next(row for row in document["findings"] if row["check"] == "leakage")
     others = [row for row in document["findings"] if row is not gone]
@@ -54,37 +54,37 @@ def test_what_the_report_does_not_have_is_new_and_what_it_alone_has_is_fixed(sma
     assert gone["finding_id"] in printed
 
 
-def test_another_model_and_a_check_that_did_not_run_are_said(small_run, report):
+def test_reports_another_model_and_a_missing_check(small_run, report):
     run = edited(report)["run"]
     run["backbone"]["name"] = "another"
     del run["checks"]["integrity"]
     edited(report, run=run)
     found = compare_findings(read_findings(report), small_run)
-    assert found.not_compared["integrity"] == "it did not run on the old version"
+    assert found.not_compared["integrity"] == "did not run on the old version"
     assert "another" in found.warnings[0]
     assert not found.findings["check"].isin(["integrity", "outliers"]).any()
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("{", "is no JSON"), ("[]", "has no 'findings' and 'run'"), ('{"findings": [{}], "run": {}}', "finding 0 has no 'finding_id'")],
+    [("{", "is not valid JSON"), ("[]", "'findings' or 'run' is missing"), ('{"findings": [{}], "run": {}}', "finding 0 has no 'finding_id'")],
 )
-def test_a_file_that_is_no_report_is_named(tmp_path, text, problem):
+def test_refuses_files_that_are_not_reports(tmp_path, text, problem):
     (tmp_path / "before.json").write_text(text)
     with pytest.raises(ConfigError, match=r"before\.json: .*" + problem + ".*; write it with"):
         read_findings(tmp_path / "before.json")
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "problem"),
     [
-        ({"format_version": 2}, "before.json: made by a newer version; update imagenet-audit"),
-        ({"run": {"schema_version": 99}}, "before.json: made by a newer version; update imagenet-audit"),
-        ({"run": {"checks": []}}, "before.json: is damaged: of its run, checks is no object"),
+        ({"format_version": 2}, "before.json: was written by a newer version; update imagenet-audit"),
+        ({"run": {"schema_version": 99}}, "before.json: was written by a newer version; update imagenet-audit"),
+        ({"run": {"checks": []}}, "before.json: corrupt: in its 'run', checks is no object"),
         ({"run": {"checks": {"leakage": {"state": "unknown", "findings": 0}}}}, "checks.leakage.state is none of done, skipped"),
     ],
 )
-def test_a_report_of_a_newer_version_or_a_damaged_one_is_refused(small_run, report, tmp_path, capsys, more, said):
+def test_refuses_newer_and_corrupt_reports(small_run, report, tmp_path, capsys, more, problem):
     edited(report, **more)
     assert check(small_run, report, tmp_path) == 2
-    assert said in capsys.readouterr().err
+    assert problem in capsys.readouterr().err

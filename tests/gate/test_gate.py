@@ -1,4 +1,4 @@
-"""The gate: what a policy says, what it comes to, and each mistake in one line that names its place."""
+"""The gate: policies, waivers and verdicts, and one-line errors that name file and line."""
 
 import dataclasses
 import json
@@ -44,42 +44,42 @@ def verdicts(run, rules, waived=(), difference=None):
         ("[limits]\nlabel_errors = { rate = 3 }", "policy.toml:2: limits.label_errors.rate: 3 is not a share; use a number from 0 to 1"),
         ("[limits]\nleakage = -1", "policy.toml:2: limits.leakage.count: -1 is not a number of findings"),
         ("[limits]\nleakage = true", "policy.toml:2: limits.leakage.count: True is not a number of findings"),
-        ("[limits]\nleakage = {split = 'val'}", "policy.toml:2: limits.leakage: sets no limit; give count or rate"),
+        ("[limits]\nleakage = {split = 'val'}", "policy.toml:2: limits.leakage: sets no limit; add count or rate"),
         ("[require]\nreadable = 1", "policy.toml:2: require.readable: 1 is not true or false"),
-        ("confidence = 2", "policy.toml:1: confidence: 2 is no confidence"),
+        ("confidence = 2", "policy.toml:1: confidence: 2 is not a valid confidence"),
         ("[limits]\n[[limits.leakage]]\ncount = 1\nsevrity = 'error'", "policy.toml:4: limits.leakage.sevrity: unknown key 'sevrity'"),
         (
             "[[limits.leakage]]\ncount = 1\n[[limits.leakage]]\nkind = 'identical_bytes'\ncuont = 1",
             "policy.toml:5: limits.leakage.cuont: unknown key",
         ),
-        ("[limits]\nleakage = []\nerror = 0", "policy.toml:2: limits.leakage: sets no limit; give count or rate"),
-        ("[[limits.error]]\ncount = 0\nseverity = 'info'", "policy.toml:3: limits.error.severity: 'info' contradicts 'error'; leave it out"),
-        ("[require]\nembedding_drift = nan", "policy.toml:2: require.embedding_drift: nan is no limit; use a number from 0"),
-        ("[require]\nclass_balance_drift = inf", "policy.toml:2: require.class_balance_drift: inf is no limit; use a number from 0"),
-        ("[require]\nmin_per_class = -1", "policy.toml:2: require.min_per_class: -1 is no limit; use a number from 0"),
-        ("[require]\nclasses = [1]", "policy.toml:2: require.classes: 1 is not text; write text"),
+        ("[limits]\nleakage = []\nerror = 0", "policy.toml:2: limits.leakage: sets no limit; add count or rate"),
+        ("[[limits.error]]\ncount = 0\nseverity = 'info'", "policy.toml:3: limits.error.severity: 'info' contradicts 'error'; omit it"),
+        ("[require]\nembedding_drift = nan", "policy.toml:2: require.embedding_drift: nan is not a valid limit; use a finite number"),
+        ("[require]\nclass_balance_drift = inf", "policy.toml:2: require.class_balance_drift: inf is not a valid limit; use a finite number"),
+        ("[require]\nmin_per_class = -1", "policy.toml:2: require.min_per_class: -1 is not a valid limit; use a finite number"),
+        ("[require]\nclasses = [1]", "policy.toml:2: require.classes: 1 is not text; use text"),
         ("[limits\n", "policy.toml: not TOML: "),
-        ("# [limits]\n", "policy.toml: asks for nothing; see what a policy can hold with: imagenet-audit init"),
+        ("# [limits]\n", "policy.toml: contains no rules; write a starter policy with: imagenet-audit init"),
     ],
 )
-def test_a_mistake_names_its_line_and_key(tmp_path, text, message):
+def test_policy_errors_name_line_and_key(tmp_path, text, message):
     with pytest.raises(ConfigError) as caught:
         policy(tmp_path, text)
     assert message in str(caught.value)
 
 
-def test_a_byte_order_mark_is_no_part_of_a_policy_nor_of_waivers(tmp_path):
+def test_byte_order_mark_is_ignored(tmp_path):
     assert policy(tmp_path, "\ufeff[limits]\nleakage = 0\n").limits[0].line == 2
     (tmp_path / "waivers.toml").write_text('\ufeff[[waiver]]\nfinding = "f1"\nowner = "a team"\nreason = "kept"\n')
-    assert [waiver.place for waiver in read_waivers(tmp_path / "waivers.toml")] == [f"{tmp_path / 'waivers.toml'}:1"]
+    assert [waiver.where for waiver in read_waivers(tmp_path / "waivers.toml")] == [f"{tmp_path / 'waivers.toml'}:1"]
 
 
-def test_the_starter_policy_is_one(tmp_path):
+def test_starter_policy_is_valid(tmp_path):
     assert [limit.name for limit in policy(tmp_path, STARTER).limits if limit.new] == ["new.error"]
     assert lines_of_keys("a = [\n 1,\n]\n[b]\nc.d = 2\n")[("b", "c", "d")] == 5
 
 
-def test_limits_count_what_their_scope_says(small_run, tmp_path):
+def test_limits_count_findings_in_their_scope(small_run, tmp_path):
     rules = policy(
         tmp_path,
         "[limits]\nleakage = 4\nintegrity = 1\nerror = 1\ntotal = 8\nlabel_errors = 0\n"
@@ -98,19 +98,19 @@ def test_limits_count_what_their_scope_says(small_run, tmp_path):
     assert verdicts(small_run, rules, waived=["f1", "f3"])["limits.error"] == "passed"
 
 
-def test_a_rate_fails_only_where_chance_cannot_explain_it(small_run, tmp_path):
+def test_rate_fails_only_if_significantly_above_its_limit(small_run, tmp_path):
     assert verdicts(small_run, policy(tmp_path, "[limits]\nleakage.rate = 0.1"))["limits.leakage"] == "passed"  # 1 of 5 images
     assert verdicts(small_run, policy(tmp_path, "[limits]\nleakage.rate = 0.01"))["limits.leakage"] == "failed"
     assert rate_interval(1, 5, 0.95) == pytest.approx((0.0102, 0.6574), abs=1e-4)
     assert rate_interval(0, 59, 0.95) == pytest.approx((0, 0.0495), abs=1e-4)  # about three in n
 
 
-def test_an_image_that_is_flagged_counts_among_the_images_though_it_has_no_score(small_run, tmp_path):
-    place = small_run.path / "scores" / "leakage.npy"
-    np.save(place, np.full_like(np.load(place), np.nan))
+def test_flagged_image_without_a_score_counts_in_the_rate(small_run, tmp_path):
+    path = small_run.path / "scores" / "leakage.npy"
+    np.save(path, np.full_like(np.load(path), np.nan))
     gate = judge(Run(small_run.path), policy(tmp_path, "[limits]\nleakage.rate = 0.01"), Waived(frozenset()), None)
     assert [(verdict.state, verdict.message) for verdict in gate.verdicts] == [
-        ("failed", "1 of 1 images (100.00%, 5.00% to 100.00%), at most 1.00%"),
+        ("failed", "1 of 1 images (100.00%, 5.00% to 100.00%), limit 1.00%"),
     ]
 
 
@@ -120,13 +120,13 @@ def test_requirements(small_run, tmp_path):
     assert list(found.values()) == ["failed", "passed", "failed", "failed", "not judged"]
 
 
-def test_nothing_is_new_against_itself(small_run, tmp_path):
+def test_nothing_is_new_between_identical_runs(small_run, tmp_path):
     rules = policy(tmp_path, "[new]\ntotal = 0\n[require]\nembedding_drift = 0.0\nclass_balance_drift = 0.0\n")
     assert set(verdicts(small_run, rules, difference=compare(small_run, small_run)).values()) == {"passed"}
     assert verdicts(small_run, rules)["new.total"] == "unknown"  # and no rule was judged
 
 
-def test_waivers_expire_and_miss(tmp_path):
+def test_expired_and_unmatched_waivers(tmp_path):
     path = tmp_path / "waivers.toml"
     path.write_text('[[waiver]]\nfinding = "f1"\nowner = "data team"\nreason = "a stereo pair"\nexpires = 2030-01-31\n')
     waivers = [*read_waivers(path), Waiver("gone", "data team", "fixed since")]
@@ -142,19 +142,19 @@ def test_waivers_expire_and_miss(tmp_path):
         ("[[waiver]]\nfinding = 'f1'\nowner = 'me'\n", "waiver 1: has no reason"),
         ("[[waiver]]\nfinding = 'f1'\nowner = 'me'\nreason = 'x'\nexpire = 2030-01-01\n", "did you mean 'expires'?"),
         ("[[waiver]]\nfinding = 'f1'\nowner = 'me'\nreason = 'x'\nexpires = '2030'\n", "is not a date"),
-        ("[waivers]\n", "something else"),
-        ("waiver = [1]\n", "something else"),
+        ("[waivers]\n", "something other than"),
+        ("waiver = [1]\n", "something other than"),
         ("[[waiver]]\nfinding = 'f1'\nowner = 'me'\nreason = 'x'\n\n[[waiver]]\nfinding = 'f2'\n", "waivers.toml:6: waiver 2: has no owner"),
     ],
 )
-def test_a_bad_waiver_is_refused(tmp_path, text, message):
+def test_refuses_invalid_waivers(tmp_path, text, message):
     (tmp_path / "waivers.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"waivers\.toml") as caught:
         read_waivers(tmp_path / "waivers.toml")
     assert message in str(caught.value)
 
 
-def test_exit_codes_and_a_reviewers_keep(small_run, tmp_path, capsys):
+def test_exit_codes_and_keep_decisions(small_run, tmp_path, capsys):
     run, file = str(small_run.path), tmp_path / "policy.toml"
     file.write_text("[limits]\nconflicting_labels = 0\n[new]\ntotal = 0\n")
     assert cli.invoke(["check", run, "--policy", str(file), "--json"]) == 1
@@ -164,7 +164,7 @@ def test_exit_codes_and_a_reviewers_keep(small_run, tmp_path, capsys):
     assert cli.invoke(["check", run, "--policy", str(file), "--baseline", str(tmp_path / "none")]) == 2
     assert "--first-run" in capsys.readouterr().err
     assert cli.invoke(["check", run, "--policy", str(file), "--baseline", str(tmp_path / "none"), "--first-run"]) == 1
-    assert f"there is no baseline {tmp_path / 'none'} yet: rules that need one are not judged" in capsys.readouterr().err
+    assert f"baseline {tmp_path / 'none'} does not exist yet: rules that need one are not judged" in capsys.readouterr().err
     findings = Run(small_run.path).findings
     Decisions(small_run.path).append(decide(small_run, findings[findings["finding_id"] == "f1"], "keep", reviewer="a reviewer"))
     shutil.copytree(run, tmp_path / "before")
@@ -174,24 +174,24 @@ def test_exit_codes_and_a_reviewers_keep(small_run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("asked", [("run",), ("data", "--out", "run"), ("data", "--out", "run", "--first-run")])
-def test_a_run_is_no_baseline_of_itself(small_run, tmp_path, capsys, monkeypatch, asked):
+def test_refuses_the_run_as_its_own_baseline(small_run, tmp_path, capsys, monkeypatch, asked):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "policy.toml").write_text("[new]\ntotal = 0\n")
     (tmp_path / "link").symlink_to(small_run.path)
     assert cli.invoke(["check", *asked, "--policy", "policy.toml", "--baseline", "link"]) == 2
-    assert "link: is the run in question itself, against which nothing is new" in capsys.readouterr().err
+    assert "link: is the checked run itself, so nothing would be new" in capsys.readouterr().err
 
 
-def test_a_run_inside_a_dataset_does_not_stand_for_its_images(small_run, tmp_path, capsys):
-    """Whoever adds images could add a clean run of others beside them."""
+def test_refuses_out_for_a_run(small_run, tmp_path, capsys):
+    """A change could add bad images together with a clean run of other images."""
     (tmp_path / "policy.toml").write_text("[limits]\ntotal = 100\n")
     asked = ["check", str(small_run.path), "--policy", str(tmp_path / "policy.toml")]
     assert cli.invoke(asked) == 0
     assert cli.invoke([*asked, "--out", str(tmp_path / "scanned")]) == 2
-    assert "is a run already, so that nothing would be scanned" in capsys.readouterr().err
+    assert "is already a run, so nothing would be scanned" in capsys.readouterr().err
 
 
-def test_decisions_carry_over_from_the_baseline_and_from_a_file(small_run, tmp_path, capsys):
+def test_uses_decisions_of_the_baseline_and_of_a_file(small_run, tmp_path, capsys):
     file, old = tmp_path / "policy.toml", tmp_path / "old"
     file.write_text("[limits]\nconflicting_labels = 0\nintegrity = 0\n")
     shutil.copytree(small_run.path, old)
@@ -208,7 +208,7 @@ def test_decisions_carry_over_from_the_baseline_and_from_a_file(small_run, tmp_p
     assert "decided.csv" in capsys.readouterr().err
 
 
-def test_keep_holds_for_what_the_check_now_calls_another_kind_but_not_for_another_partner_label_or_reviewer(small_run):
+def test_keep_survives_a_new_kind_but_not_another_partner_label_or_verdict(small_run):
     findings = small_run.findings
 
     def waived(found, *verdicts, **other):
@@ -222,48 +222,48 @@ def test_keep_holds_for_what_the_check_now_calls_another_kind_but_not_for_anothe
     renumbered = other[~other["finding_id"].isin(["xf4", "xf5", "xf6", "xf7"])]
     assert waived(findings, "keep") == waived(findings, "keep", "unsure") == {"f3"}
     assert waived(renumbered, "keep") == {"xf3"}
-    assert waived(other, "keep") == frozenset()  # which of the five it was cannot be told
+    assert waived(other, "keep") == frozenset()  # ambiguous: one of five findings
     assert waived(findings, "keep", "drop") == waived(renumbered, "keep", "drop") == waived(findings, "unsure") == frozenset()
     assert waived(renumbered, "keep", given_label="n9") == frozenset()
     assert waived(renumbered.assign(evidence='{"partner": "train/cat/1.jpg"}'), "keep") == frozenset()
 
 
 @pytest.mark.parametrize(
-    ("scope", "said"), [("class = 'n11'", "no class 'n11'; did you mean 'n1'"), ("split = 'vaal'", "no split 'vaal'; did you mean 'val'")]
+    ("scope", "problem"), [("class = 'n11'", "no class 'n11'; did you mean 'n1'"), ("split = 'vaal'", "no split 'vaal'; did you mean 'val'")]
 )
-def test_a_limit_on_a_class_or_split_that_is_not_there_does_not_pass(tmp_path, small_run, scope, said):
-    with pytest.raises(ConfigError, match=f"policy.toml:2: limits.leakage.*the dataset has {said}"):
+def test_refuses_limits_on_unknown_classes_and_splits(tmp_path, small_run, scope, problem):
+    with pytest.raises(ConfigError, match=f"policy.toml:2: limits.leakage.*the dataset has {problem}"):
         verdicts(small_run, policy(tmp_path, f"[limits]\nleakage = {{ count = 0, {scope} }}"))
 
 
-def test_a_limit_on_a_kind_that_nothing_is_of_names_the_kinds_there_are(tmp_path, small_run):
+def test_limit_on_an_absent_kind_lists_the_kinds_found(tmp_path, small_run):
     gate = judge(small_run, policy(tmp_path, "[limits]\nconflicting_labels = { count = 0, kind = 'same_scene' }"), Waived(frozenset()), None)
     kind = small_run.findings.loc[small_run.findings["check"] == "conflicting_labels", "kind"].iloc[0]
-    assert f"none is of kind 'same_scene'; kinds found: {kind}" in gate.verdicts[0].message
+    assert f"no finding has kind 'same_scene'; kinds found: {kind}" in gate.verdicts[0].message
 
 
 @pytest.mark.parametrize(
-    ("limit", "said"),
+    ("limit", "problem"),
     [
-        ("leakage = { count = 0, kind = 'identical_byte' }", "leakage finds the kind 'identical_byte'; did you mean 'identical_bytes'?"),
-        ("subgroups = { count = 0, kind = 'clusters' }", "subgroups finds the kind 'clusters'; did you mean 'cluster'?"),
-        ("shortcuts = { rate = 0.1, kind = 'brightness' }", "shortcuts finds the kind 'brightness'; known: property_*"),
+        ("leakage = { count = 0, kind = 'identical_byte' }", "leakage never reports kind 'identical_byte'; did you mean 'identical_bytes'?"),
+        ("subgroups = { count = 0, kind = 'clusters' }", "subgroups never reports kind 'clusters'; did you mean 'cluster'?"),
+        ("shortcuts = { rate = 0.1, kind = 'brightness' }", "shortcuts never reports kind 'brightness'; known: property_*"),
     ],
 )
-def test_a_limit_on_a_kind_that_its_check_never_finds_does_not_pass(tmp_path, small_run, limit, said):
+def test_refuses_limits_on_kinds_that_the_check_never_reports(tmp_path, small_run, limit, problem):
     (tmp_path / "policy.toml").write_text(f"[limits]\n{limit}\n")
     with pytest.raises(ConfigError) as caught:
         judge(small_run, read_policy(tmp_path / "policy.toml", discover()), Waived(frozenset()), None)
-    assert said in str(caught.value)
+    assert problem in str(caught.value)
 
 
 @pytest.mark.parametrize("limit", ["shortcuts = { count = 0, kind = 'property_width' }", "total = { count = 9, kind = 'a_value' }"])
-def test_a_kind_that_has_a_name_of_the_datasets_is_no_mistake(tmp_path, small_run, limit):
+def test_accepts_kinds_named_after_the_dataset(tmp_path, small_run, limit):
     (tmp_path / "policy.toml").write_text(f"[limits]\n{limit}\n")
     judge(small_run, read_policy(tmp_path / "policy.toml", discover()), Waived(frozenset()), None)
 
 
-def test_images_that_cannot_be_read_are_named_and_can_be_waived(tmp_path, small_run):
+def test_unreadable_images_are_listed_and_can_be_waived(tmp_path, small_run):
     rules = policy(tmp_path, "[require]\nreadable = true")
     failed = small_run.samples.loc[small_run.samples["outcome"] != "ok", "sample_id"].tolist()
     (verdict,) = judge(small_run, rules, Waived(frozenset()), None).verdicts
@@ -275,10 +275,10 @@ def test_images_that_cannot_be_read_are_named_and_can_be_waived(tmp_path, small_
     assert (verdict.state, verdict.message) == ("passed", f"0 of 6 listed images cannot be read; {len(failed)} more are waived")
 
 
-def test_the_last_line_counts_what_was_judged(tmp_path, small_run):
+def test_last_line_counts_rules_by_state(tmp_path, small_run):
     rules = "[limits]\nconflicting_labels = 0\nclass_balance = 100\n[new]\nleakage = 0"
     gate = judge(small_run, policy(tmp_path, rules), Waived(frozenset()), None)
-    assert gate.told() == "1 of 3 rules failed, 1 not judged"
+    assert gate.summary() == "1 of 3 rules failed, 1 not judged"
     assert list(lines(gate))[-1] == "FAILED: 1 of 3 rules failed, 1 not judged, 0 findings waived"
 
 
@@ -288,4 +288,4 @@ def test_init_never_overwrites(tmp_path, capsys):
     path.write_text("mine")
     assert cli.invoke(["init", str(path)]) == 2
     assert path.read_text() == "mine"
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err

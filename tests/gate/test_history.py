@@ -1,4 +1,4 @@
-"""A history of versions of Tiny ImageNet, each checked against the one before: exit code, findings and reports of every step."""
+"""Versions of Tiny ImageNet, each checked against the previous one: exit code, findings and reports of every step."""
 
 import contextlib
 import io
@@ -34,19 +34,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.shared_data, pytest.mark.skipif(not 
 
 @dataclass
 class Step:
-    """What the commands said of one version."""
+    """Results of the commands for one version."""
 
     code: int
     failed: set[str]
     counts: dict[str, int]
-    """Of changes that are not none."""
+    """Change -> samples, without zeros."""
     renamed_classes: dict[str, str]
     findings: list[dict[str, object]]
-    """New and fixed ones: what `diff` lists."""
+    """New and fixed findings, as `diff` lists them."""
     reports: dict[str, str]
 
-    def told(self, state, cause=None):
-        """Check, kind and image of the findings of one state that some image's change led to."""
+    def caused(self, state, cause=None):
+        """Check, kind and image of the findings in one state that the change of an image caused."""
         return sorted(
             (finding["check"], finding["kind"], finding["sample_id"])
             for finding in self.findings
@@ -55,7 +55,7 @@ class Step:
 
 
 def unpack(data):
-    """Write the first images of the first classes; return the next ones of each class, by name."""
+    """Write the first images of the first classes; return further images of each class, by name."""
     spare = {}
     with tarfile.open(TAR) as archive:
         classes = sorted({name.split("/")[2] for name in archive.getnames() if name.count("/") == 3})[:CLASSES]
@@ -81,7 +81,7 @@ def answer(*arguments):
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory):
-    """Every version by name; a version is the one before with one edit."""
+    """Every version by name; each is the previous one with one edit."""
     folder = tmp_path_factory.mktemp("history")
     data = folder / "data"
     (folder / "policy.toml").write_text(POLICY)
@@ -92,18 +92,18 @@ def history(tmp_path_factory):
     def check(name):
         nonlocal before
         run = folder / name
-        places = {form: folder / f"{name}.{form}" for form in ("junit", "sarif", "markdown")}
+        paths = {form: folder / f"{name}.{form}" for form in ("junit", "sarif", "markdown")}
         asked = ["check", data, "--policy", folder / "policy.toml", "--out", run, "--cache", folder / "cache", "--json"]
         asked += ["--backbone", "embedded", "--offline", "--quiet", *(["--baseline", before] if before else [])]
-        code, told = answer(*asked, *(f"--report={form}={place}" for form, place in places.items()))
+        code, result = answer(*asked, *(f"--report={form}={path}" for form, path in paths.items()))
         difference = answer("diff", before, run, "--json")[1] if before else {"counts": {}, "renamed_classes": {}, "findings": []}
         steps[name] = Step(
             code=code,
-            failed={verdict["rule"] for verdict in told["verdicts"] if verdict["state"] == "failed"},
+            failed={verdict["rule"] for verdict in result["verdicts"] if verdict["state"] == "failed"},
             counts={change: count for change, count in difference["counts"].items() if count and change not in ("old", "new", "unchanged")},
             renamed_classes=difference["renamed_classes"],
             findings=[finding for finding in difference["findings"] if finding["state"] != "persisting"],
-            reports={form: place.read_text() for form, place in places.items()},
+            reports={form: path.read_text() for form, path in paths.items()},
         )
         before = run
 
@@ -145,13 +145,13 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_exit_code_rules_and_changes_are_those_of_the_edit(history, name):
+def test_exit_code_rules_and_changes_match_the_edit(history, name):
     step = history[2][name]
     assert (step.code, step.failed, step.counts) == CHANGES[name]
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_every_report_names_the_rules_that_failed_and_no_other(history, name):
+def test_reports_name_exactly_the_failed_rules(history, name):
     step = history[2][name]
     cases = ET.fromstring(step.reports["junit"]).iter("testcase")
     assert {case.get("name") for case in cases if case.find("failure") is not None} == step.failed
@@ -161,38 +161,38 @@ def test_every_report_names_the_rules_that_failed_and_no_other(history, name):
         assert (f"### `{rule}`" in step.reports["markdown"]) == (rule in step.failed)
 
 
-def test_a_leak_is_new_where_it_comes_and_fixed_where_it_goes(history):
+def test_leak_is_new_when_added_and_fixed_when_removed(history):
     classes, images, steps = history
     pair = [
         ("exact_duplicates", "identical_bytes", f"val/{classes[0]}/leaked.JPEG"),
         ("leakage", "identical_bytes", f"train/{classes[0]}/{images[classes[0]][3].name}"),
     ]
-    assert steps["a leak added"].told("new") == pair
-    assert steps["the leak fixed"].told("fixed") == pair
+    assert steps["a leak added"].caused("new") == pair
+    assert steps["the leak fixed"].caused("fixed") == pair
     assert "leaked.JPEG" in steps["a leak added"].reports["markdown"]
     assert "Fixed since the baseline" in steps["the leak fixed"].reports["markdown"]
 
 
-def test_wrong_labels_are_found_and_nothing_else_is_laid_to_their_change(history):
+def test_relabelled_images_cause_only_label_errors(history):
     classes, images, steps = history
     wrong = {f"train/{classes[2]}/{path.name}" for path in images[classes[1]][:10]}
-    found = steps["ten relabelled"].told("new")
+    found = steps["ten relabelled"].caused("new")
     assert {name for _, _, name in found} <= wrong
     assert {check for check, _, _ in found} == {"label_errors"}
     assert len(found) > 6
 
 
-def test_nothing_comes_or_goes_with_a_new_name_or_another_split(history):
+def test_renames_and_moves_change_no_findings(history):
     classes, _, steps = history
     assert steps["a class renamed"].renamed_classes == {classes[3]: "n99999999"}
     assert steps["a class renamed"].findings == []
     assert steps["three moved"].findings == []
 
 
-def test_what_is_dropped_is_fixed_and_clean_images_bring_doubts_at_most(history):
+def test_dropped_images_fix_findings_and_clean_images_add_no_certain_ones(history):
     classes, _, steps = history
-    assert steps["a class dropped"].told("new") == []
-    assert all(f"/{classes[4]}/" in name for _, _, name in steps["a class dropped"].told("fixed"))
+    assert steps["a class dropped"].caused("new") == []
+    assert all(f"/{classes[4]}/" in name for _, _, name in steps["a class dropped"].caused("fixed"))
     certain = {"conflicting_labels", "exact_duplicates", "integrity", "leakage", "near_duplicates", "privacy"}
-    assert not {check for check, _, _ in steps["clean images added"].told("new")} & certain
-    assert steps["clean images added"].told("fixed") == []
+    assert not {check for check, _, _ in steps["clean images added"].caused("new")} & certain
+    assert steps["clean images added"].caused("fixed") == []

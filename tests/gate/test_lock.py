@@ -1,4 +1,4 @@
-"""A version pinned by content: the same content gives the same bytes, each edit is called what it is, and the gate looks at the change alone."""
+"""Locks: deterministic content, exact change types, and gate results for the changes only."""
 
 import json
 import shutil
@@ -45,12 +45,12 @@ def written(tmp_path, table):
     return path
 
 
-def told(tmp_path, old, new):
+def compared(tmp_path, old, new):
     changes = changes_since(read_lock(written(tmp_path, old)), new)
     return changes, {name: changes.counts[name] for name in CHANGES if changes.counts[name]}
 
 
-def test_the_lock_is_sorted_small_and_nothing_but_content():
+def test_lock_is_sorted_and_contains_only_content():
     text = pin(FIRST)
     assert text == pin(FIRST.sample(frac=1, random_state=1))
     assert text == pin(FIRST.assign(sample_id=FIRST["sample_id"].where(FIRST["content_id"].isna(), "renamed " + FIRST["sample_id"])))
@@ -63,7 +63,7 @@ def test_the_lock_is_sorted_small_and_nothing_but_content():
     assert text.isascii()
 
 
-def test_one_added_image_is_one_more_line():
+def test_added_image_adds_one_line():
     more = pd.concat([FIRST, samples(("train/ant/3", "a3", "train", "ant"))], ignore_index=True)
     before, after = pin(FIRST).splitlines(), pin(more).splitlines()
     assert len(after) == len(before) + 1
@@ -80,29 +80,29 @@ def test_one_added_image_is_one_more_line():
         ("val/bee/broken", "sample_id", "val/bee/renamed", {"added": 1, "removed": 1}),
     ],
 )
-def test_each_edit_is_called_what_it_is(tmp_path, name, column, value, expected):
+def test_edits_have_the_right_change_type(tmp_path, name, column, value, expected):
     new = FIRST.copy()
     new.loc[new["sample_id"] == name, column] = value
-    assert told(tmp_path, FIRST, new)[1] == expected
+    assert compared(tmp_path, FIRST, new)[1] == expected
 
 
-def test_a_class_that_is_renamed_is_no_change_of_a_sample(tmp_path):
-    changes, counts = told(tmp_path, FIRST, FIRST.replace({"label": {"ant": "zebra"}}))
+def test_renamed_class_changes_no_sample(tmp_path):
+    changes, counts = compared(tmp_path, FIRST, FIRST.replace({"label": {"ant": "zebra"}}))
     assert (counts, changes.renamed_classes, changes.classes_added) == ({}, {"ant": "zebra"}, ())
 
 
-def test_what_is_removed_is_called_by_its_digest(tmp_path):
-    changes, counts = told(tmp_path, FIRST, FIRST.iloc[1:])
+def test_removed_images_are_named_by_digest(tmp_path):
+    changes, counts = compared(tmp_path, FIRST, FIRST.iloc[1:])
     assert counts == {"removed": 1}
     (row,) = changes.samples.to_dict("records")
     assert row["old_id"].startswith("lock: ")
     assert (row["old_split"], row["old_label"]) == ("train", "ant")
 
 
-def test_byte_twins_are_counted(tmp_path):
-    twins = samples(("a/1", "x", None, "a"), ("a/2", "x", None, "a"))
-    assert told(tmp_path, twins, twins.iloc[:1])[1] == {"removed": 1}
-    assert told(tmp_path, twins.iloc[:1], twins)[1] == {"added": 1}
+def test_identical_copies_are_counted(tmp_path):
+    copies = samples(("a/1", "x", None, "a"), ("a/2", "x", None, "a"))
+    assert compared(tmp_path, copies, copies.iloc[:1])[1] == {"removed": 1}
+    assert compared(tmp_path, copies.iloc[:1], copies)[1] == {"added": 1}
 
 
 NAMES = st.none() | st.text(max_size=4) | st.sampled_from(["[", " ", ">", '"', "\n", "\ud7ff"])
@@ -111,9 +111,9 @@ ROWS = st.lists(st.tuples(st.sampled_from("abcdefg") | st.none(), NAMES, NAMES),
 
 @settings(deadline=None)
 @given(ROWS)
-def test_a_lock_is_read_as_it_was_written(tmp_path_factory, rows):
+def test_lock_round_trip(tmp_path_factory, rows):
     table = samples(*((f"{at}", content, split, label) for at, (content, split, label) in enumerate(rows)))
-    changes, counts = told(tmp_path_factory.mktemp("lock"), table, table)
+    changes, counts = compared(tmp_path_factory.mktemp("lock"), table, table)
     assert counts == {}
     assert (changes.renamed_classes, changes.renamed_splits) == ({}, {})
     assert changes.counts["unchanged"] == len(rows)
@@ -122,8 +122,8 @@ def test_a_lock_is_read_as_it_was_written(tmp_path_factory, rows):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "audit.lock:1: is no lock"),
-        ("imagenet-audit lock 2\n", "audit.lock:1: made by a newer version"),
+        ("", "audit.lock:1: is not an imagenet-audit lock"),
+        ("imagenet-audit lock 2\n", "audit.lock:1: was written by a newer version"),
         ('imagenet-audit lock 1\n["train", "a"]\nAAAA\n', "audit.lock:3: is neither"),
         ('imagenet-audit lock 1\n["train", "a"]\n<<<<<<< mine, 22 chars\n', "audit.lock:3: is neither"),
         ('imagenet-audit lock 1\n["train", "a"]\n' + "A" * 22 + "\n" + "A" * 21, "audit.lock:4: is neither"),
@@ -132,20 +132,20 @@ def test_a_lock_is_read_as_it_was_written(tmp_path_factory, rows):
         ("imagenet-audit lock 1\n" + "A" * 22 + "\n", "audit.lock:2: is neither"),
     ],
 )
-def test_a_damaged_lock_is_named_with_its_line(tmp_path, text, message):
+def test_corrupt_lock_errors_name_the_line(tmp_path, text, message):
     (tmp_path / "audit.lock").write_text(text)
     with pytest.raises(ConfigError) as caught:
         read_lock(tmp_path / "audit.lock")
     assert message in str(caught.value)
 
 
-def test_windows_line_ends_are_read(tmp_path):
+def test_reads_windows_line_endings(tmp_path):
     path = written(tmp_path, FIRST)
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert len(read_lock(path)) == 5
 
 
-def test_a_source_gives_the_lock_of_its_run_and_is_not_decoded(tmp_path, monkeypatch):
+def test_source_and_run_give_the_same_lock(tmp_path, monkeypatch):
     import audit
 
     data = tmp_path / "data"
@@ -155,7 +155,7 @@ def test_a_source_gives_the_lock_of_its_run_and_is_not_decoded(tmp_path, monkeyp
         from PIL import Image
 
         Image.fromarray(image).save(data / "train" / f"c{number % 2}" / f"{number}.png")
-    (data / "train/c0/broken.jpg").write_bytes(b"no picture")
+    (data / "train/c0/broken.jpg").write_bytes(b"not an image")
     run = audit.scan(data, tmp_path / "run", options=audit.ScanOptions(backbone="embedded", device="cpu", workers=1, only=("integrity",)))
     monkeypatch.setattr("audit.ingest.chunks.decode", None)
     read = read_content(open_source(str(data)), lambda _: None)
@@ -165,11 +165,11 @@ def test_a_source_gives_the_lock_of_its_run_and_is_not_decoded(tmp_path, monkeyp
     assert (tmp_path / "of-source").read_bytes() == (tmp_path / "of-run").read_bytes()
 
 
-def test_the_command_writes_once_and_checks(small_run, tmp_path, capsys):
+def test_lock_command_writes_and_checks(small_run, tmp_path, capsys):
     lock = tmp_path / "audit.lock"
     asked = ["lock", str(small_run.path), "--out", str(lock)]
     assert cli.invoke([*asked, "--check"]) == 2
-    assert "there is no lock there" in capsys.readouterr().err
+    assert "no such lock" in capsys.readouterr().err
     assert cli.invoke(asked) == 0
     assert "6 images" in capsys.readouterr().out
     stamp = lock.stat().st_mtime_ns
@@ -195,7 +195,7 @@ def gate(run, tmp_path, rules, locked):
     return judge(run, policy, Waived(frozenset()), None, since=since, lock="audit.lock")
 
 
-def test_since_a_lock_only_the_change_counts(small_run, tmp_path):
+def test_only_changes_since_the_lock_count(small_run, tmp_path):
     rules = "[limits]\nleakage = 0\nintegrity.rate = 0\nclass_balance = 0\n[new]\nerror = 0\n[require]\nreadable = true\n"
     whole = small_run.columns(*COLUMNS)
     of = lambda found: {verdict.rule: (verdict.state, verdict.message) for verdict in found.verdicts}  # noqa: E731
@@ -205,20 +205,20 @@ def test_since_a_lock_only_the_change_counts(small_run, tmp_path):
     assert states["limits.integrity"][1].startswith("0 of 0 images")
     assert states["require.readable"][0] == "failed"  # it is about the whole dataset
     leaked = gate(small_run, tmp_path, rules, whole.drop(index=4))
-    assert of(leaked)["limits.leakage"] == ("failed", "5 findings, at most 0")
+    assert of(leaked)["limits.leakage"] == ("failed", "5 findings, limit 0")
     assert not leaked.findings.loc[leaked.findings["check"] == "integrity", "counted"].any()
-    assert any("1 added" in line for line in leaked.said())
+    assert any("1 added" in line for line in leaked.remarks())
     relabelled = gate(small_run, tmp_path, rules, whole.replace({"label": {"n1": "n2"}}))
     assert of(relabelled)["new.error"][0] == "failed"  # train/cat/1.jpg, whose label conflicts
     assert of(relabelled)["limits.class_balance"][0] == "failed"  # n1 is a class that was not there
-    assert any("relabelled: train/cat/1.jpg (n2 -> n1)" in line for line in relabelled.said())
+    assert any("relabelled: train/cat/1.jpg (n2 -> n1)" in line for line in relabelled.remarks())
 
 
-def test_a_lock_that_is_not_there_yet(small_run, tmp_path, capsys):
+def test_missing_lock_on_a_first_run(small_run, tmp_path, capsys):
     (tmp_path / "policy.toml").write_text("[limits]\nleakage = 9\n[new]\nerror = 0\n")
     asked = ["check", str(small_run.path), "--policy", str(tmp_path / "policy.toml"), "--since", str(tmp_path / "audit.lock")]
     assert cli.invoke(asked) == 2
-    assert "there is no lock there" in capsys.readouterr().err
+    assert "no such lock" in capsys.readouterr().err
     assert cli.invoke([*asked, "--first-run"]) == 0
     assert "not judged new.error" in capsys.readouterr().out
     assert cli.invoke(["lock", str(small_run.path), "--out", str(tmp_path / "audit.lock")]) == 0
@@ -227,8 +227,8 @@ def test_a_lock_that_is_not_there_yet(small_run, tmp_path, capsys):
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_git_keeps_a_change_in_a_few_bytes(tmp_path):
-    """A percent of a thousand images costs the history about a percent of the first lock."""
+def test_small_changes_stay_small_in_git(tmp_path):
+    """Replacing 1% of a thousand images adds about 1% of the first lock to the history."""
 
     def git(*words):
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""A run is not taken for the dataset that it lies in, nor is a folder with other things of a run's own refused."""
+"""A run mixed with a dataset is refused; a run with its own files is not."""
 
 import shutil
 
@@ -12,14 +12,14 @@ from audit import cli
 def asked(small_run, tmp_path):
     (tmp_path / "policy.toml").write_text("[limits]\ntotal = 100\n")
     assert cli.invoke(["lock", str(small_run.path), "--out", str(tmp_path / "audit.lock")]) == 0
-    return lambda place: (
-        ["check", str(place), "--policy", str(tmp_path / "policy.toml")],
-        ["lock", str(place), "--check", "--out", str(tmp_path / "audit.lock")],
+    return lambda path: (
+        ["check", str(path), "--policy", str(tmp_path / "policy.toml")],
+        ["lock", str(path), "--check", "--out", str(tmp_path / "audit.lock")],
     )
 
 
 @pytest.mark.parametrize("name", ["train/cat/1.jpg", "previews/cat.jpg", "shard-0.tar", "data/train.parquet", "linked/1.PNG"])
-def test_a_run_beside_images_does_not_stand_for_them(small_run, tmp_path, capsys, asked, name):
+def test_refuses_a_run_with_foreign_images(small_run, tmp_path, capsys, asked, name):
     data, others = tmp_path / "data", tmp_path / "others"
     shutil.copytree(small_run.path, data)
     others.mkdir()
@@ -31,10 +31,10 @@ def test_a_run_beside_images_does_not_stand_for_them(small_run, tmp_path, capsys
     capsys.readouterr()
     for words in asked(data):
         assert cli.invoke(words) == 2
-        assert f"data: holds a run.json, as a run does, and {name}, which is no part of one; take run.json out" in capsys.readouterr().err
+        assert f"data: contains run.json, like a run, and {name}, which is not part of a run; remove run.json" in capsys.readouterr().err
 
 
-def test_reports_decisions_and_previews_are_a_runs_own(small_run, asked):
+def test_accepts_reports_decisions_and_previews_in_a_run(small_run, asked):
     (small_run.path / "previews").mkdir()
     Image.new("RGB", (9, 9)).save(small_run.path / "previews" / f"{'0a' * 32}.jpg")
     for name in ("report.html", "report.csv", "decisions.jsonl", "review.csv", ".lock", "faces.parquet"):

@@ -1,4 +1,4 @@
-"""Files of a run appear whole or not at all."""
+"""Files of a run are written atomically and read with checks."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from audit.errors import RunError
 from audit.io.artifacts import create_array, filling, open_array, read_arrays, read_table, release, reopen_array, replacing, write_array, write_table
 
 
-def test_a_filled_array_appears_only_when_it_is_whole(tmp_path):
+def test_filled_array_appears_only_when_complete(tmp_path):
     path = tmp_path / "predictions.npy"
     np.save(path, np.zeros(3, np.float32))
     with filling(path, (5, 2), np.float32) as array:
@@ -22,7 +22,7 @@ def test_a_filled_array_appears_only_when_it_is_whole(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ["predictions.npy"]
 
 
-def test_what_was_there_before_stays_where_filling_fails(tmp_path):
+def test_failed_filling_keeps_the_old_file(tmp_path):
     path = tmp_path / "predictions.npy"
     np.save(path, np.arange(3))
 
@@ -37,7 +37,7 @@ def test_what_was_there_before_stays_where_filling_fails(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ["predictions.npy"]
 
 
-def test_a_file_is_on_disk_before_it_has_its_name_and_leaves_nothing_where_writing_fails(tmp_path, monkeypatch):
+def test_replacing_flushes_before_renaming_and_cleans_up(tmp_path, monkeypatch):
     path, done = tmp_path / "run.json", []
     monkeypatch.setattr(os, "fsync", lambda file: done.append(os.fstat(file).st_size))
     with replacing(path) as file:
@@ -59,17 +59,17 @@ def test_a_file_is_on_disk_before_it_has_its_name_and_leaves_nothing_where_writi
     assert [found.name for found in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_one_damaged_bit_of_a_table_is_noticed(tmp_path):
+def test_single_bit_corruption_is_detected(tmp_path):
     path = tmp_path / "samples.parquet"
     write_table(path, pa.table({"number": np.random.default_rng(0).integers(0, 2**62, 5000)}))
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
-    with pytest.raises(RunError, match="damaged"):
+    with pytest.raises(RunError, match="corrupt"):
         read_table(path)
 
 
-def test_released_pages_are_still_in_the_file(tmp_path):
+def test_released_pages_stay_in_the_file(tmp_path):
     array = create_array(tmp_path / "a.npy", (3_000_000,), np.float32)
     array[:] = np.arange(3_000_000)
     release(array, array[5:], None, [1])
@@ -80,7 +80,7 @@ def test_released_pages_are_still_in_the_file(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="what a process holds is read from /proc")
-def test_released_pages_no_longer_count(tmp_path):
+def test_released_pages_do_not_count_as_memory(tmp_path):
     def held() -> int:
         return int(re.search(r"RssFile:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 
@@ -93,8 +93,8 @@ def test_released_pages_no_longer_count(tmp_path):
 
 
 @pytest.mark.parametrize("read", [read_arrays, open_array])
-def test_damage_is_named_whatever_the_reader_raises(tmp_path, read):
-    """NumPy reads headers as Python and archives as zip files, which fail in their own ways."""
+def test_all_reader_errors_become_run_errors(tmp_path, read):
+    """NumPy parses headers as Python and archives as zip files, whose errors differ."""
     path = tmp_path / "arrays"
     with path.open("wb") as file:
         if read is open_array:
@@ -111,19 +111,19 @@ def test_damage_is_named_whatever_the_reader_raises(tmp_path, read):
             read(path)
         except RunError as error:
             refused += 1
-            assert "damaged: " in str(error)  # noqa: PT017
+            assert "corrupt: " in str(error)  # noqa: PT017
     assert refused > 200
 
 
-def test_an_archive_that_lacks_an_array_is_damaged(tmp_path):
+def test_archive_without_an_array_is_corrupt(tmp_path):
     np.savez(tmp_path / "a.npz", of=np.zeros(3))
     assert read_arrays(tmp_path / "a.npz", "of")["of"].tolist() == [0, 0, 0]
-    with pytest.raises(RunError, match="holds no fold, labels"):
+    with pytest.raises(RunError, match="has no fold, labels"):
         read_arrays(tmp_path / "a.npz", "of", "labels", "fold")
 
 
 @pytest.mark.parametrize("size", [-1, 1])
-def test_only_an_array_of_the_expected_length_is_written_to_again(tmp_path, size):
+def test_reopens_only_arrays_of_the_expected_length(tmp_path, size):
     path = tmp_path / "a.npy"
     create_array(path, (5, 2), np.float16)[:] = 1
     reopened = reopen_array(path, (5, 2), np.float16)
@@ -135,6 +135,6 @@ def test_only_an_array_of_the_expected_length_is_written_to_again(tmp_path, size
             reopen_array(path, shape, dtype)
     content = path.read_bytes()
     path.write_bytes(content[:size] if size < 0 else content + bytes(size))
-    with pytest.raises(RunError, match="damaged: "):
+    with pytest.raises(RunError, match="corrupt: "):
         reopen_array(path, (5, 2), np.float16)
     assert path.stat().st_size == len(content) + size

@@ -106,8 +106,8 @@ def test_command_prints_scores_of_every_variant(scanned, capsys):
     models = ("--predictions", scanned / "memorised.npy", "--predictions", scanned / "right.npy")
     code, out, err = benchmark(capsys, scanned, *models, "--no-color")
     assert code == 0, err
-    assert "test: 12 images, 0 corrected by reviewers, 1 as suggested, 1 leaked" in out
-    assert "right is ahead of memorised on corrected by 8.33%" in out
+    assert "test: 12 images, 0 corrected by reviewers, 1 corrected as suggested, 1 leaked" in out
+    assert "corrected: right leads memorised by 8.33%" in out
     assert "review them before you rely on the corrected scores" in err
     assert max(map(len, out.splitlines())) <= 140
     code, out, _ = benchmark(capsys, scanned, *models, "--json")
@@ -140,9 +140,9 @@ def test_decisions_override_suggestions(scanned, capsys):
     ("more", "message"),
     [
         (["--predictions", "missing.npy"], "missing.npy: no such file"),
-        (["--predictions", "right.npy", "--split", "tset"], "the run has no split 'tset'; did you mean 'test'?"),
+        (["--predictions", "right.npy", "--split", "tset"], "unknown split 'tset'; did you mean 'test'?"),
         (["--predictions", "wrong.npy"], "has shape (5, 2), but the dataset has 24 samples"),
-        (["--predictions", "train.csv"], "train.csv: has no prediction for any image of the benchmark"),
+        (["--predictions", "train.csv"], "train.csv: has no predictions for the benchmark's images"),
         ([], "Missing option '--predictions'"),
     ],
 )

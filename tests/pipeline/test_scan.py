@@ -310,7 +310,7 @@ def test_predictions_that_are_no_longer_of_these_images_are_gone(tmp_path):
     (data / "train/ant/0000.png").rename(data / "train/bee/moved.png")
     changed = audit.scan(data, run, options=few)
     for table in ("predictions", "label_quality"):
-        with pytest.raises(RunError, match="the run lacks this file"):
+        with pytest.raises(RunError, match="this file of the run is missing"):
             getattr(changed, table)
 
 

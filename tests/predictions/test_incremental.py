@@ -41,7 +41,7 @@ def test_stored_predictor_predicts_the_same(fitted, tmp_path):
 
 def test_corrupt_predictor_error_has_a_hint(tmp_path):
     (tmp_path / "p.npz").write_bytes(b"PK\x03\x04 no archive")
-    with pytest.raises(RunError, match=r"p\.npz: damaged: .*scan again"):
+    with pytest.raises(RunError, match=r"p\.npz: corrupt: .*scan again"):
         load_predictor(tmp_path / "p.npz")
 
 

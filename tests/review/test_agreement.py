@@ -1,4 +1,4 @@
-"""Agreement and precision, against worked examples and their own bounds."""
+"""Agreement and precision: worked examples and properties."""
 
 import numpy as np
 import pandas as pd
@@ -46,12 +46,12 @@ def test_alpha_of_krippendorffs_example():
     assert agreement(decided(*rows)).alpha == pytest.approx(0.743, abs=0.0005)
 
 
-def test_the_same_verdict_with_another_label_is_a_dispute():
+def test_different_new_labels_are_a_dispute():
     table = agreement(decided(("ada", 1, "relabel", "cat"), ("ben", 1, "relabel", "dog"), ("ada", 2, "relabel", "cat"), ("ben", 2, "relabel", "cat")))
     assert (table.subjects, table.disputed) == (2, 1)
 
 
-def test_unsure_is_no_answer_and_nothing_to_compare_is_no_error():
+def test_unsure_does_not_count():
     table = agreement(decided(("ada", 1, "keep"), ("ben", 1, "unsure"), ("ben", 2, "keep")))
     assert (table.subjects, table.disputed, table.alpha, len(table.pairs)) == (0, 0, None, 0)
     always = agreement(decided(("ada", 1, "keep"), ("ben", 1, "keep")))
@@ -67,16 +67,16 @@ def test_precision_counts_findings_not_decisions():
     assert np.isnan(table.loc["quiet", "precision"])
 
 
-def test_the_interval_leaves_two_and_a_half_percent_on_either_side():
+def test_interval_leaves_equal_tails():
     rows = [("ada", 2 * number, "drop" if number < 8 else "keep") for number in range(10)]
     row = precision(decided(*rows), FINDINGS).set_index("check").loc["c0"]
     grid = (np.arange(200_000) + 0.5) / 200_000
-    density = grid**7.5 * (1 - grid) ** 1.5  # Beta(8 + 1/2, 2 + 1/2), but for a factor
+    density = grid**7.5 * (1 - grid) ** 1.5  # Beta(8 + 1/2, 2 + 1/2), unnormalized
     assert density[grid < row["low"]].sum() / density.sum() == pytest.approx(0.025, abs=1e-4)
     assert density[grid > row["high"]].sum() / density.sum() == pytest.approx(0.025, abs=1e-4)
 
 
-def test_no_decisions_at_all():
+def test_no_decisions():
     table = precision(decided(), FINDINGS)
     assert table["check"].tolist() == ["c0", "c1", "quiet"]
     assert table["decided"].sum() == 0

@@ -1,9 +1,9 @@
-"""Decisions find their image whatever it is called, and never act on its twin."""
+"""Decisions find their image after a rename and never apply to another copy of it."""
 
 import pandas as pd
 import pytest
 
-from audit.review.consensus import _twins, rows_of, settle
+from audit.review.consensus import _match_copies, consensus, rows_of
 from audit.review.decisions import Decision, latest
 from audit.run.findings import identity
 
@@ -33,13 +33,13 @@ def names(decisions, table):
     return [table["sample_id"].iloc[row] if row >= 0 else None for row in rows_of(latest(decisions), table)]
 
 
-def test_a_renamed_image_is_found_by_its_bytes():
+def test_renamed_image_is_found_by_content():
     assert names([about("old.jpg")], samples(("new.jpg", X, "cat"), ("old.jpg", Y, "cat"))) == ["new.jpg"]
 
 
-def test_of_twins_the_one_that_was_meant():
-    twins = samples(("a.jpg", X, "cat"), ("b.jpg", X, "dog"))
-    assert names([about("b.jpg", ordinal=1, copies=2)], twins) == ["b.jpg"]
+def test_copies_are_distinguished_by_name_and_ordinal():
+    copies = samples(("a.jpg", X, "cat"), ("b.jpg", X, "dog"))
+    assert names([about("b.jpg", ordinal=1, copies=2)], copies) == ["b.jpg"]
     renamed = samples(("0.jpg", X, "cat"), ("b.jpg", X, "dog"))
     assert names([about("b.jpg", ordinal=1, copies=2)], renamed) == ["b.jpg"]
     moved_before = samples(("b.jpg", X, "dog"), ("z.jpg", X, "cat"))  # a.jpg became z.jpg: the ordinals changed places
@@ -49,23 +49,23 @@ def test_of_twins_the_one_that_was_meant():
     assert names(decided, both) == ["y.jpg", "z.jpg"]
 
 
-def test_a_twin_that_is_gone_is_not_mistaken_for_the_other():
+def test_ambiguous_copy_is_not_matched():
     left = samples(("a.jpg", X, "cat"))
     assert names([about("b.jpg", ordinal=1, copies=2)], left) == [None]
     assert names([about("gone.jpg", ordinal=0, copies=2)], left) == [None]
 
 
-def test_a_copy_that_came_later_is_not_acted_upon():
+def test_later_copy_is_not_matched():
     more = samples(("0.jpg", X, "cat"), ("a.jpg", X, "cat"))
     assert names([about("a.jpg")], more) == ["a.jpg"]
 
 
-def test_an_image_that_could_not_be_read_is_known_by_its_name():
+def test_unreadable_image_is_found_by_name():
     table = samples(("a.jpg", None, "cat"), ("b.jpg", None, "cat"))
     assert names([about("b.jpg", content=identity(None, "b.jpg"))], table) == ["b.jpg"]
 
 
-def test_an_image_that_is_not_there_and_a_class_are_about_no_row():
+def test_missing_image_and_class_have_no_row():
     table = samples(("a.jpg", X, "cat"))
     assert names([about("c.jpg", content=Y)], table) == [None]
     assert names([Decision(verdict="keep", reviewer="ada", finding_id="f")], table) == [None]
@@ -90,17 +90,17 @@ TABLE = samples(("a.jpg", X, "cat"), ("b.jpg", Y, "dog"))
         ([about("a.jpg", "accept"), about("a.jpg", "keep", finding="g")], "accept", None),
     ],
 )
-def test_what_is_settled(given, action, label):
-    (row,) = settle(latest(given), TABLE).to_dict("records")
+def test_consensus_of_answers(given, action, label):
+    (row,) = consensus(latest(given), TABLE).to_dict("records")
     assert (row["sample_id"], row["given_label"], row["action"], row["label"]) == ("a.jpg", "cat", action, label)
     assert row["reviewers"] == ",".join(sorted({decision.reviewer for decision in given}))
 
 
-def test_nothing_decided():
-    assert settle(latest([]), TABLE).empty
+def test_no_decisions():
+    assert consensus(latest([]), TABLE).empty
 
 
-def test_thousands_of_twins_are_not_compared_with_each_other():
+def test_thousands_of_copies_match_in_linear_time():
     compared = 0
 
     class Row(int):
@@ -114,5 +114,5 @@ def test_thousands_of_twins_are_not_compared_with_each_other():
     many = 300
     rows = {f"{number:03}.jpg": Row(number) for number in range(many)}
     renamed = {ordinal: (f"{ordinal:03}.jpg" if ordinal % 3 else "gone.jpg", many) for ordinal in range(many)}
-    assert _twins(rows, renamed) == {ordinal: ordinal for ordinal in range(many)}
+    assert _match_copies(rows, renamed) == {ordinal: ordinal for ordinal in range(many)}
     assert compared < 10 * many

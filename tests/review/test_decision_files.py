@@ -1,4 +1,4 @@
-"""Decisions leave a run and come back, and a wrong line is named."""
+"""Export and import of decisions; errors name the line."""
 
 import json
 
@@ -20,7 +20,7 @@ def log(small_run):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_what_is_exported_is_imported_as_it_was(small_run, log, tmp_path, ending):
+def test_export_import_round_trip(small_run, log, tmp_path, ending):
     path = tmp_path / f"decisions.{ending}"
     write_decisions(path, log.current())
     pd.testing.assert_frame_equal(latest(read_decisions(path, small_run)), log.current())
@@ -30,7 +30,7 @@ def test_what_is_exported_is_imported_as_it_was(small_run, log, tmp_path, ending
     assert len(read_decisions(path, small_run)) == len(log.current())
 
 
-def test_a_sheet_is_filled_in_and_read(small_run, tmp_path):
+def test_reads_a_filled_in_sheet(small_run, tmp_path):
     path = tmp_path / "sheet.csv"
     write_sheet(path, small_run.findings)
     assert read_decisions(path, small_run) == []
@@ -51,19 +51,19 @@ def sheet(tmp_path, text):
     return path
 
 
-def test_an_image_is_named_by_its_sample_id_alone(small_run, tmp_path):
+def test_sample_id_alone_identifies_an_image(small_run, tmp_path):
     (decision,) = read_decisions(sheet(tmp_path, "sample_id,verdict,label\ntrain/cat/2.jpg,relabel,n2\n"), small_run, reviewer="ada")
     assert (decision.content_id, decision.finding_id, decision.given_label) == ("02" * 32, None, "n1")
     (decision,) = read_decisions(sheet(tmp_path, "sample_id,check,verdict\ntrain/dog/3.jpg,integrity,drop\n"), small_run, reviewer="ada")
     assert decision.finding_id == "f2"
 
 
-def test_a_name_that_stands_for_other_bytes_by_now(small_run, tmp_path):
+def test_content_id_wins_over_a_reused_name(small_run, tmp_path):
     (decision,) = read_decisions(sheet(tmp_path, f"sample_id,content_id,verdict\ntrain/cat/2.jpg,{'ee' * 32},drop\n"), small_run, reviewer="ada")
     assert decision.content_id == "ee" * 32
 
 
-def test_an_older_decision_does_not_replace_a_newer(small_run, log):
+def test_older_decision_does_not_replace_a_newer_one(small_run, log):
     old = Decision(verdict="drop", reviewer="ada", finding_id="f1", time="2001-01-01T00:00:00.000000+00:00")
     new = Decision(verdict="drop", reviewer="ada", finding_id="f1", time="2999-01-01T00:00:00.000000+00:00")
     assert new_decisions([old, new], log.current()) == [new]
@@ -76,36 +76,36 @@ def test_an_older_decision_does_not_replace_a_newer(small_run, log):
         ("sample_id,verdict\ntrain/cat/9.jpg,keep\n", "d.csv:2: this run has no image 'train/cat/9.jpg'"),
         ("finding_id,verdict\nf99,keep\n", "d.csv:2: this run has no finding 'f99'"),
         ("sample_id,verdict\ntrain/cat/2.jpg,\ntrain/cat/2.jpg,relabel\n", "d.csv:3: relabel without a label"),
-        ("note,verdict\nx,keep\n", "d.csv:2: says of no image; fill in one of finding_id"),
+        ("note,verdict\nx,keep\n", "d.csv:2: names no finding or image; fill in one of finding_id"),
         ("sample_id,verdct\ntrain/cat/2.jpg,keep\n", "no column 'verdict'; did you mean 'verdct'"),
-        ("sample_id,verdict,time\ntrain/cat/2.jpg,keep,yesterday\n", "d.csv:2: 'yesterday' is no time"),
+        ("sample_id,verdict,time\ntrain/cat/2.jpg,keep,yesterday\n", "d.csv:2: 'yesterday' is not a valid time"),
     ],
 )
-def test_a_wrong_line_is_named(small_run, tmp_path, text, problem):
+def test_csv_errors_name_the_line(small_run, tmp_path, text, problem):
     with pytest.raises(AuditError, match=problem):
         read_decisions(sheet(tmp_path, text), small_run, reviewer="ada")
 
 
-@pytest.mark.parametrize(("line", "problem"), [("{", ":1: is no JSON"), ("[1]", ":1: is no JSON object")])
-def test_a_wrong_json_line_is_named(small_run, tmp_path, line, problem):
+@pytest.mark.parametrize(("line", "problem"), [("{", ":1: is not valid JSON"), ("[1]", ":1: is not a JSON object")])
+def test_json_errors_name_the_line(small_run, tmp_path, line, problem):
     (tmp_path / "d.jsonl").write_text(line)
     with pytest.raises(AuditError, match=problem):
         read_decisions(tmp_path / "d.jsonl", small_run)
 
 
-def test_other_endings_are_refused(small_run, log, tmp_path):
+def test_refuses_other_suffixes(small_run, log, tmp_path):
     with pytest.raises(AuditError, match=r"ends in .csv or .jsonl"):
         write_decisions(tmp_path / "d.xlsx", log.current())
     with pytest.raises(AuditError, match=r"ends in .csv or .jsonl"):
         read_decisions(tmp_path / "d.txt", small_run)
 
 
-def test_json_lines_hold_no_nulls(log, tmp_path):
+def test_json_lines_contain_no_nulls(log, tmp_path):
     write_decisions(tmp_path / "d.jsonl", log.current())
     assert all(None not in json.loads(line).values() for line in (tmp_path / "d.jsonl").read_text().splitlines())
 
 
-def test_a_sheet_has_no_formula(small_run, tmp_path):
+def test_sheet_contains_no_formulas(small_run, tmp_path):
     findings = small_run.findings.assign(message="=1+1")
     write_sheet(tmp_path / "s.csv", findings)
     assert "'=1+1" in (tmp_path / "s.csv").read_text(encoding="utf-8")

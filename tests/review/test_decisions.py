@@ -1,4 +1,4 @@
-"""The log of decisions: nothing is lost, whoever writes, whatever crashes."""
+"""The decision log: nothing is lost with concurrent writers, crashes or a full disk."""
 
 import json
 import subprocess
@@ -21,11 +21,11 @@ def log(tmp_path):
     return Decisions(tmp_path)
 
 
-def standing(log):
+def current(log):
     return {(row["reviewer"], row["subject"]): row["verdict"] for row in log.current().to_dict("records")}
 
 
-def test_what_was_decided_is_read_by_another_process(log, tmp_path):
+def test_decisions_are_read_by_another_instance(log, tmp_path):
     log.append([about(1, "relabel", label="dog", given_label="cat", sample_id="a/\u202e\n.jpg", note="tail & ears")])
     (row,) = Decisions(tmp_path).current().to_dict("records")
     assert (row["verdict"], row["label"], row["sample_id"], row["note"]) == ("relabel", "dog", "a/\u202e\n.jpg", "tail & ears")
@@ -33,25 +33,25 @@ def test_what_was_decided_is_read_by_another_process(log, tmp_path):
     assert list(row) == [*COLUMNS, "subject"]
 
 
-def test_the_latest_of_each_reviewer_stands(log):
+def test_latest_decision_of_each_reviewer_is_current(log):
     log.append([about(1, "keep"), about(2, "drop")])
     log.append([about(1, "drop", "ben")])
     log.append([about(1, "unsure")])
-    assert standing(log) == {("ada", "f1"): "unsure", ("ada", "f2"): "drop", ("ben", "f1"): "drop"}
+    assert current(log) == {("ada", "f1"): "unsure", ("ada", "f2"): "drop", ("ben", "f1"): "drop"}
 
 
-def test_undo_takes_back_a_whole_action_and_brings_back_what_was_before(log, tmp_path):
+def test_undo_reverts_a_whole_action(log, tmp_path):
     log.append([about(1, "keep")])
     log.append([about(1, "drop"), about(2, "drop")])
     log.append([about(3, "drop", "ben")])
     assert [decision.finding_id for decision in log.undo("ada")] == ["f1", "f2"]
-    assert standing(log) == standing(Decisions(tmp_path)) == {("ada", "f1"): "keep", ("ben", "f3"): "drop"}
+    assert current(log) == current(Decisions(tmp_path)) == {("ada", "f1"): "keep", ("ben", "f3"): "drop"}
     assert [decision.verdict for decision in log.undo("ada")] == ["keep"]
     assert log.undo("ada") == []
-    assert standing(log) == {("ben", "f3"): "drop"}
+    assert current(log) == {("ben", "f3"): "drop"}
 
 
-def test_what_another_wrote_is_seen_without_opening_anew(log, tmp_path):
+def test_sees_lines_of_another_writer(log, tmp_path):
     other = Decisions(tmp_path)
     assert other.current().empty
     log.append([about(1)])
@@ -60,7 +60,7 @@ def test_what_another_wrote_is_seen_without_opening_anew(log, tmp_path):
     assert len(log.current()) == 2
 
 
-def test_an_unchanged_log_is_not_read_again(log):
+def test_unchanged_log_is_not_read_again(log):
     log.append([about(1)])
     log.current()
     offset = log._offset
@@ -69,19 +69,19 @@ def test_an_unchanged_log_is_not_read_again(log):
     assert len(log.current()) == 1
 
 
-def test_a_torn_last_line_is_passed_over_and_later_ones_are_not_harmed(log, tmp_path):
+def test_partial_last_line_is_skipped(log, tmp_path):
     log.append([about(1)])
     with log.path.open("ab") as file:
         file.write(b'{"action":"x","verd')
     assert len(Decisions(tmp_path).current()) == 1
     Decisions(tmp_path).append([about(2)])
     for reader in (log, Decisions(tmp_path)):
-        assert standing(reader) == {("ada", "f1"): "keep", ("ada", "f2"): "keep"}
+        assert current(reader) == {("ada", "f1"): "keep", ("ada", "f2"): "keep"}
         assert reader.unreadable == 1
 
 
 @pytest.mark.parametrize("line", ["null", "3", "[]", '{"action": "a"}', '{"action":"a","verdict":"x","reviewer":"ada","finding_id":"f"}', "\x00"])
-def test_foreign_lines_are_counted_not_believed(log, tmp_path, line):
+def test_invalid_lines_are_counted(log, tmp_path, line):
     log.append([about(1)])
     with log.path.open("a") as file:
         file.write(line + "\n")
@@ -90,18 +90,18 @@ def test_foreign_lines_are_counted_not_believed(log, tmp_path, line):
     assert log.unreadable == 1
 
 
-def test_a_log_that_was_replaced_is_read_from_its_start(log, tmp_path):
+def test_replaced_log_is_read_from_its_start(log, tmp_path):
     log.append([about(1), about(2), about(3)])
     assert len(log.current()) == 3
     (tmp_path / "other").mkdir()
     Decisions(tmp_path / "other").append([about(9)])
     (tmp_path / "other" / FILE).replace(log.path)
-    assert standing(log) == {("ada", "f9"): "keep"}
+    assert current(log) == {("ada", "f9"): "keep"}
     log.path.unlink()
     assert log.current().empty
 
 
-def test_two_reviewers_at_once_lose_nothing(tmp_path):
+def test_concurrent_reviewers_lose_nothing(tmp_path):
     program = (
         "import sys; from audit.review.decisions import Decision, Decisions\n"
         "log = Decisions(sys.argv[1])\n"
@@ -115,7 +115,7 @@ def test_two_reviewers_at_once_lose_nothing(tmp_path):
     assert log.unreadable == 0
 
 
-def test_a_full_disk_leaves_nothing_half(log, monkeypatch):
+def test_full_disk_leaves_no_partial_action(log, monkeypatch):
     import os
 
     log.append([about(1)])
@@ -127,35 +127,35 @@ def test_a_full_disk_leaves_nothing_half(log, monkeypatch):
     assert log.path.read_bytes() == before
 
 
-def test_times_rise_whatever_the_clock_does(log):
+def test_times_increase_if_the_clock_goes_back(log):
     log.append([about(1, "drop", time="2999-01-01T00:00:00.000000+00:00")])
     log.append([about(1, "keep")])
-    assert standing(log) == {("ada", "f1"): "keep"}
+    assert current(log) == {("ada", "f1"): "keep"}
     log.undo("ada")
-    assert standing(log) == {("ada", "f1"): "drop"}
+    assert current(log) == {("ada", "f1"): "drop"}
 
 
 @pytest.mark.parametrize(
-    ("wrong", "mend"),
+    ("wrong", "hint"),
     [
         ({"verdict": "kep"}, "did you mean 'keep'"),
-        ({"verdict": "relabel"}, "give the right label"),
+        ({"verdict": "relabel"}, "enter the correct label"),
         ({"reviewer": " "}, "reviewer's name"),
         ({"content_id": None, "finding_id": None}, "content_id or a finding_id"),
     ],
 )
-def test_impossible_decisions_say_what_to_do(wrong, hint):
+def test_refuses_invalid_decisions(wrong, hint):
     with pytest.raises(AuditError, match=hint):
         Decision(**({"verdict": "keep", "reviewer": "ada", "content_id": "00", "finding_id": "f"} | wrong))
 
 
-def test_a_missing_run_is_an_error_not_a_new_folder(tmp_path):
+def test_refuses_a_missing_run_directory(tmp_path):
     with pytest.raises(RunError, match="no such run directory"):
         Decisions(tmp_path / "nowhere").append([about(1)])
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_deciding_about_findings(small_run):
+def test_decide_returns_one_decision_per_finding(small_run):
     chosen = small_run.findings.set_index("finding_id", drop=False).loc[["f1", "f2"]]
     first = decide(small_run, chosen.iloc[:1], "relabel", reviewer="ada")[0]
     assert first.label == chosen.iloc[0]["suggested_label"]
@@ -177,7 +177,7 @@ STEPS = st.lists(
 
 @settings(deadline=None, max_examples=30)
 @given(STEPS)
-def test_the_log_is_a_stack_per_reviewer(tmp_path_factory, steps):
+def test_undo_is_a_stack_per_reviewer(tmp_path_factory, steps):
     path = tmp_path_factory.mktemp("log")
     log = Decisions(path)
     stacks = {"ada": [], "ben": []}
@@ -190,6 +190,6 @@ def test_the_log_is_a_stack_per_reviewer(tmp_path_factory, steps):
             log.append([Decision(verdict=verdict, reviewer=reviewer, finding_id=f"f{subject}")])
             stacks[reviewer].append((f"f{subject}", verdict))
     expected = {(reviewer, subject): verdict for reviewer, stack in stacks.items() for subject, verdict in stack}
-    assert standing(log) == standing(Decisions(path)) == expected
+    assert current(log) == current(Decisions(path)) == expected
     if log.path.exists():
         assert all(json.loads(line) for line in log.path.read_text().splitlines())

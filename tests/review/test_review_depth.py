@@ -1,4 +1,4 @@
-"""How far a review of labels should go, by the verdicts so far."""
+"""How many labels to review, estimated from the verdicts so far."""
 
 import json
 
@@ -17,7 +17,7 @@ from audit.review.review_depth import ReviewDepth, depth_for_precision, depth_fo
 from audit.tables import LABEL_QUALITY, SAMPLES
 
 
-def test_how_deep_to_review():
+def test_depths_for_precision_and_recall():
     found = expected_yield(np.array([4.0, 3, 2, 1]), np.array([0.99, 0.81, 0.6, 0.0]))
     assert depth_for_precision(found, 0.75) == 3
     assert depth_for_precision(found, 0.999) == 0
@@ -27,7 +27,7 @@ def test_how_deep_to_review():
     assert (depth_for_precision(nothing, 0.5), depth_for_recall(nothing, 0.5)) == (0, 0)
 
 
-def test_most_reviewers_of_a_label_count():
+def test_outcome_is_the_majority():
     rows = np.array([0, 0, 0, 1, 2, 2, 3, -1])
     verdicts = np.array(["relabel", "drop", "keep", "keep", "keep", "accept", "unsure", "drop"], object)
     np.testing.assert_array_equal(outcomes(5, rows, verdicts), [1, 0, np.nan, np.nan, np.nan])
@@ -47,14 +47,14 @@ def about(run, row, verdict, check="label_errors"):
     )
 
 
-def test_verdicts_move_the_depths(judged_run):
+def test_verdicts_change_the_depths(judged_run):
     right = latest([about(judged_run, 0, "keep"), about(judged_run, 4, "keep"), about(judged_run, 5, "keep")])
     wrong = latest([about(judged_run, row, "drop") for row in (0, 4, 5)])
     assert review_depth(judged_run, right) == ReviewDepth(labels=5, worth_it=0, nearly_all=5)
     assert review_depth(judged_run, wrong) == ReviewDepth(labels=5, worth_it=5, nearly_all=4)
 
 
-def test_a_renamed_image_keeps_its_verdict(judged_run):
+def test_renamed_image_keeps_its_verdict(judged_run):
     decided = latest([about(judged_run, 0, "keep"), about(judged_run, 4, "keep"), about(judged_run, 5, "keep")])
     samples = pq.read_table(judged_run.path / "samples.parquet").to_pylist()
     for sample in samples:
@@ -63,7 +63,7 @@ def test_a_renamed_image_keeps_its_verdict(judged_run):
     assert review_depth(open_run(judged_run.path), decided) == review_depth(judged_run, decided)
 
 
-def test_without_verdicts_about_labels_or_without_predictions_there_is_none(judged_run):
+def test_no_depth_without_label_verdicts_or_predictions(judged_run):
     assert review_depth(judged_run, latest([])) is None
     assert review_depth(judged_run, latest([about(judged_run, 0, "drop", check="leakage")])) is None
     assert review_depth(judged_run, latest([about(judged_run, 0, "unsure")])) is None
@@ -73,10 +73,10 @@ def test_without_verdicts_about_labels_or_without_predictions_there_is_none(judg
     assert review_depth(open_run(judged_run.path), decided) is None
 
 
-def test_the_summary_of_verdicts_tells_how_far_to_go(judged_run, capsys):
+def test_decisions_command_prints_the_depths(judged_run, capsys):
     Decisions(judged_run.path).append([about(judged_run, row, "drop") for row in (0, 4, 5)])
     assert invoke(["decisions", str(judged_run.path)]) == 0
-    told = "by these verdicts: of the 5 most suspicious labels half are expected to be wrong; the first 4 of 5 hold 90% of all wrong ones"
-    assert told in capsys.readouterr().out
+    expected = "half of the 5 most suspicious labels are expected to be wrong; the first 4 of 5 are expected to hold 90% of all wrong labels"
+    assert expected in capsys.readouterr().out
     assert invoke(["decisions", str(judged_run.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["label_review"] == {"labels": 5, "worth_it": 5, "nearly_all": 4}

@@ -167,10 +167,10 @@ def test_a_name_with_spaces_around_it_is_found_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "m.csv: is empty; its first line names the columns"),
+        (b"", "m.csv: is empty; add a first line with the column names"),
         (b"path,label\na.jpg,ant\nb.jpg,caf\xe9\n", "m.csv:3: is not UTF-8; save it as CSV UTF-8"),
         (b"path,caf\xe9\na.jpg,ant\n", "m.csv:1: is not UTF-8; save it as CSV UTF-8"),
-        ("path,label\na.jpg,ant\n".encode("utf-16-le"), "m.csv:1: is no text: it holds zero bytes; save it as CSV UTF-8"),
+        ("path,label\na.jpg,ant\n".encode("utf-16-le"), "m.csv:1: is not text: it contains NUL bytes; save it as CSV UTF-8"),
         (b"where,label\na.jpg,ant\n", "m.csv: has no column of paths; its columns are where, label; name the right one with `path_column`"),
     ],
 )

@@ -55,7 +55,7 @@ def test_command_prints_to_the_width_of_the_terminal(cifar, capsys, monkeypatch)
     monkeypatch.setenv("COLUMNS", "90")
     assert invoke(["verify", str(cifar.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "cifar-10: 20 images of 10 of its 10 classes; expected numbers are of the whole dataset"
+    assert lines[0] == "cifar-10: 20 images of 10 of 10 classes; expected values are for the whole dataset"
     assert lines[2].startswith("expected  found")
     assert max(map(len, lines)) <= 90
     monkeypatch.setenv("COLUMNS", "30")
@@ -73,9 +73,9 @@ def test_prints_json(cifar, capsys):
 def test_unrecognised_labels_need_a_dataset_name(written, capsys):
     run = written([(f"{label}.png", "train", label) for label in ("cat", "dog")])
     assert invoke(["verify", str(run.path)]) == 2
-    assert "name it with --dataset: imagenet-1k, cifar-10, cifar-100" in capsys.readouterr().err
+    assert "name the dataset with --dataset: imagenet-1k, cifar-10 or cifar-100" in capsys.readouterr().err
     assert invoke(["verify", str(run.path), "--dataset", "cifar-10"]) == 0
-    assert "2 images of 2 of its 10 classes" in capsys.readouterr().out
+    assert "2 images of 2 of 10 classes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which findings a report names, in which order, and where a person looks for them."""
+"""Which findings a report lists, in which order, and their paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def reported(gate: Gate) -> pd.DataFrame:
-    """Return the findings that count: first those that a failed rule counted, then the others, the worst first in either part.
+    """Return the findings that count: those of failed rules first, then the others, each part worst first.
 
     Returns:
         The columns of `audit.gate.gate.Gate.findings` and ``failed`` (bool).
@@ -25,23 +25,23 @@ def reported(gate: Gate) -> pd.DataFrame:
 
 
 def subject(sample_id: object, label: object) -> str:
-    """Return what a finding is about: its image, else its class, else the dataset."""
+    """Return the subject of a finding: its image, else its class, else "dataset"."""
     return next((name for name in (sample_id, label) if isinstance(name, str)), "dataset")
 
 
 def image_path(gate: Gate, sample_id: str) -> str:
-    """Return where an image lies as a host shows it: relative to the repository where the dataset is below it, else its own name."""
-    if not gate.place or "://" in gate.place:
+    """Return the path of an image relative to the repository, or its sample id if the dataset is outside."""
+    if not gate.location or "://" in gate.location:
         return sample_id
-    return _below(gate.root, Path(gate.place) / sample_id) or sample_id
+    return _below(gate.root, Path(gate.location) / sample_id) or sample_id
 
 
 def policy_path(gate: Gate) -> str:
-    """Return the policy's path, relative to the repository where it lies below it."""
+    """Return the path of the policy, relative to the repository if it is inside."""
     return _below(gate.root, Path(gate.policy)) or Path(gate.policy).as_posix()
 
 
 def _below(root: Path, path: Path) -> str | None:
-    """Return a path relative to a folder; None where it lies outside. Links are not followed: the name is what people know."""
+    """Return a path relative to a folder, or None if it is outside. Symbolic links are not resolved, because people know the name."""
     whole, top = (Path(os.path.normpath(part.absolute())) for part in (path, root))
     return whole.relative_to(top).as_posix() if whole.is_relative_to(top) else None

@@ -1,7 +1,7 @@
-"""GitHub's workflow commands: annotations that stand beside the change and on the run's page.
+"""GitHub workflow commands: annotations on the change and on the run's page.
 
-GitHub shows at most ten errors, ten warnings and ten notices of a step; the rest is dropped without a word, so the last one says how many more there
-are. Commands are lines: what a name holds of ``%``, line ends, and in properties ``:`` and ``,``, is escaped.
+GitHub shows at most ten errors, ten warnings and ten notices per step and silently drops the rest, so the last annotation gives the number of further
+ones. In a command, ``%`` and newlines are escaped, and in properties also ``:`` and ``,``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from audit.gate.gate import Gate
 
 MOST = 10
-"""Annotations of one level that GitHub shows of a step."""
+"""Annotations per level that GitHub shows for a step."""
 
 
 def render(gate: Gate) -> str:
-    """Return a line for each annotation: failed and unknown rules and the worst findings as errors, waivers and rules not judged as warnings."""
+    """Return one line per annotation: failed and unknown rules and the worst findings as errors, waivers and rules not judged as warnings."""
     policy = policy_path(gate)
-    errors = [command("error", f"{verdict.rule}: {verdict.message}", file=policy, line=verdict.line) for verdict in gate.against]
+    errors = [command("error", f"{verdict.rule}: {verdict.message}", file=policy, line=verdict.line) for verdict in gate.blocking]
     found = reported(gate)
     failed = found[found["failed"]]
     for row in failed.head(MOST).to_dict("records"):
@@ -31,9 +31,11 @@ def render(gate: Gate) -> str:
         errors.append(command("error", f"{subject(row['sample_id'], row['label'])}: {row['message']}", file=path, title=row["check"]))
     more = max(len(failed) - MOST, 0)
     waivers = [(waiver, "has expired") for waiver in gate.waived.expired] + [(waiver, "matches no finding") for waiver in gate.waived.unmatched]
-    warnings = [command("warning", f"the waiver of {waiver.finding} {word}: {waiver.reason}", **_place(waiver.place)) for waiver, word in waivers]
+    warnings = [
+        command("warning", f"waiver for {waiver.finding} {problem}: {waiver.reason}", **_file_and_line(waiver.where)) for waiver, problem in waivers
+    ]
     warnings += [
-        command("warning", f"{verdict.rule} is not judged: {verdict.message}", file=policy, line=verdict.line)
+        command("warning", f"{verdict.rule} was not judged: {verdict.message}", file=policy, line=verdict.line)
         for verdict in gate.verdicts
         if verdict.state == NOT_JUDGED
     ]
@@ -55,13 +57,13 @@ def _data(value: object) -> str:
     return safe(value).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _place(place: str) -> dict[str, object]:
-    path, _, line = place.rpartition(":")
+def _file_and_line(where: str) -> dict[str, object]:
+    path, _, line = where.rpartition(":")
     return {"file": path, "line": line}
 
 
 def _cut(name: str, lines: list[str], more: int) -> list[str]:
-    """Return no more than GitHub shows; where some are left out, the last says how many."""
+    """Return at most as many lines as GitHub shows; the last one gives the number of dropped ones."""
     if len(lines) + more <= MOST:
         return lines
-    return [*lines[: MOST - 1], command(name, f"and {len(lines) + more - MOST + 1:,} more; the job's summary and the log have them")]
+    return [*lines[: MOST - 1], command(name, f"and {len(lines) + more - MOST + 1:,} more; see the job summary and the log")]

@@ -1,7 +1,7 @@
-"""GitLab's code quality report: a JSON array of issues, shown in the merge request.
+"""GitLab code quality report: a JSON array of issues, shown in the merge request.
 
-Keys as in GitLab's documentation of the report format: ``description, check_name, fingerprint, severity, location.path, location.lines.begin``; the
-path is relative to the repository and has no ``./`` before it. A fingerprint is a finding's id, so an issue that persists is not shown as new.
+The keys are those of GitLab's documentation: ``description, check_name, fingerprint, severity, location.path, location.lines.begin``. Paths are
+relative to the repository, without ``./``. The fingerprint is made from the finding's id, so a persisting issue is not shown as new.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from audit.gate.gate import Gate
 
 MOST = 25_000
-"""Issues written: a merge request lists every one, and nobody reads further."""
+"""Maximum number of issues: a merge request lists every one."""
 
 _SEVERITY = {"error": "critical", "warning": "minor", "info": "info"}
 _RULE = "blocker"
-"""Severity of a rule that failed or is unknown."""
+"""Severity of failed and unknown rules."""
 
 
 def render(gate: Gate) -> str:
-    """Return the gate as a code quality report: rules that failed or are unknown, then findings, those first that made a rule fail."""
+    """Return the gate as a code quality report: failed and unknown rules, then findings, those of failed rules first."""
     policy = safe(policy_path(gate))
     found = reported(gate)
-    room = MOST - len(gate.against) - 1
+    room = MOST - len(gate.blocking) - 1
     issues = [
         _issue(f"{verdict.rule}: {verdict.message}", "policy", _digest(f"{verdict.rule}:{number}"), _RULE, policy, verdict.line)
-        for number, verdict in enumerate(gate.against)
+        for number, verdict in enumerate(gate.blocking)
     ]
     for row in found.head(room).to_dict("records"):
         name = subject(row["sample_id"], row["label"])
@@ -39,7 +39,7 @@ def render(gate: Gate) -> str:
         severity = "critical" if row["failed"] else _SEVERITY[row["severity"]]
         issues.append(_issue(f"{name}: {row['message']}", f"{row['check']}/{row['kind']}", _digest(row["finding_id"]), severity, path, 1))
     if len(found) > room:
-        issues.append(_issue(f"and {len(found) - room:,} more findings, which are not listed", "policy", _digest("more"), "info", policy, 1))
+        issues.append(_issue(f"and {len(found) - room:,} more findings, not listed", "policy", _digest("more"), "info", policy, 1))
     return json.dumps(issues, indent=1) + "\n"
 
 

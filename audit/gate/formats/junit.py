@@ -1,7 +1,7 @@
-"""JUnit XML: a test case per rule of the policy. A rule that cannot be judged is skipped, an unknown one is an error.
+"""JUnit XML: one test case per rule of the policy. A rule that is not judged is skipped, an unknown one is an error.
 
-The elements and attributes are those that Jenkins, GitLab, Azure Pipelines and GitHub's viewers read alike (``testsuites, testsuite, testcase,
-failure, error, skipped, system-out``). XML forbids control characters even as references: they stand as escapes.
+The elements and attributes are those that Jenkins, GitLab, Azure Pipelines and GitHub's viewers have in common (``testsuites, testsuite, testcase,
+failure, error, skipped, system-out``). XML forbids control characters even as references, so they are written as backslash escapes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from audit.gate.verdict import Verdict
 
 SHOWN = 100
-"""Findings listed below one rule: viewers show the whole text of a failure at once."""
+"""Findings listed per failed rule: viewers show the whole text of a failure at once."""
 
 _SUITE = "imagenet-audit check"
 
@@ -56,9 +56,9 @@ def render(gate: Gate) -> str:
             ET.SubElement(case, "skipped", {"message": safe(verdict.message)})
         else:
             ET.SubElement(case, "system-out").text = safe(verdict.message)
-    said = [safe(line) for line in gate.said()]
-    if said:
-        ET.SubElement(suite, "system-out").text = "\n".join(said)
+    remarks = [safe(line) for line in gate.remarks()]
+    if remarks:
+        ET.SubElement(suite, "system-out").text = "\n".join(remarks)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=False).join(('<?xml version="1.0" encoding="UTF-8"?>\n', "\n"))
 

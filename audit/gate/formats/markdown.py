@@ -1,4 +1,4 @@
-"""A summary in Markdown: for GitHub's job summary, a merge request's comment, a mail."""
+"""Markdown summary, for GitHub's job summary, a merge request comment or an e-mail."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from audit.gate.formats.base import subject
 from audit.gate.verdict import FAILED, NOT_JUDGED, PASSED, UNKNOWN
+from audit.io.console import counted
 from audit.io.markdown import code, escape
 
 if TYPE_CHECKING:
@@ -16,29 +17,29 @@ if TYPE_CHECKING:
     from audit.gate.gate import Gate
 
 MOST_BYTES = 1024 * 1024
-"""What GitHub takes as the summary of one step; it drops a larger one whole."""
+"""Maximum size of a step summary on GitHub, which drops a larger one."""
 
 SHOWN = 20
-"""Findings named of each rule and state."""
+"""Findings listed per rule and state."""
 
 _MARKS = {FAILED: "❌ failed", PASSED: "✅ passed", NOT_JUDGED: "⚪ not judged", UNKNOWN: "❔ unknown"}
-_WORDS = {PASSED: "passed", FAILED: "failed", UNKNOWN: "could not be found out"}
-_CUT = "\n*Cut here: the rest is longer than this place takes.*\n"
+_WORDS = {PASSED: "passed", FAILED: "failed", UNKNOWN: "undetermined"}
+_TRUNCATED = "\n*Truncated: the full report exceeds the size limit.*\n"
 
 
 def render(gate: Gate, room: int = MOST_BYTES) -> str:
     """Return the gate as GitHub-flavoured Markdown.
 
     Args:
-        gate: what to show.
-        room: bytes of UTF-8 that it may take; what is longer is cut at a line, and says so.
+        gate: the result.
+        room: maximum bytes of UTF-8; a longer text is truncated after a line, with a notice.
     """
     lines: list[str] = []
-    left = room - len(_CUT.encode())
+    left = room - len(_TRUNCATED.encode())
     for line in _lines(gate):
         left -= len(line.encode()) + 1
         if left < 0:
-            return "\n".join([*lines, _CUT])
+            return "\n".join([*lines, _TRUNCATED])
         lines.append(line)
     return "\n".join([*lines, ""])
 
@@ -46,7 +47,7 @@ def render(gate: Gate, room: int = MOST_BYTES) -> str:
 def _lines(gate: Gate) -> Iterator[str]:
     yield f"## imagenet-audit check: {_WORDS[gate.outcome]}"
     yield ""
-    yield f"{escape(gate.source) or 'The dataset'}, held against {code(gate.policy)}."
+    yield f"{escape(gate.source) or 'The dataset'}, checked against {code(gate.policy)}."
     yield from _versions(gate)
     yield from ("", "| rule | | figures |", "|---|---|---|")
     order = {FAILED: 0, UNKNOWN: 1, NOT_JUDGED: 2, PASSED: 3}
@@ -64,17 +65,15 @@ def _lines(gate: Gate) -> Iterator[str]:
         if len(fixed):
             yield from ("", "### Fixed since the baseline", "")
             yield from _findings(fixed.head(SHOWN), len(fixed))
-        unmoved = found[found["cause"] == "context"]["state"].value_counts()
-        if len(unmoved):
-            came, went = int(unmoved.get("new", 0)), int(unmoved.get("fixed", 0))
-            yield from (
-                "",
-                f"Of images that nobody touched, {came:,} findings came and {went:,} went: other images, or the fit, changed around them.",
-            )
-    said = list(gate.said())
-    if said:
+        unchanged = found[found["cause"] == "context"]["state"].value_counts()
+        if len(unchanged):
+            new, gone = counted(int(unchanged.get("new", 0)), "finding"), int(unchanged.get("fixed", 0))
+            yield ""
+            yield f"Unchanged images: {new} appeared and {gone:,} disappeared, because other images or the fitted models changed."
+    remarks = list(gate.remarks())
+    if remarks:
         yield from ("", "### Notes", "")
-        yield from (f"- {escape(line)}" for line in said)
+        yield from (f"- {escape(line)}" for line in remarks)
 
 
 def _versions(gate: Gate) -> Iterator[str]:
@@ -84,7 +83,7 @@ def _versions(gate: Gate) -> Iterator[str]:
     if not isinstance(gate.difference, Difference):
         return
     counts, states = gate.difference.counts, gate.difference.findings["state"].value_counts()
-    changes = ", ".join(f"{counts[change]:,} {change}" for change in CHANGES if counts[change]) or "no sample is different"
+    changes = ", ".join(f"{counts[change]:,} {change}" for change in CHANGES if counts[change]) or "no sample changed"
     yield ""
     yield f"Since the baseline: {counts['old']:,} → {counts['new']:,} images ({changes}); findings: " + ", ".join(
         f"{int(states.get(state, 0)):,} {state}" for state in STATES

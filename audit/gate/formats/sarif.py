@@ -1,7 +1,7 @@
-"""SARIF 2.1.0 (OASIS standard): failed rules and findings as results, for GitHub code scanning and every viewer of static analysis.
+"""SARIF 2.1.0 (OASIS standard): failed rules and findings as results, for GitHub code scanning and other viewers.
 
-A rule of SARIF is a check's kind (``leakage/identical_bytes``) or a rule of the policy (``policy/limits.leakage``). A finding's id is its
-fingerprint, so an alert stays the same when a file is renamed. Waived findings are left out: viewers show suppressed results as open ones.
+A SARIF rule is a check's kind (``leakage/identical_bytes``) or a rule of the policy (``policy/limits.leakage``). The fingerprint is the finding's id,
+so an alert survives a renamed file. Waived findings are omitted, because viewers show suppressed results as open.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from audit.gate.gate import Gate
-from audit.gate.verdict import Verdict
+    from audit.gate.verdict import Verdict
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 MOST = 25_000
-"""Results in a run that GitHub code scanning takes; it rejects a file with more."""
+"""Maximum number of results; GitHub code scanning rejects a file with more."""
 
 _LEVEL = {"error": "error", "warning": "warning", "info": "note"}
 
 
 def render(gate: Gate) -> str:
-    """Return the gate as one SARIF run: rules that failed or are unknown, then findings, those first that made a rule fail."""
+    """Return the gate as one SARIF run: failed and unknown rules, then findings, those of failed rules first."""
     policy = _uri(policy_path(gate))
     found = reported(gate)
-    room = MOST - len(gate.against)
+    room = MOST - len(gate.blocking)
     rows = found.head(room).to_dict("records")
     rules = _rules(gate, rows)
     numbers = {rule["id"]: number for number, rule in enumerate(rules)}
@@ -39,16 +39,16 @@ def render(gate: Gate) -> str:
     for verdict in gate.failed:
         for finding in verdict.findings:
             rules_of.setdefault(finding, []).append(verdict.rule)
-    results = [_of_rule(verdict, policy, numbers) for verdict in gate.against]
+    results = [_of_rule(verdict, policy, numbers) for verdict in gate.blocking]
     for row in rows:
         path = _uri(image_path(gate, row["sample_id"])) if isinstance(row["sample_id"], str) else None
         results.append(_of_finding(row, path, policy, numbers, rules_of.get(row["finding_id"], [])))
-    said = [{"level": "note", "message": {"text": _message(line)}} for line in gate.said()]
+    notes = [{"level": "note", "message": {"text": _message(line)}} for line in gate.remarks()]
     if len(found) > room:
-        said.append({"level": "warning", "message": {"text": f"{len(found) - room:,} more findings are not listed: a run holds {MOST:,} results"}})
+        notes.append({"level": "warning", "message": {"text": f"{len(found) - room:,} more findings are not listed: the limit is {MOST:,} results"}})
     run = {
         "tool": {"driver": {"name": "imagenet-audit", "version": gate.version, "rules": rules}},
-        "invocations": [{"executionSuccessful": True, "exitCode": gate.exit_code, "toolExecutionNotifications": said}],
+        "invocations": [{"executionSuccessful": True, "exitCode": gate.exit_code, "toolExecutionNotifications": notes}],
         "columnKind": "unicodeCodePoints",
         "results": results,
     }
@@ -61,14 +61,14 @@ def _rules(gate: Gate, rows: list[dict[Any, Any]]) -> list[dict[str, Any]]:
     titles = {name: check.title for name, check in discover().items()}
     kinds = sorted({(str(row["check"]), str(row["kind"])) for row in rows})
     policy = [
-        {"id": _rule_id(rule), "shortDescription": {"text": _message(f"the policy's rule {rule}")}, "properties": {"tags": ["policy"]}}
-        for rule in dict.fromkeys(verdict.rule for verdict in gate.against)
+        {"id": _rule_id(rule), "shortDescription": {"text": _message(f"policy rule {rule}")}, "properties": {"tags": ["policy"]}}
+        for rule in dict.fromkeys(verdict.rule for verdict in gate.blocking)
     ]
     return policy + [
         {
             "id": f"{check}/{kind}",
             "shortDescription": {"text": _message(titles.get(check, check))},
-            "help": {"text": f"The check's page in the documentation, docs/checks/{check}.md, says how it is found and where it errs."},
+            "help": {"text": f"How the check works and its blind spots: docs/checks/{check}.md"},
             "properties": {"tags": [check]},
         }
         for check, kind in kinds
@@ -113,7 +113,7 @@ def _rule_id(rule: str) -> str:
 
 
 def _message(text: str) -> str:
-    """Return text in which nothing is a placeholder or a link (SARIF 2.1.0, 3.11.5 and 3.11.6)."""
+    """Escape placeholders and links in a message (SARIF 2.1.0, 3.11.5 and 3.11.6)."""
     return safe(text).replace("{", "{{").replace("}", "}}").replace("[", "\\[").replace("]", "\\]")
 
 

@@ -211,7 +211,7 @@ class Answer:
             and bool(lines)
             and lines[-1].startswith("error: ")
             and "Traceback" not in self.err
-            and "fault of imagenet-audit" not in self.err
+            and "bug in imagenet-audit" not in self.err
         )
 
 
