@@ -1,8 +1,8 @@
-"""Where a dataset's images come from: one module per way of storing them, all yielding the same rows.
+"""Dataset formats: one module per format, all yielding the same rows.
 
-A module of this package is a kind of source when it has ``KIND`` (its name), ``RANK`` (kinds are asked in rising order), ``OPTIONS`` (the fields of
-`SourceOptions` that it reads besides those that all do), ``matches(location, options)`` (whether ``auto`` may take it) and ``open_kind(location,
-options)``; a new kind is one new file.
+A module of this package is a source kind when it has ``KIND`` (its name), ``RANK`` (``auto`` tries kinds in ascending order), ``OPTIONS`` (the fields
+of `SourceOptions` that it reads in addition to the common ones), ``matches(location, options)`` (whether ``auto`` may choose it) and
+``open_kind(location, options)``. A new kind is one new file.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ __all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_sour
 
 
 class Kind(Protocol):
-    """What a module must have to be a kind of source."""
+    """What a module must define to be a source kind."""
 
     KIND: str
     RANK: int
     OPTIONS: frozenset[str]
 
     def matches(self, location: str, options: SourceOptions) -> bool:
-        """Return whether the place looks stored this way."""
+        """Return whether the location looks like this kind."""
         ...
 
     def open_kind(self, location: str, options: SourceOptions) -> Source:
-        """Open the place as this kind. Raises SourceError."""
+        """Open the location as this kind. Raises SourceError."""
         ...
 
 
 def find_kinds() -> dict[str, Kind]:
-    """Return every kind of source by name, in the order ``auto`` asks them."""
+    """Return every source kind by name, in the order in which ``auto`` tries them."""
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     kinds = sorted((cast("Kind", module) for module in modules if hasattr(module, "KIND")), key=lambda kind: (kind.RANK, kind.KIND))
     found: dict[str, Kind] = {}
     for kind in kinds:
         if kind.KIND in found:
-            raise SourceError(kind.KIND, f"{kind} and {found[kind.KIND]} both define this kind of source", "rename one of them")
+            raise SourceError(kind.KIND, f"both {kind} and {found[kind.KIND]} define this source kind", "rename one of them")
         found[kind.KIND] = kind
     return found
 
@@ -56,10 +56,10 @@ def open_source(location: str, options: SourceOptions | None = None) -> Source:
 
     Args:
         location: a folder, tar, manifest, Parquet file, shard pattern or fsspec URL.
-        options: how to read it; by default the kind is found from the place itself.
+        options: how to read it; the default detects the kind.
 
     Raises:
-        SourceError: there is nothing there, nothing that any kind of source reads, or it cannot be reached.
+        SourceError: the location does not exist, cannot be reached, or no source kind can read it.
     """
     with readable(str(location)):
         return _open(str(location), options or SourceOptions())
@@ -73,7 +73,7 @@ def _open(location: str, options: SourceOptions) -> Source:
     kinds = find_kinds()
     if options.kind != "auto":
         if options.kind not in kinds:
-            raise SourceError(f"source kind {options.kind!r}", "there is no such kind of source", nearest(options.kind, ["auto", *kinds]))
+            raise SourceError(f"source kind {options.kind!r}", "unknown source kind", nearest(options.kind, ["auto", *kinds]))
         _refuse_unused(kinds[options.kind], options)
         return kinds[options.kind].open_kind(location, options)
     for kind in kinds.values():
@@ -81,14 +81,12 @@ def _open(location: str, options: SourceOptions) -> Source:
             _refuse_unused(kind, options)
             return kind.open_kind(location, options)
     if storage.what_is(storage.root) is None:
-        raise SourceError(location, "there is no such file or folder", "check the spelling; give a folder, tar, manifest, shard pattern or URL")
-    raise SourceError(
-        location, "is no kind of dataset that is known here", f"give a folder, .tar, .csv, .jsonl or .parquet, or name its kind: {', '.join(kinds)}"
-    )
+        raise SourceError(location, "no such file or folder", "check the spelling; pass a folder, tar, manifest, shard pattern or URL")
+    raise SourceError(location, "unrecognised dataset format", f"pass a folder, .tar, .csv, .jsonl or .parquet, or set its kind: {', '.join(kinds)}")
 
 
 def _refuse_run(storage: Storage) -> None:
-    """A run holds small copies of its dataset's images, which would be audited in their place."""
+    """Refuse a run directory: its previews would be audited instead of the dataset."""
     path = storage.join(storage.root, "run.json")
     if storage.protocol is not None or storage.what_is(path) != "file":
         return
@@ -98,7 +96,7 @@ def _refuse_run(storage: Storage) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return
     if dataset is not None:
-        raise SourceError(storage.location, f"is a run directory; its dataset is {dataset}", "name that, or the run to commands that take one")
+        raise SourceError(storage.location, f"is a run directory; its dataset is {dataset}", "pass the dataset, or use a command that reads runs")
 
 
 _ALWAYS_READ = frozenset({"kind", "split", "class_words_file", "taxonomy_file", "storage_options"})
@@ -106,10 +104,10 @@ _OF_LABEL_FILES = frozenset({"path_column", "label_column", "split_column"})
 
 
 def _refuse_unused(kind: Kind, options: SourceOptions) -> None:
-    """An option that does nothing would be believed to do something."""
+    """Refuse options that this kind ignores."""
     read = kind.OPTIONS | (_OF_LABEL_FILES if options.labels_file is not None else frozenset())
     for field in dataclasses.fields(options):
         asked = getattr(options, field.name) != getattr(SourceOptions(), field.name)
         if asked and field.name not in _ALWAYS_READ | read:
-            hint = f"leave it out; a {kind.KIND} source takes {', '.join(f'`{name}`' for name in sorted(kind.OPTIONS))}"
-            raise SourceError(f"`{field.name}`", f"means nothing for a {kind.KIND} source", hint)
+            hint = f"remove it; a {kind.KIND} source accepts {', '.join(f'`{name}`' for name in sorted(kind.OPTIONS))}"
+            raise SourceError(f"`{field.name}`", f"has no effect on a {kind.KIND} source", hint)
