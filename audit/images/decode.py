@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from audit.errors import reason
 from audit.images.metadata import metadata_families, orientation_of
 from audit.images.provenance import Provenance, provenance
 
@@ -92,7 +93,7 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
     except UnidentifiedImageError:
         return Decoded("unreadable", _unreadable_reason(data), facts)
     except Exception as error:  # noqa: BLE001  decoders raise anything on hostile bytes; a broken image never stops a scan
-        message = _one_line(error)
+        message = reason(error)
         truncated = "truncated" in message.lower() or isinstance(error, EOFError)
         return Decoded("truncated" if truncated else "unreadable", message, facts)
 
@@ -228,7 +229,3 @@ def _unreadable_reason(data: bytes) -> str:
     if data[4:12] in {b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypheif"}:
         return "HEIC, which this machine cannot decode; convert the file or register a Pillow plugin for it"
     return "not an image in any known format"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from audit.errors import AuditError, SourceError
+from audit.errors import AuditError, SourceError, reason
 
 _CORRUPTION = (OSError, EOFError, UnicodeError, csv.Error, tarfile.TarError, zlib.error, pa.ArrowException)
 _MACHINE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EACCES, errno.EPERM})
@@ -33,8 +33,7 @@ def readable(location: str) -> Iterator[None]:
             raise
         if not isinstance(error, _CORRUPTION) and "://" not in location:
             raise
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise SourceError(location, f"cannot be listed ({reason})", _hint(location, error)) from error
+        raise SourceError(location, f"cannot be listed ({reason(error)})", _hint(location, error)) from error
 
 
 def _hint(location: str, error: Exception) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import unquote, urlsplit
 
-from audit.errors import AuditError, SourceError
+from audit.errors import AuditError, SourceError, reason
 from audit.sources.annotations.problems import NOT_LISTED, Problem
 from audit.sources.storage.names import HIDDEN, is_hidden, sample_id
 
@@ -205,7 +205,7 @@ class Storage:
             try:
                 entries = sorted(filesystem.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
             except OSError as error:
-                problem = f"{folder} could not be listed ({sample_id(' '.join(str(error).split()) or type(error).__name__)})"
+                problem = f"{folder} could not be listed ({sample_id(reason(error))})"
                 problems.append(
                     Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="check permissions and the connection, then scan again")
                 )
