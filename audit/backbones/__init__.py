@@ -68,8 +68,8 @@ def of_run(record: Mapping[str, Any]) -> Backbone:
         BackboneError: its weights are not on this machine.
     """
     name, checkpoint = str(record["backbone"]["name"]), record["options"].get("checkpoint")
-    asked = name.rpartition("/")[0] if checkpoint else name  # a checkpoint's file name takes the place of the tag
-    return choose(asked, checkpoint=checkpoint, offline=True).backbone
+    requested = name.rpartition("/")[0] if checkpoint else name  # a checkpoint's file name takes the place of the tag
+    return choose(requested, checkpoint=checkpoint, offline=True).backbone
 
 
 def embedder_of(record: Mapping[str, Any]) -> tuple[Preprocessing, Embedder]:

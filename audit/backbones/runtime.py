@@ -139,7 +139,7 @@ class OnnxEmbedder:
 
 
 class TorchEmbedder:
-    """A backbone in PyTorch, channels last; under autocast where the precision is bfloat16.
+    """A backbone in PyTorch, channels last; under autocast if the precision is bfloat16.
 
     Args:
         backbone: the model.

@@ -174,7 +174,7 @@ def stored_mode(image: Image.Image, data: bytes) -> str:
     if image.mode.startswith(("I", "F")):
         return image.mode
     if image.format == "PNG":
-        deep = data[12:16] == b"IHDR" and data[24] > 8  # ISO/IEC 15948, 11.2.2: the byte behind width and height
+        deep = data[12:16] == b"IHDR" and data[24] > 8  # ISO/IEC 15948, 11.2.2: the byte after width and height
     elif image.format == "TIFF":
         bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE)
         deep = isinstance(bits, tuple) and any(isinstance(depth, int) and depth > 8 for depth in bits)

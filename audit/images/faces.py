@@ -102,7 +102,7 @@ def find_faces(
     starts = range(0, len(rows), _AT_ONCE)
     batches = (tuple(zip(rows[start : start + _AT_ONCE].tolist(), source_refs[start : start + _AT_ONCE], strict=True)) for start in starts)
     flat = array("d")  # a fifth of the memory of tuples, which matters for millions of faces
-    for images, boxes in _spread(partial(_look, source, max_pixels), batches, min(workers or available_cpus(), max(len(starts), 1))):
+    for images, boxes in _in_processes(partial(_detect_batch, source, max_pixels), batches, min(workers or available_cpus(), max(len(starts), 1))):
         advance(images)
         flat.extend(chain.from_iterable(boxes))
     columns = np.array(flat).reshape(-1, len(FACES)).T
@@ -114,14 +114,16 @@ _Box = tuple[int, float, float, float, float, float]
 _Batch = tuple[tuple[int, str], ...]
 
 
-def _spread(look: Callable[[_Batch], tuple[int, list[_Box]]], batches: Iterator[_Batch], processes: int) -> Iterator[tuple[int, list[_Box]]]:
+def _in_processes(
+    detect_batch: Callable[[_Batch], tuple[int, list[_Box]]], batches: Iterator[_Batch], processes: int
+) -> Iterator[tuple[int, list[_Box]]]:
     """Yield the result of each batch, in order; only a few batches per process are in memory."""
     # Use processes even for a few images: the detector's threads busy-wait for each other and cannot be limited once it is loaded.
     running: deque[Future[tuple[int, list[_Box]]]] = deque()
     with ProcessPoolExecutor(processes, mp_context=process_context(), initializer=_start_worker) as pool:
         try:
             for batch in batches:
-                running.append(pool.submit(look, batch))
+                running.append(pool.submit(detect_batch, batch))
                 if len(running) == processes * _BATCHES_AHEAD_PER_WORKER:
                     yield running.popleft().result()
             while running:
@@ -143,7 +145,7 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
 
 
-def _look(source: Source, max_pixels: int, batch: _Batch) -> tuple[int, list[_Box]]:
+def _detect_batch(source: Source, max_pixels: int, batch: _Batch) -> tuple[int, list[_Box]]:
     boxes: list[_Box] = []
     for row, source_ref in batch:
         try:

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, JpegImagePlugin
 
 DAY_CODES = 16
 """Number of day codes. The code of a day is public, so it narrows a date that is roughly known: about 23 days of a year share each code, but 15% of
-the days of a month, and 68% of the days of a week, have a code of their own.
+the days of a month, and 68% of the days of a week, have a unique code.
 
 A secret key would hide the day, but the rows of one run come from several machines and, through the cache, from earlier runs. Different keys would
 give one day several codes, and a key stored with the run or the cache would not be secret."""

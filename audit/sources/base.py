@@ -77,7 +77,7 @@ class Source(Protocol):
         ...
 
     def collect(self) -> Iterator[Sample]:
-        """Yield every image once, in any order, without reading image bytes where the storage allows."""
+        """Yield every image once, in any order, without reading image bytes if the storage allows it."""
         ...
 
     def read(self, source_ref: str) -> bytes:

@@ -9,51 +9,10 @@ import re
 from urllib.parse import unquote
 
 IMAGE_EXTENSIONS = frozenset(
-    {
-        "jpg",
-        "jpeg",
-        "jpe",
-        "jfif",
-        "jif",
-        "png",
-        "apng",
-        "webp",
-        "gif",
-        "bmp",
-        "dib",
-        "tif",
-        "tiff",
-        "jp2",
-        "j2k",
-        "j2c",
-        "jpx",
-        "jpf",
-        "jpc",
-        "avif",
-        "avifs",
-        "heic",
-        "heif",
-        "ppm",
-        "pgm",
-        "pbm",
-        "pnm",
-        "pfm",
-        "ico",
-        "tga",
-        "pcx",
-        "sgi",
-        "rgb",
-        "ras",
-        "sun",
-        "exr",
-        "hdr",
-        "dds",
-        "psd",
-        "jxl",
-        "qoi",
-        "xbm",
-        "xpm",
-    }
+    (  # noqa: SIM905  as a list, one line each
+        "jpg jpeg jpe jfif jif png apng webp gif bmp dib tif tiff jp2 j2k j2c jpx jpf jpc avif avifs heic heif ppm pgm pbm pnm "
+        "pfm ico tga pcx sgi rgb ras sun exr hdr dds psd jxl qoi xbm xpm"
+    ).split()
 )
 """Extensions of image files, without the dot, in lower case."""
 
