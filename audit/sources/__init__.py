@@ -1,8 +1,8 @@
-"""Dataset formats: one module per format, all yielding the same rows.
+"""Where a dataset's images come from: one module per way of storing them, all yielding the same rows.
 
-A module of this package is a source kind when it has ``KIND`` (its name), ``RANK`` (``auto`` tries kinds in ascending order), ``OPTIONS`` (the fields
-of `SourceOptions` that it reads in addition to the common ones), ``matches(location, options)`` (whether ``auto`` may choose it) and
-``open_kind(location, options)``. A new kind is one new file.
+A module of this package is a kind of source when it has ``KIND`` (its name), ``RANK`` (kinds are asked in rising order), ``OPTIONS`` (the fields of
+`SourceOptions` that it reads besides those that all do), ``matches(location, options)`` (whether ``auto`` may take it) and ``open_kind(location,
+options)``; a new kind is one new file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_sour
 
 
 class Kind(Protocol):
-    """What a module must define to be a source kind."""
+    """What a module must have to be a kind of source."""
 
     KIND: str
     RANK: int
@@ -40,13 +40,13 @@ class Kind(Protocol):
 
 
 def find_kinds() -> dict[str, Kind]:
-    """Return every source kind by name, in the order in which ``auto`` tries them."""
+    """Return every kind of source by name, in the order ``auto`` asks them."""
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     kinds = sorted((cast("Kind", module) for module in modules if hasattr(module, "KIND")), key=lambda kind: (kind.RANK, kind.KIND))
     found: dict[str, Kind] = {}
     for kind in kinds:
         if kind.KIND in found:
-            raise SourceError(kind.KIND, f"both {kind} and {found[kind.KIND]} define this source kind", "rename one of them")
+            raise SourceError(kind.KIND, f"{kind} and {found[kind.KIND]} both define this kind of source", "rename one of them")
         found[kind.KIND] = kind
     return found
 

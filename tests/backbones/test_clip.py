@@ -88,9 +88,9 @@ def test_attributes_check_and_text_search_use_the_text_tower(checkpoint, tmp_pat
     assert plain.record["checks"]["attributes"]["reason"] == "the backbone embedded has no text tower: scan with --backbone clip"
     with pytest.raises(BackboneError, match="embedded: it has no text tower"):
         similar.encode(plain, "a cat")
-    rescanned = audit.scan(tmp_path / "data", tmp_path / "run", options=dataclasses.replace(options, backbone="embedded", checkpoint=None))
+    anew = audit.scan(tmp_path / "data", tmp_path / "run", options=dataclasses.replace(options, backbone="embedded", checkpoint=None))
     with pytest.raises(BackboneError, match="embedded: it has no text tower"):
-        similar.encode(rescanned, "a cat")  # not with the tower of the previous run in this folder
+        similar.encode(anew, "a cat")  # and not with the tower that this folder's run had before
 
 
 def test_checkpoints_have_different_ids(checkpoint, tmp_path):

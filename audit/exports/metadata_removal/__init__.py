@@ -22,7 +22,7 @@ from audit.exports.metadata_removal import png as png_chunks
 from audit.exports.metadata_removal import webp as webp_chunks
 from audit.images.decode import stored_mode
 from audit.images.gif_blocks import APPLICATION, GRAPHIC_CONTROL, IMAGE, PLAIN_TEXT, first_block, gif_blocks, parts_of
-from audit.images.metadata import metadata_families, orientation_of
+from audit.images.metadata import metadata_families
 
 _EOI, _SOS, _APP0, _APP2, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xE0, 0xE2, 0xEE, 0xEF, 0xFE
 _DNL, _FIRST_KNOWN = 0xDC, 0xC0
@@ -63,7 +63,7 @@ def without_metadata(data: bytes) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data))
-            clean = _cleaned(image, data, orientation_of(image))
+            clean = _cleaned(image, data, _orientation(image))
             left = metadata_families(Image.open(io.BytesIO(clean)), clean)
     except (OSError, ValueError, SyntaxError, IndexError, KeyError, RuntimeError, struct.error, Image.DecompressionBombError) as error:
         raise Refused(f"cannot be taken apart: {' '.join(str(error).split())[:200] or type(error).__name__}") from error
@@ -84,6 +84,14 @@ def _cleaned(image: Image.Image, data: bytes, orientation: int) -> bytes:
     if image.format in _CODED_AGAIN:
         return _coded_again(image, stored_mode(image, data))
     raise Refused(f"{image.format or 'the format'} is not one that can be cleaned without loss")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001  damaged EXIF meets Pillow with any exception; readers then see no orientation either
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _orientation_alone(orientation: int) -> bytes:
@@ -184,7 +192,7 @@ def _coded_again(image: Image.Image, mode: str) -> bytes:
     if mode not in _CODED_AGAIN[str(image.format)]:
         raise Refused(f"holds pixels of mode {mode}, which cannot be coded again without loss")
     image.load()
-    orientation = orientation_of(image)  # asked only now: Pillow turns a TIFF upright when it loads it
+    orientation = _orientation(image)  # asked only now: Pillow turns a TIFF upright when it loads it
     bare = image.copy()
     bare.info = {}
     options: dict[str, object] = {}

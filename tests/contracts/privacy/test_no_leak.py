@@ -195,8 +195,8 @@ def test_every_dashboard_page_is_searched():
 def test_large_images_contain_no_value(scanned, secret):
     run = open_run(scanned)
     shown = [pictures.large(run, row) for row in range(len(run.samples))]
-    assert sum(image is not None for image in shown) > 100
-    assert not any(_holds(image, secret) for image in shown if image)
+    assert sum(picture is not None for picture in shown) > 100
+    assert not any(_holds(picture, secret) for picture in shown if picture)
 
 
 def test_previews_contain_no_metadata(scanned):
