@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from audit.commands import Commands
-from audit.commands.base import INTERRUPTED, PROGRAM, in_flags, say
+from audit.commands.base import INTERRUPTED, PROGRAM, say
+from audit.commands.scan import scan
 from audit.errors import AuditError, of_an_interrupt
 
 if TYPE_CHECKING:
@@ -82,12 +84,20 @@ def _failed(error: Exception) -> int:
 def _fault(error: Exception) -> str | None:
     """Say in one line what a person can mend; None where it is nothing of the kind."""
     if isinstance(error, AuditError):
-        return in_flags(error)
+        return _in_flags(error)
     if isinstance(error, MemoryError):
         return "memory: not enough; use fewer --workers or a smaller --batch-size"
     if isinstance(error, OSError) and error.errno in STORAGE_HINTS:
         return f"{error.filename or 'storage'}: {STORAGE_HINTS[error.errno]}"
     return None
+
+
+def _in_flags(error: AuditError) -> str:
+    """Return an error's line for the command line: the package names options as Python and ``audit.toml`` do, in backticks."""
+    flags = {f"`{option.name}`": max(option.opts, key=len) for option in scan.params if isinstance(option, click.Option)}
+    place = flags.get(f"`{error.where.removeprefix('command line: ')}`") if error.where.startswith("command line: ") else None
+    line = str(AuditError(place or error.where, error.problem, error.hint))
+    return re.sub(r"`\w+`", lambda found: flags.get(found[0], found[0]), line)
 
 
 @click.group(cls=Commands, context_settings=CONTEXT)

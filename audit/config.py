@@ -169,20 +169,6 @@ def load(
         raise ConfigError(f"{origin}: {error.where}" if origin else error.where, error.problem, error.hint) from None
 
 
-def source_options(table: Mapping[str, Any]) -> SourceOptions:
-    """Return source options from a table of plain values, as a run's record keeps them.
-
-    Raises:
-        ConfigError: a key is unknown or a value has the wrong type.
-    """
-    from audit.sources import SourceOptions
-
-    hints = typing.get_type_hints(SourceOptions)
-    for name in table:
-        _known("source", name, hints)
-    return SourceOptions(**{name: converted(f"source: {name}", value, hints[name]) for name, value in table.items()})
-
-
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Drop what was not given: None, empty tuples and tables left empty."""
     given: dict[str, Any] = {}

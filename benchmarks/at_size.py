@@ -92,7 +92,7 @@ def hashes(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
     """Write ``run/`` as ingest leaves it, and what was planted: ``wrong.npy``, ``near.npy`` and ``twins.npy``."""
     from audit.io.artifacts import create_array, write_array, write_json, write_table
-    from audit.pipeline.stages import key_of
+    from audit.run.record import key_of
     from audit.tables import OUTCOMES, SCHEMA_VERSION
     from audit.taxonomy import Taxonomy
 

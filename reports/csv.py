@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from audit.io.console import safe
 from audit.io.spreadsheet import csv_text
 from audit.tables import FINDINGS
-from reports.summary import ordered
+from reports.content.summary import ordered
 
 if TYPE_CHECKING:
     from audit import Run
+
+ENDINGS = (".csv",)
 
 
 def render(run: Run) -> str:

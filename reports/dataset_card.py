@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from audit.io.markdown import code, escape
+from reports.content.summary import summarize
 from reports.markdown import account, check_table
-from reports.summary import summarize
 
 if TYPE_CHECKING:
     from audit import Run
+
+FILE = "dataset_card.md"
 
 
 def render(run: Run) -> str:

@@ -6,12 +6,13 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from audit.checks import discover
 from audit.images.boxes import boxes_of
 from audit.io.console import duration, safe
-from reports.evidence import evidence_lines
-from reports.gallery import EXAMPLES_PER_CHECK, Pictures, groups_of, of_findings, of_pairs
-from reports.summary import examples, summarize
-from reports.wording import flagged, health, label, percent, subject, title, when
+from reports.content.evidence import evidence_lines
+from reports.content.gallery import EXAMPLES_PER_CHECK, Pictures, groups_of, of_findings, of_pairs
+from reports.content.summary import examples, summarize
+from reports.content.wording import check_title, flagged, health, label, percent, subject, title, when
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from audit import Run
 
-LABEL_CHECKS = ("label_errors", "conflicting_labels")
+ENDINGS = (".html", ".htm")
+
 DUPLICATE_CHECKS = ("exact_duplicates", "near_duplicates", "leakage")
 """Shown side by side in groups instead of one by one."""
 
@@ -32,11 +34,13 @@ def render(run: Run) -> str:
     top = of_findings(summary.top, pictures)
     groups = groups_of(run, pictures)
     pairs = of_pairs(run, summary.confused, pictures)
-    labels = of_findings([finding for check in LABEL_CHECKS for finding in examples(run, check, EXAMPLES_PER_CHECK)], pictures)
-    rest = [check.name for check in summary.checks if check.name not in (*LABEL_CHECKS, *DUPLICATE_CHECKS)]
+    checks = discover()
+    about_labels = [check.name for check in summary.checks if check.name in checks and checks[check.name].family == "labels"]
+    labels = of_findings([finding for check in about_labels for finding in examples(run, check, EXAMPLES_PER_CHECK)], pictures)
+    rest = [check.name for check in summary.checks if check.name not in (*about_labels, *DUPLICATE_CHECKS)]
     others = [(name, of_findings(examples(run, name, EXAMPLES_PER_CHECK // 2), pictures)) for name in rest]
     section = {name: f"check-{name}" for name in rest}
-    section |= dict.fromkeys(LABEL_CHECKS, "labels") | dict.fromkeys(DUPLICATE_CHECKS, "groups" if groups else "checks")
+    section |= dict.fromkeys(about_labels, "labels") | dict.fromkeys(DUPLICATE_CHECKS, "groups" if groups else "checks")
     template = _environment(run.record.get("class_words") or {}).get_template("report.html.j2")
     return template.render(s=summary, top=top, labels=labels, groups=groups, pairs=pairs, others=others, section=section) + "\n"
 
@@ -53,6 +57,7 @@ def _environment(words: Mapping[str, str]) -> Environment:
         "duration": duration,
         "when": when,
         "title": title,
+        "check_title": check_title,
         "flagged": flagged,
         "health": health,
         "label": partial(label, words=words),

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from reports.summary import ordered, summarize
+from reports.content.summary import ordered, summarize
 
 if TYPE_CHECKING:
     from audit import Run
+
+ENDINGS = (".json",)
 
 FORMAT_VERSION = 1
 """Rises when a key changes its meaning or goes; new keys do not raise it."""

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 from audit.io.console import duration
 from audit.io.markdown import code, escape
-from reports.summary import summarize
-from reports.wording import flagged, health, percent, subject, title, when
+from reports.content.summary import summarize
+from reports.content.wording import flagged, health, percent, subject, title, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from audit import Run
-    from reports.summary import Precision, Summary, Top
+    from reports.content.summary import Precision, Summary, Top
+
+ENDINGS = (".md",)
 
 
 def render(run: Run) -> str:

@@ -14,14 +14,16 @@ from rich.padding import Padding
 from rich.text import Text
 
 from audit.io.console import counted, duration, safe
-from reports.summary import Summary, summarize
-from reports.wording import subject, title, when
+from reports.content.summary import Summary, summarize
+from reports.content.wording import subject, title, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from audit import Run
-    from reports.summary import CheckTotal, Top
+    from reports.content.summary import CheckTotal, Top
+
+ENDINGS = (".txt",)
 
 WIDTH = 100
 """Columns where nobody says how many there are."""

@@ -206,3 +206,39 @@ def watch(tmp_path):
     (folder / "sitecustomize.py").write_text(WATCH)
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     return Watch({"PYTHONPATH": path, "CONNECTIONS": str(folder / "connections")}, folder / "connections")
+
+
+def make_samples(rows):
+    """Return a samples frame; each row is a dictionary of what differs from a plain photo."""
+    plain = {
+        "source_ref": "",
+        "fingerprint": "",
+        "split": "train",
+        "label": "cat",
+        "outcome": "ok",
+        "byte_size": 1000,
+        "format": "JPEG",
+        "mode": "RGB",
+        "width": 500,
+        "height": 400,
+        "frames": 1,
+        "orientation": 1,
+        "has_alpha": False,
+        "exif_families": [],
+        "brightness": 0.5,
+        "luma_p01": 0.05,
+        "luma_p99": 0.95,
+        "contrast": 0.2,
+        "sharpness": 3.2,
+        "entropy": 7.3,
+        "chroma": 0.5,
+    }
+    every = [
+        {**plain, "sample_id": f"train/cat/{at}.jpg", "content_id": f"{at:064x}", "pixel_id": f"{at:032x}", **row} for at, row in enumerate(rows)
+    ]
+    return pa.Table.from_pylist(every, SAMPLES).to_pandas()
+
+
+@pytest.fixture
+def samples_of():
+    return make_samples

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from audit.checks.base import Finding, Result, Skipped
-from audit.checks.option_ranges import require_above, require_between_0_and_1
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped, require_above, require_between_0_and_1
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
 from audit.pairs.duplicate_sets import duplicate_sets
@@ -39,6 +38,19 @@ if TYPE_CHECKING:
     from audit.backbones import EncodeText
 
 KINDS = ("answers", "one_sided")
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "question": Evidence("Question"),
+    "answer": Evidence("Answer"),
+    "images": Evidence("Images"),
+    "pictures": Evidence("Different pictures"),
+    "shares": Evidence("Shares", "share", by_name=True),
+    "unsure": Evidence("Unsure", "share"),
+    "share": Evidence("Share", "share"),
+    "usual": Evidence("Usual", "share"),
+    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "examples": Evidence("Examples"),
+}
 
 _ROWS_AT_ONCE = 65_536
 _SHARPNESS = 100.0

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from audit.checks.base import Finding, Result, Skipped
-from audit.checks.option_ranges import require_above, require_between_0_and_1, require_shares
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped, require_above, require_between_0_and_1, require_shares
 from audit.labels.class_names import class_name
 from audit.pairs.duplicate_sets import duplicate_sets
 from audit.statistics.multiple_testing import adjusted_p
@@ -32,6 +31,27 @@ if TYPE_CHECKING:
     Counts = npt.NDArray[np.int64]
 
 KINDS = ("few_images", "fewer_pictures_than_images", "imbalance", "absent_from_split", "split_lacks_classes", "split_skew", "label_shift")
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "images": Evidence("Images"),
+    "pictures": Evidence("Different pictures"),
+    "unreadable": Evidence("Unreadable"),
+    "ratio": Evidence("Ratio"),
+    "effective_classes": Evidence("Effective classes"),
+    "largest": Evidence("Largest", by_name=True),
+    "smallest": Evidence("Smallest", by_name=True),
+    "absent_from": Evidence("Absent from"),
+    "classes_absent": Evidence("Classes absent"),
+    "pictures_elsewhere": Evidence("Pictures elsewhere", by_name=True),
+    "of_split": Evidence("Of split"),
+    "share": Evidence("Share", "share"),
+    "share_of_rest": Evidence("Share of the other splits", "share"),
+    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "distance": Evidence("Distance", "share"),
+    "low": Evidence("Low", "share"),
+    "high": Evidence("High", "share"),
+    "classes_skewed": Evidence("Classes skewed"),
+}
 
 _CELL = 5.0
 """Expected images below which it says nothing that a class is absent from a split."""

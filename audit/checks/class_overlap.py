@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.checks.base import Finding, Result, Skipped
-from audit.checks.option_ranges import require_above, require_between_0_and_1, require_shares
+from audit.checks.base import SEVERAL_LABELS, Evidence, Family, Finding, Result, Skipped, require_above, require_between_0_and_1, require_shares
 from audit.labels.class_names import class_name
 from audit.labels.statistics import (
     confident_joint,
@@ -37,7 +36,6 @@ from audit.labels.statistics import (
     shares_of,
 )
 from audit.statistics.multiple_testing import adjusted_p, share_p
-from audit.statistics.split_half import SEVERAL_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +47,29 @@ if TYPE_CHECKING:
     from audit.taxonomy import Taxonomy
 
 KINDS = ("label_health", "confused_pair", "overlap_group", "poor_labels")
+FAMILY: Family = "confusion"
+EVIDENCE = {
+    "images": Evidence("Images"),
+    "confused": Evidence("Confused"),
+    "share": Evidence("Share", "share"),
+    "share_interval": Evidence("Its 95% interval", "share"),
+    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "share_back": Evidence("Share the other way", "share"),
+    "confident": Evidence("Share by the confident joint", "share"),
+    "taxonomy": Evidence("Taxonomy"),
+    "common": Evidence("Common"),
+    "steps": Evidence("Steps"),
+    "similarity": Evidence("Likeness"),
+    "slip": Evidence("Slip", "name"),
+    "classes": Evidence("Classes"),
+    "label_health": Evidence("Health of the labels", "share"),
+    "expected_errors": Evidence("Expected errors"),
+    "worst_classes": Evidence("Worst classes", "share", by_name=True),
+    "overlapping_pairs": Evidence("Overlapping pairs"),
+    "label_quality": Evidence("Share of right labels", "share"),
+    "label_quality_interval": Evidence("Its 95% interval", "share"),
+    "dataset_quality": Evidence("In the dataset", "share"),
+}
 
 _IMAGES_FOR_HEALTH = 100
 """Judged images below which the expected share of wrong labels says more of the models than of the labels."""

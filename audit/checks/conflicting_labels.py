@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.checks.base import Finding, Result, Skipped
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped
 from audit.labels.conflicts import SURE, disagreeing_duplicate_sets
 from audit.labels.sets import set_codes, sets_of_labels
 from audit.pairs.duplicate_sets import duplicate_sets
@@ -31,6 +31,15 @@ if TYPE_CHECKING:
     from audit.labels.conflicts import Part
 
 KINDS = ("same_picture", "same_scene")
+FAMILY: Family = "labels"
+EVIDENCE = {
+    "partner": Evidence("Compared with"),
+    "relation": Evidence("Relation", "name"),
+    "label": Evidence("Given label"),
+    "partner_label": Evidence("Label of the other image"),
+    "conflicting_copies": Evidence("Copies with another label"),
+    "votes_of_neighbors": Evidence("Labels of the nearest images", by_name=True),
+}
 
 _SCENE_WEIGHT = 0.3
 """Two shots of a scene may rightly differ in label; they rank below every copy."""

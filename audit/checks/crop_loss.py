@@ -20,9 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
-from audit.checks.option_ranges import require_above, require_shares
-from audit.checks.robust_statistics import MAD_TO_SIGMA
+from audit.checks.base import Evidence, Family, Finding, Result, require_above, require_shares
 from audit.labels.class_names import class_name
 
 if TYPE_CHECKING:
@@ -34,6 +32,15 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 KINDS = ("cropped", "class_crop", "dataset_crop")
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "lost": Evidence("Detail lost in the centre crop", "share"),
+    "usual": Evidence("Usual", "share"),
+    "deviations": Evidence("Deviations from the usual"),
+    "aspect": Evidence("Aspect"),
+    "images": Evidence("Images"),
+    "much_lost": Evidence("Images that lose much"),
+}
 
 _ROWS_AT_ONCE = 8192
 _LEAST_SPREAD = 0.05
@@ -104,6 +111,8 @@ def _inside(share: Floats, edges: Floats) -> Floats:
 
 def run(samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], class_words: Mapping[str, str] | None = None, *, options: Options) -> Result:
     """Report images and classes that lose much more than the others, and the dataset once; the score is the share lost."""
+    from scipy.stats import median_abs_deviation
+
     width, height = (samples[name].to_numpy(np.float64, na_value=np.nan) for name in ("width", "height"))
     lost = lost_detail(thumbnails, width, height, options.crop)
     lost[(samples["outcome"] != "ok").to_numpy(bool)] = np.nan
@@ -111,7 +120,7 @@ def run(samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], class_words: M
     if len(known) < options.fewest:
         return Result(lost.astype(np.float32))
     usual = float(np.median(known))
-    spread = max(MAD_TO_SIGMA * float(np.median(np.abs(known - usual))), _LEAST_SPREAD)
+    spread = max(float(median_abs_deviation(known, scale="normal")), _LEAST_SPREAD)
     limit = max(options.least_lost, usual + options.deviations * spread)
     findings = [_of_image(int(row), float(lost[row]), usual, spread, float(width[row] / height[row])) for row in np.flatnonzero(lost >= limit)]
     findings += _of_classes(samples, lost, usual, spread, class_words or {}, options)

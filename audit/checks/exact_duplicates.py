@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
+from audit.checks.base import Evidence, Family, Finding, Result
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
 KINDS = ("identical_bytes", "identical_pixels")
+FAMILY: Family = "duplicates"
+EVIDENCE = {
+    "partner": Evidence("Compared with"),
+    "relation": Evidence("Relation", "name"),
+}
 
 _SCORE = {"identical_bytes": 1.0, "identical_pixels": 0.99}
 _MESSAGE = {

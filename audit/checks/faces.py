@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
+from audit.checks.base import Evidence, Family, Finding, Result
 from audit.errors import ConfigError
 from audit.labels.images_per_class import images_of_classes
 
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("face", "faces")
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "boxes": Evidence("Boxes"),
+    "confidences": Evidence("Confidences"),
+    "faces": Evidence("Faces"),
+    "images": Evidence("Images"),
+    "classes": Evidence("Classes"),
+    "images_per_class": Evidence("Images per class", by_name=True),
+}
 
 _MOST_BOXES = 50
 

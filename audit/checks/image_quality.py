@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
-from audit.checks.option_ranges import require_above
-from audit.checks.robust_statistics import MAD_TO_SIGMA
+from audit.checks.base import Evidence, Family, Finding, Result, require_above
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +30,14 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
 
 KINDS = ("dark", "bright", "low_information", "blurred", "odd_size", "odd_aspect", "grayscale")
+FAMILY: Family = "quality"
+EVIDENCE = {
+    "measure": Evidence("Measure", "name"),
+    "value": Evidence("Value"),
+    "usual": Evidence("Usual"),
+    "limit": Evidence("Limit"),
+    "unit": Evidence("Unit"),
+}
 
 
 _BLANK_ENTROPY = 0.05
@@ -181,10 +187,13 @@ _TEXT = {
 
 def _fence(measure: Measure, rows: Rows) -> tuple[Floats, Floats]:
     """Return the rows' robust standard deviations towards bad, and their distances from the median."""
+    from scipy.stats import median_abs_deviation
+
     values = measure.numbers[rows]
-    median = np.median(values[np.isfinite(values)])
+    known = values[np.isfinite(values)]
+    median = np.median(known)
     away = np.abs(values - median)
-    spread = max(MAD_TO_SIGMA * float(np.median(away[np.isfinite(away)])), measure.unit)
+    spread = max(float(median_abs_deviation(known, scale="normal")), measure.unit)
     return (away if measure.sign == 0 else measure.sign * (values - median)) / spread, away
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
+from audit.checks.base import Evidence, Family, Finding, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("unreadable", "truncated", "empty", "missing", "too_large", "crashed", "wrong_extension", "exif_rotated", "odd_mode", "animated", "alpha")
+FAMILY: Family = "quality"
+EVIDENCE = {
+    "error": Evidence("Error"),
+    "format": Evidence("Format"),
+    "extension": Evidence("Extension"),
+    "orientation": Evidence("Orientation"),
+    "mode": Evidence("Mode"),
+    "frames": Evidence("Frames"),
+}
 
 _EXTENSIONS = {
     "JPEG": {"jpg", "jpeg", "jpe", "jfif", "jif"},

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from audit.checks.base import Finding, Result, Skipped
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
 from audit.labels.conflicts import SURE, disagreeing_duplicate_sets
@@ -36,6 +36,24 @@ if TYPE_CHECKING:
     from audit.taxonomy import Taxonomy
 
 KINDS = ("wrong", "unclear", "overlapping_classes", "also_valid")
+FAMILY: Family = "labels"
+EVIDENCE = {
+    "probability_wrong": Evidence("Probability that the label is wrong", "share"),
+    "probabilities": Evidence("Probabilities", "share", by_name=True),
+    "given_probability": Evidence("Probability of the given label", "share"),
+    "neighbors": Evidence("Nearest images"),
+    "copies": Evidence("Copies with another label"),
+    "sample_id": Evidence("Image"),
+    "label": Evidence("Label"),
+    "conflicting_copies": Evidence("Number of copies with another label"),
+    "label_set": Evidence("Labels that may be right"),
+    "list_precision": Evidence("Wrong labels expected in the list down to here", "share"),
+    "taxonomy": Evidence("Taxonomy"),
+    "common": Evidence("Common"),
+    "steps": Evidence("Steps"),
+    "similarity": Evidence("Likeness"),
+    "slip": Evidence("Slip", "name"),
+}
 
 SET_MASS, SET_SIZE = 0.8, 5
 """Where no class fits, the likeliest ones are named: those that together hold this much of the probability, this many at most."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from audit.checks.base import Finding, Result, Skipped
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped
 from audit.pairs.duplicate_sets import implied_by_identical_copies
 from audit.tables import RELATIONS
 
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 KINDS = ("identical_bytes", "identical_pixels", "re_encoded", "edited_copy", "same_scene")
+FAMILY: Family = "duplicates"
+EVIDENCE = {
+    "partner": Evidence("Compared with"),
+    "relation": Evidence("Relation", "name"),
+    "certainty": Evidence("Certainty", "share"),
+    "drop_from": Evidence("Drop from"),
+    "keep_in": Evidence("Keep in"),
+}
 
 _SCENE_WEIGHT = 0.5
 """Another shot of the same scene is a weaker leak than the same picture: half its certainty ranks it below every copy."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
+from audit.checks.base import Evidence, Family, Finding, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +38,17 @@ KINDS = (
     "no_label_column",
     "backslashes",
 )
+FAMILY: Family = "quality"
+EVIDENCE = {
+    "archive": Evidence("Archive"),
+    "start": Evidence("Start"),
+    "bytes": Evidence("Bytes"),
+    "places": Evidence("Places"),
+    "entries": Evidence("Entries"),
+    "names": Evidence("Names"),
+    "splits": Evidence("Splits"),
+    "others": Evidence("Others"),
+}
 
 _SCORES = {"error": 1.0, "warning": 0.6, "info": 0.2}
 """Rank only: what may be missing stands above what may be meant otherwise."""

@@ -22,13 +22,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.base import Finding, Result, Skipped
-from audit.checks.option_ranges import require_between_0_and_1, require_shares
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped, require_between_0_and_1, require_shares, skipped_without_classes
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
 from audit.statistics.gradients import GradientBlocks, find_marks, gradients
 from audit.statistics.multiple_testing import adjusted_p
-from audit.statistics.split_half import class_halves, skipped_without_classes
+from audit.statistics.split_half import class_halves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +38,15 @@ if TYPE_CHECKING:
     from audit.statistics.gradients import Mark
 
 KINDS = ("mark",)
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "box": Evidence("Box"),
+    "share_of_class": Evidence("Share of the class", "share"),
+    "share_of_rest": Evidence("Share of the other classes", "share"),
+    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "images": Evidence("Images"),
+    "examples": Evidence("Examples"),
+}
 
 _REFERENCES = 1000
 _EXAMPLES = 5

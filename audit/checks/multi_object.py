@@ -22,12 +22,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.base import Finding, Result, Skipped
-from audit.checks.option_ranges import require_between_0_and_1, require_shares
+from audit.checks.base import SEVERAL_LABELS, Evidence, Family, Finding, Result, Skipped, require_between_0_and_1, require_shares
 from audit.labels.class_names import class_name
 from audit.labels.statistics import confusion_matrix, overlapping, wilson
 from audit.statistics.multiple_testing import adjusted_p, share_p
-from audit.statistics.split_half import SEVERAL_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +34,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("two_classes", "class_of_two")
+FAMILY: Family = "bias"
+TITLE = "Multi-object"
+EVIDENCE = {
+    "classes": Evidence("Classes"),
+    "probabilities": Evidence("Probabilities", "share"),
+    "images": Evidence("Images"),
+    "two_classes": Evidence("Two classes"),
+    "share": Evidence("Share", "share"),
+    "share_interval": Evidence("Its 95% interval", "share"),
+    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "most_often": Evidence("Most often"),
+}
 
 _ROWS_AT_ONCE = 8192
 

@@ -15,13 +15,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
+from audit.checks.base import Evidence, Family, Finding, Result
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
 KINDS = ("re_encoded", "edited_copy", "same_scene")
+FAMILY: Family = "duplicates"
+EVIDENCE = {
+    "partner": Evidence("Compared with"),
+    "relation": Evidence("Relation", "name"),
+    "certainty": Evidence("Certainty", "share"),
+    "cosine": Evidence("Likeness of the embeddings"),
+    "hamming": Evidence("Bits of the perceptual hash that differ, of 64"),
+}
 
 _MESSAGE = {
     "re_encoded": "Is a re-encoded or resized version of {partner!r}; keep the better of the two.",

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.base import Finding, Result, Skipped
-from audit.checks.option_ranges import require_above
-from audit.checks.robust_statistics import MAD_TO_SIGMA
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped, require_above
 from audit.labels.class_names import class_name
 from audit.pairs.duplicate_sets import duplicate_sets
 
@@ -31,6 +29,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("outlier",)
+FAMILY: Family = "quality"
+EVIDENCE = {
+    "similarity": Evidence("Likeness to the nearest image"),
+    "usual_similarity": Evidence("Usual likeness in the class"),
+    "deviations": Evidence("Deviations from the usual"),
+    "nearest": Evidence("Nearest image"),
+    "nearest_label": Evidence("Its label"),
+}
 
 
 _LEAST_SPREAD = 0.02
@@ -94,11 +100,13 @@ def kth_distance(
 
 def robust_z(values: npt.NDArray[np.float32], least_spread: float) -> tuple[npt.NDArray[np.float64], float]:
     """Return how many robust standard deviations each value lies above the median, and the median; NaN stays NaN."""
+    from scipy.stats import median_abs_deviation
+
     known = values[np.isfinite(values)].astype(np.float64)
     if not len(known):
         return np.full(len(values), np.nan), float("nan")
     median = float(np.median(known))
-    spread = max(MAD_TO_SIGMA * float(np.median(np.abs(known - median))), least_spread)
+    spread = max(float(median_abs_deviation(known, scale="normal")), least_spread)
     return (values.astype(np.float64) - median) / spread, median
 
 

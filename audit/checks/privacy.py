@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
+from audit.checks.base import Evidence, Family, Finding, Result
 from audit.labels.images_per_class import images_of_classes
 
 if TYPE_CHECKING:
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("gps", "place", "serial", "owner", "comment", "maker_note", "date", "thumbnail", "software", "copyright")
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "families": Evidence("Metadata held"),
+    "family": Evidence("Family", "name"),
+    "images": Evidence("Images"),
+    "sources": Evidence("Sources", by_name=True),
+    "classes": Evidence("Classes"),
+    "images_per_class": Evidence("Images per class", by_name=True),
+}
 
 _PERSONAL = {
     "gps": ("where it was taken (GPS)", 1.0),

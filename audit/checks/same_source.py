@@ -24,14 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from audit.checks.base import Finding, Result, Skipped
-from audit.checks.option_ranges import require_between_0_and_1, require_shares
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped, require_between_0_and_1, require_shares, skipped_without_classes
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
 from audit.pairs.duplicate_sets import duplicate_sets
 from audit.statistics.label_columns import most_classes
 from audit.statistics.multiple_testing import adjusted_p, concentration_p
-from audit.statistics.split_half import skipped_without_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +39,27 @@ if TYPE_CHECKING:
     Counts = npt.NDArray[np.int64]
 
 KINDS = ("same_source",)
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "source": Evidence("Source"),
+    "camera": Evidence("Camera"),
+    "day": Evidence("Day"),
+    "size": Evidence("Size"),
+    "encoder": Evidence("Encoder"),
+    "images": Evidence("Images"),
+    "pictures": Evidence("Different pictures"),
+    "share_of_class": Evidence("Share of the class", "share"),
+    "share_of_rest": Evidence("Share of the other classes", "share"),
+    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "splits": Evidence("Splits", by_name=True),
+    "examples": Evidence("Examples"),
+    "further": Evidence("Further"),
+    "classes_given_away": Evidence("Classes given away"),
+    "classes_judged": Evidence("Of classes"),
+    "classes_in_several_splits": Evidence("Classes in several splits"),
+    "example_classes": Evidence("Example classes"),
+    "largest_sources": Evidence("Largest sources", by_name=True),
+}
 
 _EXAMPLES = 5
 

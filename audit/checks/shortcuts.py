@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.checks.base import Finding, Result
-from audit.checks.option_ranges import require_shares
+from audit.checks.base import Evidence, Family, Finding, Result, require_shares, skipped_without_classes
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
 from audit.statistics.bins import further_range, medians, telling
@@ -34,7 +33,7 @@ from audit.statistics.label_columns import label_told, most_classes, restates
 from audit.statistics.multiple_testing import adjusted_p
 from audit.statistics.properties import border_properties, properties, told_apart, with_commonest
 from audit.statistics.separability import tested_properties
-from audit.statistics.split_half import ClassHalves, class_halves, skipped_without_classes
+from audit.statistics.split_half import ClassHalves, class_halves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,6 +47,26 @@ if TYPE_CHECKING:
     from audit.statistics.separability import Tested
 
 KINDS = ("property_*",)
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "property": Evidence("Property", "name"),
+    "auc": Evidence("AUC (0.5 by chance, 1 always)"),
+    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "value": Evidence("Value"),
+    "share_of_class": Evidence("Share of the class", "share"),
+    "share_of_rest": Evidence("Share of the other classes", "share"),
+    "median_of_class": Evidence("Median of the class"),
+    "median_of_rest": Evidence("Median of the other classes"),
+    "likelier_values": Evidence("Likelier values"),
+    "values": Evidence("Values"),
+    "further_range": Evidence("Further range"),
+    "examples": Evidence("Examples"),
+    "classes_given_away": Evidence("Classes given away"),
+    "classes_judged": Evidence("Of classes"),
+    "images": Evidence("Images"),
+    "example_classes": Evidence("Example classes"),
+    "example_values": Evidence("Example values"),
+}
 
 _EXAMPLES = 5
 _NONE = np.zeros(0, np.int64)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from audit.checks.base import Finding, Result, Skipped
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
 from audit.pairs.duplicate_sets import duplicate_sets
@@ -40,6 +40,17 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 KINDS = ("class_differs_in_*", "differs_in_*")
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "splits": Evidence("Splits"),
+    "auc": Evidence("AUC (0.5 by chance, 1 always)"),
+    "interval": Evidence("Its 95% interval"),
+    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "p": Evidence("p", "p"),
+    "images": Evidence("Images"),
+    "pictures": Evidence("Different pictures"),
+    "examples": Evidence("Examples"),
+}
 
 _DIRECTIONS = 64
 _FIT_ROWS = 5_000

@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.checks.base import Finding, Result, Skipped
-from audit.checks.option_ranges import require_between_0_and_1
+from audit.checks.base import Evidence, Family, Finding, Result, Skipped, require_between_0_and_1, skipped_without_classes
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
 from audit.pairs.duplicate_sets import duplicate_sets
@@ -38,7 +37,6 @@ from audit.statistics.clusters import clustered, described, typical_rows
 from audit.statistics.multiple_testing import adjusted_p
 from audit.statistics.one_per_duplicate_set import one_per_duplicate_set
 from audit.statistics.properties import properties, told_apart
-from audit.statistics.split_half import skipped_without_classes
 from audit.statistics.stratified_rates import compare
 
 if TYPE_CHECKING:
@@ -51,6 +49,23 @@ if TYPE_CHECKING:
     from audit.statistics.stratified_rates import Comparison
 
 KINDS = ("cluster", "*_*")
+FAMILY: Family = "bias"
+EVIDENCE = {
+    "by": Evidence("Grouped by", "name"),
+    "value": Evidence("Value"),
+    "images": Evidence("Images"),
+    "pictures": Evidence("Different pictures"),
+    "rates": Evidence("Rates"),
+    "predictions": Evidence("Predictions"),
+    "labels": Evidence("Labels"),
+    "rate": Evidence("Rate", "share"),
+    "expected": Evidence("Expected", "share"),
+    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "commonest_classes": Evidence("Commonest classes"),
+    "typical": Evidence("Typical images"),
+    "looks_like": Evidence("Looks like"),
+    "examples": Evidence("Examples"),
+}
 
 _WRONG_FROM = 0.5
 _IMAGES_PER_CLUSTER = 100

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.errors import AuditError, ConfigError, nearest, of_an_interrupt
+from audit.errors import AuditError, of_an_interrupt
 from audit.io.console import observer, safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from audit import Run
+    from audit.io.plugins import PluginFolder
 
 PROGRAM = "imagenet-audit"
-FORMATS = "imagenet_audit.formats"
-"""Entry-point group of report formats: name -> ``(Run) -> str``."""
-
 COULD_NOT = 2
 INTERRUPTED = 130
 
@@ -45,6 +43,13 @@ class _Place(click.Path):
         if value == "":
             self.fail("is empty; name a file or a folder", param, ctx)
         return super().convert(value, param, ctx)
+
+
+def listed(folder: PluginFolder) -> str:
+    """Return the names of plug-ins for a help text; an error in finding them is left to the command that uses them."""
+    with suppress(AuditError):
+        return ", ".join(folder.find())
+    return "NAME"
 
 
 PATH = _Place(path_type=Path)
@@ -82,16 +87,6 @@ def run_scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool |
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
-def in_flags(error: AuditError) -> str:
-    """Return an error's line for the command line: the package names options as Python and ``audit.toml`` do, in backticks."""
-    from audit.commands.scan import scan
-
-    flags = {f"`{option.name}`": max(option.opts, key=len) for option in scan.params if isinstance(option, click.Option)}
-    place = flags.get(f"`{error.where.removeprefix('command line: ')}`") if error.where.startswith("command line: ") else None
-    line = str(AuditError(place or error.where, error.problem, error.hint))
-    return re.sub(r"`\w+`", lambda found: flags.get(found[0], found[0]), line)
-
-
 def how_to_decide(run: Path) -> str:
     """Return the commands that decisions begin with."""
     place = shlex.quote(str(run))
@@ -106,14 +101,16 @@ def say(line: str, code: int = COULD_NOT) -> int:
 
 def show_run(run: Run, *, as_json: bool, color: bool | None) -> None:
     """Print a run: for people as wide as their terminal, or as JSON."""
+    from audit.run.report_formats import report_format
+
     if as_json:
-        print_text(report_format("json")(run), nl=False)
+        print_text(report_format("json").render(run), nl=False)
         return
     import shutil
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None
     colors = wants_color(color=color)
-    print_text(report_format("text")(run, width=width, color=colors), nl=False, color=colors)
+    print_text(report_format("text").render(run, width=width, color=colors), nl=False, color=colors)
 
 
 def wants_color(*, color: bool | None) -> bool:
@@ -121,27 +118,6 @@ def wants_color(*, color: bool | None) -> bool:
     if color is not None:
         return color
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def report_format(name: str) -> Callable[..., str]:
-    """Load a report format by its entry point: the engine itself does not know the reports."""
-    from importlib.metadata import entry_points
-
-    found = {entry.name: entry for entry in entry_points(group=FORMATS)}
-    if name not in found:
-        raise ConfigError(f"format {name}", "is not installed", nearest(name, found) if found else "install imagenet-audit again")
-    try:
-        loaded: Callable[..., str] = found[name].load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"format {name}", f"cannot be loaded ({error})", _hidden_by(found[name].module)) from error
-    return loaded
-
-
-def _hidden_by(module: str) -> str:
-    """Name the file that hides ours: a folder called ``reports`` in the working directory wins over the installed package."""
-    top = sys.modules.get(module.partition(".")[0])
-    place = getattr(top, "__file__", None) or next(iter(getattr(top, "__path__", [])), None)
-    return f"{place} may hide the installed package: use the {PROGRAM} command or python -P" if place else "install imagenet-audit again"
 
 
 def print_text(text: str = "", *, nl: bool = True, bold: bool = False, color: bool | None = None) -> None:

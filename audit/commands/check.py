@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.commands.base import OUTPUT, PATH, SCANNING, print_json, print_text, run_scan, say, wants_color
+from audit.commands.base import OUTPUT, PATH, SCANNING, listed, print_json, print_text, run_scan, say, wants_color
 from audit.errors import ConfigError, nearest
+from audit.io.plugins import GATE_FORMATS
 
 if TYPE_CHECKING:
     from audit.gate.baseline import KnownFindings
@@ -42,7 +43,7 @@ _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
     "reports",
     metavar="FORMAT=FILE",
     multiple=True,
-    help="Also write the result as github, gitlab, junit, markdown or sarif; FILE - prints it in place of the text. May be repeated.",
+    help=f"Also write the result as one of {listed(GATE_FORMATS)}; FILE - prints it in place of the text. May be repeated.",
 )
 @click.option("--github/--no-github", default=None, help="Annotations and a job summary for GitHub Actions; by default where GITHUB_ACTIONS is true.")
 @click.option("--out", metavar="RUN", type=PATH, help="Run directory for a SOURCE; a temporary one where none is named.")

@@ -33,6 +33,7 @@ def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, col
     from audit import open_run
     from audit.explain.explanation import explain as explained
     from audit.explain.explanation import find_sample
+    from audit.explain.text import lines
 
     if saliency is not None and saliency.suffix.lower() != ".png":
         raise ConfigError(saliency, "is no name of a PNG, which is what is written", "give it the ending .png")
@@ -44,7 +45,7 @@ def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, col
     if as_json:
         print_json(facts.as_dict())
     else:
-        print_text(facts.text(), nl=False, color=color)
+        print_text("\n".join(lines(facts)), color=color)
 
 
 def _draw(run: Run, row: int, place: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from audit.commands.base import OUTPUT, PATH, how_to_decide, print_json, print_text
+from audit.commands.base import OUTPUT, PATH, how_to_decide, listed, print_json, print_text
 from audit.io.console import counted, safe, size
+from audit.io.plugins import EXPORTS
 
 INCOMPLETE = 1
 
@@ -20,7 +21,7 @@ _DECIDED = {"corrected-labels": "relabelled", "drop-list": "dropped"}
 @click.option(
     "--what",
     metavar="KIND",
-    help="cleaned-manifest, corrected-labels, drop-list, clean-split, stripped-images, cleanlab, croissant, fiftyone, label-studio.",
+    help=f"{listed(EXPORTS)}.",
 )
 @click.option("--out", metavar="FILE", type=PATH, help="File (.csv, .jsonl, .parquet, .json) or folder to write.")
 @click.option(

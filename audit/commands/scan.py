@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.commands.base import OUTPUT, PATH, SCANNING, run_scan, show_run
+from audit.commands.base import OUTPUT, PATH, SCANNING, listed, run_scan, show_run
 from audit.errors import ConfigError
+from audit.io.plugins import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("source", type=str)
 @click.option("--out", required=True, metavar="RUN", type=PATH, help="Run directory to write; an unfinished one is continued.")
 @click.option("--config", metavar="FILE", type=PATH, help="Options file.  [default: audit.toml, then pyproject.toml]")
-@click.option("--kind", metavar="KIND", help="How the dataset is stored, where that is not recognised.")
+@click.option("--kind", metavar="KIND", help=f"How the dataset is stored, where that is not recognised: {listed(SOURCES)}.")
 @click.option("--labels", "labels_file", metavar="FILE", help="File of labels, for images whose folder is not their class.")
 @click.option("--class-words", "class_words_file", metavar="FILE", help="File of words for labels that are codes.")
 @click.option("--taxonomy", "taxonomy_file", metavar="FILE", help="What lies above the classes (WordNet's data.noun, JSON, ...).")

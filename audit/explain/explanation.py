@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 
 from audit.errors import AuditError
-from audit.explain.text import lines
 from audit.run.personal_columns import MASKED, is_personal
 from audit.tables import MEASURES
 
@@ -102,10 +101,6 @@ class Explanation:
     def as_dict(self) -> dict[str, Any]:
         """Return the same as JSON values."""
         return dataclasses.asdict(self)
-
-    def text(self) -> str:
-        """Return the same for people."""
-        return "".join(f"{line}\n" for line in lines(self))
 
 
 def find_sample(samples: pd.DataFrame, text: str) -> int:

@@ -1,32 +1,32 @@
-"""What a reviewed run gives to other tools: lists and files that say what to do. The dataset itself is never touched.
+"""Export a reviewed run to lists and files for other tools. The dataset itself does not change.
 
-One module per kind, named after it (``audit/exports/drop_list.py`` is ``--what drop-list``), with ``ENDINGS``, the files it can write, and
-``write(run, actions, out)``. ``actions`` is what `audit.review.consensus.settle` says of the decided images.
+One module per export, named after it (``audit/exports/drop_list.py`` is ``--what drop-list``). A module has a docstring, whose first line describes
+the export; ``ENDINGS``, the endings of its files, or ``("",)`` if it writes a folder; ``write(run, actions, out)``; and optionally ``TITLE``, its
+display name. ``actions`` are consensus actions per image, as `audit.review.consensus.settle` returns them. Other distributions add exports through
+the entry-point group ``imagenet_audit.exports`` (``name = "package.module"``).
 """
 
 from __future__ import annotations
 
-import pkgutil
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import AuditError, nearest
+from audit.exports.base import Export, read_export
+from audit.io.plugins import EXPORTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from audit.run.run import Run
 
-_SHARED = ("table",)
-
 _OF_FILES = (".csv", ".jsonl", ".parquet", ".json", ".jsonld")
-"""Endings that no folder has: whoever names one expects a file."""
+"""Endings that name a file, so they are refused for an export that writes a folder."""
 
 
-def kinds() -> dict[str, str]:
-    """Return the kinds of export: name -> module."""
-    return {name.replace("_", "-"): name for _, name, _ in pkgutil.iter_modules(__path__) if name not in _SHARED}
+def exports() -> Mapping[str, Export]:
+    """Return all exports by name. Raises AuditError if an export cannot be loaded or is not a valid export module."""
+    return {name: read_export(name, plugin.origin, plugin.load()) for name, plugin in EXPORTS.find().items()}
 
 
 def export(run: Run, what: str, out: Path) -> dict[str, Any]:
@@ -34,35 +34,34 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
 
     Args:
         run: a finished run.
-        what: one of `kinds`.
-        out: a file whose ending says its format, or a folder; see ``docs/exports.md``.
+        what: one of `exports`.
+        out: a file whose ending selects the format, or a folder; see ``docs/exports.md``.
 
     Returns:
-        What was written, as JSON values: numbers by name.
+        Name -> number of images, tasks etc. written, as JSON values.
 
     Raises:
-        AuditError: there is no such kind, the kind does not write such a file, or the run lacks what it needs.
+        AuditError: the kind is unknown or does not write this ending, or the run lacks data that it needs.
     """
     from audit.review.consensus import settle_run
     from audit.review.decisions import Decisions
 
-    known = kinds()
+    known = EXPORTS.find()
     if what not in known:
         raise AuditError("--what", f"unknown export {what!r}", nearest(what, known))
-    module = import_module(f"{__name__}.{known[what]}")
-    _refuse_place(out, what, module.ENDINGS)
+    chosen = read_export(what, known[what].origin, known[what].load())
+    _check_ending(out, chosen)
     if not out.parent.is_dir():
-        raise AuditError(out.parent, "there is no such folder", "make it, or name another --out")
+        raise AuditError(out.parent, "no such folder", "create it, or name another --out")
     actions = settle_run(run, Decisions(run.path).current())
-    written: dict[str, Any] = module.write(run, actions, out)
-    return written
+    return chosen.write(run, actions, out)
 
 
-def _refuse_place(out: Path, what: str, endings: Sequence[str]) -> None:
-    """Refuse a file where a folder is written, and the other way round. A folder may be called ``clean.v1``, though not like a list."""
-    folder = "" in endings
-    wrong = out.is_file() or (not out.is_dir() and out.suffix.lower() in _OF_FILES) if folder else out.is_dir() or out.suffix.lower() not in endings
+def _check_ending(out: Path, chosen: Export) -> None:
+    """Refuse a file for an export that writes a folder, and vice versa. A folder may be named ``clean.v1``, but not ``clean.csv``."""
+    folder, ending = chosen.writes_folder, out.suffix.lower()
+    wrong = out.is_file() or (not out.is_dir() and ending in _OF_FILES) if folder else out.is_dir() or ending not in chosen.endings
     if wrong:
         named = "a folder" if out.is_dir() else repr(out.suffix) if out.suffix else "a file" if folder else "a folder"
-        hint = "name a folder" if folder else f"name {' or '.join(endings)}"
-        raise AuditError(out, f"{what} cannot be written as {named}", hint)
+        hint = "name a folder" if folder else f"name {' or '.join(chosen.endings)}"
+        raise AuditError(out, f"{chosen.name} cannot be written as {named}", hint)

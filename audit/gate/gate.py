@@ -20,7 +20,7 @@ from audit.gate.policy import TOTAL, Policy
 from audit.gate.requirements import requirement
 from audit.gate.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
 from audit.gate.waivers import Waived
-from audit.sources.annotations.problems import NOT_LISTED
+from audit.sources.storage.problems import NOT_LISTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from audit.diff.sample_changes import MORE_THAN_NAMES, SampleChanges
 from audit.gate.policy import TOTAL, Limit
 from audit.gate.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
 from audit.io.console import counted
-from audit.sources.annotations.problems import NOT_LISTED
+from audit.sources.storage.problems import NOT_LISTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,8 +22,8 @@ from audit.diff.sample_changes import SampleChanges, one_label, sample_changes
 from audit.diff.sample_matching import match
 from audit.errors import AuditError, ConfigError
 from audit.run.findings import identity
-from audit.sources.annotations.problems import NOT_LISTED
 from audit.sources.storage.faults import readable
+from audit.sources.storage.problems import NOT_LISTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

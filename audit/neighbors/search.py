@@ -1,7 +1,8 @@
-"""Nearest neighbors by cosine, with FAISS: exact while that is cheap, longer on a GPU; else approximate with an exact re-rank and a measured recall.
+"""Search nearest neighbors by cosine with FAISS: exact while that is affordable, else approximate with an exact re-rank and a measured recall.
 
-Whatever finds the candidates, the similarity that is kept is computed again pair by pair, in one fixed order of additions: it does not depend on row
-order, on the size of a block or on the machine's matrix library, so a scan that only searched what changed equals a scan that searched everything.
+The kept similarities are recomputed pair by pair, in one fixed order of additions, and equal ones are ranked by row. A matrix product only proposes
+candidates, and the exact search asks for more of them until rounding can no longer hide a neighbor. So the result does not depend on the order of
+rows, on block sizes, on shards or on the processor's matrix kernels, and an incremental search equals a full one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any, ClassVar, Protocol
 import faiss
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import xxhash
 
 from audit.neighbors.backends import BASE_BLOCK, PROCESSORS, Backend, Floats, Halves, Rows, floats
 
@@ -40,8 +43,8 @@ _PROJECTED = 192
 _LISTS_PROBED = 64
 _TRAINED_ON = 100_000
 _RECALL_SAMPLE = 500
-_ROUNDING = 1e-3
-"""More than a matrix product and the exact sum can differ by."""
+_EXTRA = 6
+"""Candidates beyond those that are kept: usually enough to prove that rounding hid no neighbor. A row for which it is not asks for more."""
 _SEARCH_ALL_FROM = 0.3
 """Share of rows to search anew from which an update is no cheaper than a whole exact search."""
 _UPDATED_UP_TO = 20
@@ -114,10 +117,55 @@ def here(work: BlockSearch, embeddings: Halves, blocks: list[Rows]) -> Iterator[
 
 
 @dataclass(frozen=True, slots=True)
-class Exact:
-    """Compares each row with every row of the base."""
+class Vectors:
+    """The distinct vectors of some rows; rows with identical vectors are searched once and all found."""
 
-    base: Rows
+    first: Rows
+    """``[u]`` rows, rising: the first of each distinct vector."""
+    starts: Rows
+    """``[u + 1]``: ``members[starts[v]:starts[v + 1]]`` are the rows of vector ``v``, rising."""
+    members: Rows
+
+    @classmethod
+    def of(cls, embeddings: Halves, rows: Rows) -> Vectors:
+        """Group rows (rising) by their vectors' bytes."""
+        digests = np.empty(len(rows), "S16")
+        for start in range(0, len(rows), BASE_BLOCK):
+            block = np.ascontiguousarray(embeddings[rows[start : start + BASE_BLOCK]])
+            digests[start : start + len(block)] = [xxhash.xxh3_128_digest(vector) for vector in block]
+        codes, _ = pd.factorize(digests)
+        order = np.argsort(codes, kind="stable")
+        starts = np.append(np.flatnonzero(np.diff(codes[order], prepend=-1)), len(rows)).astype(np.int64)
+        return cls(rows[order[starts[:-1]]], starts, rows[order])
+
+    def expand(self, at: Rows, most: int) -> tuple[Rows, Rows]:
+        """Replace vectors by their rows.
+
+        Args:
+            at: ``[m, c]`` vectors; -1 for none.
+            most: rows to take of each vector, the first ones.
+
+        Returns:
+            ``[m, w]`` rows, and for each the column of ``at`` it came from; -1 for none.
+        """
+        counts = np.where(at >= 0, np.minimum(self.starts[at + 1] - self.starts[at], most), 0)
+        width = int(counts.sum(axis=1).max(initial=0))
+        rows, columns = np.full((len(at), width), -1, np.int64), np.full((len(at), width), -1, np.int64)
+        query, column = np.nonzero(counts)
+        repeats = counts[query, column]
+        offset = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        query, column = np.repeat(query, repeats), np.repeat(column, repeats)
+        place = np.arange(len(query)) - np.searchsorted(query, query)
+        rows[query, place] = self.members[self.starts[at[query, column]] + offset]
+        columns[query, place] = column
+        return rows, columns
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Compares each row with every distinct vector."""
+
+    base: Vectors
     width: int
     backend: Backend = PROCESSORS
 
@@ -128,23 +176,33 @@ class Exact:
 
     def __call__(self, embeddings: Halves, rows: Rows) -> Found:
         """See `BlockSearch`."""
-        return _ranked(embeddings, rows, _nearest(embeddings, rows, self.base, min(self.width + 1, len(self.base)), self.backend), self.width)
+        indices = np.full((len(rows), self.width), -1, np.int32)
+        similarities = np.full((len(rows), self.width), np.nan, np.float32)
+        open_rows, count = np.arange(len(rows)), self.width + 1 + _EXTRA
+        while len(open_rows):
+            at, floor = _nearest(embeddings, rows[open_rows], self.base.first, min(count, len(self.base.first)), self.backend)
+            found, scores = _ranked(embeddings, rows[open_rows], at, self.base, self.width)
+            indices[open_rows], similarities[open_rows] = found, scores
+            # What was left out scores at most the floor, give or take rounding; equal to the last that is kept, it may precede it.
+            certain = (floor == -np.inf) | (scores[:, -1] > floor + _rounding(embeddings))
+            open_rows, count = open_rows[~certain], 4 * count
+        return indices, similarities
 
 
 @dataclass(frozen=True, slots=True)
 class Approximate:
-    """Looks in the inverted lists nearest to each row, then compares exactly."""
+    """Searches the inverted lists nearest to each row, then compares exactly."""
 
     index: Any
-    """FAISS index whose entry *i* is row ``base[i]``."""
-    base: Rows
+    """FAISS index whose entry *i* is vector *i* of the base."""
+    base: Vectors
     width: int
     on_gpu: ClassVar[bool] = False
 
     def __call__(self, embeddings: Halves, rows: Rows) -> Found:
         """See `BlockSearch`."""
-        _, at = self.index.search(floats(embeddings, rows), min(2 * self.width + 1, len(self.base)))
-        return _ranked(embeddings, rows, np.where(at >= 0, self.base[at], -1), self.width)
+        _, at = self.index.search(floats(embeddings, rows), min(2 * self.width + 1, len(self.base.first)))
+        return _ranked(embeddings, rows, at, self.base, self.width)
 
 
 def search(
@@ -179,26 +237,27 @@ def search(
     if previous is not None and len(valid) > 1 and (previous.exact or approximate):
         most = int(_UPDATED_UP_TO * len(valid) ** 0.5 if approximate or on_gpu else _SEARCH_ALL_FROM * len(valid))
         if (previous.old_row_of_new[valid] < 0).sum() <= most:
-            wanted = _carry_over(embeddings, valid, previous.known, previous.old_row_of_new, k, indices, similarities)
+            wanted = _reuse(embeddings, valid, previous.known, previous.old_row_of_new, k, indices, similarities)
         if len(wanted) > most:
             wanted = valid
     updated = previous is not None and wanted is not valid
-    index = _index(embeddings, valid, seed) if approximate and not updated else None
     exact = not approximate or (previous is not None and previous.exact and updated)
+    base = Vectors.of(embeddings, valid)
+    index = _index(embeddings, base.first, seed) if approximate and not updated else None
     if len(valid) > 1:
-        work: BlockSearch = Exact(valid, width, backend if on_gpu else PROCESSORS) if index is None else Approximate(index, valid, width)
+        work: BlockSearch = Exact(base, width, backend if on_gpu else PROCESSORS) if index is None else Approximate(index, base, width)
         together = int(np.clip(-(-len(wanted) // _GPU_BLOCKS), *_GPU_BLOCK)) if work.on_gpu else _QUERY_BLOCK
         blocks = [wanted[start : start + together] for start in range(0, len(wanted), together)]
         for rows, (found, scores) in spread(work, embeddings, blocks):
             indices[rows], similarities[rows] = found, scores
             advance(len(rows))
     method = "exact" if exact else "IVF, exactly re-ranked"
-    recall = None if exact else _recall(embeddings, valid, indices[:, :k], seed)
+    recall = None if exact else _recall(embeddings, valid, base, indices[:, :k], seed)
     known = Known(indices, similarities, complete=len(valid) <= width + 1)
     return Neighbors(np.ascontiguousarray(indices[:, :k]), np.ascontiguousarray(similarities[:, :k]), method, recall, known)
 
 
-def _carry_over(
+def _reuse(
     embeddings: Halves, valid: Rows, previous: Known, old_row_of_new: Rows, k: int, indices: npt.NDArray[np.int32], similarities: Floats
 ) -> Rows:
     """Fill in the rows that still know enough neighbors, new rows merged in; return the rows that must be searched."""
@@ -206,15 +265,18 @@ def _carry_over(
     known = valid[old_row_of_new[valid] >= 0]
     new_row_of_old[old_row_of_new[known]] = known
     fresh = np.setdiff1d(valid, known, assume_unique=True)
+    reordered = bool((np.diff(old_row_of_new[known]) < 0).any())
     certain = np.zeros(len(known), bool)
     for start in range(0, len(known), _QUERY_BLOCK):
         rows = known[start : start + _QUERY_BLOCK]
         moved = new_row_of_old[previous.indices[old_row_of_new[rows]]]
-        enough = np.flatnonzero(((moved >= 0).sum(axis=1) >= k) | previous.complete)
-        rows = rows[enough]
         carried = previous.similarities[old_row_of_new[rows]]
-        horizon = np.full(len(carried), -np.inf) if previous.complete else np.nanmin(carried, axis=1)
-        certain[start + enough] = _merge(embeddings, rows, moved[enough], carried, horizon, fresh, indices, similarities)
+        horizon = np.full(len(rows), -np.inf) if previous.complete else np.nanmin(carried, axis=1, initial=np.inf)
+        if reordered:  # of rows that tie at the horizon others than those that were kept may now come first
+            moved = np.where(carried > horizon[:, None], moved, -1)
+        enough = np.flatnonzero(((moved >= 0).sum(axis=1) >= k) | previous.complete)
+        rows, moved, carried, horizon = rows[enough], moved[enough], carried[enough], horizon[enough]
+        certain[start + enough] = _merge(embeddings, rows, moved, carried, horizon, fresh, indices, similarities)
     return np.setdiff1d(valid, known[certain], assume_unique=True)
 
 
@@ -229,32 +291,41 @@ def _merge(
     similarities: Floats,
 ) -> npt.NDArray[np.bool_]:
     """Merge new rows into known neighbors; below its horizon a row knows nothing. Returns which rows came out certain."""
-    found = np.full((len(rows), 0), -1, np.int64)
+    found, floor = np.full((len(rows), 0), -1, np.int64), np.full(len(rows), -np.inf)
+    margin = horizon - _rounding(embeddings)
     if len(fresh):
-        rough, at = PROCESSORS.nearest(embeddings, rows, floats(embeddings, fresh), min(indices.shape[1] + 1, len(fresh)))
-        found = np.where(rough >= horizon[:, None] - _ROUNDING, fresh[at], -1)
+        count = min(indices.shape[1] + 1, len(fresh))
+        rough, at = PROCESSORS.nearest(embeddings, rows, floats(embeddings, fresh), count)
+        found = np.where(rough >= margin[:, None], fresh[at], -1)
+        floor = rough[:, -1] if count < len(fresh) else floor
     scores = _similarities(embeddings, rows, found)
-    tied = (scores == horizon[:, None]).any(axis=1)  # an old row just as near may have been left out: which of the two counts is not known
+    # At the horizon an old row just as near may have been left out; above it, a new one if there are more than were asked for.
+    certain: npt.NDArray[np.bool_] = ~(scores == horizon[:, None]).any(axis=1) & ((floor == -np.inf) | (floor < margin))
     found = np.where(scores > horizon[:, None], found, -1)
     both = np.concatenate([np.where(old >= 0, carried, -np.inf), scores], axis=1)
     _keep_best(rows, np.concatenate([old, found], axis=1), both, indices, similarities)
-    certain: npt.NDArray[np.bool_] = ~tied
     return certain
 
 
-def _nearest(embeddings: Halves, rows: Rows, base: Rows, count: int, backend: Backend) -> Rows:
-    """Return the ``count`` rows of the base that are nearest to each row, compared one by one; in no order, rows themselves among them."""
+def _rounding(embeddings: Halves) -> float:
+    """Return a bound on how far a matrix product and the fixed-order sum of unit vectors differ: d / 2**24 each (Higham 2002, section 3.1)."""
+    return float(embeddings.shape[1]) / 2**23
+
+
+def _nearest(embeddings: Halves, rows: Rows, base: Rows, count: int, backend: Backend) -> tuple[Rows, npt.NDArray[np.float64]]:
+    """Return positions of the ``count`` best of the base for each row, in no order, and the score that none of the others exceeds before rounding."""
     best_scores = np.empty((len(rows), 0), np.float32)
     best = np.empty((len(rows), 0), np.int64)
     room = backend.room(embeddings[rows[:1]].shape[1])
     for first in range(0, len(base), room):
         part = base if len(base) <= room else base[first : first + room]
-        scores, found = _nearest_in_part(embeddings, rows, part, min(count, len(part)), backend)
-        best_scores, best = np.concatenate([best_scores, scores], axis=1), np.concatenate([best, found], axis=1)
+        scores, at = _nearest_in_part(embeddings, rows, part, min(count, len(part)), backend)
+        best_scores, best = np.concatenate([best_scores, scores], axis=1), np.concatenate([best, first + at], axis=1)
         if best.shape[1] > count:
             top = np.argpartition(-best_scores, count - 1, axis=1)[:, :count]
             best_scores, best = np.take_along_axis(best_scores, top, 1), np.take_along_axis(best, top, 1)
-    return best
+    floor = best_scores.min(axis=1).astype(np.float64) if count < len(base) else np.full(len(rows), -np.inf)
+    return best, floor
 
 
 def _nearest_in_part(embeddings: Halves, rows: Rows, part: Rows, count: int, backend: Backend) -> tuple[Floats, Rows]:
@@ -263,15 +334,14 @@ def _nearest_in_part(embeddings: Halves, rows: Rows, part: Rows, count: int, bac
     scores, found = np.empty((len(rows), count), np.float32), np.empty((len(rows), count), np.int64)
     for start in range(0, len(rows), backend.queries):
         block = slice(start, start + backend.queries)
-        scores[block], at = backend.nearest(embeddings, rows[block], held, count)
-        found[block] = part[at]
+        scores[block], found[block] = backend.nearest(embeddings, rows[block], held, count)
     return scores, found
 
 
-def _index(embeddings: Halves, valid: Rows, seed: int) -> Any:
-    """Build inverted lists of projected vectors over the valid rows."""
-    sample = np.sort(np.random.default_rng(seed).choice(valid, min(_TRAINED_ON, len(valid)), replace=False))
-    lists = int(4 * np.sqrt(len(valid)))
+def _index(embeddings: Halves, base: Rows, seed: int) -> Any:
+    """Build inverted lists of projected vectors over some rows."""
+    sample = np.sort(np.random.default_rng(seed).choice(base, min(_TRAINED_ON, len(base)), replace=False))
+    lists = int(4 * np.sqrt(len(base)))
     dimension = embeddings.shape[1]
     # Projecting subtracts the mean: of unit rows distances still rank as cosines do, inner products no longer.
     index = faiss.index_factory(dimension, f"PCA{min(_PROJECTED, dimension)},IVF{lists},SQ8", faiss.METRIC_L2)
@@ -279,27 +349,33 @@ def _index(embeddings: Halves, valid: Rows, seed: int) -> Any:
     inverted.cp.seed = seed
     inverted.cp.min_points_per_centroid = 1  # FAISS asks for 39 a list and warns in the middle of the progress; how good the lists are is measured
     index.train(floats(embeddings, sample))
-    for start in range(0, len(valid), BASE_BLOCK):
-        index.add(floats(embeddings, valid[start : start + BASE_BLOCK]))
+    for start in range(0, len(base), BASE_BLOCK):
+        index.add(floats(embeddings, base[start : start + BASE_BLOCK]))
     inverted.nprobe = min(_LISTS_PROBED, lists)
     return index
 
 
-def _recall(embeddings: Halves, valid: Rows, found: npt.NDArray[np.int32], seed: int) -> float:
+def _recall(embeddings: Halves, valid: Rows, base: Vectors, found: npt.NDArray[np.int32], seed: int) -> float:
     """Return the share of true neighbors that were found, against an exact search of a sample."""
     checked = np.sort(np.random.default_rng([seed, 1]).choice(valid, min(_RECALL_SAMPLE, len(valid)), replace=False))
-    exact, _ = Exact(valid, found.shape[1] + SPARE)(embeddings, checked)
+    exact, _ = Exact(base, found.shape[1] + SPARE)(embeddings, checked)
     exact = exact[:, : found.shape[1]]
     hits = sum(np.intersect1d(found[row], true[true >= 0]).size for row, true in zip(checked, exact, strict=True))
     return float(hits / max(int((exact >= 0).sum()), 1))
 
 
-def _ranked(embeddings: Halves, rows: Rows, candidates: Rows, width: int) -> Found:
-    """Compare rows with their candidates exactly and keep the best, never a row itself."""
-    others = np.where(candidates == rows[:, None], -1, candidates)
+def _ranked(embeddings: Halves, rows: Rows, at: Rows, base: Vectors, width: int) -> Found:
+    """Compare rows with candidate vectors exactly and keep the best rows, never a row itself."""
+    scores = _similarities(embeddings, rows, np.where(at >= 0, base.first[at], -1))
+    if len(base.members) == len(base.first):
+        others = np.where(at >= 0, base.first[at], -1)
+    else:
+        others, column = base.expand(at, width + 1)
+        scores = np.take_along_axis(scores, column, 1)
+    others = np.where(others == rows[:, None], -1, others)
     indices = np.full((len(rows), width), -1, np.int32)
     similarities = np.full((len(rows), width), np.nan, np.float32)
-    _keep_best(np.arange(len(rows)), others, _similarities(embeddings, rows, others), indices, similarities)
+    _keep_best(np.arange(len(rows)), others, scores, indices, similarities)
     return indices, similarities
 
 

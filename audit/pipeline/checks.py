@@ -14,9 +14,8 @@ from audit.errors import ConfigError, nearest
 from audit.io.artifacts import release, write_array, write_table
 from audit.io.progress import Observer
 from audit.pipeline.code_digest import code_digest
-from audit.pipeline.stages import key_of
 from audit.run.findings_index import ROWS_TOGETHER
-from audit.run.record import Record
+from audit.run.record import Record, key_of
 from audit.run.run import Run
 from audit.taxonomy import Taxonomy
 
@@ -52,7 +51,8 @@ def run_checks(
     observer: Observer,
 ) -> None:
     """Run the checks that have not run on these inputs: the key of all tables but the faces, and that of the faces where they were looked for."""
-    from audit.checks import Skipped, run_check
+    from audit.checks import Skipped
+    from audit.pipeline.check_execution import run_check
     from audit.run.findings import to_table
 
     before = record.content.get("checks", {})

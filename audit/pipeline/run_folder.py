@@ -14,20 +14,11 @@ from audit.ingest.staging import INGEST_PLAN
 from audit.io.artifacts import read_json
 from audit.run.record import Record
 from audit.run.record_schema import damage, schema_version
+from audit.run.report_formats import report_formats
 from audit.run.run import RECORD
 from audit.tables import SCHEMA_VERSION
 
 _LOCK = ".lock"
-
-REPORT_FILES = {
-    "html": "report.html",
-    "markdown": "report.md",
-    "json": "report.json",
-    "csv": "report.csv",
-    "text": "report.txt",
-    "dataset_card": "dataset_card.md",
-}
-"""What ``imagenet-audit report`` calls each format's file in the run's folder, unless asked otherwise."""
 
 
 def refuse_inside(run: Path, source: str) -> None:
@@ -116,7 +107,8 @@ def note_outdated_reports(run: Path, found_at: float, note: Callable[[str], None
         found_at: when what it holds was found, in seconds since the epoch.
         note: told of each, with the command that writes it anew.
     """
-    for name, file in REPORT_FILES.items():
+    for name, known in report_formats().items():
+        file = known.file
         if (run / file).is_file() and (run / file).stat().st_mtime < found_at:
             again = f"imagenet-audit report {shlex.quote(str(run))}{'' if name == 'html' else f' --format {name}'}"
             note(f"{run / file} is older than this run's findings and may contradict them; write it anew with: {again}")

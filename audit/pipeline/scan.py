@@ -29,10 +29,9 @@ from audit.pipeline.checks import run_checks, wanted_checks
 from audit.pipeline.code_digest import code_digest
 from audit.pipeline.ingest import read_images
 from audit.pipeline.run_folder import dataset_of, locked, note_outdated_reports, open_record, refuse_inside, refuse_other_things
-from audit.pipeline.stages import digest_of, key_of
 from audit.predictions.user import refuse_predictions
 from audit.run.identity import identities
-from audit.run.record import FILES, DamagedError, Record
+from audit.run.record import FILES, DamagedError, Record, digest_of, key_of
 from audit.run.run import Run
 from audit.run.tables import read_pairs, read_samples
 from audit.sources import Source, open_source

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from audit.errors import AuditError, RunError
 from audit.io.artifacts import filling, open_array, read_table, to_frame, write_array, write_table
 from audit.io.progress import Observer
 from audit.run.identity import identities, ordinal_index
-from audit.run.record import FILES, Record
+from audit.run.record import FILES, Record, key_of
 from audit.run.tables import open_rows
 from audit.tables import FACES, LABEL_QUALITY, PAIRS
 
@@ -24,16 +23,6 @@ if TYPE_CHECKING:
     from audit.engines import Engine
     from audit.neighbors.search import PreviousNeighbors
     from audit.sources import Source
-
-
-def key_of(*parts: object) -> str:
-    """Return a digest of a stage's inputs."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def digest_of(column: npt.NDArray[Any]) -> str:
-    """Return a digest of an array's values."""
-    return hashlib.sha256(np.ascontiguousarray(column).tobytes()).hexdigest()[:32]
 
 
 SEARCH = "audit.neighbors.search"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from audit.io.artifacts import write_json
 
@@ -25,6 +30,16 @@ _READ_AT_ONCE = 1 << 20
 
 class DamagedError(Exception):
     """A file that a stage was to work on was damaged since it was written. It is removed: whoever catches this goes through the stages again."""
+
+
+def key_of(*parts: object) -> str:
+    """Return a digest of a stage's inputs."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def digest_of(column: npt.NDArray[Any]) -> str:
+    """Return a digest of an array's values."""
+    return hashlib.sha256(np.ascontiguousarray(column).tobytes()).hexdigest()[:32]
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from audit.run.identity import content_keys
 from audit.run.ranking import ranked
 from audit.run.record_schema import damage, schema_version
 from audit.run.tables import fields, held_to, open_rows, read_faces, read_label_quality, read_pairs, read_samples
-from audit.sources.annotations.problems import NOT_LISTED
+from audit.sources.storage.problems import NOT_LISTED
 from audit.tables import SAMPLES, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -225,8 +225,7 @@ class Run:
 
     def source(self) -> Source:
         """Open the dataset the run was made from. Raises SourceError where it is gone or moved."""
-        from audit.config import source_options
-        from audit.sources import open_source
+        from audit.sources import open_source, source_options
 
         place = self.record["source"].get("absolute") or self.record["source"]["location"]
         try:

@@ -1,34 +1,38 @@
-"""Where a dataset's images come from: one module per way of storing them, all yielding the same rows.
+"""Dataset formats: one module per source kind, all yielding the same rows.
 
-A module of this package is a kind of source when it has ``KIND`` (its name), ``RANK`` (kinds are asked in rising order), ``OPTIONS`` (the fields of
-`SourceOptions` that it reads besides those that all do), ``matches(location, options)`` (whether ``auto`` may take it) and ``open_kind(location,
-options)``; a new kind is one new file.
+Every module except ``base`` is a source kind of that name; `Kind` lists what it defines. Other distributions add kinds through the entry-point group
+``imagenet_audit.sources`` (``name = "package.module"``).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
-import pkgutil
-from typing import TYPE_CHECKING, Protocol, cast
+import typing
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from audit.errors import SourceError, nearest
+from audit.errors import ConfigError, SourceError, nearest
+from audit.io.option_values import converted
+from audit.io.plugins import SOURCES
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.storage.faults import readable
 
 if TYPE_CHECKING:
     from audit.sources.storage.files import Storage
 
-__all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_source"]
+__all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_source", "source_options"]
 
 
 class Kind(Protocol):
-    """What a module must have to be a kind of source."""
+    """What the module of a source kind defines."""
 
     KIND: str
+    """The name of the module or the entry point."""
     RANK: int
+    """``auto`` tries kinds in ascending order."""
     OPTIONS: frozenset[str]
+    """Fields of `SourceOptions` that it reads in addition to the common ones."""
 
     def matches(self, location: str, options: SourceOptions) -> bool:
         """Return whether the location looks like this kind."""
@@ -40,15 +44,32 @@ class Kind(Protocol):
 
 
 def find_kinds() -> dict[str, Kind]:
-    """Return every kind of source by name, in the order ``auto`` asks them."""
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    kinds = sorted((cast("Kind", module) for module in modules if hasattr(module, "KIND")), key=lambda kind: (kind.RANK, kind.KIND))
-    found: dict[str, Kind] = {}
-    for kind in kinds:
-        if kind.KIND in found:
-            raise SourceError(kind.KIND, f"{kind} and {found[kind.KIND]} both define this kind of source", "rename one of them")
-        found[kind.KIND] = kind
-    return found
+    """Return every source kind by name, in the order in which ``auto`` tries them.
+
+    Raises:
+        AuditError: two kinds have the same name, or one cannot be imported.
+        SourceError: a module does not define everything that `Kind` lists.
+    """
+    kinds = {name: cast("Kind", plugin.load()) for name, plugin in SOURCES.find().items()}
+    for name, kind in kinds.items():
+        missing = [part for part in ("RANK", "OPTIONS", "matches", "open_kind") if not hasattr(kind, part)]
+        if missing or getattr(kind, "KIND", None) != name:
+            problem = f"does not define {', '.join(missing)}" if missing else f"its KIND is not {name!r}"
+            raise SourceError(SOURCES.get(name).origin, problem, "see `Kind` in audit/sources/__init__.py")
+    return dict(sorted(kinds.items(), key=lambda item: (item[1].RANK, item[0])))
+
+
+def source_options(table: Mapping[str, Any]) -> SourceOptions:
+    """Return source options from a table of plain values, such as those in ``run.json``.
+
+    Raises:
+        ConfigError: a key is unknown or a value has the wrong type.
+    """
+    hints = typing.get_type_hints(SourceOptions)
+    for name in table:
+        if name not in hints:
+            raise ConfigError("source", f"unknown option {name!r}", nearest(name, hints))
+    return SourceOptions(**{name: converted(f"source: {name}", value, hints[name]) for name, value in table.items()})
 
 
 def open_source(location: str, options: SourceOptions | None = None) -> Source:
@@ -107,7 +128,7 @@ def _refuse_unused(kind: Kind, options: SourceOptions) -> None:
     """Refuse options that this kind ignores."""
     read = kind.OPTIONS | (_OF_LABEL_FILES if options.labels_file is not None else frozenset())
     for field in dataclasses.fields(options):
-        asked = getattr(options, field.name) != getattr(SourceOptions(), field.name)
-        if asked and field.name not in _ALWAYS_READ | read:
+        is_set = getattr(options, field.name) != getattr(SourceOptions(), field.name)
+        if is_set and field.name not in _ALWAYS_READ | read:
             hint = f"remove it; a {kind.KIND} source accepts {', '.join(f'`{name}`' for name in sorted(kind.OPTIONS))}"
             raise SourceError(f"`{field.name}`", f"has no effect on a {kind.KIND} source", hint)

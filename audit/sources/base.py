@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from audit.sources.annotations.problems import Problem
+from audit.sources.storage.problems import Problem
 
 
 @dataclass(frozen=True, slots=True)

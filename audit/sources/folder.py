@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from audit.errors import SourceError
-from audit.sources.annotations.problems import Problem
 from audit.sources.annotations.tree import Entry, TreeSource
 from audit.sources.base import Source, SourceOptions
 from audit.sources.storage.files import Storage
 from audit.sources.storage.names import escape, unescape
+from audit.sources.storage.problems import Problem
 
 KIND = "folder"
 RANK = 90

@@ -13,10 +13,10 @@ from audit.errors import SourceError
 from audit.io.console import counted
 from audit.sources.annotations.class_words import find_class_words
 from audit.sources.annotations.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, require_column, without_labels
-from audit.sources.annotations.problems import EXAMPLES, NOT_LISTED, Problem, named
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.storage.files import Storage
 from audit.sources.storage.names import escape, is_image, unescape
+from audit.sources.storage.problems import EXAMPLES, NOT_LISTED, Problem, named
 
 KIND = "huggingface"
 RANK = 30

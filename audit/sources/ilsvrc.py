@@ -13,12 +13,12 @@ from typing import BinaryIO, cast
 
 from audit.errors import SourceError
 from audit.sources.annotations.label_files import KNOWN_LABEL_FILES
-from audit.sources.annotations.problems import Problem
 from audit.sources.annotations.tree import Entry, TreeSource
 from audit.sources.base import Source, SourceOptions
 from audit.sources.storage.archives import member_ref, read_ref
 from audit.sources.storage.files import Storage
 from audit.sources.storage.names import escape
+from audit.sources.storage.problems import Problem
 from audit.sources.storage.tar_members import read_members
 
 KIND = "ilsvrc"

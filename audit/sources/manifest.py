@@ -14,10 +14,10 @@ from audit.io.spreadsheet import read_rows, require_text
 from audit.sources.annotations.class_words import find_class_words
 from audit.sources.annotations.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, refuse_nested, without_labels
 from audit.sources.annotations.json_lines import read_objects
-from audit.sources.annotations.problems import Problem, Tally
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.storage.files import MISSING, Storage, require_file
 from audit.sources.storage.names import escape, sample_id, unescape
+from audit.sources.storage.problems import Problem, Tally
 
 KIND = "manifest"
 RANK = 40

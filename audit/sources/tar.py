@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from audit.sources.annotations.problems import Problem
 from audit.sources.annotations.tree import Entry, TreeSource
 from audit.sources.base import Source, SourceOptions
 from audit.sources.storage.files import Storage, require_file
 from audit.sources.storage.gzip import GzipReader, is_gzip, open_gzip
+from audit.sources.storage.problems import Problem
 from audit.sources.storage.tar_members import read_members
 
 KIND = "tar"

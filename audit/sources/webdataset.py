@@ -15,11 +15,11 @@ from audit.io.console import counted
 from audit.sources.annotations.class_words import find_class_words
 from audit.sources.annotations.columns import read_labels, require_column
 from audit.sources.annotations.layout import is_split
-from audit.sources.annotations.problems import EXAMPLES, NOT_LISTED, Problem, Tally, named
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.storage.archives import member_ref, read_ref
 from audit.sources.storage.files import Storage
 from audit.sources.storage.names import HIDDEN, extension, is_hidden, is_image, sample_id, unescape
+from audit.sources.storage.problems import EXAMPLES, NOT_LISTED, Problem, Tally, named
 from audit.sources.storage.tar_members import Member, read_members
 
 KIND = "webdataset"

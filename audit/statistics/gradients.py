@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.checks.robust_statistics import MAD_TO_SIGMA
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -179,9 +177,11 @@ def _agreement(images: npt.NDArray[np.int8], window: tuple[slice, slice], weight
 
 def _template(window: tuple[slice, slice], weights: Floats, others: npt.NDArray[np.int8], *, judged: bool) -> _Template:
     """Tell from images of other classes, which had no part in the weights, how well an image must agree."""
+    from scipy.stats import median_abs_deviation
+
     agreeing = _agreement(others, window, weights)
     middle = np.median(agreeing)
-    enough = min(np.quantile(agreeing, _TAIL), middle + _FAR * MAD_TO_SIGMA * np.median(np.abs(agreeing - middle)))
+    enough = min(np.quantile(agreeing, _TAIL), middle + _FAR * median_abs_deviation(agreeing, scale="normal"))
     return _Template(window, judged, weights, float(enough), float(2 * middle - enough), int((agreeing > enough).sum()), len(agreeing))
 
 

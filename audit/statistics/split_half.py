@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from audit.checks.base import Skipped
 from audit.pairs.duplicate_sets import duplicate_sets
 from audit.statistics.one_per_duplicate_set import one_per_duplicate_set
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-
-SEVERAL_LABELS = Skipped("images of this dataset have several labels each")
 
 
 class ClassHalves(NamedTuple):
@@ -49,18 +45,6 @@ def class_halves(samples: pd.DataFrame, pairs: pd.DataFrame, fewest: int) -> Cla
     kept = table["label"].isin(named).to_numpy()
     codes = pd.Index(named, dtype=object).get_indexer(table["label"][kept]).astype(np.int64)
     return ClassHalves(judged[kept], named, codes, half[kept], counted[kept])
-
-
-def skipped_without_classes(samples: pd.DataFrame, otherwise: str) -> Skipped:
-    """Return why a check that compares classes of images with one label each cannot: they have several or none, or else the reason given.
-
-    Args:
-        samples: columns ``label`` and ``labels``.
-        otherwise: what is missing where images have one label.
-    """
-    if samples["labels"].notna().any():
-        return SEVERAL_LABELS
-    return Skipped(otherwise if samples["label"].notna().any() else "no labels in this dataset")
 
 
 def second_half(content_ids: pd.Series[str], pictures: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

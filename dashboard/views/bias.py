@@ -1,4 +1,4 @@
-"""What a model could learn that it should not, who is in the pictures, and what they give away."""
+"""Class balance, shortcuts and other bias, and private data in images."""
 
 from __future__ import annotations
 
@@ -6,28 +6,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from dashboard.review import review
-from dashboard.verdicts import OF_IMAGES
+from dashboard.components.families import checks_of
+from dashboard.components.review import review
+from dashboard.components.verdicts import OF_IMAGES
 
 if TYPE_CHECKING:
     from audit.run.run import Run
-
-CHECKS = (
-    "class_balance",
-    "same_source",
-    "shortcuts",
-    "marks",
-    "subgroups",
-    "split_shift",
-    "attributes",
-    "multi_object",
-    "crop_loss",
-    "privacy",
-    "faces",
-)
 
 
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Bias & privacy")
-    review(run, "bias", CHECKS, OF_IMAGES, whole_first=True)
+    review(run, "bias", checks_of(run, "bias"), OF_IMAGES, whole_first=True)

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong: given and suggested label, the evidence, and the decision."""
+"""Labels that are probably wrong, with suggested label and evidence."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from dashboard.occlusion import where_it_looked
-from dashboard.review import review
+from dashboard.components.families import checks_of
+from dashboard.components.occlusion import where_it_looked
+from dashboard.components.review import review
 
 if TYPE_CHECKING:
     from audit.run.run import Run
-
-CHECKS = ("conflicting_labels", "label_errors")
 
 
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Label errors")
-    review(run, "labels", CHECKS, extra=where_it_looked)
+    review(run, "labels", checks_of(run, "labels"), extra=where_it_looked)

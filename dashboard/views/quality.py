@@ -1,27 +1,26 @@
-"""Files that are damaged, pictures that are poor, and images unlike the others of their class; checks of other packages are here too."""
+"""Corrupt files, images of poor quality and outliers; also the findings of checks from other packages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from dashboard.occlusion import where_it_looked
-from dashboard.review import review
-from dashboard.verdicts import OF_IMAGES
+from dashboard.components.families import checks_of
+from dashboard.components.occlusion import where_it_looked
+from dashboard.components.review import review
+from dashboard.components.verdicts import OF_IMAGES
 
 if TYPE_CHECKING:
     from audit.run.run import Run
-    from dashboard.page import Page
-
-CHECKS = ("integrity", "image_quality", "outliers")
+    from dashboard.components.page import Page
 
 
-def show(run: Run, checks: Sequence[str] = CHECKS) -> None:
+def show(run: Run) -> None:
     """Draw the page."""
     st.title("Quality & integrity")
-    review(run, "quality", checks, OF_IMAGES, _of_outliers)
+    review(run, "quality", checks_of(run, "quality"), OF_IMAGES, _of_outliers)
 
 
 def _of_outliers(page: Page, record: Mapping[str, Any]) -> None:

@@ -4,38 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from audit.tables import PAIRS, SAMPLES
-
-
-def make_samples(rows):
-    """Return a samples frame; each row is a dictionary of what differs from a plain photo."""
-    plain = {
-        "source_ref": "",
-        "fingerprint": "",
-        "split": "train",
-        "label": "cat",
-        "outcome": "ok",
-        "byte_size": 1000,
-        "format": "JPEG",
-        "mode": "RGB",
-        "width": 500,
-        "height": 400,
-        "frames": 1,
-        "orientation": 1,
-        "has_alpha": False,
-        "exif_families": [],
-        "brightness": 0.5,
-        "luma_p01": 0.05,
-        "luma_p99": 0.95,
-        "contrast": 0.2,
-        "sharpness": 3.2,
-        "entropy": 7.3,
-        "chroma": 0.5,
-    }
-    every = [
-        {**plain, "sample_id": f"train/cat/{at}.jpg", "content_id": f"{at:064x}", "pixel_id": f"{at:032x}", **row} for at, row in enumerate(rows)
-    ]
-    return pa.Table.from_pylist(every, SAMPLES).to_pandas()
+from audit.tables import PAIRS
 
 
 def make_pairs(rows):
@@ -59,11 +28,6 @@ def make_neighbors(vectors, k=5):
 
 
 @pytest.fixture
-def samples_of():
-    return make_samples
-
-
-@pytest.fixture
 def pairs_of():
     return make_pairs
 
@@ -76,7 +40,8 @@ def neighbors_of():
 @pytest.fixture
 def run_named():
     """Run a check by name on given tables, through discovery and validation."""
-    from audit.checks import Missing, discover, run_check
+    from audit.checks import Missing, discover
+    from audit.pipeline.check_execution import run_check
 
     def run(name, options=None, **tables):
         check = discover()[name]

@@ -1,16 +1,15 @@
 import re
 import sys
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from audit.checks import Check, Missing, Result, Skipped, discover, run_check
-from audit.checks.base import Finding
-from audit.checks.discovery import from_modules, of_entry_points, of_package, read_check
+from audit.checks import Check, Missing, Result, Skipped, discover
+from audit.checks.base import Finding, read_check
 from audit.errors import AuditError
+from audit.pipeline.check_execution import run_check
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "writing-a-check.md"
 
@@ -35,7 +34,7 @@ def test_discovered_checks_are_sorted_and_described():
     checks = discover()
     assert list(checks) == sorted(checks)
     assert {"integrity", "leakage", "image_quality"} <= set(checks)
-    assert not {"base", "discovery", "execution"} & set(checks)
+    assert "base" not in checks
     for name, check in checks.items():
         assert check.name == name
         assert check.title.endswith(".")
@@ -57,36 +56,14 @@ def test_needs_are_the_parameters():
         ('"""T."""\ndef run(samples, *, options): pass', "go together"),
         ('"""T."""\nclass Options: pass\ndef run(samples): pass', "go together"),
         ('"""T."""\nclass Options: pass\ndef run(samples, *, options): pass', "frozen dataclass"),
+        ('"""T."""\nFAMILY = "label"\ndef run(samples): pass', "unknown FAMILY 'label'; did you mean 'labels'"),
+        ('"""T."""\nEVIDENCE = {"size": "Size"}\ndef run(samples): pass', "not an Evidence"),
     ],
 )
 def test_a_module_of_the_wrong_shape_is_an_error_at_discovery(source, problem):
     with pytest.raises(AuditError, match=problem) as caught:
         read_check("c", module_of(source))
     assert caught.value.where == "/somewhere/made_up.py"
-
-
-def test_a_name_taken_twice_names_both_files():
-    source = '"""T."""\ndef run(samples): pass'
-    with pytest.raises(AuditError, match=r"/somewhere/one\.py and /somewhere/two\.py"):
-        from_modules([("same", module_of(source, "one")), ("same", module_of(source, "two"))])
-
-
-def test_a_dropped_in_file_is_found(tmp_path, monkeypatch):
-    (tmp_path / "room").mkdir()
-    (tmp_path / "room" / "__init__.py").touch()
-    (tmp_path / "room" / "base.py").touch()
-    (tmp_path / "room" / "fresh.py").write_text('"""T."""\ndef run(samples): pass')
-    monkeypatch.syspath_prepend(tmp_path)
-    import room
-
-    assert list(from_modules(of_package(room))) == ["fresh"]
-
-
-def test_entry_points_are_loaded_and_their_failure_is_told():
-    found = of_entry_points([EntryPoint("other", "audit.checks.privacy", "imagenet_audit.checks")])
-    assert [name for name, _ in found] == ["other"]
-    with pytest.raises(AuditError, match=r"no_such_module.*cannot be loaded"):
-        of_entry_points([EntryPoint("bad", "no_such_module", "imagenet_audit.checks")])
 
 
 def test_missing_tables_skip_or_are_none(samples_of):

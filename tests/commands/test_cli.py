@@ -12,11 +12,12 @@ import pytest
 
 import audit
 from audit import cli
-from audit.commands.base import report_format, wants_color
+from audit.commands.base import wants_color
 from audit.commands.scan import check_settings, scan
 from audit.config import scan_hints
-from audit.errors import ConfigError, SourceError
+from audit.errors import AuditError, SourceError
 from audit.io.console import Bars, Lines, duration, observer, rate, safe
+from audit.run.report_formats import report_format
 
 HEAVY = ("cv2", "faiss", "numpy", "onnxruntime", "pandas", "PIL", "pyarrow", "reports", "rich", "sklearn", "streamlit", "torch")
 
@@ -359,14 +360,14 @@ def test_no_color_in_a_pipe_or_where_it_is_not_wanted(monkeypatch):
 def test_a_format_that_another_package_hides_is_named(monkeypatch, tmp_path):
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "__init__.py").touch()
-    program = "import audit.commands.base; audit.commands.base.report_format('text')"
+    program = "from audit.run.report_formats import report_format; report_format('text')"
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "may hide the installed package" in result.stderr
     assert str(tmp_path / "reports") in result.stderr
 
 
 def test_a_format_that_is_not_there():
-    with pytest.raises(ConfigError, match="did you mean 'text'"):
+    with pytest.raises(AuditError, match="did you mean 'text'"):
         report_format("txt")
 
 

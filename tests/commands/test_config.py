@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.config import ScanOptions, check_options, load, scan_hints, source_options
+from audit.config import ScanOptions, check_options, load, scan_hints
 from audit.errors import ConfigError
 from audit.io.option_values import converted, describe
+from audit.sources import source_options
 
 
 @dataclass(frozen=True)

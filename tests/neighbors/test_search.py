@@ -39,6 +39,106 @@ def test_exact_search_is_exact():
     assert (np.diff(found.similarities[good], axis=1) <= 0).all()
 
 
+def tied(n: int, seed: int, d: int = 24) -> np.ndarray:
+    """Unit rows with many exact ties: few distinct vectors, some of them one another's permutations, with equal sums."""
+    random = np.random.default_rng(seed)
+    distinct = units(max(n // 8, 1), d, seed)
+    return np.concatenate([distinct, distinct[random.integers(0, len(distinct), n - len(distinct))]])[random.permutation(n)]
+
+
+def ranked_by_row(embeddings: np.ndarray, k: int) -> np.ndarray:
+    """Return the k nearest rows by float32 sums in the package's fixed order, equal ones by row."""
+    rows = np.arange(len(embeddings))
+    scores = module._similarities(embeddings, rows, np.tile(rows, (len(rows), 1)))
+    scores[rows, rows] = -np.inf
+    return np.lexsort((np.tile(rows, (len(rows), 1)), -scores), axis=1)[:, :k]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(40, 200), st.integers(1, 9))
+def test_ties_are_broken_by_row(seed, n, k):
+    embeddings = tied(n, seed)
+    assert np.array_equal(search(embeddings, k=k).indices, ranked_by_row(embeddings, k))
+
+
+def test_ties_at_the_edge_do_not_depend_on_blocks(monkeypatch):
+    """A product of few rows and one of many round differently: a neighbor at the edge was in the list of one and not of the other."""
+    embeddings = tied(600, seed=3, d=1280)
+    whole = search(embeddings, k=20).known
+    for queries, base in ((1, 37), (7, 600), (300, 64)):
+        monkeypatch.setattr(module, "_QUERY_BLOCK", queries)
+        monkeypatch.setattr(backends, "BASE_BLOCK", base)
+        cut = search(embeddings, k=20).known
+        assert np.array_equal(whole.indices, cut.indices)
+        assert np.array_equal(whole.similarities, cut.similarities, equal_nan=True)
+
+
+def test_rounding_hides_no_neighbor(monkeypatch):
+    """Whatever a backend's last digits are, the result is the same."""
+    embeddings = units(300, d=64, seed=5)
+    whole = search(embeddings, k=5).known
+
+    class Noisy(backends.Processors):
+        def nearest(self, embeddings, rows, held, count):
+            scores = backends.floats(embeddings, rows) @ held.T
+            scores += np.random.default_rng(0).uniform(-1, 1, scores.shape).astype(np.float32) * 0.4 * module._rounding(embeddings)
+            at = np.argsort(-scores, axis=1)[:, :count]
+            return np.take_along_axis(scores, at, 1), at
+
+    monkeypatch.setattr(module, "_EXTRA", 0)
+    monkeypatch.setattr(module, "_rounding", lambda embeddings: 0.02)
+    found = module.Exact(module.Vectors.of(embeddings, np.arange(300)), 11, Noisy())(embeddings, np.arange(300))
+    assert np.array_equal(found[0], whole.indices)
+
+
+def test_a_crowd_of_identical_vectors_is_one_vector(monkeypatch):
+    embeddings = np.repeat(units(3, seed=1), [2000, 5, 1], axis=0)
+    sizes = []
+    nearest = module._nearest
+    monkeypatch.setattr(module, "_nearest", lambda e, rows, base, *rest: sizes.append(len(base)) or nearest(e, rows, base, *rest))
+    found = search(embeddings, k=4)
+    assert set(sizes) == {3}
+    assert found.indices[0].tolist() == [1, 2, 3, 4]
+    assert found.indices[1999].tolist() == [0, 1, 2, 3]
+    assert found.indices[2001, :4].tolist() == [2000, 2002, 2003, 2004]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 30), st.integers(0, 30), st.booleans())
+def test_an_update_of_tied_rows_equals_a_whole_search(seed, removed, added, shuffled):
+    random = np.random.default_rng(seed)
+    before = tied(150, seed)
+    kept = np.sort(random.permutation(150)[removed:])
+    if shuffled:
+        kept = random.permutation(kept)
+    after = np.concatenate([before[kept], before[random.integers(0, 150, added)]])
+    old_row = np.concatenate([kept, np.full(added, -1)])
+    first = search(before, k=5)
+    updated = search(after, k=5, previous=PreviousNeighbors(first.known, exact=True, old_row_of_new=old_row))
+    whole = search(after, k=5)
+    assert np.array_equal(updated.indices, whole.indices)
+    assert np.array_equal(updated.similarities, whole.similarities, equal_nan=True)
+
+
+def test_more_new_copies_than_are_compared_do_not_depend_on_the_backend(monkeypatch):
+    class LastFirst(backends.Processors):
+        """Of equal scores, returns the last rows."""
+
+        def nearest(self, embeddings, rows, held, count):
+            scores = backends.floats(embeddings, rows) @ held.T
+            at = len(held) - 1 - np.argsort(-scores[:, ::-1], axis=1, kind="stable")[:, :count]
+            return np.take_along_axis(scores, at, 1), at
+
+    monkeypatch.setattr(module, "PROCESSORS", LastFirst())
+    before = units(400)
+    after = np.concatenate([before, np.repeat(before[:1], 40, axis=0)])
+    old_row = np.concatenate([np.arange(400), np.full(40, -1)])
+    first = search(before, k=5)
+    updated = search(after, k=5, previous=PreviousNeighbors(first.known, exact=True, old_row_of_new=old_row))
+    assert updated.indices[0].tolist() == [400, 401, 402, 403, 404]
+    assert np.array_equal(updated.indices, search(after, k=5).indices)
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
 def test_few_rows(n):
     found = search(units(n), k=5)
@@ -113,7 +213,7 @@ def test_an_update_needs_little_memory_beside_what_it_gives_back():
     indices, similarities = np.full((rows, width), -1, np.int32), np.full((rows, width), np.nan, np.float32)
     tracemalloc.start()
     try:
-        searched = module._carry_over(np.ones((rows, 1), np.float16), np.arange(rows), known, old_row, 20, indices, similarities)
+        searched = module._reuse(np.ones((rows, 1), np.float16), np.arange(rows), known, old_row, 20, indices, similarities)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -11,8 +11,8 @@ import pytest
 from audit.io.artifacts import read_table, write_table
 from audit.review.decisions import Decisions, decide
 from audit.run.run import Run
+from reports.content.summary import summarize
 from reports.html import render
-from reports.summary import summarize
 
 
 def parse(text):

@@ -10,10 +10,10 @@ from audit.review.decisions import Decisions, decide
 from audit.run.ranking import ranked
 from audit.run.run import Run
 from audit.tables import FINDINGS, SEVERITIES
+from reports.content.summary import WORST_PER_CHECK, summarize
+from reports.content.wording import flagged, health
 from reports.html import render
 from reports.markdown import check_table
-from reports.summary import WORST_PER_CHECK, summarize
-from reports.wording import flagged, health
 
 
 def test_counts_account_for_every_image(small_run):

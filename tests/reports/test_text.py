@@ -7,9 +7,9 @@ from rich.cells import cell_len
 from audit.io.artifacts import read_table, to_frame, write_table
 from audit.run.run import Run
 from audit.tables import SAMPLES
+from reports.content.summary import summarize
 from reports.dataset_card import render as dataset_card
 from reports.markdown import render as markdown
-from reports.summary import summarize
 from reports.text import explain_command, render
 
 

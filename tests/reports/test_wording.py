@@ -1,10 +1,14 @@
 import pytest
 
-from reports.wording import label, percent, title, when
+from reports.content.wording import check_title, label, percent, title, when
 
 
 def test_names_are_for_people():
-    assert title("label_errors") == "Label errors"
+    assert (check_title("label_errors"), check_title("multi_object"), check_title("not_installed")) == (
+        "Label errors",
+        "Multi-object",
+        "Not installed",
+    )
     assert (title("re_encoded"), title("gps"), title("info")) == ("Re-encoded", "GPS", "Note")
     assert label("n1", {"n1": "tench, Tinca"}) == "tench (n1)"
     assert label("cat", {}) == "cat"

@@ -1,20 +1,24 @@
-"""What became of a policy, written for the places where people look: one module per format, ``render(gate) -> str``, bytes that repeat."""
+"""The verdict on a policy as a report for other tools: one module per format, ``render(gate) -> str``, the same bytes each time.
+
+Other distributions add formats through the entry-point group ``imagenet_audit.gate_formats`` (``name = "package.module"``).
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from audit.io.plugins import GATE_FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from audit.gate.gate import Gate
 
-FORMATS = ("github", "gitlab", "junit", "markdown", "sarif")
-"""Names of the formats, each the name of its module."""
+FORMATS = tuple(GATE_FORMATS.find())
+"""Names of the formats."""
 
 
 def render(name: str, gate: Gate) -> str:
     """Return a gate in one of `FORMATS`."""
-    write: Callable[[Gate], str] = import_module(f"{__name__}.{name}").render
+    write: Callable[[Gate], str] = GATE_FORMATS.get(name).load().render
     return write(gate)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audit.gate.formats.reported import image_path, policy_path, reported, subject
+from audit.gate.formats.base import image_path, policy_path, reported, subject
 from audit.gate.verdict import NOT_JUDGED
 from audit.io.console import safe
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from audit.gate.formats.reported import image_path, policy_path, reported, subject
+from audit.gate.formats.base import image_path, policy_path, reported, subject
 from audit.io.console import safe
 
 if TYPE_CHECKING:

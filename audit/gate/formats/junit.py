@@ -9,7 +9,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
-from audit.gate.formats.reported import subject
+from audit.gate.formats.base import subject
 from audit.gate.verdict import FAILED, NOT_JUDGED, UNKNOWN
 from audit.io.console import safe
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audit.gate.formats.reported import subject
+from audit.gate.formats.base import subject
 from audit.gate.verdict import FAILED, NOT_JUDGED, PASSED, UNKNOWN
 from audit.io.markdown import code, escape
 

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from audit.gate.formats.reported import image_path, policy_path, reported, subject
+from audit.gate.formats.base import image_path, policy_path, reported, subject
 from audit.io.console import safe
 
 if TYPE_CHECKING:

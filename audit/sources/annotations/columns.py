@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from audit.errors import SourceError, nearest
 from audit.sources.annotations.layout import is_split
-from audit.sources.annotations.problems import Problem, named
 from audit.sources.base import SourceOptions
+from audit.sources.storage.problems import Problem, named
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image", "sample_id")
 LABELS = ("label", "labels", "class", "target", "category", "class_name", "predictionstring")

@@ -14,10 +14,10 @@ from audit.sources.annotations.class_words import find_class_words
 from audit.sources.annotations.given_labels import read_given
 from audit.sources.annotations.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_known
 from audit.sources.annotations.layout import Layout, class_folders, detect_layout, mistaken_splits, split_folders
-from audit.sources.annotations.problems import EXAMPLES, Problem, named
 from audit.sources.base import Sample, SourceOptions
 from audit.sources.storage.files import MISSING, Storage
 from audit.sources.storage.names import HIDDEN, escape, extension, is_hidden, is_image, sample_id
+from audit.sources.storage.problems import EXAMPLES, Problem, named
 
 _SPOOL_BYTES = 32 << 20
 """A larger listing is kept in an unnamed temporary file instead of memory: the layout is known only after the last folder."""

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from audit.errors import AuditError, SourceError, reason
-from audit.sources.annotations.problems import NOT_LISTED, Problem
 from audit.sources.storage.names import HIDDEN, is_hidden, sample_id
+from audit.sources.storage.problems import NOT_LISTED, Problem
 
 MISSING = "missing"
 """The fingerprint of a file that does not exist."""

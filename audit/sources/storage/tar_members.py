@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from audit.errors import SourceError
-from audit.sources.annotations.problems import NOT_LISTED, Problem
 from audit.sources.storage.names import UNSAFE, safe_relative
+from audit.sources.storage.problems import NOT_LISTED, Problem
 from audit.sources.storage.tar_headers import Gap, find_header
 
 _CORRUPTION = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error)

@@ -1,14 +1,13 @@
 """With ``--offline``, no command and none of its child processes opens a network connection."""
 
 import shutil
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from audit import open_run
-from audit.exports import kinds
+from audit.exports import exports
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def test_no_command_connects_when_offline(tmp_path, watched, dataset, tally):
     samples = open_run(run).samples
     np.save(tmp_path / "model.npy", np.full(((samples["split"] == "val").sum(), 2), 0.5, np.float32))
     policy, sheet = ("--policy", tmp_path / "policy.toml"), tmp_path / "sheet.csv"
-    endings = {what: import_module(f"audit.exports.{module}").ENDINGS[0] for what, module in kinds().items()}
+    endings = {what: known.endings[0] for what, known in exports().items()}
     lines = [
         ("demo", "--out", tmp_path / "demo", "--offline", "--quiet"),
         ("models", "--offline"),

@@ -6,7 +6,6 @@ import io
 import json
 import pkgutil
 import re
-from importlib import import_module
 
 import click
 import numpy as np
@@ -19,8 +18,8 @@ import dashboard.views
 from audit import open_run
 from audit.cli import invoke
 from audit.commands import Commands
-from audit.exports import kinds
-from dashboard import pictures
+from audit.exports import exports
+from dashboard.components import images
 
 GPS = b"987654"
 REVIEWED = {"label_errors": "labels", "confusion": "confusion", "duplicates": "duplicates", "bias": "bias"}
@@ -123,7 +122,7 @@ def commands(scanned, out):
     listed += [["check", run, "--policy", str(policy), *verdicts], ["check", run, "--policy", str(policy), "--json"]]
     listed += [["check", run, "--policy", str(policy), "--baseline", str(out / "report.json")]]
     listed += [["decisions", run, "--sheet", str(out / "sheet.csv"), "--limit", "500"], ["decisions", run, "--json"]]
-    listed += [["export", run, "--what", what, "--out", str(out / f"{what}{_ending(module)}")] for what, module in kinds().items()]
+    listed += [["export", run, "--what", what, "--out", str(out / f"{what}{known.endings[0]}")] for what, known in exports().items()]
     listed += [["diff", run, run, *more] for more in ([], ["--json"])]
     listed += [["lock", run, "--out", str(out / "data.lock")]]
     listed += [["verify", run, "--dataset", "cifar-10", *more] for more in ([], ["--json"])]
@@ -136,10 +135,6 @@ def out(world):
     folder = world / "out"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def _ending(module):
-    return import_module(f"audit.exports.{module}").ENDINGS[0]
 
 
 def test_every_command_is_searched(commands):
@@ -194,7 +189,7 @@ def test_every_dashboard_page_is_searched():
 
 def test_large_images_contain_no_value(scanned, secret):
     run = open_run(scanned)
-    shown = [pictures.large(run, row) for row in range(len(run.samples))]
+    shown = [images.large(run, row) for row in range(len(run.samples))]
     assert sum(picture is not None for picture in shown) > 100
     assert not any(_holds(picture, secret) for picture in shown if picture)
 

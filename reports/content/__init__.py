@@ -1,0 +1,1 @@
+"""What the formats print: the numbers of a run, pictures, evidence and words."""

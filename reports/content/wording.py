@@ -1,0 +1,114 @@
+"""How reports and the dashboard call checks, kinds, classes, shares and times: alike everywhere. Nothing is escaped here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reports.content.summary import CheckTotal
+
+_TITLES = {
+    "chroma": "Colour",
+    "exif_rotated": "EXIF-rotated",
+    "gps": "GPS",
+    "info": "Note",
+    "luma_p01": "Darkest parts",
+    "luma_p99": "Brightest parts",
+    "re_encoded": "Re-encoded",
+    "unsure": "Not sure",
+}
+"""Names of which underscores and a capital letter do not make words."""
+
+
+def title(name: str) -> str:
+    """Return the name of a kind, a severity or a verdict for people.
+
+    >>> title("re_encoded"), title("gps"), title("info")
+    ('Re-encoded', 'GPS', 'Note')
+    """
+    return _TITLES.get(name) or name.replace("_", " ").capitalize()
+
+
+def check_title(name: str) -> str:
+    """Return the name of a check for people: its ``TITLE``; of a check that is not installed, its name in words."""
+    from audit.checks import discover
+
+    known = discover()
+    return known[name].heading if name in known else title(name)
+
+
+def label(name: str | None, words: Mapping[str, str]) -> str:
+    """Return a class for people: its words where the label is a code.
+
+    >>> label("n01440764", {"n01440764": "tench, Tinca tinca"})
+    'tench (n01440764)'
+    """
+    if name is None:
+        return "no label"
+    return f"{words[name].partition(',')[0]} ({name})" if words.get(name) else name
+
+
+def subject(sample_id: str | None, of_class: str | None, kind: str, words: Mapping[str, str]) -> str:
+    """Return what a finding is about: an image's name, a class, a group or the dataset.
+
+    Args:
+        sample_id: of the image; None where it is about none.
+        of_class: its label.
+        kind: one of ``audit.tables.SUBJECTS``.
+        words: label -> its words, where labels are codes.
+
+    >>> subject("a.jpg", "cat", "sample", {}), subject(None, "cat", "class", {}), subject(None, None, "dataset", {})
+    ('a.jpg', 'class cat', 'whole dataset')
+    """
+    if sample_id is not None:
+        return sample_id
+    if of_class is not None:
+        return f"class {label(of_class, words)}"
+    return "a group of images" if kind == "group" else "whole dataset"
+
+
+def percent(share: float) -> str:
+    """Say a share; what is not all is never said to be 100%, and what is not nothing never 0%.
+
+    >>> percent(1.0), percent(0.9999), percent(0.5), percent(0.0001)
+    ('100%', '>99.9%', '50.0%', '<0.1%')
+    """
+    if share in (0, 1):
+        return f"{share:.0%}"
+    return ">99.9%" if share > 0.999 else "<0.1%" if share < 0.001 else f"{share:.1%}"
+
+
+def flagged(total: CheckTotal) -> str:
+    """Say what a check's errors and warnings are about: images, classes, groups, the dataset as a whole, or nothing."""
+    numbers = ((total.flagged, "image", "images"), (total.classes, "class", "classes"), (total.groups, "group", "groups"))
+    parts = [f"{number:,} {one if number == 1 else many}" for number, one, many in numbers if number]
+    return ", ".join([*parts, *(["whole dataset"] if total.dataset else [])])
+
+
+def health(total: CheckTotal) -> str:
+    """Say the share of the images without an error or a warning of a check; a dash where its errors and warnings are about no image."""
+    return "-" if total.without_image else percent(total.health)
+
+
+def cut(text: str, length: int) -> str:
+    """Return text of at most this length, cut at its end.
+
+    >>> cut("a long sentence", 8)
+    'a long…'
+    """
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
+
+
+def when(time: str) -> str:
+    """Return a time (ISO 8601) as people write it, to the minute; what is no time as it is.
+
+    >>> when("2026-01-31T12:00:59.123+00:00")
+    '2026-01-31 12:00 UTC'
+    """
+    try:
+        return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return time
