@@ -1,7 +1,6 @@
-"""A small real dataset with planted defects, so that everybody can see what a scan finds and what it misses.
+"""A small real dataset with planted defects that shows what a scan finds and misses.
 
-The photographs are those that scikit-image and scikit-learn carry in their packages. Each class is cut from one of them, in tiles
-that do not overlap.
+The photographs are part of scikit-image and scikit-learn. Each class consists of non-overlapping tiles of one photograph.
 """
 
 from __future__ import annotations
@@ -32,33 +31,33 @@ PHOTOGRAPHS = {
     "temple": ("sklearn.datasets.images", "china.jpg", 128),
     "tissue": ("skimage.data", "ihc.png", 128),
 }
-"""Class -> package, file, and the side of a tile in its pixels."""
+"""Class -> package, file, and side of a tile in pixels of the photograph."""
 
 SIDE = 128
-"""Larger tiles are reduced to this side."""
+"""Larger tiles are downscaled to this side."""
 
 TRAIN, VAL = 7, 3
-"""Images per class and split; one more tile of each class is kept for what is planted."""
+"""Images per class and split; one more tile per class is reserved for defects."""
 
 QUALITY = 92
 GPS_IFD = 0x8825
 GPS = {1: "N", 2: (48.0, 51.0, 30.0), 3: "E", 4: (2.0, 17.0, 40.0)}
-"""EXIF's GPS block: latitude and longitude in degrees, minutes and seconds, of a public place."""
+"""EXIF GPS block: latitude and longitude of a public place, in degrees, minutes and seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """One defect that was put into the dataset."""
+    """A planted defect."""
 
     sample_id: str
     defect: str
-    """What was done, in words."""
+    """The defect, in words."""
     check: str
     """The check that should find it."""
     kinds: tuple[str, ...] = ()
-    """The finding's kind is one of these; empty accepts any."""
+    """Accepted kinds of the finding; empty accepts any."""
     original: str | None = None
-    """The image it was made from, where that one is in the dataset too: the finding may be about either."""
+    """The image it was derived from, if that is in the dataset too: the finding may be about either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,47 +66,47 @@ class Outcome:
 
     planted: Planted
     state: str
-    """``found``, ``missed``, or ``not looked for`` where its check did not run."""
+    """``found``, ``missed``, or ``not looked for`` if its check did not run."""
     reason: str
-    """The finding's message, or why there is none."""
+    """The finding's message, or the reason why there is none."""
     finding_id: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the same as JSON values."""
+        """Return the outcome as JSON values."""
         return {**dataclasses.asdict(self.planted), "state": self.state, "reason": self.reason, "finding_id": self.finding_id}
 
 
 def make(folder: Path) -> list[Planted]:
-    """Write the dataset as ``split/class/image``; files that are already there with the same bytes are left alone.
+    """Write the dataset as ``split/class/image``; existing identical files are left alone.
 
     Args:
-        folder: made where it is missing.
+        folder: created if it is missing.
 
     Returns:
-        What was planted.
+        The planted defects.
 
     Raises:
-        AuditError: the folder holds other files: a demo overwrites nothing of yours.
+        AuditError: the folder contains other files.
     """
     content, planted = _content()
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} if folder.is_dir() else set()
-    if foreign := sorted(there - content.keys()):
-        raise AuditError(folder, f"holds other files, such as {foreign[0]!r}", "name another --out, or remove the folder")
+    existing = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} if folder.is_dir() else set()
+    if foreign := sorted(existing - content.keys()):
+        raise AuditError(folder, f"contains other files, such as {foreign[0]!r}", "choose another --out, or remove the folder")
     for name, data in content.items():
         path = folder / name
-        if name not in there or path.read_bytes() != data:
+        if name not in existing or path.read_bytes() != data:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
     return planted
 
 
 def compare(run: Run, planted: Sequence[Planted]) -> list[Outcome]:
-    """Look each planted defect up among a run's findings."""
+    """Compare the planted defects with a run's findings."""
     return [_compare(run, defect) for defect in planted]
 
 
 def describe(outcomes: Sequence[Outcome]) -> str:
-    """Return the outcomes as text, one planted defect per paragraph."""
+    """Return the outcomes as text, one paragraph per planted defect."""
     found = sum(outcome.state == "found" for outcome in outcomes)
     lines = [f"planted in the demo: {len(outcomes)} defects, {found} found"]
     for outcome in outcomes:
@@ -126,13 +125,13 @@ def _compare(run: Run, planted: Planted) -> Outcome:
         about = about[about["kind"].isin(planted.kinds)]
     if about.empty:
         return Outcome(planted, "missed", "no finding about this image")
-    # A finding about the planted image itself says more than one about its original.
+    # Prefer a finding about the planted image to one about its original.
     first = about.assign(itself=about["sample_id"] == planted.sample_id).sort_values(["itself", "score"], ascending=False).iloc[0]
     return Outcome(planted, "found", str(first["message"]), str(first["finding_id"]))
 
 
 def _content() -> tuple[dict[str, bytes], list[Planted]]:
-    """Return the dataset's files by name, and what is planted among them."""
+    """Return the dataset's files by name, and the planted defects."""
     tiles = {label: _tiles(label) for label in PHOTOGRAPHS}
     content = {
         f"{'train' if number < TRAIN else 'val'}/{label}/{label}-{number:02}.jpg": _jpeg(tile)
@@ -167,7 +166,7 @@ def _content() -> tuple[dict[str, bytes], list[Planted]]:
     plant("train/temple/truncated.jpg", whole[: len(whole) * 3 // 5], "a truncated file", "integrity", "truncated")
     exif = Image.Exif()
     exif[GPS_IFD] = GPS
-    plant("train/astronaut/with-gps.jpg", _jpeg(spare("astronaut"), exif), "a place in the EXIF data", "privacy")
+    plant("train/astronaut/with-gps.jpg", _jpeg(spare("astronaut"), exif), "GPS coordinates in the EXIF data", "privacy")
     stream = io.BytesIO()
     spare("retina").save(stream, "PNG")
     plant("train/retina/png-in-fact.jpg", stream.getvalue(), "a wrong file extension", "integrity", "wrong_extension")
@@ -175,13 +174,13 @@ def _content() -> tuple[dict[str, bytes], list[Planted]]:
 
 
 def _tiles(label: str) -> list[Image.Image]:
-    """Cut a photograph into tiles and return as many as needed: those with most contrast, in the photograph's order. Empty sky shows no class."""
+    """Cut a photograph into tiles and return the required number: those with the most contrast (not empty sky), in the photograph's order."""
     package, name, side = PHOTOGRAPHS[label]
     with as_file(files(package) / name) as path, Image.open(path) as opened:
         photograph = opened.convert("RGB")
     tiles = list(_grid(photograph, side))
     by_contrast = sorted(range(len(tiles)), key=lambda number: -ImageStat.Stat(tiles[number].convert("L")).stddev[0])
-    # The spare tile is a middling one: what is planted should differ by its defect alone.
+    # The spare tile has medium contrast: a planted image should differ only by its defect.
     kept = sorted(by_contrast[: TRAIN + VAL + 1])
     spare = by_contrast[(TRAIN + VAL) // 2]
     return [tiles[number] for number in [*(number for number in kept if number != spare), spare]]

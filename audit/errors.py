@@ -48,6 +48,11 @@ class RunError(AuditError):
     """A run directory cannot be opened, read or written."""
 
 
+def reason(error: BaseException) -> str:
+    """Return an exception's message as one line of at most 300 characters; the name of its type if it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 _NAMED = 30
 """Known names that an error lists."""
 

@@ -1,4 +1,4 @@
-"""Image models: one module per family, weights, preprocessing and licence in one frozen record each."""
+"""Image models: one module per family; each model is a frozen record of weights, preprocessing and licence."""
 
 from __future__ import annotations
 
@@ -30,37 +30,36 @@ __all__ = [
 
 
 def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -> Choice:
-    """Return the backbone of a name, with the reason for it.
+    """Return a backbone by name, with the reason for the choice.
 
     Args:
-        name: ``auto``, ``embedded``, ``clip`` or ``clip:ARCHITECTURE/TAG``. ``auto`` takes the checkpoint where one is given, else CLIP where its
-        weights are
-            on this machine or can be fetched, else the embedded model.
-        checkpoint: a local file of CLIP weights; the name must then tell the architecture.
-        offline: never ask the model hub.
+        name: ``auto``, ``embedded``, ``clip`` or ``clip:ARCHITECTURE/TAG``. ``auto`` is CLIP if its weights are on this machine or can be downloaded,
+            else the embedded model.
+        checkpoint: a local file of CLIP weights; the name must then include the architecture.
+        offline: never contact the model hub.
 
     Raises:
-        BackboneError: the name is unknown or its weights cannot be had.
+        BackboneError: the name is unknown or its weights are not available.
     """
     from audit.backbones import clip, embedded
 
     if checkpoint is not None and not name.startswith("clip:"):
-        raise BackboneError("--checkpoint", "a checkpoint does not tell its architecture", "give it too: --backbone clip:ViT-B-32")
+        raise BackboneError("--checkpoint", "a checkpoint does not name its architecture", "add it, as in --backbone clip:ViT-B-32")
     if name == "embedded":
-        return Choice(backbone=embedded.backbone(), reason="asked for")
+        return Choice(backbone=embedded.backbone(), reason="requested")
     if name == "auto":
         missing = clip.available(offline=offline)
         if missing is None:
-            return Choice(backbone=clip.backbone(clip.DEFAULT, None, offline=offline), reason="the default where its weights can be had")
+            return Choice(backbone=clip.backbone(clip.DEFAULT, None, offline=offline), reason="default, weights available")
         return Choice(backbone=embedded.backbone(), reason=missing)
     family, _, rest = name.partition(":")
     if family == "clip":
-        return Choice(backbone=clip.backbone(rest or clip.DEFAULT, checkpoint, offline=offline), reason="asked for")
+        return Choice(backbone=clip.backbone(rest or clip.DEFAULT, checkpoint, offline=offline), reason="requested")
     raise BackboneError(name, "unknown backbone", "use auto, embedded, clip, or clip:ARCHITECTURE/TAG as in clip:ViT-B-32/openai")
 
 
 def of_run(record: Mapping[str, Any]) -> Backbone:
-    """Return the backbone that a run was made with; nothing is fetched.
+    """Return the backbone of a run; downloads nothing.
 
     Args:
         record: the run's ``run.json``.
@@ -69,12 +68,12 @@ def of_run(record: Mapping[str, Any]) -> Backbone:
         BackboneError: its weights are not on this machine.
     """
     name, checkpoint = str(record["backbone"]["name"]), record["options"].get("checkpoint")
-    asked = name.rpartition("/")[0] if checkpoint else name  # a checkpoint's file stands in the name where a tag would
-    return choose(asked, checkpoint=checkpoint, offline=True).backbone
+    requested = name.rpartition("/")[0] if checkpoint else name  # a checkpoint's file name takes the place of the tag
+    return choose(requested, checkpoint=checkpoint, offline=True).backbone
 
 
 def embedder_of(record: Mapping[str, Any]) -> tuple[Preprocessing, Embedder]:
-    """Make the backbone that a run was made with ready on this CPU; nothing is fetched.
+    """Load the backbone of a run on this CPU; downloads nothing.
 
     Args:
         record: the run's ``run.json``.
@@ -92,7 +91,7 @@ def embedder_of(record: Mapping[str, Any]) -> tuple[Preprocessing, Embedder]:
 
 
 def text_tower(record: Mapping[str, Any]) -> EncodeText | None:
-    """Return the text tower of the backbone that a run was made with, loaded when it is first used; None where the backbone has none."""
+    """Return the text tower of a run's backbone, loaded on first use; None if the backbone has none."""
     if not record["backbone"].get("has_text_tower"):
         return None
 
@@ -100,7 +99,7 @@ def text_tower(record: Mapping[str, Any]) -> EncodeText | None:
     def tower() -> EncodeText:
         build = of_run(record).build_text
         if build is None:
-            raise BackboneError(str(record["backbone"]["name"]), "it has no text tower", "scan again")
+            raise BackboneError(str(record["backbone"]["name"]), "has no text tower", "scan again")
         return build()
 
     def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:

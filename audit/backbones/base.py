@@ -1,4 +1,4 @@
-"""What a backbone is: weights, preprocessing and licence in one frozen record."""
+"""The record and the interfaces of a backbone."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ EncodeText = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
-    """How an upright RGB image becomes a model's input: it travels with the weights, which were trained on nothing else."""
+    """How an upright RGB image becomes a model's input; part of the model, because its weights were trained with it."""
 
     input_size: int
     """Side of the square input, in pixels."""
     resize: int
-    """Length, in pixels, to which the short side is scaled before the centre crop of ``input_size``."""
+    """Length of the short side, in pixels, before the center crop of ``input_size``."""
     resampling: Resampling
     mean: tuple[float, float, float]
     """Subtracted from 0..255 values, per channel; done inside the model."""
     std: tuple[float, float, float]
     squash: bool = False
-    """Scale both sides to ``input_size`` instead: nothing is cropped, the aspect ratio is lost."""
+    """Scale both sides to ``input_size`` instead, without crop; the aspect ratio is lost."""
 
     def prepare(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """Return the model's input, uint8 ``[input_size, input_size, 3]``, with Pillow's antialiased resampling.
 
         Equal to torchvision's ``Resize`` then ``CenterCrop`` on a PIL image, but only the pixels inside the crop are computed.
         """
-        from PIL import Image as pillow  # noqa: N813  keeps listing backbones free of Pillow
+        from PIL import Image as pillow  # noqa: N813  listing backbones must not import Pillow
 
         width, height = image.size
         side = self.input_size
@@ -62,23 +62,23 @@ class Backbone:
     name: str
     """Stable and public: ``embedded``, ``clip:ViT-B-32/laion2b_s34b_b79k``."""
     weights_id: str
-    """Differs when the weights differ; embeddings of different ids are never compared."""
+    """Identifies the weights; embeddings of different ids are never compared."""
     dimension: int
     preprocessing: Preprocessing
     licence: str
     source: str
     """Where weights and method were published."""
     build: Callable[[], torch.nn.Module]
-    """Make the image tower: uint8 ``[b, s, s, 3]`` -> float32 ``[b, dimension]``, not scaled to length 1; normalisation of the input included."""
+    """Builds the image tower: uint8 ``[b, s, s, 3]`` -> float32 ``[b, dimension]``, not scaled to length 1; normalises its input itself."""
     build_text: Callable[[], EncodeText] | None = None
-    """Make the text tower; None where there is none."""
+    """Builds the text tower; None if there is none."""
     check_weights: Callable[[], object] | None = None
-    """Raise BackboneError where the weights on this machine are not those of `weights_id`; None where that is read from them, or cannot be told."""
+    """Raises BackboneError if the weights on this machine are not those of `weights_id`; None if this is unknown, or the id is computed from them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A backbone and why it was taken."""
+    """A backbone and the reason for choosing it."""
 
     backbone: Backbone
     reason: str
@@ -95,22 +95,22 @@ class ModelState:
     licence: str
     note: str
     sha256: str | None = None
-    """Of the weights' file, hex, where this version accepts no other; they are held against it whenever they are loaded."""
+    """SHA-256 of the weights file, hex, if this version accepts no other; verified whenever they are loaded."""
     weights_file: str | None = None
-    """That file, below the folder that packages are installed in."""
+    """The weights file, relative to the folder of installed packages."""
 
 
 class Embedder(Protocol):
-    """A backbone made ready to run on one device."""
+    """A backbone loaded on one device."""
 
     def embed(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Embed ``[b, s, s, 3]`` RGB inputs; float32 ``[b, dimension]``, not scaled to length 1. ``b`` is at most the batch size it was made for."""
+        """Embed ``[b, s, s, 3]`` RGB inputs; float32 ``[b, dimension]``, not scaled to length 1. ``b`` is at most its batch size."""
         ...
 
 
 class DeviceEmbedder(Embedder, Protocol):
-    """A backbone on a device with memory of its own, which one process feeds."""
+    """A backbone on a device with its own memory, fed by one process."""
 
     def buffer(self) -> npt.NDArray[np.uint8]:
-        """Return room for as many inputs as are best embedded at once, uint8 ``[b, s, s, 3]``, where the device reads them fastest."""
+        """Return a buffer for one batch of the device's preferred size, uint8 ``[b, s, s, 3]``, in memory that the device reads fast."""
         ...

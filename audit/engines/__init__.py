@@ -1,4 +1,4 @@
-"""Where the two long passes of a scan run: reading images and searching neighbors. Whichever engine does it, the tables are the same."""
+"""Engines run the two long passes of a scan: reading images and searching neighbors. All engines produce the same tables."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Engine", "Job", "LocalEngine", "open_engine"]
 
 
 def open_engine(options: ScanOptions) -> AbstractContextManager[Engine]:
-    """Return the engine that was asked for; Ray is imported only here.
+    """Return the requested engine; Ray is imported only if it is used.
 
     Raises:
-        ConfigError: Ray is not installed, or there is no cluster at the address.
+        ConfigError: Ray is not installed, or no cluster answers at the address.
     """
     if options.engine == "ray":
         from audit.engines.ray.engine import RayEngine

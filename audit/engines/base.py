@@ -1,4 +1,4 @@
-"""What an engine does for a scan."""
+"""The interface of an engine."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pyarrow as pa
 from audit.backbones.base import Backbone
 from audit.backbones.runtime import Placement
 from audit.ingest.chunks import Chunk, Ingested
-from audit.ingest.reuse import KnownContents
+from audit.ingest.reuse import ReusableIds
 from audit.sources.base import Source
 
 if TYPE_CHECKING:
     from audit.neighbors.backends import Backend
-    from audit.neighbors.search import BlockSearch, Found  # its search library is loaded when it is used
+    from audit.neighbors.search import BlockSearch, Found  # imports a search library
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Images to read, and all that is needed to read and embed them anywhere."""
+    """Images to read, with everything needed to read and embed them on any machine."""
 
     source: Source
     backbone: Backbone
@@ -31,12 +31,12 @@ class Job:
     max_pixels: int
     batch_size: int
     workers: int | None
-    """Processes that read and decode; None takes one per CPU."""
+    """Number of processes that read and decode; None uses one per CPU."""
     rows: npt.NDArray[np.int64]
-    """The run's rows to read."""
+    """The rows of the run to read."""
     source_refs: pa.ChunkedArray
-    """Where each one's bytes are."""
-    known: KnownContents | None = None
+    """One reference per row."""
+    reusable: ReusableIds | None = None
     """Images that need no decoding."""
 
     def chunks(self) -> Iterator[Chunk]:
@@ -46,18 +46,18 @@ class Job:
 
 
 class Engine(Protocol):
-    """Where the long passes of a scan run."""
+    """Runs the long passes of a scan."""
 
     def place(self, *, device: str, precision: str) -> Placement:
-        """Decide what the backbone runs on. Raises BackboneError where that is not to be had."""
+        """Choose what the backbone runs on. Raises BackboneError if the requested device or precision is not available."""
         ...
 
     def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:
-        """Read, decode, measure and embed images; yields each row once, in any order."""
+        """Read, decode, measure and embed images; yield each row once, in any order."""
         ...
 
     def backend(self, device: str) -> Backend:
-        """Decide what compares many rows with all others; see `audit.neighbors.backends`."""
+        """Choose what compares many rows with all others; see `audit.neighbors.backends`."""
         ...
 
     def search(

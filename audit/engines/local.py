@@ -1,4 +1,4 @@
-"""This machine: worker processes read and embed, one after the other blocks are searched."""
+"""The local engine: worker processes read and embed; this process searches block by block."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LocalEngine:
-    """The engine of one machine."""
+    """Runs everything on this machine."""
 
     def __enter__(self) -> Self:
         return self
@@ -37,7 +37,7 @@ class LocalEngine:
         """See `audit.engines.base.Engine`."""
         model = runtime.prepare(job.backbone, job.placement, note, batch_size=job.batch_size)
         shared, embedder = (model, None) if isinstance(model, OnnxModel) else (None, model)
-        recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.known)
+        recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.reusable)
         workers = job.workers or available_cpus()
         return ingest(job.chunks(), len(job.rows), recipe, embedder, workers=workers, together=job.batch_size)
 

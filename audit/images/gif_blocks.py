@@ -1,4 +1,4 @@
-"""The blocks of a GIF file (GIF89a specification, CompuServe 1990) and where they lie."""
+"""Parse the blocks of a GIF file (GIF89a specification, CompuServe 1990)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _EXTENSION, _TRAILER = 0x21, 0x3B
 
 
 def first_block(data: bytes) -> int:
-    """Return where the blocks begin: behind the screen's description and its color table."""
+    """Return the offset of the first block, after the screen descriptor and the global color table."""
     return 13 + _color_table(data[10])
 
 
 def gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the label of each extension, or ``IMAGE``, and its start and end in the file, up to the end of the picture.
+    """Yield label (of an extension, or ``IMAGE``), start and end of each block up to the trailer.
 
     Raises:
-        ValueError: there is something else where a block must begin.
-        IndexError: the file ends before the picture does.
+        ValueError: there is no block where one must start.
+        IndexError: the file ends before the trailer.
     """
     at = first_block(data)
     while data[at] != _TRAILER:

@@ -1,4 +1,4 @@
-"""Pixels -> numbers. Pure functions over one image; units and ranges are those of ``audit.tables.MEASURES``."""
+"""Measure the pixels of one image. Pure functions; ``audit.tables.MEASURES`` lists units and ranges."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from audit.tables import THUMBNAIL_SIDE
 Pixels = npt.NDArray[np.uint8]
 
 MEASURED_SIDE = 256
-"""Short side, in pixels, to which larger images are reduced before they are measured: sharpness and noise depend on scale, so all are judged at
-one."""
+"""Short side, in pixels, to which larger images are downscaled before measuring, because sharpness and noise depend on scale."""
 
 _CHROMA_SIDE = 96
-"""Color is sampled on a grid of about this many points along the short side; a percentile needs no more."""
+"""Points along the short side of the grid on which color is sampled; enough for a percentile."""
 
 
 def pixel_id(pixels: Pixels) -> str:
-    """Return a 128-bit hash of an image's size and pixels, hex (XXH3, not made against forgery: no one gains by two pictures that look identical).
+    """Return a 128-bit hash of an image's size and pixels, hex (XXH3; not collision-resistant against forgery, which would gain nothing here).
 
     Args:
         pixels: uint8 ``[h, w, 3]``, upright RGB.
@@ -33,9 +32,9 @@ def pixel_id(pixels: Pixels) -> str:
 
 
 def luma_at_measured_side(pixels: Pixels) -> Pixels:
-    """Return an image's 8-bit luma (ITU-R BT.601), its short side reduced to at most ``MEASURED_SIDE``; smaller images keep their size.
+    """Return an image's 8-bit luma (ITU-R BT.601), its short side downscaled to at most ``MEASURED_SIDE``; smaller images keep their size.
 
-    Reduced by whole factors by averaging, then by less than two by linear interpolation: as good as averaging throughout at a fifth of its cost.
+    Averages over whole factors, then interpolates linearly by a factor below two: as accurate as averaging throughout, at a fifth of the time.
     """
     luma = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     height, width = luma.shape
@@ -51,32 +50,32 @@ def luma_at_measured_side(pixels: Pixels) -> Pixels:
 
 
 def thumbnail(pixels: Pixels) -> Pixels:
-    """Return the whole image squashed to ``THUMBNAIL_SIDE`` x ``THUMBNAIL_SIDE`` pixels, uint8 RGB."""
+    """Return the whole image resized to ``THUMBNAIL_SIDE`` x ``THUMBNAIL_SIDE`` pixels, uint8 RGB."""
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     shrinks = min(pixels.shape[:2]) >= THUMBNAIL_SIDE
     return np.asarray(cv2.resize(pixels, side, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 def perceptual_hash(small: Pixels) -> int:
-    """Return a 64-bit hash whose Hamming distance is small for pictures that look alike.
+    """Return a 64-bit hash whose Hamming distance is small for images that look alike.
 
     The 8 x 8 lowest frequencies of the 32 x 32 luma's discrete cosine transform, each compared with their median (Zauner 2010, "Implementation and
     Benchmarking of Perceptual Image Hash Functions", section 3.2.1).
 
     Args:
-        small: uint8 ``[s, s, 3]``, as made by ``thumbnail``.
+        small: uint8 ``[s, s, 3]``, from ``thumbnail``.
     """
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     if luma.shape != (32, 32):
         luma = cv2.resize(luma, (32, 32), interpolation=cv2.INTER_AREA)
     low = np.asarray(cv2.dct(luma.astype(np.float32)))[:8, :8].ravel()
-    # The constant term is the brightness; a hash bit that always says "bright" would carry nothing.
+    # Exclude the constant term, the brightness, from the median: its bit would be the same for almost every image.
     bits = low > np.median(low[1:])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
 def quality(pixels: Pixels) -> dict[str, float]:
-    """Measure how an image looks: luma, sharpness, information and color.
+    """Measure luma, sharpness, entropy and color.
 
     Args:
         pixels: uint8 ``[h, w, 3]``, upright RGB.

@@ -1,6 +1,6 @@
-"""Which families of personal metadata an image file carries, and in which block; names only, never values.
+"""Find which families of personal metadata an image file contains, and in which block; names only, never values.
 
-Pillow reads the blocks; what is here sorts their fields into families. Sources: EXIF 3.0 (CIPA DC-008-2023), XMP (ISO 16684-1; Adobe's part 3 for
+Pillow reads the blocks; this module assigns their fields to families. Sources: EXIF 3.0 (CIPA DC-008-2023), XMP (ISO 16684-1; Adobe's part 3 for
 GIF) and the namespaces of IPTC's Photo Metadata Standard, of the Metadata Working Group's regions, of Microsoft, digiKam and Lightroom, IPTC-IIM 4.2,
 PNG (W3C, third edition), TIFF 6.0.
 """
@@ -17,11 +17,11 @@ from PIL import ExifTags, Image
 from audit.images.gif_blocks import APPLICATION, COMMENT, gif_blocks, parts_of
 
 FAMILIES = ("gps", "place", "serial", "owner", "comment", "maker_note", "date", "thumbnail", "software", "copyright")
-"""What is told apart: coordinates, names of places, serial numbers and unique ids, names of people and their machines, free text, a maker's own
-block, dates, small pictures, programs and the ids they give to each document, licence and copyright."""
+"""Coordinates; place names; serial numbers and unique ids; names of people and their machines; free text; maker notes; dates; thumbnails; programs
+and their document ids; licence and copyright."""
 
 SOURCES = ("exif", "xmp", "iptc", "photoshop", "comment", "text", "tiff", "mpf")
-"""Blocks: EXIF, XMP, IPTC-IIM, Photoshop's resources, the comment of JPEG and GIF, PNG's text and time, TIFF's own tags, pictures behind a JPEG."""
+"""Blocks: EXIF, XMP, IPTC-IIM, Photoshop resources, JPEG and GIF comments, PNG text and time, TIFF tags, further images after a JPEG (MPF)."""
 
 _EXIF: Mapping[str, tuple[int, ...]] = {
     "serial": (0xA431, 0xA435, 0xA420, 0xC62F),  # body, lens, image id, DNG camera
@@ -33,7 +33,7 @@ _EXIF: Mapping[str, tuple[int, ...]] = {
     "copyright": (0x8298,),
 }
 _GPS: Mapping[str, tuple[int, ...]] = {"gps": (2, 4, 20, 22), "place": (28,), "date": (7, 29)}
-"""Latitudes and longitudes, also of the destination; the area's name; time and date."""
+"""Latitude and longitude, also of the destination; area name; time and date."""
 
 _IPTC: Mapping[str, tuple[int, ...]] = {
     "place": (26, 27, 90, 92, 95, 100, 101),
@@ -62,7 +62,7 @@ _NAMES: Mapping[str, str] = {
     "DocumentID InstanceID OriginalDocumentID documentID instanceID originalDocumentID",
     "copyright": "rights Rights WebStatement UsageTerms Copyright copyright license License Certificate CopyrightNotice CopyrightOwner LicensorURL",
 }
-"""Names of fields in any namespace; one that is common in others, as ``crs:Name`` is of a look, has its namespace before it."""
+"""Field names in any namespace; an ambiguous name has its namespace as a prefix (``crs:Name`` is the name of a preset)."""
 _FAMILY_OF_NAME = {name: family for family, names in _NAMES.items() for name in names.split()}
 _XMP_FIELD = re.compile(rb"[<\s](?!rdf:|x:)([\w.-]+:[\w.-]+)(?:\s*=\s*[\"'](?=[^\"'])|(?=[\s>]))")
 """A property with a value, as an element or as an attribute."""
@@ -78,18 +78,18 @@ _BLANK = b"\0 \t\r\n"
 
 
 def metadata_families(image: Image.Image, data: bytes) -> tuple[str, ...]:
-    """Return which families of personal metadata a file holds.
+    """Return the families of personal metadata in a file.
 
     Args:
-        image: the file as Pillow opened it; PNG shows what lies behind the pixels only once they are loaded.
+        image: the file as Pillow opened it; PNG chunks after the pixels are visible only once they are loaded.
         data: the file's bytes.
 
     Returns:
-        Sorted ``family/source`` of ``FAMILIES`` and ``SOURCES``, such as ``gps/exif``. A damaged block counts for what could be read of it.
+        Sorted ``family/source`` of ``FAMILIES`` and ``SOURCES``, such as ``gps/exif``. Of a corrupt block, the readable part counts.
     """
     found: set[str] = set()
     for read in (_exif, _xmp, _iptc, _comments, _png):
-        # Damaged blocks meet Pillow with any exception; what was read before it, and the other blocks, still count.
+        # Pillow raises arbitrary exceptions for corrupt blocks; what was read before, and the other blocks, still count.
         try:
             found.update(f"{family}/{source}" for family, source in read(image, data))
         except Exception:  # noqa: BLE001, S112
@@ -97,6 +97,15 @@ def metadata_families(image: Image.Image, data: bytes) -> tuple[str, ...]:
     if image.format == "MPO":
         found.add("thumbnail/mpf")
     return tuple(sorted(found))
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation in 1..8; 1 if it is absent, invalid or unreadable."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001  Pillow raises arbitrary exceptions for corrupt EXIF
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def families_of_xmp(packet: bytes) -> set[str]:
@@ -129,12 +138,12 @@ def _exif(image: Image.Image, data: bytes) -> Found:
 
 def _of_tags(tags: Mapping[int, Any], families: Mapping[str, tuple[int, ...]], source: str) -> Found:
     for family, wanted in families.items():
-        if any(_says_something(tags[tag]) for tag in wanted if tag in tags):
+        if any(_has_content(tags[tag]) for tag in wanted if tag in tags):
             yield family, source
 
 
-def _says_something(value: object) -> bool:
-    """Cameras write fields of blanks, and a comment's character code without a comment."""
+def _has_content(value: object) -> bool:
+    """Return whether a value is not blank: cameras write blank fields, and comments that are only a character code."""
     if isinstance(value, str):
         value = value.encode("utf-8", "replace")
     if isinstance(value, bytes):
@@ -156,7 +165,7 @@ def _xmp(image: Image.Image, data: bytes) -> Found:
 
 
 def _xmp_of_gif(data: bytes) -> Iterator[bytes]:
-    """Yield packets; they are not cut into sub-blocks, and a trailer of all numbers downwards leads those who expect them to the end."""
+    """Yield XMP packets, which are not split into sub-blocks; their trailer (descending byte values) lets other parsers find the end."""
     for label, start, end in gif_blocks(data):
         if label == APPLICATION and data.startswith(_XMP_IN_GIF, start + 3):
             yield data[start:end]
@@ -168,7 +177,7 @@ def _iptc(image: Image.Image, data: bytes) -> Found:
     blocks = [resources.get(_IPTC_RESOURCE), _tiff_bytes(image, _IPTC_TAG) if image.format == "TIFF" else None, _raw_profile(image, "iptc")]
     if any(code in resources for code in _THUMBNAIL_RESOURCES):
         yield "thumbnail", "photoshop"
-    if _says_something(resources.get(_URL_RESOURCE)):
+    if _has_content(resources.get(_URL_RESOURCE)):
         yield "copyright", "photoshop"
     for block in blocks:
         if isinstance(block, bytes):
@@ -177,12 +186,12 @@ def _iptc(image: Image.Image, data: bytes) -> Found:
 
 
 def _data_sets(block: bytes) -> set[int]:
-    """Return the numbers of record 2's data sets that hold something."""
+    """Return the numbers of record 2's data sets that are not blank."""
     start = block.find(b"\x1c\x02")
     found: set[int] = set()
     while start >= 0 and start + 5 <= len(block) and block[start] == 0x1C:
         size = int.from_bytes(block[start + 3 : start + 5], "big")
-        if size & 0x8000:  # a longer size follows in so many bytes
+        if size & 0x8000:  # extended: the size itself has this many bytes
             width = size & 0x7FFF
             size = int.from_bytes(block[start + 5 : start + 5 + width], "big")
             content = start + 5 + width
@@ -195,16 +204,16 @@ def _data_sets(block: bytes) -> set[int]:
 
 
 def _photoshop(image: Image.Image) -> dict[int, bytes]:
-    """Return Photoshop's resources by number, of a JPEG or a TIFF."""
-    kept = image.info.get("photoshop")
-    if isinstance(kept, dict):
-        return kept
+    """Return the Photoshop resources of a JPEG or TIFF by number."""
+    parsed = image.info.get("photoshop")
+    if isinstance(parsed, dict):
+        return parsed
     raw = _tiff_bytes(image, _PHOTOSHOP_TAG) if image.format == "TIFF" else None
     found: dict[int, bytes] = {}
     at = 0
     while raw is not None and raw[at : at + 4] == b"8BIM":
         number = int.from_bytes(raw[at + 4 : at + 6], "big")
-        at += 6 + (raw[at + 6] + 2) // 2 * 2  # a name with its length before it, padded to even
+        at += 6 + (raw[at + 6] + 2) // 2 * 2  # a length-prefixed name, padded to even
         size = int.from_bytes(raw[at : at + 4], "big")
         found[number] = raw[at + 4 : at + 4 + size]
         at += 4 + (size + 1) // 2 * 2
@@ -217,16 +226,16 @@ def _tiff_bytes(image: Image.Image, tag: int) -> bytes | None:
     if isinstance(value, tuple):
         if len(value) == 1 and isinstance(value[0], bytes):
             return value[0]
-        # IPTC is often declared as 32-bit numbers.
+        # IPTC blocks are often declared as 32-bit numbers.
         value = b"".join(int(number).to_bytes(4, "little" if tags.prefix == b"II" else "big") for number in value)
     return value if isinstance(value, bytes) else value.encode("latin-1", "replace") if isinstance(value, str) else None
 
 
 def _comments(image: Image.Image, data: bytes) -> Found:
     texts = [image.info.get("comment")]
-    # Pillow reads a GIF's comments before its first frame.
+    # Pillow reads only the comments before a GIF's first frame.
     more = (b"".join(parts_of(data, start, end)) for label, start, end in gif_blocks(data) if label == COMMENT) if image.format == "GIF" else ()
-    if any(_says_something(text) for text in chain(texts, more) if text is not None):
+    if any(_has_content(text) for text in chain(texts, more) if text is not None):
         yield "comment", "comment"
 
 
@@ -234,7 +243,7 @@ def _png(image: Image.Image, data: bytes) -> Found:
     if image.format != "PNG":
         return
     for key, value in getattr(image, "text", {}).items():
-        if key == "XML:com.adobe.xmp" or key.startswith("Raw profile type") or not _says_something(value):
+        if key == "XML:com.adobe.xmp" or key.startswith("Raw profile type") or not _has_content(value):
             continue
         by_name = _FAMILY_OF_NAME.get(key.rpartition(":")[2], "comment")
         yield ("date" if key.startswith("date:") else _FAMILY_OF_KEY.get(key.lower(), by_name)), "text"
@@ -243,6 +252,6 @@ def _png(image: Image.Image, data: bytes) -> Found:
 
 
 def _raw_profile(image: Image.Image, name: str) -> bytes | None:
-    """Return a profile that ImageMagick wrote into a PNG's text: a name, a length and hexadecimal digits."""
+    """Return a profile that ImageMagick wrote as PNG text: a name, a length and hexadecimal digits."""
     text = image.info.get(f"Raw profile type {name}")
     return bytes.fromhex("".join(text.split("\n")[3:])) if isinstance(text, str) else None

@@ -1,8 +1,7 @@
-"""Small pictures of what a run flagged, kept with the run: ``RUN/previews/<content id>.jpg``.
+"""Previews of flagged images, stored in the run: ``RUN/previews/<content id>.jpg``.
 
-Made straight from the dataset, whatever it is stored in, and only of images that the run lists. Once made they are shown without the dataset; where
-one was never made and the dataset is gone, the 32-pixel thumbnail that verification used stands in. They hold no metadata of the original: no place,
-no owner, no comment.
+Created from the dataset, and only for images that the run lists. A stored preview does not need the dataset; without preview and dataset, the
+32-pixel thumbnail is shown instead. Previews contain no metadata of the original.
 """
 
 from __future__ import annotations
@@ -37,18 +36,18 @@ SIDE = 256
 """Longest side of a preview, in pixels."""
 
 STAND_IN_SIDE = 96
-"""Longest side of a stored thumbnail that stands in for a preview."""
+"""Longest side of a thumbnail shown in place of a preview."""
 
 QUALITY = 80
-"""Of the JPEGs: nothing a reviewer looks for is lost, and a preview takes about 12 kB."""
+"""JPEG quality: sufficient for review, at about 12 kB per preview."""
 
 _AT_ONCE = 64
-"""Images read before their previews are made: bounds the memory."""
+"""Images read before their previews are created; bounds memory."""
 _THREADS = 2
 
 
 def shrink(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes | None:
-    """Return an image's preview as JPEG: upright, at most `SIDE` pixels long, without metadata; None where the image cannot be decoded.
+    """Return an image's preview as JPEG: upright, at most `SIDE` pixels long, without metadata; None if the image cannot be decoded.
 
     Args:
         data: the image file's bytes.
@@ -59,31 +58,31 @@ def shrink(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes | None
 
 
 def preview(run: Run, row: int) -> bytes | None:
-    """Return the preview of the image in one row, as JPEG; see `previews`."""
+    """Return the preview of one row as JPEG; see `previews`."""
     return previews(run, [row])[0]
 
 
 def previews(run: Run, rows: Sequence[int], *, source: Source | None = None) -> list[bytes | None]:
-    """Return previews as JPEG: those kept with the run, else made from the dataset and kept, else the stored thumbnails.
+    """Return previews as JPEG: the stored ones, else new ones from the dataset, which are then stored, else the thumbnails.
 
-    An image whose bytes have changed since the scan is not shown: the findings are about what was scanned.
+    An image whose bytes have changed since the scan gets no new preview, because the findings are about the scanned bytes.
 
     Args:
-        run: a run; where its directory may not be written, nothing is kept.
-        rows: of the images.
-        source: the dataset, where it is open already.
+        run: a run; nothing is stored if its directory is read-only.
+        rows: rows of the run.
+        source: the dataset, if it is already open.
 
     Returns:
-        One entry a row; None for an image that could not be decoded.
+        One entry per row; None for an image that could not be decoded.
 
     Raises:
         IndexError: the run has no such row.
     """
     if any(not 0 <= row < len(run) for row in rows):
         raise IndexError(f"rows {list(rows)} of a run of {len(run)} images")
-    found = dict(_kept_or_made(run, rows, source))
-    lacking = [row for row in dict.fromkeys(rows) if found.get(row) is None]
-    found |= dict(zip(lacking, _stand_ins(run, lacking), strict=True))
+    found = dict(_stored_or_new(run, rows, source))
+    missing = [row for row in dict.fromkeys(rows) if found.get(row) is None]
+    found |= dict(zip(missing, _thumbnails(run, missing), strict=True))
     return [found[row] for row in rows]
 
 
@@ -95,33 +94,33 @@ def make(
     seconds: float | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Make the previews of the worst flagged images and of the images they were compared with, as far as they are not there.
+    """Create the missing previews of the worst flagged images and their partners.
 
     Args:
         run: a finished run.
-        limit: images, partners included.
-        source: the dataset, where it is open already.
-        seconds: stop after about so long; what is left is made when it is first looked at.
-        advance: told of each image looked at.
+        limit: maximum number of images, partners included.
+        source: the dataset, if it is already open.
+        seconds: stop after about this time; other previews are created when they are first shown.
+        advance: called with the number of newly processed images.
 
     Returns:
-        How many previews are there now, of those asked for.
+        The number of previews that exist now.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
-    there = 0
+    available = 0
     rows = flagged_rows(run, limit)
     step = _AT_ONCE if seconds is None else _AT_ONCE // 4
     for start in range(0, len(rows), step):
         if deadline is not None and time.monotonic() >= deadline:
             break
         part = rows[start : start + step]
-        there += sum(data is not None for _, data in _kept_or_made(run, part, source))
+        available += sum(data is not None for _, data in _stored_or_new(run, part, source))
         advance(len(part))
-    return there
+    return available
 
 
 def flagged_rows(run: Run, limit: int) -> list[int]:
-    """Return the rows that findings show, the worst first, without repetition, at most ``limit``; a fifth is kept for examples of classes."""
+    """Return the distinct rows that findings show, the worst first, at most ``limit``; a fifth is reserved for examples of classes."""
     of_samples, others = (_names(run, subject, limit) for subject in (["sample"], ["class", "dataset", "group"]))
     names = dict.fromkeys([*of_samples[: limit - min(len(others), limit // 5)], *others, *of_samples])
     rows = run.rows_of(list(names)[:limit])
@@ -134,27 +133,27 @@ def _names(run: Run, subjects: list[str], limit: int) -> list[str]:
     return list(dict.fromkeys(name for names in shown for name in names))
 
 
-def _kept_or_made(run: Run, rows: Sequence[int], source: Source | None) -> Iterator[tuple[int, bytes | None]]:
-    """Yield row and preview; of an image that cannot be had from the dataset, None."""
+def _stored_or_new(run: Run, rows: Sequence[int], source: Source | None) -> Iterator[tuple[int, bytes | None]]:
+    """Yield row and preview; None if the dataset cannot provide the image."""
     samples = run.columns("content_id", "source_ref", "outcome", rows=np.asarray(rows, np.int64))
     missing = []
     for row, sample in zip(rows, samples.to_dict("records"), strict=True):
         if sample["outcome"] != "ok":
             continue
-        kept = _read(_place(run, sample["content_id"]))
-        if kept is None:
+        stored = _read(_path(run, sample["content_id"]))
+        if stored is None:
             missing.append((row, sample["content_id"], sample["source_ref"]))
         else:
-            yield row, kept
+            yield row, stored
     source = source or (_source(run) if missing else None)
     if missing and source is not None:
         with ThreadPoolExecutor(_THREADS) as pool:
             for start in range(0, len(missing), _AT_ONCE):
                 part = missing[start : start + _AT_ONCE]
-                made = pool.map(_shrink_scanned, [(content_id, _bytes(source, ref)) for _, content_id, ref in part])
-                for (row, content_id, _), data in zip(part, made, strict=True):
+                created = pool.map(_shrink_scanned, [(content_id, _bytes(source, ref)) for _, content_id, ref in part])
+                for (row, content_id, _), data in zip(part, created, strict=True):
                     if data is not None:
-                        _keep(_place(run, content_id), data)
+                        _store(_path(run, content_id), data)
                     yield row, data
 
 
@@ -162,7 +161,7 @@ def _shrink_scanned(image: tuple[str, bytes | None]) -> bytes | None:
     content_id, data = image
     if data is None or hashlib.sha256(data).hexdigest() != content_id:
         return None
-    return shrink(data, max_pixels=sys.maxsize)  # the scan decoded these very bytes under its own limit
+    return shrink(data, max_pixels=sys.maxsize)  # the scan applied its own limit to the same bytes
 
 
 def _source(run: Run) -> Source | None:
@@ -174,25 +173,25 @@ def _source(run: Run) -> Source | None:
 def _bytes(source: Source, source_ref: str) -> bytes | None:
     try:
         return source.read(source_ref)
-    except Exception:  # noqa: BLE001 - storage libraries raise their own kinds; an image that cannot be had has no preview
+    except Exception:  # noqa: BLE001 - storage libraries raise their own types; an unreadable image has no preview
         return None
 
 
-def _place(run: Run, content_id: str) -> Path:
-    if not content_id.isalnum():  # a run directory may come from anybody
-        raise ValueError(f"{content_id!r} is no content id")
+def _path(run: Run, content_id: str) -> Path:
+    if not content_id.isalnum():  # run directories are untrusted input
+        raise ValueError(f"{content_id!r} is not a content id")
     return run.path / FOLDER / f"{content_id}.jpg"
 
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes() or None  # an empty file is what a power cut leaves
+        return path.read_bytes() or None  # a power cut may leave an empty file
     except OSError:
         return None
 
 
-def _keep(path: Path, data: bytes) -> None:
-    """Keep a preview where the run may be written. It can be made again, so it is moved into place but not flushed to the disk one by one."""
+def _store(path: Path, data: bytes) -> None:
+    """Store a preview if the run is writable. It can be recreated, so it is written atomically but not synced to disk."""
     with suppress(OSError):
         path.parent.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
@@ -200,27 +199,27 @@ def _keep(path: Path, data: bytes) -> None:
         Path(file.name).replace(path)
 
 
-def _stand_ins(run: Run, rows: Sequence[int]) -> list[bytes | None]:
-    """Return the stored square thumbnails in the images' own proportions; None for images that failed."""
+def _thumbnails(run: Run, rows: Sequence[int]) -> list[bytes | None]:
+    """Return the square thumbnails in the images' aspect ratios; None for images that failed."""
     if not rows or not (run.path / "thumbnails.npy").is_file():
         return [None] * len(rows)
     samples = run.columns("outcome", "width", "height", rows=np.asarray(rows, np.int64))
-    made: list[bytes | None] = []
+    found: list[bytes | None] = []
     for row, outcome, width, height in zip(rows, *(samples[name].tolist() for name in ("outcome", "width", "height")), strict=True):
         if outcome != "ok":
-            made.append(None)
+            found.append(None)
             continue
         square: npt.NDArray[np.uint8] = np.asarray(run.thumbnails[row])
         scale = STAND_IN_SIDE / max(width, height, 1.0)
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
-        made.append(_jpeg(Image.fromarray(square).resize(size, Image.Resampling.BICUBIC), STAND_IN_SIDE))
-    return made
+        found.append(_jpeg(Image.fromarray(square).resize(size, Image.Resampling.BICUBIC), STAND_IN_SIDE))
+    return found
 
 
 def _jpeg(image: Image.Image, side: int) -> bytes:
     small = image.copy()
     small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    small.info.clear()  # Pillow would write comments and XMP of the original again
+    small.info.clear()  # else Pillow copies comments and XMP of the original
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=QUALITY)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""What a file tells of where it came from: the camera, the day as one of a few codes, and how its JPEG was coded."""
+"""A file's provenance: its camera, the day as a coarse code, and its JPEG encoder."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from typing import NamedTuple
 from PIL import ExifTags, Image, JpegImagePlugin
 
 DAY_CODES = 16
-"""How many day codes there are. Anybody can compute the code of any day, so it tells one who knows when a picture was taken more or less: of a year's
-days about 23 share each code, but of a month's days 15% have one that no other has, of a week's 68%.
+"""Number of day codes. The code of a day is public, so it narrows a date that is roughly known: about 23 days of a year share each code, but 15% of
+the days of a month, and 68% of the days of a week, have a unique code.
 
-A secret key would hide the day, but codes of one run come from several machines and from earlier runs, through the cache, which knows images by
-content alone: keys of their own would give one day several codes, and a key that travels with the run or the cache is no secret."""
+A secret key would hide the day, but the rows of one run come from several machines and, through the cache, from earlier runs. Different keys would
+give one day several codes, and a key stored with the run or the cache would not be secret."""
 
 _DAY = re.compile(r"(?!0000)\d{4}:(?!00)\d\d:(?!00)\d\d(?!\d)")
 
 
 class Provenance(NamedTuple):
-    """Where a file came from; None where it does not say."""
+    """A file's provenance; None where it is not recorded."""
 
     camera: str | None = None
-    """EXIF's make and model."""
+    """EXIF make and model."""
     day_code: int | None = None
-    """0..15, equal for pictures taken on one day; different days share one as often as one in sixteen."""
+    """0..15; equal for images taken on the same day, and for one in sixteen other days."""
     encoder: str | None = None
-    """Of a JPEG: the quality of libjpeg's luma table or a digest of another one, and whether it is progressive.
+    """For a JPEG: the quality of libjpeg's luma table, or a digest of another table, and whether it is progressive.
 
-    Nothing that a gray picture lacks, such as chroma subsampling: gray pictures of one source would look like a source of their own."""
+    Excludes properties that gray images lack, such as chroma subsampling: gray images of one source would look like a separate source."""
 
 
 def provenance(image: Image.Image) -> Provenance:
-    """Return where a file came from, as far as its header says; a damaged block counts as absent.
+    """Return a file's provenance from its header; a corrupt block counts as absent.
 
     Args:
         image: the file as Pillow opened it, before its pixels are loaded.
     """
     camera, day = None, None
     if image.info.get("exif") or image.format in {"TIFF", "MPO"}:
-        # EXIF blocks are often damaged in ways Pillow meets with any exception; the pixels matter more.
+        # Pillow raises arbitrary exceptions for corrupt EXIF, which is common.
         with suppress(Exception):
             exif = image.getexif()
             camera = " ".join(str(exif[tag]).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model) if exif.get(tag)) or None
@@ -56,7 +56,7 @@ def provenance(image: Image.Image) -> Provenance:
 
 
 def day_code(written: str) -> int | None:
-    """Return the code of a date as EXIF writes it, ``YYYY:MM:DD HH:MM:SS``; None where it is none.
+    """Return the day code of an EXIF date, ``YYYY:MM:DD HH:MM:SS``; None if it is not a date.
 
     >>> day_code("2012:07:03 10:00:00") == day_code("2012:07:03 23:59:59"), day_code("0000:00:00 00:00:00")
     (True, None)
@@ -80,7 +80,7 @@ def _luma(image: JpegImagePlugin.JpegImageFile) -> tuple[int, ...]:
 
 @cache
 def _qualities() -> dict[tuple[int, ...], int]:
-    """Return libjpeg's luma tables -> quality, as the library that Pillow holds writes them."""
+    """Return the quality of each luma table of Pillow's libjpeg."""
     found: dict[tuple[int, ...], int] = {}
     for quality in range(1, 101):
         stream = io.BytesIO()

@@ -1,6 +1,6 @@
-"""Read each image once, decode it once, and take everything from that decode: hashes, measures, thumbnail and the model's input.
+"""Read and decode each image once, and derive everything from that decode: hashes, measures, thumbnail and the model's input.
 
-In which processes that happens: `audit.ingest.workers`.
+`audit.ingest.workers` distributes the work over processes.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ import numpy.typing as npt
 
 from audit.backbones.base import DeviceEmbedder, Embedder, Preprocessing
 from audit.backbones.runtime import OnnxModel
+from audit.errors import reason
 from audit.images.decode import Decoded, decode
 from audit.images.measures import perceptual_hash, pixel_id, quality, thumbnail
-from audit.ingest.reuse import KnownContents
+from audit.ingest.reuse import ReusableIds
 from audit.sources.base import Source
 from audit.tables import THUMBNAIL_SIDE
 
-KNOWN = "known"
-"""Outcome of an image that was read but not decoded; only the content id of its row holds."""
+REUSABLE = "reusable"
+"""Outcome of an image that was read but not decoded; its row has only a content id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All a worker needs to know."""
+    """Everything that a worker needs."""
 
     source: Source
     preprocessing: Preprocessing
     max_pixels: int
     model: OnnxModel | None
-    """What each worker embeds with; None where the parent embeds."""
-    known: KnownContents | None = None
-    """Images that need no decoding, because what is measured of their bytes is stored."""
+    """The model that each worker runs; None if the parent embeds."""
+    reusable: ReusableIds | None = None
+    """Images that need no decoding because their measurements are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some images to read: their rows and where their bytes are."""
+    """A batch of images to read: their rows and references."""
 
     rows: npt.NDArray[np.int64]
     source_refs: Sequence[str]
@@ -49,35 +50,35 @@ class Chunk:
 
 @dataclass(slots=True)
 class Ingested:
-    """What became of a chunk, image by image, in the order of its rows."""
+    """The results of a chunk, in the order of its rows."""
 
     rows: npt.NDArray[np.int64]
     measures: list[dict[str, Any]]
     """Columns of ``audit.tables.MEASURES``."""
     thumbnails: npt.NDArray[np.uint8]
-    """``[m, side, side, 3]``; black where there is no image."""
+    """``[m, side, side, 3]``; black for failed images."""
     inputs: npt.NDArray[np.uint8] | None
-    """``[m, s, s, 3]``; black where there is no image. None once embedded."""
+    """``[m, s, s, 3]``; black for failed images. None once embedded."""
     embeddings: npt.NDArray[np.float16] = field(default_factory=lambda: np.empty((0, 0), np.float16))
-    """``[m, d]`` unit rows; NaN where there is no image."""
+    """``[m, d]`` unit rows; NaN for failed images."""
 
 
 def embed(result: Ingested, embedder: Embedder) -> Ingested:
-    """Embed a measured chunk in place; rows without an image are NaN."""
+    """Embed a measured chunk in place; rows of failed images are NaN."""
     inputs, good = _inputs(result), _good(result)
     taken = inputs if good.all() else inputs[good]
-    return _embedded(result, good, embedder.embed(taken) if len(taken) else embedder.embed(inputs[:1])[:0])  # not every model takes an empty batch
+    return _embedded(result, good, embedder.embed(taken) if len(taken) else embedder.embed(inputs[:1])[:0])  # some models reject an empty batch
 
 
 def embed_together(results: Iterable[Ingested], embedder: DeviceEmbedder) -> Iterator[Ingested]:
-    """Embed measured chunks, as many images at once as the device likes; while it does, the next are gathered.
+    """Embed measured chunks in batches of the device's preferred size; the next batch is filled while the device computes.
 
     Args:
-        results: their inputs are read before the next is asked for. None may hold more images than the embedder's buffer.
-        embedder: the backbone on a device of its own.
+        results: chunks; the inputs of each are read before the next is requested. None may have more images than the embedder's buffer.
+        embedder: the backbone on a GPU.
 
     Yields:
-        The same, in order, embedded in place; rows without an image are NaN.
+        The same chunks, in order, embedded in place; rows of failed images are NaN.
     """
     buffer, other = embedder.buffer(), embedder.buffer()
     before: tuple[_Group, Future[npt.NDArray[np.float32]]] = [], Future()
@@ -96,13 +97,13 @@ def embed_together(results: Iterable[Ingested], embedder: DeviceEmbedder) -> Ite
             result.inputs = None
             waiting.append((result, good))
             filled += images
-        now = waiting, device.submit(embedder.embed, buffer[: max(filled, 1)])  # not every model takes an empty batch
+        now = waiting, device.submit(embedder.embed, buffer[: max(filled, 1)])  # some models reject an empty batch
         yield from _divided(*before)
         yield from _divided(*now)
 
 
 _Group = list[tuple[Ingested, npt.NDArray[np.bool_]]]
-"""Chunks embedded together, each with which of its images there are."""
+"""Chunks embedded together, each with the mask of its decoded images."""
 
 
 def _divided(group: _Group, vectors: Future[npt.NDArray[np.float32]]) -> Iterator[Ingested]:
@@ -115,7 +116,7 @@ def _divided(group: _Group, vectors: Future[npt.NDArray[np.float32]]) -> Iterato
 
 def _inputs(result: Ingested) -> npt.NDArray[np.uint8]:
     if result.inputs is None:
-        raise AssertionError("a chunk is embedded once")
+        raise AssertionError("the chunk is already embedded")
     return result.inputs
 
 
@@ -135,12 +136,12 @@ def _embedded(result: Ingested, good: npt.NDArray[np.bool_], vectors: npt.NDArra
 
 
 def measure(chunk: Chunk, recipe: Recipe, inputs: npt.NDArray[np.uint8] | None = None) -> Ingested:
-    """Read, decode and measure a chunk's images; never raises for what their bytes hold.
+    """Read, decode and measure a chunk's images; never raises, whatever their bytes are.
 
     Args:
         chunk: the images.
-        recipe: how.
-        inputs: ``[m, s, s, 3]``, black, for the model's inputs; a new array where None.
+        recipe: how to read and measure them.
+        inputs: ``[m, s, s, 3]``, black, filled with the model's inputs; None allocates a new array.
     """
     thumbnails = black(len(chunk.rows), THUMBNAIL_SIDE)
     inputs = black(len(chunk.rows), recipe.preprocessing.input_size) if inputs is None else inputs
@@ -151,11 +152,11 @@ def measure(chunk: Chunk, recipe: Recipe, inputs: npt.NDArray[np.uint8] | None =
 def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.uint8], small: npt.NDArray[np.uint8]) -> dict[str, Any]:
     try:
         data = recipe.source.read(source_ref)
-    except Exception as error:  # noqa: BLE001  storage libraries raise their own kinds; one unreadable file never ends a scan
-        return {"outcome": "missing", "error": f"the bytes cannot be read: {' '.join(str(error).split())[:300] or type(error).__name__}"}
+    except Exception as error:  # noqa: BLE001  storage libraries raise their own types; one unreadable file never stops a scan
+        return {"outcome": "missing", "error": f"the bytes cannot be read: {reason(error)}"}
     content_id = hashlib.sha256(data).hexdigest()
-    if recipe.known is not None and content_id in recipe.known:
-        return {"outcome": KNOWN, "content_id": content_id}
+    if recipe.reusable is not None and content_id in recipe.reusable:
+        return {"outcome": REUSABLE, "content_id": content_id}
     decoded = decode(data, max_pixels=recipe.max_pixels)
     row = {"content_id": content_id, **_facts(decoded, len(data))}
     if decoded.image is None:

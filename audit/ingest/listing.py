@@ -1,4 +1,4 @@
-"""A source's samples as one table, in the row order that every table of the run keeps."""
+"""List a source's samples as one table; every other table of the run has the same row order."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _ROWS_AT_ONCE = 65_536
 
 
 class Listing(NamedTuple):
-    """A dataset as it was listed."""
+    """A dataset's listing."""
 
     table: pa.Table
     """Columns of ``audit.tables.LISTING``, sorted by sample id."""
     problems: tuple[Problem, ...]
-    """What the listing met that is no image's own outcome."""
+    """Problems of the listing as a whole."""
 
 
 def list_samples(source: Source, advance: Callable[[int], None]) -> Listing:
@@ -38,10 +38,10 @@ def list_samples(source: Source, advance: Callable[[int], None]) -> Listing:
 
     Args:
         source: the dataset.
-        advance: told how many more samples are listed.
+        advance: called with the number of newly listed samples.
 
     Raises:
-        SourceError: there are no samples, two entries of one id have different labels or splits, or the place is damaged or out of reach.
+        SourceError: there are no samples, two entries of one id have different labels or splits, or the source is corrupt or unreachable.
     """
     samples = source.collect()
     batches = []
@@ -51,14 +51,14 @@ def list_samples(source: Source, advance: Callable[[int], None]) -> Listing:
             advance(len(some))
     table = pa.Table.from_batches(batches, LISTING).sort_by("sample_id").combine_chunks()
     if not len(table):
-        raise SourceError(source.location, "holds no images", "name a folder, tar, manifest or shard pattern that does; see docs/sources.md")
-    table, twins = _without_twins(table, source)
+        raise SourceError(source.location, "contains no images", "pass a folder, tar, manifest or shard pattern that does; see docs/sources.md")
+    table, repeated = _without_repeats(table, source)
     classes = _names(table["label"], pc.list_flatten(table["labels"]))
-    return Listing(table, (*source.problems, *twins, *_alike(classes, _names(table["split"])), *_joined(classes)))
+    return Listing(table, (*source.problems, *repeated, *_similar(classes, _names(table["split"])), *_joined(classes)))
 
 
 def listing_key(table: pa.Table) -> str:
-    """Return a digest of a listing: equal exactly when ids, references, fingerprints, splits, labels and metadata are."""
+    """Return a digest of a listing's ids, references, fingerprints, splits, labels and metadata."""
     digest = hashlib.sha256()
     with pa.ipc.new_stream(_Digest(digest), table.schema) as stream:
         stream.write_table(table.combine_chunks(), max_chunksize=_ROWS_AT_ONCE)
@@ -66,7 +66,7 @@ def listing_key(table: pa.Table) -> str:
 
 
 class _Digest:
-    """A file whose content goes into a hash."""
+    """A writable file that hashes its content."""
 
     closed = False
 
@@ -94,8 +94,8 @@ def _batch(samples: list[Sample]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns, LISTING)
 
 
-def _without_twins(table: pa.Table, source: Source) -> tuple[pa.Table, list[Problem]]:
-    """Keep the last entry of each sample id, as unpacking a tar does. Raises SourceError where entries of one id say different things."""
+def _without_repeats(table: pa.Table, source: Source) -> tuple[pa.Table, list[Problem]]:
+    """Keep the last entry of each sample id, as unpacking a tar does. Raises SourceError if entries of one id contradict each other."""
     ids = table["sample_id"]
     repeats = np.append(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(), False)
     if not repeats.any():
@@ -107,16 +107,16 @@ def _without_twins(table: pa.Table, source: Source) -> tuple[pa.Table, list[Prob
             raise _contradiction(source, earlier, later)
         names.add(repr(earlier["sample_id"]))
     entries = "1 entry" if names.count == 1 else f"{names.count:,} entries"
-    problem = f"{entries} of {source.location} for images that a later one names too: {names}; the last one counts"
-    told = Problem(kind="listed_twice", problem=problem, hint="leave one entry for each image", evidence={"entries": names.count})
-    return table.filter(pa.array(~repeats)), [told]
+    problem = f"{entries} of {source.location} for images that a later entry repeats: {names}; the last entry is used"
+    hint = "keep one entry per image"
+    return table.filter(pa.array(~repeats)), [Problem(kind="listed_twice", problem=problem, hint=hint, evidence={"entries": names.count})]
 
 
 def _contradiction(source: Source, earlier: Mapping[str, object], later: Mapping[str, object]) -> SourceError:
-    find_places = getattr(source, "places", None)  # a table knows its lines
+    locate = getattr(source, "locate", None)  # only some sources have lines or byte offsets to report
     name = str(earlier["sample_id"])
-    places = find_places(name) if find_places else []
-    where = f" ({named(places, len(places))})" if places else ""
+    found = locate(name) if locate else []
+    where = f" ({named(found, len(found))})" if found else ""
     what = next(word for word in ("split", "labels", "label") if earlier[word] != later[word])
     hint = "keep one of them, or list several labels in one cell" if what != "split" else "keep one of them"
     return SourceError(source.location, f"lists {name!r} with two different {what.removesuffix('s')}s{where}", hint)
@@ -126,34 +126,33 @@ def _names(*columns: pa.ChunkedArray) -> list[str]:
     return sorted({name for column in columns for name in pc.unique(column).drop_null().to_pylist()})
 
 
-def _alike(classes: list[str], splits: list[str]) -> Iterator[Problem]:
-    """Yield that names of classes differ in nothing that a reader sees, and that splits have two names of one."""
-    of_classes = "names of classes differ in nothing but case, white space or the form of their letters"
-    of_splits = "names of splits look like one split called in two ways"
-    for kind, what, problem, names, meant in (
-        ("similar_classes", "classes", of_classes, classes, _seen),
-        ("similar_splits", "splits", of_splits, splits, lambda name: usual_split(name.strip()) or _seen(name)),
+def _similar(classes: list[str], splits: list[str]) -> Iterator[Problem]:
+    """Yield a problem for classes whose names look the same, and one for splits with two names."""
+    of_classes = "class names differ only in case, white space or Unicode form"
+    of_splits = "split names look like two names of one split"
+    for kind, what, problem, names, normalize in (
+        ("similar_classes", "classes", of_classes, classes, _normalized),
+        ("similar_splits", "splits", of_splits, splits, lambda name: usual_split(name.strip()) or _normalized(name)),
     ):
         groups: dict[str, list[str]] = defaultdict(list)
         for name in names:
-            groups[meant(name)].append(name)
+            groups[normalize(name)].append(name)
         found = [group for group in groups.values() if len(group) > 1]
         if found:
             shown = named((" and ".join(map(repr, group)) for group in found), len(found))
-            yield Problem(kind=kind, problem=f"{problem}: {shown}", hint=f"make them one, or rename the {what}", evidence={"names": found[:EXAMPLES]})
+            yield Problem(kind=kind, problem=f"{problem}: {shown}", hint=f"merge or rename these {what}", evidence={"names": found[:EXAMPLES]})
 
 
-def _seen(name: str) -> str:
-    """Return what a reader sees of a name."""
+def _normalized(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _joined(classes: list[str]) -> Iterator[Problem]:
-    """Yield that labels look like several in one text: each part between ``|`` or ``;`` is a class too."""
+    """Yield a problem for labels that look like several joined by ``|`` or ``;``: each of their parts is also a class."""
     known = set(classes)
     found = [name for name in classes if len(parts := name.replace(";", "|").split("|")) > 1 and known.issuperset(part.strip() for part in parts)]
     if found:
-        verb = "is" if len(found) == 1 else "are"
-        problem = f"{len(found):,} of {len(classes):,} classes {verb} put together from others: {named(map(repr, found), len(found))}"
-        hint = "if each is several labels of an image, call their column 'labels' or write JSON lists, see docs/sources.md"
+        verb = "joins" if len(found) == 1 else "join"
+        problem = f"{len(found):,} of {len(classes):,} class names {verb} other class names: {named(map(repr, found), len(found))}"
+        hint = "if these are multi-label images, name the column 'labels' or write JSON lists (see docs/sources.md)"
         yield Problem(kind="joined_labels", problem=problem, hint=hint, evidence={"entries": len(found), "names": found[:EXAMPLES]})

@@ -1,6 +1,6 @@
-"""Images whose bytes were measured before, under whatever name: a rename, a fresh checkout or another machine costs a read and no decode.
+"""Reuse measurements by content: after a rename, a fresh checkout or on another machine, images are read but not decoded.
 
-The bytes of an image decide all that is measured of it, so that a row found under the same content id, made by the same plan, is the row.
+Measurements depend only on an image's bytes and the plan, so a row with the same content id and plan can be reused.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.errors import AuditError
+from audit.errors import AuditError, reason
 from audit.io.artifacts import write_array
 from audit.run.identity import KEY_DIGITS, content_keys
 
-LASTING = pa.array(["ok", "empty", "unreadable", "truncated", "too_large"])
-"""Outcomes that the bytes alone decide; what was missing or killed a decoder may fare better the next time."""
+_DETERMINISTIC = pa.array(["ok", "empty", "unreadable", "truncated", "too_large"])
+"""Outcomes that depend only on the bytes; a missing image, or one that crashed a decoder, may succeed the next time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Some images as they were measured."""
+class Measurements:
+    """Measured rows of some images."""
 
     measures: pa.Table
     """``audit.tables.MEASURES``."""
@@ -37,17 +37,18 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A place that holds measured images: an earlier run, or a shard of a cache."""
+    """Measured images of an earlier run or of a cache shard."""
 
-    place: str
+    name: str
+    """For messages."""
     content_ids: pa.ChunkedArray
-    """Hex, one for each row; null where there is none to be taken."""
-    read: Callable[[npt.NDArray[np.int64]], Rows]
-    """Takes rows; raises AuditError where the place is damaged or out of reach."""
+    """Hex, one per row; null for rows that cannot be reused."""
+    read: Callable[[npt.NDArray[np.int64]], Measurements]
+    """Reads rows; raises AuditError if the store is corrupt or unreachable."""
 
 
-class KnownContents:
-    """Content ids as a reading process asks for them: sorted numbers in a file that all processes map. Where the file is not, nothing is known."""
+class ReusableIds:
+    """A set of content ids for worker processes: sorted numbers in a file that all processes map. Without the file, the set is empty."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -68,40 +69,40 @@ class KnownContents:
         return at < len(self._numbers) and bool(self._numbers[at] == number)
 
 
-class Known:
-    """All stores as one index.
+class ReuseIndex:
+    """All stores as one index by content id.
 
     Args:
-        stores: where rows may be taken from; the first that has an image gives it.
-        path: where the numbers are written for reading processes.
+        stores: the first store that has an image provides it.
+        path: file for the ids that worker processes map.
     """
 
     def __init__(self, stores: Sequence[Store], path: Path) -> None:
         self._stores = stores
         ids = [pc.fill_null(store.content_ids, "") for store in stores]
-        there = [np.flatnonzero(pc.not_equal(column, "").to_numpy()) for column in ids]
+        present = [np.flatnonzero(pc.not_equal(column, "").to_numpy()) for column in ids]
         numbers = np.concatenate(
-            [content_keys(column.take(pa.array(rows))) for column, rows in zip(ids, there, strict=True)] or [np.empty(0, np.uint64)]
+            [content_keys(column.take(pa.array(rows))) for column, rows in zip(ids, present, strict=True)] or [np.empty(0, np.uint64)]
         )
         order = np.argsort(numbers, kind="stable")
         self._sorted = numbers[order]
-        self._store_of = np.repeat(np.arange(len(stores)), [len(rows) for rows in there])[order]
-        self._row_of = np.concatenate([*there, np.empty(0, np.int64)])[order]
+        self._store_of = np.repeat(np.arange(len(stores)), [len(rows) for rows in present])[order]
+        self._row_of = np.concatenate([*present, np.empty(0, np.int64)])[order]
         write_array(path, np.unique(self._sorted))
-        self.contents = KnownContents(path.absolute())
+        self.ids = ReusableIds(path.absolute())
 
     def __len__(self) -> int:
         return len(self._sorted)
 
-    def take(self, content_ids: pa.Array, note: Callable[[str], None]) -> Iterator[tuple[npt.NDArray[np.int64], Rows]]:
-        """Take images, store by store.
+    def take(self, content_ids: pa.Array, note: Callable[[str], None]) -> Iterator[tuple[npt.NDArray[np.int64], Measurements]]:
+        """Read measurements, store by store.
 
         Args:
-            content_ids: of the images wanted; each was found in `contents`.
-            note: told of a store that cannot be read.
+            content_ids: of the wanted images; each is in `ids`.
+            note: called for a store that cannot be read.
 
         Yields:
-            Positions in ``content_ids`` and their rows. What a damaged store was to give is left out.
+            Positions in ``content_ids`` and their measurements, without those of corrupt stores.
         """
         at = np.searchsorted(self._sorted, content_keys(content_ids))
         wanted = pa.array(content_ids)
@@ -111,16 +112,13 @@ class Known:
             try:
                 rows = store.read(self._row_of[at[mine]])
             except (AuditError, OSError) as error:
-                note(f"{store.place}: {_reason(error)}; its {len(mine)} images are read again")
+                problem = error.problem if isinstance(error, AuditError) else reason(error)
+                note(f"{store.name}: {problem}; its {len(mine)} images are read again")
                 continue
             same = np.flatnonzero(pc.equal(rows.measures["content_id"], wanted.take(pa.array(mine))).to_numpy(zero_copy_only=False))
-            yield mine[same], Rows(rows.measures.take(pa.array(same)), rows.embeddings[same], rows.thumbnails[same])
+            yield mine[same], Measurements(rows.measures.take(pa.array(same)), rows.embeddings[same], rows.thumbnails[same])
 
 
-def lasting(measures: pa.Table) -> pa.ChunkedArray:
-    """Return content ids where the bytes alone decided the row, else null; ``measures`` needs the columns content_id and outcome."""
-    return pc.if_else(pc.is_in(measures["outcome"], LASTING), measures["content_id"], None)
-
-
-def _reason(error: Exception) -> str:
-    return error.problem if isinstance(error, AuditError) else " ".join(str(error).split())[:160]
+def reusable_ids(measures: pa.Table) -> pa.ChunkedArray:
+    """Return the content ids of rows that depend only on the bytes, else null; ``measures`` needs the columns content_id and outcome."""
+    return pc.if_else(pc.is_in(measures["outcome"], _DETERMINISTIC), measures["content_id"], None)

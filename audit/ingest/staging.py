@@ -1,8 +1,8 @@
-"""The part of a run that is still being made: what ``kill -9`` leaves and the next scan continues.
+"""Staging area of an ingest, from which the next scan resumes after a kill.
 
-``RUN/unfinished/`` holds the listing, the arrays (allocated whole, filled as images are read) and one small Parquet file per finished segment of
-rows, written after its rows are in the arrays. A row counts as stored exactly when a segment names it. When all are stored, the files are moved
-into place. What was damaged since counts as not stored.
+``RUN/unfinished/`` contains the listing, the arrays (allocated in full, filled as images are read) and one small Parquet file per segment of rows,
+written after the arrays. A row is stored if and only if a segment lists it. When all rows are stored, the files are moved into place. Corrupt
+segments count as not stored.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ import pyarrow.compute as pc
 
 from audit.errors import RunError
 from audit.ingest.chunks import Ingested
-from audit.ingest.reuse import Rows, Store, lasting
+from audit.ingest.reuse import Measurements, Store, reusable_ids
 from audit.io.artifacts import create_array, open_array, read_json, read_table, reopen_array, write_json, write_table
 from audit.run.tables import fields, held_to, open_rows
 from audit.tables import MEASURES, SAMPLES, THUMBNAIL_SIDE
 
 FOLDER = "unfinished"
 INGEST_PLAN = "ingest.json"
-"""Beside the finished tables: what their rows depend on besides the images."""
-_LEFT_OVER = "unfinished-before"
+"""Stored with the finished tables: what their rows depend on besides the images."""
+_SUPERSEDED = "unfinished-before"
 _PUBLISHED = "unfinished-published"
 _ROWS_COPIED_AT_ONCE = 65_536
 _ARRAYS = ("embeddings.npy", "thumbnails.npy")
 _FILES = ("samples.parquet", *_ARRAYS)
-"""What an ingest leaves; where one is lost, all are made again."""
+"""The output of an ingest; if one file is lost, all are recreated."""
 _SEGMENT = pa.schema([pa.field("row", pa.int64(), nullable=False), *MEASURES])
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
-    """Images that an earlier scan measured the same way: a table of ids and measures, and where each row stands in its arrays."""
+class EarlierIngest:
+    """Images that an earlier scan measured with the same plan: a table of ids and measures, and the row of each in the arrays."""
 
     samples: pa.Table
     """Columns sample_id, fingerprint and ``audit.tables.MEASURES``."""
@@ -48,22 +48,22 @@ class Earlier:
     embeddings: npt.NDArray[np.float16]
     thumbnails: npt.NDArray[np.uint8]
 
-    def rows(self, positions: npt.NDArray[np.int64]) -> Rows:
-        """Take some images."""
+    def rows(self, positions: npt.NDArray[np.int64]) -> Measurements:
+        """Return the measurements of some images."""
         at = self.array_rows[positions]
-        return Rows(self.samples.select(MEASURES.names).take(pa.array(positions)), self.embeddings[at], self.thumbnails[at])
+        return Measurements(self.samples.select(MEASURES.names).take(pa.array(positions)), self.embeddings[at], self.thumbnails[at])
 
 
-class Unfinished:
-    """A run's ingest under way.
+class Staging:
+    """The staging area of a run's ingest; resumes an interrupted one.
 
     Args:
         run: the run directory.
         listing: ``audit.tables.LISTING``, in the run's row order.
-        plan: what the rows depend on besides the images; one that differs makes stored rows useless.
+        plan: what the rows depend on besides the images; stored rows of another plan are discarded.
         listing_key: digest of the listing.
         dimension: length of an embedding.
-        note: told where what a killed scan had stored is damaged and read again.
+        note: called for stored rows that are corrupt and read again.
     """
 
     def __init__(self, run: Path, listing: pa.Table, *, plan: dict[str, Any], listing_key: str, dimension: int, note: Callable[[str], None]) -> None:
@@ -74,10 +74,10 @@ class Unfinished:
             try:
                 self._open()
             except RunError as error:
-                note(_again(error, "what the killed scan had stored is read again"))
+                note(_note(error, "all images of the interrupted scan are read again"))
                 shutil.rmtree(self.path)
             else:
-                self._drop_damaged_segments()
+                self._drop_corrupt_segments()
                 return
         self._begin(wanted)
         self._open()
@@ -87,19 +87,19 @@ class Unfinished:
         self.embeddings = reopen_array(self.path / "embeddings.npy", (rows, self._dimension), np.float16)
         self.thumbnails = reopen_array(self.path / "thumbnails.npy", (rows, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
 
-    def _drop_damaged_segments(self) -> None:
+    def _drop_corrupt_segments(self) -> None:
         for segment in self._segments():
             try:
                 read_table(segment)
             except RunError as error:
-                self._note(_again(error, "its images are read again"))
+                self._note(_note(error, "its images are read again"))
                 segment.unlink()
 
     def _begin(self, wanted: dict[str, Any]) -> None:
-        left_over = self._run / _LEFT_OVER
-        if _plan_of(self.path) is not None:  # the dataset changed after a scan was killed: keep what that scan had stored
-            shutil.rmtree(left_over, ignore_errors=True)
-            self.path.rename(left_over)
+        superseded = self._run / _SUPERSEDED
+        if _plan_of(self.path) is not None:  # the dataset changed after a scan was killed: keep its rows
+            shutil.rmtree(superseded, ignore_errors=True)
+            self.path.rename(superseded)
         else:
             shutil.rmtree(self.path, ignore_errors=True)
         (self.path / "segments").mkdir(parents=True)
@@ -110,14 +110,14 @@ class Unfinished:
         write_json(self.path / "plan.json", wanted)
 
     def missing_rows(self) -> npt.NDArray[np.int64]:
-        """Return the rows not stored yet, ascending."""
+        """Return the rows that are not stored yet, ascending."""
         stored = np.zeros(len(self._listing), bool)
         for segment in self._segments():
             stored[read_table(segment, columns=["row"])["row"].to_numpy()] = True
         return np.flatnonzero(~stored)
 
     def store(self, parts: Sequence[Ingested]) -> None:
-        """Store some rows: first the arrays, then the segment that makes them count."""
+        """Store some rows: first the arrays, then the segment that lists them."""
         for part in parts:
             self.embeddings[part.rows] = part.embeddings
             self.thumbnails[part.rows] = part.thumbnails
@@ -126,42 +126,42 @@ class Unfinished:
         self._store_segment(measures.add_column(0, "row", rows).cast(_SEGMENT))
 
     def adopt(self, missing: npt.NDArray[np.int64]) -> int:
-        """Take over missing rows that an earlier scan measured: same id, same fingerprint, same plan. Returns how many."""
+        """Reuse missing rows that an earlier scan measured with the same id, fingerprint and plan. Return how many."""
         adopted = 0
         for earlier in self._earlier():
-            there = pd.Index(earlier.samples["sample_id"].to_pandas()).get_indexer(self._column("sample_id", missing))
-            here, there = missing[there >= 0], there[there >= 0]
-            before = np.asarray(earlier.samples["fingerprint"].take(pa.array(there)))
-            same = before == np.asarray(self._column("fingerprint", here))
-            lost = np.asarray(pc.equal(earlier.samples["outcome"], "missing").take(pa.array(there)))  # what could not be read may be readable now
-            here, there = here[same & ~lost], there[same & ~lost]
-            for start in range(0, len(here), _ROWS_COPIED_AT_ONCE):
+            old = pd.Index(earlier.samples["sample_id"].to_pandas()).get_indexer(self._column("sample_id", missing))
+            new, old = missing[old >= 0], old[old >= 0]
+            before = np.asarray(earlier.samples["fingerprint"].take(pa.array(old)))
+            same = before == np.asarray(self._column("fingerprint", new))
+            lost = np.asarray(pc.equal(earlier.samples["outcome"], "missing").take(pa.array(old)))  # may be readable now
+            new, old = new[same & ~lost], old[same & ~lost]
+            for start in range(0, len(new), _ROWS_COPIED_AT_ONCE):
                 part = slice(start, start + _ROWS_COPIED_AT_ONCE)
-                self.take_over(here[part], earlier.rows(there[part]))
-            adopted += len(here)
-            missing = np.setdiff1d(missing, here, assume_unique=True)
+                self.store_reused(new[part], earlier.rows(old[part]))
+            adopted += len(new)
+            missing = np.setdiff1d(missing, new, assume_unique=True)
         return adopted
 
     def stores(self) -> Iterator[Store]:
-        """Yield what earlier scans measured the same way, to be found by content: under another name, or with another time of change."""
+        """Yield the measurements of earlier scans with the same plan, for reuse by content (renamed or touched files)."""
         for earlier in self._earlier():
-            yield Store(str(self._run), lasting(earlier.samples), earlier.rows)
+            yield Store(str(self._run), reusable_ids(earlier.samples), earlier.rows)
 
-    def take_over(self, rows: npt.NDArray[np.int64], found: Rows) -> None:
+    def store_reused(self, rows: npt.NDArray[np.int64], found: Measurements) -> None:
         """Store rows that were measured before."""
         self.embeddings[rows] = found.embeddings
         self.thumbnails[rows] = found.thumbnails
         self._store_segment(found.measures.add_column(0, "row", pa.array(rows)).cast(_SEGMENT))
 
     def finish(self) -> pa.Table:
-        """Put the stored rows together and move them into place; safe to be killed in and called again.
+        """Combine the stored rows and move them into place; can be killed and called again.
 
         Returns:
             The run's samples, ``audit.tables.SAMPLES``.
         """
         segments = pa.concat_tables([read_table(segment) for segment in self._segments()]).sort_by("row")
         if len(segments) != len(self._listing) or not np.array_equal(segments["row"].to_numpy(), np.arange(len(self._listing))):
-            raise AssertionError(f"{len(segments)} rows are stored for {len(self._listing)} listed samples")
+            raise AssertionError(f"{len(segments)} rows stored for {len(self._listing)} listed samples")
         table = self._listing
         for field in MEASURES:
             table = table.append_column(field, segments[field.name])
@@ -169,7 +169,7 @@ class Unfinished:
         write_table(self.path / "samples.parquet", table)
         self.embeddings.flush()
         self.thumbnails.flush()
-        shutil.rmtree(self._run / _LEFT_OVER, ignore_errors=True)
+        shutil.rmtree(self._run / _SUPERSEDED, ignore_errors=True)
         (self.path / "complete").touch()
         publish(self._run)
         return table
@@ -186,23 +186,23 @@ class Unfinished:
     def _segments(self) -> list[Path]:
         return sorted((self.path / "segments").glob("[0-9]*.parquet"))
 
-    def _earlier(self) -> Iterator[Earlier]:
-        left_over = self._run / _LEFT_OVER
+    def _earlier(self) -> Iterator[EarlierIngest]:
+        superseded = self._run / _SUPERSEDED
         try:
-            stored = self._left_over(left_over)
+            stored = self._superseded(superseded)
         except RunError as error:
-            self._note(_again(error, "what the killed scan had stored is read again"))
-            shutil.rmtree(left_over)
+            self._note(_note(error, "all images of the interrupted scan are read again"))
+            shutil.rmtree(superseded)
         else:
             if stored is not None:
                 yield stored
         plan = self._run / INGEST_PLAN
         if plan.is_file() and all((self._run / name).is_file() for name in _FILES) and read_json(plan) == self._plan:
             table = read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names])
-            yield finished(self._run, held_to(fields(SAMPLES, table.column_names), table, self._run / "samples.parquet"))
+            yield finished_ingest(self._run, held_to(fields(SAMPLES, table.column_names), table, self._run / "samples.parquet"))
 
-    def _left_over(self, folder: Path) -> Earlier | None:
-        """Return what a scan had stored that was killed before the dataset changed; None where there is none. Raises RunError where it is damaged."""
+    def _superseded(self, folder: Path) -> EarlierIngest | None:
+        """Return the rows of a scan that was killed before the dataset changed, if any. Raises RunError if they are corrupt."""
         before = _plan_of(folder)
         segments = sorted((folder / "segments").glob("[0-9]*.parquet"))
         if before is None or before["plan"] != self._plan or not segments:
@@ -213,21 +213,21 @@ class Unfinished:
         listed = listed.take(stored["row"])
         for field in MEASURES:
             listed = listed.append_column(field, stored[field.name])
-        return Earlier(listed, stored["row"].to_numpy(), *(open_array(folder / name, rows) for name in _ARRAYS))
+        return EarlierIngest(listed, stored["row"].to_numpy(), *(open_array(folder / name, rows) for name in _ARRAYS))
 
 
-def finished(run: Path, samples: pa.Table) -> Earlier:
+def finished_ingest(run: Path, samples: pa.Table) -> EarlierIngest:
     """Return the images of a finished ingest."""
-    return Earlier(samples, np.arange(len(samples)), *(open_rows(run, Path(name).stem, len(samples)) for name in _ARRAYS))
+    return EarlierIngest(samples, np.arange(len(samples)), *(open_rows(run, Path(name).stem, len(samples)) for name in _ARRAYS))
 
 
 def publish(run: Path) -> None:
-    """Move a complete ingest into place; does nothing where there is none. Each step can be repeated, so a kill in between does no harm."""
+    """Move a complete ingest, if any, into place. Every step can be repeated after a kill."""
     folder = run / FOLDER
     if not (folder / "complete").exists():
         return
     plan = _plan_of(folder)
-    (run / INGEST_PLAN).unlink(missing_ok=True)  # until it is back, nobody takes the half-moved files for one run
+    (run / INGEST_PLAN).unlink(missing_ok=True)  # marks the half-moved files as incomplete until it is written again
     for name in _FILES:
         if (folder / name).exists():
             (folder / name).replace(run / name)
@@ -235,12 +235,12 @@ def publish(run: Path) -> None:
         write_json(run / INGEST_PLAN, plan["plan"])
     done = run / _PUBLISHED
     shutil.rmtree(done, ignore_errors=True)
-    folder.rename(done)  # in one step: a folder half removed would look like a scan to continue
+    folder.rename(done)  # atomic: a half-removed folder would look like a scan to resume
     shutil.rmtree(done)
 
 
 def _plan_of(folder: Path) -> dict[str, Any] | None:
-    """Return what a folder's rows depend on; None where there is none or it is damaged: nothing can then be made of them."""
+    """Return a folder's plan; None if it is missing or corrupt, which makes the rows unusable."""
     try:
         plan = read_json(folder / "plan.json")
     except RunError:
@@ -248,5 +248,5 @@ def _plan_of(folder: Path) -> dict[str, Any] | None:
     return plan if isinstance(plan, dict) and "plan" in plan else None
 
 
-def _again(error: RunError, what: str) -> str:
-    return f"{error.where}: {error.problem}; {what}"
+def _note(error: RunError, consequence: str) -> str:
+    return f"{error.where}: {error.problem}; {consequence}"

@@ -1,8 +1,7 @@
-"""The processes in which images are read.
+"""Worker processes that read and decode images.
 
-Worker processes read and decode. On a CPU each also runs the model on its own core, so that pixels never travel between processes; for a GPU they
-leave the model's inputs in memory that they share with the parent, which embeds many at once. A worker that dies (a decoder crashing on hostile
-bytes) costs only the image that killed it.
+On a CPU, each worker also runs the model on its own core, so that pixels never cross process boundaries. For a GPU, workers write the model's inputs
+to shared memory and the parent embeds large batches. A crash, such as a decoder on hostile bytes, affects only the image that caused it.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from audit.processes import available_cpus, begin_worker, process_context
 from audit.tables import THUMBNAIL_SIDE
 
 _CHUNKS_AHEAD_PER_WORKER = 2
-"""Chunks decoded ahead of the model: enough that neither side waits, few enough that memory stays small."""
+"""Chunks decoded ahead of the model: enough that neither side waits, few enough to bound memory."""
 
 _TRIES_ALONE = 3
-"""Processes that an image may kill before it is to blame: one may also be killed from outside, as where memory is short."""
+"""Crashes of an isolated image before it counts as crashed: a process may also be killed from outside, as when memory is low."""
 
 _PAUSE_SECONDS = 1.0
-"""Before an image that killed a process is read again: time for what is short of memory to give some back."""
+"""Pause before an image that crashed a process is read again, so that memory can be freed."""
 
 _PROCESSES_PAY_FROM = 256
-"""Below this many images, starting worker processes costs more than it saves."""
+"""For fewer images, starting worker processes takes longer than it saves."""
 
 
 def ingest(
@@ -47,11 +46,11 @@ def ingest(
 
     Args:
         chunks: what to read.
-        images: how many images the chunks hold in all.
-        recipe: the source, the model's preprocessing, limits, and the model where workers embed.
-        embedder: the backbone on a GPU; None where workers embed.
-        workers: decoding processes.
-        together: the most images of a chunk.
+        images: total number of images in the chunks.
+        recipe: the source, the model's preprocessing, limits, and the model if workers embed.
+        embedder: the backbone on a GPU; None if workers embed.
+        workers: number of decoding processes.
+        together: maximum number of images per chunk.
 
     Yields:
         One result per chunk, each image with exactly one outcome.
@@ -73,17 +72,17 @@ def _ingest_one(chunk: Chunk, recipe: Recipe, embedder: Embedder | None) -> Inge
 
 
 class _Slots:
-    """Model inputs of the chunks under way, in memory that all processes see: through a pipe they would be copied five times.
+    """Shared memory for the model inputs of running chunks; a pipe would copy them five times.
 
     Args:
-        count: chunks.
-        images: the most of a chunk.
-        side: of an input, in pixels.
+        count: number of chunks.
+        images: maximum number of images per chunk.
+        side: side of an input, in pixels.
     """
 
     def __init__(self, count: int, images: int, side: int) -> None:
         self._shape = count, images, side, side, 3
-        # A file without a name, in memory where there is room: nothing is left of it, however the processes end.
+        # An unnamed file, in memory if there is room: it disappears however the processes end.
         self._memory = RawArray("B", int(np.prod(self._shape)))
 
     def __getitem__(self, slot: int) -> npt.NDArray[np.uint8]:
@@ -92,13 +91,13 @@ class _Slots:
         return inputs
 
 
-_worker: tuple[Recipe, Embedder | None, _Slots | None] | None = None  # a worker process's own; set once when it starts
+_worker: tuple[Recipe, Embedder | None, _Slots | None] | None = None  # set once per worker process, at start-up
 
 
 def _start_worker(recipe: Recipe, slots: _Slots | None) -> None:
     import cv2
 
-    global _worker  # noqa: PLW0603  a process pool hands constants to its workers in no other way
+    global _worker  # noqa: PLW0603  the only way to pass constants to the workers of a pool
     begin_worker()
     cv2.setNumThreads(1)
     _worker = recipe, recipe.model.open(threads=1) if recipe.model is not None else None, slots
@@ -118,24 +117,24 @@ def _work(chunk: Chunk, slot: int | None = None) -> Ingested:
 
 
 class Workers:
-    """Processes that measure chunks, each embedding too where the recipe holds a model; one that dies costs only the image that killed it.
+    """Processes that measure chunks, and embed them if the recipe has a model; a crash affects only the image that caused it.
 
     Args:
-        recipe: what every process needs to know.
-        count: how many processes.
-        together: the most images of a chunk.
+        recipe: everything that a process needs.
+        count: number of processes.
+        together: maximum number of images per chunk.
     """
 
     def __init__(self, recipe: Recipe, count: int, together: int) -> None:
         self._recipe, self._count, self._ahead = recipe, count, count * _CHUNKS_AHEAD_PER_WORKER
-        # One more than are under way: that of the chunk that is looked at.
+        # One more than the running chunks, for the chunk that the caller is reading.
         self._slots = _Slots(self._ahead + 1, together, recipe.preprocessing.input_size) if recipe.model is None else None
         self._pool = _pool(recipe, count, self._slots)
 
     def measure(self, chunks: Iterable[Chunk]) -> Iterator[Ingested]:
-        """Measure chunks, in order; a chunk that kills its worker is measured again image by image.
+        """Measure chunks, in order; a chunk that crashes its worker is measured again image by image.
 
-        Where the workers do not embed, a chunk's inputs stay what they are only until the next chunk is asked for.
+        If the workers do not embed, a chunk's inputs are valid only until the next chunk is requested.
         """
         ahead = iter(chunks)
         running: deque[tuple[Chunk, int, Future[Ingested]]] = deque()
@@ -163,15 +162,15 @@ class Workers:
             free.append(slot)
 
     def close(self) -> None:
-        """End the processes."""
+        """Stop the processes."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _isolate(chunk: Chunk, recipe: Recipe) -> Ingested:
-    """Measure a chunk one image at a time, each in a process that may die.
+    """Measure a chunk one image at a time, each in a process that may crash.
 
-    An image that killed all that tried stays ``crashed`` while its file stays what it is: a later scan, which reads few images, would read it in its
-    own process, and die of it.
+    An image that crashes every attempt stays ``crashed`` until its file changes: a later scan of few images reads them in its own process, which the
+    image would crash.
     """
     parts: list[Ingested] = []
     pool = _started(recipe)
@@ -194,7 +193,7 @@ def _isolate(chunk: Chunk, recipe: Recipe) -> Ingested:
 
 
 def _started(recipe: Recipe) -> ProcessPoolExecutor:
-    """Start a process for images alone: of one that cannot even start, no image is to blame."""
+    """Start a process for single images; raise AuditError if it cannot even start, for which no image is to blame."""
     for _ in range(_TRIES_ALONE):
         pool = _pool(recipe, 1)
         try:
@@ -204,7 +203,7 @@ def _started(recipe: Recipe) -> ProcessPoolExecutor:
             time.sleep(_PAUSE_SECONDS)
         else:
             return pool
-    raise AuditError("scan", "the processes that read images die before they read one", "see what they printed above; is memory short?")
+    raise AuditError("scan", "worker processes crash before they read an image (out of memory?)", "see their output above")
 
 
 def _joined(rows: npt.NDArray[np.int64], parts: Sequence[Ingested]) -> Ingested:
@@ -230,7 +229,7 @@ def _crashed(single: Chunk, recipe: Recipe) -> Ingested:
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[..., Any], *arguments: object) -> Future[Any]:
-    """Hand work to a pool; where one of its processes has just died, the work fails as it would had it died a moment later."""
+    """Submit work to a pool; if one of its processes has just died, return a failed future instead of raising."""
     try:
         return pool.submit(work, *arguments)
     except BrokenProcessPool as error:

@@ -20,8 +20,8 @@ from audit.errors import ConfigError
 from audit.images.faces import require_detector
 from audit.images.previews import make
 from audit.ingest.listing import list_samples, listing_key
-from audit.ingest.reuse import Known, Rows
-from audit.ingest.staging import INGEST_PLAN, Earlier, Unfinished, finished, publish
+from audit.ingest.reuse import Measurements, ReuseIndex
+from audit.ingest.staging import INGEST_PLAN, EarlierIngest, Staging, finished_ingest, publish
 from audit.io.artifacts import read_json, sweep, to_frame
 from audit.io.progress import SILENT, Observer
 from audit.pipeline import stages
@@ -186,31 +186,31 @@ def _ingest(
         for name in FILES["ingest"]:
             record.is_sound(name)  # else its rows would be taken over
         record.save()
-        unfinished = Unfinished(run, listing, plan=plan, listing_key=key, dimension=backbone.dimension, note=observer.note)
-        missing = unfinished.missing_rows()
-        earlier = len(listing) - len(missing) + (unfinished.adopt(missing) if len(missing) else 0)
+        staging = Staging(run, listing, plan=plan, listing_key=key, dimension=backbone.dimension, note=observer.note)
+        missing = staging.missing_rows()
+        earlier = len(listing) - len(missing) + (staging.adopt(missing) if len(missing) else 0)
         if earlier:
             observer.note(f"{earlier} of {len(listing)} images are known from an earlier scan")
-            missing = unfinished.missing_rows()
+            missing = staging.missing_rows()
         decoded = 0
         if len(missing):
             observer.stage("images", len(missing))
             refs = listing["source_ref"].take(pa.array(missing))
             job = Job(dataset, backbone, placement, options.max_pixels, options.batch_size, options.workers, missing, refs)
-            stores = [*unfinished.stores(), *(cache.stores(observer.note) if cache is not None else ())]
-            decoded = read_images(job, engine, unfinished, Known(stores, unfinished.path / "known.npy"), observer)
+            stores = [*staging.stores(), *(cache.stores(observer.note) if cache is not None else ())]
+            decoded = read_images(job, engine, staging, ReuseIndex(stores, staging.path / "known.npy"), observer)
         record.begin("ingest")
-        samples = unfinished.finish()
+        samples = staging.finish()
         record.end("ingest", stage_key, time.perf_counter() - began, read=len(missing), decoded=decoded)
-    if cache is not None and (added := cache.add(samples, _sound_rows(record, finished(run, samples)), observer.note)):
+    if cache is not None and (added := cache.add(samples, _sound_rows(record, finished_ingest(run, samples)), observer.note)):
         observer.note(f"cache {options.cache}: {added} images added")
     return samples
 
 
-def _sound_rows(record: Record, images: Earlier) -> Callable[[npt.NDArray[np.int64]], Rows]:
+def _sound_rows(record: Record, images: EarlierIngest) -> Callable[[npt.NDArray[np.int64]], Measurements]:
     """Return what takes rows of a finished ingest, once its arrays are known to be sound: only what is to be added needs that."""
 
-    def rows(positions: npt.NDArray[np.int64]) -> Rows:
+    def rows(positions: npt.NDArray[np.int64]) -> Measurements:
         record.rely_on("embeddings.npy", "thumbnails.npy")
         return images.rows(positions)
 

@@ -1,6 +1,6 @@
-"""Where a dataset's images come from: one module per way of storing them, all yielding the same rows.
+"""Dataset formats: one module per source kind, all yielding the same rows.
 
-Every module but ``base`` is a kind of source, named after it: see `Kind` for what it has. Other distributions add kinds through the entry-point group
+Every module except ``base`` is a source kind of that name; `Kind` lists what it defines. Other distributions add kinds through the entry-point group
 ``imagenet_audit.sources`` (``name = "package.module"``).
 """
 
@@ -25,37 +25,37 @@ __all__ = ["Kind", "Sample", "Source", "SourceOptions", "find_kinds", "open_sour
 
 
 class Kind(Protocol):
-    """What the module of a kind of source has."""
+    """What the module of a source kind defines."""
 
     KIND: str
-    """Its name, that of the module or the entry point."""
+    """The name of the module or the entry point."""
     RANK: int
-    """``auto`` tries kinds in rising order."""
+    """``auto`` tries kinds in ascending order."""
     OPTIONS: frozenset[str]
-    """Fields of `SourceOptions` that it reads besides those that all kinds read."""
+    """Fields of `SourceOptions` that it reads in addition to the common ones."""
 
     def matches(self, location: str, options: SourceOptions) -> bool:
-        """Return whether the place looks stored this way."""
+        """Return whether the location looks like this kind."""
         ...
 
     def open_kind(self, location: str, options: SourceOptions) -> Source:
-        """Open the place as this kind. Raises SourceError."""
+        """Open the location as this kind. Raises SourceError."""
         ...
 
 
 def find_kinds() -> dict[str, Kind]:
-    """Return every kind of source by name, in the order in which ``auto`` tries them.
+    """Return every source kind by name, in the order in which ``auto`` tries them.
 
     Raises:
         AuditError: two kinds have the same name, or one cannot be imported.
-        SourceError: a module does not have the shape of a kind.
+        SourceError: a module does not define everything that `Kind` lists.
     """
     kinds = {name: cast("Kind", plugin.load()) for name, plugin in SOURCES.find().items()}
     for name, kind in kinds.items():
-        lacking = [part for part in ("RANK", "OPTIONS", "matches", "open_kind") if not hasattr(kind, part)]
-        if lacking or getattr(kind, "KIND", None) != name:
-            problem = f"does not define {', '.join(lacking)}" if lacking else f"its KIND is not {name!r}"
-            raise SourceError(SOURCES.get(name).origin, problem, "see audit/sources/__init__.py for what a kind of source has")
+        missing = [part for part in ("RANK", "OPTIONS", "matches", "open_kind") if not hasattr(kind, part)]
+        if missing or getattr(kind, "KIND", None) != name:
+            problem = f"does not define {', '.join(missing)}" if missing else f"its KIND is not {name!r}"
+            raise SourceError(SOURCES.get(name).origin, problem, "see `Kind` in audit/sources/__init__.py")
     return dict(sorted(kinds.items(), key=lambda item: (item[1].RANK, item[0])))
 
 
@@ -77,10 +77,10 @@ def open_source(location: str, options: SourceOptions | None = None) -> Source:
 
     Args:
         location: a folder, tar, manifest, Parquet file, shard pattern or fsspec URL.
-        options: how to read it; by default the kind is found from the place itself.
+        options: how to read it; the default detects the kind.
 
     Raises:
-        SourceError: there is nothing there, nothing that any kind of source reads, or it cannot be reached.
+        SourceError: the location does not exist, cannot be reached, or no source kind can read it.
     """
     with readable(str(location)):
         return _open(str(location), options or SourceOptions())
@@ -94,7 +94,7 @@ def _open(location: str, options: SourceOptions) -> Source:
     kinds = find_kinds()
     if options.kind != "auto":
         if options.kind not in kinds:
-            raise SourceError(f"source kind {options.kind!r}", "there is no such kind of source", nearest(options.kind, ["auto", *kinds]))
+            raise SourceError(f"source kind {options.kind!r}", "unknown source kind", nearest(options.kind, ["auto", *kinds]))
         _refuse_unused(kinds[options.kind], options)
         return kinds[options.kind].open_kind(location, options)
     for kind in kinds.values():
@@ -102,14 +102,12 @@ def _open(location: str, options: SourceOptions) -> Source:
             _refuse_unused(kind, options)
             return kind.open_kind(location, options)
     if storage.what_is(storage.root) is None:
-        raise SourceError(location, "there is no such file or folder", "check the spelling; give a folder, tar, manifest, shard pattern or URL")
-    raise SourceError(
-        location, "is no kind of dataset that is known here", f"give a folder, .tar, .csv, .jsonl or .parquet, or name its kind: {', '.join(kinds)}"
-    )
+        raise SourceError(location, "no such file or folder", "check the spelling; pass a folder, tar, manifest, shard pattern or URL")
+    raise SourceError(location, "unrecognised dataset format", f"pass a folder, .tar, .csv, .jsonl or .parquet, or set its kind: {', '.join(kinds)}")
 
 
 def _refuse_run(storage: Storage) -> None:
-    """A run holds small copies of its dataset's images, which would be audited in their place."""
+    """Refuse a run directory: its previews would be audited instead of the dataset."""
     path = storage.join(storage.root, "run.json")
     if storage.protocol is not None or storage.what_is(path) != "file":
         return
@@ -119,7 +117,7 @@ def _refuse_run(storage: Storage) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return
     if dataset is not None:
-        raise SourceError(storage.location, f"is a run directory; its dataset is {dataset}", "name that, or the run to commands that take one")
+        raise SourceError(storage.location, f"is a run directory; its dataset is {dataset}", "pass the dataset, or use a command that reads runs")
 
 
 _ALWAYS_READ = frozenset({"kind", "split", "class_words_file", "taxonomy_file", "storage_options"})
@@ -127,10 +125,10 @@ _OF_LABEL_FILES = frozenset({"path_column", "label_column", "split_column"})
 
 
 def _refuse_unused(kind: Kind, options: SourceOptions) -> None:
-    """An option that does nothing would be believed to do something."""
+    """Refuse options that this kind ignores."""
     read = kind.OPTIONS | (_OF_LABEL_FILES if options.labels_file is not None else frozenset())
     for field in dataclasses.fields(options):
-        asked = getattr(options, field.name) != getattr(SourceOptions(), field.name)
-        if asked and field.name not in _ALWAYS_READ | read:
-            hint = f"leave it out; a {kind.KIND} source takes {', '.join(f'`{name}`' for name in sorted(kind.OPTIONS))}"
-            raise SourceError(f"`{field.name}`", f"means nothing for a {kind.KIND} source", hint)
+        is_set = getattr(options, field.name) != getattr(SourceOptions(), field.name)
+        if is_set and field.name not in _ALWAYS_READ | read:
+            hint = f"remove it; a {kind.KIND} source accepts {', '.join(f'`{name}`' for name in sorted(kind.OPTIONS))}"
+            raise SourceError(f"`{field.name}`", f"has no effect on a {kind.KIND} source", hint)

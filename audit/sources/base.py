@@ -1,4 +1,4 @@
-"""The shape every source has, and the choice among them."""
+"""The interface that every source implements, and the options that select and configure one."""
 
 from __future__ import annotations
 
@@ -11,75 +11,75 @@ from audit.sources.storage.problems import Problem
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One listed image, before its bytes are read."""
+    """One listed image; its bytes have not been read."""
 
     sample_id: str
     """Path or key inside the source, '/' separated, valid UTF-8, unique: ``train/tench/7.jpg``."""
     source_ref: str
-    """How the same source finds the bytes again; valid UTF-8."""
+    """Reference with which this source reads the bytes; valid UTF-8."""
     fingerprint: str
-    """Differs when the bytes may differ, found without reading them: size and modification time, a tar member's offset, ..."""
+    """Changes when the bytes may have changed; computed without reading them, from size and modification time or a store's tag."""
     split: str | None = None
     label: str | None = None
     labels: tuple[str, ...] | None = None
-    """Several labels; ``label`` is then None."""
+    """Labels of a multi-label image; ``label`` is then None."""
     metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How to read a dataset. The defaults find everything from the place itself."""
+    """How to read a dataset. By default, everything is detected."""
 
     kind: str = "auto"
-    """A kind of source, as ``imagenet-audit`` lists them in ``docs/sources.md``; ``auto`` looks."""
+    """Source kind (see ``docs/sources.md``); ``auto`` detects it."""
     labels_file: str | None = None
-    """A file of ``name label`` lines, a CSV, or ILSVRC's ground truth, for images whose folder is not their class."""
+    """Labels for images whose folder is not their class: lines of ``name label``, or a CSV."""
     path_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
     image_column: str | None = None
-    """The column of a Parquet file that holds the images' bytes."""
+    """Parquet column with the image bytes."""
     split: str | None = None
-    """The split of every sample, whatever folders and columns say."""
+    """Split of every sample; overrides folders and columns."""
     class_words_file: str | None = None
-    """Words for labels that are codes: a JSON object, or lines of ``code<TAB>words``."""
+    """Readable names of labels that are codes: a JSON object, or lines of ``code<TAB>words``."""
     taxonomy_file: str | None = None
-    """What lies above the classes: WordNet's ``data.noun``, ILSVRC's ``meta.mat``, lines of parent and child, or a JSON object of child: parent."""
+    """Class hierarchy: WordNet's ``data.noun``, ILSVRC's ``meta.mat``, lines of parent and child, or a JSON object of child: parent."""
     storage_options: Mapping[str, object] = field(default_factory=dict)
-    """Passed to fsspec for URLs: endpoints, profiles, anonymous access."""
+    """fsspec options for URLs: endpoints, profiles, anonymous access."""
 
 
 class Source(Protocol):
-    """A dataset as it is stored. Picklable; file handles are opened lazily, per process, never carried."""
+    """A stored dataset. Picklable: each process opens its own file handles, lazily."""
 
     @property
     def kind(self) -> str:
-        """The name of the kind of source."""
+        """The name of the source kind."""
         ...
 
     @property
     def location(self) -> str:
-        """What the user named."""
+        """The location as the user gave it."""
         ...
 
     def class_words(self, labels: Iterable[str]) -> Mapping[str, str]:
-        """Return words for those of some labels that are codes: ``n01440764`` -> ``tench, Tinca tinca``. Raises SourceError."""
+        """Return readable names of labels that are codes: ``n01440764`` -> ``tench, Tinca tinca``. Raises SourceError."""
         ...
 
     @property
     def ignored(self) -> Mapping[str, int]:
-        """Files that were passed over, by extension or reason; complete once ``collect()`` was exhausted."""
+        """Counts of skipped files, by extension or reason; complete once ``collect()`` is exhausted."""
         ...
 
     @property
     def problems(self) -> Sequence[Problem]:
-        """What could not be listed, or says too little; complete once ``collect()`` was exhausted."""
+        """Problems found while listing; complete once ``collect()`` is exhausted."""
         ...
 
     def collect(self) -> Iterator[Sample]:
-        """Yield every image once, in any order, without reading image bytes where the storage allows."""
+        """Yield every image once, in any order, without reading image bytes if the storage allows it."""
         ...
 
     def read(self, source_ref: str) -> bytes:
-        """Return one image's bytes. Raises OSError where they cannot be had."""
+        """Return one image's bytes. Raises OSError if they cannot be read."""
         ...

@@ -1,4 +1,4 @@
-"""A directory of images: ``split/class/image``, ``class/image``, flat, tiny-imagenet's and ILSVRC's extracted trees."""
+"""A directory of images: ``split/class/image``, ``class/image``, flat, or the extracted trees of tiny-imagenet and ILSVRC."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FolderTree:
 
 
 def matches(location: str, options: SourceOptions) -> bool:
-    """Return whether the place is a directory."""
+    """Return whether the location is a directory."""
     storage = Storage(location, options.storage_options)
     return storage.what_is(storage.root) == "folder"
 
@@ -42,5 +42,5 @@ def matches(location: str, options: SourceOptions) -> bool:
 def open_kind(location: str, options: SourceOptions) -> Source:
     """Open a directory. Raises SourceError."""
     if not matches(location, options):
-        raise SourceError(location, "is no folder", "name a folder, or leave the kind of source to auto")
+        raise SourceError(location, "is not a folder", "pass a folder, or let `kind` be auto")
     return TreeSource(KIND, location, FolderTree(Storage(location, options.storage_options)), options)

@@ -1,4 +1,4 @@
-"""Parquet files with the images inside, as Hugging Face datasets are kept: a column of ``{bytes, path}`` and a column of class numbers."""
+"""Parquet files that contain the images, as Hugging Face datasets store them: a column of ``{bytes, path}`` and a column of class numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any
 
 from audit.errors import SourceError
+from audit.io.console import counted
 from audit.sources.annotations.class_words import find_class_words
 from audit.sources.annotations.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, require_column, without_labels
 from audit.sources.base import Sample, Source, SourceOptions
@@ -25,18 +26,18 @@ _SHARD = re.compile(r"^(?P<split>[^/]+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-
 
 
 class ParquetImages:
-    """Images kept in the rows of Parquet files. One row group's images are in memory at a time."""
+    """Images in the rows of Parquet files. Holds the images of one row group in memory."""
 
     kind = KIND
 
-    def __init__(self, location: str, options: SourceOptions, shards: list[str], named: str) -> None:
+    def __init__(self, location: str, options: SourceOptions, shards: list[str], image_column: str) -> None:
         self.location = location
         self.options = options
         self.ignored: Counter[str] = Counter()
         self.problems: list[Problem] = []
         self._storage = Storage(location, options.storage_options)
         self._shards = shards
-        self._named = named
+        self._image_column = image_column
         self._lock = Lock()
         self._group: tuple[str, list[Any]] = ("", [])
 
@@ -47,37 +48,37 @@ class ParquetImages:
         self.__dict__.update(state, _lock=Lock(), _group=("", []))
 
     def class_words(self, labels: Iterable[str]) -> dict[str, str]:
-        """Return words for those labels that have some. Raises SourceError."""
+        """Return readable names of those labels that have one. Raises SourceError."""
         return find_class_words(self._storage, self.options, labels)
 
     def collect(self) -> Iterator[Sample]:
-        """Yield a sample per row, without reading the column of images' bytes where a path tells the name."""
+        """Yield one sample per row; image bytes are not read."""
         import pyarrow.parquet as pq
 
         self.ignored.clear()
         self.problems.clear()
-        if not self._storage.root.endswith(".parquet"):  # of a file that was named alone, the others are not meant
-            self._of_sets()
+        if not self._storage.root.endswith(".parquet"):  # a single file is a deliberate choice: its siblings are not missing
+            self._report_missing_shards()
         splits: dict[str, str] = {}
         names: set[str] = set()
         for shard in self._shards:
             with self._storage.open(self._path(shard)) as file:
                 table = pq.ParquetFile(file)
-                image = _image_column(table.schema_arrow, self.options, self._named)
+                image = _image_column(table.schema_arrow, self.options, self._image_column)
                 if image is None:
-                    self._without_images(shard, table.metadata.num_rows)
+                    self._report_no_images(shard, table.metadata.num_rows)
                     continue
                 yield from self._rows(shard, table, image, splits, names)
         refuse_misspelt_splits(splits)
 
     def _rows(self, shard: str, table: Any, image: str, splits: dict[str, str], names: set[str]) -> Iterator[Sample]:
-        """Yield a shard's samples; splits and names met so far are added to."""
+        """Yield a shard's samples; add to the splits and names seen so far."""
         state = self._storage.fingerprint(self._path(shard))
         named = _SHARD.match(shard.rpartition("/")[2])
         schema = table.schema_arrow
         others = [name for name in schema.names if name != image]
         columns = find_columns(self.location, others, self.options, needs=())
-        self.problems += [told for told in without_labels(self.location, others, columns) if told not in self.problems]
+        self.problems += [problem for problem in without_labels(self.location, others, columns) if problem not in self.problems]
         classes = _classes(schema.metadata, columns.label)
         wanted = [*others, *([f"{image}.path"] if _has_field(schema.field(image), "path") else [])]
         for group in range(table.num_row_groups):
@@ -98,32 +99,31 @@ class ParquetImages:
                 names.add(name)
                 yield Sample(name, f"{escape(shard)}#{group}.{number}", f"{state}-{group}-{number}", split, label, labels, metadata(row, columns))
 
-    def _of_sets(self) -> None:
-        """Note the files that are not there of numbered sets."""
+    def _report_missing_shards(self) -> None:
         if missing := _missing(self._shards):
-            problem = f"{len(missing):,} files of numbered sets are not there, so their rows are not listed: {named(missing, len(missing))}"
+            problem = f"{counted(len(missing), 'shard')} of numbered sets missing, rows not listed: {named(missing, len(missing))}"
             evidence = {"entries": len(missing), "names": missing[:EXAMPLES]}
-            self.problems.append(Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="fetch them", evidence=evidence))
+            self.problems.append(Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="download them", evidence=evidence))
 
-    def _without_images(self, shard: str, rows: int) -> None:
-        """Note a file that has no column of images: one of a numbered set is a loss, another may be a table beside them."""
+    def _report_no_images(self, shard: str, rows: int) -> None:
+        """Report a file without an image column: an error for a shard of a numbered set, a warning for any other file."""
         of_set = _SHARD.match(shard.rpartition("/")[2]) is not None
-        problem = f"{shard} has no column of images as the files beside it have, so its {rows:,} rows are not listed"
+        problem = f"{shard} has no image column, unlike the files next to it: {counted(rows, 'row')} not listed"
         kind, severity = (NOT_LISTED, "error") if of_set else ("no_image_column", "warning")
-        hint = "make the file anew" if of_set else "move it elsewhere if it is no part of the dataset"
+        hint = "recreate the file" if of_set else "move it elsewhere if it is not part of the dataset"
         self.problems.append(Problem(kind=kind, severity=severity, problem=problem, hint=hint, evidence={"archive": shard, "entries": rows}))
 
     def read(self, source_ref: str) -> bytes:
-        """Return one image's bytes. Raises OSError where the row has none."""
-        shard, _, place = source_ref.rpartition("#")
-        group, _, number = place.partition(".")
+        """Return one image's bytes. Raises OSError if the row has none."""
+        shard, _, position = source_ref.rpartition("#")
+        group, _, number = position.partition(".")
         with self._lock:
             if self._group[0] != f"{shard}#{group}":
                 self._group = (f"{shard}#{group}", self._images(unescape(shard), int(group)))
             data = self._group[1][int(number)].as_py()
         data = data.get("bytes") if isinstance(data, dict) else data
         if data is None:
-            raise FileNotFoundError(f"row {place} of {shard} has no image bytes")
+            raise FileNotFoundError(f"row {position} of {shard} has no image bytes")
         return bytes(data)
 
     def _images(self, shard: str, group: int) -> Any:
@@ -131,7 +131,7 @@ class ParquetImages:
 
         with self._storage.open(self._path(shard)) as file:
             table = pq.ParquetFile(file)
-            image = _image_column(table.schema_arrow, self.options, self._named)
+            image = _image_column(table.schema_arrow, self.options, self._image_column)
             return table.read_row_group(group, columns=[image]).column(image)
 
     def _path(self, shard: str) -> str:
@@ -140,7 +140,7 @@ class ParquetImages:
 
 
 def matches(location: str, options: SourceOptions) -> bool:
-    """Return whether the place is a Parquet file, or a folder of them, with a column of images."""
+    """Return whether the location is a Parquet file, or a folder of them, with an image column."""
     return _find_shards(Storage(location, options.storage_options), options) is not None
 
 
@@ -148,13 +148,13 @@ def open_kind(location: str, options: SourceOptions) -> Source:
     """Open Parquet files with images. Raises SourceError."""
     found = _find_shards(Storage(location, options.storage_options), options)
     if found is None:
-        hint = "name it with `image_column`, or give the `kind` manifest for a list of paths"
-        raise SourceError(location, "holds no Parquet file with a column of images", hint)
+        hint = "name the column with `image_column`, or set `kind` to manifest for a list of paths"
+        raise SourceError(location, "contains no Parquet file with an image column", hint)
     return ParquetImages(location, options, *found)
 
 
 def _find_shards(storage: Storage, options: SourceOptions) -> tuple[list[str], str] | None:
-    """Return the files and the name that their column of images has, or None."""
+    """Return the files and the name of their image column, or None."""
     root = storage.root
     if root.endswith(".parquet"):
         shards = [root.rpartition("/")[2]] if storage.what_is(root) == "file" else []
@@ -163,7 +163,7 @@ def _find_shards(storage: Storage, options: SourceOptions) -> tuple[list[str], s
         names = [prefix + name for prefix, folder in folders for name in storage.names(folder)]
         shards = [name for name in names if name.endswith(".parquet")]
         if any(is_image(name) for name in names) and not all(_SHARD.match(name.rpartition("/")[2]) for name in shards):
-            return None  # a folder of images with a table beside them
+            return None  # a folder of images that also contains a table
     schema = None
     for shard in shards:
         schema = _schema(storage, root if root.endswith(".parquet") else storage.join(root, shard))
@@ -176,7 +176,7 @@ def _find_shards(storage: Storage, options: SourceOptions) -> tuple[list[str], s
 
 
 def _missing(shards: Iterable[str]) -> list[str]:
-    """Return the files that sets lack by their own names.
+    """Return the missing files of numbered sets.
 
     >>> _missing(["train-00000-of-00002.parquet", "test-00000-of-00001.parquet"])
     ['train-00001-of-00002.parquet']
@@ -188,9 +188,9 @@ def _missing(shards: Iterable[str]) -> list[str]:
             sets.setdefault((f"{folder}{slash}{of_set['split']}", of_set["count"]), set()).add(int(of_set["number"]))
     return [
         f"{head}-{number:05d}-of-{count}.parquet"
-        for (head, count), there in sorted(sets.items())
+        for (head, count), present in sorted(sets.items())
         for number in range(int(count))
-        if number not in there
+        if number not in present
     ]
 
 
@@ -202,13 +202,13 @@ def _schema(storage: Storage, path: str) -> Any:
         with storage.open(path) as file:
             return pq.ParquetFile(file).schema_arrow
     except pa.ArrowInvalid as error:
-        raise SourceError(path, f"is no Parquet file ({error})", "download it again or check that it is complete") from error
+        raise SourceError(path, f"is not a valid Parquet file ({error})", "download it again, or check that it is complete") from error
 
 
 def _image_column(schema: Any, options: SourceOptions, usual: str | None) -> str | None:
-    """Return the column of images: the one that was named, else one of ``{bytes, path}`` or of bytes, else the one that is called as elsewhere.
+    """Return the image column: the one set in the options, else one of ``{bytes, path}`` or of bytes, else the column ``usual``.
 
-    The last may have no image in any row: then its type says nothing.
+    A column whose rows are all null has no type to recognise, hence the last case.
     """
     if options.image_column is not None:
         return options.image_column if options.image_column in schema.names else None
@@ -228,9 +228,9 @@ def _has_field(field: Any, name: str) -> bool:
     return bool(pa.types.is_struct(field.type) and field.type.get_field_index(name) >= 0)
 
 
-def _classes(described: dict[bytes, bytes] | None, label: str | None) -> list[str]:
+def _classes(schema_metadata: dict[bytes, bytes] | None, label: str | None) -> list[str]:
     try:
-        features = json.loads((described or {})[b"huggingface"])["info"]["features"]
+        features = json.loads((schema_metadata or {})[b"huggingface"])["info"]["features"]
         return [str(name) for name in features[label]["names"]]
     except (KeyError, TypeError, ValueError):
         return []

@@ -1,6 +1,6 @@
-"""ILSVRC2012 as distributed: the nested train tar, the flat val tar and the devkit, alone or together in a folder, read in place.
+"""ILSVRC2012 as distributed: the nested train tar, the flat val tar and the devkit, separate or together in a folder, read in place.
 
-Extracted trees, Kaggle's layout included, are read by the folder kind.
+The folder kind reads extracted trees, including Kaggle's layout.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _DEVKIT = "ilsvrc2012_devkit_t12.tar.gz"
 
 
 class IlsvrcTree:
-    """The distributed archives of one folder, as ``train/n01440764/x.JPEG`` and ``val/x.JPEG``."""
+    """The distributed archives of one folder, listed as ``train/n01440764/x.JPEG`` and ``val/x.JPEG``."""
 
     def __init__(self, folder: Storage, archives: list[str]) -> None:
         self.storage = folder
         self._archives = archives
 
     def entries(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[Entry]:
-        """Yield every image of the archives and the label files beside them."""
+        """Yield every image of the archives and the label files next to them."""
         yield from self._label_files()
         for name in self._archives:
             path = self.storage.join(self.storage.root, name)
             split, state = _SPLITS[name.lower()], self.storage.fingerprint(path)
-            # Behind a damaged header, the images of that class must not be taken for members of the outer archive.
+            # After a corrupt header, images of that class must not be listed as members of the outer archive.
             accepts = _is_tar if split == "train" else _any
             with self.storage.open(path) as file:
                 for member in read_members(file, path, state, ignored, problems, accepts):
@@ -97,7 +97,7 @@ def _any(_: str) -> bool:
 
 
 class _Window(io.RawIOBase):
-    """A part of a file as a file."""
+    """A file-like view of part of a file."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
         self._file, self._start, self._size, self._at = file, start, size, 0
@@ -118,7 +118,7 @@ class _Window(io.RawIOBase):
 
 
 def matches(location: str, options: SourceOptions) -> bool:
-    """Return whether the place is one of the distributed archives or a folder with some."""
+    """Return whether the location is one of the distributed archives, or a folder that contains some."""
     return bool(_find(location, options)[1])
 
 
@@ -126,7 +126,7 @@ def open_kind(location: str, options: SourceOptions) -> Source:
     """Open the archives. Raises SourceError."""
     folder, archives = _find(location, options)
     if not archives:
-        raise SourceError(location, "holds none of ILSVRC2012's archives", f"they are called {', '.join(_SPLITS)}")
+        raise SourceError(location, "contains no ILSVRC2012 archive", f"their names are {', '.join(_SPLITS)}")
     return TreeSource(KIND, location, IlsvrcTree(folder, archives), options)
 
 
@@ -134,6 +134,5 @@ def _find(location: str, options: SourceOptions) -> tuple[Storage, list[str]]:
     name = location.rstrip("/").rpartition("/")[2]
     storage = Storage(location, options.storage_options)
     if name.lower() in _SPLITS and storage.what_is(storage.root) == "file":
-        beside = location[: -len(name)] or "."
-        return Storage(beside, options.storage_options), [name]
+        return Storage(location[: -len(name)] or ".", options.storage_options), [name]
     return storage, [name for name in storage.names(storage.root) if name.lower() in _SPLITS]

@@ -1,4 +1,4 @@
-"""A CSV, TSV, JSON Lines or Parquet table with one row per image: path, label or labels, split, and whatever else."""
+"""A CSV, TSV, JSON Lines or Parquet table with one row per image: path, label or labels, split, and metadata columns."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ NO_PATH = "(no path)"
 _FOLDERS_REMEMBERED = 64
 
 _SHOWN_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
-"""How `audit.sources.storage.names.sample_id` shows bytes that are no UTF-8."""
+"""How `audit.sources.storage.names.sample_id` writes bytes that are not valid UTF-8."""
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 class ManifestSource:
-    """Images named by the rows of a table; relative paths start at the table's folder."""
+    """Images listed in a table; paths are relative to the table's folder."""
 
     kind = KIND
 
@@ -46,51 +46,51 @@ class ManifestSource:
         self._table = Storage(location, options.storage_options)
 
     def class_words(self, labels: Iterable[str]) -> dict[str, str]:
-        """Return words for those labels that have some. Raises SourceError."""
+        """Return readable names of those labels that have one. Raises SourceError."""
         return find_class_words(self._table, self.options, labels)
 
     def collect(self) -> Iterator[Sample]:
-        """Yield a sample per row. Raises SourceError where a column is missing or a line is malformed."""
+        """Yield one sample per row. Raises SourceError if a column is missing or a line is malformed."""
         self.ignored.clear()
         self.problems.clear()
         splits: dict[str, str] = {}
-        found = _Found()
-        for place, sample in self._entries(found):
+        paths = _Paths()
+        for where, sample in self._entries(paths):
             if sample.split is not None:
-                splits.setdefault(sample.split, place)
+                splits.setdefault(sample.split, where)
             yield sample
         refuse_misspelt_splits(splits)
-        self.problems += found.problems(self.location)
-        if found.pathless.count:
-            self.ignored[NO_PATH] = found.pathless.count
+        self.problems += paths.problems(self.location)
+        if paths.pathless.count:
+            self.ignored[NO_PATH] = paths.pathless.count
 
-    def places(self, wanted: str) -> list[str]:
-        """Return where in the table a sample id stands."""
-        return [place for place, sample in self._entries(_Found()) if sample.sample_id == wanted]
+    def locate(self, wanted: str) -> list[str]:
+        """Return the lines that list a sample id."""
+        return [where for where, sample in self._entries(_Paths()) if sample.sample_id == wanted]
 
-    def _entries(self, found: _Found) -> Iterator[tuple[str, Sample]]:
+    def _entries(self, paths: _Paths) -> Iterator[tuple[str, Sample]]:
         ending = self.location.lower().rpartition(".")[2]
         rows = self._parquet_rows() if ending == "parquet" else self._json_rows() if ending == "jsonl" else self._text_rows()
         columns = None
         listed: dict[str, dict[str, str] | None] = {}
-        for place, row in rows:
+        for where, row in rows:
             if columns is None:
                 columns = find_columns(self.location, list(row), self.options)
-                found.of_columns = without_labels(self.location, list(row), columns)
+                paths.of_columns = without_labels(self.location, list(row), columns)
             written = row.get(columns.path or "")
             if not isinstance(written, str) or not written.strip():
-                found.pathless.add(place)
+                paths.pathless.add(where)
                 continue
             path, fingerprint = self._stored(written, listed)
-            found.note(written, path, fingerprint)
-            refuse_nested(place, row, columns)
+            paths.note(written, path, fingerprint)
+            refuse_nested(where, row, columns)
             label, labels = read_labels(row.get(columns.label), columns.label) if columns.label else (None, None)
             split = self.options.split or (row.get(columns.split) if columns.split else None)
             split = None if split in (None, "") else str(split)
-            yield place, Sample(sample_id(path), escape(path), fingerprint, split, label, labels, metadata(row, columns))
+            yield where, Sample(sample_id(path), escape(path), fingerprint, split, label, labels, metadata(row, columns))
 
     def _stored(self, written: str, listed: dict[str, dict[str, str] | None]) -> tuple[str, str]:
-        """Return the path under which a file is there, of the ways its name may have been written, and its fingerprint."""
+        """Return the first spelling of a path that exists, and its fingerprint."""
         path = written.removeprefix("./")
         for spelling in chain([path], _spellings(path)):
             fingerprint = self._fingerprint(spelling, listed)
@@ -99,20 +99,20 @@ class ManifestSource:
         return path.strip(), MISSING
 
     def read(self, source_ref: str) -> bytes:
-        """Return one image's bytes. Raises OSError where they cannot be had."""
+        """Return one image's bytes. Raises OSError if they cannot be read."""
         storage, path = self._image(unescape(source_ref))
         return storage.read(path)
 
     def _fingerprint(self, path: str, listed: dict[str, dict[str, str] | None]) -> str:
-        """Ask a remote store for whole folders: a request per image would take hours."""
-        storage, where = self._image(path)
-        folder = storage.parent(where)
+        """Return a file's fingerprint; list whole folders of a remote store, because one request per image would take hours."""
+        storage, full_path = self._image(path)
+        folder = storage.parent(full_path)
         if folder not in listed:
             if len(listed) >= _FOLDERS_REMEMBERED:
                 listed.pop(next(iter(listed)))
             listed[folder] = storage.fingerprints(folder)
         known = listed[folder]
-        return storage.fingerprint(where) if known is None else known.get(where, MISSING)
+        return storage.fingerprint(full_path) if known is None else known.get(full_path, MISSING)
 
     def _image(self, path: str) -> tuple[Storage, str]:
         if "://" in path:
@@ -127,12 +127,14 @@ class ManifestSource:
             header, rows = read_rows(file, self.location, SourceError)
             path = find_columns(self.location, header, self.options).path
             for line, cells in rows:
-                place = f"{self.location}:{line}"
+                where = f"{self.location}:{line}"
                 if len(cells) != len(header):
-                    raise SourceError(place, f"has {len(cells)} cells where the header has {len(header)}", "quote cells that hold the separator")
+                    raise SourceError(
+                        where, f"{counted(len(cells), 'cell')}, but the header has {len(header)}", "quote cells that contain the separator"
+                    )
                 row = dict(zip(header, cells, strict=True))
-                require_text((cell for name, cell in row.items() if name != path), place, SourceError)
-                yield place, {name: cell if name == path else cell.strip() for name, cell in row.items()}
+                require_text((cell for name, cell in row.items() if name != path), where, SourceError)
+                yield where, {name: cell if name == path else cell.strip() for name, cell in row.items()}
 
     def _json_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
         with self._table.open(self._table.root) as file:
@@ -140,7 +142,7 @@ class ManifestSource:
         with self._table.open(self._table.root) as file:
             for line, row in read_objects(file, self.location):
                 yield f"{self.location}:{line}", names | row
-                names = {}  # the first row stands for the header; a row may leave out what it does not have
+                names = {}  # the first row carries every name, as a header does; other rows may omit some
 
     def _parquet_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
         import pyarrow.parquet as pq
@@ -156,8 +158,8 @@ class ManifestSource:
 
 
 @dataclass(slots=True)
-class _Found:
-    """What became of a table's paths."""
+class _Paths:
+    """Counts of what happened to the paths of a table."""
 
     rows: int = 0
     missing: int = 0
@@ -171,19 +173,19 @@ class _Found:
         if "\\" in written and path == _slashed(written):
             self.backslashes.add(sample_id(written))
 
-    def problems(self, place: str) -> Iterator[Problem]:
+    def problems(self, table: str) -> Iterator[Problem]:
         yield from self.of_columns
         if self.rows and self.missing == self.rows:
-            problem = f"none of the {self.rows:,} images that {place} names is there: paths start at the folder that it lies in"
-            hint = "move it to the folder they start at, or scan that folder with it as --labels (labels_file)"
+            problem = f"{table}: none of the {self.rows:,} listed images exists; paths are relative to the table's folder"
+            hint = "move the table to the folder its paths start from, or scan that folder and pass the table as --labels (labels_file)"
             yield Problem(kind="nothing_found", severity="error", problem=problem, hint=hint)
         if count := self.backslashes.count:
-            problem = f"{counted(count, 'path')} of {place} with backslashes, such as {self.backslashes}: read with slashes"
-            hint = "write slashes, which every system reads"
+            problem = f"{counted(count, 'path')} of {table} with backslashes, read as slashes: {self.backslashes}"
+            hint = "write slashes, which work on every system"
             yield Problem(kind="backslashes", severity="info", problem=problem, hint=hint, evidence={"entries": count})
         if count := self.pathless.count:
             problem = f"{counted(count, 'row')} without a path: {self.pathless}"
-            yield Problem(kind="no_path", problem=problem, hint="name an image there, or delete what names none", evidence={"entries": count})
+            yield Problem(kind="no_path", problem=problem, hint="add the path, or delete the row", evidence={"entries": count})
 
 
 def _slashed(path: str) -> str:
@@ -191,14 +193,14 @@ def _slashed(path: str) -> str:
 
 
 def _spellings(path: str) -> Iterator[str]:
-    """Yield other ways in which a path may have been meant: without spaces around it, with slashes, with the bytes that `sample_id` shows."""
+    """Yield alternative spellings of a path: stripped, with slashes, with the raw bytes that `sample_id` escapes."""
     bare = path.strip()
     others = (bare, _slashed(path), _SHOWN_BYTE.sub(lambda shown: chr(0xDC00 + int(shown[1], 16)), bare))
     yield from dict.fromkeys(other for other in others if other != path)
 
 
 def matches(location: str, options: SourceOptions) -> bool:
-    """Return whether the place is a table."""
+    """Return whether the location is a table."""
     storage = Storage(location, options.storage_options)
     return location.lower().endswith(_ENDINGS) and storage.what_is(storage.root) == "file"
 

@@ -1,4 +1,4 @@
-"""A tar of a folder tree, read in place: a member is one ranged read at its offset."""
+"""A tar of a folder tree, read in place: each member is one ranged read at its offset."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TarTree:
         self._packed = GzipReader(storage, storage.root) if is_gzip(storage.root) else None
 
     def entries(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[Entry]:
-        """Yield every regular member. Raises SourceError where it is no tar."""
+        """Yield every regular member. Raises SourceError if the file is not a tar."""
         root = self.storage.root
         with open_gzip(self.storage, root) if is_gzip(root) else self.storage.open(root) as file:
             for member in read_members(file, self.storage.location, self.storage.fingerprint(root), ignored, problems):
@@ -44,7 +44,7 @@ class TarTree:
 
 
 def matches(location: str, options: SourceOptions) -> bool:
-    """Return whether the place is a file with a tar's ending."""
+    """Return whether the location is a file with a tar extension."""
     storage = Storage(location, options.storage_options)
     return location.lower().endswith(ENDINGS) and storage.what_is(storage.root) == "file"
 

@@ -31,7 +31,7 @@ _SIDE = frozenset({"cls", "json", "txt", "cls.txt", "label"})
 
 
 class WebDatasetSource:
-    """Images in a sequence of tar shards, with their labels beside them."""
+    """Images in a sequence of tar shards, with their labels in members of the same key."""
 
     kind = KIND
 
@@ -47,17 +47,17 @@ class WebDatasetSource:
         self._missing = missing
 
     def class_words(self, labels: Iterable[str]) -> dict[str, str]:
-        """Return words for those labels that have some. Raises SourceError."""
+        """Return readable names of those labels that have one. Raises SourceError."""
         return find_class_words(self._storage, self.options, labels)
 
     def collect(self) -> Iterator[Sample]:
-        """Yield every image of every shard; only the small members beside images are read.
+        """Yield every image of every shard; read only the label and JSON members.
 
         Raises:
-            SourceError: a shard cannot be read, or no member holds the label or the split under the name that the options give.
+            SourceError: a shard cannot be read, or no JSON member has the label or split column set in the options.
         """
         self.ignored.clear()
-        self.problems[:] = _not_there(self.location, self._missing)
+        self.problems[:] = _missing_shards(self.location, self._missing)
         self._unread = Tally()
         self._keys.clear()
         for shard in self._shards:
@@ -68,20 +68,20 @@ class WebDatasetSource:
                 members = read_members(file, path, self._storage.fingerprint(path), self.ignored, self.problems)
                 for key, group in groupby(members, lambda member: _key(member.path)):
                     yield from self._samples(shard, key, list(group), split)
-        for asked in (self.options.label_column, self.options.split_column):
-            if asked is not None:
-                require_column(self.location, asked, sorted(self._keys))
+        for column in (self.options.label_column, self.options.split_column):
+            if column is not None:
+                require_column(self.location, column, sorted(self._keys))
         if count := self._unread.count:
-            problem = f"no JSON object in {counted(count, 'member')}: {self._unread}; images beside them are listed without what they say"
+            problem = f"no JSON object in {counted(count, 'member')}: {self._unread}; their images are listed without this metadata"
             self.problems.append(Problem(kind="unread_metadata", problem=problem, hint="repair or remove them", evidence={"entries": count}))
 
-    def places(self, wanted: str) -> list[str]:
-        """Return where in the shards a sample id stands."""
+    def locate(self, wanted: str) -> list[str]:
+        """Return the shards and byte offsets that contain a sample id."""
         refs = [sample.source_ref.rpartition("#") for sample in self.collect() if sample.sample_id == wanted]
-        return [f"{unescape(shard)} at byte {place.partition('+')[0]}" for shard, _, place in refs]
+        return [f"{unescape(shard)} at byte {span.partition('+')[0]}" for shard, _, span in refs]
 
     def read(self, source_ref: str) -> bytes:
-        """Return one image's bytes. Raises OSError where they cannot be had."""
+        """Return one image's bytes. Raises OSError if they cannot be read."""
         return read_ref(self._storage, source_ref)
 
     def _samples(self, shard: str, key: str, members: list[Member], split: str | None) -> Iterator[Sample]:
@@ -114,8 +114,8 @@ class WebDatasetSource:
         if label is None:
             name = next((name for name in (self.options.label_column, "label", "labels", "class_name", "class") if name and name in metadata), None)
             label, labels = read_labels(metadata.pop(name), name) if name else (None, None)
-        said = metadata.pop(self.options.split_column or "split", None)
-        split = self.options.split or (split if said in (None, "") else str(said))
+        written = metadata.pop(self.options.split_column or "split", None)
+        split = self.options.split or (split if written in (None, "") else str(written))
         for member in images:
             name = f"{shard.removesuffix('.tar')}/{member.path}"
             ref = member_ref(shard, member.offset, member.size)
@@ -131,7 +131,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Return the names a pattern stands for.
+    """Return the names that a brace pattern expands to.
 
     >>> expand_braces("train-{08..10}.tar")
     ['train-08.tar', 'train-09.tar', 'train-10.tar']
@@ -148,7 +148,7 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def matches(location: str, options: SourceOptions) -> bool:
-    """Return whether the place is a pattern of shards, a folder of nothing but tars, or a tar whose first members share a key with a label."""
+    """Return whether the location is a shard pattern, a folder of tars only, or a tar whose first members are an image and its label."""
     folder, shards, _ = _find(location, options)
     if not shards:
         return False
@@ -172,12 +172,12 @@ def open_kind(location: str, options: SourceOptions) -> Source:
     """Open shards. Raises SourceError."""
     folder, shards, missing = _find(location, options)
     if not shards:
-        raise SourceError(location, "no shard has such a name", "name a folder of .tar shards or a pattern such as train-{00000..00146}.tar")
+        raise SourceError(location, "no shard matches", "pass a folder of .tar shards, or a pattern such as train-{00000..00146}.tar")
     return WebDatasetSource(location, options, folder, shards, missing)
 
 
 def _holds_more_than_shards(folder: Storage) -> bool:
-    """Return whether images or folders lie beside the tars: then a stray archive must not hide them."""
+    """Return whether the folder also contains images or folders, which a stray archive must not hide."""
     others = [name for name in folder.names(folder.root) if not name.endswith(".tar") and not is_hidden(name)]
     return any(is_image(name) or folder.what_is(folder.join(folder.root, name)) == "folder" for name in others)
 
@@ -186,22 +186,22 @@ def _is_pattern(location: str) -> bool:
     return location.endswith(".tar") and any(mark in location.rpartition("/")[2] for mark in "{*?")
 
 
-def _not_there(location: str, missing: list[str]) -> list[Problem]:
+def _missing_shards(location: str, missing: list[str]) -> list[Problem]:
     if not missing:
         return []
-    problem = f"{len(missing):,} of the shards that {location} names are not there, so what they hold is not listed: {named(missing, len(missing))}"
+    problem = f"{counted(len(missing), 'shard')} of {location} missing, images not listed: {named(missing, len(missing))}"
     evidence = {"entries": len(missing), "names": missing[:EXAMPLES]}
-    return [Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="fetch them, or name those that are there", evidence=evidence)]
+    return [Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="download them, or change the pattern", evidence=evidence)]
 
 
 def _find(location: str, options: SourceOptions) -> tuple[Storage, list[str], list[str]]:
-    """Return the folder of shards, their names, and the names that are asked for and not there."""
+    """Return the folder of shards, the names found, and the requested names that are missing."""
     head, slash, name = location.rpartition("/")
     if location.endswith(".tar"):
         folder = Storage(head + slash or ".", options.storage_options)
-        there = folder.names(folder.root)
+        present = folder.names(folder.root)
         wanted = expand_braces(name) if _is_pattern(location) else [name]
-        found = {want: fnmatch.filter(there, want) if _is_pattern(want) else [want] * (want in there) for want in wanted}
+        found = {want: fnmatch.filter(present, want) if _is_pattern(want) else [want] * (want in present) for want in wanted}
         return folder, [shard for shards in found.values() for shard in shards], [want for want, shards in found.items() if not shards]
     folder = Storage(location, options.storage_options)
     return folder, [name for name in folder.names(folder.root) if name.endswith(".tar")], []

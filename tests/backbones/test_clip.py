@@ -1,4 +1,4 @@
-"""CLIP through open_clip for real: a small architecture is built, saved and loaded again through the scan's own code."""
+"""CLIP through open_clip: a small architecture is built, saved and loaded again."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ def photo() -> Image.Image:
     return Image.fromarray(coarse).resize((371, 250), Image.Resampling.BICUBIC)
 
 
-def test_a_saved_checkpoint_gives_open_clips_own_embedding(checkpoint):
+def test_checkpoint_embeddings_equal_open_clip(checkpoint):
     import open_clip
     import torch
 
@@ -55,7 +55,7 @@ def test_a_saved_checkpoint_gives_open_clips_own_embedding(checkpoint):
     assert np.abs(on_onnx.open(1).embed(batch) - expected).max() < 1e-3
 
 
-def test_a_saved_checkpoint_gives_open_clips_own_text_embedding(checkpoint):
+def test_checkpoint_text_embeddings_equal_open_clip(checkpoint):
     import open_clip
     import torch
 
@@ -69,7 +69,7 @@ def test_a_saved_checkpoint_gives_open_clips_own_text_embedding(checkpoint):
     assert choose("embedded").backbone.build_text is None
 
 
-def test_a_scan_asks_the_text_tower_and_the_dashboard_searches_by_text(checkpoint, tmp_path):
+def test_attributes_check_and_text_search_use_the_text_tower(checkpoint, tmp_path):
     _, path = checkpoint
     for number in range(6):
         (tmp_path / "data" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def test_a_scan_asks_the_text_tower_and_the_dashboard_searches_by_text(checkpoin
         similar.encode(anew, "a cat")  # and not with the tower that this folder's run had before
 
 
-def test_another_checkpoint_has_another_identity(checkpoint, tmp_path):
+def test_checkpoints_have_different_ids(checkpoint, tmp_path):
     _, path = checkpoint
     other = tmp_path / "other.pt"
     other.write_bytes(path.read_bytes() + b"x")
@@ -101,14 +101,14 @@ def test_another_checkpoint_has_another_identity(checkpoint, tmp_path):
     assert one.weights_id != choose(f"clip:{ARCHITECTURE}", checkpoint=str(other)).backbone.weights_id
 
 
-def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path):
+def test_unloadable_checkpoint_is_one_line(tmp_path):
     wrong = tmp_path / "wrong.pt"
     wrong.write_bytes(b"no weights at all")
     with pytest.raises(BackboneError, match=r"wrong\.pt: the weights do not load into"):
         choose(f"clip:{ARCHITECTURE}", checkpoint=str(wrong)).backbone.build()
 
 
-def test_unknown_names_come_with_the_nearest():
+def test_unknown_names_suggest_the_nearest():
     with pytest.raises(BackboneError, match="did you mean 'ViT-B-32'"):
         choose("clip:ViT-B-23/openai", offline=True)
     with pytest.raises(BackboneError, match="openai"):
@@ -119,9 +119,9 @@ def test_unknown_names_come_with_the_nearest():
         choose("auto", checkpoint="x.pt")
 
 
-def test_offline_never_asks(monkeypatch):
+def test_offline_never_contacts_the_hub(monkeypatch):
     def fail() -> bool:
-        raise AssertionError("the model hub was asked")
+        raise AssertionError("contacted the model hub")
 
     monkeypatch.setattr(clip, "hub_reachable", fail)
     monkeypatch.setattr(clip, "_default_is_cached", lambda: False)
@@ -131,7 +131,7 @@ def test_offline_never_asks(monkeypatch):
     assert {state.name: state.state for state in list_models(offline=True)}[f"clip:{clip.DEFAULT}"] == "not reachable here"
 
 
-def test_a_hub_that_does_not_answer_is_given_up_in_time(monkeypatch):
+def test_hub_timeout(monkeypatch):
     import socket
 
     over = threading.Event()
@@ -150,7 +150,7 @@ def test_a_hub_that_does_not_answer_is_given_up_in_time(monkeypatch):
         thread.join()
 
 
-def test_offline_forbids_the_hub_whatever_was_imported_before(monkeypatch, tmp_path):
+def test_offline_forbids_the_hub_regardless_of_imports(monkeypatch, tmp_path):
     import socket
 
     from huggingface_hub import hf_hub_download

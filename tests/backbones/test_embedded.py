@@ -1,4 +1,4 @@
-"""The embedded backbone: right weights, right preprocessing, one embedding per image whatever its company."""
+"""The embedded backbone: weights, preprocessing, batch independence."""
 
 import io
 import tarfile
@@ -17,16 +17,16 @@ PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet-pho
 
 @pytest.fixture(scope="module")
 def model() -> OnnxModel:
-    made = prepare(choose("embedded").backbone, place(device="cpu", precision="auto"), lambda _: None)
-    assert isinstance(made, OnnxModel)
-    return made
+    found = prepare(choose("embedded").backbone, place(device="cpu", precision="auto"), lambda _: None)
+    assert isinstance(found, OnnxModel)
+    return found
 
 
 def inputs(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 224, 224, 3), np.uint8)
 
 
-def test_an_embedding_does_not_depend_on_its_batch(model):
+def test_embedding_does_not_depend_on_its_batch(model):
     batch = inputs(11)
     together = model.open(1).embed(batch)
     order = np.random.default_rng(1).permutation(11)
@@ -56,12 +56,12 @@ def test_torch_and_onnx_agree():
 
 
 def test_two_models_share_no_weights():
-    """What one is placed in, such as bfloat16, is nothing to the other."""
+    """Converting one to bfloat16 must not affect the other."""
     one, other = (choose("embedded").backbone.build().state_dict() for _ in range(2))
     assert not {tensor.data_ptr() for tensor in one.values()} & {tensor.data_ptr() for tensor in other.values()}
 
 
-def test_weights_that_are_not_the_published_ones_are_refused(monkeypatch):
+def test_refuses_unexpected_weights(monkeypatch):
     from audit.errors import BackboneError
 
     monkeypatch.setattr(embedded, "_SHA256", "0" * 64)
@@ -71,7 +71,7 @@ def test_weights_that_are_not_the_published_ones_are_refused(monkeypatch):
 
 @pytest.mark.shared_data
 @pytest.mark.skipif(not PHOTOS.is_file(), reason=f"the development photos are not at {PHOTOS}")
-def test_top_1_on_photos_proves_the_preprocessing(model):
+def test_top_1_accuracy_on_photos(model):
     from timm.data import ImageNetInfo
 
     names = ImageNetInfo().label_names()
@@ -87,11 +87,11 @@ def test_top_1_on_photos_proves_the_preprocessing(model):
     vectors = model.open(2).embed(np.stack(prepared))
     head = embedded.classifier().classifier
     logits = vectors @ head.weight.detach().numpy().T + head.bias.detach().numpy()
-    # 90.4% were measured in float32; a wrong crop, channel order or normalisation costs more than these four points.
+    # Measured: 90.4% in float32. A wrong crop, channel order or normalisation loses more than these four points.
     assert (logits.argmax(1) == truth).mean() >= 0.86
 
 
-def test_preparing_equals_resize_then_centre_crop():
+def test_prepare_equals_resize_then_center_crop():
     image = Image.open(io.BytesIO(_png(371, 250)))
     preprocessing = embedded.PREPROCESSING
     scaled = image.resize((int(256 * 371 / 250), 256), Image.Resampling.BICUBIC)
@@ -107,7 +107,7 @@ def _png(width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_the_embedder_takes_any_number_of_images(model):
+def test_embeds_any_number_of_images(model):
     opened = model.open(1)
     assert isinstance(opened, OnnxEmbedder)
     for count in (0, 1, 8, 9):

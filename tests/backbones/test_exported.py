@@ -1,4 +1,4 @@
-"""The prepared model in the user's cache: made once, held against its checksum each time, and made anew where it is damaged."""
+"""The exported model in the user's cache: created once, verified on every use, recreated if corrupt."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def embeddings(model):
     return model.open(1).embed(np.full((2, 8, 8, 3), 7, np.uint8))
 
 
-def test_a_prepared_model_is_taken_again(cache):
+def test_reuses_exported_model(cache):
     first = prepare(tower(), PLACEMENT, lambda _: None)
     notes = []
     assert prepare(tower(), PLACEMENT, notes.append) == first
@@ -52,25 +52,25 @@ def test_a_prepared_model_is_taken_again(cache):
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_prepared_model_is_made_anew(cache, damage):
+def test_recreates_corrupt_exported_model(cache, damage):
     expected = embeddings(prepare(tower(), PLACEMENT, lambda _: None))
     (file,) = cache.iterdir()
     file.write_bytes(damage(file.read_bytes()))
     notes = []
     assert np.array_equal(embeddings(prepare(tower(), PLACEMENT, notes.append)), expected)
-    assert notes[0] == f"{file}: damaged: its SHA-256 is not that of its name; the model is prepared anew"
+    assert notes[0] == f"{file}: corrupt: its SHA-256 does not match its name; the model is prepared again"
     assert len(list(cache.iterdir())) == 1
 
 
-def test_weights_are_checked_also_where_a_prepared_model_is_there(cache, monkeypatch):
+def test_checks_weights_despite_exported_model(cache, monkeypatch):
     prepare(tower(), PLACEMENT, lambda _: None)
-    monkeypatch.setattr(exported, "_export", lambda _: pytest.fail("it is there"))
+    monkeypatch.setattr(exported, "_export", lambda _: pytest.fail("exported again"))
     checked = []
     prepare(tower(check_weights=lambda: checked.append("weights")), PLACEMENT, lambda _: None)
     assert checked == ["weights"]
 
 
-def test_embedded_weights_that_are_not_the_published_ones_are_refused_also_where_a_prepared_model_is_there(cache, monkeypatch):
+def test_refuses_unexpected_weights_despite_exported_model(cache, monkeypatch):
     monkeypatch.setattr(exported, "_export", lambda _: b"a model")
     prepare(embedded.backbone(), PLACEMENT, lambda _: None)
     monkeypatch.setattr(embedded, "_SHA256", embedded._SHA256[:8] + 56 * "0")

@@ -1,4 +1,4 @@
-"""Where a backbone runs; GPUs are pretended where there are none."""
+"""Where and how a backbone runs; GPUs are simulated."""
 
 import numpy as np
 import pytest
@@ -18,26 +18,26 @@ def two_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: {"cuda:0": "NVIDIA H100", "cuda:1": "NVIDIA T4"}[device])
 
 
-def test_a_gpu_is_taken_by_its_number(two_gpus):
+def test_selects_gpu_by_number(two_gpus):
     assert place(device="cuda:1", precision="auto") == Placement("PyTorch", "cuda:1", "bfloat16")
     assert place(device="cuda", precision="float32") == Placement("PyTorch", "cuda", "float32")
 
 
-def test_a_number_that_no_gpu_has_is_refused_with_those_there_are(two_gpus):
+def test_unknown_gpu_number_lists_the_gpus(two_gpus):
     with pytest.raises(BackboneError) as refused:
         place(device="cuda:7", precision="auto")
     assert str(refused.value) == "cuda:7: this machine has no such GPU; it has cuda:0 (NVIDIA H100), cuda:1 (NVIDIA T4)"
 
 
-def test_where_there_is_no_gpu_the_processors_compute(monkeypatch):
+def test_falls_back_to_cpu_without_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BackboneError, match="there is no such device that PyTorch can use"):
+    with pytest.raises(BackboneError, match="PyTorch finds no such device"):
         place(device="cuda:0", precision="auto")
     assert own_device("cuda") == own_device("auto") == "cpu"
 
 
 class Half(torch.nn.Module):
-    """A network of every layer whose weights autocast makes smaller, and of one whose weights it does not."""
+    """A network with every layer type that autocast converts, and one that it does not."""
 
     def __init__(self):
         super().__init__()
@@ -62,8 +62,8 @@ def inputs(count, side=32):
 
 
 @pytest.mark.parametrize("build", [Half, choose("embedded").backbone.build], ids=["transformer", "convolutions"])
-def test_weights_kept_in_bfloat16_change_no_embedding(build):
-    """Autocast makes them so anyway, for each batch anew."""
+def test_bfloat16_weights_change_no_embedding(build):
+    """Autocast converts them for each batch anyway."""
     tower = build().eval()
     batch = inputs(3, 224 if build is not Half else 32)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -74,8 +74,8 @@ def test_weights_kept_in_bfloat16_change_no_embedding(build):
         assert np.array_equal(tower(torch.from_numpy(batch)).float().numpy(), expected)
 
 
-def test_on_a_device_of_its_own_an_embedding_depends_on_no_other_image():
-    """Each run is of one shape, whatever is asked for; ``cpu:0`` stands for such a device."""
+def test_gpu_embedding_does_not_depend_on_its_batch():
+    """Every forward pass has the same shape; ``cpu:0`` simulates a GPU."""
     embedder = TorchEmbedder(small(lambda: Half().eval()), Placement("PyTorch", "cpu:0", "float32"), together=4)
     batch, shapes = inputs(11), []
     embedder._tower.register_forward_hook(lambda _, arguments, __: shapes.append(tuple(arguments[0].shape)))
@@ -86,17 +86,17 @@ def test_on_a_device_of_its_own_an_embedding_depends_on_no_other_image():
         assert np.array_equal(embedder.embed(batch[image : image + 1])[0], together[image])
 
 
-def test_too_little_memory_of_the_device_is_one_line(monkeypatch):
+def test_out_of_memory_is_one_line(monkeypatch):
     def fail(_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     embedder = TorchEmbedder(small(Half), Placement("PyTorch", "cpu:0", "float32"), together=4)
     monkeypatch.setattr(embedder, "_tower", fail)
-    with pytest.raises(BackboneError, match="does not hold the model and 4 images; use a smaller --batch-size"):
+    with pytest.raises(BackboneError, match="out of memory for the model and 4 images; use a smaller --batch-size"):
         embedder.embed(inputs(2))
 
 
-def test_a_runs_backbone_takes_all_processors_and_no_more_threads():
+def test_embedder_of_run_uses_all_cpus():
     from audit.backbones import embedder_of
     from audit.processes import available_cpus
 

@@ -133,7 +133,7 @@ def test_of_many_batches_a_few_for_each_process_are_under_way():
             taken.append(row)
             yield ((row, "name"),)
 
-    found = faces._spread(first_row, batches(), 2)
+    found = faces._in_processes(first_row, batches(), 2)
     assert next(found) == (1, [(0, 0.0, 0.0, 1.0, 1.0, 1.0)])
     assert len(taken) <= 2 * faces._BATCHES_AHEAD_PER_WORKER
     assert [boxes[0][0] for _, boxes in found] == list(range(1, 100))

@@ -27,7 +27,7 @@ def pixels(path):
     return np.asarray(opened(path).convert("RGB"), np.float64)
 
 
-def test_every_class_has_the_same_number_of_sound_images(images):
+def test_classes_have_equal_numbers_of_sound_images(images):
     folder, planted = images
     odd = {defect.sample_id for defect in planted}
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg")]
@@ -37,7 +37,7 @@ def test_every_class_has_the_same_number_of_sound_images(images):
     assert len({defect.defect for defect in planted}) == len(planted)
 
 
-def test_sound_images_are_different_pictures(images):
+def test_sound_images_are_distinct(images):
     folder, planted = images
     odd = {defect.sample_id for defect in planted}
     sound = [pixels(path) for path in sorted(folder.rglob("*-[0-9]*.jpg")) if path.relative_to(folder).as_posix() not in odd]
@@ -48,7 +48,7 @@ def test_sound_images_are_different_pictures(images):
     assert correlation.max() < 0.98
 
 
-def test_the_defects_are_really_there(images):
+def test_planted_defects_exist(images):
     folder, planted = images
     by_defect = {defect.defect: defect for defect in planted}
 
@@ -60,21 +60,21 @@ def test_the_defects_are_really_there(images):
         assert copy == original
     copy, original = (Image.open(io.BytesIO(data)) for data in bytes_of("a resized copy"))
     assert copy.size != original.size
-    assert opened(folder / by_defect["a place in the EXIF data"].sample_id).getexif().get_ifd(GPS_IFD)
+    assert opened(folder / by_defect["GPS coordinates in the EXIF data"].sample_id).getexif().get_ifd(GPS_IFD)
     assert opened(folder / by_defect["a wrong file extension"].sample_id).format == "PNG"
     assert pixels(folder / by_defect["a dark image"].sample_id).mean() < 16
     with pytest.raises(OSError, match="truncated"):
         opened(folder / by_defect["a truncated file"].sample_id).load()
 
 
-def test_made_again_it_is_the_same_and_nothing_is_written(images):
+def test_second_call_writes_nothing(images):
     folder, planted = images
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.jpg")}
     assert make(folder) == planted
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.jpg")} == before
 
 
-def test_a_run_of_another_dataset_is_left_alone(small_run, capsys):
+def test_refuses_run_of_another_dataset(small_run, capsys):
     before = {path: path.stat().st_mtime_ns for path in small_run.path.rglob("*")}
     assert cli.invoke(["demo", "--out", str(small_run.path)]) == 2
     assert "holds the run of /data/pets; name another --out" in capsys.readouterr().err
@@ -82,14 +82,14 @@ def test_a_run_of_another_dataset_is_left_alone(small_run, capsys):
     assert not small_run.path.with_name(f"{small_run.path.name}-images").exists()
 
 
-def test_a_folder_with_other_files_is_left_alone(tmp_path):
+def test_refuses_folder_with_other_files(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(AuditError, match=r"holds other files, such as 'mine.txt'; name another --out"):
+    with pytest.raises(AuditError, match=r"contains other files, such as 'mine.txt'; choose another --out"):
         make(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_damaged_file_is_made_anew(tmp_path):
+def test_rewrites_corrupt_file(tmp_path):
     make(tmp_path)
     path = tmp_path / "train/cat/cat-00.jpg"
     before = path.read_bytes()
@@ -120,28 +120,28 @@ def test_outcomes(small_run, planted, state, reason):
 
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory):
-    """The demo as the command runs it, once for all tests below."""
+    """A scan of the demo dataset."""
     folder = tmp_path_factory.mktemp("scanned")
     planted = make(folder / "images")
     run = audit.scan(folder / "images", folder / "run", options=audit.ScanOptions(backbone="embedded", offline=True, workers=1))
     return run, compare(run, planted)
 
 
-def test_every_planted_defect_is_found_by_the_check_that_should(scanned):
+def test_expected_checks_find_every_planted_defect(scanned):
     _, outcomes = scanned
     assert {outcome.planted.defect: outcome.state for outcome in outcomes} == {outcome.planted.defect: "found" for outcome in outcomes}
     assert {outcome.planted.check for outcome in outcomes} <= set(discover())
 
 
 def test_most_findings_are_about_what_was_planted(scanned):
-    """A demo whose findings were mostly noise would teach to distrust them."""
+    """Otherwise the demo would suggest that findings are noise."""
     run, outcomes = scanned
     planted = {name for outcome in outcomes for name in (outcome.planted.sample_id, outcome.planted.original)}
     findings = run.findings[run.findings["severity"] != "info"]
     assert findings["sample_id"].isin(planted).mean() >= 0.5
 
 
-def test_the_summary_of_a_real_run_accounts_for_its_images(scanned, capsys):
+def test_counts_account_for_all_images(scanned, capsys):
     run, outcomes = scanned
     listed = len(PHOTOGRAPHS) * (TRAIN + VAL) + len(outcomes)
     assert cli.invoke(["explain", str(run.path), outcomes[0].planted.sample_id]) == 0
@@ -149,7 +149,7 @@ def test_the_summary_of_a_real_run_accounts_for_its_images(scanned, capsys):
     assert run.record["counts"]["listed"] == listed == run.record["counts"]["scanned"] + run.record["counts"]["failed"]
 
 
-def test_the_command_tells_of_each_defect_and_then_the_summary(tmp_path, monkeypatch, capsys):
+def test_command_prints_defects_then_summary(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.invoke(["demo", "--offline", "--workers", "1", "--quiet"]) == 0
     captured = capsys.readouterr()

@@ -114,7 +114,7 @@ def test_kinds_are_discovered_and_an_unknown_one_names_the_nearest(tmp_path):
 def test_nothing_there_and_no_images(tmp_path):
     with pytest.raises(SourceError, match="no such file or folder"):
         open_source(str(tmp_path / "nope"))
-    with pytest.raises(SourceError, match="holds no images"):
+    with pytest.raises(SourceError, match="contains no images"):
         list(open_source(str(tmp_path)).collect())
 
 

@@ -1,4 +1,4 @@
-"""What the tests on Ray clusters share."""
+"""Fixtures of the tests on Ray clusters."""
 
 import os
 import shutil
@@ -18,12 +18,12 @@ from PIL import Image
 
 STORE = 100 * 2**20
 QUICK = {"health_check_period_ms": 300, "health_check_failure_threshold": 3, "health_check_timeout_ms": 1000}
-"""Milliseconds until a machine that is gone counts as gone."""
+"""Milliseconds until a lost machine is detected."""
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """282 images in two classes and two splits, one of them broken, one a copy under another label."""
+    """282 images in two classes and two splits; one is corrupt, one is a copy under another label."""
     folder = tmp_path_factory.mktemp("dataset") / "data"
     for split, offset in (("train", 0), ("val", 5000)):
         for label in ("ant", "bee"):
@@ -39,38 +39,38 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start_cluster():
-    """Start a cluster of the machines asked for, the first of them its head, and connect to it."""
+    """Start a cluster of the given machines, the first of them the head, and connect to it."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
     from ray.cluster_utils import Cluster
 
-    made = []
+    clusters = []
 
     def start(*machines, **options):
         head, *others = ({"object_store_memory": STORE, **machine} for machine in machines)
-        made.append(Cluster(initialize_head=True, head_node_args={**head, "include_dashboard": False, "_system_config": QUICK}))
+        clusters.append(Cluster(initialize_head=True, head_node_args={**head, "include_dashboard": False, "_system_config": QUICK}))
         for machine in others:
-            made[0].add_node(**machine)
-        ray.init(address=made[0].address, log_to_driver=False, logging_level="ERROR", **options)
-        return made[0]
+            clusters[0].add_node(**machine)
+        ray.init(address=clusters[0].address, log_to_driver=False, logging_level="ERROR", **options)
+        return clusters[0]
 
     yield start
     ray.shutdown()
-    for cluster in made:
+    for cluster in clusters:
         cluster.shutdown()
 
 
 @dataclass
 class Head:
-    """A cluster's head."""
+    """The head of a cluster."""
 
     address: str
     token: Path
-    """Where the cluster's token is, if it has one."""
+    """File of the cluster's token, if it has one."""
     process: psutil.Process
 
     def kill(self):
-        """End what knows the cluster, and leave Ray on this machine."""
+        """Kill the cluster's control service, but not Ray on this machine."""
         next(process for process in self.process.children(recursive=True) if "gcs_server" in process.name()).kill()
 
 
@@ -80,7 +80,7 @@ def without_ray():
 
 @contextmanager
 def _started_head(token):
-    home = Path(tempfile.mkdtemp(prefix="ray"))  # its sockets need a short path
+    home = Path(tempfile.mkdtemp(prefix="ray"))  # Unix sockets need a short path
     written = home / ".ray" / "auth_token"
     if token is not None:
         written.parent.mkdir()
@@ -99,7 +99,7 @@ def _started_head(token):
         finally:
             with suppress(psutil.NoSuchProcess):
                 children = psutil.Process(started.pid).children(recursive=True)
-                started.kill()  # asked to end, it takes half a minute
+                started.kill()  # terminating takes half a minute
                 for process in children:
                     with suppress(psutil.NoSuchProcess):
                         process.kill()
@@ -109,13 +109,13 @@ def _started_head(token):
 
 @pytest.fixture(scope="module")
 def started_head():
-    """Start a cluster by ``ray start --head`` in a home of its own, with a token or None."""
+    """Start a cluster with ``ray start --head`` in a temporary home, with or without a token."""
     return _started_head
 
 
 @pytest.fixture
 def scan_on():
-    """Start a scan of images on the cluster at an address, in a process of its own."""
+    """Start a scan on the cluster at an address, in a separate process."""
     started = []
 
     def scan_on(address, data, out, *flags, **environment):

@@ -19,7 +19,7 @@ from audit.run.run import Run
 from audit.tables import FINDINGS, SAMPLES
 
 CHECKS = ("leakage", "integrity", "class_balance", "outliers", "conflicting_labels", "listing", "class_overlap", "label_errors", "faces")
-NOT_LISTED = "pets.tar: the archive breaks off at byte 512, and what followed could not be listed; fetch it again."
+NOT_LISTED = "pets.tar is truncated at byte 512 (unexpected end of data); the rest could not be listed; download it again."
 NOTHING = ", and no rule of the policy could be judged"
 
 

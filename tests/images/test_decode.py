@@ -1,4 +1,4 @@
-"""One decode per image: every way an image can be stored comes out upright, 8-bit and RGB, or with the reason why not."""
+"""Decoding: every format becomes upright 8-bit RGB, or an outcome with its reason."""
 
 import io
 import threading
@@ -27,7 +27,7 @@ def photo(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
-def test_common_formats_are_read(kind):
+def test_decodes_common_formats(kind):
     found = decode(encoded(photo(), kind))
     assert found.outcome == "ok"
     assert found.facts.format == kind
@@ -45,14 +45,14 @@ def test_cmyk_keeps_its_colors():
     assert np.abs(np.asarray(found.image)[4, 4].astype(int) - [220, 20, 30]).max() < 12
 
 
-def test_transparency_is_laid_on_white():
+def test_transparency_is_composited_on_white():
     clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     found = decode(encoded(clear, "PNG"))
     assert found.facts.has_alpha
     assert (np.asarray(found.image) == 255).all()
 
 
-def test_palette_with_a_transparent_color_is_laid_on_white():
+def test_transparent_palette_color_is_composited_on_white():
     image = Image.new("P", (8, 8), 0)
     image.putpalette([10, 20, 30, 200, 100, 50])
     found = decode(encoded(image, "PNG", transparency=0))
@@ -70,7 +70,7 @@ def test_deep_gray_uses_the_depth_of_its_content(depth, expected):
     assert abs(int(np.median(pixels)) - 127) <= 2
 
 
-def test_a_dark_deep_image_stays_dark():
+def test_dark_deep_image_stays_dark():
     faint = np.full((8, 8), 300, np.uint16)  # of 16-bit content whose frame peaks at 300: ten bits
     assert eight_bits(faint).max() == round(300 * 255 / 1023)
 
@@ -89,7 +89,7 @@ def test_float_images_are_scaled():
         (".ppm", 3, "RGB;16"),
     ],
 )
-def test_sixteen_bits_a_channel_are_told(kind, channels, mode):
+def test_mode_shows_16_bits_per_channel(kind, channels, mode):
     deep = np.random.default_rng(0).integers(0, 2**16, (8, 9, channels), np.uint16)
     found = decode(cv2.imencode(kind, deep)[1].tobytes())
     assert (found.outcome, found.facts.mode) == ("ok", mode)
@@ -97,7 +97,7 @@ def test_sixteen_bits_a_channel_are_told(kind, channels, mode):
     assert ";16" not in str(shallow.facts.mode)
 
 
-def test_a_tiff_whose_bit_depth_is_damaged_is_read_or_named():
+def test_tiff_with_corrupt_bit_depth():
     whole = cv2.imencode(".tiff", np.zeros((8, 9, 3), np.uint16))[1].tobytes()
     tag = whole.index(b"\x02\x01\x03\x00")  # BitsPerSample, short
     for value in range(256):
@@ -121,14 +121,14 @@ def test_exif_rotation_is_undone(orientation):
     assert np.array_equal(np.asarray(found.image), upright)
 
 
-def test_animations_give_their_first_frame():
+def test_decodes_first_frame_of_animation():
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "lime", "blue")]
     found = decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert found.facts.frames == 3
     assert np.asarray(found.image)[0, 0].tolist() == [255, 0, 0]
 
 
-def test_personal_metadata_is_named_but_never_copied():
+def test_metadata_families_are_reported_without_values():
     exif = Image.Exif()
     exif[0x010F], exif[0x0110] = "Maker", "Model 5"
     exif[0x013B] = "A. Person"
@@ -141,7 +141,7 @@ def test_personal_metadata_is_named_but_never_copied():
     assert "Person" not in repr(found.facts)
 
 
-def test_broken_files_come_with_a_reason():
+def test_broken_files_have_a_reason():
     whole = encoded(photo(400, 300), "JPEG")
     assert decode(b"").outcome == "empty"
     assert decode(whole[: len(whole) // 2]).outcome == "truncated"
@@ -151,7 +151,7 @@ def test_broken_files_come_with_a_reason():
     assert "HTML" in str(page.error)
 
 
-def test_a_decompression_bomb_is_refused_by_its_header():
+def test_refuses_decompression_bomb_by_its_header():
     bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
     assert len(bomb) < 100_000
     found = decode(bomb, max_pixels=10_000_000)
@@ -159,10 +159,10 @@ def test_a_decompression_bomb_is_refused_by_its_header():
     assert "20000" in str(found.error)
     assert found.image is None
     small = encoded(Image.new("L", (30, 20)), "PNG")
-    assert [decode(small, max_pixels=most).outcome for most in (599, 600)] == ["too_large", "ok"]
+    assert [decode(small, max_pixels=limit).outcome for limit in (599, 600)] == ["too_large", "ok"]
 
 
-def test_a_large_jpeg_is_decoded_smaller_but_keeps_its_size_on_record():
+def test_large_jpeg_is_decoded_at_reduced_scale_and_keeps_its_recorded_size():
     found = decode(encoded(photo(4000, 2400), "JPEG"))
     assert (found.facts.width, found.facts.height) == (4000, 2400)
     assert found.image is not None
@@ -182,13 +182,13 @@ def test_mutated_bytes_never_raise(kind, data):
     assert (found.error is None) == (found.outcome == "ok")
 
 
-def test_threads_that_decode_at_once_leave_pillows_limit_and_pythons_warnings_as_they_were(monkeypatch):
-    """The second begins while the first opens its image, and opens its own once the first is done: each would put back what the other had set."""
+def test_concurrent_decodes_restore_pixel_limit_and_warning_filters(monkeypatch):
+    """The second thread starts while the first opens its image, and opens its own afterwards; without a lock, each restores the other's setting."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     opened, filters = Image.open, list(warnings.filters)
     second_began, first_is_done = threading.Event(), threading.Event()
 
-    def slowly(file):
+    def slow_open(file):
         if threading.current_thread() is first:
             second.start()
             second_began.wait(0.5)
@@ -200,7 +200,7 @@ def test_threads_that_decode_at_once_leave_pillows_limit_and_pythons_warnings_as
     outcomes = []
     first, second = (threading.Thread(target=lambda: outcomes.append(decode(encoded(photo(), "PNG")).outcome)) for _ in range(2))
     with monkeypatch.context() as patched:
-        patched.setattr(Image, "open", slowly)
+        patched.setattr(Image, "open", slow_open)
         first.start()
         first.join()
         first_is_done.set()

@@ -1,4 +1,4 @@
-"""Measures against their definitions and against what they are for."""
+"""Measures: their definitions, ranges and invariances."""
 
 import cv2
 import numpy as np
@@ -31,13 +31,13 @@ def test_quality_stays_in_its_ranges(pixels):
 
 
 @pytest.mark.parametrize(("value", "brightness"), [(0, 0.0), (255, 1.0), (51, 0.2)])
-def test_a_flat_image_has_no_information(value, brightness):
+def test_flat_image_has_zero_entropy(value, brightness):
     found = quality(np.full((40, 50, 3), value, np.uint8))
     assert found["brightness"] == pytest.approx(brightness)
     assert found["entropy"] == found["contrast"] == found["sharpness"] == found["chroma"] == 0
 
 
-def test_half_black_half_white_is_one_bit():
+def test_half_black_half_white_has_one_bit_of_entropy():
     pixels = np.zeros((40, 40, 3), np.uint8)
     pixels[:, 20:] = 255
     found = quality(pixels)
@@ -58,13 +58,13 @@ def test_sharpness_does_not_depend_on_the_number_of_pixels():
     assert quality(large)["sharpness"] == pytest.approx(quality(small)["sharpness"], abs=0.1)
 
 
-def test_gray_pictures_have_no_chroma_and_jpeg_noise_little():
+def test_gray_images_have_no_chroma():
     gray = np.repeat(scene()[..., :1], 3, axis=2)
     assert quality(gray)["chroma"] == 0
     assert quality(scene())["chroma"] > 0.3
 
 
-def test_pixel_id_tells_shape_and_pixels_apart():
+def test_pixel_id_depends_on_shape_and_pixels():
     pixels = scene(30, 40)
     assert pixel_id(pixels) == pixel_id(pixels.copy())
     assert pixel_id(pixels) != pixel_id(pixels.reshape(40, 30, 3))
@@ -73,7 +73,7 @@ def test_pixel_id_tells_shape_and_pixels_apart():
     assert pixel_id(pixels) != pixel_id(changed)
 
 
-def test_perceptual_hash_survives_resizing_and_tells_pictures_apart():
+def test_perceptual_hash_survives_resizing_and_separates_images():
     first, other = scene(seed=1), scene(seed=2)
     smaller = np.asarray(cv2.resize(first, (120, 90), interpolation=cv2.INTER_AREA))
     assert hamming(perceptual_hash(thumbnail(first)), perceptual_hash(thumbnail(smaller))) <= 4

@@ -1,4 +1,4 @@
-"""Previews show what was scanned, and nothing else of the dataset."""
+"""Previews show only scanned images, without their metadata."""
 
 import hashlib
 import io
@@ -66,14 +66,14 @@ def dataset_of(run):
     return run.path.parent / "images"
 
 
-def test_a_preview_is_small_upright_and_kept(run):
+def test_preview_is_small_upright_and_stored(run):
     image = opened(preview(run, 0))
     assert image.format == "JPEG"
     assert image.size == (SIDE, round(SIDE * 200 / 300))
     assert [path.stem for path in (run.path / FOLDER).iterdir()] == [run.samples["content_id"].iloc[0]]
 
 
-def test_the_worst_and_their_partners_are_made_and_shown_without_the_dataset(run):
+def test_creates_previews_of_worst_images_and_partners(run):
     assert flagged_rows(run, 10) == [1, 0, 3, 2]
     assert flagged_rows(run, 1) == [1]
     assert make(run) == 3
@@ -82,7 +82,7 @@ def test_the_worst_and_their_partners_are_made_and_shown_without_the_dataset(run
     assert [opened(data).width if data else None for data in previews(again, [0, 1, 3])] == [SIDE, SIDE, None]
 
 
-def test_without_dataset_and_preview_the_thumbnail_stands_in(run):
+def test_falls_back_to_thumbnail_without_dataset_and_preview(run):
     shutil.rmtree(dataset_of(run))
     image = opened(preview(run, 2))
     assert image.size == (96, 64)
@@ -91,32 +91,32 @@ def test_without_dataset_and_preview_the_thumbnail_stands_in(run):
     assert preview(Run(run.path), 2) is None
 
 
-def test_an_image_that_changed_since_the_scan_is_not_shown(run):
+def test_changed_image_falls_back_to_thumbnail(run):
     (dataset_of(run) / NAMES[0]).write_bytes(photo(99))
-    assert opened(preview(run, 0)).width == 96  # the stored thumbnail, of what was scanned
+    assert opened(preview(run, 0)).width == 96  # the thumbnail of the scanned image
 
 
-def test_an_image_that_a_scan_with_a_limit_of_its_own_decoded_is_shown(run, monkeypatch):
+def test_previews_ignore_the_default_pixel_limit(run, monkeypatch):
     monkeypatch.setitem(decode.__kwdefaults__, "max_pixels", 1000)
     monkeypatch.setitem(shrink.__kwdefaults__, "max_pixels", 1000)
     assert opened(preview(run, 0)).width == SIDE
     assert opened(large(run, 0)).width == 300
 
 
-def test_only_images_that_the_run_lists(run):
+def test_refuses_rows_outside_the_run(run):
     for row in (4, -1):
         with pytest.raises(IndexError, match="run of 4 images"):
             preview(run, row)
 
 
-def test_a_damaged_preview_is_made_anew(run):
+def test_recreates_empty_preview(run):
     first = preview(run, 0)
-    (kept,) = (run.path / FOLDER).iterdir()
-    kept.write_bytes(b"")
+    (stored,) = (run.path / FOLDER).iterdir()
+    stored.write_bytes(b"")
     assert preview(run, 0) == first
 
 
-def test_a_run_that_may_not_be_written_still_shows(run, monkeypatch):
+def test_read_only_run_shows_previews(run, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError
 
@@ -125,7 +125,7 @@ def test_a_run_that_may_not_be_written_still_shows(run, monkeypatch):
     assert not list((run.path / FOLDER).iterdir())
 
 
-def test_nothing_of_the_metadata_remains():
+def test_preview_contains_no_metadata():
     exif = Image.Exif()
     exif[0x010E] = "SECRET"
     exif[0x0112] = 6
@@ -134,15 +134,15 @@ def test_nothing_of_the_metadata_remains():
     small = shrink(data)
     assert b"SECRET" not in small
     assert not opened(small).getexif()
-    assert opened(small).size == (round(SIDE * 200 / 300), SIDE)  # turned upright, as the EXIF asked
+    assert opened(small).size == (round(SIDE * 200 / 300), SIDE)  # upright, by its EXIF orientation
 
 
-def test_what_is_no_image_has_no_preview():
+def test_undecodable_file_has_no_preview():
     assert shrink(b"<html>") is None
     assert shrink(photo(1), max_pixels=10) is None
 
 
-def test_storage_that_fails_in_any_way_costs_a_preview_only(run):
+def test_storage_error_falls_back_to_thumbnail(run):
     class Broken:
         def read(self, source_ref):
             raise RuntimeError(source_ref)
@@ -151,21 +151,20 @@ def test_storage_that_fails_in_any_way_costs_a_preview_only(run):
     assert make(run, source=Broken()) == 0
 
 
-def test_time_is_kept(run):
+def test_stops_at_the_time_limit(run):
     assert make(run, seconds=0) == 0
 
 
-def test_a_scan_leaves_previews_and_is_found_from_any_folder(tmp_path, monkeypatch):
+def test_scan_creates_previews_and_the_dataset_is_found_from_any_folder(tmp_path, monkeypatch):
     import audit
-    from audit.pipeline.scan import scan
 
     for number in range(3):
         (tmp_path / "images").mkdir(exist_ok=True)
         (tmp_path / "images" / f"{number}.jpg").write_bytes(photo(0))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("audit.pipeline.scan._PREVIEWS_SHARE", 100)  # however slow this machine is just now
-    made = scan("images", "run", options=audit.ScanOptions(backbone="embedded", only=("exact_duplicates",), workers=1))
-    assert len(list((made.path / FOLDER).iterdir())) == 1  # three copies of one picture
-    shutil.rmtree(made.path / FOLDER)
+    monkeypatch.setattr("audit.pipeline.scan._PREVIEWS_SHARE", 100)  # independent of this machine's speed
+    finished = audit.scan("images", "run", options=audit.ScanOptions(backbone="embedded", only=("exact_duplicates",), workers=1))
+    assert len(list((finished.path / FOLDER).iterdir())) == 1  # three copies of one image
+    shutil.rmtree(finished.path / FOLDER)
     monkeypatch.chdir("/")
     assert opened(preview(Run(tmp_path / "run"), 0)).width == SIDE

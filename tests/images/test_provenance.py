@@ -34,11 +34,11 @@ def test_camera_and_day_come_from_exif():
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("quality", [1, 30, 75, 95, 100])
-def test_libjpegs_quality_is_told(mode, quality):
+def test_reports_libjpeg_quality(mode, quality):
     assert of(photo(mode), quality=quality).encoder.split(",")[0] == f"quality {quality}"
 
 
-def test_other_tables_have_a_digest_that_tells_them_apart():
+def test_other_tables_are_identified_by_a_digest():
     tables = [[at + step for at in range(2, 66)] for step in (0, 1)]
     found = [of(photo(), qtables=[table, table]).encoder for table in tables]
     assert len(set(found)) == 2
@@ -47,19 +47,19 @@ def test_other_tables_have_a_digest_that_tells_them_apart():
 
 @pytest.mark.parametrize("options", [{"quality": 90}, {"qtables": [list(range(2, 66)), list(range(9, 73))]}, {"quality": 70, "progressive": True}])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_a_gray_picture_is_coded_as_one_in_colour(options, subsampling):
-    """It has neither a chroma table nor subsampling: were they told, a class of more gray pictures would look like one source."""
+def test_gray_and_color_images_have_the_same_encoder(options, subsampling):
+    """Gray images have no chroma table and no subsampling; using these would make a class with many gray images look like one source."""
     assert of(photo("L"), **options) == of(photo(), subsampling=subsampling, **options)
 
 
-def test_progressive_is_told_and_other_formats_have_no_encoder():
+def test_progressive_jpeg_and_formats_without_encoder():
     assert of(photo(), quality=80, progressive=True).encoder == "quality 80, progressive"
     assert of(photo(), "PNG") == Provenance()
 
 
 @settings(deadline=None)
 @given(st.dates(), st.times(), st.times())
-def test_a_day_has_one_code_whatever_the_hour(day, one, other):
+def test_day_code_ignores_the_time(day, one, other):
     codes = {day_code(f"{day:%Y:%m:%d} {hour:%H:%M:%S}".rjust(19, "0")) for hour in (one, other)}
     assert len(codes) == 1
     assert 0 <= codes.pop() < DAY_CODES
@@ -71,22 +71,22 @@ def test_many_days_share_a_code():
 
 
 @pytest.mark.parametrize("written", ["", "0000:00:00 00:00:00", "    :  :     :  :  ", "2012-07-03", "yesterday", "2012:00:10 00:00:00"])
-def test_what_is_no_day_has_no_code(written):
+def test_invalid_date_has_no_code(written):
     assert day_code(written) is None
 
 
-def test_what_a_day_code_gives_away_is_what_the_documentation_says():
-    """Days of four years whose code no other day of the same month, week or year has."""
+def test_documented_uniqueness_of_day_codes():
+    """Count days of four years whose code is unique within their month, week or year."""
     days = [dt.date(2021, 1, 1) + dt.timedelta(at) for at in range(4 * 365)]
     codes = [day_code(f"{day:%Y:%m:%d}") for day in days]
 
-    def alone(period):
+    def unique(period):
         within = Counter(zip(map(period, days), codes, strict=True))
         return sum(count == 1 for count in within.values()) / len(days)
 
-    assert alone(lambda day: (day.year, day.month)) == pytest.approx(0.15, abs=0.03)
-    assert alone(lambda day: tuple(day.isocalendar())[:2]) == pytest.approx(0.68, abs=0.03)
-    assert alone(lambda day: day.year) == 0
+    assert unique(lambda day: (day.year, day.month)) == pytest.approx(0.15, abs=0.03)
+    assert unique(lambda day: tuple(day.isocalendar())[:2]) == pytest.approx(0.68, abs=0.03)
+    assert unique(lambda day: day.year) == 0
     for page in ("docs/run-format.md", "docs/checks/same_source.md"):
         text = (Path(__file__).resolve().parents[2] / page).read_text(encoding="utf-8")
         assert ("15%" in text, "68%" in text) == (True, True)

@@ -1,4 +1,4 @@
-"""A cache of images by content: what it gives is what measuring gives, and whatever happens to it costs time only."""
+"""The cache by content: same results as measuring; corruption costs only time."""
 
 import hashlib
 import os
@@ -37,11 +37,11 @@ def scan(data, out, cache, notes=None, **more):
 
         advance = note = None
 
-    watching = Notes()
-    watching.advance = lambda count: None
-    watching.note = (notes if notes is not None else []).append
+    observer = Notes()
+    observer.advance = lambda count: None
+    observer.note = (notes if notes is not None else []).append
     return audit.scan(
-        data, out, options=ScanOptions(**{**OPTIONS, **(more or QUICK)}, cache=None if cache is None else str(cache)), observer=watching
+        data, out, options=ScanOptions(**{**OPTIONS, **(more or QUICK)}, cache=None if cache is None else str(cache)), observer=observer
     )
 
 
@@ -64,10 +64,10 @@ def same_tables(first, second, *, names=True):
     assert np.array_equal(first.thumbnails, second.thumbnails)
 
 
-def test_a_fresh_checkout_decodes_only_new_images_and_finds_the_same(tmp_path):
+def test_fresh_checkout_decodes_only_new_images(tmp_path):
     data, cache = dataset(tmp_path / "data"), tmp_path / "shared" / "cache"
     scan(data, tmp_path / "first", cache)
-    shutil.copytree(data, tmp_path / "checkout", copy_function=shutil.copyfile)  # new times of change
+    shutil.copytree(data, tmp_path / "checkout", copy_function=shutil.copyfile)  # new modification times
     Image.new("RGB", (30, 30), (9, 90, 200)).save(tmp_path / "checkout/train/bee/new.png")
     run = scan(tmp_path / "checkout", tmp_path / "second", cache, seed=0)
     assert decoded(run) == 1
@@ -77,7 +77,7 @@ def test_a_fresh_checkout_decodes_only_new_images_and_finds_the_same(tmp_path):
     assert files(tmp_path / "second") == files(tmp_path / "fresh")
 
 
-def test_a_renamed_class_is_not_decoded_again_even_without_a_cache(tmp_path):
+def test_renamed_class_is_not_decoded_again_without_a_cache(tmp_path):
     data = dataset(tmp_path / "data")
     scan(data, tmp_path / "run", None)
     (data / "train/ant").rename(data / "train/emmet")
@@ -90,7 +90,7 @@ def test_a_renamed_class_is_not_decoded_again_even_without_a_cache(tmp_path):
     assert files(tmp_path / "run") == files(tmp_path / "fresh")
 
 
-def test_a_cache_is_given_nothing_of_a_run_that_was_damaged_since(tmp_path):
+def test_corrupt_run_does_not_fill_the_cache(tmp_path):
     data, cache = dataset(tmp_path / "data"), tmp_path / "cache"
     scan(data, tmp_path / "run", None)
     array, notes = tmp_path / "run/embeddings.npy", []
@@ -104,7 +104,7 @@ def test_a_cache_is_given_nothing_of_a_run_that_was_damaged_since(tmp_path):
     same_tables(scan(data, tmp_path / "from-cache", cache), fresh)
 
 
-def test_nothing_is_stored_twice_and_an_old_run_fills_a_new_cache(tmp_path):
+def test_old_run_fills_a_new_cache_once(tmp_path):
     data, cache = dataset(tmp_path / "data"), tmp_path / "cache"
     notes = []
     scan(data, tmp_path / "run", None)
@@ -116,7 +116,7 @@ def test_nothing_is_stored_twice_and_an_old_run_fills_a_new_cache(tmp_path):
     assert {path: path.read_bytes() for path in shards(cache)} == before
 
 
-def test_another_plan_takes_nothing_from_this_one(tmp_path):
+def test_plans_do_not_share_rows(tmp_path):
     data, cache = dataset(tmp_path / "data"), tmp_path / "cache"
     scan(data, tmp_path / "run", cache)
     options = ScanOptions(**OPTIONS, **QUICK, cache=str(cache), max_pixels=1_000_000)
@@ -125,7 +125,7 @@ def test_another_plan_takes_nothing_from_this_one(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign", "gone"])
-def test_a_damaged_shard_costs_only_time(tmp_path, damage):
+def test_corrupt_shard_costs_only_time(tmp_path, damage):
     data, cache = dataset(tmp_path / "data"), tmp_path / "cache"
     whole = scan(data, tmp_path / "run", cache)
     (shard,) = shards(cache)
@@ -154,7 +154,7 @@ def test_a_damaged_shard_costs_only_time(tmp_path, damage):
     assert decoded(scan(data, tmp_path / "third", cache)) == 0
 
 
-def test_what_killed_a_decoder_or_could_not_be_read_is_tried_again(tmp_path):
+def test_missing_image_is_tried_again(tmp_path):
     data, cache = dataset(tmp_path / "data"), tmp_path / "cache"
     (data / "train/ant/gone.png").symlink_to(tmp_path / "nowhere")
     scan(data, tmp_path / "run", cache)
@@ -164,7 +164,7 @@ def test_what_killed_a_decoder_or_could_not_be_read_is_tried_again(tmp_path):
     assert decoded(scan(data, tmp_path / "other", cache)) == 1
 
 
-def test_known_images_reach_no_decoder_in_worker_processes(tmp_path, monkeypatch):
+def test_workers_do_not_decode_cached_images(tmp_path, monkeypatch):
     data, cache = dataset(tmp_path / "data"), tmp_path / "cache"
     scan(data, tmp_path / "run", cache)
     monkeypatch.setattr(workers, "_PROCESSES_PAY_FROM", 1)
@@ -184,16 +184,16 @@ def test_a_cache_behind_a_url(tmp_path):
     import fsspec
 
     data = dataset(tmp_path / "data")
-    place = "memory://cache-of-images"
-    scan(data, tmp_path / "run", place)
+    location = "memory://cache-of-images"
+    scan(data, tmp_path / "run", location)
     assert fsspec.filesystem("memory").glob("/cache-of-images/*/*.parquet")
-    assert decoded(scan(data, tmp_path / "other", place)) == 0
+    assert decoded(scan(data, tmp_path / "other", location)) == 0
 
 
-def test_a_place_that_is_none_is_refused_and_one_that_is_full_only_noted(tmp_path, monkeypatch):
+def test_invalid_location_is_refused_and_full_disk_is_noted(tmp_path, monkeypatch):
     data = dataset(tmp_path / "data")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"--cache .*file/deeper.*name a folder or URL"):
+    with pytest.raises(ConfigError, match=r"--cache .*file/deeper.*pass a writable folder or URL"):
         scan(data, tmp_path / "run", tmp_path / "file" / "deeper")
     with pytest.raises(ConfigError, match="--cache nosuch://place: Protocol not known"):
         scan(data, tmp_path / "run", "nosuch://place", offline=False)

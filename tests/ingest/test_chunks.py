@@ -1,4 +1,4 @@
-"""Ingest: one outcome per image whatever happens, and the same result however it is cut up."""
+"""Ingest: one outcome per image, independent of chunks and processes."""
 
 import io
 import os
@@ -22,7 +22,7 @@ from audit.tables import MEASURES
 
 @dataclass
 class Memory:
-    """A source whose bytes lie in memory; a reference of ``kill`` ends the process that reads it."""
+    """An in-memory source; reading ``kill`` ends the process."""
 
     images: dict[str, bytes]
     kind: str = "memory"
@@ -40,9 +40,9 @@ class Memory:
 
 @pytest.fixture(scope="module")
 def model() -> OnnxModel:
-    made = prepare(choose("embedded").backbone, place(device="cpu", precision="auto"), lambda _: None)
-    assert isinstance(made, OnnxModel)
-    return made
+    found = prepare(choose("embedded").backbone, place(device="cpu", precision="auto"), lambda _: None)
+    assert isinstance(found, OnnxModel)
+    return found
 
 
 def png(seed: int) -> bytes:
@@ -65,7 +65,7 @@ def joined(parts):
     return rows, measures, np.concatenate([part.embeddings for part in parts])
 
 
-def test_every_image_has_one_outcome_and_good_ones_a_unit_embedding(model):
+def test_one_outcome_per_image_and_unit_embeddings(model):
     images = {"a": png(0), "empty": b"", "cut": png(1)[:60], "b": png(2)}
     rows, measures, embeddings = joined(run(images, 3, model))
     assert rows.tolist() == [0, 1, 2, 3]
@@ -77,15 +77,15 @@ def test_every_image_has_one_outcome_and_good_ones_a_unit_embedding(model):
     assert set(measures[0]) == set(MEASURES.names)
 
 
-def test_a_file_that_cannot_be_read_is_missing(model):
-    source_refs = ["there", "not there"]
-    recipe = Recipe(Memory({"there": png(0)}), choose("embedded").backbone.preprocessing, DEFAULT_MAX_PIXELS, model)
+def test_unreadable_file_is_missing(model):
+    source_refs = ["present", "absent"]
+    recipe = Recipe(Memory({"present": png(0)}), choose("embedded").backbone.preprocessing, DEFAULT_MAX_PIXELS, model)
     (part,) = ingest([Chunk(np.arange(2), source_refs)], 2, recipe, None, workers=1, together=2)
     assert [measured["outcome"] for measured in part.measures] == ["ok", "missing"]
-    assert "not there" in part.measures[1]["error"]
+    assert "absent" in part.measures[1]["error"]
 
 
-def test_results_do_not_depend_on_how_the_work_is_cut(model):
+def test_results_do_not_depend_on_chunk_size(model):
     images = {str(seed): png(seed) for seed in range(13)}
     _, one, together = joined(run(images, 13, model))
     _, many, apart = joined(run(images, 4, model))
@@ -93,7 +93,7 @@ def test_results_do_not_depend_on_how_the_work_is_cut(model):
     assert np.array_equal(together, apart)
 
 
-def test_a_decoder_that_dies_costs_only_its_image(model, monkeypatch):
+def test_crash_affects_only_its_image(model, monkeypatch):
     monkeypatch.setattr(module, "_PROCESSES_PAY_FROM", 0)
     images = {str(seed): png(seed) for seed in range(9)}
     images = {**dict(list(images.items())[:5]), "kill": png(99), **dict(list(images.items())[5:])}
@@ -105,7 +105,7 @@ def test_a_decoder_that_dies_costs_only_its_image(model, monkeypatch):
     assert np.isfinite(embeddings[[0, 4, 6, 9]]).all()
 
 
-def test_processes_and_this_process_agree(model, monkeypatch):
+def test_worker_processes_and_this_process_agree(model, monkeypatch):
     images = {str(seed): png(seed) for seed in range(6)}
     _, here, embedded_here = joined(run(images, 3, model))
     monkeypatch.setattr(module, "_PROCESSES_PAY_FROM", 0)
@@ -116,21 +116,21 @@ def test_processes_and_this_process_agree(model, monkeypatch):
 
 @dataclass
 class Deadly(Memory):
-    """A source that ends the process it is sent to."""
+    """A source that ends every process that unpickles it."""
 
     def __setstate__(self, state):
         os._exit(9)
 
 
-def test_processes_that_cannot_start_are_not_the_images_fault(model, monkeypatch):
+def test_crash_at_start_up_is_an_error(model, monkeypatch):
     monkeypatch.setattr(module, "_PROCESSES_PAY_FROM", 0)
     recipe = Recipe(Deadly({"a": png(0)}), choose("embedded").backbone.preprocessing, DEFAULT_MAX_PIXELS, model)
-    with pytest.raises(AuditError, match="die before they read one"):
+    with pytest.raises(AuditError, match="crash before they read an image"):
         list(ingest([Chunk(np.arange(1), ["a"])], 1, recipe, None, workers=1, together=2))
 
 
-def test_a_script_without_a_guard_is_run_once(tmp_path):
-    """As the README shows it: worker processes have no use for the script that calls ``scan``."""
+def test_script_without_main_guard_runs_once(tmp_path):
+    """Worker processes do not import the script that calls ``scan``, as in the README."""
     (tmp_path / "images").mkdir()
     for seed in range(4):
         (tmp_path / "images" / f"{seed}.png").write_bytes(png(seed))

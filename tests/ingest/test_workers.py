@@ -1,4 +1,4 @@
-"""Inputs for a device of its own lie in memory that the processes share; what comes of them is what one process would make."""
+"""Worker processes: shared memory for GPU inputs, crashes and restarts."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 
 from audit.backbones.base import Preprocessing
 from audit.ingest import workers as module
-from audit.ingest.chunks import KNOWN, Chunk, Ingested, Recipe, embed, embed_together, measure
+from audit.ingest.chunks import REUSABLE, Chunk, Ingested, Recipe, embed, embed_together, measure
 from audit.ingest.workers import Workers, ingest
 
 SIDE = 16
@@ -31,7 +31,7 @@ def png(seed: int) -> bytes:
 
 @dataclass
 class Numbered:
-    """Image 5 is damaged, 17 ends the process that decodes it, all others are different."""
+    """Image 5 is corrupt, 17 ends the process that reads it, all others are different."""
 
     kind: str = "memory"
     location: str = "memory"
@@ -47,7 +47,7 @@ class Numbered:
 
 
 class Means:
-    """Embeds an image as the means of its quarters; keeps how many were embedded at once."""
+    """Embeds an image as the means of its quarters; records batch sizes."""
 
     def __init__(self, together):
         self.together, self.sizes = together, []
@@ -71,7 +71,7 @@ def recipe():
 
 
 @pytest.mark.parametrize("processes", [0, 10**6])
-def test_the_parent_embeds_many_at_once_as_it_would_one_by_one(monkeypatch, processes):
+def test_large_batches_equal_single_images(monkeypatch, processes):
     monkeypatch.setattr(module, "_PROCESSES_PAY_FROM", processes)
     embedder = Means(together=7)
     found = list(ingest(chunks(41, 3), 41, recipe(), embedder, workers=2, together=3))
@@ -97,7 +97,7 @@ def single(part):
     ]
 
 
-def test_inputs_travel_through_no_pipe():
+def test_inputs_are_in_shared_memory():
     processes = Workers(recipe(), 1, 4)
     try:
         for part in processes.measure(chunks(16, 4)):
@@ -107,12 +107,12 @@ def test_inputs_travel_through_no_pipe():
         processes.close()
 
 
-def test_where_nothing_is_to_be_embedded_nothing_is_missing():
-    """A second scan may know all of its images, or none may be readable."""
+def test_chunks_without_images_to_embed():
+    """All images may be reusable or unreadable."""
 
     def results(count):
         for at in range(count):
-            yield Ingested(np.arange(at, at + 1), [{"outcome": KNOWN}], np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, SIDE, SIDE, 3), np.uint8))
+            yield Ingested(np.arange(at, at + 1), [{"outcome": REUSABLE}], np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, SIDE, SIDE, 3), np.uint8))
 
     for count in (0, 1, 9):
         found = list(embed_together(results(count), Means(4)))
@@ -120,7 +120,7 @@ def test_where_nothing_is_to_be_embedded_nothing_is_missing():
         assert all(part.embeddings.shape == (1, 12) and np.isnan(part.embeddings).all() for part in found)
 
 
-def test_what_fails_on_the_device_ends_the_scan():
+def test_device_error_ends_the_scan():
     class Broken(Means):
         def embed(self, batch):
             raise ValueError("no such device")
@@ -131,7 +131,7 @@ def test_what_fails_on_the_device_ends_the_scan():
 
 @dataclass
 class Struck(Numbered):
-    """Image 17 finds its process killed the first times, as by a system that is short of memory; every death leaves a file."""
+    """Image 17 ends its process the first few times, as if memory were low; every death leaves a file."""
 
     deaths: str = ""
     strikes: int = 0
@@ -144,8 +144,8 @@ class Struck(Numbered):
 
 
 @pytest.mark.parametrize(("strikes", "outcome"), [(3, "ok"), (4, "crashed")])
-def test_an_image_is_to_blame_when_every_process_that_read_it_alone_died(monkeypatch, tmp_path, strikes, outcome):
-    """Once among others, then three times alone."""
+def test_image_counts_as_crashed_after_three_isolated_crashes(monkeypatch, tmp_path, strikes, outcome):
+    """The first crash is in a chunk, the next three are isolated."""
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0)
     processes = Workers(Recipe(Struck(deaths=str(tmp_path), strikes=strikes), PREPROCESSING, 10**6, None), 1, 3)
     try:
@@ -164,14 +164,14 @@ def struck_before(at, chunks, strike):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes start themselves there")
-@pytest.mark.parametrize("struck", ["the process that starts others", "those that read"])
-def test_processes_may_be_killed_before_they_are_given_work(monkeypatch, struck):
-    """They are started anew, and no image is to blame."""
+@pytest.mark.parametrize("struck", ["fork server", "workers"])
+def test_restarts_processes_killed_before_they_get_work(monkeypatch, struck):
+    """They are restarted, and no image counts as crashed."""
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0)
     processes = Workers(recipe(), 2, 3)
 
     def strike():
-        if struck == "those that read":
+        if struck == "workers":
             pool = processes._pool
             for process in list(pool._processes.values()):
                 process.kill()
@@ -180,7 +180,7 @@ def test_processes_may_be_killed_before_they_are_given_work(monkeypatch, struck)
         else:
             os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
 
-    at = 2 if struck == "those that read" else 0
+    at = 2 if struck == "workers" else 0
     forkserver.ensure_running()
     try:
         found = [measured["outcome"] for part in processes.measure(struck_before(at, chunks(15, 3), strike)) for measured in part.measures]
@@ -190,7 +190,7 @@ def test_processes_may_be_killed_before_they_are_given_work(monkeypatch, struck)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there processes are started otherwise")
-def test_an_interrupt_while_processes_start_prints_no_traceback_of_theirs(tmp_path):
+def test_interrupt_during_start_up_prints_no_worker_traceback(tmp_path):
     (tmp_path / "interrupted.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
     program = """
 from audit.processes import process_context

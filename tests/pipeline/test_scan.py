@@ -270,7 +270,7 @@ def test_a_dataset_that_cannot_be_listed_takes_no_run_over_and_nothing_says_so(t
     audit.scan(data, run, options=OPTIONS)
     empty.write_text("path,label\n")
     heard = Heard()
-    with pytest.raises(SourceError, match="holds no images"):
+    with pytest.raises(SourceError, match="contains no images"):
         audit.scan(empty, run, options=OPTIONS, observer=heard)
     assert not any("it becomes that of" in note for note in heard.notes)
     assert audit.open_run(run).record["source"]["absolute"] == str(data)

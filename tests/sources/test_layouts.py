@@ -37,14 +37,14 @@ def listed(source):
     return {s.sample_id: (s.split, s.label) for s in source.collect()}
 
 
-def test_classes_called_like_splits_are_classes():
+def test_class_folders_with_split_names():
     assert not detect_layout(["train", "plane"]).has_splits
-    assert detect_layout(["Train/cat", "VAL/cat"]).place("Train/cat/deep/1.png") == ("Train/cat/deep/1.png", "Train", "cat")
-    assert detect_layout(["cat", "dog"]).place("cat/1.png") == ("cat/1.png", None, "cat")
+    assert detect_layout(["Train/cat", "VAL/cat"]).read("Train/cat/deep/1.png") == ("Train/cat/deep/1.png", "Train", "cat")
+    assert detect_layout(["cat", "dog"]).read("cat/1.png") == ("cat/1.png", None, "cat")
 
 
 @pytest.mark.parametrize(
-    ("folders", "told"),
+    ("folders", "reported"),
     [
         (["train/cat", "val/cat", "val2/cat"], True),
         (["pets/train/cat", "pets/train2/cat"], True),
@@ -54,17 +54,17 @@ def test_classes_called_like_splits_are_classes():
         (["cat", "dog"], False),
     ],
 )
-def test_splits_that_are_read_as_classes_are_told(tmp_path, folders, told):
+def test_reports_splits_read_as_classes(tmp_path, folders, reported):
     for number, folder in enumerate(folders):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / f"{number}.png").write_bytes(b"x")
     source = open_source(str(tmp_path))
     list(source.collect())
-    assert [problem.kind for problem in source.problems] == ["splits_as_classes"] * told
+    assert [problem.kind for problem in source.problems] == ["splits_as_classes"] * reported
 
 
 @pytest.mark.parametrize(
-    ("folders", "empty", "told"),
+    ("folders", "empty", "expected"),
     [
         (
             ["train/cat", "val/cat"],
@@ -79,7 +79,7 @@ def test_splits_that_are_read_as_classes_are_told(tmp_path, folders, told):
         (["cat", "dog"], ["test"], [("empty_classes", ["test"])]),
     ],
 )
-def test_empty_folders_of_classes_and_splits_are_told(tmp_path, folders, empty, told):
+def test_reports_empty_class_and_split_folders(tmp_path, folders, empty, expected):
     for folder in (*folders, *empty):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     for folder in folders:
@@ -88,11 +88,11 @@ def test_empty_folders_of_classes_and_splits_are_told(tmp_path, folders, empty, 
         (tmp_path / folder / ".keep").touch()
     source = open_source(str(tmp_path))
     list(source.collect())
-    assert [(problem.kind, problem.evidence["names"]) for problem in source.problems] == told
+    assert [(problem.kind, problem.evidence["names"]) for problem in source.problems] == expected
     assert {problem.severity for problem in source.problems} <= {"info"}
 
 
-def test_a_folder_that_holds_something_else_is_not_told_as_empty(tmp_path):
+def test_folder_with_other_files_is_not_empty(tmp_path):
     for name in ("cat/1.png", "dog/1.png", "annotations/all.json"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"x")
@@ -103,15 +103,15 @@ def test_a_folder_that_holds_something_else_is_not_told_as_empty(tmp_path):
 
 @settings(deadline=None)
 @given(st.lists(st.lists(st.text("ab/.é", min_size=1).filter(lambda t: "/" not in t), max_size=4).map("/".join), min_size=1))
-def test_layout_never_loses_a_name(folders):
+def test_layout_keeps_names_unique(folders):
     layout = detect_layout(folders)
-    placed = {layout.place(f"{folder}/x.png".lstrip("/"))[0] for folder in set(folders)}
+    placed = {layout.read(f"{folder}/x.png".lstrip("/"))[0] for folder in set(folders)}
     assert len(placed) == len(set(folders))
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=30))
-def test_any_bytes_make_a_valid_id_and_a_reversible_reference(data):
+def test_any_bytes_become_a_valid_id_and_a_reversible_reference(data):
     path = data.decode("utf-8", "surrogateescape")
     sample_id(path).encode()
     escape(path).encode()
@@ -120,7 +120,7 @@ def test_any_bytes_make_a_valid_id_and_a_reversible_reference(data):
     assert safe is None or not {"", ".", ".."} & set(safe.split("/"))
 
 
-def test_hostile_tar_is_listed_without_leaving_it(tmp_path):
+def test_hostile_tar_members_are_ignored(tmp_path):
     out = io.BytesIO(
         pack({"../out.png": png(), "/abs.png": png(), "cat/a.png": png(1), "dog/b.png": png(2), "cat/.DS_Store": b"", "cat/note.txt": b""})
     )
@@ -134,15 +134,15 @@ def test_hostile_tar_is_listed_without_leaving_it(tmp_path):
     assert source.ignored == {"(unsafe path)": 2, "(link)": 1, "(hidden)": 1, ".txt": 1}
 
 
-def test_truncated_tar_lists_what_is_there_and_says_so(tmp_path):
+def test_truncated_tar_is_listed_and_reported(tmp_path):
     data = pack({f"c{i}/a.png": png(i) for i in range(4)})
     (tmp_path / "x.tar").write_bytes(data[:2600])
     source = open_source(str(tmp_path / "x.tar"))
     assert 2 <= len(listed(source)) < 4
     assert [problem.kind for problem in source.problems] == ["not_listed"]
-    assert "breaks off" in source.problems[0].message
+    assert "is truncated at byte" in source.problems[0].message
     (tmp_path / "y.tar").write_bytes(b"not a tar" * 200)
-    with pytest.raises(SourceError, match="is no tar"):
+    with pytest.raises(SourceError, match="is not a readable tar"):
         listed(open_source(str(tmp_path / "y.tar")))
 
 
@@ -205,10 +205,10 @@ def test_flat_folder_with_a_label_file(tmp_path):
         listed(source)
 
 
-def test_manifest_errors_name_the_column_and_the_line(tmp_path):
+def test_manifest_errors_name_column_and_line(tmp_path):
     table = tmp_path / "m.csv"
     table.write_text("path,label\na.png,cat\nb.png\n")
-    with pytest.raises(SourceError, match=r"m.csv:3: has 1 cells"):
+    with pytest.raises(SourceError, match=r"m.csv:3: 1 cell, but the header has 2"):
         listed(open_source(str(table)))
     with pytest.raises(SourceError, match="did you mean 'label'"):
         listed(open_source(str(table), SourceOptions(label_column="lable")))

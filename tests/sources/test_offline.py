@@ -1,4 +1,4 @@
-"""With ``offline`` nothing is opened that lies on another machine, whoever names it; what only looks like it is read."""
+"""With ``offline``, nothing is opened over the network; local URLs still work."""
 
 import fsspec
 import pytest
@@ -9,7 +9,7 @@ from audit.errors import AuditError
 from audit.sources import SourceOptions
 
 URL = "https://images.invalid/ant.jpg"
-SAID = "is reached over the network, which `offline` forbids; leave `offline` out, or copy it to this machine"
+PROBLEM = "needs the network, which `offline` forbids; remove `offline`, or copy the data to this machine"
 
 
 def options(**more):
@@ -18,7 +18,7 @@ def options(**more):
 
 @pytest.fixture
 def never(monkeypatch):
-    """No file system of fsspec may be opened."""
+    """Fail if fsspec opens a file system."""
 
     def opened(*arguments, **_):
         raise AssertionError(f"{arguments[0]} was opened")
@@ -27,41 +27,41 @@ def never(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "place", ["https://images.invalid/data/", "s3://bucket/train.tar", "simplecache::s3://bucket/data.csv", "zip://*::http://a.invalid/b.zip"]
+    "location", ["https://images.invalid/data/", "s3://bucket/train.tar", "simplecache::s3://bucket/data.csv", "zip://*::http://a.invalid/b.zip"]
 )
-def test_a_dataset_of_another_machine_is_refused(tmp_path, never, place):
-    with pytest.raises(AuditError, match="is reached over") as refused:
-        audit.scan(place, tmp_path / "run", options=options())
-    assert str(refused.value) == f"{place}: {SAID}"
+def test_refuses_remote_dataset(tmp_path, never, location):
+    with pytest.raises(AuditError, match="needs the network") as refused:
+        audit.scan(location, tmp_path / "run", options=options())
+    assert str(refused.value) == f"{location}: {PROBLEM}"
 
 
-def test_a_cache_of_another_machine_is_refused(tmp_path, never):
+def test_refuses_remote_cache(tmp_path, never):
     (tmp_path / "data").mkdir()
-    with pytest.raises(AuditError, match="is reached over") as refused:
+    with pytest.raises(AuditError, match="needs the network") as refused:
         audit.scan(tmp_path / "data", tmp_path / "run", options=options(cache="s3://bucket/cache"))
-    assert str(refused.value) == f"--cache s3://bucket/cache: {SAID}"
+    assert str(refused.value) == f"--cache s3://bucket/cache: {PROBLEM}"
 
 
-def test_an_image_of_another_machine_is_refused_in_a_manifest_of_this_one(tmp_path, never):
+def test_refuses_remote_image_in_local_manifest(tmp_path, never):
     (tmp_path / "data.csv").write_text(f"path,label\n{URL},ant\n", encoding="utf-8")
-    with pytest.raises(AuditError, match="is reached over"):
+    with pytest.raises(AuditError, match="needs the network"):
         audit.scan(tmp_path / "data.csv", tmp_path / "run", options=options())
 
 
-def test_labels_of_another_machine_are_refused(tmp_path, never):
+def test_refuses_remote_label_file(tmp_path, never):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.png").touch()
-    with pytest.raises(AuditError, match=r"labels\.csv: is reached over"):
+    with pytest.raises(AuditError, match=r"labels\.csv: needs the network"):
         audit.scan(tmp_path / "data", tmp_path / "run", options=options(source=SourceOptions(labels_file="https://images.invalid/labels.csv")))
 
 
-def test_urls_of_this_machine_are_read(tmp_path):
+def test_reads_local_urls(tmp_path):
     folder = tmp_path / "data" / "ant"
     folder.mkdir(parents=True)
     (folder / "a.png").write_bytes(b"not an image")
     memory = fsspec.filesystem("memory")
     memory.pipe("/offline/ant/a.png", b"not an image")
-    for number, place in enumerate(((tmp_path / "data").as_uri(), "memory://offline")):
-        run = audit.scan(place, tmp_path / f"run-{number}", options=options(cache="memory://offline-cache"))
+    for number, location in enumerate(((tmp_path / "data").as_uri(), "memory://offline")):
+        run = audit.scan(location, tmp_path / f"run-{number}", options=options(cache="memory://offline-cache"))
         assert run.record["counts"]["listed"] == 1
     memory.rm("/offline", recursive=True)

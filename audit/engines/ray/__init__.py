@@ -1,1 +1,1 @@
-"""The Ray engine: spread a scan over the machines of a cluster."""
+"""The Ray engine: distribute a scan over a cluster."""

@@ -1,6 +1,6 @@
-"""A Ray cluster: Ray Data actors read and embed images, tasks search blocks of neighbors; both by the code that one machine runs.
+"""The Ray engine: Ray Data actors read and embed images, tasks search blocks of neighbors; both run the code of the local engine.
 
-The driver lists the dataset, writes the run directory and does what is short. Workers need this package in the same version and must reach the
+The driver lists the dataset, writes the run directory and runs the short stages. Workers need the same version of this package and must reach the
 dataset under the same name; each proves it before its first image. Moritz et al. 2018, "Ray: A Distributed Framework for Emerging AI Applications"
 (arXiv:1712.05889).
 """
@@ -26,12 +26,12 @@ import pyarrow as pa
 from audit.backbones import runtime
 from audit.backbones.runtime import OnnxModel, Placement
 from audit.engines.base import Job
-from audit.engines.ray import address as joining
-from audit.engines.ray.capacity import room
-from audit.engines.ray.exit_message import last_word
-from audit.errors import AuditError, BackboneError, ConfigError, SourceError
+from audit.engines.ray.address import require_cluster
+from audit.engines.ray.capacity import capacity_of
+from audit.engines.ray.exit_message import exit_message
+from audit.errors import AuditError, BackboneError, ConfigError, SourceError, reason
 from audit.ingest.chunks import Chunk, Ingested, Recipe, embed_together
-from audit.ingest.reuse import KnownContents
+from audit.ingest.reuse import ReusableIds
 from audit.ingest.workers import Workers
 from audit.tables import MEASURES, THUMBNAIL_SIDE
 
@@ -40,51 +40,51 @@ if TYPE_CHECKING:
     from audit.neighbors.search import BlockSearch, Found
 
 _BATCHES_PER_BLOCK = 16
-"""Batches that travel together: enough work to hide the sending, little enough to lose."""
+"""Batches sent together: enough work to hide the transfer, little enough to lose in a crash."""
 
 _SHARD_ROWS = 65_536
-"""Embeddings of one object in the cluster's store: 170 MB at 1280 dimensions."""
+"""Embeddings per object in the cluster's store: 170 MB at 1280 dimensions."""
 
 _SEARCHES_AHEAD_PER_ACTOR = 2
-_LAST_WORD = "error: --engine ray: the process was ended, by Ray where its cluster is gone; start that again, and the same command resumes"
+_EXIT_MESSAGE = "error: --engine ray: the scan was killed (by Ray, if its cluster is gone); restart the cluster and run the same command to resume"
 _PROBED = 100
-"""Images that the driver tries to read until one can be, for workers to prove that they see the same."""
+"""Images that the driver tries until it can read one, with which workers prove that they read the same bytes."""
 
 
 class RayEngine:
     """A Ray cluster, or Ray on this machine.
 
     Args:
-        address: ``auto`` or ``HOST:PORT``; None uses the cluster this process is connected to, or starts Ray on this machine until the scan ends.
+        address: ``auto`` or ``HOST:PORT``; None uses the cluster that this process is connected to, else starts Ray on this machine for the scan.
 
     Raises:
         ConfigError: Ray is not installed, or no cluster answers.
     """
 
     def __init__(self, address: str | None) -> None:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # a scan never phones home, nor does what it starts
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is raised; the rest is in the workers' logs
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no telemetry, also in child processes
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors are raised; the rest is in the workers' logs
         try:
             import ray
             import ray.data
         except ImportError as error:
-            raise ConfigError("--engine ray", f"Ray is not installed ({error})", "pip install 'imagenet-audit[ray]', on every machine") from None
+            raise ConfigError("--engine ray", f"Ray is not installed ({error})", "pip install 'imagenet-audit[ray]' on every machine") from None
         if address is not None and "://" in address:
-            raise ConfigError("--address", f"{address!r} is a Ray Client's address", "run the scan on a machine of the cluster, with --address auto")
+            raise ConfigError("--address", f"{address!r} is a Ray Client address", "run the scan on a machine of the cluster, with --address auto")
         self._address, self._ray, self._ending = address, ray, ExitStack()
 
     def __enter__(self) -> Self:
         if not self._ray.is_initialized():
             if self._address is not None:
-                joining.prepare(self._address)
+                require_cluster(self._address)
             local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if self._address is None else {}
             try:
                 self._ray.init(self._address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
             except (ConnectionError, RuntimeError, ValueError) as error:
-                problem = f"no Ray cluster answers ({' '.join(str(error).split())[:160]})"
-                raise ConfigError(f"--address {self._address}", problem, "start one with: ray start --head, or leave --address out") from None
+                problem = f"no Ray cluster answers ({reason(error)})"
+                raise ConfigError(f"--address {self._address}", problem, "start one with ray start --head, or remove --address") from None
             self._ending.callback(self._ray.shutdown)
-        self._ending.enter_context(last_word(_LAST_WORD))
+        self._ending.enter_context(exit_message(_EXIT_MESSAGE))
         settings = self._ray.data.DataContext.get_current()
         settings.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -94,9 +94,9 @@ class RayEngine:
         self._ending.close()
 
     def place(self, *, device: str, precision: str) -> Placement:
-        """Decide on a worker what the backbone runs on: its GPU where the cluster has one and the processor is not asked for."""
+        """Choose on a worker what the backbone runs on: its GPU if the cluster has one and ``cpu`` is not requested."""
         if device.startswith("cuda:"):
-            raise BackboneError(device, "Ray gives each actor a GPU of its own choice", "use --device cuda, or a scan without --engine ray")
+            raise BackboneError(device, "Ray itself assigns GPUs to actors", "use --device cuda, or scan without --engine ray")
         on_gpu = device != "cpu" and self._resource("GPU") > 0
         if device == "cuda" and not on_gpu:
             raise BackboneError(device, "the Ray cluster has no GPU", "use --device cpu, or add machines with GPUs")
@@ -104,27 +104,27 @@ class RayEngine:
         return found
 
     def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:
-        """Read and embed images in actors, one per CPU or per GPU; an actor or a machine that is lost has its unfinished blocks read again."""
+        """Read and embed images in actors, one per CPU or per GPU; the incomplete blocks of a lost actor or machine are read again."""
         on_gpu = job.placement.runtime == "PyTorch"
-        there = room(self._machines(), on_gpu=on_gpu, workers=job.workers)
+        capacity = capacity_of(self._machines(), on_gpu=on_gpu, workers=job.workers)
         if not on_gpu:
-            runtime.prepare(job.backbone, job.placement, note)  # once for all actors of this machine
+            runtime.prepare(job.backbone, job.placement, note)  # once for all actors on this machine
         size = job.batch_size * _BATCHES_PER_BLOCK * (runtime.BATCHES_TOGETHER if on_gpu else 1)
         blocks = [
             pa.table({"row": job.rows[start : start + size], "source_ref": job.source_refs.slice(start, size)})
             for start in range(0, len(job.rows), size)
         ]
-        note(f"Ray: {len(blocks)} blocks of images for up to {there.actors} actors on {len(self._machines())} machines")
+        note(f"Ray: {len(blocks)} blocks of images for up to {capacity.actors} actors on {len(self._machines())} machines")
         reader = _Settings(
-            job.source, job.backbone, job.placement, job.max_pixels, job.batch_size, there.processes, _proof(job), _fingerprint(), job.known
+            job.source, job.backbone, job.placement, job.max_pixels, job.batch_size, capacity.processes, _proof(job), _fingerprint(), job.reusable
         )
         results = self._ray.data.from_arrow(blocks).map_batches(
             _Reader,
             fn_constructor_args=(reader,),
-            batch_size=size,  # a block; without a size Ray hands nothing to a GPU
+            batch_size=size,  # one block; Ray requires a size on GPUs
             batch_format="pyarrow",
-            compute=self._ray.data.ActorPoolStrategy(min_size=1, max_size=there.actors),
-            num_cpus=there.cpus,
+            compute=self._ray.data.ActorPoolStrategy(min_size=1, max_size=capacity.actors),
+            num_cpus=capacity.cpus,
             num_gpus=1 if on_gpu else None,
         )
         with _explained():
@@ -132,7 +132,7 @@ class RayEngine:
                 yield _from_table(table, job.backbone.dimension)
 
     def backend(self, device: str) -> Backend:
-        """Decide on a worker with a GPU, where the cluster has one, what compares many rows with all others."""
+        """Choose what compares many rows with all others, on a worker with a GPU if the cluster has one."""
         from audit.neighbors.backends import PROCESSORS
 
         if device == "cpu" or not self._resource("GPU"):
@@ -143,17 +143,17 @@ class RayEngine:
     def search(
         self, work: BlockSearch, embeddings: npt.NDArray[np.float16], blocks: list[npt.NDArray[np.int64]]
     ) -> Iterator[tuple[npt.NDArray[np.int64], Found]]:
-        """Search blocks of rows in tasks; the embeddings lie in the cluster's store in shards that each machine fetches once.
+        """Search blocks of rows in tasks; the cluster's store holds the embeddings in shards that each machine fetches once.
 
-        Ray leaves every GPU visible to tasks that ask for none; they use none, because what they compare with is decided and sent with the work.
+        Ray leaves all GPUs visible to tasks that request none; they do not use them, because the backend is part of the work.
         """
         ray = self._ray
-        there = room(self._machines(), on_gpu=work.on_gpu)
+        capacity = capacity_of(self._machines(), on_gpu=work.on_gpu)
         size = _SHARD_ROWS
         shards = [ray.put(np.asarray(embeddings[start : start + size])) for start in range(0, len(embeddings), size)]
         everything = ray.put((work, shards, size))
         task = ray.remote(num_cpus=1, num_gpus=int(work.on_gpu), max_retries=-1)(_search)
-        ahead = there.actors * _SEARCHES_AHEAD_PER_ACTOR
+        ahead = capacity.actors * _SEARCHES_AHEAD_PER_ACTOR
         running: dict[Any, npt.NDArray[np.int64]] = {}
         waiting = iter(blocks)
         with _explained():
@@ -166,7 +166,7 @@ class RayEngine:
                 yield running.pop(done), ray.get(done)
 
     def _ask_a_worker(self, question: Callable[..., Any], *arguments: object, on_gpu: bool) -> Any:
-        room(self._machines(), on_gpu=on_gpu)
+        capacity_of(self._machines(), on_gpu=on_gpu)  # raises if the request would wait for ever
         with _explained():
             return self._ray.get(self._ray.remote(num_cpus=1, num_gpus=int(on_gpu))(question).remote(*arguments))
 
@@ -179,7 +179,7 @@ class RayEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """All that an actor needs."""
+    """Everything that an actor needs."""
 
     source: Any
     backbone: Any
@@ -187,22 +187,22 @@ class _Settings:
     max_pixels: int
     batch_size: int
     processes: Mapping[str, int]
-    """See `audit.engines.ray.capacity.Room`."""
+    """See `audit.engines.ray.capacity.Capacity`."""
     proof: tuple[str, str] | None
     """A reference and the digest of its bytes, as the driver reads them."""
     fingerprint: str
-    known: KnownContents | None
+    reusable: ReusableIds | None
 
 
 class _Reader:
-    """An actor: reads blocks with worker processes of its own, so that an image that kills a decoder costs only itself."""
+    """An actor: reads blocks in worker processes, so that an image that crashes a decoder affects only itself."""
 
     def __init__(self, settings: _Settings) -> None:
         _prove(settings)
         model = runtime.prepare(settings.backbone, settings.placement, lambda _: None, batch_size=settings.batch_size)
         shared = model if isinstance(model, OnnxModel) else None
         self._embedder = None if isinstance(model, OnnxModel) else model
-        recipe = Recipe(settings.source, settings.backbone.preprocessing, settings.max_pixels, shared, settings.known)
+        recipe = Recipe(settings.source, settings.backbone.preprocessing, settings.max_pixels, shared, settings.reusable)
         self._workers = Workers(recipe, settings.processes.get(_machine(), 1), settings.batch_size)
         self._batch_size = settings.batch_size
 
@@ -217,7 +217,7 @@ class _Reader:
 
 
 class _Shards:
-    """Embeddings in the cluster's store, ``size`` rows a part, read as ``shards[rows]``."""
+    """Embeddings in the cluster's store, ``size`` rows per part, read as ``shards[rows]``."""
 
     def __init__(self, parts: list[npt.NDArray[np.float16]], size: int) -> None:
         self._parts, self._size = parts, size
@@ -239,7 +239,7 @@ def _search(everything: list[Any], rows: npt.NDArray[np.int64]) -> Found:
 
 @lru_cache(maxsize=1)
 def _opened(everything: Any) -> tuple[BlockSearch, Any]:
-    """Return the work and the embeddings, mapped from this machine's store; kept, because one process searches many blocks."""
+    """Return the work and the embeddings, mapped from this machine's store; cached, because one process searches many blocks."""
     import ray
 
     work, shards, size = ray.get(everything)
@@ -269,7 +269,7 @@ def _from_table(table: pa.Table, dimension: int) -> Ingested:
 
 
 def _machine() -> str:
-    """Return the id of the machine that this actor runs on."""
+    """Return the id of this actor's machine."""
     import ray
 
     return str(ray.get_runtime_context().get_node_id())
@@ -286,7 +286,7 @@ def _backend(device: str) -> Backend:
 
 
 def _fingerprint() -> str:
-    """Return what has to be the same everywhere for rows to be the same."""
+    """Return the versions that must be equal on all machines for equal results."""
     return ", ".join(f"{name} {version(name)}" for name in ("imagenet-audit", "numpy", "pillow", "opencv-python-headless"))
 
 
@@ -294,37 +294,36 @@ def _proof(job: Job) -> tuple[str, str] | None:
     for ref in job.source_refs.slice(0, _PROBED).to_pylist():
         try:
             return ref, hashlib.sha256(job.source.read(ref)).hexdigest()
-        except Exception:  # noqa: BLE001, S112  storage libraries raise their own kinds; what no one can read proves nothing
+        except Exception:  # noqa: BLE001, S112  storage libraries raise their own types; an unreadable image proves nothing
             continue
     return None
 
 
 def _prove(settings: _Settings) -> None:
-    """Refuse to work where results would differ: another release, another placement, another dataset under the same name."""
-    here = platform.node()
+    """Refuse to work if results would differ: another release, another placement, or another dataset under the same name."""
+    machine = platform.node()
     if _fingerprint() != settings.fingerprint:
-        raise ConfigError(
-            f"--engine ray: {here}", f"has {_fingerprint()}; the driver has {settings.fingerprint}", "install the same releases everywhere"
-        )
+        problem = f"has {_fingerprint()}; the driver has {settings.fingerprint}"
+        raise ConfigError(f"--engine ray: {machine}", problem, "install the same releases on every machine")
     device = "cpu" if settings.placement.device == "cpu" else "cuda"
     mine = runtime.place(device=device, precision=settings.placement.precision)
     if mine != settings.placement:
-        raise BackboneError(here, f"would embed in {mine}, others in {settings.placement}", "ask for --precision float32")
+        raise BackboneError(machine, f"would embed in {mine}, others in {settings.placement}", "use --precision float32")
     if settings.proof is None:
         return
     ref, digest = settings.proof
     try:
         found = hashlib.sha256(settings.source.read(ref)).hexdigest()
-    except Exception as error:  # noqa: BLE001  storage libraries raise their own kinds
-        found = " ".join(str(error).split())[:160]
+    except Exception as error:  # noqa: BLE001  storage libraries raise their own types
+        found = reason(error)
     if found != digest:
-        problem = f"{here} does not read there what the driver reads (image {ref}: {found})"
+        problem = f"{machine} does not read the same bytes as the driver (image {ref}: {found})"
         raise SourceError(settings.source.location, problem, "put the dataset where every machine of the cluster reaches it under this name")
 
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn what Ray raises into an error of this package: a worker's own where it raised one."""
+    """Turn Ray's exceptions into errors of this package; keep a worker's own error."""
     import ray.exceptions
 
     try:
@@ -335,7 +334,7 @@ def _explained() -> Iterator[None]:
             if isinstance(cause, AuditError):
                 raise type(cause)(cause.where, cause.problem, cause.hint) from None
             cause = getattr(cause, "cause", None) or cause.__cause__
-        last = str(error).strip().splitlines()[-1]  # of an actor that refused to start, Ray keeps the words alone
+        last = str(error).strip().splitlines()[-1]  # Ray keeps only the text of an actor's error at start-up
         if (refused := re.fullmatch(r"audit\.errors\.\w+: (.+); (.+)", last)) is not None:
             raise ConfigError("--engine ray", refused[1], refused[2]) from None
-        raise ConfigError("--engine ray", last[:300], "see the workers' logs; the same command continues the scan") from error
+        raise ConfigError("--engine ray", last[:300], "see the workers' logs; run the same command to resume") from error

@@ -1,6 +1,6 @@
-"""A word for a scan whose process Ray ends: at once where Ray on its own machine dies, after a minute where the cluster's head is gone.
+"""Print a message if Ray kills the scan's process: at once if Ray on this machine dies, after a minute if the cluster's head is gone.
 
-Ray does that from its own threads and past Python, and keeps the reason to itself where it is kept silent, so the word comes from another process.
+Ray exits from its own threads, bypassing Python and, with its log silenced, without a reason. So another process prints the message.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if not sys.stdin.buffer.read():
 
 
 @contextmanager
-def last_word(line: str) -> Iterator[None]:
-    """Have a line printed on standard error if this process ends before the block does, by whatever hand."""
+def exit_message(line: str) -> Iterator[None]:
+    """Print a line on standard error if this process ends before the block does, for whatever reason."""
     command = [sys.executable, "-I", "-S", "-c", _WATCH, line]
-    # A session of its own: an interrupt from the keyboard is the scan's to tell.
+    # In its own session: a keyboard interrupt is reported by the scan.
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603  this Python, no shell
     try:
         yield
     finally:
-        watcher.communicate(b"ended as it should")
+        watcher.communicate(b"done")

@@ -12,15 +12,16 @@ import warnings
 
 from PIL import Image
 
+from audit.errors import reason
 from audit.exports.metadata_removal.gif import without_metadata_blocks
 from audit.exports.metadata_removal.jpeg import without_metadata_segments
-from audit.exports.metadata_removal.orientation import orientation_block, orientation_of
+from audit.exports.metadata_removal.orientation import orientation_block
 from audit.exports.metadata_removal.png import without_metadata_chunks as without_png_metadata
 from audit.exports.metadata_removal.recoded import MODES, encoded_again
 from audit.exports.metadata_removal.refused import Refused
 from audit.exports.metadata_removal.webp import without_metadata_chunks as without_webp_metadata
 from audit.images.decode import stored_mode
-from audit.images.metadata import metadata_families
+from audit.images.metadata import metadata_families, orientation_of
 
 __all__ = ["Refused", "without_metadata"]
 
@@ -53,7 +54,7 @@ def without_metadata(data: bytes) -> bytes:
             clean = _cleaned(image, data)
             left = metadata_families(Image.open(io.BytesIO(clean)), clean)
     except (OSError, ValueError, SyntaxError, IndexError, KeyError, RuntimeError, struct.error, Image.DecompressionBombError) as error:
-        raise Refused(f"cannot be parsed: {' '.join(str(error).split())[:200] or type(error).__name__}") from error
+        raise Refused(f"cannot be parsed: {reason(error)}") from error
     if left:
         raise Refused(f"would keep {', '.join(left)}")
     return clean

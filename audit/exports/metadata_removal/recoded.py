@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import ExifTags, Image
 
-from audit.exports.metadata_removal.orientation import orientation_of
 from audit.exports.metadata_removal.refused import Refused
+from audit.images.metadata import orientation_of
 
 MODES = {
     "BMP": frozenset({"1", "L", "P", "RGB", "RGBA"}),

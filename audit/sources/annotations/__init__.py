@@ -1,1 +1,1 @@
-"""Labels and splits that lie beside images: folder layouts, tables, class names, taxonomies."""
+"""Labels and splits stored with images: folder layouts, tables, class names, taxonomies."""

@@ -1,4 +1,4 @@
-"""Words for labels that are codes."""
+"""Readable names of labels that are codes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from audit.sources.base import SourceOptions
 from audit.sources.storage.files import Storage
 
 _SYNSET = re.compile(r"n\d{8}")
-_MEND = "write lines of a label and its words, or a JSON object"
+_HINT = "write lines of a label and its words, or a JSON object"
 _NAMES = ("words.txt", "LOC_synset_mapping.txt", "synset_words.txt", "synset_mapping.txt")
 
 
 def find_class_words(storage: Storage, options: SourceOptions, labels: Iterable[str]) -> dict[str, str]:
-    """Return words for those labels that have some.
+    """Return readable names of those labels that have one.
 
-    Asked in turn: the file the options name; a words file in the dataset's folder or beside it; for WordNet synsets, the list that the installed
-    ``timm`` has.
+    They come from the file in the options, if given; otherwise, for WordNet synsets, from a words file in or next to the dataset's folder, and from
+    the list of the installed ``timm``.
 
     Raises:
-        SourceError: the file the options name cannot be read, or has words for none of the labels.
+        SourceError: the file in the options cannot be read, or has words for none of the labels.
     """
     wanted = set(labels)
     if options.class_words_file is not None:
@@ -34,7 +34,7 @@ def find_class_words(storage: Storage, options: SourceOptions, labels: Iterable[
     if not any(_SYNSET.fullmatch(label) for label in wanted):
         return {}
     words = _chosen(parse_words(timm_list("imagenet_synset_to_lemma.txt")), wanted)
-    for path in _beside(storage):
+    for path in _candidates(storage):
         try:
             words |= _chosen(parse_words(storage.read(path).decode("utf-8")), wanted)
         except (OSError, ValueError):
@@ -42,27 +42,27 @@ def find_class_words(storage: Storage, options: SourceOptions, labels: Iterable[
     return words
 
 
-def _given(place: str, wanted: set[str]) -> dict[str, str]:
-    """Read the file that the user named, which must say something of the dataset's labels."""
+def _given(path: str, wanted: set[str]) -> dict[str, str]:
+    """Read the user's file, which must have words for at least one of the labels."""
     try:
-        text = text_of(Path(place).read_bytes(), place, SourceError)
+        text = text_of(Path(path).read_bytes(), path, SourceError)
     except OSError as error:
-        raise SourceError(place, f"cannot be read: {error.strerror or error}", _MEND) from error
+        raise SourceError(path, f"cannot be read: {error.strerror or error}", _HINT) from error
     for number, line in enumerate([] if text.lstrip().startswith("{") else text.splitlines(), 1):
         if len(line.split(None, 1)) == 1:
-            raise SourceError(f"{place}:{number}", f"has no words: {line.strip()[:80]!r}", _MEND)
+            raise SourceError(f"{path}:{number}", f"has no words: {line.strip()[:80]!r}", _HINT)
     try:
         words = parse_words(text)
     except ValueError as error:
-        raise SourceError(place, f"is no JSON object: {error}", _MEND) from error
+        raise SourceError(path, f"is not a JSON object: {error}", _HINT) from error
     found = _chosen(words, wanted)
     if wanted and not found:
-        raise SourceError(place, f"has words for none of the {len(wanted):,} labels, such as {min(wanted)!r}", _MEND)
+        raise SourceError(path, f"has words for none of the {len(wanted):,} labels, such as {min(wanted)!r}", _HINT)
     return found
 
 
 def parse_words(text: str) -> dict[str, str]:
-    r"""Return words by code from a JSON object or from lines of a code and its words.
+    r"""Parse a JSON object, or lines of a code and its words.
 
     >>> parse_words("n01440764\ttench, Tinca tinca\nn01443537 goldfish")
     {'n01440764': 'tench, Tinca tinca', 'n01443537': 'goldfish'}
@@ -73,18 +73,18 @@ def parse_words(text: str) -> dict[str, str]:
     return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
 
 
-def _beside(storage: Storage) -> list[str]:
+def _candidates(storage: Storage) -> list[str]:
     root = storage.root.rstrip("/") or storage.root
     stem = os.path.basename(root).removesuffix(".tar")  # noqa: PTH119 - remote paths too
-    beside = storage.parent(root)
-    found = [storage.join(beside, name) for name in (f"{stem}-words.json", *_NAMES)]
+    parent = storage.parent(root)
+    found = [storage.join(parent, name) for name in (f"{stem}-words.json", *_NAMES)]
     names = storage.names(root) if storage.what_is(root) == "folder" else []
     found += [storage.join(root, name) for name in names if name in _NAMES or name.endswith("words.json")]
     return found
 
 
 def timm_list(name: str) -> str:
-    """Return one of the lists of classes that the installed ``timm`` has; empty where there is none of that name."""
+    """Return a class list of the installed ``timm``; empty if it has no list of that name."""
     spec = importlib.util.find_spec("timm")  # found, not imported: importing timm imports torch
     paths = [Path(folder) / "data" / "_info" / name for folder in (spec.submodule_search_locations or ())] if spec else []
     return next((path.read_text("utf-8") for path in paths if path.is_file()), "")

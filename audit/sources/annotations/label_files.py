@@ -1,4 +1,4 @@
-"""Files that say which label an image has: tiny-imagenet's and ILSVRC's; `audit.sources.annotations.given_labels` reads others."""
+"""The label files of tiny-imagenet and ILSVRC; `audit.sources.annotations.given_labels` reads those of the user."""
 
 from __future__ import annotations
 
@@ -19,30 +19,28 @@ KNOWN_LABEL_FILES = frozenset({TINY, SOLUTION, GROUND_TRUTH, META})
 
 
 class Found(NamedTuple):
-    """What a label file says of one image."""
+    """A label file's entry for one image."""
 
     label: str | None
     split: str | None = None
     labels: tuple[str, ...] | None = None
-    """Several labels; ``label`` is then None."""
+    """Labels of a multi-label image; ``label`` is then None."""
 
 
 class Labels:
     """The labels of one file, by image name.
 
     Args:
-        place: the file, for messages.
-        labels: what is said of each name: a path, a base name or a base name without extension.
-        folder: the images spoken of lie directly in this folder, and their own folder is then no class; None for images anywhere.
-        overrules: whether the file wins over a class folder.
-        corrects: whether images that it does not name keep the label of their folder nevertheless.
+        path: the file, for messages.
+        labels: entries by name: a path, a base name, or a base name without extension.
+        folder: the folder that directly contains the images, and that is then not a class; None for images anywhere.
+        overrides: whether the file overrides class folders.
+        corrects: whether images that it does not list still keep the label of their folder.
     """
 
-    def __init__(
-        self, place: str, labels: Mapping[str, Found], folder: str | None = None, *, overrules: bool = False, corrects: bool = False
-    ) -> None:
-        self.place = place
-        self.overrules = overrules
+    def __init__(self, path: str, labels: Mapping[str, Found], folder: str | None = None, *, overrides: bool = False, corrects: bool = False) -> None:
+        self.path = path
+        self.overrides = overrides
         self.corrects = corrects
         self._labels = labels
         self._folder = folder
@@ -50,11 +48,11 @@ class Labels:
         self._slashed = {name.replace("\\", "/"): name for name in labels if "\\" in name}
 
     def covers(self, path: str) -> bool:
-        """Return whether the file speaks of the images in a path's folder."""
+        """Return whether the file applies to the images in a path's folder."""
         return self._folder is None or path.rpartition("/")[0] == self._folder
 
     def find(self, path: str, placed: str) -> Found | None:
-        """Return what the file says of an image, given its path in the tree and its path without packaging."""
+        """Return the entry of an image, given its path in the tree and its path without wrapper folders."""
         base = path.rpartition("/")[2]
         for spelling in map(sample_id, (placed, path, base, base.rpartition(".")[0])):
             name = spelling if spelling in self._labels else self._slashed.get(spelling)
@@ -65,32 +63,32 @@ class Labels:
 
     @property
     def found(self) -> int:
-        """How many of its names some image has asked for so far."""
+        """Number of names that matched an image so far."""
         return len(self._used)
 
     def __len__(self) -> int:
-        """Return how many names the file has."""
+        """Return the number of names in the file."""
         return len(self._labels)
 
     def unused(self) -> Iterator[tuple[str, Found]]:
-        """Yield the names that no image asked for so far."""
+        """Yield the names that have matched no image so far."""
         return ((name, found) for name, found in self._labels.items() if name not in self._used)
 
 
-def read_known(files: Mapping[str, bytes], place: str) -> list[Labels]:
-    """Read the label files a dataset's makers put beside the images.
+def read_known(files: Mapping[str, bytes], dataset: str) -> list[Labels]:
+    """Read the label files that a dataset ships with its images.
 
     Args:
         files: bytes by relative path; base names of `KNOWN_LABEL_FILES`.
-        place: the dataset, for messages.
+        dataset: the dataset, for messages.
 
     Raises:
-        SourceError: a file is malformed, or ILSVRC's ground truth lacks the ``meta.mat`` that tells which number is which synset.
+        SourceError: a file is malformed, or ILSVRC's ground truth lacks ``meta.mat``, which maps its numbers to synsets.
     """
     known = []
     for path, data in sorted(files.items()):
         folder, _, name = path.rpartition("/")
-        where = f"{place}/{path}"
+        where = f"{dataset}/{path}"
         text = "" if name == META else text_of(data, where, SourceError)
         if name == TINY:
             labels = {line[0]: Found(line[1]) for line in _rows(where, text, "\t")}
@@ -105,26 +103,23 @@ def read_known(files: Mapping[str, bytes], place: str) -> list[Labels]:
     return known
 
 
-def _ground_truth(place: str, text: str, meta: bytes | None) -> dict[str, Found]:
+def _ground_truth(path: str, text: str, meta: bytes | None) -> dict[str, Found]:
     if meta is None:
-        raise SourceError(
-            place, "gives class numbers, and there is no meta.mat that says which synset each is", "put the devkit's data/meta.mat beside it"
-        )
+        raise SourceError(path, "contains class numbers, but meta.mat, which maps them to synsets, is missing", "add the devkit's data/meta.mat")
     from scipy.io import loadmat
 
     synsets = {int(row["ILSVRC2012_ID"].item()): str(row["WNID"].item()) for row in loadmat(io.BytesIO(meta))["synsets"].ravel()}
     labels = {}
     for number, line in enumerate(text.split(), 1):
         if not line.isdigit() or int(line) not in synsets:
-            raise SourceError(f"{place}:{number}", f"{line!r} is no class number", f"numbers are {min(synsets)} to {max(synsets)}")
+            raise SourceError(f"{path}:{number}", f"{line!r} is not a class number", f"numbers are {min(synsets)} to {max(synsets)}")
         labels[f"ILSVRC2012_val_{number:08d}"] = Found(synsets[int(line)])
     return labels
 
 
-def _rows(place: str, text: str, delimiter: str) -> Iterator[list[str]]:
-    """Yield the rows that are not empty."""
+def _rows(path: str, text: str, delimiter: str) -> Iterator[list[str]]:
     for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
         if any(row) and len(row) < 2:
-            raise SourceError(f"{place}:{number}", f"has no label: {row[0][:80]!r}", "write the image's name and its label on every line")
+            raise SourceError(f"{path}:{number}", f"has no label: {row[0][:80]!r}", "write the image's name and its label on every line")
         if any(row):
             yield row

@@ -1,4 +1,4 @@
-"""What the folders of a dataset mean: splits, classes, or packaging. Pure: relative paths in, a layout out."""
+"""Detect which folders of a dataset are splits, classes or wrappers. Pure functions over relative paths."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _ONE_SPLIT = (
     ("dev", "development"),
     ("unlabeled", "unlabelled"),
 )
-"""Usual names that mean one split; a dataset that has two of them most likely has one split under two names."""
+"""Usual names of the same split; a dataset with two of them most likely has one split under two names."""
 
 SPLIT_NAMES = frozenset({*chain(*_ONE_SPLIT), "trainval", "holdout", "extra"})
-"""Folder names that are splits when all folders beside them are too; compared without case, kept as written."""
+"""Folder names that are splits if all their sibling folders are; compared case-insensitively."""
 
 
 def is_split(name: str) -> bool:
-    """Return whether a folder's name is that of a split."""
+    """Return whether a folder has the name of a split."""
     return name.lower() in SPLIT_NAMES
 
 
 def usual_split(name: str) -> str | None:
-    """Return the first of the usual names of the split that a name means; None where it has no others.
+    """Return the canonical name of a split with several usual names; None for any other name.
 
     >>> usual_split("Validation"), usual_split("val"), usual_split("north")
     ('val', 'val', None)
@@ -36,15 +36,15 @@ def usual_split(name: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a dataset's folders are to be read."""
+    """How to read a dataset's folders."""
 
     depth: int
-    """How many leading folders are packaging: ``tiny-imagenet-dev/train/n01443537/0.JPEG`` has 1."""
+    """Number of leading wrapper folders: 1 in ``tiny-imagenet-dev/train/n01443537/0.JPEG``."""
     has_splits: bool
-    """Whether the first folder below the packaging is the split."""
+    """Whether the first folder below the wrappers is the split."""
 
-    def place(self, path: str) -> tuple[str, str | None, str | None]:
-        """Return a relative path without its packaging, its split and its label.
+    def read(self, path: str) -> tuple[str, str | None, str | None]:
+        """Return a relative path without its wrapper folders, its split and its label.
 
         The label is the first folder below the split; deeper folders are not part of it.
         """
@@ -58,10 +58,10 @@ def detect_layout(folders: Iterable[str]) -> Layout:
     """Return the layout of a dataset from the folders that hold images.
 
     Args:
-        folders: relative paths, '/' separated, of every folder that directly holds an image; ``""`` is the top.
+        folders: relative paths, '/' separated, of every folder that directly contains an image; ``""`` is the root.
 
-    Top folders are splits only if all of them have a split's name. A top folder that stands alone and is not a split is packaging as long as every
-    image lies in a further folder below it, so that at least a class is left.
+    Top folders are splits only if all of them have a split name. A single top folder that is not a split is a wrapper if every image is in a deeper
+    folder, so that at least a class remains.
 
     >>> detect_layout(["photos/train/cat", "photos/val/cat"])
     Layout(depth=1, has_splits=True)
@@ -81,9 +81,9 @@ def detect_layout(folders: Iterable[str]) -> Layout:
 
 
 def mistaken_splits(folders: Iterable[str], layout: Layout) -> tuple[list[str], list[str]]:
-    """Return top folders that are read as classes though they look like splits, and those beside them that do not; none where it may be meant.
+    """Return top folders that are read as classes although they look like splits, and their siblings that do not; empty if it may be intended.
 
-    One class may well have a split's name (``train`` beside ``plane``). Two hardly do, nor does one whose images all lie in folders of their own.
+    A class may have the name of a split (``train`` next to ``plane``). Two such classes are unlikely, as is one whose images are all in subfolders.
 
     >>> mistaken_splits(["train/cat", "val/cat", "val2/cat"], Layout(0, has_splits=False))
     (['train', 'val'], ['val2'])
@@ -101,12 +101,12 @@ def mistaken_splits(folders: Iterable[str], layout: Layout) -> tuple[list[str], 
 
 
 def class_folders(candidates: Iterable[str], folders: Iterable[str], layout: Layout) -> list[str]:
-    """Return, sorted, those of some folders that would be classes if they held images.
+    """Return, sorted, the candidates that would be classes if they contained images.
 
     Args:
         candidates: relative paths.
-        folders: those that hold images.
-        layout: of ``folders``.
+        folders: the folders that contain images.
+        layout: the layout of ``folders``.
 
     >>> class_folders(["train/void", "notes/old", "test"], ["train/cat", "val/cat"], Layout(0, has_splits=True))
     ['train/void']
@@ -116,7 +116,7 @@ def class_folders(candidates: Iterable[str], folders: Iterable[str], layout: Lay
 
 
 def split_folders(candidates: Iterable[str], folders: Iterable[str], layout: Layout) -> list[str]:
-    """Return, sorted, those of some folders that would be splits if they held images; see `class_folders`.
+    """Return, sorted, the candidates that would be splits if they contained images; see `class_folders`.
 
     >>> split_folders(["test", "notes", "train/void"], ["train/cat", "val/cat"], Layout(0, has_splits=True))
     ['test']
@@ -127,6 +127,6 @@ def split_folders(candidates: Iterable[str], folders: Iterable[str], layout: Lay
 
 
 def _at(level: int, candidates: Iterable[str], folders: Iterable[str], layout: Layout) -> list[list[str]]:
-    """Return, sorted, the parts of those candidates that lie as deep as a level, in the packaging that folders with images at that level have."""
+    """Return, sorted, the parts of the candidates at a level, inside the same wrapper folders as folders with images at that level."""
     above = {tuple(path[: layout.depth]) for folder in folders if folder and len(path := folder.split("/")) >= level}
     return sorted(path for folder in candidates if len(path := folder.split("/")) == level and tuple(path[: layout.depth]) in above)

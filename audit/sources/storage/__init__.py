@@ -1,1 +1,1 @@
-"""Files and archives as a dataset stores them: local folders, URLs, tars, gzip."""
+"""Access to stored files: local folders, URLs, tars, gzip."""

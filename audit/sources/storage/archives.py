@@ -1,4 +1,4 @@
-"""Several tars read as one tree: members are found by archive, offset and size."""
+"""References to members of tars: archive, offset and size."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from audit.sources.storage.names import escape, unescape
 
 
 def member_ref(archive: str, offset: int, size: int) -> str:
-    """Return a reference to bytes of an archive, named relative to the storage's root; ``""`` is the root itself."""
+    """Return a reference to a byte range of an archive; ``archive`` is relative to the storage's root, ``""`` is the root itself."""
     return f"{escape(archive)}#{offset}+{size}"
 
 
 def read_ref(storage: Storage, source_ref: str) -> bytes:
     """Return the bytes of a `member_ref`, or of a plain file below the root. Raises OSError."""
-    archive, mark, place = source_ref.rpartition("#")
-    offset, plus, size = place.partition("+")
+    archive, mark, span = source_ref.rpartition("#")
+    offset, plus, size = span.partition("+")
     if not (mark and plus and offset.isdigit() and size.isdigit()):
         return storage.read(storage.join(storage.root, unescape(source_ref)))
     name = unescape(archive)

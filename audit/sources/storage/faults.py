@@ -1,4 +1,4 @@
-"""What storage libraries and parsers raise of places that are damaged or out of reach, said in one line."""
+"""Turn the errors of storage libraries and parsers into one-line SourceErrors."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from audit.errors import AuditError, SourceError
+from audit.errors import AuditError, SourceError, reason
 
-_DAMAGE = (OSError, EOFError, UnicodeError, csv.Error, tarfile.TarError, zlib.error, pa.ArrowException)
-_OF_THIS_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EACCES, errno.EPERM})
-"""Faults that say nothing of the dataset; the command line knows what to do about them."""
+_CORRUPTION = (OSError, EOFError, UnicodeError, csv.Error, tarfile.TarError, zlib.error, pa.ArrowException)
+_MACHINE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EACCES, errno.EPERM})
+"""Errors of this machine, not of the dataset; the command line has hints for them."""
 
 
 @contextmanager
 def readable(location: str) -> Iterator[None]:
-    """Raise SourceError for whatever goes wrong while a place is listed.
+    """Raise SourceError for any error while a location is listed.
 
-    Libraries behind URLs raise kinds of their own, so there any error counts; on a disk only what damaged files are known to raise.
+    Libraries behind URLs raise their own exception types, so every error counts there; on a local disk, only the types that corrupt files raise.
     """
     try:
         yield
     except AuditError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE:
+        if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
             raise
-        if not isinstance(error, _DAMAGE) and "://" not in location:
+        if not isinstance(error, _CORRUPTION) and "://" not in location:
             raise
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise SourceError(location, f"cannot be listed ({reason})", _mend(location, error)) from error
+        raise SourceError(location, f"cannot be listed ({reason(error)})", _hint(location, error)) from error
 
 
-def _mend(location: str, error: Exception) -> str:
+def _hint(location: str, error: Exception) -> str:
     if isinstance(error, ImportError):
-        return "addresses of this kind need packages of their own: install those, then give the same command"
-    return "check the address and the connection, then give the same command" if "://" in location else "check that it is whole; copy it again"
+        return "install the packages that this URL scheme needs, then run the same command again"
+    if "://" in location:
+        return "check the URL and the connection, then run the same command again"
+    return "check that the file is complete, or copy it again"

@@ -1,4 +1,4 @@
-"""Files, local or behind any fsspec URL, opened for reading only."""
+"""Read-only access to files, local or behind any fsspec URL."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import unquote, urlsplit
 
-from audit.errors import AuditError, SourceError
+from audit.errors import AuditError, SourceError, reason
 from audit.sources.storage.names import HIDDEN, is_hidden, sample_id
 from audit.sources.storage.problems import NOT_LISTED, Problem
 
 MISSING = "missing"
-"""The fingerprint of a file that is not there."""
+"""The fingerprint of a file that does not exist."""
 _ETAGS = ("ETag", "etag", "md5", "md5Hash", "content_md5", "crc32c", "checksum", "sha256")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
-_ON_THIS_MACHINE = frozenset({"file", "local", "memory", "zip", "tar", "libarchive", "dir", "simplecache", "filecache", "blockcache"})
-"""Protocols of fsspec that reach no network by themselves; any other may, also one that is not known here."""
+_LOCAL_PROTOCOLS = frozenset({"file", "local", "memory", "zip", "tar", "libarchive", "dir", "simplecache", "filecache", "blockcache"})
+"""fsspec protocols that do not use the network by themselves; any other one may."""
 
 _offline: ContextVar[bool] = ContextVar("offline", default=False)
 
 
 @contextmanager
 def network_forbidden(*, forbidden: bool) -> Iterator[None]:
-    """Refuse to open what is not on this machine, wherever a dataset names it: its place, its label files, the rows of a manifest."""
+    """Refuse to open anything over the network: the dataset, its label files, the images that a manifest lists."""
     before = _offline.set(forbidden)
     try:
         yield
@@ -39,14 +39,14 @@ def network_forbidden(*, forbidden: bool) -> Iterator[None]:
 
 
 def require_reachable(location: str, *, error: type[AuditError] = SourceError, where: str | None = None) -> None:
-    """Refuse a location that is reached over the network, where the network is forbidden. Raises ``error`` about ``where``, or the location."""
+    """Refuse a network location while the network is forbidden. Raises ``error`` about ``where``, or the location."""
     protocols = {part.split("://", 1)[0] for part in location.split("::") if "://" in part}
-    if _offline.get() and protocols - _ON_THIS_MACHINE:
-        raise error(where or location, "is reached over the network, which `offline` forbids", "leave `offline` out, or copy it to this machine")
+    if _offline.get() and protocols - _LOCAL_PROTOCOLS:
+        raise error(where or location, "needs the network, which `offline` forbids", "remove `offline`, or copy the data to this machine")
 
 
 class Storage:
-    """The files at and below one place. Picklable; connections and handles are made where they are used.
+    """The files at and below one location. Picklable: each process opens its own connections and handles.
 
     Args:
         location: a local path or an fsspec URL.
@@ -77,11 +77,11 @@ class Storage:
 
     @property
     def root(self) -> str:
-        """The place itself, as the other methods take it."""
+        """The location as a path for the other methods."""
         return self.location if self.protocol is None else self._remote[1]
 
     def resolve(self, path: str) -> str:
-        """Return a path or URL of the same storage as the other methods take it; relative ones are kept."""
+        """Return a path or URL of the same storage as a path for the other methods; relative ones are unchanged."""
         return cast("str", self._remote[0]._strip_protocol(path)) if self.protocol is not None and "://" in path else path  # noqa: SLF001 - fsspec's own spelling
 
     def join(self, folder: str, name: str) -> str:
@@ -89,18 +89,18 @@ class Storage:
         return os.path.join(folder, name) if self.protocol is None else f"{folder.rstrip('/')}/{name}"  # noqa: PTH118 - names may hold any byte
 
     def parent(self, path: str) -> str:
-        """Return the folder a path lies in."""
+        """Return the parent folder of a path."""
         return str(Path(path).absolute().parent) if self.protocol is None else path.rstrip("/").rpartition("/")[0]
 
     def what_is(self, path: str) -> Literal["file", "folder"] | None:
-        """Return what lies at a path."""
+        """Return whether a path is a file or a folder; None if it does not exist."""
         if self.protocol is None:
             return "folder" if os.path.isdir(path) else "file" if os.path.exists(path) else None  # noqa: PTH110, PTH112 - names may hold any byte
         filesystem = self._remote[0]
         return "folder" if filesystem.isdir(path) else "file" if filesystem.exists(path) else None
 
     def names(self, folder: str) -> list[str]:
-        """Return the names in a folder, sorted; none where there is no such folder."""
+        """Return the names in a folder, sorted; an empty list if it is not a folder."""
         if self.what_is(folder) != "folder":
             return []
         if self.protocol is None:
@@ -119,11 +119,11 @@ class Storage:
             return file.read()
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
-        """Return some of a file's bytes in one request. Raises OSError where the file ends before."""
+        """Return a byte range of a file in one request. Raises OSError if the file is too short."""
         if self.protocol is not None:
             data = cast("bytes", self._remote[0].cat_file(path, start=offset, end=offset + size)) if size else b""
         else:
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - opening is cheap; handles kept would run out on a thousand shards
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - opening is cheap; open handles would run out on a thousand shards
                 file.seek(offset)
                 data = _read_fully(file, size)
         if len(data) != size:
@@ -135,16 +135,16 @@ class Storage:
         return os.stat(path).st_size if self.protocol is None else int(self._remote[0].size(path))  # noqa: PTH116
 
     def fingerprint(self, path: str) -> str:
-        """Return what is known of a file's state without reading it: size and modification time, or a store's own tag."""
+        """Return a file's fingerprint without reading it: size and modification time, or the store's tag."""
         try:
             if self.protocol is None:
                 return _local_fingerprint(os.stat(path))  # noqa: PTH116
             return _remote_fingerprint(self._remote[0].info(path))
-        except (OSError, ValueError):  # ValueError: no file's name holds a null byte
+        except (OSError, ValueError):  # ValueError: a file name cannot contain a null byte
             return MISSING
 
     def fingerprints(self, folder: str) -> dict[str, str] | None:
-        """Return the fingerprint of every file of a folder by its path, for a few requests; None where a store cannot list folders."""
+        """Return the fingerprint of every file of a folder by path, in a few requests; None if the store cannot list folders."""
         if self.protocol in (None, "http", "https"):
             return None
         try:
@@ -155,9 +155,9 @@ class Storage:
     def walk(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
         """Yield every file below the root as its relative path ('/' separated) and fingerprint.
 
-        A folder of a disk that holds nothing, hidden names apart, is yielded too, as a path that ends with a '/'; object stores have no such folders.
-        Symbolic links are followed, but no folder through a second link nor through one that leads back to a folder it lies in, so that loops end.
-        Hidden names, devices and pipes are counted in ``ignored``; remote folders that cannot be listed are added to the problems.
+        An empty local folder (hidden names aside) is yielded as a path that ends with '/'; object stores have no empty folders. Symbolic links are
+        followed, but each linked folder only once and never back to a parent, so that loops end. Hidden names, devices and pipes are counted in
+        ``ignored``; remote folders that cannot be listed are added to the problems.
         """
         return self._walk_local(ignored) if self.protocol is None else self._walk_remote(ignored, problems)
 
@@ -179,7 +179,7 @@ class Storage:
                     continue
                 try:
                     state = entry.stat()
-                except OSError:  # a link to nothing is a sample whose bytes are missing
+                except OSError:  # a broken link is a sample whose bytes are missing
                     yield path, MISSING
                     continue
                 if stat.S_ISREG(state.st_mode):
@@ -205,8 +205,10 @@ class Storage:
             try:
                 entries = sorted(filesystem.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
             except OSError as error:
-                problem = f"{folder} could not be listed ({sample_id(' '.join(str(error).split()) or type(error).__name__)})"
-                problems.append(Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="check access and connection, then scan again"))
+                problem = f"{folder} could not be listed ({sample_id(reason(error))})"
+                problems.append(
+                    Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="check permissions and the connection, then scan again")
+                )
                 continue
             for info in entries:
                 path = info["name"].rstrip("/")[skip:]
@@ -221,12 +223,12 @@ class Storage:
 
 
 def require_file(storage: Storage, kind: str) -> None:
-    """Refuse a place that is no file, for a kind of source that is one. Raises SourceError."""
+    """Refuse a location that is not a file, for a source kind that needs one. Raises SourceError."""
     found = storage.what_is(storage.root)
     if found == "folder":
-        raise SourceError(storage.location, f"is a folder; a source of the kind {kind} is one file", "name that file, or leave out `kind`")
+        raise SourceError(storage.location, f"is a folder, but a {kind} source is a single file", "pass the file, or remove `kind`")
     if found is None:
-        raise SourceError(storage.location, "there is no such file", "check the spelling")
+        raise SourceError(storage.location, "no such file", "check the spelling")
 
 
 def _read_fully(file: io.FileIO, size: int) -> bytes:

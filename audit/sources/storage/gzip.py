@@ -1,4 +1,4 @@
-"""Gzipped archives: readable, but only from the start onward."""
+"""Gzipped archives, which can only be read sequentially."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from audit.sources.storage.files import Storage
 
 
 def is_gzip(path: str) -> bool:
-    """Return whether a path has a gzip's ending."""
+    """Return whether a path has a gzip extension."""
     return path.lower().endswith((".gz", ".tgz"))
 
 
 @contextmanager
 def open_gzip(storage: Storage, path: str) -> Iterator[BinaryIO]:
-    """Open a gzipped file as its uncompressed bytes. Going back starts again from the first byte."""
+    """Open a gzipped file as its uncompressed bytes. Seeking backwards restarts from the first byte."""
     with storage.open(path) as packed, gzip.GzipFile(fileobj=packed, mode="rb") as file:
         yield cast("BinaryIO", file)
 
 
 class GzipReader:
-    """Reads ranges of a gzipped file's content through one stream that stays open, so that reading forward costs one pass in all.
+    """Reads ranges of a gzipped file's content through one stream that stays open, so that sequential reads cost one pass in total.
 
-    A range before the last one starts the stream again: a scan reads in the order of names, which archives made from folders mostly have too.
+    A range before the previous one restarts the stream. A scan reads in name order, which most archives of folders share.
     """
 
     def __init__(self, storage: Storage, path: str) -> None:
@@ -46,7 +46,7 @@ class GzipReader:
         self._open = ExitStack()
 
     def read_range(self, offset: int, size: int) -> bytes:
-        """Return ``size`` uncompressed bytes from ``offset``. Raises OSError where the file ends before."""
+        """Return ``size`` uncompressed bytes from ``offset``. Raises OSError if the file is too short."""
         with self._lock:
             if self._stream is None:
                 self._stream = self._open.enter_context(open_gzip(self._storage, self._path))

@@ -1,6 +1,6 @@
-"""File names: which are images, which are nobody's business, and how any bytes become a valid and reversible text.
+"""File names: which are images, which are hidden, and how arbitrary bytes are written as valid, reversible text.
 
-Inside the package a path is text decoded from UTF-8 with ``surrogateescape``, as the operating system's own are.
+Inside the package, a path is decoded from UTF-8 with ``surrogateescape``, as Python does for operating system paths.
 """
 
 from __future__ import annotations
@@ -9,53 +9,12 @@ import re
 from urllib.parse import unquote
 
 IMAGE_EXTENSIONS = frozenset(
-    {
-        "jpg",
-        "jpeg",
-        "jpe",
-        "jfif",
-        "jif",
-        "png",
-        "apng",
-        "webp",
-        "gif",
-        "bmp",
-        "dib",
-        "tif",
-        "tiff",
-        "jp2",
-        "j2k",
-        "j2c",
-        "jpx",
-        "jpf",
-        "jpc",
-        "avif",
-        "avifs",
-        "heic",
-        "heif",
-        "ppm",
-        "pgm",
-        "pbm",
-        "pnm",
-        "pfm",
-        "ico",
-        "tga",
-        "pcx",
-        "sgi",
-        "rgb",
-        "ras",
-        "sun",
-        "exr",
-        "hdr",
-        "dds",
-        "psd",
-        "jxl",
-        "qoi",
-        "xbm",
-        "xpm",
-    }
+    (  # noqa: SIM905  as a list, one line each
+        "jpg jpeg jpe jfif jif png apng webp gif bmp dib tif tiff jp2 j2k j2c jpx jpf jpc avif avifs heic heif ppm pgm pbm pnm "
+        "pfm ico tga pcx sgi rgb ras sun exr hdr dds psd jxl qoi xbm xpm"
+    ).split()
 )
-"""Extensions that make a file a sample, without the dot, in lower case."""
+"""Extensions of image files, without the dot, in lower case."""
 
 HIDDEN = "(hidden)"
 UNSAFE = "(unsafe path)"
@@ -65,7 +24,7 @@ _SURROGATE = re.compile("[\udc80-\udcff]+")
 
 
 def extension(path: str) -> str:
-    """Return a path's extension in lower case, with its dot; ``(no extension)`` where there is none."""
+    """Return a path's extension in lower case, with its dot; ``(no extension)`` if it has none."""
     name = path.rpartition("/")[2]
     stem, dot, last = name.rpartition(".")
     return sample_id("." + last.lower()) if dot and stem and last else "(no extension)"
@@ -77,12 +36,12 @@ def is_image(path: str) -> bool:
 
 
 def is_hidden(path: str) -> bool:
-    """Return whether some part of a path is hidden or left by an operating system: ``.git/x``, ``__MACOSX/x``, ``a/Thumbs.db``."""
+    """Return whether any part of a path is hidden or operating system litter: ``.git/x``, ``__MACOSX/x``, ``a/Thumbs.db``."""
     return any(part.startswith(".") or part.lower() in _LITTER for part in path.split("/"))
 
 
 def safe_relative(path: str) -> str | None:
-    """Return an archive's member name without empty and ``.`` parts, or None where it leads outside: ``../x``, ``/x``, ``C:/x``.
+    """Return an archive member's name without empty and ``.`` parts; None if it points outside: ``../x``, ``/x``, ``C:/x``.
 
     >>> safe_relative("./a//b.jpg")
     'a/b.jpg'
@@ -96,16 +55,16 @@ def safe_relative(path: str) -> str | None:
 
 
 def sample_id(path: str) -> str:
-    r"""Return a path as valid UTF-8: bytes that are not become ``\xff``."""
+    r"""Return a path as valid UTF-8: invalid bytes become ``\xff``."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def escape(path: str) -> str:
-    """Return a path as valid UTF-8 from which `unescape` makes the path again: ``%`` and stray bytes become ``%XX``."""
+    """Return a path as valid UTF-8 that `unescape` reverses: ``%`` and invalid bytes become ``%XX``."""
     path = path.replace("%", "%25")
     return _SURROGATE.sub(lambda found: "".join(f"%{ord(char) - 0xDC00:02X}" for char in found.group()), path)
 
 
 def unescape(text: str) -> str:
-    """Return the path that `escape` made the text of."""
+    """Return the path that `escape` was given."""
     return unquote(text, errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""What a listing met that is no image's own outcome: parts that could not be listed, entries that say the same or too little."""
+"""Problems of a dataset's listing as a whole: parts that could not be listed, duplicate or incomplete entries."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 NOT_LISTED = "not_listed"
-"""Kind of a problem that means that images may be missing from the list: no version with one is whole."""
+"""The problem kind that means that images may be missing from the listing."""
 
 EXAMPLES = 3
-"""Names told of a problem that many entries have."""
+"""Names listed as examples of a problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing about a dataset that a person should know; the check ``listing`` makes a finding of it."""
+    """A problem of a dataset's listing; the check ``listing`` reports it as a finding."""
 
     kind: str
     problem: str
-    """What is wrong and where, without a period."""
+    """What is wrong and where, without a final period."""
     hint: str
-    """What to do about it, without a period."""
+    """How to fix it, without a final period."""
     severity: str = "warning"
     """One of ``audit.tables.SEVERITIES``."""
     evidence: Mapping[str, object] = field(default_factory=dict)
-    """JSON values; the keys are explained in ``docs/checks/listing.md``."""
+    """JSON values; ``docs/checks/listing.md`` documents the keys."""
 
     @property
     def message(self) -> str:
-        """Both as one sentence."""
+        """Problem and hint as one sentence."""
         return f"{self.problem}; {self.hint}."
 
     def as_json(self) -> dict[str, object]:
-        """Return the problem as ``run.json`` keeps it."""
+        """Return the problem as it is written to ``run.json``."""
         return {"kind": self.kind, "severity": self.severity, "message": self.message, "evidence": dict(self.evidence)}
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many entries have a problem, and the first of them."""
+    """A count of entries, with the first few as examples."""
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
     def add(self, name: str) -> None:
-        """Count one more entry."""
+        """Count an entry."""
         self.count += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(name)
@@ -55,7 +55,7 @@ class Tally:
 
 
 def named(names: Iterable[str], count: int, most: int = EXAMPLES) -> str:
-    """Return the first of some names and how many more there are.
+    """Return the first few names and the number of others.
 
     >>> named(["a", "b", "c", "d"], 4, 2)
     'a, b and 2 more'

@@ -1,4 +1,4 @@
-"""Where a tar goes on behind a header that is damaged: every header is a block of 512 bytes that carries its own checksum."""
+"""Find the next valid tar header after a corrupt one: every header is a block of 512 bytes with its own checksum."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ _OCTAL = np.zeros(256, bool)
 _OCTAL[list(b"01234567 \0")] = True
 
 _EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-"""Headers that carry a part of the next one, under a name of no meaning."""
+"""Headers that extend the next one; their own name has no meaning."""
 
 
 class Gap(NamedTuple):
-    """What lies before the next header, or before the archive's end."""
+    """The bytes before the next header, or before the archive's end."""
 
     start: int
     stop: int
     found: bool
-    """Whether a header stands at ``stop``; else the archive ends there."""
+    """Whether a header starts at ``stop``; otherwise the archive ends there."""
     blank: bool
-    """Whether all its bytes are zero, as those behind a tar's end mark are."""
+    """Whether all bytes are zero, as after a tar's end mark."""
 
 
 def find_header(file: BinaryIO, start: int, accepts: Callable[[str], bool]) -> Gap:
-    """Look for the first header behind a block that is none, or none that can be used.
+    """Find the first valid header after a block that is not one.
 
     Args:
         file: the tar.
-        start: byte of that block, a multiple of 512 from the first one.
-        accepts: whether a name may be a member's: the data of a member may itself be a tar, whose headers are none of this archive's.
+        start: byte of that block, a multiple of 512.
+        accepts: whether a name may be a member of this archive; a member may itself be a tar, whose headers must not count.
 
     Raises:
-        OSError: and what decompression raises, where the file cannot be read.
+        OSError: the file cannot be read; decompression errors are raised as well.
     """
     file.seek(start)
     first = file.read(tarfile.BLOCKSIZE)

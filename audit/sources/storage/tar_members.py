@@ -1,4 +1,4 @@
-"""The members of a tar, by offset, without keeping them: a million-image archive costs one object at a time."""
+"""Stream the members of a tar with their offsets: an archive of a million images needs one object at a time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from audit.sources.storage.names import UNSAFE, safe_relative
 from audit.sources.storage.problems import NOT_LISTED, Problem
 from audit.sources.storage.tar_headers import Gap, find_header
 
-_DAMAGE = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error)
-"""What ``tarfile`` and ``gzip`` raise of damaged archives; ValueError for sizes that no file can have."""
+_CORRUPTION = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error)
+"""Errors that ``tarfile`` and ``gzip`` raise for corrupt archives; ValueError for impossible sizes."""
 
-_MOST_PADDING = 1 << 20
-"""Zero bytes behind the end mark that are no wonder: tar pads to its blocking factor, 10 KiB unless asked otherwise, 1 MiB at most in practice.
-Downloads that allocate the whole file first leave more."""
+_MAX_PADDING = 1 << 20
+"""Zero bytes after the end mark that are normal: tar pads to its blocking factor, 10 KiB by default, 1 MiB at most in practice.
+Interrupted downloads that allocate the whole file first leave more."""
 
 
 class Member(NamedTuple):
@@ -26,41 +26,41 @@ class Member(NamedTuple):
 
     path: str
     offset: int
-    """Where its bytes start in the tar."""
+    """Byte at which its content starts in the tar."""
     size: int
     fingerprint: str
 
 
 def read_members(
-    file: BinaryIO, place: str, state: str, ignored: Counter[str], problems: list[Problem], accepts: Callable[[str], bool] = lambda _: True
+    file: BinaryIO, name: str, state: str, ignored: Counter[str], problems: list[Problem], accepts: Callable[[str], bool] = lambda _: True
 ) -> Iterator[Member]:
     """Yield a tar's regular files.
 
-    Names that lead outside (``../x``, ``/x``), links, devices and sparse files are counted in ``ignored`` and never opened. Behind a damaged header
-    the listing goes on at the next whole one; what could not be listed, and an archive that ends early, are problems.
+    Names that point outside (``../x``, ``/x``), links, devices and sparse files are counted in ``ignored`` and never opened. After a corrupt header,
+    listing continues at the next valid one; skipped bytes and archives that end early are problems.
 
-    A fingerprint is a member's size, modification time and header checksum, not its offset nor the archive's own time: an archive of a million images
-    that was rewritten with one of them changed costs one image. Members of archives packed without times (all 0) would hide a change of content, so
-    they carry the archive's ``state`` too.
+    A fingerprint is a member's size, modification time and header checksum, without its offset and the archive's own time: rewriting an archive of a
+    million images with one of them changed costs one image. Without modification times (all 0) a change of content would go unnoticed, so such
+    members also carry the archive's ``state``.
 
     Args:
         file: the tar, at its first byte.
-        place: the archive, for messages.
-        state: the fingerprint of the archive itself.
-        ignored: counts by reason, added to.
-        problems: added to; complete once all members were yielded.
-        accepts: as `find_header` takes it.
+        name: the archive's name, for messages.
+        state: the fingerprint of the archive.
+        ignored: counts by reason; updated.
+        problems: updated; complete once all members are yielded.
+        accepts: see `find_header`.
 
     Raises:
-        SourceError: the file is no tar at all.
+        SourceError: the file is not a tar.
     """
-    archive, start = _open(file, place, accepts)
+    archive, start = _open(file, name, accepts)
     gaps = [Gap(0, start, found=True, blank=False)] if start else []
     while True:
         member, reason = None, ""
         try:
             member = archive.next()
-        except _DAMAGE as error:
+        except _CORRUPTION as error:
             reason = str(error) or type(error).__name__
         if member is not None:
             archive.members.clear()  # type: ignore[attr-defined] # tarfile would keep every header
@@ -68,36 +68,36 @@ def read_members(
             continue
         try:
             gap = find_header(file, archive.offset, accepts)
-        except _DAMAGE as error:
-            problems.append(_breaks_off(place, archive.offset, str(error)))
+        except _CORRUPTION as error:
+            problems.append(_truncated(name, archive.offset, str(error)))
             break
         if not gap.found:
-            gaps += _ended(place, gap, reason, problems)
+            gaps += _ended(name, gap, reason, problems)
             break
         if gap.blank:
-            problems.append(_goes_on(place, gap))
+            problems.append(_continues(name, gap))
         else:
             gaps.append(gap)
         archive.offset = gap.stop
     if gaps:
-        problems.append(_not_listed(place, gaps))
+        problems.append(_not_listed(name, gaps))
 
 
-def _open(file: BinaryIO, place: str, accepts: Callable[[str], bool]) -> tuple[tarfile.TarFile, int]:
-    """Open a tar at its first header that can be read; return the byte where that is, too."""
+def _open(file: BinaryIO, name: str, accepts: Callable[[str], bool]) -> tuple[tarfile.TarFile, int]:
+    """Open a tar at its first valid header; also return that header's byte."""
     start = 0
     while True:
         file.seek(start)
         try:
             return tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape"), start
-        except _DAMAGE as error:
+        except _CORRUPTION as error:
             reason = str(error)
         try:
             gap = find_header(file, start, accepts)
-        except _DAMAGE:
+        except _CORRUPTION:
             gap = Gap(start, start, found=False, blank=False)
         if not gap.found:
-            raise SourceError(place, f"is no tar that can be read ({reason})", "download it again or check that it is complete")
+            raise SourceError(name, f"is not a readable tar ({reason})", "download it again, or check that it is complete")
         start = gap.stop
 
 
@@ -113,34 +113,34 @@ def _regular(member: tarfile.TarInfo, state: str, ignored: Counter[str]) -> Iter
         yield Member(path, member.offset_data, member.size, _fingerprint(member, state))
 
 
-def _ended(place: str, gap: Gap, reason: str, problems: list[Problem]) -> list[Gap]:
-    """Note what is wrong about where an archive ends; return what of it was not listed."""
+def _ended(name: str, gap: Gap, reason: str, problems: list[Problem]) -> list[Gap]:
+    """Report problems at the archive's end; return the part that was not listed."""
     size = gap.stop - gap.start
     if (not size and reason) or (0 < size < tarfile.BLOCKSIZE and not gap.blank):
-        problems.append(_breaks_off(place, gap.start, reason or "inside a header"))
+        problems.append(_truncated(name, gap.start, reason or "inside a header"))
         return []
     if not size:
-        problem = f"{place} ends without the mark that ends a tar, so it may be cut short"
-        problems.append(Problem(kind="no_end_mark", problem=problem, hint="compare it with its origin, or make it anew", evidence={"archive": place}))
-    return [gap] if not gap.blank or size > _MOST_PADDING else []
+        problem = f"{name} has no end-of-archive mark, so it may be truncated"
+        problems.append(Problem(kind="no_end_mark", problem=problem, hint="compare it with the original, or recreate it", evidence={"archive": name}))
+    return [gap] if not gap.blank or size > _MAX_PADDING else []
 
 
-def _breaks_off(place: str, start: int, reason: str) -> Problem:
-    problem = f"{place}: the archive breaks off at byte {start:,} ({reason}), and what followed could not be listed"
-    return Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="fetch it again", evidence={"archive": place, "start": start})
+def _truncated(name: str, start: int, reason: str) -> Problem:
+    problem = f"{name} is truncated at byte {start:,} ({reason}); the rest could not be listed"
+    return Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="download it again", evidence={"archive": name, "start": start})
 
 
-def _goes_on(place: str, gap: Gap) -> Problem:
-    problem = f"{place} goes on at byte {gap.stop:,} behind the mark that ends a tar: what follows is listed here, but most tools stop at the mark"
-    return Problem(kind="behind_end_mark", problem=problem, hint="make the archive anew", evidence={"archive": place, "start": gap.stop})
+def _continues(name: str, gap: Gap) -> Problem:
+    problem = f"{name} has members after its end-of-archive mark, from byte {gap.stop:,}: they are listed, but most tools stop at the mark"
+    return Problem(kind="behind_end_mark", problem=problem, hint="recreate the archive", evidence={"archive": name, "start": gap.stop})
 
 
-def _not_listed(place: str, gaps: list[Gap]) -> Problem:
+def _not_listed(name: str, gaps: list[Gap]) -> Problem:
     size, start = sum(gap.stop - gap.start for gap in gaps), gaps[0].start
-    where = f"from byte {start:,}" if len(gaps) == 1 else f"in {len(gaps):,} places, the first at byte {start:,}"
-    evidence = {"archive": place, "start": start, "bytes": size, "places": len(gaps)}
-    problem = f"{size:,} bytes of {place} could not be listed {where}"
-    return Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="make the archive anew, or fetch it again", evidence=evidence)
+    position = f"from byte {start:,}" if len(gaps) == 1 else f"in {len(gaps):,} gaps, the first at byte {start:,}"
+    evidence = {"archive": name, "start": start, "bytes": size, "places": len(gaps)}
+    problem = f"{size:,} bytes of {name} could not be listed {position}"
+    return Problem(kind=NOT_LISTED, severity="error", problem=problem, hint="recreate the archive, or download it again", evidence=evidence)
 
 
 def _fingerprint(member: tarfile.TarInfo, state: str) -> str:

@@ -1,7 +1,7 @@
-"""Damage, done on purpose: what the fault suite shares.
+"""Fixtures of the fault tests: damaged files, killed processes.
 
-A few seeds run in every test run. ``benchmarks/faults.py`` asks for the full counts through the environment: ``FAULT_KILLS``, ``FAULT_MUTATIONS``,
-``FAULT_SEED``, and ``FAULT_TALLY``, a file that each test adds a line of what it did to.
+Every test run uses a few seeds. ``benchmarks/faults.py`` sets the full counts in the environment: ``FAULT_KILLS``, ``FAULT_MUTATIONS``,
+``FAULT_SEED``, and ``FAULT_TALLY``, a file to which each test appends a summary line.
 """
 
 import io
@@ -22,7 +22,7 @@ from audit.cli import invoke
 
 @dataclass(frozen=True)
 class Counts:
-    """How much damage to do."""
+    """Number of kills and mutations, and the seed."""
 
     kills: int
     mutations: int
@@ -36,11 +36,11 @@ def counts() -> Counts:
 
 @pytest.fixture
 def tally(request):
-    """Note what a test did, for the table that ``benchmarks/faults.py`` prints."""
+    """Record what a test did, for the table that ``benchmarks/faults.py`` prints."""
 
     def note(what: str, times: int, outcome: str) -> None:
-        if place := os.environ.get("FAULT_TALLY"):
-            with Path(place).open("a") as file:
+        if path := os.environ.get("FAULT_TALLY"):
+            with Path(path).open("a") as file:
                 file.write(json.dumps({"what": what, "times": times, "outcome": outcome}) + "\n")
 
     return note
@@ -59,7 +59,7 @@ def photo(seed: int, size: tuple[int, int] = (56, 44)) -> Image.Image:
 
 @pytest.fixture(scope="session")
 def images_of_every_format() -> dict[str, list[bytes]]:
-    """Whole images by format, in the variants that decoders treat differently."""
+    """Intact images by format, in variants that decoders handle differently."""
     image, frames = photo(0), [photo(seed) for seed in (1, 2, 3)]
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "Maker"
@@ -118,7 +118,7 @@ def repeat(damaged: bytearray, at: int, size: int, random: np.random.Generator) 
 
 
 def out_of_bounds(damaged: bytearray, at: int, size: int, random: np.random.Generator) -> None:
-    """Put an extreme number where a length or a size may stand."""
+    """Write an extreme number, which may overwrite a length or size."""
     value, width = int(random.choice(_EXTREME)), int(random.choice((1, 2, 4)))
     damaged[at : at + width] = (value & (256**width - 1)).to_bytes(width, "big" if random.random() < 0.5 else "little")
 
@@ -137,18 +137,18 @@ _DAMAGES = (flip, noise, cut_short, lose, repeat, out_of_bounds, never_written, 
 
 
 def mutated(data: bytes, random: np.random.Generator) -> bytes:
-    """Return the bytes with one to four kinds of damage; the head, where lengths and types stand, is hit more often than its share."""
+    """Return the bytes with one to four kinds of damage; the header, with lengths and types, is hit more often."""
     damaged = bytearray(data)
     for _ in range(int(random.integers(1, 5))):
         length = len(damaged)
         if length:
             at = int(random.integers(0, min(length, 64) if random.random() < 0.4 else length))
             _DAMAGES[int(random.integers(0, len(_DAMAGES)))](damaged, at, int(min(random.integers(1, 40), length - at)), random)
-    return mended_checksums(bytes(damaged)) if random.random() < 0.5 else bytes(damaged)
+    return with_valid_checksums(bytes(damaged)) if random.random() < 0.5 else bytes(damaged)
 
 
 def restructured(content: object, random: np.random.Generator) -> object:
-    """Return JSON of which one value, at a random place and depth, is gone or of another type."""
+    """Return JSON with one value, at a random position and depth, removed or of another type."""
     whole = json.loads(json.dumps(content))
     holder, key = {"": whole}, ""
     while isinstance(holder[key], dict | list) and len(holder[key]) and (holder[key] is whole or random.random() < 0.6):
@@ -163,18 +163,18 @@ def restructured(content: object, random: np.random.Generator) -> object:
     return whole
 
 
-def mended_checksums(data: bytes) -> bytes:
-    """Return a PNG's bytes with the checksums of its chunks made right, so that damage gets past them; anything else as it is."""
+def with_valid_checksums(data: bytes) -> bytes:
+    """Return a PNG with valid chunk checksums, so that damage gets past them; other bytes are unchanged."""
     if not data.startswith(b"\x89PNG"):
         return data
-    mended, at = bytearray(data), 8
-    while at + 12 <= len(mended):
-        end = at + 8 + int.from_bytes(mended[at : at + 4], "big")
-        if end + 4 > len(mended):
+    fixed, at = bytearray(data), 8
+    while at + 12 <= len(fixed):
+        end = at + 8 + int.from_bytes(fixed[at : at + 4], "big")
+        if end + 4 > len(fixed):
             break
-        mended[end : end + 4] = zlib.crc32(mended[at + 4 : end]).to_bytes(4, "big")
+        fixed[end : end + 4] = zlib.crc32(fixed[at + 4 : end]).to_bytes(4, "big")
         at = end + 4
-    return bytes(mended)
+    return bytes(fixed)
 
 
 @pytest.fixture(scope="session")
@@ -194,7 +194,7 @@ def make_photo():
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command said."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -202,7 +202,7 @@ class Answer:
 
     @property
     def is_clean(self) -> bool:
-        """Done, or one line that says what is wrong and what to do."""
+        """Whether the command succeeded, or failed with a one-line error."""
         if self.code == 0:
             return True
         lines = [line for line in self.err.splitlines() if line.strip()]
@@ -217,20 +217,20 @@ class Answer:
 
 @pytest.fixture
 def command(capfd):
-    """Run a command in this process and return what it said."""
+    """Run a command in this process and return its output."""
 
     def run(*arguments: object) -> Answer:
         capfd.readouterr()
         code = invoke([str(argument) for argument in arguments])
-        said = capfd.readouterr()
-        return Answer(code, said.out, said.err)
+        printed = capfd.readouterr()
+        return Answer(code, printed.out, printed.err)
 
     return run
 
 
 @pytest.fixture
 def start():
-    """Start a command in a process of its own, in a session of its own."""
+    """Start a command in a separate process and session."""
     started = []
 
     def run(*arguments: object, env: dict[str, str] | None = None, **options) -> subprocess.Popen[str]:
@@ -250,7 +250,7 @@ def start():
 
 @pytest.fixture
 def dataset(tmp_path):
-    """A small dataset with a broken file, an empty one, and a copy under another label."""
+    """A small dataset with a corrupt file, an empty file, and a copy under another label."""
 
     def make(per_class: int = 12, folder: Path = tmp_path / "data") -> Path:
         for split, offset in (("train", 0), ("val", 5000)):

@@ -1,6 +1,6 @@
-"""Files of a finished run are lost or damaged: each command ends in a result or one clear line, and a scan makes what is lost again.
+"""Lost or corrupt files of a finished run: every command succeeds or prints a one-line error, and a scan recreates the files.
 
-So does a scan of a dataset that changed meanwhile, which reads what the last one left for it.
+The same holds for a scan of a changed dataset, which reuses files of the previous scan.
 """
 
 import json
@@ -38,14 +38,14 @@ DAMAGES = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run with all that a run can have, and the dataset it is of."""
+    """A run with every kind of file, and its dataset."""
     folder = tmp_path_factory.mktemp("finished")
     run, images = folder / "run", folder / "run-images"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prediction_stage, "FROM_ROWS", 1)  # so many images of a demo leave their models for the next scan
+        patch.setattr(prediction_stage, "FROM_ROWS", 1)  # the demo has fewer images than usually make a scan store its models
         assert invoke(["demo", "--out", str(run), "--backbone", "embedded", "--offline", "--quiet"]) == 0
         assert invoke([str(word) for word in scan(run, images)]) == 0
-    # A scan gives previews a share of its time, which may be none; a report makes those it shows.
+    # A scan may have no time for previews; a report creates those that it shows.
     assert invoke(["report", str(run), "--out", str(folder / "report.html")]) == 0
     assert invoke(["decisions", str(run), "--sheet", str(folder / "sheet.csv")]) == 0
     pd.read_csv(folder / "sheet.csv", dtype=str).assign(verdict="keep", reviewer="one").to_csv(folder / "sheet.csv", index=False)
@@ -55,19 +55,19 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory, finished):
-    """The same dataset less one image, and what a scan finds there: from what the last scan left, and from nothing."""
+    """The same dataset without one image, and the findings of an incremental and of a new scan."""
     folder = tmp_path_factory.mktemp("changed")
     images = shutil.copytree(finished[1], folder / "images")
     (images / SAMPLE).unlink()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prediction_stage, "FROM_ROWS", 1)
-        for run in (shutil.copytree(finished[0], folder / "updated"), folder / "anew"):
+        for run in (shutil.copytree(finished[0], folder / "updated"), folder / "new"):
             assert invoke([str(word) for word in scan(run, images)]) == 0
-    return images, facts(folder / "updated"), facts(folder / "anew")
+    return images, facts(folder / "updated"), facts(folder / "new")
 
 
-def damage(place: Path, name: str) -> None:
-    path = next(iter(sorted(place.iterdir()))) if place.is_dir() else place
+def damage(target: Path, name: str) -> None:
+    path = next(iter(sorted(target.iterdir()))) if target.is_dir() else target
     content = DAMAGES[name](path.read_bytes())
     path.unlink()
     if content is not None:
@@ -78,7 +78,7 @@ def scan(run: Path, images: Path) -> tuple[object, ...]:
     return "scan", images, "--out", run, "--backbone", "embedded", "--offline", "--quiet", "--faces"
 
 
-def aloud(arguments: tuple[object, ...]) -> tuple[object, ...]:
+def without_quiet(arguments: tuple[object, ...]) -> tuple[object, ...]:
     return tuple(word for word in arguments if word != "--quiet")
 
 
@@ -100,15 +100,15 @@ def readers(run: Path, out: Path) -> list[tuple[object, ...]]:
 
 
 def scan_until_done(run: Path, images: Path, command) -> str:
-    """Scan; where a file is named as damaged delete it, as one is told to, and scan again. Returns what was said."""
+    """Scan; if a file is reported as corrupt, delete it as the hint says and scan again. Return the output."""
     answer = command(*scan(run, images))
     for _ in range(3):
         if answer.code == 0:
             break
         assert answer.is_clean, answer.err
-        told = re.search(r"^error: (.+?): damaged: .*; delete this file and scan again", answer.err, re.MULTILINE)
-        assert told, answer.err
-        Path(told[1]).unlink()
+        reported = re.search(r"^error: (.+?): damaged: .*; delete this file and scan again", answer.err, re.MULTILINE)
+        assert reported, answer.err
+        Path(reported[1]).unlink()
         answer = command(*scan(run, images))
     assert answer.code == 0, answer.err
     return answer.err
@@ -116,7 +116,7 @@ def scan_until_done(run: Path, images: Path, command) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_named_and_made_again(tmp_path, finished, command, tally, name):
+def test_corrupt_file_is_reported_and_recreated(tmp_path, finished, command, tally, name):
     before, images = finished
     for which in DAMAGES:
         run = tmp_path / which.replace(" ", "-")
@@ -134,43 +134,43 @@ def test_a_damaged_file_is_named_and_made_again(tmp_path, finished, command, tal
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LEFT_FOR_THE_NEXT_SCAN)
-def test_a_scan_of_a_changed_dataset_does_without_what_is_damaged(tmp_path, monkeypatch, finished, changed, command, tally, name):
+def test_scan_of_a_changed_dataset_ignores_corrupt_file(tmp_path, monkeypatch, finished, changed, command, tally, name):
     monkeypatch.setattr(prediction_stage, "FROM_ROWS", 1)
-    images, updated, anew = changed
+    images, updated, new = changed
     for which in DAMAGES:
         run = shutil.copytree(finished[0], tmp_path / which.replace(" ", "-"))
         damage(run / name, which)
         scan_until_done(run, images, command)
         found = facts(run)
-        assert any(all(found[check].equals(findings) for check, findings in expected.items()) for expected in (updated, anew)), which
+        assert any(all(found[check].equals(findings) for check, findings in expected.items()) for expected in (updated, new)), which
         shutil.rmtree(run)
     tally(f"`{name}` of a run so damaged, and the dataset changed", len(DAMAGES), "noted or named in one line, made again, the same findings")
 
 
 @pytest.mark.parametrize("name", ["state/neighbors.npy", "state/neighbors-of.npy", "state/predicted.npz", "state/faces-of.npy"])
-def test_what_is_left_out_is_noted(tmp_path, monkeypatch, finished, changed, command, name):
+def test_ignored_file_is_noted(tmp_path, monkeypatch, finished, changed, command, name):
     monkeypatch.setattr(prediction_stage, "FROM_ROWS", 1)
     run = shutil.copytree(finished[0], tmp_path / "run")
     damage(run / name, "empty")
-    answer = command(*aloud(scan(run, changed[0])))
+    answer = command(*without_quiet(scan(run, changed[0])))
     assert answer.code == 0, answer.err
     assert re.search(rf"{name}: damaged: .* anew", " ".join(answer.err.split())), answer.err
 
 
 @pytest.fixture(scope="module")
 def other_pairs(tmp_path_factory, finished):
-    """What a scan of the same dataset finds that has the pairs, and what is made of them, to do again."""
+    """Findings of a scan of the same dataset that recomputes the pairs and everything that depends on them."""
     run = shutil.copytree(finished[0], tmp_path_factory.mktemp("other-pairs") / "run")
     assert invoke([str(word) for word in with_other_pairs(run, finished[1])]) == 0
     return facts(run)
 
 
 def with_other_pairs(run: Path, images: Path) -> tuple[object, ...]:
-    return *aloud(scan(run, images)), "--min-precision", "0.9"
+    return *without_quiet(scan(run, images)), "--min-precision", "0.9"
 
 
 def damage_content(path: Path) -> None:
-    """Put noise behind the header of an array; its length and time of change stay."""
+    """Write noise after the header of an array, keeping its length and modification time."""
     content, when = bytearray(path.read_bytes()), path.stat()
     content[200:4200] = np.random.default_rng(0).bytes(len(content[200:4200]))
     path.write_bytes(content)
@@ -178,7 +178,7 @@ def damage_content(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["embeddings.npy", "thumbnails.npy", "neighbors.npy", "similarities.npy", "state/unlike.npy"])
-def test_damaged_content_is_noted_and_made_anew_where_a_stage_works_on_it(tmp_path, finished, other_pairs, command, name):
+def test_corrupt_content_is_noted_and_recreated_before_use(tmp_path, finished, other_pairs, command, name):
     run = shutil.copytree(finished[0], tmp_path / "run")
     damage_content(run / name)
     answer = command(*with_other_pairs(run, finished[1]))
@@ -189,31 +189,31 @@ def test_damaged_content_is_noted_and_made_anew_where_a_stage_works_on_it(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["predictions.npy", "state/neighbors.npy", "state/faces-of.npy"])
-def test_damaged_content_is_not_taken_over_into_the_run_of_a_changed_dataset(tmp_path, monkeypatch, finished, changed, command, name):
+def test_corrupt_content_is_not_reused_for_a_changed_dataset(tmp_path, monkeypatch, finished, changed, command, name):
     monkeypatch.setattr(prediction_stage, "FROM_ROWS", 1)
-    images, updated, anew = changed
+    images, updated, new = changed
     run = shutil.copytree(finished[0], tmp_path / "run")
     damage_content(run / name)
-    answer = command(*aloud(scan(run, images)))
+    answer = command(*without_quiet(scan(run, images)))
     assert answer.code == 0, answer.err
     assert f"{name}: damaged: its content is not what was written" in " ".join(answer.err.split())
     found = facts(run)
-    assert any(all(found[check].equals(findings) for check, findings in expected.items()) for expected in (updated, anew))
+    assert any(all(found[check].equals(findings) for check, findings in expected.items()) for expected in (updated, new))
 
 
 @pytest.mark.parametrize("name", ["similarities.npy", "scores/leakage.npy", "findings/leakage.parquet"])
-def test_a_file_that_somebody_wrote_into_is_made_anew_where_nothing_else_is_to_do(tmp_path, finished, command, name):
+def test_modified_file_is_recreated_by_a_scan_without_other_work(tmp_path, finished, command, name):
     run = shutil.copytree(finished[0], tmp_path / "run")
     written = (run / name).read_bytes()
     damage_content(run / name)
     (run / name).touch()
-    answer = command(*aloud(scan(run, finished[1])))
+    answer = command(*without_quiet(scan(run, finished[1])))
     assert answer.code == 0, answer.err
     assert f"{name}: damaged: " in " ".join(answer.err.split())
     assert (run / name).read_bytes() == written
 
 
-def test_a_scan_tells_a_damaged_run_from_a_folder_of_other_things(tmp_path, finished, command):
+def test_scan_refuses_folder_with_other_files(tmp_path, finished, command):
     _, images = finished
     other = tmp_path / "other"
     other.mkdir()
@@ -224,7 +224,7 @@ def test_a_scan_tells_a_damaged_run_from_a_folder_of_other_things(tmp_path, fini
     assert [path.name for path in other.iterdir() if not path.name.startswith(".")] == ["thesis.txt"]
 
 
-def test_a_neighbor_that_is_no_row_is_damage(tmp_path, finished, command):
+def test_neighbor_out_of_range_is_corrupt(tmp_path, finished, command):
     run = tmp_path / "run"
     shutil.copytree(finished[0], run)
     neighbors = np.load(run / "neighbors.npy")
@@ -236,7 +236,7 @@ def test_a_neighbor_that_is_no_row_is_damage(tmp_path, finished, command):
 
 
 @pytest.mark.parametrize("kind", ["run.json", "policy", "decisions", "lock"])
-def test_damaged_text_files_are_read_or_refused(tmp_path, finished, command, counts, tally, mutate, kind):
+def test_mutated_text_files_are_read_or_refused(tmp_path, finished, command, counts, tally, mutate, kind):
     run = tmp_path / "run"
     shutil.copytree(finished[0], run)
     random = np.random.default_rng([counts.seed, 11])
@@ -264,8 +264,8 @@ def test_damaged_text_files_are_read_or_refused(tmp_path, finished, command, cou
     tally(f"damaged {kind}", times, f"{refused} refused in one line, the others read")
 
 
-def test_a_record_of_another_structure_is_read_or_refused(tmp_path, finished, command, counts, tally, restructure):
-    """By the commands that read a run and by a scan, which goes on with what the last one did."""
+def test_restructured_record_is_read_or_refused(tmp_path, finished, command, counts, tally, restructure):
+    """Both by the commands that read a run and by a scan that continues it."""
     run = shutil.copytree(finished[0], tmp_path / "run")
     record = json.loads((run / "run.json").read_bytes())
     random = np.random.default_rng([counts.seed, 12])
@@ -282,7 +282,7 @@ def test_a_record_of_another_structure_is_read_or_refused(tmp_path, finished, co
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("keys", "value", "problem"),
     [
         (("stages",), None, "stages is no object"),
         (("stages", "ingest"), 5, "stages.ingest is no object"),
@@ -295,15 +295,15 @@ def test_a_record_of_another_structure_is_read_or_refused(tmp_path, finished, co
         (("files", "neighbors.npy"), {}, "files.neighbors.npy.bytes is no number"),
     ],
 )
-def test_what_is_wrong_with_a_record_is_named_by_scans_and_readers(tmp_path, finished, command, place, value, said):
+def test_scans_and_readers_report_invalid_record(tmp_path, finished, command, keys, value, problem):
     run = shutil.copytree(finished[0], tmp_path / "run")
     record = json.loads((run / "run.json").read_bytes())
     holder = record
-    for name in place[:-1]:
+    for name in keys[:-1]:
         holder = holder[name]
-    holder[place[-1]] = value
+    holder[keys[-1]] = value
     (run / "run.json").write_text(json.dumps(record))
     for arguments in (("report", run, "--out", tmp_path / "report.html"), ("diff", run, run), scan(run, finished[1])):
         answer = command(*arguments)
         assert (answer.code, answer.is_clean) == (2, True), answer.err
-        assert f"run.json: damaged: {said}; delete this file and scan again" in " ".join(answer.err.split())
+        assert f"run.json: damaged: {problem}; delete this file and scan again" in " ".join(answer.err.split())

@@ -1,4 +1,4 @@
-"""A scan killed at random moments, again and again, and started again each time: in the end it has what an undisturbed scan has."""
+"""A scan killed at random moments and restarted each time has the same result as an undisturbed scan."""
 
 import os
 import re
@@ -27,14 +27,9 @@ def same(run, whole):
     pd.testing.assert_frame_equal(facts(run), facts(whole))
 
 
-def began(folder):
-    """Whether a scan has got as far as to write something anew."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} if folder.is_dir() else {}
-
-
 @pytest.mark.slow
-def test_killed_again_and_again_it_ends_like_an_undisturbed_scan(tmp_path, counts, tally, dataset, start):
-    """Kills fall into starting, listing, reading, moving into place, neighbors, predictions and checks: each scan lives a random time."""
+def test_repeatedly_killed_scan_equals_an_undisturbed_one(tmp_path, counts, tally, dataset, start):
+    """Each scan runs for a random time, so that kills hit start-up, listing, reading, publishing, neighbors, predictions and checks."""
     data = dataset(per_class=160 if counts.kills > 10 else 70)
     line = ["scan", data, "--backbone", "embedded", "--offline", "--quiet", "--device", "cpu"]
     whole_began = time.monotonic()
@@ -47,7 +42,7 @@ def test_killed_again_and_again_it_ends_like_an_undisturbed_scan(tmp_path, count
     while killed < counts.kills:
         run = tmp_path / f"run-{round_}"
         process = start(*line, "--out", run)
-        # A third of the lives end early, while files are made and moved; the others anywhere in a whole scan.
+        # A third of the kills come early, while files are created and moved; the others anywhere in a scan.
         time.sleep(float(random.uniform(0.3, 1.05) * lasts if random.random() < 0.7 else random.uniform(0, 0.3) * lasts))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -97,8 +92,8 @@ print(steps)
 
 
 @pytest.mark.slow
-def test_the_last_thing_a_scan_does_may_be_any_of_its_writes(tmp_path, tally, dataset, counts):
-    """Each flush, move and removal of a file is a place to die in."""
+def test_scan_may_die_at_any_write(tmp_path, tally, dataset, counts):
+    """The scan dies at each flush, move and removal of a file."""
     data = dataset(per_class=3)
     options = audit.ScanOptions(backbone="embedded", device="cpu", offline=True)
 
@@ -110,19 +105,19 @@ def test_the_last_thing_a_scan_does_may_be_any_of_its_writes(tmp_path, tally, da
     steps = int(undisturbed.stdout)
     assert steps > 20, undisturbed.stderr
     whole = audit.open_run(tmp_path / "whole")
-    # The count differs by a few from scan to scan: what is compiled once is there the next time.
-    places = np.unique(np.linspace(0, steps - 6, 3 + counts.kills // 2).astype(int))
-    for place in places:
-        run = tmp_path / f"run-{place}"
-        done = scan_until(place, run)
+    # The count varies by a few between scans, because of caches of compiled code.
+    positions = np.unique(np.linspace(0, steps - 6, 3 + counts.kills // 2).astype(int))
+    for position in positions:
+        run = tmp_path / f"run-{position}"
+        done = scan_until(position, run)
         assert done.returncode == 99, done.stderr[-3000:]
         same(audit.scan(data, run, options=options), whole)
         assert not list(run.rglob("*.partial"))
-    tally(f"the process ends at one of its {steps} writes, moves and removals", len(places), "each time the next scan equals an undisturbed one")
+    tally(f"the process ends at one of its {steps} writes, moves and removals", len(positions), "each time the next scan equals an undisturbed one")
 
 
 def command_of(process):
-    """Return a process's command line, or None where it has ended."""
+    """Return a process's command line; None if it has ended."""
     try:
         return None if process.status() == psutil.STATUS_ZOMBIE else " ".join(process.cmdline())
     except psutil.NoSuchProcess:
@@ -131,25 +126,25 @@ def command_of(process):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("more", "begun"),
+    ("flags", "started_file"),
     [([], "unfinished/segments"), (["--faces"], "pairs.parquet"), (["--engine", "ray"], "unfinished/segments")],
     ids=["reading", "faces", "ray"],
 )
-def test_nothing_outlives_a_scan_that_is_killed_alone(tmp_path, tally, dataset, start, more, begun):
-    """As the system does that runs out of memory: it kills one process, not the group that it belongs to."""
+def test_no_process_outlives_a_killed_scan(tmp_path, tally, dataset, start, flags, started_file):
+    """Kill one process, not its group, as the kernel does when memory runs out."""
     data, run = dataset(per_class=250), tmp_path / "run"
-    process = start("scan", data, "--out", run, "--backbone", "embedded", "--offline", "--quiet", "--device", "cpu", *more)
+    process = start("scan", data, "--out", run, "--backbone", "embedded", "--offline", "--quiet", "--device", "cpu", *flags)
     scan, until = psutil.Process(process.pid), time.monotonic() + 120
 
     def workers():
-        """Return the processes that were forked to read images, and their server."""
+        """Return the worker processes and their fork server."""
         return [child for child in scan.children(recursive=True) if "multiprocessing.forkserver" in (command_of(child) or "")]
 
-    while not (run / begun).exists() or len(workers()) < 2:
+    while not (run / started_file).exists() or len(workers()) < 2:
         assert process.poll() is None, process.stderr.read()[-2000:]
         assert time.monotonic() < until
         time.sleep(0.05)
-    # Ray's own agents ask the head for a minute before they give up.
+    # Ray's agents try to reach the head for a minute before they exit.
     left = [child for child in scan.children(recursive=True) if not re.match(r"ray::\w+Agent", command_of(child) or "")]
     process.kill()
     process.wait()
@@ -160,4 +155,4 @@ def test_nothing_outlives_a_scan_that_is_killed_alone(tmp_path, tally, dataset, 
     for child in survivors:
         child.kill()
     assert survivors == {}
-    tally(f"kill -9 of the scan's own process alone{', with ' if more else ''}{' '.join(more)}", 1, f"{len(left)} processes ended with it")
+    tally(f"kill -9 of the scan's own process alone{', with ' if flags else ''}{' '.join(flags)}", 1, f"{len(left)} processes ended with it")

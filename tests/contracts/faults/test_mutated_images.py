@@ -1,4 +1,4 @@
-"""Thousands of damaged images, tars and manifests: every one is listed once and has one outcome, and nothing crashes or hangs."""
+"""Thousands of mutated images, tars and manifests: each is listed once and has one outcome; nothing crashes or hangs."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from audit.tables import OUTCOMES
 PATIENCE = 900  # seconds until a scan counts as hung
 
 
-def test_a_scan_accounts_for_every_damaged_image(tmp_path, counts, tally, images_of_every_format, mutate, start):
+def test_scan_accounts_for_every_mutated_image(tmp_path, counts, tally, images_of_every_format, mutate, start):
     random = np.random.default_rng(counts.seed)
     names, kinds = set(), sorted(images_of_every_format)
     with tarfile.open(tmp_path / "images.tar", "w") as archive:
@@ -36,15 +36,15 @@ def test_a_scan_accounts_for_every_damaged_image(tmp_path, counts, tally, images
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err[-3000:]
     run = audit.open_run(tmp_path / "run")
-    said = json.loads(out)["counts"] if "counts" in json.loads(out) else run.record["counts"]
-    assert said["listed"] == counts.mutations == said["scanned"] + said["failed"] == sum(said["outcomes"].values())
+    reported = json.loads(out)["counts"] if "counts" in json.loads(out) else run.record["counts"]
+    assert reported["listed"] == counts.mutations == reported["scanned"] + reported["failed"] == sum(reported["outcomes"].values())
     assert set(run.samples["sample_id"]) == names
     assert len(run.samples) == counts.mutations
     failed = run.samples["outcome"] != "ok"
     assert (run.samples["error"].notna() == failed).all()
     assert np.array_equal(np.isnan(run.embeddings.astype(np.float32)).any(axis=1), failed.to_numpy())
     assert not (run.samples["outcome"] == "crashed").any()
-    tally("mutated images, scanned whole", counts.mutations, ", ".join(f"{number} {name}" for name, number in said["outcomes"].items() if number))
+    tally("mutated images, scanned whole", counts.mutations, ", ".join(f"{number} {name}" for name, number in reported["outcomes"].items() if number))
 
 
 def tar_of(images: dict[str, bytes]) -> bytes:
@@ -57,8 +57,8 @@ def tar_of(images: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def looked_through(location: object, options: SourceOptions) -> str:
-    """List a place and read every image of it; what goes wrong must be an AuditError or an image's own outcome."""
+def read_all(location: object, options: SourceOptions) -> str:
+    """List a dataset and read every image; every failure must be an AuditError or an image's outcome."""
     try:
         source = open_source(str(location), options)
         table, problems = list_samples(source, lambda _: None)
@@ -69,14 +69,14 @@ def looked_through(location: object, options: SourceOptions) -> str:
     for ref in table["source_ref"].to_pylist():
         try:
             data = source.read(ref)
-        except Exception:  # noqa: BLE001 - to a scan it is one missing image, whatever the storage raises
+        except Exception:  # noqa: BLE001 - a scan reports one missing image, whatever the storage raises
             continue
         assert decode(data, max_pixels=10_000_000).outcome in OUTCOMES
     return "listed in part, with a finding" if problems else "listed"
 
 
 @pytest.mark.parametrize("name", ["images.tar", "images.tar.gz"])
-def test_damaged_tars_are_listed_as_far_as_they_go(tmp_path, counts, tally, images_of_every_format, mutate, name):
+def test_mutated_tars_are_listed_as_far_as_possible(tmp_path, counts, tally, images_of_every_format, mutate, name):
     import gzip
 
     random = np.random.default_rng(counts.seed + 1)
@@ -90,11 +90,11 @@ def test_damaged_tars_are_listed_as_far_as_they_go(tmp_path, counts, tally, imag
     outcomes = []
     for number in range(times):
         damaged = mutate(packed, random)
-        if not name.endswith("gz") and number % 2:  # aim at a header: they are a small share of the bytes
+        if not name.endswith("gz") and number % 2:  # target a header: headers are a small share of the bytes
             at = 512 * int(random.integers(0, 6))
             damaged = whole[:at] + mutate(whole[at : at + 512], random).ljust(512, b"\0")[:512] + whole[at + 512 :]
         path.write_bytes(damaged)
-        outcomes.append(looked_through(path, SourceOptions()))
+        outcomes.append(read_all(path, SourceOptions()))
     assert len(set(outcomes)) > 1
     assert not [outcome for outcome in outcomes if "unprintably" in outcome]
     tally(f"mutated {name.partition('.')[2]} archives", times, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))))
@@ -118,7 +118,7 @@ def manifest(tmp_path, kind: str, photo) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
-def test_damaged_manifests_are_read_or_refused(tmp_path, counts, tally, mutate, make_photo, kind):
+def test_mutated_manifests_are_read_or_refused(tmp_path, counts, tally, mutate, make_photo, kind):
     random = np.random.default_rng(counts.seed + 2)
     whole = manifest(tmp_path, kind, make_photo)
     path = tmp_path / f"list.{kind}"
@@ -126,13 +126,13 @@ def test_damaged_manifests_are_read_or_refused(tmp_path, counts, tally, mutate, 
     outcomes = []
     for _ in range(times):
         path.write_bytes(mutate(whole, random))
-        outcomes.append(looked_through(path, SourceOptions()))
+        outcomes.append(read_all(path, SourceOptions()))
     assert "refused with a reason" in outcomes
     assert not [outcome for outcome in outcomes if "unprintably" in outcome]
     tally(f"mutated {kind} manifests", times, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))))
 
 
-def test_damaged_parquet_with_images_inside(tmp_path, counts, tally, images_of_every_format, mutate):
+def test_mutated_parquet_files_with_images(tmp_path, counts, tally, images_of_every_format, mutate):
     random = np.random.default_rng(counts.seed + 3)
     rows = [{"image": {"bytes": images[0], "path": None}, "label": number % 2} for number, images in enumerate(images_of_every_format.values())]
     buffer = io.BytesIO()
@@ -142,11 +142,11 @@ def test_damaged_parquet_with_images_inside(tmp_path, counts, tally, images_of_e
     outcomes = []
     for _ in range(times):
         path.write_bytes(mutate(buffer.getvalue(), random))
-        outcomes.append(looked_through(path, SourceOptions()))
+        outcomes.append(read_all(path, SourceOptions()))
     tally("mutated Parquet files of images", times, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))))
 
 
-def test_damaged_webdataset_shards(tmp_path, counts, tally, images_of_every_format, mutate):
+def test_mutated_webdataset_shards(tmp_path, counts, tally, images_of_every_format, mutate):
     random = np.random.default_rng(counts.seed + 4)
     members = {}
     for number, images in enumerate(images_of_every_format.values()):
@@ -161,5 +161,5 @@ def test_damaged_webdataset_shards(tmp_path, counts, tally, images_of_every_form
         at = 512 * int(random.integers(0, len(whole) // 512)) if number % 2 else 0
         damaged = whole[:at] + mutate(whole[at : at + 1536], random) + whole[at + 1536 :] if number % 2 else mutate(whole, random)
         (tmp_path / "shards/train-000000.tar").write_bytes(damaged)
-        outcomes.append(looked_through(tmp_path / "shards/train-{000000..000000}.tar", SourceOptions()))
+        outcomes.append(read_all(tmp_path / "shards/train-{000000..000000}.tar", SourceOptions()))
     tally("mutated WebDataset shards", times, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))))

@@ -1,4 +1,4 @@
-"""With ``--offline`` no command opens a connection: every process that it starts is watched, and none may leave this machine."""
+"""With ``--offline``, no command and none of its child processes opens a network connection."""
 
 import shutil
 from pathlib import Path
@@ -21,8 +21,8 @@ def watched(tmp_path, start, watch):
     return run
 
 
-def test_the_watch_sees_a_connection(tmp_path, watched):
-    """Without ``--offline``, asking whether the model hub can be reached is seen."""
+def test_watcher_detects_a_connection(tmp_path, watched):
+    """Without ``--offline``, the probe of the model hub is detected."""
     assert watched("models")
 
 

@@ -1,6 +1,6 @@
-"""Files of a run that are whole but not what a scan writes: other columns, shapes, types or values.
+"""Readable files of a run that no scan writes: other columns, shapes, types or values.
 
-Each command names the file in one line, or does without it.
+Each command reports the file in one line, or works without it.
 """
 
 import json
@@ -45,17 +45,17 @@ TABLES = {
     "fewer samples": ("samples.parquet", lambda table: table.slice(0, 10)),
     "an unknown outcome": ("samples.parquet", first("outcome", "weird")),
     "pairs of other columns": ("pairs.parquet", other_columns),
-    "a pair of no row": ("pairs.parquet", first("j", 100_000)),
+    "a pair out of range": ("pairs.parquet", first("j", 100_000)),
     "a pair without score": ("pairs.parquet", first("score", None)),
     "findings of other columns": ("findings/label_errors.parquet", other_columns),
-    "evidence that is no JSON": ("findings/label_errors.parquet", first("evidence", "{not json")),
-    "evidence that is no object": ("findings/label_errors.parquet", first("evidence", "[1]")),
+    "evidence that is not JSON": ("findings/label_errors.parquet", first("evidence", "{not json")),
+    "evidence that is not an object": ("findings/label_errors.parquet", first("evidence", "[1]")),
     "an unknown severity": ("findings/label_errors.parquet", first("severity", "huge")),
 }
 ARRAYS = {
     "fewer neighbors": ("neighbors.npy", lambda array: array[:, :3]),
     "neighbors in one dimension": ("neighbors.npy", lambda array: array[:, 0]),
-    "neighbors that are no rows": ("neighbors.npy", lambda array: array + 100_000),
+    "neighbors out of range": ("neighbors.npy", lambda array: array + 100_000),
     "fewer similarities": ("similarities.npy", lambda array: array[:, :3]),
     "similarities that are texts": ("similarities.npy", lambda array: array.astype("S3")),
     "embeddings that are texts": ("embeddings.npy", lambda array: array.astype("U4")),
@@ -73,7 +73,7 @@ def put(path, change):
 
 
 @pytest.mark.parametrize(("name", "change"), [*TABLES.values(), *ARRAYS.values()], ids=[*TABLES, *ARRAYS])
-def test_a_file_that_no_scan_writes_is_named_and_made_again(tmp_path, finished, command, name, change):
+def test_invalid_file_is_reported_and_recreated(tmp_path, finished, command, name, change):
     run = shutil.copytree(finished[0], tmp_path / "run")
     put(run / name, change)
     commands = [
@@ -96,7 +96,7 @@ def test_a_file_that_no_scan_writes_is_named_and_made_again(tmp_path, finished, 
 @pytest.mark.parametrize(
     ("what", "more"), [("samples without outcome", ()), ("pairs of other columns", ()), ("embeddings that are texts", ("--seed", "1"))]
 )
-def test_a_scan_names_such_a_file_also_where_an_older_version_noted_no_checksums(tmp_path, finished, command, what, more):
+def test_scan_reports_invalid_file_without_recorded_checksums(tmp_path, finished, command, what, more):
     run = shutil.copytree(finished[0], tmp_path / "run")
     record = json.loads((run / "run.json").read_bytes())
     (run / "run.json").write_text(json.dumps({**record, "files": {}}))

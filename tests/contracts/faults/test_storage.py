@@ -1,4 +1,4 @@
-"""The disk fills up, the network goes away, two scans want one directory: each ends in one clear line, and the next scan goes on."""
+"""Full disk, lost network, two scans in one directory: each is a one-line error, and the next scan resumes."""
 
 import dataclasses
 import os
@@ -27,17 +27,17 @@ def facts(run):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 6 MB, where this machine lets us mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], check=False, capture_output=True).returncode:
+    """A file system of 6 MB, if this machine allows to mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], check=False, capture_output=True).returncode:
         pytest.skip("mounting a small file system needs root")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_is_one_line_and_with_room_the_scan_goes_on(tmp_path, small_disk, dataset, start, tally):
+def test_full_disk_is_one_line_and_the_scan_resumes(tmp_path, small_disk, dataset, start, tally):
     data = dataset(per_class=12)
     audit.scan(data, tmp_path / "whole", options=OPTIONS)
     size = sum(path.stat().st_size for path in (tmp_path / "whole").rglob("*"))
@@ -57,8 +57,8 @@ def test_a_disk_that_fills_up_is_one_line_and_with_room_the_scan_goes_on(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_limit_on_the_size_of_files_is_one_line(tmp_path, dataset, tally):
-    """Quotas and limits are met by writes, not by the reservation that a full disk meets."""
+def test_file_size_limit_is_one_line(tmp_path, dataset, tally):
+    """Quotas and limits make writes fail; on a full disk the reservation fails."""
     data = dataset(per_class=12)
     line = [sys.executable, "-m", "audit.cli", "scan", str(data), "--out", str(tmp_path / "run"), "--backbone", "embedded", "--offline", "--quiet"]
     for limit in (2_000, 20_000, 100_000):
@@ -77,7 +77,7 @@ def test_a_limit_on_the_size_of_files_is_one_line(tmp_path, dataset, tally):
 
 
 class Flaky(DirFileSystem):
-    """A folder behind a network that is up for some requests and then gone, until it is mended."""
+    """A folder behind a network that fails after some requests."""
 
     protocol = "flaky"
     left = 0
@@ -120,16 +120,16 @@ def flaky():
 
 
 @pytest.mark.slow
-def test_the_network_goes_away_and_comes_back(tmp_path, flaky, dataset, tally):
+def test_lost_network(tmp_path, flaky, dataset, tally):
     data = dataset(per_class=12)
-    place = f"flaky://{data}"
+    location = f"flaky://{data}"
     reasons: list[str] = []
     partly = 0
     for requests in (0, 3, 20):
         flaky.left = requests
         run = tmp_path / f"run-{requests}"
         try:
-            scanned = audit.scan(place, run, options=ONLINE)
+            scanned = audit.scan(location, run, options=ONLINE)
         except SourceError as error:
             reasons.append(str(error).lower())
         else:
@@ -138,7 +138,7 @@ def test_the_network_goes_away_and_comes_back(tmp_path, flaky, dataset, tally):
             assert counts["outcomes"]["missing"] > 0
             partly += 1
         flaky.left = 10**9
-        again = audit.scan(place, run, options=ONLINE)
+        again = audit.scan(location, run, options=ONLINE)
         assert again.record["counts"]["outcomes"]["missing"] == 0
         assert again.record["counts"]["listed"] == 51
     whole = audit.scan(data, tmp_path / "whole", options=OPTIONS)
@@ -149,13 +149,13 @@ def test_the_network_goes_away_and_comes_back(tmp_path, flaky, dataset, tally):
     tally(
         "the network goes away under fsspec",
         len(reasons) + partly,
-        f"{len(reasons)} refused while listing, {partly} finished with missing images; mended by the next scan",
+        f"{len(reasons)} refused while listing, {partly} finished with missing images; fixed by the next scan",
     )
 
 
 @pytest.mark.slow
-def test_two_scans_at_once_into_one_directory(tmp_path, dataset, start, tally):
-    """One of them does the work; the others say so at once; nothing is doubled."""
+def test_concurrent_scans_into_one_directory(tmp_path, dataset, start, tally):
+    """One of them does the work; the others are refused at once."""
     data = dataset(per_class=12)
     line = ["scan", data, "--out", tmp_path / "run", "--backbone", "embedded", "--offline", "--quiet"]
     processes = [start(*line) for _ in range(3)]
@@ -170,7 +170,7 @@ def test_two_scans_at_once_into_one_directory(tmp_path, dataset, start, tally):
     tally("three scans at once into one directory", 3, f"{[code for _, code in ends].count(0)} did the work, the others were refused at once")
 
 
-def test_a_source_travels_to_workers_without_its_connection(flaky, dataset):
+def test_source_is_pickled_without_its_connection(flaky, dataset):
     flaky.left = 10**9
     source = audit.sources.open_source(f"flaky://{dataset(per_class=2)}")
     rows = list(source.collect())

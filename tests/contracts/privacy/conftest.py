@@ -1,4 +1,4 @@
-"""Files that carry one family of metadata each, made here, for every block and every container."""
+"""Files with one family of metadata each, for every block and container."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin, features
 
 SECRET = "Zq7Xk9Secret"
 AVIF = features.check("avif")
-"""Not every build of Pillow writes it."""
+"""Whether this build of Pillow writes AVIF."""
 
 EXIF_FIELDS = {
     "serial": ("exif", 0xA431),
@@ -66,7 +66,7 @@ def encoded(container, **options):
 
 
 def exif_block(family, secret=SECRET, orientation=1):
-    """A TIFF structure with one family's field, and the orientation."""
+    """Return a TIFF structure with one family's field and the orientation."""
     text = secret.encode() + b"\0"
     parts = {"ifd0": {0x0112: (3, 1, struct.pack("<HH", orientation, 0))}, "exif": {}, "gps": {}, "ifd1": {}}
     if family in EXIF_FIELDS:
@@ -87,13 +87,13 @@ def _laid_out(parts, thumbnail):
     for name, tag in pointers.items():
         if parts[name]:
             parts["ifd0"][tag] = (4, 1, b"    ")
-    places, at = {}, 8
+    offsets, at = {}, 8
     for name, entries in parts.items():
-        places[name] = at
+        offsets[name] = at
         at += 6 + sum(12 + (len(value) + 1) // 2 * 2 * (len(value) > 4) for *_, value in entries.values()) if entries else 0
     for name, tag in pointers.items():
         if parts[name]:
-            parts["ifd0"][tag] = (4, 1, struct.pack("<I", places[name]))
+            parts["ifd0"][tag] = (4, 1, struct.pack("<I", offsets[name]))
     if parts["ifd1"]:
         parts["ifd1"][0x0201] = (4, 1, struct.pack("<I", at))
     block = b"II*\0" + struct.pack("<I", 8)
@@ -101,12 +101,12 @@ def _laid_out(parts, thumbnail):
         if not entries:
             continue
         head, tail = struct.pack("<H", len(entries)), b""
-        behind = places[name] + 6 + 12 * len(entries)
+        values_at = offsets[name] + 6 + 12 * len(entries)
         for tag, (kind, count, value) in sorted(entries.items()):
-            field = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<I", behind + len(tail))
+            field = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<I", values_at + len(tail))
             tail += value + b"\0" * (len(value) % 2) if len(value) > 4 else b""
             head += struct.pack("<HHI", tag, kind, count) + field
-        block += head + struct.pack("<I", places["ifd1"] if name == "ifd0" and parts["ifd1"] else 0) + tail
+        block += head + struct.pack("<I", offsets["ifd1"] if name == "ifd0" and parts["ifd1"] else 0) + tail
     return block + (thumbnail if parts["ifd1"] else b"")
 
 
@@ -136,7 +136,7 @@ def in_png(kind, content, *, behind=False, data=None):
 
 
 def in_gif(label, content, data=None):
-    """An extension before the first frame."""
+    """Insert an extension before the first frame."""
     data = data or encoded("GIF")
     at = 13 + (3 * 2 ** ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
     return data[:at] + b"\x21" + bytes([label]) + content + data[at:]
@@ -225,9 +225,9 @@ def secret():
 
 @pytest.fixture
 def making():
-    """Ways to put blocks into files: ``making.in_jpeg(...)``."""
+    """Functions that put blocks into files: ``making.in_jpeg(...)``."""
     import types
 
     return types.SimpleNamespace(
-        **{made.__name__: made for made in (encoded, exif_block, xmp_packet, in_jpeg, in_png, in_gif, xmp_in_gif, in_tiff, pixels)}
+        **{function.__name__: function for function in (encoded, exif_block, xmp_packet, in_jpeg, in_png, in_gif, xmp_in_gif, in_tiff, pixels)}
     )

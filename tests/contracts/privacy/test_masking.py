@@ -29,38 +29,38 @@ usage dataset timestamp date_taken iso exposure
 
 
 @pytest.mark.parametrize("column", PERSONAL.split())
-def test_a_column_whose_name_speaks_of_people_or_places_is_personal(column):
+def test_personal_column_names(column):
     assert is_personal(column)
 
 
 @pytest.mark.parametrize("column", ORDINARY.split())
-def test_an_ordinary_column_stays_readable(column):
+def test_ordinary_column_names(column):
     assert not is_personal(column)
 
 
 def findings_of(metadata):
-    """Images of two classes in turn, with the metadata given."""
+    """Return the findings about images of two alternating classes with the given metadata."""
     random = np.random.default_rng(0)
     plain = {"source_ref": "", "fingerprint": "", "outcome": "ok"}
     rows = [
-        plain | {"sample_id": f"{at}.jpg", "content_id": random.bytes(32).hex(), "label": f"class {at % 2}", "metadata": json.dumps(said)}
-        for at, said in enumerate(metadata)
+        plain | {"sample_id": f"{at}.jpg", "content_id": random.bytes(32).hex(), "label": f"class {at % 2}", "metadata": json.dumps(values)}
+        for at, values in enumerate(metadata)
     ]
     return run(pa.Table.from_pylist(rows, SAMPLES).to_pandas(), PAIRS.empty_table().to_pandas(), {}, options=Options()).findings
 
 
-def test_no_personal_value_is_printed_where_a_column_gives_a_class_away():
-    """Values of columns as Flickr and camera tools name them."""
+def test_shortcut_findings_mask_personal_values():
+    """Column names are those of Flickr and camera tools."""
     secret = {"serialnumber": "SN-778899", "location": "Elm Street 5", "gpslatitude": "52.51631", "ownername": "Anna Example", "userid": "anna77"}
     others = dict.fromkeys(secret, "x") | {"site": "north"}
     found = findings_of((others, secret)[at % 2] for at in range(200))
     assert {f"column {name}" for name in (*secret, "site")} == {finding.evidence["property"] for finding in found}
-    told = "\n".join(finding.message + json.dumps(finding.evidence) for finding in found)
-    assert "'north'" in told
-    assert [value for value in secret.values() if value in told] == []
+    printed = "\n".join(finding.message + json.dumps(finding.evidence) for finding in found)
+    assert "'north'" in printed
+    assert [value for value in secret.values() if value in printed] == []
 
 
-def test_no_threshold_and_no_median_of_personal_numbers_is_told():
+def test_shortcut_findings_mask_personal_numbers():
     random = np.random.default_rng(0)
     finding, *_ = findings_of({"latitude": 52 + at % 2 + random.random() / 2} for at in range(200))
     assert finding.evidence["property"] == "column latitude"

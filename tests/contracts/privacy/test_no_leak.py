@@ -1,4 +1,4 @@
-"""Whatever a file says of people and places, no output says it: a secret is planted in every field, and every output is searched for it."""
+"""No output contains personal metadata: a secret is planted in every field, and every output is searched for it."""
 
 import base64
 import contextlib
@@ -23,7 +23,7 @@ from dashboard.components import images
 
 GPS = b"987654"
 REVIEWED = {"label_errors": "labels", "confusion": "confusion", "duplicates": "duplicates", "bias": "bias"}
-"""View -> the name of its state, of those that show findings of this run one by one."""
+"""View that shows findings one by one -> the name of its state."""
 
 
 def _endings(case):
@@ -43,21 +43,21 @@ def _plain(seed):
 
 @pytest.fixture
 def scanned(world, cases, secret):
-    """A folder with every fixture, a manifest with personal columns, and its run."""
+    """The run of a folder with every fixture and a manifest with personal columns."""
     data, run = world / "data", world / "run"
     if run.exists():
         return run
     random = np.random.default_rng(5)
     files = [(_endings(case), case.data) for case in cases]
-    files += [("png", _plain(seed)) for seed in range(80)]  # different pictures: copies of the fixtures count once
+    files += [("png", _plain(seed)) for seed in range(80)]  # distinct images: copies of the fixtures count once
     lines = ["path,label,split,owner,gps_latitude,camera"]
     for number, (ending, content) in enumerate(files):
         path = data / ("cat" if number % 2 else "dog") / f"{number}.{ending}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         cat = number % 2 and random.random() < 0.9
-        split, owner, place = "train" if number % 4 else "val", secret if cat else "nobody", 52.987654 if cat else 1.5
-        lines.append(f"{path.relative_to(data)},{path.parent.name},{split},{owner},{place},ACME")
+        split, owner, latitude = "train" if number % 4 else "val", secret if cat else "nobody", 52.987654 if cat else 1.5
+        lines.append(f"{path.relative_to(data)},{path.parent.name},{split},{owner},{latitude},ACME")
     (data / "images.csv").write_text("\n".join(lines) + "\n")
     assert (
         invoke(["scan", str(data / "images.csv"), "--out", str(run), "--backbone", "embedded", "--device", "cpu", "--workers", "1", "--quiet"]) == 0
@@ -66,7 +66,7 @@ def scanned(world, cases, secret):
 
 
 def _texts(path):
-    """Yield what a file holds: as bytes, as the rows of a table, and as the pictures inside a page."""
+    """Yield a file's content: its bytes, the rows of a table, and the images embedded in a page."""
     content = path.read_bytes()
     if path.suffix == ".parquet":
         table = pq.read_table(path)
@@ -76,8 +76,8 @@ def _texts(path):
             yield content
         return
     yield content
-    for picture in re.findall(rb"data:image/[a-z]+;base64,([A-Za-z0-9+/=]+)", content):
-        yield base64.b64decode(picture)
+    for image in re.findall(rb"data:image/[a-z]+;base64,([A-Za-z0-9+/=]+)", content):
+        yield base64.b64decode(image)
 
 
 def _holds(content, secret):
@@ -86,7 +86,7 @@ def _holds(content, secret):
     )
 
 
-def test_the_search_would_find_a_leak(scanned, secret, cases):
+def test_search_detects_leaks(scanned, secret, cases):
     assert sum(_holds(case.data, secret) for case in cases) > 0.7 * len(cases)
     samples = pq.read_table(scanned / "samples.parquet", columns=["exif_families"]).to_pylist()
     found = {entry.partition("/")[0] for row in samples for entry in row["exif_families"] or ()}
@@ -97,17 +97,17 @@ def test_the_search_would_find_a_leak(scanned, secret, cases):
 
 SEARCHED_ELSEWHERE = {
     "scan": "writes the run itself, which every search below includes",
-    "dashboard": "test_no_page_of_the_dashboard_holds_a_value",
-    "demo": "audits photographs of its own",
-    "checks": "knows no dataset",
-    "models": "knows no dataset",
+    "dashboard": "test_no_dashboard_page_contains_a_value",
+    "demo": "audits its own photographs",
+    "checks": "reads no dataset",
+    "models": "reads no dataset",
     "init": "writes a policy, not a dataset's values",
 }
 
 
 @pytest.fixture
 def commands(scanned, out):
-    """Every command and every kind of export, with what it needs."""
+    """Every command and every kind of export, with its arguments."""
     run = str(scanned)
     samples = pq.read_table(scanned / "samples.parquet", columns=["sample_id"])["sample_id"].to_pylist()
     policy, predictions = out / "policy.toml", out / "model.npy"
@@ -132,29 +132,29 @@ def commands(scanned, out):
 
 @pytest.fixture
 def out(world):
-    place = world / "out"
-    place.mkdir(exist_ok=True)
-    return place
+    folder = world / "out"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def test_every_command_is_searched(commands):
     assert {command[0] for command in commands} | set(SEARCHED_ELSEWHERE) == set(Commands().list_commands(click.Context(Commands())))
 
 
-def test_no_output_holds_a_value(scanned, out, commands, secret, capsys):
+def test_no_output_contains_a_value(scanned, out, commands, secret, capsys):
     ended = {" ".join(command): invoke(command) for command in commands}
-    told = capsys.readouterr()
-    assert {command: code for command, code in ended.items() if code not in {0, 1}} == {}, told.err
-    assert len(told.out) > 1000
-    assert not _holds(told.out.encode() + told.err.encode(), secret)
-    written = [path for place in (scanned, out) for path in place.rglob("*") if path.is_file()]
+    printed = capsys.readouterr()
+    assert {command: code for command, code in ended.items() if code not in {0, 1}} == {}, printed.err
+    assert len(printed.out) > 1000
+    assert not _holds(printed.out.encode() + printed.err.encode(), secret)
+    written = [path for folder in (scanned, out) for path in folder.rglob("*") if path.is_file()]
     leaks = {path.name for path in written for text in _texts(path) if _holds(text, secret)}
     assert leaks == set()
 
 
 @pytest.mark.parametrize("view", ["overview", "label_errors", "confusion", "duplicates", "quality", "bias", "decisions", "search", "compare"])
 @pytest.mark.filterwarnings("ignore")
-def test_no_page_of_the_dashboard_holds_a_value(scanned, secret, view):
+def test_no_dashboard_page_contains_a_value(scanned, secret, view):
     def page(path, name):
         from importlib import import_module
 
@@ -182,25 +182,25 @@ def _elements(node):
         yield from _elements(child)
 
 
-def test_every_page_of_the_dashboard_is_searched():
-    (marked,) = (mark for mark in test_no_page_of_the_dashboard_holds_a_value.pytestmark if mark.name == "parametrize")
+def test_every_dashboard_page_is_searched():
+    (marked,) = (mark for mark in test_no_dashboard_page_contains_a_value.pytestmark if mark.name == "parametrize")
     assert set(marked.args[1]) == {found.name for found in pkgutil.iter_modules(dashboard.views.__path__)}
 
 
-def test_large_pictures_hold_no_value(scanned, secret):
+def test_large_images_contain_no_value(scanned, secret):
     run = open_run(scanned)
     shown = [images.large(run, row) for row in range(len(run.samples))]
     assert sum(picture is not None for picture in shown) > 100
     assert not any(_holds(picture, secret) for picture in shown if picture)
 
 
-def test_pictures_shown_hold_no_metadata(scanned):
+def test_previews_contain_no_metadata(scanned):
     from audit.images.previews import previews
 
-    pictures = [picture for picture in previews(open_run(scanned), range(len(open_run(scanned).samples))) if picture]
-    assert len(pictures) > 100
-    for picture in pictures:
-        image = Image.open(io.BytesIO(picture))
+    shown = [data for data in previews(open_run(scanned), range(len(open_run(scanned).samples))) if data]
+    assert len(shown) > 100
+    for data in shown:
+        image = Image.open(io.BytesIO(data))
         with contextlib.suppress(AttributeError):
             assert not [name for name, _ in image.applist if name not in {"APP0", "APP14"}]
         assert not {"exif", "xmp", "comment", "photoshop"} & set(image.info)

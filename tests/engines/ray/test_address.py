@@ -1,4 +1,4 @@
-"""What listens at the address of a cluster is asked before Ray is, which would wait for minutes."""
+"""Cluster addresses are probed before Ray connects, which could take minutes."""
 
 import socket
 import sys
@@ -6,36 +6,36 @@ import sys
 import pytest
 
 import audit
-from audit.engines.ray import address as joining
+from audit.engines.ray import address as module
 from audit.errors import ConfigError
 
 
 @pytest.fixture
 def silent():
-    """The address of a listener that accepts and says nothing."""
+    """The address of a listener that accepts connections but never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("given", ["its address", "auto"])
-def test_what_listens_and_does_not_answer_is_no_cluster(monkeypatch, silent, given):
-    monkeypatch.setattr(joining, "_ANSWER_SECONDS", 2)
+@pytest.mark.parametrize("given", ["address", "auto"])
+def test_listener_that_does_not_answer_is_not_a_cluster(monkeypatch, silent, given):
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 2)
     monkeypatch.setenv("RAY_ADDRESS", silent)
-    with pytest.raises(ConfigError, match=rf"--address {silent}: something listens there, and did not answer .* within 2 s; give HOST:PORT"):
-        joining.prepare("auto" if given == "auto" else silent)
+    with pytest.raises(ConfigError, match=rf"--address {silent}: something listens there but did not answer .* within 2 s; use the HOST:PORT"):
+        module.require_cluster("auto" if given == "auto" else silent)
 
 
-@pytest.fixture(scope="module", params=["a token", "none"])
+@pytest.fixture(scope="module", params=["token", "none"])
 def head(request, started_head):
-    """A cluster started by ``ray start --head``: what it wants, its address, and the file of its token."""
-    with started_head("0123456789abcdef" * 4 if request.param == "a token" else None) as started:
+    """A cluster started with ``ray start --head``: whether it requires a token, its address, and its token file."""
+    with started_head("0123456789abcdef" * 4 if request.param == "token" else None) as started:
         yield request.param, started.address, started.token
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ray's clusters need another system")
-def test_a_token_is_sent_to_a_cluster_that_wants_one(tmp_path, data, head, scan_on):
-    """What is at hand may be this machine's own token: a cluster that wants none is joined all the same."""
+def test_sends_token_only_to_a_cluster_that_requires_one(tmp_path, data, head, scan_on):
+    """A token of this machine does not prevent joining a cluster without one."""
     _, address, token = head
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text(token.read_text() if token.is_file() else "f" * 64, encoding="utf-8")
@@ -46,18 +46,21 @@ def test_a_token_is_sent_to_a_cluster_that_wants_one(tmp_path, data, head, scan_
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ray's clusters need another system")
-def test_where_the_token_is_what_fails_the_error_says_so(tmp_path, data, head, scan_on):
-    wanted, address, token = head
-    if wanted == "none":
-        pytest.skip("this cluster refuses nobody")
-    for environment, said in (
-        ({}, "the Ray cluster wants a token, and there is none here; copy ~/.ray/auth_token from its head"),
-        ({"RAY_AUTH_TOKEN": "f" * 64}, "the Ray cluster refuses the token that is here; copy"),
-        ({"RAY_AUTH_MODE": "token"}, "RAY_AUTH_MODE=token, and there is no token here; copy"),
-        ({"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN_PATH": token}, "the Ray cluster wants a token, and RAY_AUTH_MODE=disabled sends none; unset"),
+def test_token_errors(tmp_path, data, head, scan_on):
+    required, address, token = head
+    if required == "none":
+        pytest.skip("this cluster requires no token")
+    for environment, problem in (
+        ({}, "the Ray cluster requires a token, but this machine has none; copy ~/.ray/auth_token from its head"),
+        ({"RAY_AUTH_TOKEN": "f" * 64}, "the Ray cluster rejects this machine's token; copy"),
+        ({"RAY_AUTH_MODE": "token"}, "RAY_AUTH_MODE=token, but this machine has no token; copy"),
+        (
+            {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN_PATH": token},
+            "the Ray cluster requires a token, but RAY_AUTH_MODE=disabled sends none",
+        ),
     ):
         scan = scan_on(address, data, tmp_path / "run", HOME=tmp_path, **environment)
         assert scan.wait(300) == 2
-        told = scan.stderr.read()
-        assert told.startswith(f"error: --address {address}: {said}")
-        assert told.count("\n") == 1
+        printed = scan.stderr.read()
+        assert printed.startswith(f"error: --address {address}: {problem}")
+        assert printed.count("\n") == 1

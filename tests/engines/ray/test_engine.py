@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes gives the tables that one machine gives, whatever dies on the way."""
+"""A Ray cluster produces the same tables as one machine, also after crashes."""
 
 import shlex
 import shutil
@@ -25,15 +25,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::Depr
 
 @pytest.fixture(scope="module")
 def cluster(start_cluster):
-    """A head that does no work, and two machines of one processor each."""
+    """A head without CPUs, and two machines with one CPU each."""
     return start_cluster({"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1})
 
 
 class Saboteur:
-    """Watches a scan's images go by and strikes when some are read."""
+    """An observer that runs actions after given numbers of images."""
 
     def __init__(self, strikes):
-        self.strikes = list(strikes)  # (images, what to do)
+        self.strikes = list(strikes)  # (images, action)
         self.read = 0
         self.name = ""
         self.notes = []
@@ -52,7 +52,7 @@ class Saboteur:
 
 
 def kill_one(name):
-    """Kill one of the processes that Ray named after what they do."""
+    """Kill one of the Ray processes of a given task or actor name."""
     named = [process for process in psutil.process_iter(["cmdline"]) if f"ray::{name}" in " ".join(process.info["cmdline"] or ())]
     assert named
     named[0].kill()
@@ -65,22 +65,22 @@ def same_files(run, whole):
 
 
 @pytest.mark.slow
-def test_the_tables_are_those_of_one_machine_though_an_actor_and_a_machine_die(tmp_path, data, cluster):
+def test_tables_equal_a_local_scan_after_losing_an_actor_and_a_machine(tmp_path, data, cluster):
     whole = audit.scan(data, tmp_path / "whole", options=OPTIONS)
     lost = cluster.add_node(num_cpus=1, object_store_memory=STORE)
-    watching = Saboteur([(30, lambda: kill_one("MapWorker")), (100, lambda: cluster.remove_node(lost, allow_graceful=False))])
-    run = audit.scan(data, tmp_path / "run", options=ON_RAY, observer=watching)
-    assert not watching.strikes
-    assert watching.read == len(whole) == 282
-    assert any("4 machines" in note for note in watching.notes)
+    observer = Saboteur([(30, lambda: kill_one("MapWorker")), (100, lambda: cluster.remove_node(lost, allow_graceful=False))])
+    run = audit.scan(data, tmp_path / "run", options=ON_RAY, observer=observer)
+    assert not observer.strikes
+    assert observer.read == len(whole) == 282
+    assert any("4 machines" in note for note in observer.notes)
     same_files(run.path, whole.path)
     assert run.record["counts"] == whole.record["counts"]
-    assert audit.scan(data, run.path, options=OPTIONS).record["stages"]["ingest"] == run.record["stages"]["ingest"]  # another engine, nothing anew
+    assert audit.scan(data, run.path, options=OPTIONS).record["stages"]["ingest"] == run.record["stages"]["ingest"]  # nothing recomputed
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("exact_up_to", [10_000, 100])
-def test_neighbors_are_those_of_one_machine_across_shards(monkeypatch, cluster, exact_up_to):
+def test_neighbors_equal_a_local_search_across_shards(monkeypatch, cluster, exact_up_to):
     for name, value in (("EXACT_UP_TO", exact_up_to), ("_QUERY_BLOCK", 300), ("_TRAINED_ON", 2000)):
         monkeypatch.setattr(neighbors, name, value)
     from audit.engines.ray import engine as on_ray
@@ -99,7 +99,7 @@ def test_neighbors_are_those_of_one_machine_across_shards(monkeypatch, cluster, 
 
 
 class Slow:
-    """Searches long enough for its process to be met at work."""
+    """Searches slowly enough for its process to be killed meanwhile."""
 
     on_gpu = False
 
@@ -112,7 +112,7 @@ class Slow:
 
 
 @pytest.mark.slow
-def test_neighbors_are_those_of_one_machine_though_a_worker_and_a_machine_die(monkeypatch, cluster):
+def test_neighbors_equal_a_local_search_after_losing_a_worker_and_a_machine(monkeypatch, cluster):
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
@@ -120,7 +120,7 @@ def test_neighbors_are_those_of_one_machine_though_a_worker_and_a_machine_die(mo
     vectors = np.random.default_rng(0).normal(size=(4000, 48))
     embeddings = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
     embeddings[[3, 699, 700, 2499]] = np.nan
-    alone = neighbors.search(embeddings, k=100)  # a block's results are too large to travel with the word that they are there
+    alone = neighbors.search(embeddings, k=100)  # results too large to be inlined in Ray's reply
     lost = cluster.add_node(num_cpus=1, object_store_memory=STORE)
     strikes = {2: lambda: kill_one("_search"), 5: lambda: cluster.remove_node(lost, allow_graceful=False)}
     with open_engine(ON_RAY) as engine:
@@ -138,60 +138,60 @@ def test_neighbors_are_those_of_one_machine_though_a_worker_and_a_machine_die(mo
 
 
 @pytest.mark.slow
-def test_a_worker_that_sees_another_dataset_refuses(tmp_path, data, cluster, monkeypatch):
-    """A machine without the dataset would call every image missing; one with another copy would measure that."""
+def test_worker_with_another_dataset_refuses(tmp_path, data, cluster, monkeypatch):
+    """A machine without the dataset would report every image as missing; one with another copy would measure that."""
     from audit.engines.ray import engine as on_ray
 
     proof = on_ray._proof
     monkeypatch.setattr(on_ray, "_proof", lambda job: (proof(job)[0], "0" * 64))
-    with pytest.raises(AuditError, match="does not read there what the driver reads"):
+    with pytest.raises(AuditError, match="does not read the same bytes as the driver"):
         audit.scan(data, tmp_path / "run", options=ON_RAY)
     monkeypatch.setattr(on_ray, "_proof", proof)
     monkeypatch.setattr(on_ray, "_fingerprint", lambda: "imagenet-audit 0.0.0")
-    with pytest.raises(ConfigError, match="install the same releases everywhere"):
+    with pytest.raises(ConfigError, match="install the same releases on every machine"):
         audit.scan(data, tmp_path / "run", options=ON_RAY)
 
 
 @pytest.mark.slow
-def test_a_gpu_that_no_machine_has_is_refused(tmp_path, data, cluster):
+def test_refuses_gpu_if_no_machine_has_one(tmp_path, data, cluster):
     with pytest.raises(BackboneError, match="the Ray cluster has no GPU"):
         audit.scan(data, tmp_path / "run", options=ScanOptions(backbone="embedded", device="cuda", offline=True, engine="ray"))
 
 
-def test_without_ray_the_error_says_how_to_get_it(tmp_path, data, monkeypatch):
+def test_missing_ray_names_the_extra(tmp_path, data, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"Ray is not installed .*; pip install 'imagenet-audit\[ray\]'"):
         audit.scan(data, tmp_path / "run", options=ON_RAY)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "problem"),
     [
         ({"engine": "rya"}, "unknown engine 'rya'; did you mean 'ray'"),
         ({"address": "auto"}, "add --engine ray"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options, said):
-    with pytest.raises(AuditError, match=said):
+def test_refuses_invalid_options(options, problem):
+    with pytest.raises(AuditError, match=problem):
         ScanOptions(**options)
 
 
-@pytest.mark.parametrize(("address", "said"), [("ray://head:10001", "Ray Client"), ("127.0.0.1:1", "refused"), ("head", "no Ray cluster answers")])
-def test_an_address_without_a_cluster_is_refused_at_once(tmp_path, data, monkeypatch, address, said):
+@pytest.mark.parametrize(("address", "problem"), [("ray://head:10001", "Ray Client"), ("127.0.0.1:1", "refused"), ("head", "no Ray cluster answers")])
+def test_refuses_address_without_a_cluster(tmp_path, data, monkeypatch, address, problem):
     import ray
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=problem):
         audit.scan(data, tmp_path / "run", options=ScanOptions(engine="ray", address=address, backbone="embedded"))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="a network of one's own needs Linux")
-def test_ray_on_this_machine_needs_no_network(tmp_path, data):
-    """In a network namespace that has nothing but the loopback device, Ray starts, scans and ends."""
+@pytest.mark.skipif(sys.platform != "linux", reason="network namespaces need Linux")
+def test_local_ray_needs_no_network(tmp_path, data):
+    """Ray starts, scans and stops in a network namespace with only the loopback device."""
     apart = ["unshare", "--net", "--map-root-user", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*apart, "ip link set lo up"], check=False, capture_output=True).returncode:
-        pytest.skip("this machine lets no process have a network of its own")
+        pytest.skip("this machine does not allow network namespaces")
     scan = [sys.executable, "-m", "audit.cli", "scan", data, "--out", tmp_path / "run", "--backbone", "embedded", "--offline", "--engine", "ray"]
     line = "ip link set lo up && exec " + shlex.join(str(word) for word in [*scan, "--only", "integrity", "--device", "cpu", "--workers", "1"])
     done = subprocess.run([*apart, line], check=False, capture_output=True, text=True, timeout=240)

@@ -1,4 +1,4 @@
-"""GPUs of a Ray cluster, pretended: Ray counts one, and the towers that would be placed on it run on the processor."""
+"""Simulated GPUs of a Ray cluster: Ray counts one, and the towers placed on it run on the CPU."""
 
 import os
 import sys
@@ -17,16 +17,16 @@ from audit.neighbors import search as neighbors
 
 ON_RAY = ScanOptions(backbone="embedded", offline=True, engine="ray", batch_size=4)
 
-PRETEND = """
+SIMULATION = """
 import faiss
 import ray
 from audit.backbones import runtime
-from audit.neighbors import backends as comparers
+from audit.neighbors import backends
 
 Real = runtime.TorchEmbedder
 
 
-class OnTheProcessor(Real):
+class OnCpu(Real):
     def __init__(self, backbone, placement, **options):
         super().__init__(backbone, runtime.Placement("PyTorch", "cpu", placement.precision), **options)
 
@@ -38,17 +38,17 @@ class Card:
         return 900
 
     def hold(self, embeddings, base):
-        return comparers.floats(embeddings, base)
+        return backends.floats(embeddings, base)
 
     def nearest(self, embeddings, rows, held, count):
         assert ray.get_runtime_context().get_accelerator_ids()["GPU"] == ["0"]
-        return faiss.knn(comparers.floats(embeddings, rows), held, count, metric=faiss.METRIC_INNER_PRODUCT)
+        return faiss.knn(backends.floats(embeddings, rows), held, count, metric=faiss.METRIC_INNER_PRODUCT)
 
 
-def here():
-    comparers.on_this_machine = lambda device: Card()
+def simulate():
+    backends.on_this_machine = lambda device: Card()
     runtime.place = lambda *, device, precision: runtime.Placement(*(("ONNX Runtime", "cpu") if device == "cpu" else ("PyTorch", "cuda")), "float32")
-    runtime.TorchEmbedder = OnTheProcessor
+    runtime.TorchEmbedder = OnCpu
 """
 
 pytestmark = [
@@ -59,19 +59,19 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory, start_cluster):
-    """A head with four processors that does all that needs no GPU, and a machine with one of each."""
-    folder = tmp_path_factory.mktemp("pretended")
-    (folder / "pretended_gpu.py").write_text(PRETEND)
+    """A head with four CPUs for work without a GPU, and a machine with one CPU and one GPU."""
+    folder = tmp_path_factory.mktemp("simulated")
+    (folder / "simulated_gpu.py").write_text(SIMULATION)
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
     sys.path.append(str(folder))
-    yield start_cluster({"num_cpus": 4}, {"num_cpus": 1, "num_gpus": 1}, runtime_env={"worker_process_setup_hook": "pretended_gpu.here"})
+    yield start_cluster({"num_cpus": 4}, {"num_cpus": 1, "num_gpus": 1}, runtime_env={"worker_process_setup_hook": "simulated_gpu.simulate"})
     sys.path.remove(str(folder))
     os.environ["PYTHONPATH"] = before
 
 
-def test_a_scan_on_the_clusters_gpus_is_that_of_one_machine(tmp_path, data, cluster, monkeypatch):
-    """More processors than the machine with the GPU has, and a driver without one: it waits for nothing and fits its models on what it has."""
+def test_scan_on_gpus_equals_a_local_scan(tmp_path, data, cluster, monkeypatch):
+    """The GPU machine has fewer CPUs than the cluster, and the driver has no GPU: nothing waits, and models are fitted on the CPU."""
     run = audit.scan(data, tmp_path / "run", options=ON_RAY)
     assert run.record["backbone"]["device"] == "cuda"
     assert run.record["stages"]["predictions"]["state"] == "done"
@@ -83,8 +83,8 @@ def test_a_scan_on_the_clusters_gpus_is_that_of_one_machine(tmp_path, data, clus
     assert ("conflicting_labels", "train/bee/stolen.png") in found[0] & found[1]
 
 
-def test_a_search_on_the_clusters_gpus_finds_what_processors_find(cluster, monkeypatch):
-    """Each task has a GPU to itself; where the search is one for processors, tasks ask for none and use none."""
+def test_search_on_gpus_equals_a_local_search(cluster, monkeypatch):
+    """Each task has its own GPU; tasks of a CPU search request and use none."""
     for name, value in (("GPU_FROM", 1000), ("EXACT_UP_TO", 2000), ("_GPU_BLOCK", (700, 1000)), ("_TRAINED_ON", 2000)):
         monkeypatch.setattr(neighbors, name, value)
     embeddings = np.random.default_rng(0).normal(size=(2500, 48))
@@ -101,6 +101,6 @@ def test_a_search_on_the_clusters_gpus_finds_what_processors_find(cluster, monke
     assert np.array_equal(on_gpu.known.similarities, alone.known.similarities)
 
 
-def test_the_number_of_a_gpu_means_nothing_on_a_cluster(cluster):
-    with open_engine(ON_RAY) as engine, pytest.raises(BackboneError, match="cuda:1: Ray gives each actor a GPU of its own choice"):
+def test_refuses_gpu_number_on_a_cluster(cluster):
+    with open_engine(ON_RAY) as engine, pytest.raises(BackboneError, match="cuda:1: Ray itself assigns GPUs to actors"):
         engine.place(device="cuda:1", precision="auto")

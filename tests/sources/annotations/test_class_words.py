@@ -1,4 +1,4 @@
-"""Words for labels: a file that the user names must say something of them."""
+"""Readable names of labels: the user's file must have words for some of them."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def words(tmp_path, data):
 
 
 @pytest.mark.parametrize("data", [b"n1\ttench, a fish\n\nn3 x\n", b'{"n1": "tench, a fish"}', b"\xef\xbb\xbfn1 tench, a fish\r\n"])
-def test_words_are_lines_or_a_json_object(tmp_path, data):
+def test_reads_lines_or_a_json_object(tmp_path, data):
     assert words(tmp_path, data) == {"n1": "tench, a fish"}
 
 
@@ -24,11 +24,11 @@ def test_words_are_lines_or_a_json_object(tmp_path, data):
         (b"", r"w\.txt: has words for none of the 2 labels, such as 'n1'"),
         (b"n3 x\n", r"w\.txt: has words for none of the 2 labels"),
         (b"n1 x\nn2\n", r"w\.txt:2: has no words: 'n2'"),
-        (b'{"n1": "x"', r"w\.txt: is no JSON object"),
+        (b'{"n1": "x"', r"w\.txt: is not a JSON object"),
         (b'["n1"]', r"w\.txt:1: has no words"),
         (b"n1 x\nn2 caf\xe9\n", r"w\.txt:2: is not UTF-8"),
     ],
 )
-def test_a_file_that_says_nothing_is_refused(tmp_path, data, message):
+def test_refuses_useless_file(tmp_path, data, message):
     with pytest.raises(SourceError, match=message):
         words(tmp_path, data)

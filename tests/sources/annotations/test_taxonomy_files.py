@@ -33,15 +33,15 @@ def devkit(folder):
     return folder / "meta.mat"
 
 
-def every_form(folder):
+def every_format(folder):
     yield written(folder, "data.noun", DATA_NOUN)
     yield written(folder, "wordnet.is_a.txt", f"{FISH} {CYPRINID}\n{CYPRINID} {TENCH}\n\n{CYPRINID} {GOLDFISH}\n")
     yield written(folder, "mine.json", json.dumps({TENCH: CYPRINID, GOLDFISH: [CYPRINID], CYPRINID: FISH}))
     yield devkit(folder)
 
 
-def test_every_form_says_the_same(tmp_path):
-    for path in every_form(tmp_path):
+def test_all_formats_are_equivalent(tmp_path):
+    for path in every_format(tmp_path):
         found = read_taxonomy(path)
         assert found.kinship(TENCH, GOLDFISH).ancestor == CYPRINID, path.name
         assert found.kinship(TENCH, FISH).steps == 2, path.name
@@ -49,7 +49,7 @@ def test_every_form_says_the_same(tmp_path):
     assert read_taxonomy(tmp_path / "meta.mat").name(CYPRINID) == "cyprinid"
 
 
-def test_it_is_found_beside_a_dataset_of_synsets_and_cut_to_its_classes(tmp_path):
+def test_finds_taxonomy_next_to_synset_dataset_and_prunes_it(tmp_path):
     devkit(tmp_path)
     (tmp_path / "train").mkdir()
     found = find_taxonomy(None, str(tmp_path / "train"), {TENCH})
@@ -58,7 +58,7 @@ def test_it_is_found_beside_a_dataset_of_synsets_and_cut_to_its_classes(tmp_path
     assert not find_taxonomy(None, str(tmp_path), {"cat", "dog"}).parents
 
 
-def test_a_damaged_file_beside_the_dataset_is_passed_over(tmp_path):
+def test_skips_corrupt_file_next_to_the_dataset(tmp_path):
     written(tmp_path, "meta.mat", "no matlab")
     assert "meta.mat" not in find_taxonomy(None, str(tmp_path), {TENCH}).source
 
@@ -66,19 +66,19 @@ def test_a_damaged_file_beside_the_dataset_is_passed_over(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("a.json", '{"cat": 3}', "is no taxonomy"),
-        ("a.json", "{", "is no taxonomy"),
+        ("a.json", '{"cat": 3}', "is not a valid taxonomy"),
+        ("a.json", "{", "is not a valid taxonomy"),
         ("a.txt", "animal cat\nanimal big dog\n", "line 2"),
-        ("data.noun", "not a database\n", "is no taxonomy"),
-        ("a.json", '{"cat": "dog", "dog": "cat"}', "circle"),
+        ("data.noun", "not a database\n", "is not a valid taxonomy"),
+        ("a.json", '{"cat": "dog", "dog": "cat"}', "contains a cycle"),
         ("a.json", '{"bus": "vehicle"}', "none of the dataset's classes"),
     ],
 )
-def test_a_file_that_is_named_must_be_right(tmp_path, name, text, problem):
+def test_refuses_invalid_user_file(tmp_path, name, text, problem):
     with pytest.raises(SourceError, match=problem):
         find_taxonomy(str(written(tmp_path, name, text)), str(tmp_path), {"cat", "dog"})
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_refuses_missing_user_file(tmp_path):
     with pytest.raises(SourceError, match="cannot be read"):
         find_taxonomy(str(tmp_path / "none.json"), str(tmp_path), {"cat"})

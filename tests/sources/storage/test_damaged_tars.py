@@ -1,4 +1,4 @@
-"""A damaged tar is listed behind the damage, and what could not be listed is a fact of the run that nothing passes over."""
+"""Corrupt tars: listing continues after the damage, and the run reports what could not be listed."""
 
 import gzip
 import io
@@ -51,7 +51,7 @@ def over(data, start, stop, byte):
 
 @pytest.mark.parametrize("byte", [b"\xff", b"\0"], ids=["overwritten", "zeroed"])
 @pytest.mark.parametrize("lost", [0, 3, 9])
-def test_one_damaged_header_costs_one_file(tmp_path, byte, lost):
+def test_corrupt_header_loses_one_file(tmp_path, byte, lost):
     data, starts = pack()
     found, problems = listed(tmp_path, over(data, starts[lost], starts[lost] + BLOCK, byte))
     assert found == {name: png(at) for at, name in enumerate(NAMES) if at != lost}
@@ -62,18 +62,18 @@ def test_one_damaged_header_costs_one_file(tmp_path, byte, lost):
         assert problem.evidence["bytes"] == starts[lost + 1] - starts[lost]
 
 
-def test_several_places_are_one_problem(tmp_path):
+def test_several_gaps_are_one_problem(tmp_path):
     data, starts = pack()
     for lost in (2, 7):
         data = over(data, starts[lost] + 100, starts[lost] + 300, b"x")
     found, problems = listed(tmp_path, data)
     assert len(found) == 8
     assert [problem.evidence["places"] for problem in problems] == [2]
-    assert f"in 2 places, the first at byte {starts[2]:,}; make the archive anew" in problems[0].message
+    assert f"in 2 gaps, the first at byte {starts[2]:,}; recreate the archive" in problems[0].message
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_a_damaged_header_behind_that_of_a_long_name(tmp_path, form):
+def test_corrupt_header_after_a_long_name_header(tmp_path, form):
     names = [f"ant/{'long-' * 30}{number}.png" for number in range(3)]
     data, starts = pack(names, form)
     found, problems = listed(tmp_path, over(data, starts[1] + 2 * BLOCK, starts[1] + 3 * BLOCK, b"\xff"))
@@ -81,40 +81,40 @@ def test_a_damaged_header_behind_that_of_a_long_name(tmp_path, form):
     assert [problem.kind for problem in problems] == ["not_listed"]
 
 
-def test_a_gzipped_tar_goes_on_too(tmp_path):
+def test_listing_continues_in_a_gzipped_tar(tmp_path):
     data, starts = pack()
     found, problems = listed(tmp_path, gzip.compress(over(data, starts[4], starts[4] + BLOCK, b"\xff")), "a.tar.gz")
     assert len(found) == 9
     assert [problem.kind for problem in problems] == ["not_listed"]
 
 
-def test_a_whole_tar_has_no_problem_however_it_is_padded(tmp_path):
+def test_padding_is_not_a_problem(tmp_path):
     data, _ = pack()
     assert listed(tmp_path, data)[1] == []
     assert listed(tmp_path, data.rstrip(b"\0").ljust(1 << 19, b"\0"))[1] == []
 
 
-def test_a_download_that_was_allocated_but_not_finished_is_told(tmp_path):
+def test_reports_unfinished_preallocated_download(tmp_path):
     data, starts = pack()
     found, problems = listed(tmp_path, data[: starts[5]] + bytes(2 << 20))
     assert len(found) == 5
     assert [problem.evidence["bytes"] for problem in problems] == [2 << 20]
 
 
-def test_a_tar_cut_between_two_files_is_told(tmp_path):
+def test_reports_tar_truncated_between_files(tmp_path):
     data, starts = pack()
     found, problems = listed(tmp_path, data[: starts[5]])
     assert len(found) == 5
     assert [(problem.kind, problem.severity) for problem in problems] == [("no_end_mark", "warning")]
 
 
-def test_what_stands_behind_the_end_mark_is_listed_and_told(tmp_path):
+def test_members_after_the_end_mark_are_listed_and_reported(tmp_path):
     found, problems = listed(tmp_path, pack(NAMES[:5])[0] + pack(NAMES[5:])[0])
     assert set(found) == set(NAMES)
     assert [problem.kind for problem in problems] == ["behind_end_mark"]
 
 
-def test_images_of_a_damaged_class_are_no_members_of_imagenets_train_tar(tmp_path):
+def test_images_of_a_corrupt_class_tar_are_not_listed_in_the_outer_tar(tmp_path):
     inner = {label: pack([f"{label}_{number}.JPEG" for number in range(3)])[0] for label in ("n01440764", "n01443537")}
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
@@ -128,12 +128,12 @@ def test_images_of_a_damaged_class_are_no_members_of_imagenets_train_tar(tmp_pat
     assert [problem.evidence["start"] for problem in source.problems] == [0]
 
 
-def test_what_is_no_tar_at_all_is_refused(tmp_path):
-    with pytest.raises(SourceError, match="is no tar"):
+def test_refuses_file_that_is_not_a_tar(tmp_path):
+    with pytest.raises(SourceError, match="is not a readable tar"):
         listed(tmp_path, np.random.default_rng(0).bytes(3 << 20))
 
 
-def test_a_remote_folder_that_cannot_be_listed_is_told(monkeypatch):
+def test_reports_unlistable_remote_folder(monkeypatch):
     files = fsspec.filesystem("memory")
     for name in NAMES:
         files.pipe_file(f"/half-listed/{name}", png(0))
@@ -161,7 +161,7 @@ def damaged(tmp_path_factory):
     return scan(folder / "a.tar", folder / "run", options=options)
 
 
-def test_a_run_of_what_is_left_says_so(damaged):
+def test_run_reports_what_was_not_listed(damaged):
     counts = damaged.record["counts"]
     assert (counts["listed"], counts["failed"]) == (9, 0)
     (finding,) = damaged.findings.to_dict("records")
@@ -169,21 +169,21 @@ def test_a_run_of_what_is_left_says_so(damaged):
     assert damaged.not_listed == [finding["message"]]
 
 
-def test_no_policy_calls_it_readable(damaged, tmp_path, capsys):
+def test_require_readable_fails(damaged, tmp_path, capsys):
     (tmp_path / "p.toml").write_text("[require]\nreadable = true\n")
     assert cli.invoke(["check", str(damaged.path), "--policy", str(tmp_path / "p.toml")]) == 1
     assert "could not be listed from byte" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("what", ["the run", "the archive"])
-def test_no_lock_pins_it(damaged, tmp_path, capsys, what):
-    place = damaged.path if what == "the run" else damaged.path.parent / "a.tar"
-    assert cli.invoke(["lock", str(place), "--out", str(tmp_path / "audit.lock")]) == 2
+@pytest.mark.parametrize("target", ["run", "archive"])
+def test_refuses_to_lock(damaged, tmp_path, capsys, target):
+    location = damaged.path if target == "run" else damaged.path.parent / "a.tar"
+    assert cli.invoke(["lock", str(location), "--out", str(tmp_path / "audit.lock")]) == 2
     assert "cannot be locked" in capsys.readouterr().err
     assert not (tmp_path / "audit.lock").exists()
 
 
-def test_another_damage_of_the_same_images_runs_the_check_again(damaged, tmp_path):
+def test_new_corruption_of_the_same_images_reruns_the_check(damaged, tmp_path):
     archive = tmp_path / "a.tar"
     whole, starts = pack()
     options = ScanOptions(backbone="embedded", device="cpu", workers=1, only=("listing",))

@@ -1,4 +1,4 @@
-"""A gzipped tar costs one pass when its members are read in order."""
+"""Gzipped tars: reading members in order takes one pass."""
 
 import io
 import pickle
@@ -21,12 +21,12 @@ def packed(path, count=20):
     return path
 
 
-def test_reading_forward_opens_the_archive_once(tmp_path, monkeypatch):
+def test_sequential_reads_open_the_archive_once(tmp_path, monkeypatch):
     source = open_source(str(packed(tmp_path / "data.tar.gz")))
     samples = sorted(source.collect(), key=lambda sample: sample.sample_id)
     opened = []
     real = compressed.open_gzip
-    monkeypatch.setattr(compressed, "open_gzip", lambda *where: opened.append(where) or real(*where))
+    monkeypatch.setattr(compressed, "open_gzip", lambda *arguments: opened.append(arguments) or real(*arguments))
     for number, sample in enumerate(samples):
         assert source.read(sample.source_ref) == f"image {number}".encode() * 500
     assert len(opened) == 1
@@ -35,12 +35,12 @@ def test_reading_forward_opens_the_archive_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["../outside.jpg", "/etc/passwd.jpg"])
-def test_a_label_file_cannot_lead_out_of_the_dataset(tmp_path, name):
+def test_refuses_label_file_name_outside_the_dataset(tmp_path, name):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/a.jpg").write_bytes(b"x")
     (tmp_path / "labels.csv").write_text(f"file,label\na.jpg,ant\n{name},bee\n")
     source = open_source(str(tmp_path / "data"), SourceOptions(labels_file=str(tmp_path / "labels.csv")))
-    with pytest.raises(SourceError, match=r"labels\.csv:3: .*leads out"):
+    with pytest.raises(SourceError, match=r"labels\.csv:3: .*points outside"):
         list(source.collect())
 
 

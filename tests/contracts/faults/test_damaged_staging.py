@@ -1,4 +1,4 @@
-"""What a killed scan left is lost or damaged: the next scan notes it, reads again what that costs, and ends like an undisturbed one."""
+"""Lost or corrupt staging files of a killed scan: the next scan reports them, reads those images again, and has the usual result."""
 
 import shutil
 
@@ -21,8 +21,8 @@ DAMAGES = {
 }
 
 
-class Watching:
-    """Counts images and keeps what is noted; ends the scan at one of them, like a kill and unlike an interrupt, which stores what was read."""
+class Watcher:
+    """Counts images and keeps notes; ends the scan at a given image like a kill (an interrupt would store what was read)."""
 
     def __init__(self, last=None):
         self.last, self.images, self.notes, self.name = last, 0, [], ""
@@ -39,7 +39,7 @@ class Watching:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory, make_photo):
-    """A dataset, an undisturbed run of it, and one that a scan died in when 32 of 51 images were stored."""
+    """A dataset, an undisturbed run of it, and a run killed after 32 of 51 images were stored."""
     folder = tmp_path_factory.mktemp("killed")
     for number in range(IMAGES):
         path = folder / "data" / "ab"[number % 2] / f"{number}.png"
@@ -47,7 +47,7 @@ def killed(tmp_path_factory, make_photo):
         make_photo(number).save(path)
     whole = audit.scan(folder / "data", folder / "whole", options=OPTIONS)
     with pytest.raises(MemoryError):
-        audit.scan(folder / "data", folder / "killed", options=OPTIONS, observer=Watching(last=40))
+        audit.scan(folder / "data", folder / "killed", options=OPTIONS, observer=Watcher(last=40))
     assert [path.name for path in (folder / "killed/unfinished/segments").iterdir()] == ["000000.parquet"]
     return folder / "data", whole, folder / "killed"
 
@@ -67,46 +67,46 @@ def damage(path, which):
         path.write_bytes(content)
 
 
-def test_undamaged_it_is_continued(tmp_path, killed):
+def test_resumes_killed_scan(tmp_path, killed):
     data, whole, before = killed
     run = shutil.copytree(before, tmp_path / "run")
-    watching = Watching()
-    same(audit.scan(data, run, options=OPTIONS, observer=watching), whole)
-    assert watching.images == IMAGES - STORED
+    watcher = Watcher()
+    same(audit.scan(data, run, options=OPTIONS, observer=watcher), whole)
+    assert watcher.images == IMAGES - STORED
 
 
 FILES = ("embeddings.npy", "thumbnails.npy", "segments/000000.parquet", "plan.json", "listing.parquet")
 
 
-def test_an_array_cut_short_is_not_filled_up_with_zeros(tmp_path, killed):
-    """A file that is mapped for writing grows to what its header says: rows that nobody measured would read as stored."""
+def test_truncated_array_is_not_filled_with_zeros(tmp_path, killed):
+    """A file mapped for writing grows to the size in its header, so unmeasured rows would look stored."""
     data, whole, before = killed
     run = shutil.copytree(before, tmp_path / "run")
     damage(run / "unfinished/embeddings.npy", "cut short")
-    watching = Watching()
-    same(audit.scan(data, run, options=OPTIONS, observer=watching), whole)
-    assert any("embeddings.npy: damaged: " in note and "what the killed scan had stored is read again" in note for note in watching.notes)
+    watcher = Watcher()
+    same(audit.scan(data, run, options=OPTIONS, observer=watcher), whole)
+    assert any("embeddings.npy: damaged: " in note and "all images of the interrupted scan are read again" in note for note in watcher.notes)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_damaged_is_noted_and_read_again(tmp_path, killed, tally, name):
+def test_corrupt_files_are_reported_and_read_again(tmp_path, killed, tally, name):
     data, whole, before = killed
     for which in DAMAGES:
         run = shutil.copytree(before, tmp_path / which.replace(" ", "-"))
         damage(run / "unfinished" / name, which)
-        watching = Watching()
-        same(audit.scan(data, run, options=OPTIONS, observer=watching), whole)
-        needed = name != "listing.parquet"  # it is the listing of before; the scan has its own
-        assert watching.images == (IMAGES if needed else IMAGES - STORED), (which, watching.notes)
-        a_part = name.startswith("segments") and which == "lost"  # a segment less is no damage
-        assert any(name in note for note in watching.notes) == (needed and name != "plan.json" and not a_part), which
+        watcher = Watcher()
+        same(audit.scan(data, run, options=OPTIONS, observer=watcher), whole)
+        needed = name != "listing.parquet"  # the old listing; the scan has its own
+        assert watcher.images == (IMAGES if needed else IMAGES - STORED), (which, watcher.notes)
+        lost_segment = name.startswith("segments") and which == "lost"  # a missing segment is not an error
+        assert any(name in note for note in watcher.notes) == (needed and name != "plan.json" and not lost_segment), which
     tally(f"`unfinished/{name}` of a killed scan {', '.join(DAMAGES)}", len(DAMAGES), "read again, equal to an undisturbed scan")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_so_it_is_where_the_dataset_changed_meanwhile(tmp_path, killed, tally, make_photo, name):
+def test_corrupt_files_with_a_changed_dataset(tmp_path, killed, tally, make_photo, name):
     data, _, before = killed
     data = shutil.copytree(data, tmp_path / "data")
     make_photo(999).save(data / "a" / "new.png")
