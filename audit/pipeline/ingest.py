@@ -1,22 +1,133 @@
-"""Fill a run with the images that no earlier scan of it stored: read all, decode those whose bytes are not known, and store as the work goes on."""
+"""Ingest: read, measure and embed every listed image that no earlier scan has measured."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from audit.engines import Engine, Job
 from audit.errors import of_an_interrupt
+from audit.ingest.cache import ImageCache
 from audit.ingest.chunks import REUSABLE, Ingested
-from audit.ingest.reuse import ReuseIndex
-from audit.ingest.staging import Staging
+from audit.ingest.listing import listing_key
+from audit.ingest.reuse import Measurements, ReuseIndex
+from audit.ingest.staging import INGEST_PLAN, Staging, finished_ingest
+from audit.io.artifacts import read_json
 from audit.io.progress import Observer
+from audit.pipeline.stage import Scan, Stage
+from audit.run.record import as_json, key_of
+from audit.run.tables import read_samples
+from audit.sources.storage.files import MISSING
+from audit.tables import OUTCOMES
+
+_MEASURES_VERSION = 5
+"""Increased by hand when decoding or measuring changes its result for the same bytes: stored rows are then measured again.
+
+Not a digest of the code, as in later stages: a digest changes with every comment, and each change would decode all images again, which takes hours at
+ImageNet's size, and would make shared caches useless. Later stages read no images.
+"""
 
 _BATCHES_PER_SEGMENT = 16
 """Batches stored at a time; a killed scan loses less than this much work, an interrupted one none."""
+
+
+class Ingest(Stage):
+    """Measures and embeds the images."""
+
+    name = "ingest"
+    files = ("samples.parquet", "embeddings.npy", "thumbnails.npy")
+
+    def key(self, scan: Scan) -> str:
+        """Return a digest of the listing, the backbone and how images are decoded."""
+        return key_of(listing_key(scan.listing), _plan(scan))
+
+    def is_current(self, scan: Scan, key: str | None) -> bool:
+        """Return False also where listed images could not be read: a network or a share was down, and may be up again."""
+        plan = scan.run / INGEST_PLAN
+        if not super().is_current(scan, key) or "counts" not in scan.record.content or not plan.is_file() or read_json(plan) != _plan(scan):
+            return False
+        samples = read_samples(scan.run, len(scan.listing), ["outcome", "fingerprint"])
+        unreachable = pc.and_(pc.equal(samples["outcome"], "missing"), pc.not_equal(samples["fingerprint"], MISSING))
+        return not pc.any(unreachable).as_py()
+
+    def run(self, scan: Scan) -> dict[str, object]:
+        """Read the images, decode those with new content, and write samples, embeddings and thumbnails."""
+        record, listing, observer, plan = scan.record, scan.listing, scan.observer, _plan(scan)
+        cache = _open_cache(scan)
+        record.is_sound(*self.files)  # else damaged rows would be reused
+        record.save()
+        staging = Staging(scan.run, listing, plan=plan, listing_key=listing_key(listing), dimension=scan.backbone.dimension, note=observer.note)
+        missing = staging.missing_rows()
+        earlier = len(listing) - len(missing) + (staging.adopt(missing) if len(missing) else 0)
+        if earlier:
+            observer.note(f"{earlier} of {len(listing)} images are known from an earlier scan")
+            missing = staging.missing_rows()
+        decoded = 0
+        if len(missing):
+            observer.stage("images", len(missing))
+            refs, options = listing["source_ref"].take(pa.array(missing)), scan.options
+            job = Job(scan.source, scan.backbone, scan.placement, options.max_pixels, options.batch_size, options.workers, missing, refs)
+            stores = [*staging.stores(), *(cache.stores(observer.note) if cache is not None else ())]
+            decoded = read_images(job, scan.engine, staging, ReuseIndex(stores, staging.path / "known.npy"), observer)
+        record.begin(self)
+        record.content["counts"] = _counts(staging.finish())
+        return {"read": len(missing), "decoded": decoded}
+
+
+class Cache(Stage):
+    """Adds the images to the cache; leaves nothing in the run directory."""
+
+    name = "cache"
+    files = ()
+
+    def run(self, scan: Scan) -> None:
+        """Add the images that the cache lacks."""
+        cache = _open_cache(scan)
+        if cache is None:
+            return
+        samples = read_samples(scan.run, len(scan.listing))
+        images = finished_ingest(scan.run, samples)
+
+        def sound_rows(positions: npt.NDArray[np.int64]) -> Measurements:
+            scan.record.rely_on("embeddings.npy", "thumbnails.npy")
+            return images.rows(positions)
+
+        if added := cache.add(samples, sound_rows, scan.observer.note):
+            scan.observer.note(f"cache {scan.options.cache}: {added} images added")
+
+
+def _plan(scan: Scan) -> dict[str, Any]:
+    """Return what an image's row depends on besides its bytes."""
+    plan: dict[str, Any] = as_json(
+        {
+            "measures": _MEASURES_VERSION,
+            "weights": scan.backbone.weights_id,
+            "preprocessing": dataclasses.asdict(scan.backbone.preprocessing),
+            "placement": dataclasses.asdict(scan.placement),
+            "max_pixels": scan.options.max_pixels,
+        }
+    )
+    return plan
+
+
+def _open_cache(scan: Scan) -> ImageCache | None:
+    if scan.options.cache is None:
+        return None
+    return ImageCache(scan.options.cache, plan=_plan(scan), dimension=scan.backbone.dimension)
+
+
+def _counts(samples: pa.Table) -> dict[str, Any]:
+    """Count the outcomes; every listed image must have one."""
+    found = {entry["values"]: entry["counts"] for entry in samples["outcome"].value_counts().to_pylist()}
+    outcomes = {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+    if sum(outcomes.values()) != len(samples):
+        raise AssertionError(f"{len(samples)} images are listed but {sum(outcomes.values())} have a known outcome")
+    return {"listed": len(samples), "scanned": outcomes["ok"], "failed": len(samples) - outcomes["ok"], "outcomes": outcomes}
 
 
 def read_images(job: Job, engine: Engine, staging: Staging, index: ReuseIndex, observer: Observer) -> int:
@@ -26,7 +137,7 @@ def read_images(job: Job, engine: Engine, staging: Staging, index: ReuseIndex, o
         job: the images.
         engine: reads them.
         staging: stores their rows.
-        index: earlier measurements of the same bytes.
+        index: what was measured of the same bytes before.
         observer: told of each image.
 
     Returns:

@@ -46,3 +46,10 @@ def ordinal_index(identity: npt.NDArray[np.bytes_]) -> pd.MultiIndex:
 
     series = pd.Series(identity)
     return pd.MultiIndex.from_arrays([series, series.groupby(series).cumcount()])
+
+
+def old_rows(before: npt.NDArray[np.bytes_], now: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
+    """Return the position of each identity in an earlier scan's, int64 ``[n]``; -1 if its content is new or there is no embedding."""
+    found = ordinal_index(before).get_indexer(ordinal_index(now)).astype(np.int64)
+    found[now == b""] = -1
+    return found

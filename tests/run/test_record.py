@@ -9,6 +9,11 @@ from audit.run.record import DamagedError, Record
 NAME = "neighbors.npy"
 
 
+class Neighbors:
+    name = "neighbors"
+    files = (NAME,)
+
+
 @pytest.fixture
 def record(tmp_path):
     (tmp_path / NAME).write_bytes(b"as it was written")
@@ -30,7 +35,7 @@ def test_a_file_that_looks_as_it_was_left_is_read_only_where_it_is_relied_on(rec
     with pytest.raises(DamagedError):
         record.rely_on(NAME)
     assert not (record.path.parent / NAME).exists()
-    assert capsys.readouterr().out == f"{record.path.parent / NAME}: damaged: its content is not what was written; it is made anew\n"
+    assert capsys.readouterr().out == f"{record.path.parent / NAME}: corrupt: content differs from what was written; recomputing it\n"
 
 
 def test_a_copied_file_of_another_time_is_sound_and_known_from_then_on(record, capsys):
@@ -57,6 +62,6 @@ def test_a_file_that_an_older_version_wrote_is_known_once_it_was_relied_on(recor
 
 
 def test_a_file_that_is_about_to_be_written_anew_is_not_held_against_what_it_was(record):
-    record.begin("neighbors")
+    record.begin(Neighbors())
     rewrite(record, b"anew", same_time=False)
     assert record.look_unchanged(NAME)
