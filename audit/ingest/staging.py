@@ -23,7 +23,7 @@ from audit.errors import RunError
 from audit.ingest.chunks import Ingested
 from audit.ingest.reuse import Measurements, Store, reusable_ids
 from audit.io.artifacts import create_array, open_array, read_json, read_table, reopen_array, write_json, write_table
-from audit.run.tables import fields, held_to, open_rows
+from audit.run.tables import conforming, fields, open_rows
 from audit.tables import MEASURES, SAMPLES, THUMBNAIL_SIDE
 
 FOLDER = "unfinished"
@@ -199,7 +199,7 @@ class Staging:
         plan = self._run / INGEST_PLAN
         if plan.is_file() and all((self._run / name).is_file() for name in _FILES) and read_json(plan) == self._plan:
             table = read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names])
-            yield finished_ingest(self._run, held_to(fields(SAMPLES, table.column_names), table, self._run / "samples.parquet"))
+            yield finished_ingest(self._run, conforming(fields(SAMPLES, table.column_names), table, self._run / "samples.parquet"))
 
     def _superseded(self, folder: Path) -> EarlierIngest | None:
         """Return the rows of a scan that was killed before the dataset changed, if any. Raises RunError if they are corrupt."""

@@ -33,7 +33,7 @@ ImageNet's size, and would make shared caches useless. Later stages read no imag
 """
 
 _BATCHES_PER_SEGMENT = 16
-"""Batches stored at a time; a killed scan loses less than this much work, an interrupted one none."""
+"""Batches stored at a time: a killed scan loses less than these, an interrupted one nothing."""
 
 
 class Ingest(Stage):
@@ -65,7 +65,7 @@ class Ingest(Stage):
         missing = staging.missing_rows()
         earlier = len(listing) - len(missing) + (staging.adopt(missing) if len(missing) else 0)
         if earlier:
-            observer.note(f"{earlier} of {len(listing)} images are known from an earlier scan")
+            observer.note(f"{earlier:,} of {len(listing):,} images are known from an earlier scan")
             missing = staging.missing_rows()
         decoded = 0
         if len(missing):
@@ -98,7 +98,7 @@ class Cache(Stage):
             return images.rows(positions)
 
         if added := cache.add(samples, sound_rows, scan.observer.note):
-            scan.observer.note(f"cache {scan.options.cache}: {added} images added")
+            scan.observer.note(f"cache {scan.options.cache}: {added:,} images added")
 
 
 def _plan(scan: Scan) -> dict[str, Any]:
@@ -131,17 +131,17 @@ def _counts(samples: pa.Table) -> dict[str, Any]:
 
 
 def read_images(job: Job, engine: Engine, staging: Staging, index: ReuseIndex, observer: Observer) -> int:
-    """Read a job's images and store what is measured of them.
+    """Read a job's images, reuse earlier measures of the same bytes, and store the rows.
 
     Args:
         job: the images.
-        engine: reads them.
-        staging: stores their rows.
-        index: what was measured of the same bytes before.
-        observer: told of each image.
+        engine: what reads them.
+        staging: where their rows are stored.
+        index: earlier measures by content.
+        observer: receives the progress.
 
     Returns:
-        How many images had to be decoded.
+        The number of decoded images.
     """
     seen = _read(dataclasses.replace(job, reusable=index.ids if len(index) else None), engine, staging, observer)
     if not len(seen.rows):
@@ -151,7 +151,7 @@ def read_images(job: Job, engine: Engine, staging: Staging, index: ReuseIndex, o
         staging.store_reused(seen.rows[at], found)
         lost[at] = False
     found_before = int(len(lost) - lost.sum())
-    observer.note(f"{found_before} of {len(job.rows)} images have bytes that were measured before: read, not decoded")
+    observer.note(f"Reused {found_before:,} of {len(job.rows):,} measurements (same content as before)")
     if lost.any():
         again = np.flatnonzero(np.isin(job.rows, seen.rows[lost]))
         _read(dataclasses.replace(job, rows=job.rows[again], source_refs=job.source_refs.take(pa.array(again))), engine, staging, observer)
@@ -165,7 +165,7 @@ class _Seen:
 
 
 def _read(job: Job, engine: Engine, staging: Staging, observer: Observer) -> _Seen:
-    """Store what had to be decoded; return the rows whose bytes are known."""
+    """Store the rows that were decoded; return those whose bytes are known."""
     parts: list[Ingested] = []
     rows: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     ids: list[str] = []

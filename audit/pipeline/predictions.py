@@ -127,17 +127,17 @@ def why_none(scan: Scan) -> str | None:
     if not scan.classes:
         return "no labels in this dataset"
     if len(scan.classes) == 1:
-        return f"all labelled images are of one class, {scan.classes[0]!r}"
+        return f"all labelled images have the same class, {scan.classes[0]!r}"
     if scan.options.predictions is None:
         judged = (samples["outcome"] == "ok") & (samples["label"].notna() | several)
         groups = pd.Series(connected_sets(scan.pairs, len(samples)))[judged]
         if several.any():
             if groups.nunique() < 2:
-                return "all labelled images are copies of one another"
+                return "all labelled images are duplicates of each other"
         elif (groups.groupby(samples["label"][judged]).nunique() >= 2).sum() < 2:
-            return "fewer than two classes have two different pictures, and a class is judged by its other pictures"
+            return "fewer than two classes have two distinct images, and a class is judged by its other images"
     if not any({"predictions", "label_quality"} & set(check.needs) for check in scan.checks.values()):
-        return "no check that was asked for needs predictions"
+        return "no selected check needs predictions"
     return None
 
 
@@ -162,7 +162,7 @@ def _code(options: ScanOptions) -> str:
             content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise AuditError(
-            options.predictions, f"cannot be read: {error.strerror}", "name a .npy, .parquet or .csv file of class probabilities"
+            options.predictions, f"cannot be read: {error.strerror}", "pass a .npy, .parquet or .csv file of class probabilities"
         ) from None
     return key_of(content, code_digest("audit.predictions.user", "audit.labels.quality", "audit.labels.sets"))
 

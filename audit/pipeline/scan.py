@@ -110,7 +110,7 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
             **_about_classes(dataset, classes, options),
         }
         if held not in (None, _absolute(dataset)):
-            observer.note(f"{run} holds the run of {held}: it becomes that of {_absolute(dataset)}")
+            observer.note(f"{run} held the run of {held}; replacing it with the run of {_absolute(dataset)}")
         finished = _run_stages(
             Scan(
                 run=run,
@@ -130,7 +130,7 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
             observer.note(note)
         idle = _work_done(record) == before
         if idle:
-            observer.note("nothing has changed since the last scan: its findings stand")
+            observer.note("nothing has changed since the last scan: its findings are still valid")
         record.finish(None if idle else time.perf_counter() - began)
         note_outdated_reports(run, _found_at(record) if idle else time.time(), observer.note)
         observer.stage("previews", None)
