@@ -195,6 +195,8 @@ def scan_until(run: Path, stage: str) -> None:
         checks=wanted_checks(options),
         backbone=nothing,
         placement=nothing,
+        plan={},
+        cache=None,
         engine=LocalEngine(),
         record=record,
         observer=Until(stage),

@@ -33,7 +33,7 @@ _SUPERSEDED = "unfinished-before"
 _PUBLISHED = "unfinished-published"
 _ROWS_COPIED_AT_ONCE = 65_536
 _ARRAYS = ("embeddings.npy", "thumbnails.npy")
-_FILES = ("samples.parquet", *_ARRAYS)
+FILES = ("samples.parquet", *_ARRAYS)
 """The output of an ingest; if one file is lost, all are recreated."""
 _SEGMENT = pa.schema([pa.field("row", pa.int64(), nullable=False), *MEASURES])
 
@@ -197,7 +197,7 @@ class Staging:
             if stored is not None:
                 yield stored
         plan = self._run / INGEST_PLAN
-        if plan.is_file() and all((self._run / name).is_file() for name in _FILES) and read_json(plan) == self._plan:
+        if plan.is_file() and all((self._run / name).is_file() for name in FILES) and read_json(plan) == self._plan:
             table = read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names])
             yield finished_ingest(self._run, conforming(fields(SAMPLES, table.column_names), table, self._run / "samples.parquet"))
 
@@ -228,7 +228,7 @@ def publish(run: Path) -> None:
         return
     plan = _plan_of(folder)
     (run / INGEST_PLAN).unlink(missing_ok=True)  # marks the half-moved files as incomplete until it is written again
-    for name in _FILES:
+    for name in FILES:
         if (folder / name).exists():
             (folder / name).replace(run / name)
     if plan is not None:

@@ -23,17 +23,17 @@ from audit.taxonomy import Taxonomy
 if TYPE_CHECKING:
     from audit.checks import Check
 
-_FOLDERS = ("scores", "findings")
+FOLDERS = ("scores", "findings")
 """Where each check writes one file."""
 
 
 def wanted_checks(options: ScanOptions) -> dict[str, Check]:
     """Return the selected checks by name. Raises ConfigError if the options name an unknown check or an unknown option of a check."""
     known = discover()
-    for place, names in (("only", options.only), ("skip", options.skip), ("checks", options.checks)):
+    for where, names in (("only", options.only), ("skip", options.skip), ("checks", options.checks)):
         for name in names:
             if name not in known:
-                raise ConfigError(place, f"unknown check {name!r}", nearest(name, known))
+                raise ConfigError(where, f"unknown check {name!r}", nearest(name, known))
     for name, given in options.checks.items():
         for option in given:
             if option not in check_options(known[name].options):
@@ -51,16 +51,15 @@ class Checks(Stage):
     def run(self, scan: Scan) -> None:
         """Run the checks that are not current and write their scores and findings."""
         record = scan.record
-        before = record.content.get("checks", {})
-        keys = _keys(scan)
+        before, no_predictions = record.content.get("checks", {}), why_none(scan)
+        keys = _keys(scan, no_predictions)
         todo = [name for name, key in keys.items() if before.get(name, {}).get("key") != key or not _is_kept(record, name, before[name])]
         record.content["checks"] = {name: before[name] for name in keys if name not in todo}
         if not todo:
             return
-        no_predictions = why_none(scan)
         _rely_on_arrays(scan, todo, predictions=no_predictions is None)
         record.save()
-        for folder in _FOLDERS:
+        for folder in FOLDERS:
             (scan.run / folder).mkdir(exist_ok=True)
         scan.observer.stage("checks", len(todo))
         tables = _tables(scan, no_predictions)
@@ -71,18 +70,18 @@ class Checks(Stage):
             record.content["checks"][name] = {**state, "key": keys[name], "seconds": round(time.perf_counter() - began, 3)}
             scan.observer.advance(1)
         record.content["checks"] = dict(sorted(record.content["checks"].items()))
-        for folder in _FOLDERS:  # remove results of checks that no longer run
+        for folder in FOLDERS:  # remove results of checks that no longer run
             for path in (scan.run / folder).iterdir():
                 if record.content["checks"].get(path.stem, {}).get("state") != "done":
                     path.unlink()
         record.save()
 
 
-def _keys(scan: Scan) -> dict[str, str]:
+def _keys(scan: Scan, no_predictions: str | None) -> dict[str, str]:
     """Return a digest per check of everything its result depends on."""
     content = scan.record.content
     printed = [content["class_words"], content["taxonomy"], content["source"]["problems"]]
-    tables = key_of(scan.state("pairs")["key"], scan.state("predictions").get("key"), why_none(scan), printed)
+    tables = key_of(scan.state("pairs")["key"], scan.state("predictions").get("key"), no_predictions, printed)
     keys = {}
     for name, check in scan.checks.items():
         keys[name] = key_of(tables, scan.options.checks.get(name, {}), content["version"], code_digest(check.run.__module__))
@@ -118,7 +117,7 @@ def _is_kept(record: Record, name: str, state: dict[str, Any]) -> bool:
 
 
 def _files_of(check: str) -> tuple[str, str]:
-    scores, findings = _FOLDERS
+    scores, findings = FOLDERS
     return f"{scores}/{check}.npy", f"{findings}/{check}.parquet"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from audit.errors import RunError
 from audit.io.artifacts import open_array, read_table, to_frame, write_array, write_table
@@ -29,8 +30,6 @@ class Faces(Stage):
 
     def run(self, scan: Scan) -> dict[str, object] | None:
         """Write the faces."""
-        import pyarrow as pa
-
         from audit.images.faces import find_faces
 
         if not scan.wants_faces:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,10 @@ import pyarrow.compute as pc
 
 from audit.engines import Engine, Job
 from audit.errors import of_an_interrupt
-from audit.ingest.cache import ImageCache
 from audit.ingest.chunks import REUSABLE, Ingested
 from audit.ingest.listing import listing_key
 from audit.ingest.reuse import Measurements, ReuseIndex
-from audit.ingest.staging import INGEST_PLAN, Staging, finished_ingest
+from audit.ingest.staging import FILES, INGEST_PLAN, Staging, finished_ingest
 from audit.io.artifacts import read_json
 from audit.io.progress import Observer
 from audit.pipeline.stage import Scan, Stage
@@ -24,6 +23,11 @@ from audit.run.record import as_json, key_of
 from audit.run.tables import read_samples
 from audit.sources.storage.files import MISSING
 from audit.tables import OUTCOMES
+
+if TYPE_CHECKING:
+    from audit.backbones import Backbone
+    from audit.backbones.runtime import Placement
+    from audit.config import ScanOptions
 
 _MEASURES_VERSION = 5
 """Increased by hand when decoding or measuring changes its result for the same bytes: stored rows are then measured again.
@@ -40,16 +44,16 @@ class Ingest(Stage):
     """Measures and embeds the images."""
 
     name = "ingest"
-    files = ("samples.parquet", "embeddings.npy", "thumbnails.npy")
+    files = FILES
 
     def key(self, scan: Scan) -> str:
         """Return a digest of the listing, the backbone and how images are decoded."""
-        return key_of(listing_key(scan.listing), _plan(scan))
+        return key_of(listing_key(scan.listing), scan.plan)
 
     def is_current(self, scan: Scan, key: str | None) -> bool:
         """Return False also where listed images could not be read: a network or a share was down, and may be up again."""
         plan = scan.run / INGEST_PLAN
-        if not super().is_current(scan, key) or "counts" not in scan.record.content or not plan.is_file() or read_json(plan) != _plan(scan):
+        if not super().is_current(scan, key) or "counts" not in scan.record.content or not plan.is_file() or read_json(plan) != scan.plan:
             return False
         samples = read_samples(scan.run, len(scan.listing), ["outcome", "fingerprint"])
         unreachable = pc.and_(pc.equal(samples["outcome"], "missing"), pc.not_equal(samples["fingerprint"], MISSING))
@@ -57,11 +61,10 @@ class Ingest(Stage):
 
     def run(self, scan: Scan) -> dict[str, object]:
         """Read the images, decode those with new content, and write samples, embeddings and thumbnails."""
-        record, listing, observer, plan = scan.record, scan.listing, scan.observer, _plan(scan)
-        cache = _open_cache(scan)
+        record, listing, observer = scan.record, scan.listing, scan.observer
         record.is_sound(*self.files)  # else damaged rows would be reused
         record.save()
-        staging = Staging(scan.run, listing, plan=plan, listing_key=listing_key(listing), dimension=scan.backbone.dimension, note=observer.note)
+        staging = Staging(scan.run, listing, plan=scan.plan, listing_key=listing_key(listing), dimension=scan.backbone.dimension, note=observer.note)
         missing = staging.missing_rows()
         earlier = len(listing) - len(missing) + (staging.adopt(missing) if len(missing) else 0)
         if earlier:
@@ -72,7 +75,7 @@ class Ingest(Stage):
             observer.stage("images", len(missing))
             refs, options = listing["source_ref"].take(pa.array(missing)), scan.options
             job = Job(scan.source, scan.backbone, scan.placement, options.max_pixels, options.batch_size, options.workers, missing, refs)
-            stores = [*staging.stores(), *(cache.stores(observer.note) if cache is not None else ())]
+            stores = [*staging.stores(), *(scan.cache.stores(observer.note) if scan.cache is not None else ())]
             decoded = read_images(job, scan.engine, staging, ReuseIndex(stores, staging.path / "known.npy"), observer)
         record.begin(self)
         record.content["counts"] = _counts(staging.finish())
@@ -87,8 +90,7 @@ class Cache(Stage):
 
     def run(self, scan: Scan) -> None:
         """Add the images that the cache lacks."""
-        cache = _open_cache(scan)
-        if cache is None:
+        if scan.cache is None:
             return
         samples = read_samples(scan.run, len(scan.listing))
         images = finished_ingest(scan.run, samples)
@@ -97,28 +99,22 @@ class Cache(Stage):
             scan.record.rely_on("embeddings.npy", "thumbnails.npy")
             return images.rows(positions)
 
-        if added := cache.add(samples, sound_rows, scan.observer.note):
+        if added := scan.cache.add(samples, sound_rows, scan.observer.note):
             scan.observer.note(f"cache {scan.options.cache}: {added:,} images added")
 
 
-def _plan(scan: Scan) -> dict[str, Any]:
+def measuring_plan(backbone: Backbone, placement: Placement, options: ScanOptions) -> dict[str, Any]:
     """Return what an image's row depends on besides its bytes."""
     plan: dict[str, Any] = as_json(
         {
             "measures": _MEASURES_VERSION,
-            "weights": scan.backbone.weights_id,
-            "preprocessing": dataclasses.asdict(scan.backbone.preprocessing),
-            "placement": dataclasses.asdict(scan.placement),
-            "max_pixels": scan.options.max_pixels,
+            "weights": backbone.weights_id,
+            "preprocessing": dataclasses.asdict(backbone.preprocessing),
+            "placement": dataclasses.asdict(placement),
+            "max_pixels": options.max_pixels,
         }
     )
     return plan
-
-
-def _open_cache(scan: Scan) -> ImageCache | None:
-    if scan.options.cache is None:
-        return None
-    return ImageCache(scan.options.cache, plan=_plan(scan), dimension=scan.backbone.dimension)
 
 
 def _counts(samples: pa.Table) -> dict[str, Any]:

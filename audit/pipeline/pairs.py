@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from audit.io.artifacts import write_table
+from audit.pairs.reuse import UNLIKE, KnownPairs, load
 from audit.pipeline.code_digest import code_digest
 from audit.pipeline.stage import Scan, Stage
 from audit.run.record import key_of
@@ -16,7 +19,7 @@ class Pairs(Stage):
     """Verifies duplicate candidates."""
 
     name = "pairs"
-    files = ("pairs.parquet", "state/unlike.npy")
+    files = ("pairs.parquet", UNLIKE)
 
     def key(self, scan: Scan) -> str:
         """Return a digest of the neighbors, the measures, the options and the code."""
@@ -25,14 +28,11 @@ class Pairs(Stage):
 
     def run(self, scan: Scan) -> dict[str, object]:
         """Write the verified pairs."""
-        import pyarrow as pa
-
         from audit.pairs.pairs import PairOptions, find_pairs
-        from audit.pairs.reuse import KnownPairs, load
 
         run, samples, observer = scan.run, scan.samples, scan.observer
         scan.record.rely_on("thumbnails.npy", "neighbors.npy", "similarities.npy")
-        scan.record.is_sound("state/unlike.npy")
+        scan.record.is_sound(UNLIKE)
         plan = code_digest(_CODE)
         known = load(run) if scan.state(self.name).get("plan") == plan else KnownPairs()
         scan.record.begin(self)

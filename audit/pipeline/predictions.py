@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from audit.errors import AuditError, RunError
 from audit.io.artifacts import filling, read_arrays, replacing, write_table
@@ -54,8 +55,6 @@ class Predictions(Stage):
         if scan.options.predictions is None:
             scan.record.rely_on("embeddings.npy")
         quality, facts = self._label_sets(scan) if scan.samples["labels"].notna().any() else self._labels(scan)
-        import pyarrow as pa
-
         write_table(scan.run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
         return facts
 

@@ -17,13 +17,14 @@ from audit.engines import open_engine
 from audit.errors import ConfigError
 from audit.images.faces import require_detector
 from audit.images.previews import make
+from audit.ingest.cache import ImageCache
 from audit.ingest.listing import list_samples
 from audit.ingest.staging import publish
 from audit.io.artifacts import sweep
 from audit.io.progress import SILENT, Observer
-from audit.pipeline.checks import Checks, wanted_checks
+from audit.pipeline.checks import FOLDERS, Checks, wanted_checks
 from audit.pipeline.faces import Faces
-from audit.pipeline.ingest import Cache, Ingest
+from audit.pipeline.ingest import Cache, Ingest, measuring_plan
 from audit.pipeline.neighbors import Neighbors
 from audit.pipeline.pairs import Pairs
 from audit.pipeline.predictions import Predictions, notes
@@ -82,7 +83,7 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
     refuse_inside(run, str(source))
     refuse_other_things(run)
     with locked(run), open_engine(options) as engine:
-        for folder in (run, *(run / name for name in ("state", "scores", "findings"))):
+        for folder in (run, *(run / name for name in ("state", *FOLDERS))):
             sweep(folder)
         record = open_record(run, observer.note)
         held, before = dataset_of(record.content), _work_done(record)
@@ -94,6 +95,7 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
         choice = _choose(options, record)
         placement = engine.place(device=options.device, precision=options.precision)
         observer.note(f"backbone {choice.backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
+        plan = measuring_plan(choice.backbone, placement, options)
         classes = _labels(listing)
         record.content |= {
             "version": version("imagenet-audit"),
@@ -121,6 +123,8 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
                 checks=checks,
                 backbone=choice.backbone,
                 placement=placement,
+                plan=plan,
+                cache=None if options.cache is None else ImageCache(options.cache, plan=plan, dimension=choice.backbone.dimension),
                 engine=engine,
                 record=record,
                 observer=observer,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from audit.checks import Check
     from audit.config import ScanOptions
     from audit.engines import Engine
+    from audit.ingest.cache import ImageCache
     from audit.io.progress import Observer
     from audit.run.record import Record
     from audit.sources import Source
@@ -49,6 +50,9 @@ class Scan:
     """The checks to run, by name."""
     backbone: Backbone
     placement: Placement
+    plan: dict[str, Any]
+    """What a row of the tables of ingest depends on besides the image's bytes."""
+    cache: ImageCache | None
     engine: Engine
     record: Record
     observer: Observer
