@@ -1,4 +1,4 @@
-"""imagenet-audit: find what is wrong in an image-classification dataset, ranked and with reasons.
+"""imagenet-audit: find problems in an image-classification dataset, ranked and explained.
 
 >>> import audit
 >>> run = audit.scan("photos/", "run/")  # doctest: +SKIP
@@ -22,7 +22,7 @@ _HOMES = {"scan": "audit.pipeline.scan", "Run": "audit.run.run", "open_run": "au
 
 
 def __getattr__(name: str) -> Any:
-    """Import the heavy parts when they are first used, so that ``imagenet-audit --help`` is instant."""
+    """Import the heavy modules at first use, so that ``imagenet-audit --help`` is instant."""
     if name in _HOMES:
         from importlib import import_module
 

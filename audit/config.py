@@ -1,8 +1,8 @@
-"""What a scan is asked to do, and where each answer comes from.
+"""The options of a scan, merged from the command line and configuration files.
 
-One precedence for every option: the command line, then ``audit.toml`` in the working directory (or the file named by ``--config``), then the
-``[tool.imagenet-audit]`` table of ``pyproject.toml``, then the default. A file holds the fields of `ScanOptions` as its keys, the fields of
-`audit.sources.SourceOptions` in a ``[source]`` table and a check's own options in ``[checks.NAME]``. ``docs/configuration.md`` lists them all.
+All options have the same precedence: the command line, then ``audit.toml`` in the working directory (or the file that ``--config`` names), then the
+``[tool.imagenet-audit]`` table of ``pyproject.toml``, then the default. A file's keys are the fields of `ScanOptions`; the fields of
+`audit.sources.SourceOptions` go into a ``[source]`` table and a check's options into ``[checks.NAME]``. ``docs/configuration.md`` lists them all.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from audit.sources import SourceOptions
 
 FILE_NAME = "audit.toml"
-"""Read from the working directory where ``--config`` names no other file."""
+"""Read from the working directory unless ``--config`` names another file."""
 
 TOOL_TABLE = "imagenet-audit"
 """The table below ``[tool]`` in ``pyproject.toml``."""
 
 PATH_OPTIONS = frozenset({"cache", "checkpoint", "predictions", "source.labels_file", "source.class_words_file", "source.taxonomy_file"})
-"""Options that name files: in a file they are relative to that file's folder, on the command line to the working directory."""
+"""Options that are paths: in a file, relative to the file's folder; on the command line, to the working directory."""
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 ENGINES = ("local", "ray")
 
 MOST_NEIGHBORS = 1_000
-"""FAISS finds at most 2,048 on a GPU, and the approximate search asks for twice as many as are kept. Each takes 8 bytes an image: 1,000 of ImageNet's
+"""FAISS returns at most 2,048 on a GPU, and the approximate search requests twice the number kept. Each takes 8 bytes per image: 1,000 for ImageNet's
 1.28 million images are 10 GB."""
 
 BACKBONE_FORM = re.compile(r"auto|embedded|clip(:[^/\s]+(/[^\s]+)?)?")
@@ -52,50 +52,50 @@ def _source_options() -> SourceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanOptions:
-    """Everything a scan can be asked for, with its default.
+    """The options of a scan.
 
     Raises:
-        ConfigError: a value is outside its range; the place is the option's name.
+        ConfigError: a value is outside its range; ``where`` is the option's name.
     """
 
     source: SourceOptions = field(default_factory=_source_options)
-    """How the dataset is stored and which of its columns mean what."""
+    """How the dataset is stored and what its columns mean."""
     backbone: str = "auto"
-    """``auto`` (CLIP where its weights can be had, else the embedded model), ``embedded``, ``clip`` or ``clip:ARCHITECTURE/TAG``."""
+    """``auto`` (CLIP if its weights are available, else the embedded model), ``embedded``, ``clip`` or ``clip:ARCHITECTURE/TAG``."""
     checkpoint: str | None = None
     """A local checkpoint file for the CLIP architecture that ``backbone`` names."""
     predictions: str | None = None
-    """A file of out-of-sample class probabilities, taken instead of making them: ``.npy``, Parquet or CSV; see ``docs/predictions.md``."""
+    """A file of out-of-sample class probabilities to use instead of computing them: ``.npy``, Parquet or CSV; see ``docs/predictions.md``."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     precision: str = "auto"
-    """``auto`` (the fastest that the device computes well), ``float32`` or ``bfloat16``."""
+    """``auto`` (the fastest that the device supports well), ``float32`` or ``bfloat16``."""
     batch_size: int = 32
-    """Images per step of the model, at least 1."""
+    """Images per forward pass, at least 1."""
     workers: int | None = None
-    """Processes that read and decode images, at least 1; None takes one per CPU."""
+    """Processes that read and decode images, at least 1; None means one per CPU."""
     offline: bool = False
-    """Reach no network: no model weights are fetched, and a dataset or cache that is named by a URL of another machine is refused."""
+    """Use no network: fetch no model weights and refuse a dataset or cache on another machine."""
     cache: str | None = None
-    """A folder or fsspec URL where what is measured of each image is kept by content, for all scans that name it; see ``docs/cache.md``."""
+    """A folder or fsspec URL that keeps the measures of images by content, shared by all scans that name it; see ``docs/cache.md``."""
     engine: str = "local"
-    """Where images are read and neighbors searched: ``local`` (this machine) or ``ray`` (a cluster); see ``docs/distributed.md``."""
+    """What reads images and searches neighbors: ``local`` (this machine) or ``ray`` (a cluster); see ``docs/distributed.md``."""
     address: str | None = None
-    """The Ray cluster to use: ``auto`` or ``HOST:PORT``; None starts Ray on this machine alone."""
+    """The Ray cluster to use: ``auto`` or ``HOST:PORT``; None starts Ray on this machine only."""
     faces: bool = False
-    """Look for faces, with the detector of ``imagenet-audit[faces]``; see ``docs/checks/faces.md``."""
+    """Detect faces; needs ``imagenet-audit[faces]``; see ``docs/checks/faces.md``."""
     neighbors: int = 20
-    """Nearest neighbors kept for each image, 1 to `MOST_NEIGHBORS`."""
+    """Nearest neighbors kept per image, 1 to `MOST_NEIGHBORS`."""
     seed: int = 0
-    """Where anything is drawn at random, it is drawn from this; at least 0."""
+    """Seed of all random numbers, at least 0."""
     max_pixels: int = 178_956_970
-    """Larger images are reported as too large and not decoded: a small file can unpack to fill the memory."""
+    """Larger images are reported as too large and not decoded: a small file can decompress to more than the memory."""
     min_precision: float = 0.95
-    """Duplicates are reported down to the score at which this share of them is expected to be right, above 0, at most 1."""
+    """Expected precision of the reported duplicates, which sets the lowest score; above 0, at most 1."""
     checks: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    """Options of single checks: check name -> option -> value."""
+    """Options of checks: check name -> option -> value."""
     only: tuple[str, ...] = ()
-    """Run these checks alone; empty runs all."""
+    """Run only these checks; empty runs all."""
     skip: tuple[str, ...] = ()
     """Do not run these checks."""
 
@@ -109,7 +109,7 @@ class ScanOptions:
         if self.seed < 0:
             raise ConfigError("seed", f"{self.seed} is negative", "use 0 or more")
         if not 0 < self.min_precision <= 1:
-            raise ConfigError("min_precision", f"{self.min_precision} is not a share", "use a number above 0 and at most 1, such as 0.95")
+            raise ConfigError("min_precision", f"{self.min_precision} is out of range", "use a number above 0 and at most 1, such as 0.95")
         if self.precision not in PRECISIONS:
             raise ConfigError("precision", f"unknown precision {self.precision!r}", nearest(self.precision, PRECISIONS))
         if not DEVICE_FORM.fullmatch(self.device):
@@ -122,15 +122,17 @@ class ScanOptions:
     def _check_names(self) -> None:
         for name in ("only", "skip"):
             if isinstance(getattr(self, name), str):
-                raise ConfigError(name, f"{getattr(self, name)!r} is one text, not several names", f"write ({getattr(self, name)!r},)")
+                raise ConfigError(name, f"{getattr(self, name)!r} is a string, not a sequence of names", f"write ({getattr(self, name)!r},)")
         if both := sorted(set(self.only) & set(self.skip)):
-            raise ConfigError("skip", f"{both[0]!r} is also in 'only'", "name it in one of them")
+            raise ConfigError("skip", f"{both[0]!r} is also in 'only'", "remove it from one of them")
 
     def _check_engine(self) -> None:
         if self.engine not in ENGINES:
             raise ConfigError("engine", f"unknown engine {self.engine!r}", nearest(self.engine, ENGINES))
         if self.address is not None and self.engine != "ray":
-            raise ConfigError("address", f"{self.address!r} is a Ray cluster, but the engine is {self.engine!r}", "add --engine ray, or leave it out")
+            raise ConfigError(
+                "address", f"{self.address!r} needs engine 'ray', but the engine is {self.engine!r}", "add --engine ray, or drop --address"
+            )
 
 
 def load(
@@ -139,20 +141,20 @@ def load(
     """Merge the command line, the files and the defaults into one set of options.
 
     Args:
-        flags: shaped like a file's tables; an option whose value is None was not given.
+        flags: options of the command line, structured like a file's tables; None means not given.
         cwd: folder whose ``audit.toml`` and ``pyproject.toml`` are read.
-        config: read this file instead of ``cwd / "audit.toml"``; then it must exist.
-        options_of_checks: check name -> its options dataclass; by default those of all installed checks, looked up only where a check is named.
+        config: file to read instead of ``cwd / "audit.toml"``; must exist.
+        options_of_checks: check name -> its options dataclass; by default those of all installed checks, discovered only if a check is named.
 
     Raises:
-        ConfigError: a file is not TOML, or holds an unknown key or table, a value of the wrong type or outside its range. The place names the file
-            and the key.
+        ConfigError: a file is not valid TOML, or has an unknown key or table, or a value of the wrong type or range. ``where`` names the file and
+            the key.
     """
-    layers = [(place, table) for place, table in (_pyproject(cwd), _file(cwd, config), ("command line", _given(flags))) if table]
+    layers = [(where, table) for where, table in (_pyproject(cwd), _file(cwd, config), ("command line", _given(flags))) if table]
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for place, table in layers:
-        _read_layer(place, table, values, origins, options_of_checks)
+    for where, table in layers:
+        _read_layer(where, table, values, origins, options_of_checks)
     source = {name.removeprefix("source."): values.pop(name) for name in list(values) if name.startswith("source.")}
     per_check: dict[str, dict[str, object]] = {}
     for name in [name for name in values if name.startswith("checks.")]:
@@ -170,7 +172,7 @@ def load(
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop what was not given: None, empty tuples and tables left empty."""
+    """Return the options that were given: drop None, empty tuples and empty tables."""
     given: dict[str, Any] = {}
     for name, value in flags.items():
         kept = _given(value) if isinstance(value, Mapping) else value
@@ -193,11 +195,11 @@ def _file(cwd: Path, config: Path | None) -> tuple[str, dict[str, Any]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return read_toml(path, missing="name an existing file with --config, or leave the option out")[1]
+    return read_toml(path, missing="pass an existing file to --config, or drop the option")[1]
 
 
 def _absolute(table: Any, folder: Path) -> Any:
-    """Make the paths in a file's table relative to the file's folder."""
+    """Resolve the paths in a file's table against the file's folder."""
     if not isinstance(table, dict):
         return table
     copy = {name: dict(value) if isinstance(value, dict) else value for name, value in table.items()}
@@ -209,42 +211,42 @@ def _absolute(table: Any, folder: Path) -> Any:
 
 
 def _read_layer(
-    place: str, table: Mapping[str, Any], values: dict[str, Any], origins: dict[str, str], options_of_checks: Mapping[str, type | None] | None
+    where: str, table: Mapping[str, Any], values: dict[str, Any], origins: dict[str, str], options_of_checks: Mapping[str, type | None] | None
 ) -> None:
-    """Check one layer's keys and types and lay it over ``values``; both dictionaries are keyed by dotted option names."""
+    """Validate one layer's keys and types and merge it into ``values``; both dictionaries have dotted option names as keys."""
 
     def take(name: str, value: Any, hint: Any) -> None:
-        values[name] = converted(f"{place}: {name}", value, hint)
-        origins[name] = place
+        values[name] = converted(f"{where}: {name}", value, hint)
+        origins[name] = where
 
     hints = scan_hints()
     for key, value in table.items():
-        _known(place, key, hints)
+        _known(where, key, hints)
         if key == "source":
             from audit.sources import SourceOptions
 
             inner = typing.get_type_hints(SourceOptions)
-            for name, entry in _table(f"{place}: source", value).items():
-                _known(f"{place}: source", name, inner)
+            for name, entry in _table(f"{where}: source", value).items():
+                _known(f"{where}: source", name, inner)
                 take(f"source.{name}", entry, inner[name])
         elif key == "checks":
             known = _discovered() if options_of_checks is None else options_of_checks
-            for check, options in _table(f"{place}: checks", value).items():
-                _known(f"{place}: checks", check, known, what="check")
+            for check, options in _table(f"{where}: checks", value).items():
+                _known(f"{where}: checks", check, known, what="check")
                 inner = _check_hints(known[check])
-                for name, entry in _table(f"{place}: checks.{check}", options).items():
-                    _known(f"{place}: checks.{check}", name, inner)
+                for name, entry in _table(f"{where}: checks.{check}", options).items():
+                    _known(f"{where}: checks.{check}", name, inner)
                     take(f"checks.{check}.{name}", entry, inner[name])
         else:
             take(key, value, hints[key])
             if key in ("only", "skip"):
                 known = _discovered() if options_of_checks is None else options_of_checks
                 for check in values[key]:
-                    _known(f"{place}: {key}", check, known, what="check")
+                    _known(f"{where}: {key}", check, known, what="check")
 
 
 def scan_hints() -> dict[str, Any]:
-    """Return the types of `ScanOptions`' fields by name; those of ``source`` and ``checks`` are tables."""
+    """Return the types of the fields of `ScanOptions` by name; ``source`` and ``checks`` are tables."""
     from audit.sources import SourceOptions
 
     return typing.get_type_hints(ScanOptions, localns={"SourceOptions": SourceOptions})
@@ -263,15 +265,15 @@ def _discovered() -> dict[str, type | None]:
     return {name: check.options for name, check in discover().items()}
 
 
-def _known(place: str, key: str, known: Iterable[str], *, what: str = "option") -> None:
+def _known(where: str, key: str, known: Iterable[str], *, what: str = "option") -> None:
     names = list(known)
     if key not in names:
-        raise ConfigError(place, f"unknown {what} {key!r}", nearest(key, names) if names else "remove it, there is none")
+        raise ConfigError(where, f"unknown {what} {key!r}", nearest(key, names) if names else "remove it: there are no options")
 
 
-def _table(place: str, value: Any) -> dict[str, Any]:
+def _table(where: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(place, f"expected a table, got {value!r}", "write it as a [table]")
+        raise ConfigError(where, f"expected a table, got {value!r}", "write a [table]")
     return dict(value)
 
 

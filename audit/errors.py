@@ -1,10 +1,10 @@
 """Errors that name the thing, where it is and how to fix it.
 
-AuditError              anything a user can fix; the command line prints it in one line and exits with 2
-├── SourceError         the dataset: not there, empty, a label file that does not fit
+AuditError              any error that the user can fix; the command line prints it in one line and exits with 2
+├── SourceError         the dataset: missing, empty, a label file that does not match
 ├── ConfigError         an option, an ``audit.toml`` or a ``[tool.imagenet-audit]`` table
-├── BackboneError       a model: unknown, weights not reachable, checkpoint that does not fit
-└── RunError            a run directory: not a run, damaged, made by a newer version, not writable
+├── BackboneError       a model: unknown, weights not reachable, a checkpoint that does not match
+└── RunError            a run directory: not a run, corrupt, written by a newer version, not writable
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Iterable
 
 
 class AuditError(Exception):
-    """Base of all errors that a user can fix.
+    """Base of all errors that the user can fix.
 
     Args:
-        where: what the error is about: a path, ``labels.csv:17``, an option's name.
+        where: the subject of the error: a path, ``labels.csv:17``, an option's name.
         problem: what is wrong, with the offending value.
-        hint: what to do about it.
+        hint: how to fix it.
     """
 
     def __init__(self, where: object, problem: str, hint: str) -> None:
@@ -33,11 +33,11 @@ class AuditError(Exception):
 
 
 class SourceError(AuditError):
-    """The dataset cannot be listed or does not fit its description."""
+    """The dataset cannot be listed or does not match its description."""
 
 
 class ConfigError(AuditError):
-    """An option has an unknown name or an impossible value."""
+    """An option has an unknown name or an invalid value."""
 
 
 class BackboneError(AuditError):
@@ -54,11 +54,11 @@ def reason(error: BaseException) -> str:
 
 
 _NAMED = 30
-"""Known names that an error lists."""
+"""Maximum number of known names in a hint."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the nearest known one, or the first of them.
+    """Return a hint for an unknown name: the nearest known name, or a list of known names.
 
     >>> nearest("blured", ["blurred", "dark"])
     "did you mean 'blurred'?"
@@ -72,7 +72,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def of_an_interrupt(error: BaseException | None) -> bool:
-    """Tell whether an error is an interrupt or came up on the way out of one, as a lock's does that is interrupted while it is taken."""
+    """Return whether an error is an interrupt or was raised while handling one, such as by a lock that was being acquired."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None

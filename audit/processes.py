@@ -1,4 +1,4 @@
-"""The processors that a process may use, and how it starts processes of its own."""
+"""Available CPUs, and the start of worker processes."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ else:
 
 _TRIES = 3
 _PAUSE_SECONDS = 0.5
-"""Until a process that was killed is known to be gone, and what is short of memory has given some back."""
+"""Pause between attempts, for a killed process to be noticed and memory to be freed."""
 
 
 def available_cpus() -> int:
-    """Return how many processors this process may use: fewer than the machine has where a container or ``taskset`` says so."""
+    """Return the number of CPUs that this process may use, which a container or ``taskset`` may limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def process_context() -> BaseContext:
-    """Return how worker processes are started. Not by fork: this process may hold the threads of a model's runtime, which do not survive one."""
+    """Return the start method of worker processes. Not fork: the threads of a model's runtime in this process would not survive it."""
     return _WorkerContext()
 
 
 def begin_worker() -> None:
-    """Make this process one that its parent decides about: it leaves interrupts to it, and ends when it is gone, killed or not.
+    """Make this process ignore interrupts, which its parent handles, and exit when its parent is gone.
 
-    A killed parent tells nobody; its workers would wait for work for ever, and hold the memory of their models.
+    A killed parent cannot stop its workers: they would wait for work forever and keep the memory of their models.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is None:
-        raise AssertionError("only a process that was started as a worker begins as one")
+        raise AssertionError("begin_worker must be called in a worker process")
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
 
@@ -60,13 +60,13 @@ def _end_with(sentinel: int) -> None:
 
 
 def _prepare() -> None:
-    """Start the process that starts others, if it is not there yet, with interrupts blocked for good, as its children have them.
+    """Start the fork server, unless it runs already, with interrupts blocked for it and its children.
 
-    While it imports it would answer Ctrl+C with its traceback.
+    Otherwise Ctrl+C during its imports would print a traceback.
     """
     if sys.platform == "win32":
         return
-    resource_tracker.ensure_running()  # else it starts on the way, and lets interrupts in again
+    resource_tracker.ensure_running()  # else the fork server starts it, which unblocks interrupts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
@@ -79,7 +79,7 @@ def _prepare() -> None:
 def _wait_for_its_imports() -> None:
     """Start a process that does nothing and wait for it.
 
-    A start takes as long as these imports. A worker whose start is given up meanwhile would print that the locks it shares with its parent are gone.
+    A worker that is abandoned while the fork server still imports would print that the locks it shares with its parent are gone.
     """
     process = _Process(target=int)
     process.start()
@@ -87,19 +87,19 @@ def _wait_for_its_imports() -> None:
 
 
 class _WorkerProcess(_Process):
-    """A process that does not run its parent's script: nothing of it is needed, and a script that calls ``scan`` unguarded would scan anew."""
+    """A process that does not run its parent's script: a script that calls ``scan`` without a main guard would start another scan."""
 
     def start(self) -> None:
         script = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing reads here what a child shall run first, and has no other switch
+        sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing offers no other way to prevent that a child runs the script
         try:
             for _ in range(_TRIES):
                 try:
                     _prepare()
                     return super().start()
-                except (EOFError, ConnectionError):  # the process that starts others was killed: the next that asks for it starts it anew
+                except (EOFError, ConnectionError):  # the fork server was killed; the next attempt starts another
                     time.sleep(_PAUSE_SECONDS)
-            raise AuditError("scan", "the process that starts those that read images dies again and again", "is memory short? give the same command")
+            raise AuditError("scan", "worker processes keep crashing at start-up (out of memory?)", "run the same command again to resume")
         finally:
             sys.modules["__main__"] = script
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +143,7 @@ def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
         "counts": {"listed": rows, "scanned": rows, "failed": 0, "outcomes": dict.fromkeys(OUTCOMES, 0) | {"ok": rows}},
         "stages": {"ingest": {"state": "done", "key": key_of("drawn", rows, seed)}},
         "timings": {},
+        "classes": sorted({label_of(at) for at in given.tolist()}),
         "class_words": {},
         "taxonomy": dataclasses.asdict(Taxonomy()),
         "finished": False,
@@ -177,15 +178,32 @@ def scan_until(run: Path, stage: str) -> None:
     """Run the stages of a scan after ingest up to one of them; skips those that are done."""
     from audit.config import ScanOptions
     from audit.engines import LocalEngine
-    from audit.io.artifacts import read_table, to_frame
+    from audit.io.artifacts import read_table
+    from audit.pipeline import scan
     from audit.pipeline.checks import wanted_checks
     from audit.pipeline.run_folder import open_record
-    from audit.pipeline.scan import _after_ingest
+    from audit.pipeline.stage import Scan
+    from audit.tables import LISTING
 
-    record = open_record(run, print)
+    record, options, nothing = open_record(run, print), ScanOptions(offline=True), cast("Any", None)  # the images themselves are not there
+    drawn = Scan(
+        run=run,
+        source=nothing,
+        listing=read_table(run / "samples.parquet", LISTING.names),
+        classes=record.content["classes"],
+        options=options,
+        checks=wanted_checks(options),
+        backbone=nothing,
+        placement=nothing,
+        plan={},
+        cache=None,
+        engine=LocalEngine(),
+        record=record,
+        observer=Until(stage),
+    )
     try:
-        samples, options = to_frame(read_table(run / "samples.parquet")), ScanOptions(offline=True)
-        _after_ingest(run, samples, wanted_checks(options), options, LocalEngine(), record, Until(stage))
+        for behind_ingest in scan.STAGES[2:]:
+            scan.run_stage(behind_ingest, drawn)
     except _Reached:
         return
     record.content["finished"] = True

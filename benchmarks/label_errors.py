@@ -26,7 +26,7 @@ from audit.labels.noise import estimate_noise, suspect
 from audit.labels.quality import judge_labels
 from audit.labels.review_yield import expected_yield
 from audit.labels.statistics import confusion_matrix, overlapping
-from audit.pipeline.stages import fold_groups
+from audit.pairs.duplicate_sets import connected_sets
 from audit.predictions.calibration import expected_calibration_error
 from audit.predictions.out_of_sample import out_of_sample
 
@@ -151,7 +151,7 @@ def copies(embeddings: Array, given: Array, true: Array, pairs: pd.DataFrame, ti
     """Judge copies with different labels alone, and with the votes of all copies."""
     from sklearn.metrics import log_loss
 
-    predictions = out_of_sample(embeddings, given.astype(np.int32), fold_groups(len(given), pairs), seed=0).probabilities
+    predictions = out_of_sample(embeddings, given.astype(np.int32), connected_sets(pairs, len(given)), seed=0).probabilities
     rows = np.concatenate([parts[-1].rows for parts in disagreeing_duplicate_sets(pairs, given)])
     wrong = (given != true)[rows]
     print(f"\n{title}: {len(rows)} copies with different labels, {wrong.sum()} wrong\n")

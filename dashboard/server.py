@@ -25,7 +25,7 @@ def _warm(run: str) -> None:
     with suppress(AuditError):  # the page shows the error
         opened = open_finished(run)
         summary_of(opened)
-        _ = opened.twins
+        _ = opened.identical_copies
     for name in ("altair", "scipy.cluster.hierarchy"):  # their import takes a second, which would delay the first confusion matrix
         import_module(name)
 

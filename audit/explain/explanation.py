@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from audit.errors import AuditError
 from audit.run.personal_columns import MASKED, is_personal
-from audit.tables import MEASURES
+from audit.tables import MEASURES, cell_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -145,13 +145,13 @@ def explain(run: Run, row: int) -> Explanation:
     return Explanation(
         sample_id=sample_id,
         row=row,
-        content_id=_known(sample["content_id"]),
-        split=_known(sample["split"]),
+        content_id=cell_value(sample["content_id"]),
+        split=cell_value(sample["split"]),
         labels=labels,
         class_words={label: words[label] for label in sorted(filter(None, shown)) if label in words},
         metadata=_masked(json.loads(sample["metadata"])) if isinstance(sample["metadata"], str) else {},
         outcome=str(sample["outcome"]),
-        error=_known(sample["error"]),
+        error=cell_value(sample["error"]),
         measures=tuple(_measures(run.samples, sample)),
         findings=own,
         class_findings=tuple(_records(of_class)),
@@ -175,13 +175,13 @@ def _nearest_id(ids: Sequence[str], text: str) -> str | None:
 
 def _records(findings: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for record in findings.to_dict("records"):
-        plain = {str(name): _known(value) for name, value in record.items()}
+        plain = {str(name): cell_value(value) for name, value in record.items()}
         yield {**plain, "score": round(float(record["score"]), 4), "evidence": json.loads(record["evidence"])}
 
 
 def _measures(samples: pd.DataFrame, sample: pd.Series[Any]) -> Iterator[Measure]:
     for name in MEASURES.names:
-        value = _known(sample[name])
+        value = cell_value(sample[name])
         # perceptual_hash is omitted: pandas may store it as float, which cannot represent 64 bits.
         if name in ("content_id", "outcome", "error", "perceptual_hash") or value is None:
             continue
@@ -216,16 +216,7 @@ def _neighbors(run: Run, row: int) -> Iterator[Other]:
 
 def _other(samples: pd.DataFrame, row: int, relation: str, score: float, evidence: Mapping[str, Any]) -> Other:
     sample = samples.iloc[row]
-    return Other(str(sample["sample_id"]), _known(sample["label"]), _known(sample["split"]), relation, round(score, 4), evidence)
-
-
-def _known(value: Any) -> Any:
-    """Return a plain value: None for a null (None, NaN or NA), Python values for NumPy scalars and arrays."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    import pandas as pd
-
-    return None if not isinstance(value, list) and pd.isna(value) else value
+    return Other(str(sample["sample_id"]), cell_value(sample["label"]), cell_value(sample["split"]), relation, round(score, 4), evidence)
 
 
 def _masked(metadata: Mapping[str, Any]) -> dict[str, Any]:

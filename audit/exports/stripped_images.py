@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from audit.errors import AuditError
+from audit.errors import AuditError, reason
 from audit.exports.base import write_frame
 from audit.exports.metadata_removal import Refused, without_metadata
 
@@ -45,8 +45,8 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
             data = source.read(source_ref)
             clean = without_metadata(data)
             _write_new(out / name, clean)
-        except (Refused, OSError, ValueError) as reason:  # ValueError: file names cannot contain a null byte
-            left_out.append((sample_id, " ".join(str(reason).split())))
+        except (Refused, OSError, ValueError) as error:  # ValueError: file names cannot contain a null byte
+            left_out.append((sample_id, reason(error)))
             continue
         before, after = before + len(data), after + len(clean)
         copied.append((sample_id, name))

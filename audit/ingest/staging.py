@@ -23,7 +23,7 @@ from audit.errors import RunError
 from audit.ingest.chunks import Ingested
 from audit.ingest.reuse import Measurements, Store, reusable_ids
 from audit.io.artifacts import create_array, open_array, read_json, read_table, reopen_array, write_json, write_table
-from audit.run.tables import fields, held_to, open_rows
+from audit.run.tables import conforming, fields, open_rows
 from audit.tables import MEASURES, SAMPLES, THUMBNAIL_SIDE
 
 FOLDER = "unfinished"
@@ -33,7 +33,7 @@ _SUPERSEDED = "unfinished-before"
 _PUBLISHED = "unfinished-published"
 _ROWS_COPIED_AT_ONCE = 65_536
 _ARRAYS = ("embeddings.npy", "thumbnails.npy")
-_FILES = ("samples.parquet", *_ARRAYS)
+FILES = ("samples.parquet", *_ARRAYS)
 """The output of an ingest; if one file is lost, all are recreated."""
 _SEGMENT = pa.schema([pa.field("row", pa.int64(), nullable=False), *MEASURES])
 
@@ -197,9 +197,9 @@ class Staging:
             if stored is not None:
                 yield stored
         plan = self._run / INGEST_PLAN
-        if plan.is_file() and all((self._run / name).is_file() for name in _FILES) and read_json(plan) == self._plan:
+        if plan.is_file() and all((self._run / name).is_file() for name in FILES) and read_json(plan) == self._plan:
             table = read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names])
-            yield finished_ingest(self._run, held_to(fields(SAMPLES, table.column_names), table, self._run / "samples.parquet"))
+            yield finished_ingest(self._run, conforming(fields(SAMPLES, table.column_names), table, self._run / "samples.parquet"))
 
     def _superseded(self, folder: Path) -> EarlierIngest | None:
         """Return the rows of a scan that was killed before the dataset changed, if any. Raises RunError if they are corrupt."""
@@ -228,7 +228,7 @@ def publish(run: Path) -> None:
         return
     plan = _plan_of(folder)
     (run / INGEST_PLAN).unlink(missing_ok=True)  # marks the half-moved files as incomplete until it is written again
-    for name in _FILES:
+    for name in FILES:
         if (folder / name).exists():
             (folder / name).replace(run / name)
     if plan is not None:

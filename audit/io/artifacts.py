@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from audit.errors import RunError
+from audit.errors import RunError, reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -244,4 +244,4 @@ def _reading(path: Path, read: Callable[[], Any]) -> Any:
     except FileNotFoundError:
         raise RunError(path, "this file of the run is missing", "run the same scan again: only missing stages are computed") from None
     except _CORRUPT as error:
-        raise RunError(path, f"corrupt: {' '.join(str(error).split())[:160]}", _RESCAN) from error
+        raise RunError(path, f"corrupt: {reason(error)}", _RESCAN) from error

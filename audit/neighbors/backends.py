@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from audit.errors import AuditError
+from audit.errors import AuditError, reason
 from audit.processes import begin_worker, process_context
 
 Floats = npt.NDArray[np.float32]
@@ -183,7 +183,7 @@ def _fault_of(device: str) -> str | None:
         except BrokenProcessPool:
             return "FAISS crashes on it"
         except Exception as error:  # noqa: BLE001  the libraries raise their own types, and the CPU remains
-            return " ".join(str(error).split())[:160]
+            return reason(error)
 
 
 def _agrees(device: str) -> bool:

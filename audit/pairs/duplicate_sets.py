@@ -19,12 +19,12 @@ COPIES = frozenset({"identical_bytes", "identical_pixels", "re_encoded", "edited
 
 def duplicate_sets(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
     """Return ``[n]``: the duplicate set of each row; other shots of a scene are in other sets."""
-    return _joined(pairs[pairs["relation"].isin(COPIES)], n)
+    return connected_sets(pairs[pairs["relation"].isin(COPIES)], n)
 
 
 def identical_sets(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
     """Return ``[n]``: the set of images with the same pixels of each row."""
-    return _joined(pairs[pairs["relation"].isin(IDENTICAL)], n)
+    return connected_sets(pairs[pairs["relation"].isin(IDENTICAL)], n)
 
 
 def implied_by_identical_copies(pairs: pd.DataFrame, splits: npt.NDArray[np.int64], rank: npt.NDArray[np.integer]) -> pd.DataFrame:
@@ -59,9 +59,15 @@ def implied_by_identical_copies(pairs: pd.DataFrame, splits: npt.NDArray[np.int6
     return found.loc[~pd.MultiIndex.from_frame(found[["i", "j"]]).isin(known), ["i", "j", *columns]].reset_index(drop=True)
 
 
-def _joined(copies: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
+def connected_sets(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
+    """Return ``[n]``: the set of each row; rows that pairs connect, directly or through others, share one.
+
+    Args:
+        pairs: columns ``i`` and ``j``.
+        n: rows of the run.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    links = coo_array((np.ones(len(copies), bool), (copies["i"].to_numpy(), copies["j"].to_numpy())), shape=(n, n))
+    links = coo_array((np.ones(len(pairs), bool), (pairs["i"].to_numpy(), pairs["j"].to_numpy())), shape=(n, n))
     return np.asarray(connected_components(links, directed=False)[1], np.int64)

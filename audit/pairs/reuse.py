@@ -15,8 +15,8 @@ from audit.pairs.verification import Evidence, concatenated
 Digests = npt.NDArray[np.uint64]
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-_EVIDENCE, _UNLIKE = "state/verified.npz", "state/unlike.npy"
-FILES = (_EVIDENCE, _UNLIKE)
+_EVIDENCE, UNLIKE = "state/verified.npz", "state/unlike.npy"
+FILES = (_EVIDENCE, UNLIKE)
 """Files in a run directory."""
 
 
@@ -52,7 +52,7 @@ class KnownPairs:
         (run / _EVIDENCE).parent.mkdir(exist_ok=True)
         with replacing(run / _EVIDENCE) as file:
             np.savez(file, allow_pickle=False, alike=self.alike, **{name: getattr(self.evidence, name) for name in names})
-        write_array(run / _UNLIKE, self.unlike)
+        write_array(run / UNLIKE, self.unlike)
 
 
 def remember(pairs: Digests, evidence: Evidence, unlike: Digests) -> KnownPairs:
@@ -66,7 +66,7 @@ def load(run: Path) -> KnownPairs:
     try:
         stored = read_arrays(run / _EVIDENCE, "alike", *Evidence.__dataclass_fields__)
         evidence = Evidence(**{name: stored[name] for name in Evidence.__dataclass_fields__})
-        return KnownPairs(stored["alike"], evidence, open_array(run / _UNLIKE))
+        return KnownPairs(stored["alike"], evidence, open_array(run / UNLIKE))
     except RunError:
         return KnownPairs()
 

@@ -1,1 +1,1 @@
-"""A scan as a list of stages, each done once and skipped while its inputs stay the same."""
+"""A scan as a list of stages, each skipped while its inputs are unchanged."""

@@ -1,4 +1,4 @@
-"""Run one check: hand it the tables it names, read-only, and hold its answer to what was promised."""
+"""Run one check on read-only tables and validate its result."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def run_check(check: Check, tables: Mapping[str, object], options: object | None
     """Run a check on a run's tables.
 
     Args:
-        check: as discovered.
-        tables: every table by name; ``Missing`` where the run has none. ``samples`` is always there.
-        options: an instance of the check's ``Options``; its defaults where None.
+        check: the check.
+        tables: every table by name, or ``Missing``; ``samples`` is required.
+        options: an instance of the check's ``Options``; None means the defaults.
 
     Returns:
         float32 scores ``[n]`` and the findings, or why the check does not apply.
 
     Raises:
-        AuditError: the check's answer breaks the contract of ``docs/writing-a-check.md``.
+        AuditError: the check's result breaks the contract of ``docs/writing-a-check.md``.
     """
     given: dict[str, Any] = {}
     for name in (*check.needs, *check.optional_needs):
@@ -57,17 +57,17 @@ def validated(check: Check, result: object, n: int) -> Result:
     """Return a check's result with float32 scores.
 
     Raises:
-        AuditError: scores or findings are not what the contract promises.
+        AuditError: scores or findings break the contract.
     """
     if not isinstance(result, Result):
-        raise _broken(check, f"gave back {type(result).__name__}, not Result or Skipped")
+        raise _broken(check, f"returned {type(result).__name__}, not Result or Skipped")
     scores = np.asarray(result.scores)
     if scores.shape != (n,):
-        raise _broken(check, f"gave scores of shape {scores.shape} for {n} samples")
+        raise _broken(check, f"returned scores of shape {scores.shape} for {n} samples")
     scores = scores.astype(np.float32)
-    if not (np.isnan(scores) | ((scores >= 0) & (scores <= 1))).all():
-        bad = scores[~(np.isnan(scores) | ((scores >= 0) & (scores <= 1)))][0]
-        raise _broken(check, f"gave the score {bad}, outside 0..1")
+    outside = scores[~(np.isnan(scores) | ((scores >= 0) & (scores <= 1)))]
+    if len(outside):
+        raise _broken(check, f"returned the score {outside[0]}, outside 0..1")
     _validate_findings(check, result.findings, n)
     return Result(scores, result.findings)
 
@@ -75,20 +75,20 @@ def validated(check: Check, result: object, n: int) -> Result:
 def _validate_findings(check: Check, findings: Sequence[Finding], n: int) -> None:
     for finding in findings:
         if not (math.isfinite(finding.score) and 0 <= finding.score <= 1):
-            raise _broken(check, f"gave a finding {finding.kind!r} the score {finding.score}, outside 0..1")
+            raise _broken(check, f"returned a finding {finding.kind!r} with the score {finding.score}, outside 0..1")
         if finding.severity not in SEVERITIES:
-            raise _broken(check, f"gave a finding {finding.kind!r} the severity {finding.severity!r}")
+            raise _broken(check, f"returned a finding {finding.kind!r} with the severity {finding.severity!r}")
         for row in (finding.row, finding.partner, finding.group):
             if row is not None and not 0 <= row < n:
-                raise _broken(check, f"gave a finding {finding.kind!r} about row {row} of {n}")
+                raise _broken(check, f"returned a finding {finding.kind!r} about row {row} of {n}")
 
 
 def _broken(check: Check, problem: str) -> AuditError:
-    return AuditError(f"check {check.name} ({check.origin})", problem, f"mend the check, or leave it out with --skip {check.name}")
+    return AuditError(f"check {check.name} ({check.origin})", problem, f"fix the check, or skip it with --skip {check.name}")
 
 
 def _read_only(table: object) -> object:
-    """Guard a table against being changed, where that costs no copy of its content."""
+    """Return a read-only view or a shallow copy of a table; its content is not copied."""
     if isinstance(table, np.ndarray):
         view = table.view()
         view.flags.writeable = False

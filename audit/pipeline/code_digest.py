@@ -1,4 +1,4 @@
-"""Which code made a result: a stage whose code has changed since is done again."""
+"""Digests of code: a stage whose code has changed runs again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from importlib.util import find_spec, resolve_name
 
 
 def code_digest(*modules: str) -> str:
-    """Return a digest of the sources of modules and of all modules of the same top-level package that they import, directly or not.
+    """Return a digest of the sources of modules and of all modules of their top-level package that they import, directly or indirectly.
 
-    Imports inside functions count, imports for type checking alone do not. A module without source, such as a compiled one, counts by its name.
+    Includes imports inside functions, but not those under ``TYPE_CHECKING``. A module without source, such as a compiled one, enters by name.
 
     Args:
         modules: dotted names.
@@ -44,9 +44,9 @@ def _exists(name: str) -> bool:
     return name in sys.modules or find_spec(name) is not None
 
 
-@cache  # a loaded module does not change with its file
+@cache  # a loaded module does not change when its file does
 def _module(name: str) -> tuple[str, tuple[str, ...]]:
-    """Return a digest of a module's source and the modules of its top-level package that it imports."""
+    """Return the digest of a module's source, and the modules of its top-level package that it imports."""
     try:
         spec = find_spec(name)
         source = spec.loader.get_source(name) if spec and spec.loader and hasattr(spec.loader, "get_source") else None
@@ -77,7 +77,7 @@ def _targets(node: ast.AST, package: str, top: str) -> list[str]:
     base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
     if base.partition(".")[0] != top:
         return []
-    # What is imported from a package may be a module itself; to ask that of a plain module would import it.
+    # A name imported from a package may be a module. For a plain module, find_spec would import it.
     spec = find_spec(base)
     inside = [f"{base}.{alias.name}" for alias in node.names] if spec and spec.submodule_search_locations is not None else []
     return [base, *(name for name in inside if find_spec(name) is not None)]

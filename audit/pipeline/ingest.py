@@ -1,36 +1,143 @@
-"""Fill a run with the images that no earlier scan of it stored: read all, decode those whose bytes are not known, and store as the work goes on."""
+"""Ingest: read, measure and embed every listed image that no earlier scan has measured."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from audit.engines import Engine, Job
 from audit.errors import of_an_interrupt
 from audit.ingest.chunks import REUSABLE, Ingested
-from audit.ingest.reuse import ReuseIndex
-from audit.ingest.staging import Staging
+from audit.ingest.listing import listing_key
+from audit.ingest.reuse import Measurements, ReuseIndex
+from audit.ingest.staging import FILES, INGEST_PLAN, Staging, finished_ingest
+from audit.io.artifacts import read_json
 from audit.io.progress import Observer
+from audit.pipeline.stage import Scan, Stage
+from audit.run.record import as_json, key_of
+from audit.run.tables import read_samples
+from audit.sources.storage.files import MISSING
+from audit.tables import OUTCOMES
+
+if TYPE_CHECKING:
+    from audit.backbones import Backbone
+    from audit.backbones.runtime import Placement
+    from audit.config import ScanOptions
+
+_MEASURES_VERSION = 5
+"""Increased by hand when decoding or measuring changes its result for the same bytes: stored rows are then measured again.
+
+Not a digest of the code, as in later stages: a digest changes with every comment, and each change would decode all images again, which takes hours at
+ImageNet's size, and would make shared caches useless. Later stages read no images.
+"""
 
 _BATCHES_PER_SEGMENT = 16
-"""Batches stored at a time; a killed scan loses less than this much work, an interrupted one none."""
+"""Batches stored at a time: a killed scan loses less than these, an interrupted one nothing."""
+
+
+class Ingest(Stage):
+    """Measures and embeds the images."""
+
+    name = "ingest"
+    files = FILES
+
+    def key(self, scan: Scan) -> str:
+        """Return a digest of the listing, the backbone and how images are decoded."""
+        return key_of(listing_key(scan.listing), scan.plan)
+
+    def is_current(self, scan: Scan, key: str | None) -> bool:
+        """Return False also where listed images could not be read: a network or a share was down, and may be up again."""
+        plan = scan.run / INGEST_PLAN
+        if not super().is_current(scan, key) or "counts" not in scan.record.content or not plan.is_file() or read_json(plan) != scan.plan:
+            return False
+        samples = read_samples(scan.run, len(scan.listing), ["outcome", "fingerprint"])
+        unreachable = pc.and_(pc.equal(samples["outcome"], "missing"), pc.not_equal(samples["fingerprint"], MISSING))
+        return not pc.any(unreachable).as_py()
+
+    def run(self, scan: Scan) -> dict[str, object]:
+        """Read the images, decode those with new content, and write samples, embeddings and thumbnails."""
+        record, listing, observer = scan.record, scan.listing, scan.observer
+        record.is_sound(*self.files)  # else damaged rows would be reused
+        record.save()
+        staging = Staging(scan.run, listing, plan=scan.plan, listing_key=listing_key(listing), dimension=scan.backbone.dimension, note=observer.note)
+        missing = staging.missing_rows()
+        earlier = len(listing) - len(missing) + (staging.adopt(missing) if len(missing) else 0)
+        if earlier:
+            observer.note(f"{earlier:,} of {len(listing):,} images are known from an earlier scan")
+            missing = staging.missing_rows()
+        decoded = 0
+        if len(missing):
+            observer.stage("images", len(missing))
+            refs, options = listing["source_ref"].take(pa.array(missing)), scan.options
+            job = Job(scan.source, scan.backbone, scan.placement, options.max_pixels, options.batch_size, options.workers, missing, refs)
+            stores = [*staging.stores(), *(scan.cache.stores(observer.note) if scan.cache is not None else ())]
+            decoded = read_images(job, scan.engine, staging, ReuseIndex(stores, staging.path / "known.npy"), observer)
+        record.begin(self)
+        record.content["counts"] = _counts(staging.finish())
+        return {"read": len(missing), "decoded": decoded}
+
+
+class Cache(Stage):
+    """Adds the images to the cache; leaves nothing in the run directory."""
+
+    name = "cache"
+    files = ()
+
+    def run(self, scan: Scan) -> None:
+        """Add the images that the cache lacks."""
+        if scan.cache is None:
+            return
+        samples = read_samples(scan.run, len(scan.listing))
+        images = finished_ingest(scan.run, samples)
+
+        def sound_rows(positions: npt.NDArray[np.int64]) -> Measurements:
+            scan.record.rely_on("embeddings.npy", "thumbnails.npy")
+            return images.rows(positions)
+
+        if added := scan.cache.add(samples, sound_rows, scan.observer.note):
+            scan.observer.note(f"cache {scan.options.cache}: {added:,} images added")
+
+
+def measuring_plan(backbone: Backbone, placement: Placement, options: ScanOptions) -> dict[str, Any]:
+    """Return what an image's row depends on besides its bytes."""
+    plan: dict[str, Any] = as_json(
+        {
+            "measures": _MEASURES_VERSION,
+            "weights": backbone.weights_id,
+            "preprocessing": dataclasses.asdict(backbone.preprocessing),
+            "placement": dataclasses.asdict(placement),
+            "max_pixels": options.max_pixels,
+        }
+    )
+    return plan
+
+
+def _counts(samples: pa.Table) -> dict[str, Any]:
+    """Count the outcomes; every listed image must have one."""
+    found = {entry["values"]: entry["counts"] for entry in samples["outcome"].value_counts().to_pylist()}
+    outcomes = {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+    if sum(outcomes.values()) != len(samples):
+        raise AssertionError(f"{len(samples)} images are listed but {sum(outcomes.values())} have a known outcome")
+    return {"listed": len(samples), "scanned": outcomes["ok"], "failed": len(samples) - outcomes["ok"], "outcomes": outcomes}
 
 
 def read_images(job: Job, engine: Engine, staging: Staging, index: ReuseIndex, observer: Observer) -> int:
-    """Read a job's images and store what is measured of them.
+    """Read a job's images, reuse earlier measures of the same bytes, and store the rows.
 
     Args:
         job: the images.
-        engine: reads them.
-        staging: stores their rows.
-        index: earlier measurements of the same bytes.
-        observer: told of each image.
+        engine: what reads them.
+        staging: where their rows are stored.
+        index: earlier measures by content.
+        observer: receives the progress.
 
     Returns:
-        How many images had to be decoded.
+        The number of decoded images.
     """
     seen = _read(dataclasses.replace(job, reusable=index.ids if len(index) else None), engine, staging, observer)
     if not len(seen.rows):
@@ -40,7 +147,7 @@ def read_images(job: Job, engine: Engine, staging: Staging, index: ReuseIndex, o
         staging.store_reused(seen.rows[at], found)
         lost[at] = False
     found_before = int(len(lost) - lost.sum())
-    observer.note(f"{found_before} of {len(job.rows)} images have bytes that were measured before: read, not decoded")
+    observer.note(f"Reused {found_before:,} of {len(job.rows):,} measurements (same content as before)")
     if lost.any():
         again = np.flatnonzero(np.isin(job.rows, seen.rows[lost]))
         _read(dataclasses.replace(job, rows=job.rows[again], source_refs=job.source_refs.take(pa.array(again))), engine, staging, observer)
@@ -54,7 +161,7 @@ class _Seen:
 
 
 def _read(job: Job, engine: Engine, staging: Staging, observer: Observer) -> _Seen:
-    """Store what had to be decoded; return the rows whose bytes are known."""
+    """Store the rows that were decoded; return those whose bytes are known."""
     parts: list[Ingested] = []
     rows: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     ids: list[str] = []

@@ -1,31 +1,172 @@
-"""The predictions stage: a full fit, or after a small change of the dataset the last fit's models for the new images alone."""
+"""Predictions: out-of-sample class probabilities and what they say about each given label.
+
+After a small change of the dataset, the models of the last full fit judge the new images alone.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
 
-from audit.errors import RunError
-from audit.io.artifacts import filling, read_arrays, replacing
+from audit.errors import AuditError, RunError
+from audit.io.artifacts import filling, read_arrays, replacing, write_table
+from audit.pairs.duplicate_sets import connected_sets
+from audit.pipeline.code_digest import code_digest
+from audit.pipeline.stage import Scan, Stage
 from audit.predictions.incremental import FROM_ROWS, MAX_CHANGED, Fitted, count_changed, update
 from audit.predictions.predictor import Predictor, load_predictor
-from audit.run.identity import ordinal_index
+from audit.run.identity import old_rows
+from audit.run.record import key_of
 from audit.run.tables import open_rows
+from audit.tables import LABEL_QUALITY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from audit.config import ScanOptions
     from audit.io.progress import Observer
 
 MADE_OF, PREDICTOR = "state/predicted.npz", "state/predictor.npz"
-"""What predictions were made of, and the models that made them."""
+"""The inputs of the last fit, and its models."""
 
 
-def predict(  # noqa: PLR0913  the stage's inputs are that many
+class Predictions(Stage):
+    """Predicts each image's class with models that did not see it, or loads the user's predictions."""
+
+    name = "predictions"
+    files = ("predictions.npy", "label_quality.parquet")
+
+    def key(self, scan: Scan) -> str:
+        """Return a digest of the pairs, the classes, and the code or the user's file."""
+        return key_of(scan.state("pairs")["key"], scan.classes, _code(scan.options))
+
+    def run(self, scan: Scan) -> dict[str, object] | None:
+        """Write the probabilities and the judgement of each label."""
+        if why_none(scan) is not None:
+            return None
+        if scan.options.predictions is None:
+            scan.record.rely_on("embeddings.npy")
+        quality, facts = self._label_sets(scan) if scan.samples["labels"].notna().any() else self._labels(scan)
+        write_table(scan.run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
+        return facts
+
+    def _labels(self, scan: Scan) -> tuple[pd.DataFrame, dict[str, object]]:
+        """Write ``predictions.npy`` for images with one label each."""
+        from audit.labels.quality import judge_labels, label_codes
+
+        options, record, rows = scan.options, scan.record, len(scan.samples)
+        codes = label_codes(scan.samples["label"], scan.classes)
+        before = {name: value for name, value in scan.state(self.name).items() if name not in ("state", "key")}
+        plan = key_of(record.content["backbone"], _code(options), scan.classes, options.seed, options.min_precision)
+        if before.get("plan") == plan:
+            record.is_sound("predictions.npy")  # else damaged rows would be reused
+        record.begin(self)
+        scan.observer.stage("predictions", rows)
+        if options.predictions is None:
+            from audit.backbones.runtime import own_device
+
+            facts = fit_or_reuse(
+                scan.run,
+                scan.images,
+                codes.astype(np.int32),
+                connected_sets(scan.pairs, rows),
+                plan=plan,
+                before=before,
+                seed=options.seed,
+                device=own_device(options.device),  # the images may have been embedded on another machine's
+                observer=scan.observer,
+            )
+        else:
+            from audit.predictions.user import load_predictions
+
+            with filling(scan.run / "predictions.npy", (rows, len(scan.classes)), np.float32) as into:
+                found = load_predictions(options.predictions, scan.samples["sample_id"].tolist(), scan.classes, codes, into=into)
+            codes[np.isin(codes, [scan.classes.index(name) for name in found.record["unknown_classes"]])] = -1
+            facts = dict(found.record)
+            del found, into  # a mapped table without references no longer counts as memory
+        return judge_labels(open_rows(scan.run, "predictions", rows), codes, scan.pairs, images=scan.images), facts
+
+    def _label_sets(self, scan: Scan) -> tuple[pd.DataFrame, dict[str, object]]:
+        """Write ``predictions.npy`` for images with several labels each."""
+        from audit.labels.conflicts import disagreeing_duplicate_sets
+        from audit.labels.sets import judge_label_sets, membership, set_codes, sets_of_labels
+
+        options, rows = scan.options, len(scan.samples)
+        labels = sets_of_labels(scan.samples)
+        given = membership(labels, scan.classes)
+        scan.record.begin(self)
+        scan.observer.stage("predictions", rows)
+        with filling(scan.run / "predictions.npy", (rows, len(scan.classes)), np.float32) as into:
+            if options.predictions is None:
+                from audit.predictions.multilabel import out_of_sample_sets
+
+                embeddings, groups = open_rows(scan.run, "embeddings", rows), connected_sets(scan.pairs, rows)
+                found = out_of_sample_sets(embeddings, given, groups, images=scan.images, seed=options.seed, into=into, advance=scan.observer.advance)
+            else:
+                from audit.predictions.user import load_predictions
+
+                found = load_predictions(options.predictions, scan.samples["sample_id"].tolist(), scan.classes, several=True, into=into)
+        facts = dict(found.record)
+        del found, into  # a mapped table without references no longer counts as memory
+        disagreeing = disagreeing_duplicate_sets(scan.pairs, set_codes(labels))
+        return judge_label_sets(open_rows(scan.run, "predictions", rows), given, disagreeing), facts
+
+
+def why_none(scan: Scan) -> str | None:
+    """Return why this scan needs no predictions or cannot make them; None if it makes them."""
+    samples, several = scan.samples, scan.samples["labels"].notna()
+    if not scan.classes:
+        return "no labels in this dataset"
+    if len(scan.classes) == 1:
+        return f"all labelled images have the same class, {scan.classes[0]!r}"
+    if scan.options.predictions is None:
+        judged = (samples["outcome"] == "ok") & (samples["label"].notna() | several)
+        groups = pd.Series(connected_sets(scan.pairs, len(samples)))[judged]
+        if several.any():
+            if groups.nunique() < 2:
+                return "all labelled images are duplicates of each other"
+        elif (groups.groupby(samples["label"][judged]).nunique() >= 2).sum() < 2:
+            return "fewer than two classes have two distinct images, and a class is judged by its other images"
+    if not any({"predictions", "label_quality"} & set(check.needs) for check in scan.checks.values()):
+        return "no selected check needs predictions"
+    return None
+
+
+def notes(scan: Scan) -> Iterator[str]:
+    """Yield what the user should know about the predictions of a finished scan."""
+    if scan.options.predictions is not None and (reason := why_none(scan)):
+        yield f"--predictions is not used: {reason}"
+    for warning in scan.state("predictions").get("warnings", ()):
+        yield f"predictions: {warning}"
+
+
+def _code(options: ScanOptions) -> str:
+    """Return a digest of the code that makes predictions, and of the content of a file of the user's.
+
+    Raises:
+        AuditError: the file does not exist or cannot be read.
+    """
+    if options.predictions is None:
+        return code_digest(__name__)
+    try:
+        with Path(options.predictions).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise AuditError(
+            options.predictions, f"cannot be read: {error.strerror}", "pass a .npy, .parquet or .csv file of class probabilities"
+        ) from None
+    return key_of(content, code_digest("audit.predictions.user", "audit.labels.quality", "audit.labels.sets"))
+
+
+def fit_or_reuse(  # noqa: PLR0913  a fit has that many inputs
     run: Path,
     images: npt.NDArray[np.bytes_],
     labels: npt.NDArray[np.int32],
@@ -37,18 +178,18 @@ def predict(  # noqa: PLR0913  the stage's inputs are that many
     device: str = "cpu",
     observer: Observer,
 ) -> dict[str, object]:
-    """Write ``predictions.npy`` and what a later scan needs to carry them over.
+    """Write ``predictions.npy`` and what a later scan needs to reuse them.
 
     Args:
         run: the run directory, with ``embeddings.npy``.
-        images: ``[n]`` what each embedding was made from; empty where there is none.
+        images: ``[n]`` the content that each embedding was computed from; empty if there is none.
         labels: ``[n]`` class codes; -1 = unlabelled.
-        groups: ``[n]``; copies of one picture share a number.
-        plan: digest of all that predictions depend on besides the images; one that differs asks for a full fit.
-        before: the stage's facts as the last scan returned them; empty where there was none.
+        groups: ``[n]``; images in one connected set of duplicates share a number.
+        plan: digest of everything that predictions depend on besides the images; if it differs, all models are fitted again.
+        before: the facts that the last scan returned; empty if there are none.
         seed: decides folds and models.
         device: where the networks are fitted, as PyTorch names it.
-        observer: told of the progress.
+        observer: receives the progress.
 
     Returns:
         Facts for the run's record.
@@ -60,14 +201,14 @@ def predict(  # noqa: PLR0913  the stage's inputs are that many
         try:
             last = _last_fit(run, images, int(before["changed_since_fit"]))
         except RunError as error:
-            observer.note(f"label predictions: {error.where}: {error.problem}; all models are fitted anew")
+            observer.note(f"label predictions: {error.where}: {error.problem}; all models are fitted again")
         else:
             changed = count_changed(last.known, last.old_row, labels, readable)
             if changed <= MAX_CHANGED * readable:
                 with filling(run / "predictions.npy", (len(images), last.known.probabilities.shape[1]), np.float32) as into:
                     updated = update(last.known, last.predictor, last.old_row, embeddings, groups, into)
                 _store(run, images, labels, updated.fold)
-                observer.note(f"label predictions: {updated.predicted:,} new images are judged by the models of the last full fit")
+                observer.note(f"label predictions: the models of the last full fit judge {updated.predicted:,} new images")
                 not_judged = int(before["not_judged"]) + updated.not_judged
                 return {**before, "changed_since_fit": changed, "predicted_anew": updated.predicted, "not_judged": not_judged}
     from audit.predictions.out_of_sample import out_of_sample
@@ -86,17 +227,15 @@ class _LastFit:
     known: Fitted
     predictor: Predictor
     old_row: npt.NDArray[np.int64]
-    """``[n]`` where a row stood in ``known``; -1 where its content was not there."""
+    """``[n]`` each row's position in ``known``; -1 if its content is new."""
 
 
 def _last_fit(run: Path, images: npt.NDArray[np.bytes_], changed: int) -> _LastFit:
-    """Read what a scan left for the next. Raises RunError where one of its files is damaged."""
+    """Read the last scan's fit. Raises RunError if one of its files is damaged."""
     stored = read_arrays(run / MADE_OF, "of", "labels", "fold")
     of = stored["of"]
-    old_row = ordinal_index(of).get_indexer(ordinal_index(images)).astype(np.int64)
-    old_row[images == b""] = -1
     known = Fitted(open_rows(run, "predictions", len(of)), stored["fold"], stored["labels"], int((of != b"").sum()), changed)
-    return _LastFit(known, load_predictor(run / PREDICTOR), old_row)
+    return _LastFit(known, load_predictor(run / PREDICTOR), old_rows(of, images))
 
 
 def _store(run: Path, images: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int32], fold: npt.NDArray[np.int8]) -> None:

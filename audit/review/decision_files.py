@@ -160,7 +160,7 @@ def _samples(run: Run, names: set[str]) -> dict[str, dict[str, Any]]:
     found = {}
     for name, sample in zip(present, columns.to_dict("records"), strict=True):
         plain = _plain(sample)
-        ordinal, copies = run.twins.get(name, (0, 1))
+        ordinal, copies = run.identical_copies.get(name, (0, 1))
         found[name] = {"content_id": identity(plain["content_id"], name), "label": plain["label"], "ordinal": ordinal, "copies": copies}
     return found
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import AuditError, RunError, nearest
+from audit.tables import cell_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -243,19 +244,19 @@ def decide(run: Run, findings: pd.DataFrame, verdict: str, *, reviewer: str, lab
 
     decisions = []
     for finding in findings.to_dict("records"):
-        sample_id = _text(finding["sample_id"])
-        ordinal, copies = run.twins.get(sample_id or "", (0, 1))
+        sample_id = cell_value(finding["sample_id"])
+        ordinal, copies = run.identical_copies.get(sample_id or "", (0, 1))
         decisions.append(
             Decision(
                 verdict=verdict,
                 reviewer=reviewer,
-                content_id=None if sample_id is None else identity(_text(finding["content_id"]), sample_id),
+                content_id=None if sample_id is None else identity(cell_value(finding["content_id"]), sample_id),
                 ordinal=ordinal,
                 copies=copies,
                 finding_id=str(finding["finding_id"]),
                 check=str(finding["check"]),
-                label=(label or _text(finding["suggested_label"])) if verdict == "relabel" else None,
-                given_label=_text(finding["label"]),
+                label=(label or cell_value(finding["suggested_label"])) if verdict == "relabel" else None,
+                given_label=cell_value(finding["label"]),
                 sample_id=sample_id,
                 note=note,
             )
@@ -293,8 +294,3 @@ def _after(latest: str) -> str:
         except (ValueError, OverflowError):
             return now.isoformat(timespec="microseconds")
     return now.isoformat(timespec="microseconds")
-
-
-def _text(value: Any) -> str | None:
-    """Return None for a table's null, which may be None, NaN or NA."""
-    return value if isinstance(value, str) else None

@@ -1,1 +1,1 @@
-"""A finished run: its folder, record, tables and findings."""
+"""A run directory: its record, tables and findings."""

@@ -1,4 +1,4 @@
-"""A check's findings as one table: ids that outlive renaming and reordering, text that is safe to print, bytes that repeat."""
+"""A check's findings as a table with stable ids, printable text and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from audit.io.console import safe
 from audit.tables import FINDINGS, SEVERITIES
 
 if TYPE_CHECKING:
@@ -20,22 +21,22 @@ if TYPE_CHECKING:
     from audit.checks.base import Check, Finding, Result
 
 _ID_CHARACTERS = 16
-"""64 bits: among ten million findings, two share an id with a probability of three in a million."""
+"""64 bits: among ten million findings, the probability of a collision is three in a million."""
 
 _SIGNIFICANT_DIGITS = 6
-"""Of a number in the evidence: more than any threshold needs, fewer than where machines differ."""
+"""Digits of numbers in the evidence: more than any threshold needs, fewer than those in which machines differ."""
 
 
 def to_table(check: Check, result: Result, samples: pd.DataFrame) -> pa.Table:
-    """Return a check's findings, the worst first, ties by sample id.
+    """Return a check's findings, worst first, ties by sample id.
 
     Args:
-        check: whose findings they are.
-        result: as ``run_check`` returned it.
+        check: the check.
+        result: its result, as ``run_check`` returned it.
         samples: columns of ``audit.tables.SAMPLES``; row *i* is sample *i*.
 
     Returns:
-        A table of ``audit.tables.FINDINGS``. Where a finding has a partner, the evidence names its sample as ``partner``.
+        A table of ``audit.tables.FINDINGS``. If a finding has a partner, the evidence contains its sample id as ``partner``.
     """
     findings = result.findings
     used = sorted({row for finding in findings for row in (finding.row, finding.partner, finding.group) if row is not None})
@@ -48,11 +49,11 @@ def to_table(check: Check, result: Result, samples: pd.DataFrame) -> pa.Table:
 
 
 def finding_ids(check: str, findings: Sequence[Finding], sample_of: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    """Return an id for each finding, unique among them.
+    """Return a unique id for each finding.
 
-    An id is made of what the finding says and of the bytes of its images, not of their names, so it stays when files are moved, reordered or joined
-    by others. Findings that agree in all of that (about copies of the same bytes) are told apart by their ordinal in the order of sample ids:
-    deciding to drop one copy never drops both.
+    An id depends on the check, the kind, the label and the bytes of the images, not on their names: it stays the same when files are moved, reordered
+    or added. Findings that agree in all of these (about byte-identical copies) are distinguished by their ordinal in the order of sample ids, so that
+    a decision to drop one copy never drops both.
 
     Args:
         check: the check's name.
@@ -60,7 +61,7 @@ def finding_ids(check: str, findings: Sequence[Finding], sample_of: Mapping[int,
         sample_of: row -> ``sample_id`` and ``content_id``, for every row and partner.
 
     Returns:
-        The first 16 hexadecimal digits of a SHA-256 each.
+        The first 16 hexadecimal digits of a SHA-256 for each finding.
     """
     same: dict[str, list[int]] = defaultdict(list)
     for at, finding in enumerate(findings):
@@ -76,22 +77,13 @@ def finding_ids(check: str, findings: Sequence[Finding], sample_of: Mapping[int,
 
 
 def identity(content_id: str | None, sample_id: str) -> str:
-    """Return the hash of an image's bytes; where they could not be read, one of its name, which is all there is."""
+    """Return an image's content id; a hash of its sample id if its bytes could not be read."""
     return content_id or hashlib.sha256(f"unread: {sample_id}".encode()).hexdigest()
 
 
 def evidence_json(evidence: Mapping[str, Any]) -> str:
-    """Return evidence as JSON that repeats byte for byte: sorted keys, six significant digits, null for what is not finite."""
+    """Return evidence as reproducible JSON: sorted keys, six significant digits, null for numbers that are not finite."""
     return json.dumps(_plain(evidence), sort_keys=True, ensure_ascii=False, allow_nan=False)
-
-
-def one_line(text: str) -> str:
-    r"""Return text that is safe on a terminal and in a table: one line, and nothing invisible.
-
-    >>> one_line("a\nb")
-    'a\\nb'
-    """
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def _row(check: str, finding: Finding, finding_id: str, sample_of: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -110,7 +102,7 @@ def _row(check: str, finding: Finding, finding_id: str, sample_of: Mapping[int, 
         "split": sample.get("split"),
         "label": finding.label if finding.row is None else sample.get("label"),
         "suggested_label": finding.suggested_label,
-        "message": one_line(finding.message),
+        "message": safe(finding.message),
         "evidence": evidence_json({**partner, **finding.evidence}),
     }
 
@@ -133,13 +125,13 @@ def _names(finding: Finding, sample_of: Mapping[int, Mapping[str, Any]]) -> tupl
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows with None where pandas has NaN."""
+    """Return a frame's rows as dictionaries, with None for nulls."""
     columns = {name: [None if null else value for value, null in zip(frame[name], frame[name].isna(), strict=True)] for name in frame.columns}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON knows it."""
+    """Return a value with JSON types only."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -152,4 +144,4 @@ def _plain(value: Any) -> Any:
         return float(f"{value:.{_SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None
     if value is None or isinstance(value, int):
         return value
-    raise TypeError(f"evidence holds a {type(value).__name__}, which JSON does not know")
+    raise TypeError(f"evidence contains a {type(value).__name__}, which JSON does not support")

@@ -1,4 +1,4 @@
-"""Findings by the page: which there are and in what order is known at once, sentences and evidence are read for the rows that are shown."""
+"""Findings page by page: an index of all rows in order; messages and evidence are read only for the rows shown."""
 
 from __future__ import annotations
 
@@ -13,76 +13,73 @@ import pyarrow as pa
 from audit.errors import AuditError, nearest
 from audit.io.artifacts import read_rows, read_table, to_frame
 from audit.run.ranking import ranked
-from audit.run.tables import fields, held_to, require_evidence
+from audit.run.tables import conforming, fields, require_evidence
 from audit.tables import FINDINGS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SHORT = tuple(name for name in FINDINGS.names if name not in ("message", "evidence"))
-"""The columns of an index: what findings are filtered and ordered by."""
+"""The columns of an index, by which findings are filtered and sorted."""
 
 ROWS_TOGETHER = 4096
-"""Rows of a row group of findings: sentences and evidence are long, and a page shows a dozen."""
+"""Rows per Parquet row group of findings: messages and evidence are long, and a page shows a dozen."""
 
 Where = Mapping[str, str | Collection[str]]
-"""Column -> the value, or the values, that are wanted."""
+"""Column -> the wanted value or values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the findings that were asked for."""
+    """One page of the selected findings."""
 
     rows: pd.DataFrame
-    """Columns of ``audit.tables.FINDINGS``, the worst first."""
+    """Columns of ``audit.tables.FINDINGS``, worst first."""
     total: int
-    """Findings that were asked for, on all pages."""
+    """Selected findings on all pages."""
     offset: int
-    """How many of them come before this page."""
+    """Selected findings before this page."""
 
 
 def read_index(files: Sequence[Path]) -> pd.DataFrame:
-    """Return all findings without their sentences and evidence, the worst first.
+    """Return all findings without messages and evidence, worst first.
 
     Args:
         files: Parquet files of ``audit.tables.FINDINGS``.
 
     Returns:
-        Columns `SHORT`, and ``file`` and ``place``: where the rest of the finding stands.
+        Columns `SHORT`, ``file`` (position in ``files``) and ``row`` (row in that file).
     """
-    parts = []
+    schema = fields(FINDINGS, SHORT).append(pa.field("file", pa.int32())).append(pa.field("row", pa.int32()))
+    parts = [schema.empty_table()]
     for number, path in enumerate(files):
-        part = held_to(fields(FINDINGS, SHORT), read_table(path, list(SHORT)), path)
-        places = np.arange(len(part), dtype=np.int32)
-        parts.append(part.append_column("file", pa.array(np.full(len(part), number, np.int32))).append_column("place", pa.array(places)))
-    empty = FINDINGS.empty_table().select(list(SHORT))
-    table = (
-        pa.concat_tables(parts) if parts else empty.append_column("file", pa.array([], pa.int32())).append_column("place", pa.array([], pa.int32()))
-    )
-    return ranked(to_frame(table)).reset_index(drop=True)
+        part = conforming(fields(FINDINGS, SHORT), read_table(path, list(SHORT)), path)
+        numbers, rows = np.full(len(part), number, np.int32), np.arange(len(part), dtype=np.int32)
+        parts.append(pa.table([*part.columns, pa.array(numbers), pa.array(rows)], schema=schema))
+    return ranked(to_frame(pa.concat_tables(parts))).reset_index(drop=True)
 
 
 def select(index: pd.DataFrame, where: Where) -> pd.DataFrame:
     """Return the findings whose columns have the wanted values.
 
     Raises:
-        AuditError: there is no such column.
+        AuditError: the index has no such column.
     """
     for column, wanted in where.items():
         if column not in SHORT:
-            raise AuditError(column, "findings have no such column", nearest(column, SHORT))
+            raise AuditError(column, "unknown column of findings", nearest(column, SHORT))
         index = index[index[column] == wanted] if isinstance(wanted, str) else index[index[column].isin(list(wanted))]
     return index
 
 
 def read_page(files: Sequence[Path], chosen: pd.DataFrame, *, offset: int = 0, limit: int | None = None) -> Page:
-    """Return the findings of one page, whole.
+    """Return one page of findings with all columns.
 
     Args:
-        files: as given to `read_index`.
-        chosen: rows of an index, in the order wanted.
-        offset: how many to pass over.
-        limit: how many to read at most; all where None.
+        files: the same as for `read_index`.
+        chosen: rows of an index, in the wanted order.
+        offset: number of findings to skip.
+        limit: maximum number to read; None reads all.
     """
     import pandas as pd
 
@@ -90,9 +87,8 @@ def read_page(files: Sequence[Path], chosen: pd.DataFrame, *, offset: int = 0, l
     parts = [to_frame(FINDINGS.empty_table())]
     order = []
     for number, group in shown.groupby("file", sort=True):
-        places = group["place"].to_numpy(np.int64)
         path = files[int(str(number))]
-        found = held_to(FINDINGS, read_rows(path, places), path)
+        found = conforming(FINDINGS, read_rows(path, group["row"].to_numpy(np.int64)), path)
         require_evidence(found, path)
         parts.append(to_frame(found))
         order += group.index.tolist()

@@ -1,4 +1,4 @@
-"""What an image is, whatever it is called and wherever it stands: rows of two scans are matched by it."""
+"""Identity of images by content, independent of name and row: rows of two scans are matched by it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEY_DIGITS = 16
-"""Hexadecimal digits of a content id that its key is made of: 64 bits, an eighth of the memory, and enough to tell a dataset's images apart."""
+"""Hexadecimal digits of a content id in its key: 64 bits take an eighth of the memory and distinguish all images of a dataset."""
 
 
 def identities(samples: pd.DataFrame) -> npt.NDArray[np.bytes_]:
-    """Return what an embedding is made from, per row: the content id, 32 bytes; empty where there is no embedding."""
+    """Return the content that each embedding was computed from, ``[n]``: the first 32 digits of the content id; empty without an embedding."""
     ok = (samples["outcome"] == "ok").to_numpy()
     found = np.zeros(len(samples), "S32")
-    # Half of the hexadecimal digest is 128 bits: no two pictures share them by accident.
+    # 32 hexadecimal digits are 128 bits: an accidental collision is ruled out.
     found[ok] = samples.loc[ok, "content_id"].str.slice(0, 32).to_numpy().astype("S32")
     return found
 
 
 def content_keys(content: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """Return the first 64 bits of each content id, 0 where there is none.
+    """Return the first 64 bits of each content id, uint64 ``[n]``; 0 for null.
 
     Args:
         content: content ids, hexadecimal.
@@ -41,8 +41,15 @@ def content_keys(content: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
 
 
 def ordinal_index(identity: npt.NDArray[np.bytes_]) -> pd.MultiIndex:
-    """Make identities unique: the second byte twin of an image is number 1, and so on."""
+    """Return identities made unique by an ordinal: the byte-identical copies of an image are numbered from 0."""
     import pandas as pd
 
     series = pd.Series(identity)
     return pd.MultiIndex.from_arrays([series, series.groupby(series).cumcount()])
+
+
+def old_rows(before: npt.NDArray[np.bytes_], now: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
+    """Return the position of each identity in an earlier scan's, int64 ``[n]``; -1 if its content is new or there is no embedding."""
+    found = ordinal_index(before).get_indexer(ordinal_index(now)).astype(np.int64)
+    found[now == b""] = -1
+    return found

@@ -1,4 +1,4 @@
-"""Which metadata columns of a dataset hold personal data: their values are masked wherever a finding or an explanation would print them."""
+"""Metadata columns that hold personal data: findings and explanations mask their values."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ _ROLES = frozenset(
     }
 )
 _NOT_ALONE = frozenset({"subject", "device"})
-"""What a picture shows, and the kind of camera, more often than a person or one apparatus."""
+"""Alone, these usually name the image's motif and the camera model, not a person or one apparatus."""
 _OF_A_ROLE = frozenset({"id", "ids", "name", "names", "initials"})
-"""What may follow a role: the number of annotators is nobody's name."""
+"""Words that may follow a role: ``annotator_id`` is personal, ``annotator_count`` is not."""
 _PERSONAL_INSIDE = re.compile(
     "gps|latitude|longitude|latl(?:o?n|ng)|l(?:o?n|ng)lat|geo(?:tag|hash|loc|point)|serial(?!i[sz])|owner(?!ship)|photographer|patient|passport"
     "|user(?:id|name|nsid)|(?:first|last|full|real|nick|sur|artist|author|creator)name|(?:artist|author)id|uploader|address|email|phonenum|telephone"
     "|(?:license|licence|number)plate|(?:zip|post|postal)code|birthda(?:te|y)|socialsec|(?:photo|taken|uploaded|recorded|identified|determined|collected|observed|labell?ed|annotated|rated)by"
     "|(?:annotator|worker|participant|subject|turker|device)(?:id|name)"
 )
-"""Parts of a word: many write names in small letters and without anything between."""
+"""Parts of a word: many column names are lower case without separators."""
 
 
 def is_personal(column: str) -> bool:
-    """Tell from a column's name whether its values lead to a person or a place.
+    """Return whether a column's name suggests that its values identify a person or a place.
 
     >>> is_personal("GPSLatitude"), is_personal("body_serial_number"), is_personal("ownername"), is_personal("camera"), is_personal("class_name")
     (True, True, True, False, False)

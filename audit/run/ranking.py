@@ -1,4 +1,4 @@
-"""The order in which a person should look at findings."""
+"""The order in which findings should be reviewed."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CERTAIN = ("conflicting_labels",)
-"""Checks that come first among those of equal severity: one picture with two labels is an error whatever the labels mean."""
+"""Checks that come first at equal severity: the same image with two labels is an error whatever the labels mean."""
 
 CREDIT = 2
-"""Right decisions that every check is taken to have before any was made: one wrong finding does not yet send a check down."""
+"""Right decisions that every check is assumed to have at the start, so that one wrong finding does not demote it."""
 
 MORE_OFTEN_WRONG = 0.5
-"""A check whose precision is below this, and whose interval is too, counts one severity less."""
+"""Findings of a check whose precision interval is below this rank one severity lower."""
 
 
 def ranked(findings: pd.DataFrame, precision: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return findings with those most worth a person's time first.
+    """Return findings sorted by how much they deserve review.
 
-    They go by severity, then by certainty of the check, then by score, ties by check and id. Decisions made so far change that: a score counts as
-    much as its check was right, ``(right + CREDIT) / (decided + CREDIT)``, and a check that is wrong more often than right counts one severity less.
+    The order is by severity, certainty of the check and score; ties by check and id. Decisions change it: a score is weighted by its check's
+    precision, ``(right + CREDIT) / (decided + CREDIT)``, and findings of a check that is wrong more often than right rank one severity lower.
 
     Args:
-        findings: columns of ``audit.tables.FINDINGS``; its values are returned unchanged.
-        precision: as `audit.review.agreement.precision` returns it; None where nothing was decided.
+        findings: columns of ``audit.tables.FINDINGS``; values are unchanged.
+        precision: as `audit.review.agreement.precision` returns it; None without decisions.
     """
     level = findings["severity"].map({name: position for position, name in enumerate(reversed(SEVERITIES))}).to_numpy(np.int64)
     score = findings["score"].to_numpy(np.float64)
@@ -44,7 +44,7 @@ def ranked(findings: pd.DataFrame, precision: pd.DataFrame | None = None) -> pd.
     numbers = np.column_stack([level, certain, score])[order]
     like_before = np.append(False, (numbers[1:] == numbers[:-1]).all(axis=1))
     tied = np.flatnonzero(like_before | np.append(like_before[1:], False))
-    if len(tied):  # texts are compared of these only: scores rarely agree to the last bit
+    if len(tied):  # compare strings only here: scores rarely agree to the last bit
         names = findings[["check", "finding_id"]].iloc[order[tied]].assign(_group=np.cumsum(~like_before)[tied], _row=order[tied])
         order[tied] = names.sort_values(["_group", "check", "finding_id"], kind="stable")["_row"].to_numpy()
     return findings.iloc[order]

@@ -1,4 +1,4 @@
-"""``run.json`` as a scan writes it: what was asked, found and done, and what every file was when it was written."""
+"""``run.json`` while a scan writes it: the request, the results, and the state of every file when it was written."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from audit.io.artifacts import write_json
 
-FILES = {
-    "ingest": ("samples.parquet", "embeddings.npy", "thumbnails.npy"),
-    "neighbors": ("neighbors.npy", "similarities.npy", "state/neighbors.npy", "state/similarities.npy", "state/neighbors-of.npy"),
-    "pairs": ("pairs.parquet", "state/unlike.npy"),
-    "predictions": ("predictions.npy", "label_quality.parquet"),
-    "faces": ("faces.parquet", "state/faces-of.npy"),
-}
-"""Stage -> what it writes, in the run directory."""
-
 _READ_AT_ONCE = 1 << 20
 
 
+class Stored(Protocol):
+    """What a record knows about a stage."""
+
+    name: ClassVar[str]
+    """Key in ``run.json``."""
+    files: ClassVar[tuple[str, ...]]
+    """What the stage writes, relative to the run directory; only the next scan reads those in ``state/``."""
+
+
 class DamagedError(Exception):
-    """A file that a stage was to work on was damaged since it was written. It is removed: whoever catches this goes through the stages again."""
+    """A stage's input was damaged after it was written. The file is removed; the caller must run the stages from the first again."""
 
 
 def key_of(*parts: object) -> str:
@@ -42,48 +42,52 @@ def digest_of(column: npt.NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(column).tobytes()).hexdigest()[:32]
 
 
+def as_json(content: Any) -> Any:
+    """Return content as it will be read from a JSON file; values that JSON lacks become text."""
+    return json.loads(json.dumps(content, default=str))
+
+
 @dataclass(slots=True)
 class Record:
-    """``run.json`` as it grows.
+    """``run.json`` while a scan writes it.
 
     Args:
-        path: of ``run.json``.
-        content: what it holds.
-        note: told of files that were damaged since they were written.
+        path: the path of ``run.json``.
+        content: its content.
+        note: receives a line for each file that is found damaged.
     """
 
     path: Path
     content: dict[str, Any]
     note: Callable[[str], None]
     _sound: set[str] = field(default_factory=set)
-    """Files whose content this scan wrote or has read whole already."""
+    """Files that this scan has written or read whole."""
 
-    def done(self, stage: str, key: str) -> bool:
-        """Return whether a stage's files were made from the same inputs, are still there, and look as they were left."""
-        state = self.content["stages"].get(stage, {})
-        names = FILES[stage]
-        if state.get("state") != "done" or state.get("key") != key or not all((self.path.parent / name).is_file() for name in names):
+    def done(self, stage: Stored, key: str) -> bool:
+        """Return whether a stage's files exist, were made under this key, and look as they were written."""
+        state = self.content["stages"].get(stage.name, {})
+        if state.get("state") != "done" or state.get("key") != key or not all((self.path.parent / name).is_file() for name in stage.files):
             return False
-        return self.look_unchanged(*(name for name in names if not name.startswith("state/")))
+        return self.look_unchanged(*_tables(stage))
 
     def look_unchanged(self, *names: str) -> bool:
-        """Return whether files have the size and time they were left with, else the same content; one of other content is removed."""
+        """Return whether files have the size and time they were written with, or else the same content; remove one whose content differs."""
         return all(self._holds(name, whole=False) for name in names)
 
     def is_sound(self, *names: str) -> bool:
-        """Return whether the content of files is what was written; one that is not is removed. Each is read whole, once per scan."""
+        """Return whether files have the content they were written with; remove one that has not. Each is read whole, once per scan."""
         return all(self._holds(name, whole=True) for name in names)
 
     def rely_on(self, *names: str) -> None:
-        """Raise DamagedError where a file is not sound that is about to be worked on."""
+        """Raise DamagedError if the content of a file is not what was written."""
         if not self.is_sound(*names):
             raise DamagedError
 
     def _holds(self, name: str, *, whole: bool) -> bool:
         written, path = self.content["files"].get(name), self.path.parent / name
-        if name in self._sound or not path.is_file():  # what is lost is not damaged
+        if name in self._sound or not path.is_file():  # a lost file is not damaged
             return True
-        if written is None:  # an older version noted nothing: from now on it is known
+        if written is None:  # written by a version that recorded no checksums
             if whole:
                 self.wrote(name)
             return True
@@ -91,7 +95,7 @@ class Record:
             return True
         found = _facts(path)
         if (found["bytes"], found["crc32"]) != (written["bytes"], written["crc32"]):
-            self.note(f"{path}: damaged: its content is not what was written; it is made anew")
+            self.note(f"{path}: corrupt: content differs from what was written; recomputing it")
             path.unlink()
             del self.content["files"][name]
             return False
@@ -100,32 +104,31 @@ class Record:
         return True
 
     def wrote(self, *names: str) -> None:
-        """Note what files hold now."""
+        """Record the present content of files."""
         self.content["files"] |= {name: _facts(self.path.parent / name) for name in names}
         self._sound |= {*names}
 
-    def begin(self, stage: str) -> None:
-        """Note that a stage's files are no longer to be relied on."""
-        known = [self.content["files"].pop(name, None) for name in FILES[stage]]
-        if self.content["stages"].pop(stage, None) is not None or any(known):
+    def begin(self, stage: Stored) -> None:
+        """Record that a stage's files are about to be replaced and no longer valid."""
+        known = [self.content["files"].pop(name, None) for name in stage.files]
+        if self.content["stages"].pop(stage.name, None) is not None or any(known):
             self.save()
 
-    def forget(self, stage: str) -> None:
-        """Remove a stage's tables: row *i* of them is no longer sample *i*, or nobody asked for what they tell."""
+    def forget(self, stage: Stored) -> None:
+        """Remove the tables of a stage that is not wanted or whose rows are no longer this run's samples."""
         self.begin(stage)
-        for name in FILES[stage]:
-            if not name.startswith("state/"):
-                (self.path.parent / name).unlink(missing_ok=True)
+        for name in _tables(stage):
+            (self.path.parent / name).unlink(missing_ok=True)
 
-    def end(self, stage: str, key: str, seconds: float, **facts: object) -> None:
-        """Note that a stage is done, and save."""
-        self.wrote(*FILES[stage])
-        self.content["stages"][stage] = {"state": "done", "key": key, **facts}
-        self.content["timings"][stage] = round(seconds, 3)
+    def end(self, stage: Stored, key: str, seconds: float, **facts: object) -> None:
+        """Record that a stage is done, and save."""
+        self.wrote(*stage.files)
+        self.content["stages"][stage.name] = {"state": "done", "key": key, **facts}
+        self.content["timings"][stage.name] = round(seconds, 3)
         self.save()
 
     def finish(self, seconds: float | None) -> None:
-        """Note that all stages are done, when, and how long it took; None where there was nothing to do: the note of the scan before stands."""
+        """Record that the scan is finished, when, and how long it took; None keeps the time of the last scan that did anything."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.content["files"] = {name: facts for name, facts in self.content["files"].items() if (self.path.parent / name).is_file()}
         self.content["finished"] = True
@@ -137,13 +140,17 @@ class Record:
         write_json(self.path, self.content)
 
 
+def _tables(stage: Stored) -> list[str]:
+    return [name for name in stage.files if not name.startswith("state/")]
+
+
 def _appearance(path: Path) -> dict[str, int]:
     found = path.stat()
     return {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """Return size in bytes, time of change in ns and CRC-32 of a file: enough against damage, and several times as fast as a cryptographic digest."""
+    """Return a file's size in bytes, modification time in ns and CRC-32, which is several times faster than a cryptographic digest."""
     appearance, checksum = _appearance(path), 0
     with path.open("rb") as file:
         while part := file.read(_READ_AT_ONCE):

@@ -1,4 +1,4 @@
-"""What ``run.json`` must hold for a run to be read: a damaged record is named, and does not end a command with a fault."""
+"""Validation of ``run.json``: a corrupt record is reported as such and does not crash a command."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ SHAPE: dict[str, Any] = {
     "classes": [str],
     "finished_at": str,
 }
-"""Key -> type; a mapping stands for an object with these keys and others, one with the key `str` for an object of such values. A key that ends
-in a question mark may be missing."""
+"""Key -> type. A mapping is an object with at least these keys; one with the key `str` is an object of any keys with such values. A key that ends in
+a question mark is optional."""
 
 _CHECK_STATES = ("done", "skipped")
 
 
 def schema_version(record: Any) -> int | None:
-    """Return the version of a record's schema; None where it is no record of a run."""
+    """Return a record's schema version; None if it is not the record of a run."""
     found = record.get("schema_version") if isinstance(record, Mapping) else None
     return found if type(found) is int else None
 
 
 def damage(record: Any, *, required: Collection[str] = ("counts",)) -> str | None:
-    """Return what is wrong with a record, or None; a scan under way has not all that is ``required`` yet."""
+    """Return what is wrong with a record, or None. ``required`` are the keys that must exist, which a running scan may not have written yet."""
     if not isinstance(record, Mapping):
-        return "it holds no object"
+        return "not a JSON object"
     for name, shape in SHAPE.items():
         if name not in record and name not in required:
             continue
@@ -49,23 +49,23 @@ def damage(record: Any, *, required: Collection[str] = ("counts",)) -> str | Non
         if found:
             return found
     if "finished_at" in record and not _is_time(record["finished_at"]):
-        return "finished_at is no time"
+        return "finished_at is not a time"
     unknown = [name for name, check in record.get("checks", {}).items() if check["state"] not in _CHECK_STATES]
-    return f"checks.{unknown[0]}.state is none of {', '.join(_CHECK_STATES)}" if unknown else None
+    return f"checks.{unknown[0]}.state is not one of {', '.join(_CHECK_STATES)}" if unknown else None
 
 
-def _wrong(place: str, value: Any, shape: Any) -> str | None:
+def _wrong(where: str, value: Any, shape: Any) -> str | None:
     if isinstance(shape, list):
-        return None if isinstance(value, list) and all(isinstance(entry, shape[0]) for entry in value) else f"{place} is no list of texts"
+        return None if isinstance(value, list) and all(isinstance(entry, shape[0]) for entry in value) else f"{where} is not a list of strings"
     if not isinstance(shape, Mapping):
         if not isinstance(value, shape) or isinstance(value, bool) != (shape is bool):
-            return f"{place} is no {_word(shape)}"
-        return f"{place} is below 0" if isinstance(value, int | float) and value < 0 else None
+            return f"{where} is not {_word(shape)}"
+        return f"{where} is negative" if isinstance(value, int | float) and value < 0 else None
     if not isinstance(value, Mapping):
-        return f"{place} is no object"
+        return f"{where} is not an object"
     inner = dict.fromkeys(value, shape[str]) if str in shape else shape
     wanted = ((name.removesuffix("?"), kind) for name, kind in inner.items() if not name.endswith("?") or name[:-1] in value)
-    found = (_wrong(f"{place}.{name}", value.get(name), kind) for name, kind in wanted)
+    found = (_wrong(f"{where}.{name}", value.get(name), kind) for name, kind in wanted)
     return next(filter(None, found), None)
 
 
@@ -77,4 +77,4 @@ def _is_time(text: str) -> bool:
 
 
 def _word(kind: Any) -> str:
-    return {str: "text", bool: "truth value"}.get(kind, "number")
+    return {str: "a string", bool: "a Boolean"}.get(kind, "a number")

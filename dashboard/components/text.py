@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from typing import TYPE_CHECKING
 
-from audit.run.findings import one_line
+from audit.io.console import safe
 from reports.content.wording import check_title
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def literal(text: object) -> str:
     >>> literal("![x](http://a.b)")
     '\\!\\[x\\]\\(http\\:\\/\\/a\\.b\\)'
     """
-    return one_line(str(text)).translate(_ESCAPES)
+    return safe(text).translate(_ESCAPES)
 
 
 def short(text: object, length: int = 36) -> str:
@@ -31,7 +31,7 @@ def short(text: object, length: int = 36) -> str:
     >>> short("train/n01440764/picture-000001.jpeg", 20)
     'train/n0…000001.jpeg'
     """
-    whole = one_line(str(text))
+    whole = safe(text)
     if len(whole) <= length:
         return whole
     head = (length - 1) * 2 // 5 + (length - 1) % 2

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audit.images.boxes import shown_images
 from audit.images.previews import previews
+from audit.tables import cell_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,7 +72,7 @@ class Pictures:
                 shown = data is not None and len(data) <= self._left
                 self._left -= len(data) if data is not None and shown else 0
                 uri = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" if data is not None and shown else None
-                self._known[row] = Picture(str(sample["sample_id"]), _text(sample["label"]), _text(sample["split"]), uri)
+                self._known[row] = Picture(str(sample["sample_id"]), cell_value(sample["label"]), cell_value(sample["split"]), uri)
         return [self._known[row] for row in rows]
 
 
@@ -109,7 +110,3 @@ def of_pairs(run: Run, pairs: Sequence[ConfusedPair], pictures: Pictures) -> lis
         rows.append([int(row) for row in run.rows_of(names) if row >= 0] or either)
     pictures.of_rows([row for own in rows for row in own])  # all in one reading
     return [(pair, pictures.of_rows(own)) for pair, own in zip(pairs, rows, strict=True)]
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

@@ -15,7 +15,7 @@ from audit.review.agreement import agreement, precision
 from audit.review.consensus import ACTIONS, consensus_of_run
 from audit.review.decisions import Decisions
 from audit.run.ranking import MOST_CERTAIN, ranked
-from audit.tables import RELATIONS, SEVERITIES
+from audit.tables import RELATIONS, SEVERITIES, cell_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -304,7 +304,7 @@ def _confused(run: Run) -> tuple[ConfusedPair, ...]:
     pairs = []
     for row in rows.to_dict("records"):
         evidence = json.loads(row["evidence"])
-        predicted = _text(row["suggested_label"]) or str(evidence.get("predicted", evidence.get("other", "")))
+        predicted = cell_value(row["suggested_label"]) or str(evidence.get("predicted", evidence.get("other", "")))
         share = float(evidence.get("share", row["score"]))
         pairs.append(ConfusedPair(str(row["finding_id"]), str(row["label"]), predicted, share, evidence.get("share_back"), str(row["message"])))
     return tuple(pairs)
@@ -345,21 +345,16 @@ def _top(rows: pd.DataFrame) -> list[Top]:
             subject=str(row["subject"]),
             severity=str(row["severity"]),
             score=round(float(row["score"]), 6),
-            sample_id=_text(row["sample_id"]),
-            content_id=_text(row["content_id"]),
-            split=_text(row["split"]),
-            label=_text(row["label"]),
-            suggested_label=_text(row["suggested_label"]),
+            sample_id=cell_value(row["sample_id"]),
+            content_id=cell_value(row["content_id"]),
+            split=cell_value(row["split"]),
+            label=cell_value(row["label"]),
+            suggested_label=cell_value(row["suggested_label"]),
             message=str(row["message"]),
             evidence=json.loads(row["evidence"]),
         )
         for row in rows.to_dict("records")
     ]
-
-
-def _text(value: Any) -> str | None:
-    """A string column's null may be None, NaN or pandas' NA."""
-    return value if isinstance(value, str) else None
 
 
 def _counts(run: Run, findings: pd.DataFrame) -> Counts:

@@ -77,7 +77,7 @@ def test_missing_tables_skip_or_are_none(samples_of):
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (None, "gave back NoneType"),
+        (None, "returned NoneType"),
         (Result(np.zeros(2, np.float32)), r"shape \(2,\) for 1"),
         (Result(np.array([1.5])), "score 1.5"),
         (Result(np.array([np.inf])), "score inf"),

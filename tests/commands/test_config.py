@@ -27,7 +27,7 @@ def read(cwd, flags=None, **more):
     return load(flags or {}, cwd, options_of_checks=CHECKS, **more)
 
 
-def test_defaults_where_nothing_is_said(tmp_path):
+def test_defaults(tmp_path):
     assert read(tmp_path) == ScanOptions()
 
 
@@ -73,32 +73,32 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
         ("[source]\nlabel_colum = 'x'", "audit.toml: source: unknown option 'label_colum'; did you mean 'label_column'?"),
         ("[checks.image_qualty]\nx = 1", "audit.toml: checks: unknown check 'image_qualty'; did you mean 'image_quality'?"),
         ("[checks.image_quality]\ntreshold = 1", "audit.toml: checks.image_quality: unknown option 'treshold'; did you mean 'threshold'?"),
-        ("[checks.leakage]\nx = 1", "audit.toml: checks.leakage: unknown option 'x'; remove it, there is none"),
+        ("[checks.leakage]\nx = 1", "audit.toml: checks.leakage: unknown option 'x'; remove it: there are no options"),
         ("skip = ['leekage']", "audit.toml: skip: unknown check 'leekage'; did you mean 'leakage'?"),
         ("neighbors = '3'", "audit.toml: neighbors: expected a whole number, got '3'; use a whole number"),
         ("neighbors = true", "audit.toml: neighbors: expected a whole number, got True; use a whole number"),
         ("offline = 1", "audit.toml: offline: expected true or false, got 1; use true or false"),
         ("only = 'leakage'", "audit.toml: only: expected a list of text, got 'leakage'; use a list of text"),
-        ("source = 3", "audit.toml: source: expected a table, got 3; write it as a [table]"),
-        ("[checks]\nimage_quality = 3", "audit.toml: checks.image_quality: expected a table, got 3; write it as a [table]"),
+        ("source = 3", "audit.toml: source: expected a table, got 3; write a [table]"),
+        ("[checks]\nimage_quality = 3", "audit.toml: checks.image_quality: expected a table, got 3; write a [table]"),
         ("[checks.image_quality]\nthreshold = 'x'", "audit.toml: checks.image_quality.threshold: expected a number, got 'x'; use a number"),
         ("neighbors = 0", "audit.toml: neighbors: 0 is too small; use at least 1"),
         ("seed = -1", "audit.toml: seed: -1 is negative; use 0 or more"),
-        ("min_precision = 2", "audit.toml: min_precision: 2.0 is not a share; use a number above 0 and at most 1, such as 0.95"),
+        ("min_precision = 2", "audit.toml: min_precision: 2.0 is out of range; use a number above 0 and at most 1, such as 0.95"),
         ("precision = 'float23'", "audit.toml: precision: unknown precision 'float23'; did you mean 'float32'?"),
         ("device = 'gpu'", "audit.toml: device: unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),
         ("backbone = 'resnet'", "audit.toml: backbone: unknown backbone 'resnet'; use auto, embedded, clip or clip:ARCHITECTURE/TAG"),
-        ("only = ['leakage']\nskip = ['leakage']", "audit.toml: skip: 'leakage' is also in 'only'; name it in one of them"),
+        ("only = ['leakage']\nskip = ['leakage']", "audit.toml: skip: 'leakage' is also in 'only'; remove it from one of them"),
     ],
 )
-def test_an_error_names_file_key_and_mend(tmp_path, text, message):
+def test_error_names_file_key_and_hint(tmp_path, text, message):
     (tmp_path / "audit.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         read(tmp_path)
     assert str(caught.value) == message
 
 
-def test_a_bad_value_is_blamed_on_where_it_was_given(tmp_path):
+def test_error_names_the_origin_of_a_bad_value(tmp_path):
     (tmp_path / "audit.toml").write_text("seed = 2\n")
     with pytest.raises(ConfigError, match=r"^command line: seed: -5 is negative"):
         read(tmp_path, {"seed": -5})
@@ -108,12 +108,12 @@ def test_a_bad_value_is_blamed_on_where_it_was_given(tmp_path):
 
 
 @pytest.mark.parametrize(("file", "text"), [("audit.toml", "seed = 2\n"), ("pyproject.toml", "[tool.imagenet-audit]\nseed = 2\n")])
-def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path, file, text):
+def test_ignores_byte_order_mark(tmp_path, file, text):
     (tmp_path / file).write_text(text, encoding="utf-8-sig")
     assert read(tmp_path).seed == 2
 
 
-def test_files_that_are_no_toml(tmp_path):
+def test_refuses_invalid_toml(tmp_path):
     (tmp_path / "audit.toml").write_text("seed = \n")
     with pytest.raises(ConfigError, match=r"audit.toml: not TOML: .*line 1"):
         read(tmp_path)
@@ -124,7 +124,7 @@ def test_files_that_are_no_toml(tmp_path):
         read(tmp_path, config=tmp_path / "absent.toml")
 
 
-def test_a_pyproject_without_our_table_says_nothing(tmp_path):
+def test_ignores_pyproject_without_our_table(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[tool.other]\nseed = 9\n")
     assert read(tmp_path).seed == 0
     (tmp_path / "pyproject.toml").write_text("tool.imagenet-audit = 3\n")
@@ -132,7 +132,7 @@ def test_a_pyproject_without_our_table_says_nothing(tmp_path):
         read(tmp_path)
 
 
-def test_source_options_come_back_from_a_record():
+def test_source_options_from_a_record():
     options = dataclasses.asdict(ScanOptions().source)
     options.pop("storage_options", None)
     assert source_options(options) == ScanOptions().source
@@ -140,7 +140,7 @@ def test_source_options_come_back_from_a_record():
         source_options({"splitt": "x"})
 
 
-def test_every_option_has_a_type_that_a_file_can_hold():
+def test_every_option_has_a_toml_type():
     for name, hint in scan_hints().items():
         if name not in ("source", "checks"):
             assert describe(hint) != "a table", name
@@ -155,7 +155,7 @@ def test_options_of_a_check():
 
 
 @given(st.one_of(st.integers(), st.floats(allow_nan=False), st.text(), st.booleans()))
-def test_a_value_fits_its_own_type_alone(value):
+def test_converts_only_to_its_own_type(value):
     assert converted("x", value, type(value)) == value
     for other in {int, float, str, bool} - {type(value)} - ({float} if type(value) is int else set()):
         with pytest.raises(ConfigError):

@@ -80,8 +80,8 @@ def test_refuses_files_that_are_not_reports(tmp_path, text, problem):
     [
         ({"format_version": 2}, "before.json: was written by a newer version; update imagenet-audit"),
         ({"run": {"schema_version": 99}}, "before.json: was written by a newer version; update imagenet-audit"),
-        ({"run": {"checks": []}}, "before.json: corrupt: in its 'run', checks is no object"),
-        ({"run": {"checks": {"leakage": {"state": "unknown", "findings": 0}}}}, "checks.leakage.state is none of done, skipped"),
+        ({"run": {"checks": []}}, "before.json: corrupt: in its 'run', checks is not an object"),
+        ({"run": {"checks": {"leakage": {"state": "unknown", "findings": 0}}}}, "checks.leakage.state is not one of done, skipped"),
     ],
 )
 def test_refuses_newer_and_corrupt_reports(small_run, report, tmp_path, capsys, more, problem):

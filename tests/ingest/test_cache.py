@@ -99,7 +99,7 @@ def test_corrupt_run_does_not_fill_the_cache(tmp_path):
     array.write_bytes(content)
     os.utime(array, ns=(when.st_atime_ns, when.st_mtime_ns))
     scan(data, tmp_path / "run", cache, notes)
-    assert f"{array}: damaged: its content is not what was written; it is made anew" in notes
+    assert f"{array}: corrupt: content differs from what was written; recomputing it" in notes
     fresh = scan(data, tmp_path / "fresh", None)
     same_tables(scan(data, tmp_path / "from-cache", cache), fresh)
 

@@ -9,7 +9,7 @@ NAMES = (f"digested_package_{number}" for number in itertools.count())
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Write a package under a new name each time: what is imported once stays imported."""
+    """Write a package under a new name each time, as imported modules stay imported."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def write(**files):

@@ -1,4 +1,4 @@
-"""The same data and version give the same bytes, wherever, however and by however many they are read."""
+"""The same data and version give the same bytes, independent of location, storage and number of workers."""
 
 import os
 import subprocess
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.slow
 
 
 def scan(source, out, *, hash_seed, workers, where):
-    """Scan in a process of its own, in a folder of its own."""
+    """Scan in a new process and folder."""
     where.mkdir()
     environment = os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(ROOT)}
-    asked = [
+    command = [
         Path(sys.executable).parent / "imagenet-audit",
         "scan",
         source,
@@ -34,7 +34,7 @@ def scan(source, out, *, hash_seed, workers, where):
         "--workers",
         workers,
     ]
-    done = subprocess.run([*map(str, asked)], cwd=where, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([*map(str, command)], cwd=where, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -46,7 +46,7 @@ def first(tmp_path_factory):
     return folder / "demo-images", scan(folder / "demo-images", folder / "first", hash_seed=1, workers=1, where=folder / "a")
 
 
-def test_hashes_workers_and_places_change_no_byte(first, tmp_path):
+def test_hash_seed_workers_and_location_change_no_byte(first, tmp_path):
     images, before = first
     after = scan(images, tmp_path / "elsewhere" / "run", hash_seed=2, workers=2, where=tmp_path / "b")
     for pattern in FILES:
@@ -56,10 +56,10 @@ def test_hashes_workers_and_places_change_no_byte(first, tmp_path):
             assert (before / name).read_bytes() == (after / name).read_bytes(), name
 
 
-def test_a_tar_has_the_findings_of_its_folder(first, tmp_path):
+def test_tar_has_the_findings_of_its_folder(first, tmp_path):
     images, before = first
     with tarfile.open(tmp_path / "images.tar", "w") as archive:
-        for path in sorted(images.rglob("*"), reverse=True):  # a tar has an order of its own
+        for path in sorted(images.rglob("*"), reverse=True):  # a tar has another order
             archive.add(path, path.relative_to(images), recursive=False)
     after = scan(tmp_path / "images.tar", tmp_path / "run", hash_seed=3, workers=2, where=tmp_path / "c")
     for path in sorted((before / "findings").iterdir()):

@@ -1,4 +1,4 @@
-"""A scan with predictions that the user brings along, through the command line."""
+"""Scans with the user's predictions, through the command line."""
 
 import json
 
@@ -14,7 +14,7 @@ PER_CLASS = 6
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    """Twelve pictures of two classes; the bee number 0 shows an ant, as the predictions know."""
+    """Twelve images of two classes; according to the predictions, bee number 0 shows an ant."""
     for label in ("ant", "bee"):
         for number in range(PER_CLASS):
             path = tmp_path / "data" / label / f"{number}.png"
@@ -46,7 +46,7 @@ def suspects(run="run"):
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.parquet", "p.npy"])
-def test_they_are_taken_instead_of_making_them(data, capsys, name):
+def test_uses_the_file_instead_of_computing_predictions(data, capsys, name):
     if name == "p.npy":
         np.save(name, table()[["ant", "bee"]].to_numpy())
     else:
@@ -60,14 +60,14 @@ def test_they_are_taken_instead_of_making_them(data, capsys, name):
     np.testing.assert_allclose(open_run("run").predictions, table()[["ant", "bee"]], atol=1e-6)
 
 
-def test_a_key_of_the_options_file_names_them_too(data, capsys):
+def test_configuration_file_names_predictions(data, capsys):
     table().to_csv("p.csv", index=False)
     (data.parent / "audit.toml").write_text('predictions = "p.csv"\n')
     assert scan(capsys)[0] == 0
     assert suspects() == [["bee/0.png", "ant"]]
 
 
-def test_other_content_under_the_same_name_is_read_again_and_own_ones_are_made_without_the_option(data, capsys):
+def test_changed_file_is_read_again_and_without_the_option_predictions_are_computed(data, capsys):
     table().to_csv("p.csv", index=False)
     assert scan(capsys, "--predictions", "p.csv")[0] == 0
     before = (data.parent / "run/predictions.npy").stat().st_mtime_ns
@@ -82,7 +82,7 @@ def test_other_content_under_the_same_name_is_read_again_and_own_ones_are_made_w
     assert "members" in open_run("run").record["stages"]["predictions"]
 
 
-def test_warnings_are_shown_each_time_and_kept(data, capsys):
+def test_warnings_are_shown_by_every_scan(data, capsys):
     table().drop(index=[2, 9]).assign(wasp=0.0).to_csv("p.csv", index=False)
     for _ in range(2):
         code, err = scan(capsys, "--predictions", "p.csv")
@@ -93,7 +93,7 @@ def test_warnings_are_shown_each_time_and_kept(data, capsys):
     assert np.flatnonzero(np.isnan(open_run("run").scores("label_errors"))).tolist() == [2, 9]
 
 
-def test_labels_that_no_column_knows_are_not_judged(data, capsys):
+def test_labels_without_a_column_are_not_judged(data, capsys):
     (data / "wasp").mkdir()
     Image.fromarray(np.random.default_rng(9).integers(0, 256, (60, 72, 3), np.uint8)).save(data / "wasp/0.png")
     table().to_csv("p.csv", index=False)
@@ -104,7 +104,7 @@ def test_labels_that_no_column_knows_are_not_judged(data, capsys):
     assert np.flatnonzero(np.isnan(open_run("run").scores("label_errors"))).tolist() == [12]
 
 
-def test_a_dataset_without_labels_says_that_they_are_of_no_use(data, capsys):
+def test_notes_that_predictions_are_not_used_without_labels(data, capsys):
     (data / "bee").rename(data / "ant" / "more")
     table().to_csv("p.csv", index=False)
     for path in (data / "ant" / "more").iterdir():
@@ -133,7 +133,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_is_one_line_and_costs_no_image(data, capsys, name):
+def test_bad_file_is_a_one_line_error_and_loses_no_progress(data, capsys, name):
     content, message = BAD[name]
     path = data.parent / name
     if isinstance(content, np.ndarray):
@@ -174,8 +174,8 @@ def test_images_with_several_labels_are_judged(tmp_path, capsys, monkeypatch):
     assert run.classes == ["blue", "green", "red"]
     assert run.record["checks"]["label_errors"]["state"] == "done"
     assert 3 in np.argsort(-run.scores("label_errors"))[:5]
-    told = run.findings.set_index("sample_id").loc["03.png", "message"]
-    assert f"{absent!r} does not fit; remove it." in told
+    message = run.findings.set_index("sample_id").loc["03.png", "message"]
+    assert f"{absent!r} does not fit; remove it." in message
     own = pd.DataFrame(np.full((90, 3), 0.5), columns=["red", "green", "blue"])
     own.to_parquet("p.parquet")
     assert cli.invoke([*arguments, "--predictions", "p.parquet"]) == 0, capsys.readouterr().err
@@ -183,16 +183,15 @@ def test_images_with_several_labels_are_judged(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("changed", ["audit.pipeline.predictions", "audit.checks.label_errors"])
-def test_changed_code_is_run_again(data, capsys, monkeypatch, changed):
+def test_changed_code_runs_again(data, capsys, monkeypatch, changed):
     from audit.pipeline import code_digest
 
     assert scan(capsys)[0] == 0
     run = data.parent / "run"
     files = [run / "predictions.npy", run / "scores/label_errors.npy"]
     before = [path.stat().st_mtime_ns for path in files]
-    known = code_digest.code_digest
-    for place in ("audit.pipeline.code_digest", "audit.pipeline.checks"):
-        monkeypatch.setattr(f"{place}.code_digest", lambda *modules: known(*modules) + ("changed" if changed in modules else ""))
+    of_source = code_digest._module
+    monkeypatch.setattr(code_digest, "_module", lambda name: (of_source(name)[0] + "changed" * (name == changed), of_source(name)[1]))
     assert scan(capsys)[0] == 0
     again = [path.stat().st_mtime_ns != old for path, old in zip(files, before, strict=True)]
     assert again == [changed == "audit.pipeline.predictions", True]

@@ -1,4 +1,4 @@
-"""A scan as a whole: resumed, repeated, changed, refused."""
+"""Whole scans: resumed, repeated, changed, refused."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def facts(run: audit.Run) -> pd.DataFrame:
     return run.findings.sort_values("finding_id").reset_index(drop=True)
 
 
-def test_a_scan_finds_what_is_planted_and_accounts_for_every_image(tmp_path):
+def test_finds_planted_problems_and_accounts_for_every_image(tmp_path):
     run = audit.scan(dataset(tmp_path / "data"), tmp_path / "run", options=OPTIONS)
     counts = run.record["counts"]
     assert counts["listed"] == 52 == len(run.samples)
@@ -57,14 +57,14 @@ def test_a_scan_finds_what_is_planted_and_accounts_for_every_image(tmp_path):
             assert len(run.scores(check)) == 52
 
 
-def test_the_dataset_is_not_written_to(tmp_path):
+def test_does_not_write_to_the_dataset(tmp_path):
     data = dataset(tmp_path / "data")
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.rglob("*")}
     audit.scan(data, tmp_path / "run", options=OPTIONS)
     assert before == {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.rglob("*")}
 
 
-def test_a_second_scan_computes_nothing(tmp_path):
+def test_second_scan_computes_nothing(tmp_path):
     data = dataset(tmp_path / "data")
     audit.scan(data, tmp_path / "run", options=OPTIONS)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != "run.json" and path.is_file()}
@@ -75,7 +75,7 @@ def test_a_second_scan_computes_nothing(tmp_path):
     assert first == second
 
 
-def test_the_time_is_that_of_the_scan_that_last_computed_anything(tmp_path):
+def test_finished_at_is_of_the_last_scan_that_computed_anything(tmp_path):
     data, record = dataset(tmp_path / "data"), tmp_path / "run/run.json"
     audit.scan(data, record.parent, options=OPTIONS)
     assert datetime.fromisoformat(json.loads(record.read_text())["finished_at"]).tzinfo == UTC
@@ -86,7 +86,7 @@ def test_the_time_is_that_of_the_scan_that_last_computed_anything(tmp_path):
     assert audit.scan(data, record.parent, options=OPTIONS).record["finished_at"] > long_ago
 
 
-def test_a_changed_dataset_gives_what_a_fresh_scan_gives(tmp_path):
+def test_rescan_of_a_changed_dataset_equals_a_fresh_scan(tmp_path):
     data = dataset(tmp_path / "data")
     audit.scan(data, tmp_path / "run", options=OPTIONS)
     photo(77).save(data / "train/ant/0003.png")
@@ -104,7 +104,7 @@ def test_a_changed_dataset_gives_what_a_fresh_scan_gives(tmp_path):
     pd.testing.assert_frame_equal(facts(updated), facts(fresh))
 
 
-def test_a_renamed_label_needs_no_image_again(tmp_path):
+def test_touched_file_is_read_again_alone(tmp_path):
     data = dataset(tmp_path / "data")
     audit.scan(data, tmp_path / "run", options=OPTIONS)
     os.utime(data / "train/ant/0000.png", ns=(1, 1))
@@ -112,7 +112,7 @@ def test_a_renamed_label_needs_no_image_again(tmp_path):
 
 
 class Counting:
-    """Counts what each stage does."""
+    """Counts the progress of each stage."""
 
     def __init__(self):
         self.done, self.now = {}, ""
@@ -127,7 +127,7 @@ class Counting:
         pass
 
 
-def test_changed_code_of_the_search_searches_every_row_anew_and_another_version_alone_none(tmp_path, monkeypatch):
+def test_search_runs_again_if_its_code_changed_but_not_for_another_version(tmp_path, monkeypatch):
     from audit.pipeline import code_digest
     from audit.pipeline import scan as pipeline
 
@@ -148,7 +148,7 @@ def test_changed_code_of_the_search_searches_every_row_anew_and_another_version_
     assert np.array_equal(first.neighbors, again.neighbors)
 
 
-def test_progress_survives_a_dataset_that_changes_after_a_kill(tmp_path, monkeypatch):
+def test_progress_survives_a_change_of_the_dataset_after_a_kill(tmp_path, monkeypatch):
     from audit.pipeline import ingest as reading
 
     data = dataset(tmp_path / "data", per_class=40)
@@ -180,7 +180,7 @@ def test_progress_survives_a_dataset_that_changes_after_a_kill(tmp_path, monkeyp
     pd.testing.assert_frame_equal(facts(run), facts(fresh))
 
 
-def test_tars_and_folders_of_the_same_images_give_the_same_findings(tmp_path):
+def test_tar_and_folder_have_the_same_findings(tmp_path):
     import tarfile
 
     data = dataset(tmp_path / "data")
@@ -191,7 +191,7 @@ def test_tars_and_folders_of_the_same_images_give_the_same_findings(tmp_path):
     pd.testing.assert_frame_equal(facts(folder), facts(tar))
 
 
-def test_refusals_name_the_mend(tmp_path):
+def test_refuses_unusable_run_directories(tmp_path):
     data = dataset(tmp_path / "data", per_class=2)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").touch()
@@ -212,12 +212,12 @@ def test_refusals_name_the_mend(tmp_path):
         audit.open_run(tmp_path)
     for stray in ("{}", "[]", '{"schema_version": null}'):
         (newer / "run.json").write_text(stray)
-        for told in (lambda: audit.scan(data, newer, options=OPTIONS), lambda: audit.open_run(newer)):
-            with pytest.raises(RunError, match=r"newer/run.json: is no record of a run: it has no schema_version"):
-                told()
+        for read in (lambda: audit.scan(data, newer, options=OPTIONS), lambda: audit.open_run(newer)):
+            with pytest.raises(RunError, match=r"newer/run.json: not the record of a run: it has no schema_version"):
+                read()
 
 
-def test_a_folder_of_other_things_is_left_as_it_is(tmp_path):
+def test_leaves_other_folders_unchanged(tmp_path):
     data = dataset(tmp_path / "data", per_class=2)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter.txt").touch()
@@ -226,7 +226,7 @@ def test_a_folder_of_other_things_is_left_as_it_is(tmp_path):
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]
 
 
-def test_a_run_that_is_not_finished_is_not_taken_for_a_clean_one(tmp_path):
+def test_refuses_unfinished_run(tmp_path):
     data, run = dataset(tmp_path / "data", per_class=2), tmp_path / "run"
     audit.scan(data, run, options=OPTIONS)
     record = json.loads((run / "run.json").read_text())
@@ -237,7 +237,7 @@ def test_a_run_that_is_not_finished_is_not_taken_for_a_clean_one(tmp_path):
     audit.open_run(run)
 
 
-class Heard:
+class Notes:
     """An observer that keeps the notes."""
 
     def __init__(self):
@@ -253,60 +253,60 @@ class Heard:
         self.notes.append(message)
 
 
-def test_a_run_that_becomes_another_datasets_says_so(tmp_path):
+def test_notes_that_a_run_is_replaced_by_that_of_another_dataset(tmp_path):
     first, second = dataset(tmp_path / "first", per_class=2), dataset(tmp_path / "second", per_class=3)
     audit.scan(first, tmp_path / "run", options=OPTIONS)
-    heard = Heard()
-    audit.scan(first, tmp_path / "run", options=OPTIONS, observer=heard)
-    assert heard.notes[-1].startswith("nothing has changed")
-    heard = Heard()
-    audit.scan(second, tmp_path / "run", options=OPTIONS, observer=heard)
-    assert f"{tmp_path / 'run'} holds the run of {first}: it becomes that of {second}" in heard.notes
-    assert not any(note.startswith("nothing has changed") for note in heard.notes)
+    seen = Notes()
+    audit.scan(first, tmp_path / "run", options=OPTIONS, observer=seen)
+    assert seen.notes[-1].startswith("nothing has changed")
+    seen = Notes()
+    audit.scan(second, tmp_path / "run", options=OPTIONS, observer=seen)
+    assert f"{tmp_path / 'run'} held the run of {first}; replacing it with the run of {second}" in seen.notes
+    assert not any(note.startswith("nothing has changed") for note in seen.notes)
 
 
-def test_a_dataset_that_cannot_be_listed_takes_no_run_over_and_nothing_says_so(tmp_path):
+def test_dataset_that_cannot_be_listed_replaces_no_run(tmp_path):
     data, empty, run = dataset(tmp_path / "data", per_class=2), tmp_path / "empty.csv", tmp_path / "run"
     audit.scan(data, run, options=OPTIONS)
     empty.write_text("path,label\n")
-    heard = Heard()
+    seen = Notes()
     with pytest.raises(SourceError, match="contains no images"):
-        audit.scan(empty, run, options=OPTIONS, observer=heard)
-    assert not any("it becomes that of" in note for note in heard.notes)
+        audit.scan(empty, run, options=OPTIONS, observer=seen)
+    assert not any("replacing it" in note for note in seen.notes)
     assert audit.open_run(run).record["source"]["absolute"] == str(data)
 
 
-def test_reports_that_are_older_than_the_findings_are_named_with_the_command_that_renews_them(tmp_path):
+def test_notes_outdated_reports_with_the_command_to_update_them(tmp_path):
     data, run = dataset(tmp_path / "data", per_class=2), tmp_path / "run"
 
-    def told():
-        heard = Heard()
-        audit.scan(data, run, options=OPTIONS, observer=heard)
-        return [note for note in heard.notes if "contradict" in note]
+    def outdated():
+        seen = Notes()
+        audit.scan(data, run, options=OPTIONS, observer=seen)
+        return [note for note in seen.notes if "contradict" in note]
 
-    assert told() == []
+    assert outdated() == []
     for name in ("html", "markdown", "dataset_card"):
         assert cli.invoke(["report", str(run), "--format", name]) == 0
-    assert told() == []
+    assert outdated() == []
     (data / "train/ant/0000.png").unlink()
-    notes = told()
+    notes = outdated()
     assert [note.partition(" ")[0] for note in notes] == [str(run / name) for name in ("report.html", "report.md", "dataset_card.md")]
     assert notes[0].endswith(f"with: imagenet-audit report {run}")
     assert notes[2].endswith(f"with: imagenet-audit report {run} --format dataset_card")
     for place in (run / "report.md", run / "dataset_card.md"):
         os.utime(place, (0, 0))
     assert cli.invoke(["report", str(run)]) == 0
-    assert [note.partition(" ")[0] for note in told()] == [str(run / "report.md"), str(run / "dataset_card.md")]
+    assert [note.partition(" ")[0] for note in outdated()] == [str(run / "report.md"), str(run / "dataset_card.md")]
 
 
-def test_predictions_that_are_no_longer_of_these_images_are_gone(tmp_path):
+def test_outdated_predictions_are_removed(tmp_path):
     data, run = dataset(tmp_path / "data", per_class=3), tmp_path / "run"
     audit.scan(data, run, options=OPTIONS)
     before = (run / "predictions.npy").stat().st_mtime_ns
     few = ScanOptions(backbone="embedded", device="cpu", only=("integrity",))
     audit.scan(data, run, options=few)
     audit.scan(data, run, options=OPTIONS)
-    assert (run / "predictions.npy").stat().st_mtime_ns == before  # nobody needed them in between, but they still hold
+    assert (run / "predictions.npy").stat().st_mtime_ns == before  # not needed in between, but still valid
     (data / "train/ant/0000.png").rename(data / "train/bee/moved.png")
     changed = audit.scan(data, run, options=few)
     for table in ("predictions", "label_quality"):
@@ -315,24 +315,24 @@ def test_predictions_that_are_no_longer_of_these_images_are_gone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"only": ("integrty",)}, "only: unknown check 'integrty'; did you mean 'integrity'?"),
         ({"skip": ("nope",)}, "skip: unknown check 'nope'"),
         ({"checks": {"nope": {}}}, "checks: unknown check 'nope'"),
         ({"checks": {"class_balance": {"fw": 3}}}, "checks.class_balance: unknown option 'fw'; did you mean 'few'?"),
         ({"checks": {"class_balance": {"few": -3}}}, "class_balance.few: -3 is too small"),
-        ({"only": "integrity"}, "only: 'integrity' is one text, not several names"),
+        ({"only": "integrity"}, "only: 'integrity' is a string, not a sequence of names"),
     ],
 )
-def test_checks_that_there_are_none_of_are_refused_before_any_work(tmp_path, options, said):
+def test_refuses_unknown_checks_before_any_work(tmp_path, options, message):
     with pytest.raises(ConfigError) as raised:
         audit.scan(dataset(tmp_path / "data", per_class=2), tmp_path / "run", options=ScanOptions(backbone="embedded", **options))
-    assert str(raised.value).startswith(said)
+    assert str(raised.value).startswith(message)
     assert not (tmp_path / "run").exists()
 
 
-def test_two_scans_do_not_share_a_run_directory(tmp_path):
+def test_refuses_a_run_directory_in_use(tmp_path):
     from filelock import FileLock
 
     data = dataset(tmp_path / "data", per_class=2)
@@ -341,7 +341,7 @@ def test_two_scans_do_not_share_a_run_directory(tmp_path):
         audit.scan(data, tmp_path / "run", options=OPTIONS)
 
 
-def test_secrets_in_storage_options_are_not_written(tmp_path):
+def test_does_not_store_secrets_of_storage_options(tmp_path):
     from audit.sources import SourceOptions
 
     options = ScanOptions(backbone="embedded", source=SourceOptions(storage_options={"secret": "hunter2"}))
@@ -349,7 +349,7 @@ def test_secrets_in_storage_options_are_not_written(tmp_path):
     assert "hunter2" not in (tmp_path / "run/run.json").read_text()
 
 
-def test_a_full_disk_is_an_error_before_any_work(tmp_path, monkeypatch):
+def test_full_disk_is_an_error_before_any_work(tmp_path, monkeypatch):
     data = dataset(tmp_path / "data", per_class=2)
 
     def full(*_: object) -> None:
@@ -362,7 +362,7 @@ def test_a_full_disk_is_an_error_before_any_work(tmp_path, monkeypatch):
     assert len(audit.scan(data, tmp_path / "run", options=OPTIONS)) == 12
 
 
-def test_classes_of_one_picture_each_cannot_be_judged_by_their_others(tmp_path):
+def test_skips_label_errors_if_classes_have_one_distinct_image(tmp_path):
     for number in range(12):
         path = tmp_path / f"data/class{number}/photo.png"
         path.parent.mkdir(parents=True)
@@ -370,5 +370,5 @@ def test_classes_of_one_picture_each_cannot_be_judged_by_their_others(tmp_path):
         shutil.copyfile(path, path.with_name("copy.png"))
     run = audit.scan(tmp_path / "data", tmp_path / "run", options=OPTIONS)
     assert run.record["checks"]["label_errors"]["state"] == "skipped"
-    assert "two different pictures" in run.record["checks"]["label_errors"]["reason"]
+    assert "two distinct images" in run.record["checks"]["label_errors"]["reason"]
     assert run.record["checks"]["exact_duplicates"]["findings"] == 12

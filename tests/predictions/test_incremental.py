@@ -6,7 +6,7 @@ import pytest
 from audit.errors import RunError
 from audit.io.artifacts import write_array
 from audit.io.progress import SILENT
-from audit.pipeline.predictions import MADE_OF, PREDICTOR, predict
+from audit.pipeline.predictions import MADE_OF, PREDICTOR, fit_or_reuse
 from audit.predictions.incremental import Fitted, count_changed, update
 from audit.predictions.out_of_sample import out_of_sample
 from audit.predictions.predictor import load_predictor
@@ -107,7 +107,7 @@ def test_unreadable_image_has_no_prediction_and_is_not_a_change(fitted):
 
 def scanned(run, embeddings, labels, images, before, plan="plan"):
     write_array(run / "embeddings.npy", embeddings)
-    return predict(run, images, labels, np.arange(len(labels)), plan=plan, before=before, seed=0, observer=SILENT)
+    return fit_or_reuse(run, images, labels, np.arange(len(labels)), plan=plan, before=before, seed=0, observer=SILENT)
 
 
 def test_changes_accumulate_until_a_refit(tmp_path, monkeypatch):

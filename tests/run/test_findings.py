@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.checks import Check, Finding, Result
-from audit.run.findings import evidence_json, one_line, to_table
+from audit.io.console import safe
+from audit.run.findings import evidence_json, to_table
 from audit.tables import FINDINGS
 
 CHECK = Check(name="made_up", title="", needs=(), optional_needs=(), options=None, run=lambda: None, origin="")
@@ -35,7 +36,7 @@ def about(row, partner=None, **changes):
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
-def test_ids_are_unique_and_outlive_order_and_names(data):
+def test_ids_are_unique_and_independent_of_order_and_names(data):
     contents = data.draw(st.lists(st.sampled_from(["c0", "c1", "c2", "c3"]), min_size=1, max_size=8))
     rows = st.integers(0, len(contents) - 1)
     drawn = data.draw(st.lists(st.tuples(rows, st.none() | rows, st.sampled_from(["odd", "even"])), max_size=12))
@@ -43,19 +44,19 @@ def test_ids_are_unique_and_outlive_order_and_names(data):
     ids = table_of(findings, samples_of(contents))["finding_id"].to_pylist()
     assert len(set(ids)) == len(findings)
     order = data.draw(st.permutations(range(len(contents))))
-    place = {old: new for new, old in enumerate(order)}
-    moved = [about(place[row], None if partner is None else place[partner], kind=kind) for row, partner, kind in reversed(drawn)]
+    row_of = {old: new for new, old in enumerate(order)}
+    moved = [about(row_of[row], None if partner is None else row_of[partner], kind=kind) for row, partner, kind in reversed(drawn)]
     renamed = samples_of([contents[old] for old in order], [f"other/{at}" for at in range(len(contents))])
     assert sorted(table_of(moved, renamed)["finding_id"].to_pylist()) == sorted(ids)
 
 
-def test_a_group_that_gains_a_member_renames_nobody():
+def test_ids_of_a_group_stay_when_it_gains_a_member():
     before = table_of([about(1, 0, group=0), about(2, 0, group=0)], samples_of(["c", "c", "d"]))
     after = table_of([about(1, 0, group=0), about(2, 0, group=0), about(3, 0, group=0)], samples_of(["c", "c", "d", "c"]))
     assert set(before["finding_id"].to_pylist()) < set(after["finding_id"].to_pylist())
 
 
-def test_worst_first_then_by_name():
+def test_sorts_worst_first_then_by_name():
     findings = [about(2), about(1), about(0, severity="info", score=1.0), about(3, severity="error", score=0.1), about(4, score=0.9)]
     assert table_of(findings, samples_of(list("abcde")))["sample_id"].to_pylist() == ["s3", "s4", "s1", "s2", "s0"]
 
@@ -72,7 +73,7 @@ def test_columns_and_subjects():
     assert by_subject["dataset"]["sample_id"] is None
 
 
-def test_an_image_that_could_not_be_read_is_known_by_its_name():
+def test_unreadable_images_are_identified_by_name():
     samples = samples_of([None, None])
     table = table_of([about(0), about(1)], samples)
     assert len(set(table["finding_id"].to_pylist())) == 2
@@ -82,7 +83,7 @@ def test_an_image_that_could_not_be_read_is_known_by_its_name():
 @given(st.text())
 @settings(deadline=None)
 def test_messages_are_one_printable_line(text):
-    assert one_line(text).isprintable()
+    assert safe(text).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -95,10 +96,10 @@ def test_messages_are_one_printable_line(text):
         ({"x": "\udc80é"}, '{"x": "\\\\udc80é"}'),
     ],
 )
-def test_evidence_repeats_byte_for_byte(evidence, text):
+def test_evidence_is_reproducible(evidence, text):
     assert evidence_json(evidence) == text
 
 
-def test_evidence_refuses_what_json_does_not_know():
+def test_evidence_refuses_types_that_json_lacks():
     with pytest.raises(TypeError, match="set"):
         evidence_json({"x": {1}})

@@ -29,13 +29,13 @@ def test_severity_then_certainty_then_score():
     assert order(measured(0, 0, 1.0)) == "ebadc"
 
 
-def test_one_wrong_finding_lowers_a_check_a_little():
+def test_one_wrong_finding_lowers_a_check_slightly():
     assert order(measured(1, 0, 0.85)) == "eabdc"  # 0.9 * 2/3 is 0.6: a tie, by check
 
 
-def test_a_check_that_is_mostly_wrong_counts_one_severity_less():
+def test_mostly_wrong_check_ranks_one_severity_lower():
     assert order(measured(20, 2, 0.3)) == "eacbd"
 
 
-def test_values_are_returned_as_they_were():
+def test_values_are_unchanged():
     assert ranked(FINDINGS, measured(20, 2, 0.3)).sort_index().equals(FINDINGS)

@@ -1,4 +1,4 @@
-"""What every file was when it was written, and how a later scan tells that one was damaged since."""
+"""Checksums of the files of a run, by which a later scan detects a corrupt one."""
 
 import os
 
@@ -7,6 +7,11 @@ import pytest
 from audit.run.record import DamagedError, Record
 
 NAME = "neighbors.npy"
+
+
+class Neighbors:
+    name = "neighbors"
+    files = (NAME,)
 
 
 @pytest.fixture
@@ -24,16 +29,16 @@ def rewrite(record, content, *, same_time):
     os.utime(path, ns=(when.st_atime_ns, when.st_mtime_ns if same_time else when.st_mtime_ns + 1_000_000_000))
 
 
-def test_a_file_that_looks_as_it_was_left_is_read_only_where_it_is_relied_on(record, capsys):
+def test_unchanged_looking_file_is_read_only_before_use(record, capsys):
     rewrite(record, b"as it was WRITTEN", same_time=True)
     assert record.look_unchanged(NAME)
     with pytest.raises(DamagedError):
         record.rely_on(NAME)
     assert not (record.path.parent / NAME).exists()
-    assert capsys.readouterr().out == f"{record.path.parent / NAME}: damaged: its content is not what was written; it is made anew\n"
+    assert capsys.readouterr().out == f"{record.path.parent / NAME}: corrupt: content differs from what was written; recomputing it\n"
 
 
-def test_a_copied_file_of_another_time_is_sound_and_known_from_then_on(record, capsys):
+def test_copied_file_with_another_time_is_sound_and_remembered(record, capsys):
     rewrite(record, b"as it was written", same_time=False)
     assert record.look_unchanged(NAME)
     assert capsys.readouterr().out == ""
@@ -41,13 +46,13 @@ def test_a_copied_file_of_another_time_is_sound_and_known_from_then_on(record, c
 
 
 @pytest.mark.parametrize("content", [b"as it was WRITTEN", b"as it was", b""])
-def test_a_file_of_another_time_and_content_is_removed(record, content):
+def test_file_with_another_time_and_content_is_removed(record, content):
     rewrite(record, content, same_time=False)
     assert not record.look_unchanged(NAME)
     assert not (record.path.parent / NAME).exists()
 
 
-def test_a_file_that_an_older_version_wrote_is_known_once_it_was_relied_on(record):
+def test_file_of_an_older_version_is_recorded_at_first_use(record):
     del record.content["files"][NAME]
     record.rely_on(NAME)
     following = Record(record.path, record.content, print)
@@ -56,7 +61,7 @@ def test_a_file_that_an_older_version_wrote_is_known_once_it_was_relied_on(recor
         following.rely_on(NAME)
 
 
-def test_a_file_that_is_about_to_be_written_anew_is_not_held_against_what_it_was(record):
-    record.begin("neighbors")
-    rewrite(record, b"anew", same_time=False)
+def test_file_about_to_be_replaced_is_not_compared(record):
+    record.begin(Neighbors())
+    rewrite(record, b"again", same_time=False)
     assert record.look_unchanged(NAME)

@@ -1,4 +1,4 @@
-"""A run is read by the piece; what the pieces say is what the whole says."""
+"""Reading a run in parts gives the same as reading it whole."""
 
 import importlib.util
 import json
@@ -33,7 +33,7 @@ def drawn(tmp_path_factory):
     return Run(path)
 
 
-def test_pages_together_are_all_findings_in_their_order(drawn):
+def test_pages_together_are_all_findings_in_order(drawn):
     pages = [drawn.findings_page(offset=offset, limit=200) for offset in range(0, len(drawn.findings), 200)]
     together = pd.concat([page.rows for page in pages], ignore_index=True)
     pd.testing.assert_frame_equal(together, drawn.findings, check_dtype=False)
@@ -41,7 +41,7 @@ def test_pages_together_are_all_findings_in_their_order(drawn):
     assert drawn.findings["finding_id"].tolist() == ranked(drawn.findings)["finding_id"].tolist()
 
 
-def test_a_page_is_of_what_was_asked_for(drawn):
+def test_page_of_selected_findings(drawn):
     page = drawn.findings_page({"check": "label_errors", "split": ["train", "val"], "severity": "error"}, offset=10, limit=5)
     every = drawn.findings
     wanted = every[(every["check"] == "label_errors") & (every["severity"] == "error")]
@@ -50,7 +50,7 @@ def test_a_page_is_of_what_was_asked_for(drawn):
     assert page.rows["message"].tolist() == wanted["message"].iloc[10:15].tolist()
 
 
-def test_a_page_beyond_the_last_is_empty_and_an_unknown_column_is_named(drawn):
+def test_page_beyond_the_last_is_empty_and_unknown_columns_are_refused(drawn):
     page = drawn.findings_page({"check": "leakage"}, offset=10_000, limit=5)
     assert page.rows.empty
     assert list(page.rows.columns) == list(drawn.findings.columns)
@@ -58,7 +58,7 @@ def test_a_page_beyond_the_last_is_empty_and_an_unknown_column_is_named(drawn):
         drawn.findings_page({"splt": "train"})
 
 
-def test_precision_changes_the_order_of_a_page(drawn):
+def test_precision_changes_the_order(drawn):
     worst = drawn.findings_page(limit=200).rows
     first = worst[worst["check"] == "leakage"]
     poor = precision(latest(decide(drawn, first, "keep", reviewer="ada")), drawn.findings_index)
@@ -72,20 +72,20 @@ def test_columns_of_some_rows(drawn):
     pd.testing.assert_frame_equal(drawn.columns("sample_id", "perceptual_hash", rows=rows), expected)
 
 
-def test_rows_of_names(drawn):
+def test_rows_of_sample_ids(drawn):
     names = drawn.samples["sample_id"].iloc[[5, 2, 5]].tolist()
     assert drawn.rows_of([*names, "no such image"]).tolist() == [5, 2, 5, -1]
     assert drawn.rows_of([]).tolist() == []
 
 
-def test_twins_have_an_ordinal_each(drawn):
+def test_identical_copies_have_an_ordinal_each(drawn):
     content = drawn.samples.set_index("sample_id")["content_id"]
     by_content = {}
-    for name, (ordinal, copies) in drawn.twins.items():
+    for name, (ordinal, copies) in drawn.identical_copies.items():
         by_content.setdefault((content[name], copies), []).append(ordinal)
     assert by_content
     assert all(sorted(ordinals) == list(range(copies)) for (_, copies), ordinals in by_content.items())
-    assert len(drawn.twins) == content.duplicated(keep=False).sum()
+    assert len(drawn.identical_copies) == content.duplicated(keep=False).sum()
 
 
 def test_rows_are_read_across_row_groups(tmp_path):
@@ -100,24 +100,24 @@ def test_rows_are_read_across_row_groups(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
-        ("counts", {"listed": 6, "failed": 0, "outcomes": {}}, "counts.scanned is no number"),
-        ("counts", None, "counts is no object"),
-        ("checks", {"leakage": {"findings": 1}}, "checks.leakage.state is no text"),
-        ("checks", {"leakage": {"state": "dune", "findings": 1}}, "checks.leakage.state is none of done, skipped"),
-        ("classes", ["cat", 7], "classes is no list of texts"),
-        ("class_words", {"n1": ["cat"]}, "class_words.n1 is no text"),
-        ("timings", {"ingest": True}, "timings.ingest is no number"),
+        ("counts", {"listed": 6, "failed": 0, "outcomes": {}}, "counts.scanned is not a number"),
+        ("counts", None, "counts is not an object"),
+        ("checks", {"leakage": {"findings": 1}}, "checks.leakage.state is not a string"),
+        ("checks", {"leakage": {"state": "dune", "findings": 1}}, "checks.leakage.state is not one of done, skipped"),
+        ("classes", ["cat", 7], "classes is not a list of strings"),
+        ("class_words", {"n1": ["cat"]}, "class_words.n1 is not a string"),
+        ("timings", {"ingest": True}, "timings.ingest is not a number"),
     ],
 )
-def test_a_record_of_another_shape_is_damage_and_named(small_run, key, value, problem):
+def test_refuses_record_of_another_shape(small_run, key, value, problem):
     record = small_run.record | {key: value}
     (small_run.path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(RunError, match=rf"run\.json: damaged: {problem}; delete this file and scan again"):
+    with pytest.raises(RunError, match=rf"run\.json: corrupt: {problem}; delete this file and scan again"):
         Run(small_run.path)
 
 
-def test_a_run_of_an_earlier_version_is_read_and_brought_up_to_date(marked_run, tmp_path):
-    """Columns and keys that came later are missing from it."""
+def test_run_of_an_earlier_version_is_read_and_updated(marked_run, tmp_path):
+    """It lacks columns and keys that were added later."""
     old = tmp_path / "run"
     shutil.copytree(marked_run.path, old)
     table = pq.read_table(old / "samples.parquet")

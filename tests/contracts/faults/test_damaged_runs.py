@@ -106,7 +106,7 @@ def scan_until_done(run: Path, images: Path, command) -> str:
         if answer.code == 0:
             break
         assert answer.is_clean, answer.err
-        reported = re.search(r"^error: (.+?): damaged: .*; delete this file and scan again", answer.err, re.MULTILINE)
+        reported = re.search(r"^error: (.+?): corrupt: .*; delete this file and scan again", answer.err, re.MULTILINE)
         assert reported, answer.err
         Path(reported[1]).unlink()
         answer = command(*scan(run, images))
@@ -154,7 +154,7 @@ def test_ignored_file_is_noted(tmp_path, monkeypatch, finished, changed, command
     damage(run / name, "empty")
     answer = command(*without_quiet(scan(run, changed[0])))
     assert answer.code == 0, answer.err
-    assert re.search(rf"{name}: damaged: .* anew", " ".join(answer.err.split())), answer.err
+    assert re.search(rf"{name}: corrupt: .*(again|recomputing it)", " ".join(answer.err.split())), answer.err
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_corrupt_content_is_noted_and_recreated_before_use(tmp_path, finished, o
     damage_content(run / name)
     answer = command(*with_other_pairs(run, finished[1]))
     assert answer.code == 0, answer.err
-    assert f"{name}: damaged: its content is not what was written; it is made anew" in " ".join(answer.err.split())
+    assert f"{name}: corrupt: content differs from what was written; recomputing it" in " ".join(answer.err.split())
     for check, findings in other_pairs.items():
         pd.testing.assert_frame_equal(facts(run)[check], findings)
 
@@ -196,7 +196,7 @@ def test_corrupt_content_is_not_reused_for_a_changed_dataset(tmp_path, monkeypat
     damage_content(run / name)
     answer = command(*without_quiet(scan(run, images)))
     assert answer.code == 0, answer.err
-    assert f"{name}: damaged: its content is not what was written" in " ".join(answer.err.split())
+    assert f"{name}: corrupt: content differs from what was written" in " ".join(answer.err.split())
     found = facts(run)
     assert any(all(found[check].equals(findings) for check, findings in expected.items()) for expected in (updated, new))
 
@@ -209,7 +209,7 @@ def test_modified_file_is_recreated_by_a_scan_without_other_work(tmp_path, finis
     (run / name).touch()
     answer = command(*without_quiet(scan(run, finished[1])))
     assert answer.code == 0, answer.err
-    assert f"{name}: damaged: " in " ".join(answer.err.split())
+    assert f"{name}: corrupt: " in " ".join(answer.err.split())
     assert (run / name).read_bytes() == written
 
 
@@ -232,7 +232,7 @@ def test_neighbor_out_of_range_is_corrupt(tmp_path, finished, command):
     np.save(run / "neighbors.npy", neighbors)
     answer = command("explain", run, SAMPLE)
     assert answer.is_clean
-    assert "neighbors.npy: damaged: " in answer.err
+    assert "neighbors.npy: corrupt: " in answer.err
 
 
 @pytest.mark.parametrize("kind", ["run.json", "policy", "decisions", "lock"])
@@ -284,15 +284,15 @@ def test_restructured_record_is_read_or_refused(tmp_path, finished, command, cou
 @pytest.mark.parametrize(
     ("keys", "value", "problem"),
     [
-        (("stages",), None, "stages is no object"),
-        (("stages", "ingest"), 5, "stages.ingest is no object"),
-        (("source",), None, "source is no object"),
-        (("checks", "integrity"), "x", "checks.integrity is no object"),
-        (("source", "kind"), None, "source.kind is no text"),
-        (("options", "checks"), None, "options.checks is no object"),
-        (("counts", "listed"), -1, "counts.listed is below 0"),
-        (("finished_at",), "x", "finished_at is no time"),
-        (("files", "neighbors.npy"), {}, "files.neighbors.npy.bytes is no number"),
+        (("stages",), None, "stages is not an object"),
+        (("stages", "ingest"), 5, "stages.ingest is not an object"),
+        (("source",), None, "source is not an object"),
+        (("checks", "integrity"), "x", "checks.integrity is not an object"),
+        (("source", "kind"), None, "source.kind is not a string"),
+        (("options", "checks"), None, "options.checks is not an object"),
+        (("counts", "listed"), -1, "counts.listed is negative"),
+        (("finished_at",), "x", "finished_at is not a time"),
+        (("files", "neighbors.npy"), {}, "files.neighbors.npy.bytes is not a number"),
     ],
 )
 def test_scans_and_readers_report_invalid_record(tmp_path, finished, command, keys, value, problem):
@@ -306,4 +306,4 @@ def test_scans_and_readers_report_invalid_record(tmp_path, finished, command, ke
     for arguments in (("report", run, "--out", tmp_path / "report.html"), ("diff", run, run), scan(run, finished[1])):
         answer = command(*arguments)
         assert (answer.code, answer.is_clean) == (2, True), answer.err
-        assert f"run.json: damaged: {problem}; delete this file and scan again" in " ".join(answer.err.split())
+        assert f"run.json: corrupt: {problem}; delete this file and scan again" in " ".join(answer.err.split())

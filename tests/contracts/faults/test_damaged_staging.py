@@ -85,7 +85,7 @@ def test_truncated_array_is_not_filled_with_zeros(tmp_path, killed):
     damage(run / "unfinished/embeddings.npy", "cut short")
     watcher = Watcher()
     same(audit.scan(data, run, options=OPTIONS, observer=watcher), whole)
-    assert any("embeddings.npy: damaged: " in note and "all images of the interrupted scan are read again" in note for note in watcher.notes)
+    assert any("embeddings.npy: corrupt: " in note and "all images of the interrupted scan are read again" in note for note in watcher.notes)
 
 
 @pytest.mark.slow

@@ -86,10 +86,10 @@ def test_invalid_file_is_reported_and_recreated(tmp_path, finished, command, nam
     answers = [command(*arguments) for arguments in commands]
     assert all(answer.is_clean for answer in answers), [answer.err for answer in answers]
     refused = [" ".join(answer.err.split()) for answer in answers if answer.code == 2]
-    assert any(": damaged: " in error and name in error for error in refused), refused
+    assert any(": corrupt: " in error and name in error for error in refused), refused
     answer = command("scan", finished[1], "--out", run, "--backbone", "embedded", "--offline")
     assert answer.code == 0, answer.err
-    assert f"{name}: damaged: " in " ".join(answer.err.split())
+    assert f"{name}: corrupt: " in " ".join(answer.err.split())
     assert command("explain", run, SAMPLE).code == 0
 
 
@@ -104,4 +104,4 @@ def test_scan_reports_invalid_file_without_recorded_checksums(tmp_path, finished
     put(run / name, change)
     answer = command("scan", finished[1], "--out", run, "--backbone", "embedded", "--offline", *more)
     assert (answer.code, answer.is_clean) == (2, True), answer.err
-    assert f"{name}: damaged: " in " ".join(answer.err.split())
+    assert f"{name}: corrupt: " in " ".join(answer.err.split())
