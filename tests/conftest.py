@@ -5,6 +5,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+# One thread per process: on shared cores the threads of OpenBLAS and OpenMP wait for each other in busy loops, and a scan costs five times as much.
+# Libraries read this when they are loaded, and worker and child processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
