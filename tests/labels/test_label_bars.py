@@ -15,13 +15,13 @@ from audit.predictions.out_of_sample import out_of_sample
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "label-errors-cifar10"
 
-RANK_A_MILLION = """
+RANK_A_QUARTER_OF_IMAGENET = """
 import resource
 import numpy as np
 from audit.io.artifacts import create_array, open_array
 from audit.labels.quality import judge_labels
 import sys, pathlib
-rows, classes = 1_281_167, 1000
+rows, classes = 1_281_167 // 4, 1000
 path = pathlib.Path(sys.argv[1]) / "predictions.npy"
 draw = np.random.default_rng(0)
 given = draw.integers(0, classes, rows)
@@ -49,13 +49,14 @@ def test_all_confirmed_errors_are_within_the_top_275():
 
 
 @pytest.mark.slow
-def test_ranks_predictions_of_imagenet_size_in_less_than_8_gib(tmp_path):
+def test_ranks_a_quarter_of_imagenet_in_less_than_2_gib(tmp_path):
+    """The table alone has 1.2 GiB, mapped from disk: a second copy of it in memory would exceed the limit."""
     import shutil
 
-    if shutil.disk_usage(tmp_path).free < 8 * 2**30:
-        pytest.skip("needs 8 GiB of disk")
-    result = subprocess.run([sys.executable, "-c", RANK_A_MILLION, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert float(result.stdout) < 8
+    if shutil.disk_usage(tmp_path).free < 2 * 2**30:
+        pytest.skip("needs 2 GiB of disk")
+    result = subprocess.run([sys.executable, "-c", RANK_A_QUARTER_OF_IMAGENET, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert float(result.stdout) < 2
 
 
 def test_thousand_classes_some_tiny_some_absent_some_unlabelled():
