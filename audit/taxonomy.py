@@ -1,4 +1,4 @@
-"""How far apart two classes lie in a taxonomy: it separates a fine-grained slip (two breeds of dog) from a gross one (a dog and a bus)."""
+"""Distance of two classes in a taxonomy: it separates fine-grained errors (two breeds of dog) from gross ones (a dog and a bus)."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 FINE_GRAINED = 0.8
-"""Two classes are close relatives from this similarity: of random pairs of ImageNet-1k's classes 98% are further apart. Two cats have 0.90, a cat and
-a dog 0.73, a dog and a minivan 0.33. Not measured on people's judgments."""
+"""Similarity from which an error is fine-grained: 98% of random pairs of ImageNet-1k's classes are below it. Two cats have 0.90, a cat and a dog
+0.73, a dog and a minivan 0.33. Not calibrated on human judgments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kinship:
-    """What two classes have in common."""
+    """Relation of two classes in a taxonomy."""
 
     ancestor: str
-    """Their nearest common ancestor."""
+    """Nearest common ancestor."""
     steps: int
-    """Edges from the one through the ancestor to the other."""
+    """Edges on the path between the classes through the ancestor."""
     similarity: float
     """0..1: twice the ancestor's depth over the sum of both classes' depths through it, the root's depth being 1 (Wu & Palmer 1994)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
-    """The part of a taxonomy that lies above some classes."""
+    """The ancestors of some classes in a taxonomy."""
 
     parents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of every node; a node may have several, a root has none."""
+    """Parents of every node; a node may have several, a root has none."""
     words: Mapping[str, str] = field(default_factory=dict)
-    """Of nodes that are codes."""
+    """Words of nodes that are codes."""
     source: str = ""
-    """Where it was read."""
+    """File or package it was read from."""
 
     def kinship(self, first: str, second: str) -> Kinship | None:
-        """Return how two classes are related; None where one is not in the taxonomy or they have no common ancestor."""
+        """Return the relation of two classes; None if one is not in the taxonomy or they have no common ancestor."""
         if first not in self.parents or second not in self.parents:
             return None
         above, other = self._above(first), self._above(second)
@@ -45,7 +45,7 @@ class Taxonomy:
         return Kinship(node, steps, 2 * -negative / (steps + 2 * -negative))
 
     def evidence(self, first: str, second: str) -> dict[str, object]:
-        """Return what a finding shows of two classes' kinship, as JSON values under ``taxonomy``; nothing where it is not known."""
+        """Return the relation of two classes as evidence of a finding: JSON values under ``taxonomy``, empty if unknown."""
         found = self.kinship(first, second)
         if found is None:
             return {}
@@ -53,17 +53,17 @@ class Taxonomy:
         return {"taxonomy": {"common": self.name(found.ancestor), "steps": found.steps, "similarity": round(found.similarity, 3), "slip": slip}}
 
     def pruned(self, classes: set[str]) -> Taxonomy:
-        """Return what lies above some classes and no more."""
+        """Return the taxonomy reduced to some classes and their ancestors."""
         kept = sorted({node for name in classes if name in self.parents for node in self._above(name)})
         parents = {node: self.parents[node] for node in kept if node in self.parents}
         return Taxonomy(parents, {node: self.words[node] for node in kept if node in self.words}, self.source)
 
     def name(self, node: str) -> str:
-        """Return a node as a person would call it: its first word, or itself."""
+        """Return a node's first word, or the node itself."""
         return self.words.get(node, node).split(",")[0]
 
     def _above(self, node: str) -> dict[str, int]:
-        """Every ancestor and the fewest steps to it; the node itself at 0."""
+        """Return every ancestor with the fewest steps to it; the node itself at 0."""
         steps, level = {node: 0}, [node]
         while level:
             above = {parent: steps[child] + 1 for child in level for parent in self.parents.get(child, ()) if parent not in steps}
@@ -72,5 +72,5 @@ class Taxonomy:
         return steps
 
     def _depth(self, node: str) -> int:
-        """Nodes on the shortest way to a root, both included."""
+        """Return the number of nodes on the shortest path to a root, both included."""
         return 1 + min((steps for above, steps in self._above(node).items() if not self.parents.get(above)), default=0)

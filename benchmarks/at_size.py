@@ -1,12 +1,12 @@
-"""Every stage after ingest at a dataset's size: seconds, CPU seconds and peak memory of each, and whether what was planted is found.
+"""Measure every stage after ingest at a given dataset size: seconds, CPU seconds, peak memory, and how much of the planted errors is found.
 
     python benchmarks/at_size.py /tmp/at-size --rows 1281167
-    python benchmarks/at_size.py /tmp/at-size --rows 1281167 --stages neighbors      # one at a time; the table shows all that were run
+    python benchmarks/at_size.py /tmp/at-size --rows 1281167 --stages neighbors      # one at a time; the table shows all stages run so far
 
-No image is read. A generator writes what ingest would have left: embeddings in clusters of classes and sub-classes whose variance falls along the
-axes, some classes near to another; thumbnails with the spectrum of photographs and their perceptual hashes; near-copies (cosine 0.90 to 0.99, another
-brightness, contrast and noise), copies of the same bytes, and wrong labels, half of them of the class that is near. Then the stages of an ordinary
-scan run on it, each in a process of its own, whose peak memory counts mapped files as well.
+No image is read. A generator writes the output of ingest: embeddings in clusters of classes and sub-classes with decreasing variance along the axes,
+some classes close to another; thumbnails with the spectrum of photographs and their perceptual hashes; near-copies (cosine 0.90 to 0.99, different
+brightness, contrast and noise), identical copies, and wrong labels, half of them of the close class. Then the stages of an ordinary scan run on it,
+each in a separate process. Its peak memory includes mapped files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float32]
 
 STAGES = ("make", "neighbors", "pairs", "predictions", "checks", "confusion", "report.html", "report.json", "report.csv", "dashboard")
 NEAR_COPIES, BYTE_COPIES, WRONG_LABELS = 0.01, 0.003, 0.05
-"""Shares of the rows that are planted."""
+"""Planted shares of the rows."""
 
 _BLOCK = 16_384
 
@@ -41,7 +41,7 @@ def unit(rows: Floats) -> Floats:
 
 
 class Drawn:
-    """What the rows of a made-up dataset look like, block by block."""
+    """Generates the rows of a synthetic dataset, block by block."""
 
     def __init__(self, rng: np.random.Generator, classes: int, dimension: int) -> None:
         self.rng = rng
@@ -55,18 +55,18 @@ class Drawn:
         self.filter[0, 0] = 0
 
     def embeddings(self, of_class: npt.NDArray[np.int64]) -> Floats:
-        """Return unit rows around the centre of a sub-class each."""
+        """Return unit rows, each around the centre of a sub-class."""
         part = self.parts[of_class * 8 + self.rng.integers(0, 8, len(of_class))]
         noise = unit(self.rng.standard_normal((len(of_class), len(self.spread)), np.float32) * self.spread)
         return unit(0.4 * self.centres[of_class] + 0.35 * part + 0.8 * noise)
 
     def near(self, embeddings: Floats) -> Floats:
-        """Return what a copy of each picture is embedded as."""
+        """Return embeddings of near-copies."""
         noise = unit(self.rng.standard_normal(embeddings.shape, np.float32) * self.spread)
         return unit(embeddings + self.rng.uniform(0.1, 0.45, (len(embeddings), 1)).astype(np.float32) * noise)
 
     def thumbnails(self, number: int) -> npt.NDArray[np.uint8]:
-        """Return pictures whose amplitude falls with the frequency, as that of photographs does."""
+        """Return images whose amplitude decreases with frequency, as in photographs."""
         spectrum = np.fft.rfft2(self.rng.standard_normal((number, 32, 32), np.float32)) * self.filter
         luma = np.fft.irfft2(spectrum, s=(32, 32)).astype(np.float32)
         luma *= self.rng.uniform(20, 60, (number, 1, 1)).astype(np.float32) / luma.std(axis=(1, 2), keepdims=True)
@@ -74,7 +74,7 @@ class Drawn:
         return np.asarray((luma[..., None] + tint).clip(0, 255), dtype=np.uint8)
 
     def edited(self, thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Return pictures with another brightness, contrast and noise."""
+        """Return images with changed brightness, contrast and noise."""
         number = len(thumbnails)
         gain, shift = self.rng.uniform(0.8, 1.2, (number, 1, 1, 1)), self.rng.uniform(-15, 15, (number, 1, 1, 1))
         noise = self.rng.standard_normal(thumbnails.shape, np.float32) * self.rng.uniform(1, 4, (number, 1, 1, 1))
@@ -82,7 +82,7 @@ class Drawn:
 
 
 def hashes(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Return 64-bit DCT hashes: which of the 64 lowest frequencies are above their median."""
+    """Return 64-bit DCT hashes: whether each of the 64 lowest frequencies is above their median."""
     at = np.arange(32)
     cosines = np.cos(np.pi * (at[None, :] + 0.5) * np.arange(8)[:, None] / 32).astype(np.float32)
     low = np.matmul(np.matmul(cosines, thumbnails.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)), cosines.T).reshape(-1, 64)
@@ -90,7 +90,7 @@ def hashes(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 
 
 def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
-    """Write ``run/`` as ingest leaves it, and what was planted: ``wrong.npy``, ``near.npy`` and ``twins.npy``."""
+    """Write ``run/`` as ingest leaves it, and the planted rows: ``wrong.npy``, ``near.npy`` and ``copies.npy``."""
     from audit.io.artifacts import create_array, write_array, write_json, write_table
     from audit.run.record import key_of
     from audit.tables import OUTCOMES, SCHEMA_VERSION
@@ -110,20 +110,20 @@ def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
         thumbnails[part] = drawn.thumbnails(part.stop - start)
         perceptual[part] = hashes(thumbnails[part])
     chosen = rng.permutation(rows)
-    near, twins = round(NEAR_COPIES * rows), round(BYTE_COPIES * rows)
+    near, identical = round(NEAR_COPIES * rows), round(BYTE_COPIES * rows)
     copies, originals = chosen[:near], rng.choice(chosen[near : 2 * near], near)  # an original has one copy, or a few
-    twin, first = chosen[2 * near : 2 * near + twins], chosen[2 * near + twins : 2 * near + 2 * twins]
+    same, first = chosen[2 * near : 2 * near + identical], chosen[2 * near + identical : 2 * near + 2 * identical]
     for start in range(0, near, _BLOCK):
         copy, original = copies[start : start + _BLOCK], originals[start : start + _BLOCK]
         embeddings[copy] = drawn.near(embeddings[original].astype(np.float32))
         thumbnails[copy] = drawn.edited(thumbnails[original])
         perceptual[copy] = hashes(thumbnails[copy])
-    embeddings[twin], thumbnails[twin], perceptual[twin] = embeddings[first], thumbnails[first], perceptual[first]
+    embeddings[same], thumbnails[same], perceptual[same] = embeddings[first], thumbnails[first], perceptual[first]
     content = np.array(random_hex(rng, rows, 64), object)
-    content[twin] = content[first]
+    content[same] = content[first]
     true, given = of_class.copy(), of_class.copy()
-    true[copies], true[twin] = true[originals], true[first]
-    given[copies], given[twin] = true[copies], true[twin]
+    true[copies], true[same] = true[originals], true[first]
+    given[copies], given[same] = true[copies], true[same]
     wrong = np.sort(chosen[-round(WRONG_LABELS * rows) :])
     half = classes // 2
     beside = np.where(true[wrong] < half, true[wrong] + half, true[wrong] - half) % classes
@@ -132,7 +132,7 @@ def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
     write_table(run / "samples.parquet", samples_table(rng, split, of_class, known))
     write_array(out / "wrong.npy", wrong)
     write_array(out / "near.npy", np.stack([originals, copies], axis=1))
-    write_array(out / "twins.npy", np.stack([first, twin], axis=1))
+    write_array(out / "copies.npy", np.stack([first, same], axis=1))
     backbone = {"name": "drawn", "weights_id": f"drawn-{seed}", "precision": "float16", "device": "cpu", "licence": "none", "reason": "drawn"}
     content_of_record = {
         "schema_version": SCHEMA_VERSION,
@@ -150,23 +150,23 @@ def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
     write_json(run / "run.json", content_of_record)
 
 
-class _Reached(Exception):  # noqa: N818  no error: the stage that was asked for is done
+class _Reached(Exception):  # noqa: N818  not an error: the requested stage is done
     pass
 
 
 class Until:
-    """An observer that ends the scan where the stage after the wanted one begins."""
+    """An observer that stops the scan before the stage after the wanted one."""
 
     def __init__(self, wanted: str) -> None:
         self.wanted = wanted
 
     def stage(self, name: str, total: int | None) -> None:
-        """End the scan where the wanted stage is done."""
+        """Stop the scan if the wanted stage is done."""
         if STAGES.index(name) > STAGES.index(self.wanted):
             raise _Reached
 
     def advance(self, count: int) -> None:
-        """Say nothing of progress."""
+        """Ignore progress."""
 
     def note(self, message: str) -> None:
         """Print a line."""
@@ -174,7 +174,7 @@ class Until:
 
 
 def scan_until(run: Path, stage: str) -> None:
-    """Run the stages of a scan behind ingest up to one of them; those that are done are not done again."""
+    """Run the stages of a scan after ingest up to one of them; skips those that are done."""
     from audit.config import ScanOptions
     from audit.engines import LocalEngine
     from audit.io.artifacts import read_table, to_frame
@@ -210,7 +210,7 @@ def dashboard(run: Path) -> None:
 
 
 def work(options: argparse.Namespace, stage: str) -> None:
-    """Do one stage in this process."""
+    """Run one stage in this process."""
     run = options.out / "run"
     if stage == "make":
         make(options.out, options.rows, options.classes, options.dimension, options.seed)
@@ -230,7 +230,7 @@ def work(options: argparse.Namespace, stage: str) -> None:
 
 
 def measured(command: list[str]) -> dict[str, float]:
-    """Run a command to its end; return wall seconds, CPU seconds, and the largest peak memory (GiB) of it and of what it started."""
+    """Run a command; return wall seconds, CPU seconds, and the largest peak memory (GiB) of it and its child processes."""
     began = time.perf_counter()
     _, status, used = os.wait4(os.posix_spawn(command[0], command, os.environ), 0)
     if os.waitstatus_to_exitcode(status):
@@ -240,31 +240,31 @@ def measured(command: list[str]) -> dict[str, float]:
 
 
 def found(out: Path) -> dict[str, Any]:
-    """Hold what the run says against what was planted."""
+    """Compare the run with what was planted."""
     import pandas as pd
     from sklearn.metrics import average_precision_score
 
-    run, told = out / "run", {}
+    run, figures = out / "run", {}
     if (run / "pairs.parquet").is_file():
         pairs = pd.read_parquet(run / "pairs.parquet", columns=["i", "j"])
         kept = pd.MultiIndex.from_frame(pairs)
-        near, twins = (np.sort(np.load(out / f"{name}.npy"), axis=1) for name in ("near", "twins"))
-        for name, planted in (("near-copies", near), ("copies of the same bytes", twins)):
+        near, identical = (np.sort(np.load(out / f"{name}.npy"), axis=1) for name in ("near", "copies"))
+        for name, planted in (("near-copies", near), ("identical copies", identical)):
             hits = int((kept.get_indexer(pd.MultiIndex.from_arrays(planted.T.astype(np.int32))) >= 0).sum())
-            told[f"recall of planted {name}"] = f"{hits / len(planted):.4f} ({hits:,} of {len(planted):,})"
+            figures[f"recall of planted {name}"] = f"{hits / len(planted):.4f} ({hits:,} of {len(planted):,})"
         family = np.arange(int(pairs.max().max()) + 1 if len(pairs) else 0)
-        sources = np.concatenate([near, twins])
-        told["pairs kept"] = f"{len(pairs):,}"
+        sources = np.concatenate([near, identical])
+        figures["pairs kept"] = f"{len(pairs):,}"
         roots = pd.Series(np.load(out / "near.npy")[:, 0], index=np.load(out / "near.npy")[:, 1])
         true = pd.Series(family).map(roots).fillna(pd.Series(family)).to_numpy()
         expected = pd.MultiIndex.from_arrays(sources.T.astype(np.int32)).union(kept[true[pairs["i"]] == true[pairs["j"]]])
-        told["pairs of rows that share no picture"] = f"{len(pairs) - int(kept.isin(expected).sum()):,}"
+        figures["wrong pairs"] = f"{len(pairs) - int(kept.isin(expected).sum()):,}"
     if (run / "label_quality.parquet").is_file():
         score = pd.read_parquet(run / "label_quality.parquet", columns=["score"])["score"].fillna(0).to_numpy()
         wrong = np.zeros(len(score), bool)
         wrong[np.load(out / "wrong.npy")] = True
-        told["average precision of planted wrong labels"] = f"{average_precision_score(wrong, score):.3f} (share of them: {wrong.mean():.3f})"
-    return told
+        figures["average precision of planted wrong labels"] = f"{average_precision_score(wrong, score):.3f} (planted share: {wrong.mean():.3f})"
+    return figures
 
 
 def main() -> None:
@@ -296,12 +296,12 @@ def main() -> None:
     for stage, figure in figures.items():
         print(f"| {stage} | {figure['seconds']:.0f} | {figure['cpu']:.0f} | {figure['memory']:.1f} |")
     neighbors = record["stages"].get("neighbors", {})
-    told = found(options.out)
+    results = found(options.out)
     if neighbors.get("recall") is not None:
-        told["recall of the nearest neighbors, on a sample"] = f"{neighbors['recall']:.4f}"
-    told |= {f"findings of {name}": f"{check['findings']:,} in {check['seconds']:.0f} s" for name, check in record.get("checks", {}).items()}
+        results["recall of the nearest neighbors, on a sample"] = f"{neighbors['recall']:.4f}"
+    results |= {f"findings of {name}": f"{check['findings']:,} in {check['seconds']:.0f} s" for name, check in record.get("checks", {}).items()}
     print("\n| what | |\n|---|---|")
-    for name, value in told.items():
+    for name, value in results.items():
         print(f"| {name} | {value} |")
 
 

@@ -1,10 +1,10 @@
-"""What each check costs beside the scan it belongs to: every scan keeps the seconds of its stages and checks in ``run.json``.
+"""Compare the time of each check with its scan, from the seconds of stages and checks in ``run.json``.
 
     imagenet-audit scan DATASET --out RUN
     python benchmarks/check_times.py RUN [RUN ...]
 
-Give runs of a first scan: a second one does only what changed. Prints a Markdown table, seconds and shares of all stages and checks together, two
-columns per run; below it what the checks of bias, privacy and shortcuts take together.
+Use runs of a first scan, since a second one only updates what changed. Prints a Markdown table of seconds and shares of the total, two columns per
+run, and the sum of the checks of bias, privacy and shortcuts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BIAS_AND_PRIVACY = (
 
 
 def seconds_of(run: Path) -> tuple[str, dict[str, float]]:
-    """Return what the run is of, and the seconds of each stage and of each check that was not skipped; looking for faces is both."""
+    """Return the size of a run, and the seconds of each stage and of each check that ran; face detection is both."""
     record = open_run(run).record
     seconds = Counter(record["timings"])
     seconds.update({name: check["seconds"] for name, check in sorted(record["checks"].items()) if check["state"] == "done"})

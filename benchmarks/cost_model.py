@@ -1,21 +1,21 @@
-"""What a scan of any size costs: hours, memory, disk and machines, from scans that were measured.
+"""Predict the cost of a scan of any size (hours, memory, disk, machines) from measured scans.
 
-    python benchmarks/cost_model.py measure IMAGES RUN --note points.json        # one scan, with the CPU seconds and peak memory of its stages
+    python benchmarks/cost_model.py measure IMAGES RUN --note points.json        # one scan, with CPU seconds and peak memory of its stages
     python benchmarks/cost_model.py predict points.json [--at-size /tmp/at-size/measured.json] [--cores 16] [--classes 1000] [--dimension 512]
 
-The model has one or two coefficients a stage, fitted to CPU seconds (which other programs on the machine move less than the clock) with equal weight
-to every point in relative terms:
+The model has one to three coefficients per stage, fitted to CPU seconds (which depend less on other programs than wall time) by relative errors of
+equal weight:
 
 =============  ==================================================================================
 ingest         a n: every image is read, decoded, measured and embedded once
 neighbors      a n² d up to 50,000 rows (exact); above, b n √n + c n (inverted lists of √n rows, re-ranking of a fixed number)
-pairs          a n: a bounded number of candidates for every image; fitted to scans of pictures only
-predictions    fixed + a n c: fitting stops at 200,000 rows, judging takes every row and class
+pairs          a n: a bounded number of candidates for every image; fitted to scans of real images only
+predictions    fixed + a n c: fitting uses at most 200,000 rows, prediction every row and class
 checks         fixed + a n
 =============  ==================================================================================
 
-Each point is then predicted from the others, where they leave enough of them, and printed beside what it was. A line needs two points of
-different sizes, and sizes above 50,000 one point above 50,000, as that search is another: with fewer nothing is predicted.
+Each point is also predicted from the others, if there are enough, and printed beside its measured value. At least two points of different sizes are
+needed, and for sizes above 50,000 one point above 50,000, since larger datasets use a different search.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _TERMS: dict[str, Callable[[float, float, float], tuple[float, ...]]] = {
     "predictions": lambda n, c, _d: (1, n * c, n),
     "checks": lambda n, _c, _d: (1, n),
 }
-"""Stage -> what its coefficients are multiplied by, for n images, c classes, d dimensions."""
+"""Stage -> the terms of its coefficients, for n images, c classes, d dimensions."""
 
 
 class Point(NamedTuple):
@@ -61,14 +61,14 @@ class Point(NamedTuple):
     cpu: dict[str, float]
     """CPU seconds of each stage."""
     memory: float
-    """Peak, in GiB."""
+    """Peak memory, GiB."""
     name: str
     generated: bool = False
-    """Whether there are no pictures behind it: its pairs say little of those of pictures, which take longer to verify."""
+    """Whether the rows are synthetic: their pairs are faster to verify than those of real images."""
 
 
 class Watch:
-    """An observer that notes the CPU seconds at which each stage begins, those of worker processes as last seen."""
+    """An observer that records the CPU seconds at the start of each stage, including worker processes as last seen."""
 
     def __init__(self) -> None:
         self.seen: dict[int, float] = {}
@@ -76,7 +76,7 @@ class Watch:
         threading.Thread(target=self._look, daemon=True).start()
 
     def _look(self) -> None:
-        # Workers are started and waited for by a server of forks: no resource usage of this process ever counts them.
+        # Workers are children of a fork server, so the resource usage of this process does not include them.
         while True:
             for child in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):
@@ -88,18 +88,18 @@ class Watch:
         return _cpu() + sum(list(self.seen.values()))
 
     def stage(self, name: str, total: int | None) -> None:
-        """Note that a stage begins."""
+        """Record the start of a stage."""
         self.began.append((name, self._cpu()))
 
     def advance(self, count: int) -> None:
-        """Say nothing of progress."""
+        """Ignore progress."""
 
     def note(self, message: str) -> None:
         """Print a line."""
         print(message, file=sys.stderr)
 
     def seconds(self) -> dict[str, float]:
-        """Return the CPU seconds between a stage's beginning and the next one's, under the names of the model."""
+        """Return the CPU seconds of each stage, by the names of the model."""
         ends = [*(at for _, at in self.began[1:]), self._cpu()]
         spent: dict[str, float] = {}
         for (name, at), end in zip(self.began, ends, strict=True):
@@ -115,12 +115,12 @@ def _cpu() -> float:
 
 
 def measure(folder: Path, run: Path, note: Path) -> None:
-    """Scan once and add a point to a JSON file. Raises ArgumentTypeError where it holds something else."""
+    """Scan once and add a point to a JSON file. Raises ArgumentTypeError if the file contains anything else."""
     import audit
 
     points = noted(str(note)) if note.is_file() else []
     if not isinstance(points, list):
-        raise argparse.ArgumentTypeError(f"{note}: is no list of points; name a file of measure, or a new one")
+        raise argparse.ArgumentTypeError(f"{note}: is not a list of points; give a file written by measure, or a new one")
     watch, began = Watch(), time.perf_counter()
     found = audit.scan(folder, run, options=audit.ScanOptions(backbone="embedded", offline=True), observer=watch)
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -139,7 +139,7 @@ def measure(folder: Path, run: Path, note: Path) -> None:
 
 
 def read_points(measured: Sequence[dict[str, Any]], at_size: Sequence[Path]) -> list[Point]:
-    """Read points of ``measure``, and of ``at_size.py``, which has no ingest."""
+    """Read points from ``measure``, and from ``at_size.py``, which has no ingest."""
     points = [Point(one["rows"], one["classes"], one["dimension"], one["cpu"], one["memory"], f"{one['rows']:,} images") for one in measured]
     for path in at_size:
         record = json.loads((path.parent / "run" / "run.json").read_text())
@@ -152,33 +152,33 @@ def read_points(measured: Sequence[dict[str, Any]], at_size: Sequence[Path]) -> 
 
 
 def lacking(points: Sequence[Point], sizes: Sequence[int]) -> str | None:
-    """Return which points are too few to predict the sizes from; None where there are enough."""
+    """Return which points are missing to predict the sizes; None if there are enough."""
     known = sorted({point.rows for point in points})
-    here = f"{len(points)} points, of {', '.join(f'{rows:,}' for rows in known) or 'no'} images"
+    given = f"{len(points)} points, of {', '.join(f'{rows:,}' for rows in known) or 'no'} images"
     if len(known) < 2:
-        return f"{here}: at least 2 of different sizes are needed; add one with measure, or with --at-size"
+        return f"{given}: at least 2 of different sizes are needed; add one with measure, or with --at-size"
     beyond = [point for point in points if point.rows > EXACT_UP_TO and "neighbors" in point.cpu]
     if max(sizes) > EXACT_UP_TO and not beyond:
-        return f"{here}: sizes above {EXACT_UP_TO:,} need a point above it, where the search is another; add one, or ask for smaller --sizes"
+        return f"{given}: sizes above {EXACT_UP_TO:,} use a different search and need a point above it; add one, or use smaller --sizes"
     return None
 
 
 def few_classes(points: Sequence[Point], classes: int) -> str | None:
-    """Return that no point has nearly as many classes as are asked for, on which predictions depend; None where one has half of them."""
+    """Return a warning if no point has at least half of the classes, on which the cost of predictions depends."""
     most = max((point.classes for point in points if "predictions" in point.cpu), default=0)
     if 2 * most >= classes:
         return None
-    return f"no point has more than {most:,} classes: predictions with {classes:,} are a guess; add points with --at-size, or ask for fewer --classes"
+    return f"no point has more than {most:,} classes: predictions with {classes:,} are a guess; add points with --at-size, or use fewer --classes"
 
 
 def fit(stage: str, points: Sequence[Point]) -> npt.NDArray[np.float64]:
-    """Return a stage's coefficients, none below 0 (non-negative least squares of relative errors)."""
+    """Fit a stage's coefficients by non-negative least squares of relative errors."""
     from scipy.optimize import nnls
 
     known = [point for point in points if stage in point.cpu]
     known = [point for point in known if stage != "pairs" or not point.generated] or known
     terms = np.array([_TERMS[stage](point.rows, point.classes, point.dimension) for point in known], np.float64)
-    spent = np.array([max(point.cpu[stage], 0.01) for point in known])  # seconds are noted in hundredths: a small scan's can be 0.0
+    spent = np.array([max(point.cpu[stage], 0.01) for point in known])  # seconds are rounded to hundredths: a small scan's can be 0.0
     scale = np.maximum(np.abs(terms).max(axis=0), 1e-300)
     found, _ = nnls(terms / scale / spent[:, None], np.ones(len(known)))
     return np.asarray(found / scale, dtype=np.float64)
@@ -190,13 +190,13 @@ def predict(stage: str, coefficients: npt.NDArray[np.float64], rows: int, classe
 
 
 def disk(rows: int, classes: int, dimension: int, neighbors: int = 20, spare: int = 6) -> float:
-    """Return GB of a run directory: the arrays as they are laid out, and what Parquet takes of a row, measured."""
+    """Return the size of a run directory in GB: arrays by their layout, Parquet by a measured size per row."""
     arrays = 2 * dimension + 32 * 32 * 3 + 8 * neighbors + 8 * (neighbors + spare) + 32 + 4 * classes
     return rows * (arrays + 250) / 1e9
 
 
 def check(points: Sequence[Point]) -> None:
-    """Print every point beside what the others predict of it."""
+    """Print every point beside its prediction from the other points."""
     print("| point | stage | CPU seconds | from the other points | ratio |\n|---|---|---|---|---|")
     for point in points:
         for stage in (stage for stage in STAGES if stage in point.cpu):
@@ -206,12 +206,12 @@ def check(points: Sequence[Point]) -> None:
             if not seen:
                 print(f"| {point.name} | {stage} | {point.cpu[stage]:,.0f} | no other point of this kind | |")
                 continue
-            told = predict(stage, fit(stage, others), point.rows, point.classes, point.dimension)
-            print(f"| {point.name} | {stage} | {point.cpu[stage]:,.0f} | {told:,.0f} | {told / max(point.cpu[stage], 1e-9):.2f} |")
+            predicted = predict(stage, fit(stage, others), point.rows, point.classes, point.dimension)
+            print(f"| {point.name} | {stage} | {point.cpu[stage]:,.0f} | {predicted:,.0f} | {predicted / max(point.cpu[stage], 1e-9):.2f} |")
 
 
 def table(points: Sequence[Point], options: argparse.Namespace) -> None:
-    """Print what the sizes cost on one machine, and how many machines bring the images below a day."""
+    """Print the cost of each size on one machine, and the machines needed to ingest the images within a day."""
     fitted: dict[str, Any] = {stage: fit(stage, points) for stage in STAGES if any(stage in point.cpu for point in points)}
     if options.image_cpu is not None:
         fitted["ingest"] = np.array([options.image_cpu / 1000])
@@ -221,29 +221,29 @@ def table(points: Sequence[Point], options: argparse.Namespace) -> None:
     print(f"| images | {head} | total, h | machines for a day's ingest | memory, GB | disk, GB |\n|---|{'---|' * (len(fitted) + 4)}")
     for rows in options.sizes:
         hours = {stage: predict(stage, found, rows, options.classes, options.dimension) / options.cores / 3600 for stage, found in fitted.items()}
-        told = " | ".join(f"{value:,.2f}" for value in hours.values())
+        each = " | ".join(f"{value:,.2f}" for value in hours.values())
         needed = max(memory[1] + memory[0] * rows, 0) * 1.0737
         machines = int(np.ceil(hours["ingest"] / 24)) if "ingest" in hours else 1
         print(
-            f"| {rows:,} | {told} | {sum(hours.values()):,.1f} | {machines} | {needed:,.0f} | {disk(rows, options.classes, options.dimension):,.0f} |"
+            f"| {rows:,} | {each} | {sum(hours.values()):,.1f} | {machines} | {needed:,.0f} | {disk(rows, options.classes, options.dimension):,.0f} |"
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("measure", help="scan once and note what it cost")
+    one = commands.add_parser("measure", help="scan once and record the cost")
     one.add_argument("images", type=images())
     one.add_argument("run", type=Path, help="an empty folder for the run")
-    one.add_argument("--note", type=Path, required=True, help="JSON file that the point is added to")
+    one.add_argument("--note", type=Path, required=True, help="JSON file to add the point to")
     other = commands.add_parser("predict", help="fit, check and extrapolate")
-    other.add_argument("points", type=noted, help="JSON file of measure")
+    other.add_argument("points", type=noted, help="JSON file written by measure")
     other.add_argument("--at-size", type=Path, action="append", default=[], help="measured.json of at_size.py")
     other.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     other.add_argument("--cores", type=int, default=16)
     other.add_argument("--classes", type=int, default=1000)
     other.add_argument("--dimension", type=int, default=512)
-    other.add_argument("--image-cpu", type=float, help="CPU milliseconds of ingest for one image, where the points' images are of another kind")
+    other.add_argument("--image-cpu", type=float, help="CPU milliseconds of ingest per image, if the points' images are of another kind")
     options = parser.parse_args()
     if options.command == "measure":
         try:
@@ -254,7 +254,7 @@ def main() -> None:
     try:
         points = read_points(options.points, options.at_size)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        other.error(f"the points are not as measure and at_size.py write them ({type(error).__name__}: {error})")
+        other.error(f"the points were not written by measure or at_size.py ({type(error).__name__}: {error})")
     if too_few := lacking(points, options.sizes):
         other.error(too_few)
     check(points)

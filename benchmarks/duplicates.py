@@ -1,12 +1,12 @@
-"""Which test images of CIFAR-10 have a duplicate in train? Ours beside raw cosine, imagehash and fastdup, in one run.
+"""Find test images of CIFAR-10 with a duplicate in train: imagenet-audit compared with raw cosine, imagehash and fastdup.
 
     python benchmarks/duplicates.py cifar10-dev cifar10-duplicates-dev.csv [--peers FOLDER] [--sheet sheet.png]
 
 The first argument is a folder ``{train,test}/class/index.jpg``, the second a table ``test_index, train_index, verdict``. A test image whose pairs
-were all judged *unsure* is left out. Average precision is given three ways: with every test image outside the list counted as having no duplicate
-(*list only*), among the judged test images (*judged*), and with ``duplicates_seen.csv``, the verdicts by eye on the best 240 test images outside the
-list, joined to it (*with seen*). ``--sheet`` draws the pairs kept beyond the list. Peers run in virtual environments below ``--peers``, each named as
-its package.
+were all judged *unsure* is left out. Average precision is printed three ways: with every test image outside the list counted as having no duplicate
+(*list only*), among the judged test images (*judged*), and with ``duplicates_seen.csv`` added to the list, the verdicts by eye on the best 240 test
+images outside it (*with seen*). ``--sheet`` draws the pairs kept beyond the list. Peers run in virtual environments below ``--peers``, each named
+after its package.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import audit
 from audit.pairs.pairs import PairOptions, find_pairs
 
 Scores = dict[tuple[int, int], float]
-"""(test index, train index) -> likeness, higher = more alike."""
+"""(test index, train index) -> similarity, higher = more alike."""
 
 SEEN = Path(__file__).with_name("duplicates_seen.csv")
 
@@ -59,7 +59,7 @@ with open(sys.argv[3], "w") as out:
 
 
 def ours(run: audit.Run) -> tuple[Scores, Scores, Scores]:
-    """Return the score of every pair looked at, of those kept by default, and the raw cosine of all neighbors."""
+    """Return the scores of all candidate pairs, of those kept by default, and the raw cosine of all neighbors."""
     tables = (run.samples, run.thumbnails, run.neighbors, run.similarities)
     everything = find_pairs(*tables, options=PairOptions(min_precision=1e-6, least_score=1e-6)).table
     names = [Path(sample_id) for sample_id in run.samples["sample_id"]]
@@ -127,10 +127,10 @@ def sheet(folder: Path, pairs: list[tuple[int, int]], path: Path) -> None:
 
 
 def numbered(folder: Path, parser: argparse.ArgumentParser) -> list[int]:
-    """Return the numbers of the test images; ends with one line where a name, of either side, is none."""
+    """Return the numbers of the test images; exits with an error if a file of either split is not named by its number."""
     for part in ("test", "train"):
-        if strange := next((path for path in photos_of(folder / part) if not (path.suffix == ".jpg" and path.stem.isdecimal())), None):
-            parser.error(f"{strange}: is not named by its number in the dataset, as 12.jpg is")
+        if invalid := next((path for path in photos_of(folder / part) if not (path.suffix == ".jpg" and path.stem.isdecimal())), None):
+            parser.error(f"{invalid}: not named by its number in the dataset, such as 12.jpg")
     return sorted(int(path.stem) for path in photos_of(folder / "test"))
 
 
@@ -139,13 +139,13 @@ def main() -> None:
     parser.add_argument("images", type=images("test", "train"))
     parser.add_argument("verdicts", type=table("test_index", "train_index", "verdict"))
     parser.add_argument("--peers", type=Path)
-    parser.add_argument("--run", type=Path, help="where the run is kept; a temporary folder by default")
+    parser.add_argument("--run", type=Path, help="folder to keep the run in; a temporary folder by default")
     parser.add_argument("--sheet", type=Path)
     arguments = parser.parse_args()
     judged, seen = pd.read_csv(arguments.verdicts), pd.read_csv(SEEN)
     tests = numbered(arguments.images, parser)
     if not {*tests} & {*judged["test_index"][judged["verdict"] == "duplicate"]}:
-        parser.error(f"{arguments.verdicts}: no test image of {arguments.images} has a pair whose verdict is 'duplicate'; nothing could be found")
+        parser.error(f"{arguments.verdicts}: no test image of {arguments.images} has a pair with verdict 'duplicate'")
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
         options = audit.ScanOptions(backbone="embedded", offline=True, only=("leakage",))

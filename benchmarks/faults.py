@@ -1,8 +1,8 @@
-"""The fault suite at its full counts, and what each test did, as a Markdown table.
+"""Run the fault suite at full counts and print the result of each test as a Markdown table.
 
     python benchmarks/faults.py --kills 50 --mutations 10000
 
-Takes tens of minutes; without options the counts are those of every test run.
+Takes tens of minutes; without options it uses the counts of an ordinary test run.
 """
 
 from __future__ import annotations

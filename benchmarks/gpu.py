@@ -1,12 +1,12 @@
-"""What a GPU does for a scan, each figure beside its limit; says so plainly where there is no GPU.
+"""Measure what a GPU contributes to a scan, each figure beside its limit; reports it if there is no GPU.
 
-    python benchmarks/gpu.py                                  # everything, in at most 9 minutes; what the time does not reach is named
+    python benchmarks/gpu.py                                  # everything, in at most 9 minutes; lists the parts that did not fit
     python benchmarks/gpu.py --parts neighbors,probes --rows 1281167 14000000
 
-Measured are the card's bf16 matrix rate; the image towers of CLIP ViT-B/32 and ViT-L/14, eager and compiled, with drawn weights (speed does not
-depend on their values), beside what that rate allows and beside how fast this machine's processors decode; transfers of model inputs from pageable
-and pinned memory beside the link's own rate; JPEG decode on the GPU beside that on the processors; exact neighbors, by FAISS where it knows GPUs and
-by PyTorch, and the training of the softmax probe, beside the matrix rate. ``--device cpu`` tries the script itself where there is no GPU.
+Measures the GPU's bf16 matrix rate; the image towers of CLIP ViT-B/32 and ViT-L/14, eager and compiled, with random weights (their values do not
+affect speed), compared with that rate and with the decode rate of this machine's CPU; transfers of model inputs from pageable and pinned memory,
+compared with the link's rate; JPEG decode on the GPU, compared with the CPU; exact neighbors, by FAISS if it supports GPUs and by PyTorch, and the
+training of the softmax probe, compared with the matrix rate. ``--device cpu`` tests the script without a GPU.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ K = 27
 """Neighbors searched for a row: 20 kept, 6 spare, itself."""
 CLASSES, FOLDS = 1000, 5
 Row = tuple[str, str, str, str]
-"""What, found, limit, share of the limit."""
+"""Name, measured value, limit, share of the limit."""
 
 
 @dataclass
 class Bench:
-    """Where and how much is measured, and what earlier parts found."""
+    """Device and sizes of the measurements, and results that later parts use."""
 
     device: str
     batch: int
@@ -46,19 +46,19 @@ class Bench:
     side: int
     ends: float
     rate: float = float("nan")
-    """Matrix operations a second, bf16."""
+    """bf16 matrix operations per second."""
     decode: float = float("nan")
-    """Images a second that the processors decode."""
+    """Images per second that the CPU decodes."""
 
     def wait(self) -> None:
-        """Wait until the device has done what it was told."""
+        """Wait until the device has finished."""
         import torch
 
         if self.device == "cuda":
             torch.cuda.synchronize()
 
     def seconds(self, work: Callable[[], object], least: float = 2.0, warm: int = 3) -> float:
-        """Return the seconds of one call, over at least ``least`` seconds after some calls to warm up."""
+        """Return the mean seconds of one call over at least ``least`` seconds, after ``warm`` warm-up calls."""
         for _ in range(warm):
             work()
         self.wait()
@@ -71,7 +71,7 @@ class Bench:
 
 
 def photo() -> bytes:
-    """Return a JPEG of ImageNet's usual size, from a photograph that scikit-learn carries."""
+    """Return a JPEG of ImageNet's typical size, from a photograph that scikit-learn ships."""
     from PIL import Image
 
     with Image.open(io.BytesIO((files("sklearn.datasets.images") / "china.jpg").read_bytes())) as image:
@@ -81,7 +81,7 @@ def photo() -> bytes:
 
 
 def decode_many(count: int) -> int:
-    """Decode a photo as a scan does, over and over."""
+    """Decode a photo as a scan does, ``count`` times."""
     from audit.images.decode import decode
 
     data = photo()
@@ -147,11 +147,10 @@ def towers(bench: Bench) -> Iterator[Row]:
                 speed = bench.batch / bench.seconds(lambda model=model, batch=batch: model(batch))
             limit = bench.rate / operations
             yield f"CLIP {name}, {way}", f"{speed:,.0f} img/s", f"{limit:,.0f} img/s (matrix rate)", f"{speed / limit:.2f}"
-            told = f"{bench.decode:,.0f} img/s (decode)"
             yield (
                 f"CLIP {name}, {way}, fed by this machine",
                 f"{min(speed, bench.decode):,.0f} img/s",
-                told,
+                f"{bench.decode:,.0f} img/s (decode)",
                 f"{min(speed, bench.decode) / bench.decode:.2f}",
             )
 
@@ -174,7 +173,7 @@ def neighbors(bench: Bench) -> Iterator[Row]:
 
 
 def nearest(queries: object, base: object) -> object:
-    """Return the rows of ``base`` most like each query, in blocks that fit beside it."""
+    """Return the nearest rows of ``base`` for each query, computed in blocks."""
     import torch
 
     assert isinstance(queries, torch.Tensor)
@@ -226,7 +225,7 @@ def main() -> int:
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--side", type=int, default=8192, help="of the matrix product")
-    parser.add_argument("--limit", type=float, default=540, help="seconds after which no further part begins")
+    parser.add_argument("--limit", type=float, default=540, help="seconds after which no further part starts")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
@@ -234,26 +233,29 @@ def main() -> int:
     import torch
 
     if options.device == "cuda" and not torch.cuda.is_available():
-        print("no GPU that PyTorch can use on this machine: nothing was measured")
+        print("PyTorch finds no usable GPU: nothing was measured")
         return 0
     bench = Bench(options.device, options.batch, options.rows, options.dimension, options.side, time.monotonic() + options.limit)
-    card = torch.cuda.get_device_name() if options.device == "cuda" else "the processors, to try this script"
+    card = torch.cuda.get_device_name() if options.device == "cuda" else "CPU (script test)"
     print(f"{card}, PyTorch {torch.__version__}\n\n| what | found | limit | share |\n|---|---|---|---|", flush=True)
-    # The matrix rate and the decode rate are the limits of what comes after them.
+    # The matrix rate and the decode rate are limits of later parts.
     wanted = [part for part in PARTS if part in options.parts or part == "matrix" or (part == "decode" and "towers" in options.parts)]
     measure = {"matrix": matrix, "transfers": transfers, "decode": decode, "towers": towers, "neighbors": neighbors, "probes": probes}
     for part in wanted:
         if time.monotonic() > bench.ends:
-            print(f"| {part} | not measured: the {options.limit:.0f} s are over; ask for --parts {part} | - | - |", flush=True)
+            print(f"| {part} | not measured: the limit of {options.limit:.0f} s was reached; use --parts {part} | - | - |", flush=True)
             continue
         rows = measure[part](bench)
         try:
             for row in rows:
                 print(f"| {' | '.join(row)} |", flush=True)
                 if time.monotonic() > bench.ends:
-                    print(f"| the rest of {part} | not measured: the {options.limit:.0f} s are over; ask for --parts {part} | - | - |", flush=True)
+                    print(
+                        f"| the rest of {part} | not measured: the limit of {options.limit:.0f} s was reached; use --parts {part} | - | - |",
+                        flush=True,
+                    )
                     break
-        except (RuntimeError, ImportError, MemoryError) as error:  # a card too small, a library without CUDA: the other parts still count
+        except (RuntimeError, ImportError, MemoryError) as error:  # GPU too small or library without CUDA: continue with the other parts
             print(f"| {part} | not measured: {' '.join(str(error).split())[:120]} | - | - |", flush=True)
     return 0
 

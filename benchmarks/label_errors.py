@@ -1,9 +1,9 @@
-"""Label errors against people: CIFAR-10's human labels, the published suspects, and peers on the same embeddings, in one run.
+"""Evaluate label errors on people's judgments: CIFAR-10's human labels and the published suspects, compared with peers on the same embeddings.
 
     python benchmarks/label_errors.py RUN/embeddings.npy RUN/samples.parquet HUMAN_LABELS.csv [--pairs PAIRS.parquet] [--published FOLDER] [--memory]
 
-The run is one of the train images, scanned with the embedded backbone; a file's stem is its ``index`` in the CSV. ``--half even|odd`` reports on half
-of the images. Datalab needs ``pip install 'cleanlab[datalab]'``; without it its line is missing.
+The run is a scan of the train images with the embedded backbone; a file's stem is its ``index`` in the CSV. ``--half even|odd`` evaluates half of the
+images. Datalab needs ``pip install 'cleanlab[datalab]'`` and is skipped otherwise.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def cleanlab_logistic(embeddings: Array, given: Array) -> dict[str, Array]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    # Shuffled: rows are in the order of the published label, so folds of consecutive rows would give the truth away.
+    # Shuffled: rows are ordered by the published label, so folds of consecutive rows would leak the truth.
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     predictions = cross_val_predict(LogisticRegression(max_iter=1000), embeddings.astype(np.float32), given, cv=folds, method="predict_proba")
     margin, confidence = (get_label_quality_scores(given, predictions, method=method) for method in ("normalized_margin", "self_confidence"))
@@ -70,12 +70,12 @@ def neighbors_of(embeddings: Array, k: int = 10) -> Array:
 
 
 def fastdup_rule(neighbors: Array, given: Array) -> Array:
-    """Share of the nearest neighbors that carry another label."""
+    """Return the share of the nearest neighbors with another label."""
     return (given[neighbors] != given[:, None]).mean(1)
 
 
 def selfclean_rule(embeddings: Array, given: Array) -> Array:
-    """Distance to the nearest image of the same class against that to the nearest of another (Groeger et al. 2023)."""
+    """Compare the distance to the nearest image of the same class with that of another class (Groeger et al. 2023)."""
     rows = embeddings.astype(np.float32)
     score = np.empty(len(rows))
     for start in range(0, len(rows), 2000):
@@ -88,13 +88,13 @@ def selfclean_rule(embeddings: Array, given: Array) -> Array:
 
 
 def ceiling(embeddings: Array, given: Array, true: Array) -> Array:
-    """Score with the same models fitted on the true labels: what is left to gain by learning better from wrong ones."""
+    """Score with the same models fitted on the true labels: the upper limit of learning from wrong ones."""
     predictions = out_of_sample(embeddings, true.astype(np.int32), np.arange(len(given)), seed=0).probabilities
     return suspect(predictions, given, estimate_noise(predictions, given)).score
 
 
 def yields(score: Array, probability: Array, wrong: Array) -> None:
-    """Expected precision at some depths of the list, before and after the first 200 are reviewed, beside what it is."""
+    """Print the expected and the true precision at some depths of the list, before and after the first 200 are reviewed."""
     order = np.argsort(-score, kind="stable")
     reviewed = np.full(len(score), np.nan)
     reviewed[order[:200]] = wrong[order[:200]]
@@ -103,8 +103,8 @@ def yields(score: Array, probability: Array, wrong: Array) -> None:
     before, after = expected_yield(score, probability, depths), expected_yield(score, probability, depths, outcome=reviewed)
     print("\n| reviewed | wrong among them | expected | after 200 decisions |\n|---|---|---|---|")
     for at, depth in enumerate(depths):
-        told = [f"{found.precision[at]:.3f} ({found.low[at]:.3f} to {found.high[at]:.3f})" for found in (before, after)]
-        print(f"| {depth} | {real[at]:.3f} | {told[0]} | {told[1]} |")
+        expected = [f"{found.precision[at]:.3f} ({found.low[at]:.3f} to {found.high[at]:.3f})" for found in (before, after)]
+        print(f"| {depth} | {real[at]:.3f} | {expected[0]} | {expected[1]} |")
 
 
 def row(name: str, score: Array, wrong: Array, seconds: float, probability: Array | None = None) -> float:
@@ -136,7 +136,7 @@ def compare(embeddings: Array, given: Array, true: Array, kept: Array, title: st
         found, took = timed(datalab_features, embeddings, given)
         best = max(best, row("cleanlab Datalab, features", found[kept], wrong, took))
     except ImportError as error:
-        print(f"(Datalab left out: {error})")
+        print(f"(Datalab skipped: {error})")
     near, took = timed(neighbors_of, embeddings)
     best = max(best, row("neighbor vote (fastdup's rule)", fastdup_rule(near, given)[kept], wrong, took))
     found, took = timed(selfclean_rule, embeddings, given)
@@ -148,7 +148,7 @@ def compare(embeddings: Array, given: Array, true: Array, kept: Array, title: st
 
 
 def copies(embeddings: Array, given: Array, true: Array, pairs: pd.DataFrame, title: str) -> None:
-    """Labels of copies that disagree: each judged alone, and with the votes of all copies of its picture."""
+    """Judge copies with different labels alone, and with the votes of all copies."""
     from sklearn.metrics import log_loss
 
     predictions = out_of_sample(embeddings, given.astype(np.int32), fold_groups(len(given), pairs), seed=0).probabilities
@@ -158,8 +158,8 @@ def copies(embeddings: Array, given: Array, true: Array, pairs: pd.DataFrame, ti
     print("| judged | reported | wrong among them | log loss |\n|---|---|---|---|")
     for name, some in (("each alone", None), ("with all copies", pairs)):
         probability = judge_labels(predictions, given, some)["probability_wrong"].to_numpy()[rows]
-        told = probability >= Options().min_probability
-        print(f"| {name} | {told.sum()} | {wrong[told].sum()} | {log_loss(wrong, np.clip(probability, 1e-4, 1 - 1e-4)):.3f} |")
+        reported = probability >= Options().min_probability
+        print(f"| {name} | {reported.sum()} | {wrong[reported].sum()} | {log_loss(wrong, np.clip(probability, 1e-4, 1 - 1e-4)):.3f} |")
 
 
 def published(folder: Path) -> None:
@@ -173,7 +173,7 @@ def published(folder: Path) -> None:
 
 
 def verdicts(predictions: Array, labels: Array, votes: pd.DataFrame) -> None:
-    """Our verdict on the confirmed errors beside what most of five people said; `also_valid` and `overlapping_classes` both mean both classes."""
+    """Compare our verdicts on confirmed errors with the majority of five people; `also_valid` and `overlapping_classes` both mean both classes."""
     overlaps = overlapping(confusion_matrix(labels, predictions.argmax(1), predictions.shape[1]), Options().confusable)
     found = suspect(predictions, labels, estimate_noise(predictions, labels))
     table = pd.DataFrame({"people": votes[["guessed", "both", "neither"]].idxmax(axis=1), "ours": ""})
@@ -186,7 +186,7 @@ def verdicts(predictions: Array, labels: Array, votes: pd.DataFrame) -> None:
 
 
 def memory(rows: int = 1_281_167, classes: int = 1000) -> None:
-    """Rank synthetic predictions of ImageNet's size; they are made block by block."""
+    """Rank synthetic predictions of ImageNet's size, generated block by block."""
     draw = np.random.default_rng(0)
     given = draw.integers(0, classes, rows)
     predictions = np.empty((rows, classes), np.float32)

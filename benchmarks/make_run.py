@@ -1,6 +1,6 @@
-"""Write a run directory of any size in seconds, to measure what opens one: reports, dashboard, exports.
+"""Write a run directory of any size in seconds, to measure its readers: reports, dashboard, exports.
 
-Nothing was scanned: names, hashes, scores and findings are drawn from a seed, in the form and the proportions of a real run. The images are nowhere.
+Nothing is scanned: names, hashes, scores and findings are random, in the format and proportions of a real run. The images do not exist.
 
     python benchmarks/make_run.py /tmp/big-run                                  # 1,281,167 samples, 1,000 classes, 200,000 findings
     python benchmarks/make_run.py /tmp/small-run --samples 5000 --classes 20 --findings 800 --arrays
@@ -60,10 +60,10 @@ SKIPPED = {"subgroups": "no column to group by in this dataset"}
 @click.option("--classes", default=1000, show_default=True)
 @click.option("--findings", default=200_000, show_default=True)
 @click.option("--arrays", is_flag=True, help="Also embeddings, neighbors and similarities: about 2 GB for 1.28 million samples.")
-@click.option("--predictions", is_flag=True, help="Also predictions: 4 bytes a sample and class.")
+@click.option("--predictions", is_flag=True, help="Also predictions: 4 bytes per sample and class.")
 @click.option("--seed", default=0, show_default=True)
 def main(out: Path, samples: int, classes: int, findings: int, seed: int, *, arrays: bool, predictions: bool) -> None:
-    """Write a run directory OUT with drawn content."""
+    """Write a run directory OUT with random content."""
     began = time.perf_counter()
     make_run(out, samples=samples, classes=classes, findings=findings, seed=seed, arrays=arrays, predictions=predictions)
     print(f"{samples:,} samples and about {findings:,} findings in {out}: {time.perf_counter() - began:.1f} s")
@@ -135,25 +135,25 @@ def make_run(out: Path, *, samples: int, classes: int, findings: int, seed: int 
 
 
 def label_of(index: int) -> str:
-    """Return the synset id that stands for a class."""
+    """Return the synset id of a class."""
     return f"n{index:08}"
 
 
 def random_hex(rng: np.random.Generator, number: int, characters: int) -> list[str]:
-    """Return drawn hexadecimal digits."""
+    """Return random hexadecimal digits."""
     text = rng.bytes(number * characters // 2).hex()
     return [text[at : at + characters] for at in range(0, len(text), characters)]
 
 
 def class_labels(rng: np.random.Generator, number: int, classes: int) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Return a split per sample, ImageNet's share of them in val, and a class per sample, sorted within a split as a folder lists them."""
+    """Return a split per sample, with ImageNet's share in val, and a class per sample, sorted within a split like a folder listing."""
     in_val = number // 26
     of_class = np.concatenate([np.sort(rng.integers(0, classes, number - in_val)), np.sort(rng.integers(0, classes, in_val))])
     return ["train"] * (number - in_val) + ["val"] * in_val, of_class
 
 
 def samples_table(rng: np.random.Generator, split: Sequence[str], of_class: npt.NDArray[np.int64], known: Mapping[str, Any]) -> pa.Table:
-    """Return a table of ``audit.tables.SAMPLES`` as of JPEG photos: columns that are not known are drawn, or null."""
+    """Return a table of ``audit.tables.SAMPLES`` of JPEG photos: columns not in ``known`` are random or null."""
     number, code = len(split), [label_of(index) for index in range(int(of_class.max()) + 1)]
     label = [code[index] for index in of_class.tolist()]
     sample_id = [f"{where}/{what}/{what}_{row:08}.JPEG" for row, (where, what) in enumerate(zip(split, label, strict=True))]

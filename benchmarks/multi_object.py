@@ -1,8 +1,8 @@
-"""Does the multi_object check see two objects? Pictures of two classes side by side, made from a dataset's own images, beside ordinary ones.
+"""Test the multi_object check on collages of two classes, made from a dataset's images, compared with ordinary images.
 
     python benchmarks/multi_object.py IMAGES RUN
 
-IMAGES is a folder ``{split}/class/image`` and RUN a finished scan of it with at least 5,000 images, whose stored predictor judges the pairs.
+IMAGES is a folder ``{split}/class/image`` and RUN a finished scan of it with at least 5,000 images, whose stored predictor is used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAIRS = 300
 
 
 def collages(paths: list[Path], out: Path) -> list[set[str]]:
-    """Write pictures of two images side by side; return the classes on each."""
+    """Write collages of two images side by side; return the classes on each."""
     draw = random.Random(0)
     shown: list[set[str]] = []
     while len(shown) < PAIRS:
@@ -35,10 +35,10 @@ def collages(paths: list[Path], out: Path) -> list[set[str]]:
         if both[0].parent.name == both[1].parent.name:
             continue
         left, right = (Image.open(path).convert("RGB").resize((64, 64)) for path in both)
-        picture = Image.new("RGB", (128, 64))
-        picture.paste(left, (0, 0))
-        picture.paste(right, (64, 0))
-        picture.save(out / f"{len(shown):03}.png")
+        collage = Image.new("RGB", (128, 64))
+        collage.paste(left, (0, 0))
+        collage.paste(right, (64, 0))
+        collage.save(out / f"{len(shown):03}.png")
         shown.append({path.parent.name for path in both})
     return shown
 
@@ -51,7 +51,7 @@ def main() -> None:
     given = parser.parse_args()
     paths = photos_of(given.images)
     if len({path.parent.name for path in paths}) < 2:
-        parser.error(f"{given.images}: has images of one class only; two are needed for a picture of two")
+        parser.error(f"{given.images}: contains only one class; collages need two")
     try:
         run, options = audit.open_run(given.run), Options()
     except AuditError as error:
@@ -69,13 +69,13 @@ def main() -> None:
     mistaken = overlapping(
         confusion_matrix(quality["given"].to_numpy(np.int64), quality["predicted"].to_numpy(np.int64), len(run.classes)), options.confusable
     )
-    print("| pictures | second class as likely | of these, both classes right | both among the two likeliest |\n|---|---|---|---|")
+    print("| images | second class as likely | of these, both classes right | both among the two likeliest |\n|---|---|---|---|")
     for name, predictions in (("of two classes, side by side", judged), ("ordinary", np.asarray(run.predictions))):
         classes, likely = two_likeliest(predictions)
         counts = (likely[:, 1] >= options.least_ratio * likely[:, 0]) & (likely.sum(1) >= options.least_together) & ~np.asarray(mistaken[*classes.T])
         right = np.array([{run.classes[code] for code in pair} == both for pair, both in zip(classes.tolist(), shown, strict=False)])
-        told = f"{right[counts].mean():.0%} | {right.mean():.0%}" if predictions is judged else " | "
-        print(f"| {len(predictions):,} {name} | {counts.mean():.1%} | {told} |")
+        accuracy = f"{right[counts].mean():.0%} | {right.mean():.0%}" if predictions is judged else " | "
+        print(f"| {len(predictions):,} {name} | {counts.mean():.1%} | {accuracy} |")
 
 
 if __name__ == "__main__":

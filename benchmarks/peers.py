@@ -1,15 +1,15 @@
-"""Every comparison with peers that install here, as Markdown tables: speed, duplicates against judged pairs, label errors against people, shortcuts.
+"""Compare with all peers that can be installed, as Markdown tables: speed, duplicates, label errors, shortcuts.
 
     python benchmarks/peers.py --photos imagenet-photos-dev --cifar cifar10-dev --verdicts cifar10-duplicates-dev.csv \
         --labels cifar10-human-labels-dev.csv --class-folders tiny-imagenet-dev/train --cache ~/.cache/audit-peers \
         [--parts photos,small,duplicates,labels,spurious]
 
-Peers are installed on first use, in the versions that `scan_speed.py` names, into virtual environments of their own below ``--cache``; one that does
-not install is named and left out. A ratio is taken within one run on one machine: ours divided by the peer's, so that below 1 is
-faster for seconds, and above 1 better for average precision.
-``--photos`` is a folder of full-size photos, ``--cifar`` one of ``{train,test}/class/index.jpg``, ``--verdicts`` and ``--labels`` tables as
-`duplicates.py` and `label_errors.py` take them, ``--class-folders`` images of classes, of which `spurious.py` takes few here: its own command takes
-more. Asserts nothing about time.
+Peers are installed on first use, in the versions listed in `scan_speed.py`, into separate virtual environments below ``--cache``; one that cannot be
+installed is reported and skipped. Ratios are ours divided by the peer's, from one run on one machine: for seconds, below 1 is faster; for average
+precision, above 1 is better.
+
+``--photos`` is a folder of full-size photos, ``--cifar`` one of ``{train,test}/class/index.jpg``, ``--verdicts`` and ``--labels`` are tables for
+`duplicates.py` and `label_errors.py`, ``--class-folders`` is a folder of class folders for a small run of `spurious.py`. Asserts nothing about time.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ TOOLS = {
     "imagededup": ("imagededup", IMAGEDEDUP, "hash duplicates only"),
     "fastdup": ("fastdup", FASTDUP, "duplicates, outliers, quality"),
 }
-"""Name -> package, script (images, scratch), what it looks for."""
+"""Name -> package, script (images, scratch), what it finds."""
 
 
 def speed(images: Path, scratch: Path, cache: Path) -> None:
@@ -76,19 +76,19 @@ def speed(images: Path, scratch: Path, cache: Path) -> None:
     count = sum(1 for path in images.rglob("*") if path.is_file())
     took, _ = scan(images, scratch / "run")
     print(f"\n## Seconds for {count:,} images, {available_cpus()} cores\n")
-    print("| tool | what it looks for | seconds | images/s | imagenet-audit / tool |\n|---|---|---|---|---|")
+    print("| tool | what it finds | seconds | images/s | imagenet-audit / tool |\n|---|---|---|---|---|")
     print(f"| imagenet-audit | all of its checks, labels included | {took:.1f} | {count / took:.0f} | 1.00 |", flush=True)
     for name, (package, script, finds) in TOOLS.items():
         python = peer(cache, package)
         theirs = float("nan")
         if python:
             theirs = seconds([python, "-c", script, images, scratch / name])
-        told = f"{theirs:.1f} | {count / theirs:.0f} | {took / theirs:.2f}" if python else "does not install | |"
-        print(f"| {versioned(package)} | {finds} | {told} |", flush=True)
+        figures = f"{theirs:.1f} | {count / theirs:.0f} | {took / theirs:.2f}" if python else "cannot be installed | |"
+        print(f"| {versioned(package)} | {finds} | {figures} |", flush=True)
 
 
 def duplicate_images(run: audit.Run, took: float, cifar: Path, verdicts: Path, cache: Path) -> None:
-    """Say how well each tool finds the test images that are in train."""
+    """Print how well each tool finds the test images with a duplicate in train."""
     judged, seen = pd.read_csv(verdicts), pd.read_csv(duplicates.SEEN)
     tests = sorted(int(path.stem) for path in (cifar / "test").rglob("*.jpg"))
     every, _, cosine = duplicates.ours(run)
@@ -110,7 +110,7 @@ def duplicate_images(run: audit.Run, took: float, cifar: Path, verdicts: Path, c
 
 
 def wrong_labels(embeddings: npt.NDArray[np.float16], codes: dict[str, npt.NDArray[np.int64]], cache: Path, scratch: Path) -> None:
-    """Say how well each rule ranks the labels that people found wrong, all on the same embeddings."""
+    """Print how well each rule ranks the labels that people found wrong, all on the same embeddings."""
     python = peer(cache, "cleanlab[datalab]")
     for name in ("aggre_label", "random_label1"):
         given, wrong = codes[name], codes[name] != codes["clean_label"]
@@ -160,10 +160,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--cache", type=Path, required=True, help="folder for the peers' virtual environments")
     parser.add_argument("--parts", default="photos,small,duplicates,labels,spurious")
-    parser.add_argument("--count", type=int, default=1000, help="photos; copies are made where there are fewer")
+    parser.add_argument("--count", type=int, default=1000, help="number of photos; copied if there are fewer")
     parser.add_argument("--small-count", type=int, default=5000)
-    parser.add_argument("--classes", type=int, default=5, help="of the shortcuts' datasets, of 50 images each")
-    parser.add_argument("--seeds", type=int, default=1, help="of the shortcuts' datasets")
+    parser.add_argument("--classes", type=int, default=5, help="classes of the shortcuts' datasets, of 50 images each")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of the shortcuts' datasets")
     arguments = parser.parse_args()
     needed = {
         "photos": ["photos"],

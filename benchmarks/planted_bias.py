@@ -4,9 +4,9 @@
     python benchmarks/planted_bias.py RUN [--seeds 20] [--each 60]
     python benchmarks/planted_bias.py RUN --unplanted 2 [--seeds 200 --first 1000]
 
-Labels are shuffled first, so nothing but what is planted gives a class away and every other finding is false. Thumbnails and measures of the run are
-changed in memory; the dataset and the run are not touched. With ``--unplanted`` nothing is planted and labels stay: what is found then is how the
-classes differ by nature.
+Labels are shuffled first, so only planted effects give a class away and every other finding is false. Thumbnails and measures are changed in memory;
+the dataset and the run are not modified. With ``--unplanted`` nothing is planted and labels stay: findings then show natural differences between
+classes.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ Plant = Callable[[pd.DataFrame, np.ndarray, np.ndarray, np.random.Generator], No
 
 
 def mark(share: float, side: int, opacity: float = 1.0, *, strokes: bool = False) -> Plant:
-    """A mark of ``side`` thumbnail pixels, in one place for a class, on a share of it: a colourful patch, or white strokes as of letters."""
+    """A mark of ``side`` thumbnail pixels at the same position on a share of a class: a colourful patch, or white strokes like letters."""
 
     def plant(samples: pd.DataFrame, thumbnails: np.ndarray, rows: np.ndarray, random: np.random.Generator) -> None:
         down, right = random.integers(0, 32 - side, 2)
-        picture = np.full((side, side, 3), 255) if strokes else random.integers(0, 256, (side, side, 3))
+        patch = np.full((side, side, 3), 255) if strokes else random.integers(0, 256, (side, side, 3))
         covered = opacity * ((random.random((side, side, 1)) < 0.5) if strokes else np.ones((side, side, 1)))
         for row in rows[random.random(len(rows)) < share]:
             under = thumbnails[row, down : down + side, right : right + side]
-            noise = random.integers(-4, 5, picture.shape) * (covered > 0)  # as JPEG leaves it
-            under[:] = ((1 - covered) * under + covered * picture + noise).clip(0, 255)
+            noise = random.integers(-4, 5, patch.shape) * (covered > 0)  # like JPEG noise
+            under[:] = ((1 - covered) * under + covered * patch + noise).clip(0, 255)
 
     return plant
 
 
 def frame(share: float, width: int, level: int) -> Plant:
-    """A frame of one gray level around the picture."""
+    """A frame of one gray level around the image."""
 
     def plant(samples: pd.DataFrame, thumbnails: np.ndarray, rows: np.ndarray, random: np.random.Generator) -> None:
         inside = np.zeros((32, 32), bool)
@@ -56,7 +56,7 @@ def frame(share: float, width: int, level: int) -> Plant:
 
 
 def session(share: float) -> Plant:
-    """One camera on one day took a share of the class; the other images have a camera and a day of their own."""
+    """One camera and day for a share of the class; other images keep theirs."""
 
     def plant(samples: pd.DataFrame, thumbnails: np.ndarray, rows: np.ndarray, random: np.random.Generator) -> None:
         taken = rows[random.random(len(rows)) < share]
@@ -66,7 +66,7 @@ def session(share: float) -> Plant:
 
 
 def shifted(column: str, deviations: float) -> Plant:
-    """A measure moved by so many standard deviations."""
+    """A measure shifted by a number of standard deviations."""
 
     def plant(samples: pd.DataFrame, thumbnails: np.ndarray, rows: np.ndarray, random: np.random.Generator) -> None:
         samples.loc[rows, column] += np.float32(deviations * samples[column].std())
@@ -89,13 +89,13 @@ BESIDES = {
     "JPEG coding": {"same_source"},
     "frame": {"property_border_brightness", "property_border_contrast"},
 }
-"""What an effect brings with it: a session has one camera, one camera or one coding of equal-sized files is one source, a frame is a border."""
+"""Other correct findings of an effect: a session has one camera, one camera or one coding of equal-sized files is one source, a frame is a border."""
 
 NOTHING = "mark on 0%"
-"""Planted in a class like the others, but there is nothing to find: what is found is false."""
+"""A control without any effect: every finding about it is false."""
 
 PLANTED: dict[str, tuple[Plant, str, bool]] = {
-    # name -> how, the kind of finding that tells, whether it is well above the checks' stated thresholds
+    # name -> effect, kind of the finding, whether it is well above the checks' thresholds
     "mark on 90%, 8 px": (mark(0.9, 8), "mark", True),
     "mark on 60%, 6 px": (mark(0.6, 6), "mark", True),
     "mark on 60%, 4 px": (mark(0.6, 4), "mark", True),
@@ -140,16 +140,16 @@ def findings_of(samples: pd.DataFrame, thumbnails: np.ndarray) -> list[Finding]:
 
 
 def unplanted(samples: pd.DataFrame, thumbnails: np.ndarray, classes: int, seeds: range) -> None:
-    """Tell what is found of a few classes as they are, a draw of them for each seed."""
-    labels, told = sorted(samples["label"].unique()), Counter()
+    """Print findings about a few classes without planted effects, a random choice for each seed."""
+    labels, kinds = sorted(samples["label"].unique()), Counter()
     for seed in seeds:
         rows = np.flatnonzero(samples["label"].isin(np.random.default_rng(seed).choice(labels, classes, replace=False)))
-        told.update({finding.kind for finding in findings_of(samples.iloc[rows].reset_index(drop=True), thumbnails[rows])})
-    print(f"{len(seeds)} datasets of {classes} classes, labels as they are, nothing planted; with a finding: {dict(told) or 'none'}")
+        kinds.update({finding.kind for finding in findings_of(samples.iloc[rows].reset_index(drop=True), thumbnails[rows])})
+    print(f"{len(seeds)} datasets of {classes} classes, true labels, nothing planted; with a finding: {dict(kinds) or 'none'}")
 
 
 def is_false(finding: Finding, planted: dict[tuple[str, str], str], also: set[tuple[str, str]]) -> bool:
-    """Whether a finding is neither what was planted nor what that brings with it, by class and kind."""
+    """Return whether a finding, by class and kind, is neither planted nor a consequence of it."""
     about = (finding.label, finding.kind)
     return about not in also and planted.get(about, NOTHING) == NOTHING
 
@@ -158,9 +158,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first seed, to draw what a method was not chosen on")
-    parser.add_argument("--each", type=int, help="images of a class; all where it is not given")
-    parser.add_argument("--unplanted", type=int, metavar="CLASSES", help="plant nothing, and look at so many classes at a time")
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="first seed, for data that a method was not tuned on")
+    parser.add_argument("--each", type=int, help="images per class; all by default")
+    parser.add_argument("--unplanted", type=int, metavar="CLASSES", help="plant nothing, and use this many classes at a time")
     arguments = parser.parse_args()
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     opened = audit.open_run(arguments.run)
@@ -168,15 +168,15 @@ def main() -> None:
     if arguments.each:
         usable &= opened.samples[usable].sort_values("content_id").groupby("label").cumcount() < arguments.each
     labelled = np.flatnonzero(usable)
-    pristine, pictures = opened.samples.iloc[labelled].reset_index(drop=True), np.array(opened.thumbnails[labelled])
+    pristine, originals = opened.samples.iloc[labelled].reset_index(drop=True), np.array(opened.thumbnails[labelled])
     if arguments.unplanted:
-        unplanted(pristine, pictures, arguments.unplanted, seeds)
+        unplanted(pristine, originals, arguments.unplanted, seeds)
         return
-    told = Counter(finding.kind for finding in findings_of(pristine, pictures))
+    natural = Counter(finding.kind for finding in findings_of(pristine, originals))
     found, asked, false, total, began = defaultdict(int), defaultdict(int), Counter(), 0, time.perf_counter()
     for seed in seeds:
         random = np.random.default_rng(seed)
-        samples, thumbnails = pristine.copy(), pictures.copy()
+        samples, thumbnails = pristine.copy(), originals.copy()
         samples["label"] = random.permutation(samples["label"].to_numpy())
         classes = random.permutation(sorted(samples["label"].unique()))
         planted, also = {}, set()
@@ -197,8 +197,8 @@ def main() -> None:
     recall = sum(found[name] for name in strong) / sum(asked[name] for name in strong)
     share = false.total() / max(total, 1)
     print(f"\nabove the thresholds: recall {recall:.3f}; false findings {false.total()} of {total} ({share:.3f}) {dict(+false) or ''}")
-    print(f"with the labels as they are, nothing planted: {dict(told) or 'no finding'}")
-    print(f"{(time.perf_counter() - began) / arguments.seeds:.1f} s a run of {len(samples):,} images in {len(classes)} classes")
+    print(f"with true labels, nothing planted: {dict(natural) or 'no finding'}")
+    print(f"{(time.perf_counter() - began) / arguments.seeds:.1f} s per run of {len(samples):,} images in {len(classes)} classes")
 
 
 if __name__ == "__main__":

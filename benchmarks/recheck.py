@@ -1,8 +1,8 @@
-"""What a second look costs: unchanged, after 1% of the files changed, and from a fresh checkout with a cache; all beside the first scan, in one run.
+"""Compare a second scan with the first: unchanged, after 1% of the files changed, and from a fresh checkout with a cache.
 
     python benchmarks/recheck.py IMAGES
 
-``IMAGES`` is a folder of images; it is copied, and the copy is changed: 1% of its images are turned by 90 degrees. Prints a Markdown table.
+``IMAGES`` is a folder of images; 1% of the images of a copy are rotated by 90 degrees. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHANGED = 0.01
 
 
 def scan(images: Path, run: Path, cache: Path | None = None) -> tuple[float, float, int]:
-    """Scan by the command line; return wall seconds, CPU seconds and how many images were decoded."""
+    """Scan with the command line; return wall seconds, CPU seconds and the number of decoded images."""
     command = [sys.executable, "-m", "audit.cli", "scan", images, "--out", run, "--offline", "--backbone", "embedded", "--quiet", "--json"]
     command += ["--cache", cache] if cache else []
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -35,7 +35,7 @@ def scan(images: Path, run: Path, cache: Path | None = None) -> tuple[float, flo
 
 
 def change(images: Path, seed: int) -> None:
-    """Turn 1% of the images."""
+    """Rotate 1% of the images."""
     paths = sorted(path for path in images.rglob("*") if path.is_file())
     for at in np.random.default_rng(seed).choice(len(paths), max(1, round(len(paths) * _CHANGED)), replace=False):
         with Image.open(paths[at]) as image:
@@ -58,7 +58,7 @@ def main() -> None:
         change(images, 2)
         checkout = images.with_name("checkout")
         shutil.copytree(images, checkout, copy_function=shutil.copyfile)
-        rows.append(("1% changed, the run carried to a fresh checkout", *scan(checkout, run, cache)))
+        rows.append(("1% changed, the run reused in a fresh checkout", *scan(checkout, run, cache)))
         change(checkout, 3)
         rows.append(("1% changed, a new run from the cache alone", *scan(checkout, fresh, cache)))
     first = rows[0][1]

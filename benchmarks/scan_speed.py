@@ -1,9 +1,9 @@
-"""How fast a whole scan is, beside peers and beside what decode and model alone allow, all on the same images in one run.
+"""Measure the speed of a whole scan, compared with peers and with decode and model alone, on the same images.
 
     python benchmarks/scan_speed.py --photos PHOTOS --small SMALL --peers ~/.cache/audit-peers
 
-``PHOTOS`` is a folder of full-size photos (copied until there are ``--count``), ``SMALL`` one of CIFAR-size images (10,000 are taken). Peers are
-installed into virtual environments of their own below ``--peers``. Prints Markdown tables; asserts nothing about time.
+``PHOTOS`` is a folder of full-size photos (copied until there are ``--count``), ``SMALL`` one of CIFAR-size images (10,000 are used). Peers are
+installed into separate virtual environments below ``--peers``. Prints Markdown tables; asserts nothing about time.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ found.run(overwrite=True, print_summary=False)
 
 
 VERSIONS = {"cleanvision": "0.3.7", "imgeda": "0.1.0", "imagededup": "0.3.3.post2", "fastdup": "2.54", "imagehash": "4.3.2", "cleanlab": "2.9.0"}
-"""Of the peers: the newest when the published tables were made."""
+"""Versions of the peers: the newest when the published tables were made."""
 
 
 def versioned(name: str) -> str:
-    """Return a peer as the tables name it."""
+    """Return a peer's name and version."""
     return f"{name} {VERSIONS[name]}"
 
 
 def peer(folder: Path, package: str) -> Path | None:
-    """Return the Python of a peer's own environment, making it on first use; None where the peer does not install. Extras: ``name[extra]``."""
+    """Return the Python of a peer's environment, created on first use; None if the peer cannot be installed. Extras: ``name[extra]``."""
     name = package.partition("[")[0]
     home = folder / f"{name}-{VERSIONS[name]}"
     python = home / "bin" / "python"
@@ -60,7 +60,7 @@ def peer(folder: Path, package: str) -> Path | None:
 
 
 def seconds(command: list[str | Path]) -> float:
-    """Run a command to its end and return its wall time."""
+    """Run a command and return its wall time."""
     began = time.perf_counter()
     done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
     if done.returncode:
@@ -106,7 +106,7 @@ def bare_model(precision: str) -> tuple[str, float]:
 
 
 def gather(folder: Path, into: Path, count: int) -> list[str]:
-    """Copy images, over and over, until there are ``count``; their class folders are kept."""
+    """Copy images into their class folders, repeatedly until there are ``count``."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
     made = []
     for number in range(count):
@@ -119,7 +119,7 @@ def gather(folder: Path, into: Path, count: int) -> list[str]:
 
 
 def scan(images: Path, run: Path) -> tuple[float, dict[str, float]]:
-    """Return a scan's wall time, process start included, and the seconds of its stages."""
+    """Return a scan's wall time, including process start, and the seconds of its stages."""
     command = [sys.executable, "-m", "audit.cli", "scan", images, "--out", run, "--backbone", "embedded", "--quiet"]
     took = seconds(command)
     return took, json.loads((run / "run.json").read_text())["timings"]
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--small-count", type=int, default=10_000)
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    bare_model("auto")  # exports the model on a machine's first use, which is not what is measured
+    bare_model("auto")  # the first use exports the model, which must not be measured
 
     with tempfile.TemporaryDirectory() as scratch:
         photos = Path(scratch) / "photos"

@@ -1,9 +1,9 @@
-"""Are edited copies of full-size photos found, told from other photos, and named right?
+"""Test whether edited copies of full-size photos are found, distinguished from other photos, and classified correctly.
 
     python benchmarks/transformations.py PHOTOS [--together] [--keep FOLDER]
 
-``PHOTOS`` is a folder of photos that show different things. Each transformation makes one copy of every photo, and a scan looks at originals and
-copies together; ``--together`` puts the copies of all transformations into one dataset instead. Prints a Markdown table.
+``PHOTOS`` is a folder of photos that show different things. Each transformation makes one copy of every photo, and originals and copies are scanned
+together; ``--together`` puts the copies of all transformations into one dataset instead. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def crop(image: Image.Image) -> Image.Image:
 
 
 def text(image: Image.Image) -> Image.Image:
-    """Lay an outlined line of text, an eighth of the height, over the picture."""
+    """Overlay an outlined line of text, an eighth of the height."""
     changed = image.copy()
     width, height = image.size
     font = ImageFont.load_default(size=max(12, height // 8))
@@ -61,7 +61,7 @@ EDITS: dict[str, tuple[Edit, str, str, int]] = {
     "text overlay": (text, "edited_copy", "JPEG", 92),
     "WebP": (lambda image: image, "re_encoded", "WEBP", 75),
 }
-"""Name -> the edit, the relation it should be given, and how the copy is stored."""
+"""Name -> the edit, the expected relation, and the format and quality of the copy."""
 
 
 def write(photos: list[Path], folder: Path, names: list[str]) -> None:
@@ -81,7 +81,7 @@ def write(photos: list[Path], folder: Path, names: list[str]) -> None:
 
 
 def look(folder: Path, run: Path) -> list[tuple[str, str, str, bool]]:
-    """Scan; return each pair of a scan as the two folders, its relation, and whether it is of one photo."""
+    """Scan; return each pair as its two folders, its relation, and whether it shows one photo."""
     options = audit.ScanOptions(backbone="embedded", offline=True, only=("near_duplicates",))
     found = audit.scan(folder, run, options=options)
     names = [Path(sample_id) for sample_id in found.samples["sample_id"]]
@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=images())
     parser.add_argument("--together", action="store_true")
-    parser.add_argument("--keep", type=Path, help="leave datasets and runs here")
+    parser.add_argument("--keep", type=Path, help="folder to keep datasets and runs in")
     arguments = parser.parse_args()
     photos = photos_of(arguments.photos)
     print("| transformation | recall | precision | type right |\n|---|---|---|---|")

@@ -1,4 +1,4 @@
-"""The app that ``imagenet-audit dashboard`` serves: its pages, and what is said where there is no run."""
+"""The app that ``imagenet-audit dashboard`` serves: its pages, and an error page if the run cannot be opened."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _STYLE = """<style>
 .stMainBlockContainer { padding-top: 3.5rem }
 @media (max-width: 640px) { .st-key-cards > div, .st-key-cards > div > div { flex: 1 1 100% !important; width: 100% !important } }
 </style>"""
-"""Streamlit leaves a tenth of a screen empty above a page, on which images are to be compared; on a phone a card takes the screen's width."""
-_REPORT_IT = "reload the page; if that does not help, report it with the lines that the terminal shows"
+"""Less of the empty space that Streamlit leaves above a page; on a phone a card has the width of the screen."""
+_REPORT_IT = "reload the page; if it happens again, please report this bug with the traceback in the terminal"
 
 
 def main(path: str) -> None:
-    """Draw the page that is asked for."""
+    """Draw the requested page."""
     st.set_page_config(page_title="imagenet-audit", page_icon=_icon(), layout="wide")
     try:
         run = open_finished(path)
@@ -40,10 +40,10 @@ def main(path: str) -> None:
         _problem(error)
         return
     st.html(_STYLE)
-    pages, places = _pages(run)
+    pages, links = _pages(run)
     chosen = st.navigation(pages)
     st.set_page_config(page_title=f"{chosen.title} · {run.path.name}")
-    st.session_state[PAGES] = places
+    st.session_state[PAGES] = links
     with st.sidebar:
         reviewer_input()
         finished = f"  \nScanned {when(run.record['finished_at'])}" if "finished_at" in run.record else ""
@@ -54,21 +54,21 @@ def main(path: str) -> None:
         _problem(error)
     except Exception as error:
         logging.getLogger(__name__).exception("the page %s could not be drawn", chosen.title)
-        _problem(AuditError(chosen.title, f"a fault of this program, {type(error).__name__}: {error}", _REPORT_IT))
-    _say_where_moved(run)
+        _problem(AuditError(chosen.title, f"internal error: {type(error).__name__}: {error}", _REPORT_IT))
+    _note_if_moved(run)
 
 
-def _say_where_moved(run: Run) -> None:
-    """Say in the side bar that the pictures are not the dataset's own."""
+def _note_if_moved(run: Run) -> None:
+    """Note in the sidebar that previews are shown instead of the images."""
     if images.moved(run):
         st.sidebar.caption(
-            ":material/folder_off: The dataset is not where it was scanned: small previews that were kept with the run stand in for its images.",
+            ":material/folder_off: The dataset was moved since the scan. Small previews stored with the run are shown instead of its images.",
             help=literal(run.record["source"].get("absolute") or run.record["source"]["location"]),
         )
 
 
 def _pages(run: Run) -> tuple[list[Any], dict[str, Any]]:
-    """Return the pages of a run, and what `dashboard.state.page_at` knows. Pages appear where their checks ran."""
+    """Return the pages of a run, and the links for `dashboard.state.page_at`. A page of findings appears only if one of its checks ran."""
     done = [name for name, check in run.record.get("checks", {}).items() if check["state"] == "done"]
     reviewed: tuple[tuple[Callable[[Run], None], str, Family, str], ...] = (
         (label_errors.show, "Label errors", "labels", "sell"),
@@ -78,17 +78,17 @@ def _pages(run: Run) -> tuple[list[Any], dict[str, Any]]:
         (bias.show, "Bias & privacy", "bias", "groups"),
     )
     pages = [_page(run, overview.show, "Overview", "overview", "dashboard", default=True)]
-    places: dict[str, Any] = {}
+    links: dict[str, Any] = {}
     for view, name, address, icon in reviewed:
         checks = checks_of(run, address)
         if any(check in done for check in checks):
             pages.append(_page(run, view, name, address, icon))
-            places |= dict.fromkeys([*checks, f"/{address}"], pages[-1])
+            links |= dict.fromkeys([*checks, f"/{address}"], pages[-1])
     pages.append(_page(run, decisions.show, "Decisions & export", "decisions", "rule"))
     pages.append(_page(run, search.show, "Search", "search", "search"))
-    places["/search"] = pages[-1]
+    links["/search"] = pages[-1]
     pages.append(_page(run, compare.show, "Compare", "compare", "compare"))
-    return pages, places
+    return pages, links
 
 
 def _page(run: Run, view: Callable[[Run], None], name: str, address: str, icon: str, *, default: bool = False) -> Any:
@@ -97,7 +97,7 @@ def _page(run: Run, view: Callable[[Run], None], name: str, address: str, icon: 
 
 @st.cache_data(show_spinner=False)
 def _icon() -> bytes:
-    """Return the icon of the browser's tab, as PNG: Streamlit would fetch one named by a code from a server of others."""
+    """Return the icon of the browser tab as PNG: Streamlit would load a named icon from another server."""
     import io
 
     from PIL import Image, ImageDraw
@@ -112,7 +112,7 @@ def _icon() -> bytes:
 
 
 def _problem(error: AuditError) -> None:
-    st.title("This cannot be shown")
+    st.title("Cannot show this page")
     st.error(literal(f"{error.where}: {error.problem}"), icon=":material/error:")
     st.markdown(f"**What to do:** {literal(error.hint)}")
 

@@ -1,4 +1,4 @@
-"""``imagenet-audit dashboard``: look at a run in the browser and decide."""
+"""``imagenet-audit dashboard``: review a run in the browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from audit.commands.base import PATH, say
 from audit.errors import ConfigError
 
 ADDRESS = "127.0.0.1"
-"""The only address listened on: what is reviewed is often private."""
+"""The only address that the server listens on: datasets under review are often private."""
 
 PORT = 8501
 _PORTS_TRIED = 50
@@ -43,8 +43,8 @@ SETTINGS = {
     "theme.dark.backgroundColor": "#171614",
     "theme.dark.textColor": "#f4f6f8",
 }
-"""Streamlit's options, given on its command line so that no configuration file of the user's can undo them. Its own theme has red where nothing is
-wrong, and captions below the contrast of 4.5 to 1 that WCAG 2.2 asks of text (success criterion 1.4.3)."""
+"""Streamlit's options, passed on its command line so that no configuration file of the user can override them. Streamlit's default theme uses red
+for neutral controls, and its captions have less than the contrast of 4.5 to 1 that WCAG 2.2 requires (success criterion 1.4.3)."""
 
 
 @click.command()
@@ -52,22 +52,22 @@ wrong, and captions below the contrast of 4.5 to 1 that WCAG 2.2 asks of text (s
 @click.option("--port", type=click.IntRange(1024, 65535), metavar="N", help=f"Port on this machine.  [default: {PORT}, or the next free one]")
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in the browser.")
 def dashboard(run: Path, port: int | None, *, browser: bool) -> None:
-    """Look at a finished run in the browser, and decide what to keep, relabel and drop.
+    """Review a finished run in the browser: confirm, relabel, drop or dismiss findings.
 
-    Listens on this machine only and sends nothing anywhere. Decisions are kept in RUN/decisions.jsonl; the dataset is never touched.
+    Listens on this machine only and sends no data to other servers. Stores decisions in RUN/decisions.jsonl; the dataset does not change.
     """
     from audit import open_run
 
     open_run(run)
     chosen = free_port(port)
     address = f"http://{ADDRESS}:{chosen}"
-    say(f"dashboard of {run}: {address}  (Ctrl+C ends it)")
-    process = subprocess.Popen(server_command(run, chosen), env=_environment())  # noqa: S603 - our own interpreter and fixed arguments
+    say(f"dashboard of {run}: {address}  (press Ctrl+C to stop)")
+    process = subprocess.Popen(server_command(run, chosen), env=_environment())  # noqa: S603 - this interpreter with fixed arguments
     if browser:
-        threading.Thread(target=_open_when_there, args=(address, chosen, process), daemon=True).start()
+        threading.Thread(target=_open_when_ready, args=(address, chosen, process), daemon=True).start()
     try:
         code = process.wait()
-    except KeyboardInterrupt:  # a request to end is one too; the server must not outlive the command
+    except KeyboardInterrupt:  # SIGTERM raises it too; the server must not outlive the command
         process.terminate()
         with suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
             process.wait(5)
@@ -76,13 +76,13 @@ def dashboard(run: Path, port: int | None, *, browser: bool) -> None:
     raise click.exceptions.Exit(0 if code in (0, _INTERRUPTED, -2, -15) else code)
 
 
-def free_port(asked: int | None) -> int:
-    """Return the port asked for, or the first free one from `PORT` on.
+def free_port(requested: int | None) -> int:
+    """Return the requested port, or the first free one from `PORT` on.
 
     Raises:
-        ConfigError: it is taken.
+        ConfigError: the port is in use.
     """
-    candidates = [asked] if asked is not None else list(range(PORT, PORT + _PORTS_TRIED))
+    candidates = [requested] if requested is not None else list(range(PORT, PORT + _PORTS_TRIED))
     for port in candidates:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -91,11 +91,11 @@ def free_port(asked: int | None) -> int:
             except OSError:
                 continue
             return port
-    raise ConfigError("--port", f"{candidates[0]} is in use by another program", "choose another, or leave --port out to have one chosen")
+    raise ConfigError("--port", f"{candidates[0]} is in use by another program", "choose another port, or omit --port to use a free one")
 
 
 def server_command(run: Path, port: int) -> list[str]:
-    """Return the command that serves the dashboard; ``-P`` keeps a user's own ``audit`` or ``reports`` folder from hiding ours."""
+    """Return the command that serves the dashboard; ``-P`` keeps a local ``audit`` or ``reports`` folder from shadowing the packages."""
     settings = [f"--{name}={value}" for name, value in {**SETTINGS, "server.port": str(port)}.items()]
     return [sys.executable, "-P", "-m", "dashboard.server", str(run.absolute()), *settings]
 
@@ -104,7 +104,7 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
 
 
-def _open_when_there(address: str, port: int, process: subprocess.Popen[bytes]) -> None:
+def _open_when_ready(address: str, port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:

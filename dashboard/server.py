@@ -1,4 +1,4 @@
-"""What ``imagenet-audit dashboard`` starts: Streamlit, while the run is being read. ``python -m dashboard.server RUN --OPTION=VALUE ...``."""
+"""Start Streamlit and read the run in parallel: ``python -m dashboard.server RUN --OPTION=VALUE ...``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def main(run: str, settings: list[str]) -> None:
-    """Serve the dashboard of a run until it is ended."""
+    """Serve the dashboard of a run until the process is stopped."""
     threading.Thread(target=_warm, args=(run,), daemon=True).start()
     from streamlit.web.cli import main as streamlit
 
@@ -18,15 +18,15 @@ def main(run: str, settings: list[str]) -> None:
 
 
 def _warm(run: str) -> None:
-    """Read what the first page and the first decision need: of a million images that takes seconds, in which Streamlit and the browser start."""
+    """Read what the first page and the first decision need: for a million images this takes seconds, while Streamlit and the browser start."""
     from audit.errors import AuditError
     from dashboard.state import open_finished, summary_of
 
-    with suppress(AuditError):  # the page says it
+    with suppress(AuditError):  # the page shows the error
         opened = open_finished(run)
         summary_of(opened)
         _ = opened.twins
-    for name in ("altair", "scipy.cluster.hierarchy"):  # a second together, which the first map of confusion would wait for
+    for name in ("altair", "scipy.cluster.hierarchy"):  # their import takes a second, which would delay the first confusion matrix
         import_module(name)
 
 

@@ -1,4 +1,4 @@
-"""What a session holds: the run, read once for all sessions, its decisions, and who reviews."""
+"""State of a session: the run (read once for all sessions), its decisions, the reviewer and the address of the page."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from reports.content.summary import Summary
 
 PAGES = "pages"
-"""In the session: check, or ``/`` and an address -> page."""
+"""Session key of the links: check, or ``/`` and an address -> page."""
 _SENT = "address sent"
 _REVIEWER = "reviewer"
 _COUNTING = threading.Lock()
-"""Two sessions never count the same run at once."""
+"""Prevents two sessions from summarizing the same run at once."""
 
 
 def open_finished(path: str) -> Run:
-    """Open a run once for all sessions; opened anew when a scan has changed it.
+    """Open a run once for all sessions; open it again after a scan has changed it.
 
     Raises:
-        RunError: there is no run, or its scan is not finished.
+        RunError: the folder is not a run, or its scan is not finished.
     """
     run = Run(path)
     if not run.record.get("finished"):
-        raise RunError(path, "its scan is not finished", "run the same scan command again: it continues where it was")
+        raise RunError(path, "the scan is not finished", "run the same scan command again to resume it")
     return _opened(path, stamp(run))
 
 
@@ -49,19 +49,19 @@ def _opened(path: str, changed: int) -> Run:
 
 
 def stamp(run: Run) -> int:
-    """Return what changes when a scan writes the run anew: the key of everything cached of it."""
+    """Return the time at which a scan last wrote the run: the key of everything cached about it."""
     return (run.path / RECORD).stat().st_mtime_ns
 
 
 def words_of(run: Run) -> Mapping[str, str]:
-    """Return label -> its words, where labels are codes."""
+    """Return label -> class words; empty if labels are not codes."""
     words: Mapping[str, str] = run.record.get("class_words") or {}
     return words
 
 
-def page_at(place: str) -> Any:
-    """Return the page of a check (by its name) or at an address (as ``/search``), to link to; None where there is none."""
-    return st.session_state.get(PAGES, {}).get(place)
+def page_at(target: str) -> Any:
+    """Return the page of a check (by its name) or at an address (as ``/search``), to link to; None if there is no such page."""
+    return st.session_state.get(PAGES, {}).get(target)
 
 
 def decisions_of(run: Run) -> Decisions:
@@ -73,12 +73,12 @@ def decisions_of(run: Run) -> Decisions:
 
 
 def precision_now(run: Run) -> pd.DataFrame:
-    """Return how often each check was right, by the decisions that stand now."""
+    """Return the precision of each check according to the current decisions."""
     return precision(decisions_of(run).current(), run.findings_index)
 
 
 def summary_of(run: Run) -> Summary:
-    """Return the run in numbers; computed anew when it or its decisions change."""
+    """Return the summary of the run; computed again when the run or its decisions change."""
     log = run.path / "decisions.jsonl"
     with _COUNTING:
         return _summary(str(run.path), stamp(run), log.stat().st_mtime_ns if log.exists() else 0)
@@ -93,16 +93,16 @@ def _summary(path: str, changed: int, decided: int) -> Summary:
 
 
 def reviewer() -> str:
-    """Return who decides: as entered, as the address of the page says, or the user's name."""
+    """Return the reviewer: as entered, else from the address of the page, else the user name."""
     if _REVIEWER not in st.session_state:
         st.session_state[_REVIEWER] = str(st.query_params.get(_REVIEWER, "")).strip() or _user()
     return str(st.session_state[_REVIEWER]).strip() or _user()
 
 
 def reviewer_input() -> None:
-    """Draw the field of the reviewer's name. The name is kept in the page's address, so that it survives a reload."""
+    """Draw the field of the reviewer's name. The name is part of the page's address, so it survives a reload."""
     reviewer()
-    help_ = "Kept with every decision. Two reviewers may work at once."
+    help_ = "Stored with every decision. Several reviewers can work at the same time."
     st.text_input("Reviewer", key=_REVIEWER, max_chars=80, persist_state="session", help=help_)
     if reviewer() != _user():
         st.query_params[_REVIEWER] = reviewer()
@@ -111,18 +111,18 @@ def reviewer_input() -> None:
 
 
 def in_address() -> dict[str, list[str]]:
-    """Return what the page's address says of the page."""
+    """Return the query parameters of the page, without the reviewer."""
     return {name: st.query_params.get_all(name) for name in st.query_params if name != _REVIEWER}
 
 
 def address(**shown: str | Sequence[str]) -> dict[str, list[str]]:
-    """Put what a page shows into its address, so that it survives a reload and can be sent to a colleague; what is empty is left out.
+    """Write what a page shows to its address, so that it survives a reload and can be shared; empty values are left out.
 
     Returns:
-        What `in_address` says from now on.
+        What `in_address` returns from now on.
     """
     wanted = {name: [values] if isinstance(values, str) else list(values) for name, values in shown.items() if values}
-    # A link to the page that is shown already changes what the page is told, not what the browser shows: that is written too.
+    # A link to the current page changes the query parameters but not the address in the browser, so compare with the last written ones too.
     if in_address() != wanted or st.session_state.get(_SENT) != wanted:
         st.session_state[_SENT] = wanted
         who = {_REVIEWER: [st.query_params[_REVIEWER]]} if _REVIEWER in st.query_params else {}
@@ -131,6 +131,6 @@ def address(**shown: str | Sequence[str]) -> dict[str, list[str]]:
 
 
 def _user() -> str:
-    with suppress(Exception):  # no user name is known, as in a container
+    with suppress(Exception):  # there may be no user name, as in a container
         return getpass.getuser()
     return "reviewer"

@@ -148,23 +148,23 @@ def small_run(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def pairs_of_pictures():
-    """Return the real pairs of rows that show the pictures of these numbers, and those alone: every copy with the first of its kind."""
+def pairs_of_sets():
+    """Return the real pairs of rows with the same number: every copy is paired with the first of its set."""
 
-    def pairs(pictures):
-        rows = len(pictures)
+    def pairs(sets):
+        rows = len(sets)
         samples = pd.DataFrame(
             {
                 "outcome": "ok",
-                "content_id": [f"{number:064x}" for number in pictures],
-                "pixel_id": [f"{number:032x}" for number in pictures],
-                "perceptual_hash": pd.array([number * 0x9E3779B97F4A7C15 % 2**64 for number in pictures], "UInt64"),
+                "content_id": [f"{number:064x}" for number in sets],
+                "pixel_id": [f"{number:032x}" for number in sets],
+                "perceptual_hash": pd.array([number * 0x9E3779B97F4A7C15 % 2**64 for number in sets], "UInt64"),
                 "byte_size": 1000,
                 "width": 32,
                 "height": 32,
             }
         )
-        thumbnails = np.stack([np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8) for number in pictures])
+        thumbnails = np.stack([np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8) for number in sets])
         return find_pairs(samples, thumbnails, np.full((rows, 1), -1, np.int32), np.full((rows, 1), np.nan, np.float32)).table
 
     return pairs

@@ -28,10 +28,10 @@ import numpy as np
 from audit.checks.base import Evidence, Family, Finding, Result, require_shares, skipped_without_classes
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
-from audit.statistics.bins import further_range, medians, telling
-from audit.statistics.label_columns import label_told, most_classes, restates
+from audit.statistics.bins import further_range, medians, most_distinctive
+from audit.statistics.label_columns import label_association, most_classes, restates
 from audit.statistics.multiple_testing import adjusted_p
-from audit.statistics.properties import border_properties, properties, told_apart, with_commonest
+from audit.statistics.properties import border_properties, distinct_kinds, properties, with_commonest
 from audit.statistics.separability import tested_properties
 from audit.statistics.split_half import ClassHalves, class_halves
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from audit.checks.base import Skipped
-    from audit.statistics.bins import Telling
+    from audit.statistics.bins import Distinctive
     from audit.statistics.properties import Property
     from audit.statistics.separability import Tested
 
@@ -154,11 +154,11 @@ def _given_away(varied: list[Property], judged: _Judged, options: Options) -> It
     codes, count, counted = judged.classes.codes, len(judged.classes.named), judged.classes.counted
     names, kept = [found.name for found in varied], []
     # A finding's id is made of its kind, so two properties of one class must have two.
-    kinds = dict(zip(names, told_apart([_kind(name) for name in names], names), strict=True))
+    kinds = dict(zip(names, distinct_kinds([_kind(name) for name in names], names), strict=True))
     for found in varied:
         given = _Given(np.zeros(count, bool), np.zeros(count), np.zeros(len(codes), bool), {})
         if found.written is not None:
-            told = label_told(found.written[counted], codes[counted], count)
+            told = label_association(found.written[counted], codes[counted], count)
             wholly = adjusted_p(told.p, told.above >= 2 * options.least_auc - 1, method="by") <= options.false_discoveries
             by_value = _Given(wholly, told.above, wholly[codes] & (found.written == told.value[codes]), {})
             if restates(found.column, told):
@@ -185,8 +185,8 @@ def _given_away(varied: list[Property], judged: _Judged, options: Options) -> It
 class _Told(NamedTuple):
     """What gives one class away."""
 
-    first: Telling
-    further: Telling | None
+    first: Distinctive
+    further: Distinctive | None
     partly: bool
     less: npt.NDArray[np.float64]
     """``[w]`` how far the share of the rest is above that of the class."""
@@ -200,7 +200,7 @@ class _Told(NamedTuple):
 def _told(test: Tested, code: int, options: Options) -> _Told:
     own, others = test.counts[code], test.counts.sum(0) - test.counts[code]
     among = test.out[code] if test.out is not None and test.areas[code] < options.least_auc else None
-    told = telling(test.found, own, others, among)
+    told = most_distinctive(test.found, own, others, among)
     limits = {"least_share": options.least_share, "chance": options.false_discoveries}
     further = further_range(test.found, own, others, told, **limits) if told.is_range else None
     return _Told(told, further, among is not None, others / others.sum() - own / own.sum())
@@ -223,7 +223,7 @@ def _of_dataset(found: Property, kind: str, given: _Given, judged: _Judged, *, r
     named, codes = judged.classes.named, judged.classes.codes
     shown = [code for code in np.lexsort((np.arange(len(named)), -given.strength)).tolist() if given.classes[code]][:_EXAMPLES]
     examples = [min(np.flatnonzero(given.showing & (codes == code)).tolist(), key=judged.ids.__getitem__) for code in shown]
-    values = [given.ranges.get(code) or found.value_told(place) for code, place in zip(shown, examples, strict=True)]
+    values = [given.ranges.get(code) or found.value_name(place) for code, place in zip(shown, examples, strict=True)]
     evidence = {
         "property": found.name,
         "classes_given_away": int(given.classes.sum()),
@@ -278,7 +278,7 @@ def _of_classes(test: Tested, kind: str, given: npt.NDArray[np.bool_], judged: _
         yield _Found(Finding(kind=kind, score=score, message=message, label=named[code], evidence=evidence), showing, score)
 
 
-def _shares(told: Telling) -> dict[str, str | float]:
+def _shares(told: Distinctive) -> dict[str, str | float]:
     return {"value": told.value, "share_of_class": told.share_of_class, "share_of_rest": told.share_of_rest}
 
 

@@ -36,7 +36,7 @@ from audit.run.identity import identities
 from audit.statistics.clusters import clustered, described, typical_rows
 from audit.statistics.multiple_testing import adjusted_p
 from audit.statistics.one_per_duplicate_set import one_per_duplicate_set
-from audit.statistics.properties import properties, told_apart
+from audit.statistics.properties import distinct_kinds, properties
 from audit.statistics.stratified_rates import compare
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class _Subgroup(NamedTuple):
         told = self.grouping.told
         if told is None:
             return "cluster"
-        return told_apart(["_".join(re.findall(r"\w+", f"{self.grouping.name} {value}")) for value in told], told)[self.code]
+        return distinct_kinds(["_".join(re.findall(r"\w+", f"{self.grouping.name} {value}")) for value in told], told)[self.code]
 
     def above(self, rate: str) -> float:
         compared = self.grouping.compared[rate]
@@ -169,7 +169,7 @@ def run(
     }
     clusters = options.clusters or min(max(int(counted.sum()) // _IMAGES_PER_CLUSTER, 2), _MOST_CLUSTERS)
     partitions: list[tuple[str, str, npt.NDArray[np.int64], list[str] | None]]
-    partitions = [(found.name, found.words, found.bins, found.told) for found in properties(table) if found.bins.min() < found.bins.max()]
+    partitions = [(found.name, found.words, found.bins, found.bin_names) for found in properties(table) if found.bins.min() < found.bins.max()]
     # Centres are learned from images in the order of their content, so that a new name of a file or a class moves none of them.
     once = rows[counted]
     images = identities(samples)

@@ -1,9 +1,9 @@
-"""What a reviewed run gives to other tools: lists and files that say what to do. The dataset itself is never touched.
+"""Export a reviewed run to lists and files for other tools. The dataset itself does not change.
 
-One module per export, named after it: ``audit/exports/drop_list.py`` is ``--what drop-list``. It has a docstring, whose first line describes the
-export; ``ENDINGS``, the endings of its files, or ``("",)`` where it writes a folder; ``write(run, actions, out)``; and optionally ``TITLE``, its name
-in words. ``actions`` is what `audit.review.consensus.settle` returns for the decided images. Other distributions add exports through the entry-point
-group ``imagenet_audit.exports`` (``name = "package.module"``).
+One module per export, named after it (``audit/exports/drop_list.py`` is ``--what drop-list``). A module has a docstring, whose first line describes
+the export; ``ENDINGS``, the endings of its files, or ``("",)`` if it writes a folder; ``write(run, actions, out)``; and optionally ``TITLE``, its
+display name. ``actions`` are consensus actions per image, as `audit.review.consensus.settle` returns them. Other distributions add exports through
+the entry-point group ``imagenet_audit.exports`` (``name = "package.module"``).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from audit.run.run import Run
 
 _OF_FILES = (".csv", ".jsonl", ".parquet", ".json", ".jsonld")
-"""Endings that no folder has: whoever names one expects a file."""
+"""Endings that name a file, so they are refused for an export that writes a folder."""
 
 
 def exports() -> Mapping[str, Export]:
-    """Return every export by name. Raises AuditError where one cannot be loaded, or a module does not have the shape of an export."""
+    """Return all exports by name. Raises AuditError if an export cannot be loaded or is not a valid export module."""
     return {name: read_export(name, plugin.origin, plugin.load()) for name, plugin in EXPORTS.find().items()}
 
 
@@ -35,13 +35,13 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
     Args:
         run: a finished run.
         what: one of `exports`.
-        out: a file whose ending says its format, or a folder; see ``docs/exports.md``.
+        out: a file whose ending selects the format, or a folder; see ``docs/exports.md``.
 
     Returns:
-        What was written, as JSON values: numbers by name.
+        Name -> number of images, tasks etc. written, as JSON values.
 
     Raises:
-        AuditError: there is no such kind, the kind does not write such a file, or the run lacks what it needs.
+        AuditError: the kind is unknown or does not write this ending, or the run lacks data that it needs.
     """
     from audit.review.consensus import settle_run
     from audit.review.decisions import Decisions
@@ -50,15 +50,15 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
     if what not in known:
         raise AuditError("--what", f"unknown export {what!r}", nearest(what, known))
     chosen = read_export(what, known[what].origin, known[what].load())
-    _refuse_place(out, chosen)
+    _check_ending(out, chosen)
     if not out.parent.is_dir():
-        raise AuditError(out.parent, "there is no such folder", "make it, or name another --out")
+        raise AuditError(out.parent, "no such folder", "create it, or name another --out")
     actions = settle_run(run, Decisions(run.path).current())
     return chosen.write(run, actions, out)
 
 
-def _refuse_place(out: Path, chosen: Export) -> None:
-    """Refuse a file where a folder is written, and the other way round. A folder may be called ``clean.v1``, though not like a list."""
+def _check_ending(out: Path, chosen: Export) -> None:
+    """Refuse a file for an export that writes a folder, and vice versa. A folder may be named ``clean.v1``, but not ``clean.csv``."""
     folder, ending = chosen.writes_folder, out.suffix.lower()
     wrong = out.is_file() or (not out.is_dir() and ending in _OF_FILES) if folder else out.is_dir() or ending not in chosen.endings
     if wrong:

@@ -1,4 +1,4 @@
-"""The shape of an export, and tables in the format that a file's ending names."""
+"""The interface of an export, and functions to write tables, JSON and text; the ending of a table's file selects its format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
-"""CSV guards cells that begin like a formula with an apostrophe; names stay exact in JSON lines and Parquet."""
+"""CSV prefixes cells that look like a formula with an apostrophe; JSON lines and Parquet keep values exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +28,22 @@ class Export:
 
     name: str
     title: str
-    """Its name in words."""
+    """Display name."""
     summary: str
-    """One sentence: the first line of the module's docstring."""
+    """First line of the module's docstring."""
     endings: tuple[str, ...]
-    """Endings of the files that it writes, the usual one first; an empty one where it writes a folder."""
+    """Endings of its files, the default first; ``("",)`` if it writes a folder."""
     write: Callable[..., dict[str, Any]]
-    """``(run, actions, out)`` -> what was written, as JSON values by name."""
+    """``(run, actions, out)`` -> name -> number of images, tasks etc. written, as JSON values."""
 
     @property
     def writes_folder(self) -> bool:
-        """Whether it writes a folder, not one file."""
+        """Whether it writes a folder instead of a file."""
         return "" in self.endings
 
 
 def read_export(name: str, origin: str, module: ModuleType) -> Export:
-    """Read a module as an export. Raises AuditError where it does not have the shape of one."""
+    """Return the export that a module defines. Raises AuditError if the module is not a valid export."""
     write, endings = getattr(module, "write", None), tuple(getattr(module, "ENDINGS", ()))
     summary = inspect.cleandoc(module.__doc__ or "").partition("\n")[0]
     if not callable(write) or not endings or not summary:
@@ -52,7 +52,7 @@ def read_export(name: str, origin: str, module: ModuleType) -> Export:
 
 
 def write_frame(frame: pd.DataFrame, out: Path) -> None:
-    """Write a table as CSV, JSON lines or Parquet, whole or not at all."""
+    """Write a table as CSV, JSON lines or Parquet, atomically."""
     if out.suffix.lower() == ".parquet":
         import pyarrow as pa
 
@@ -66,16 +66,16 @@ def write_frame(frame: pd.DataFrame, out: Path) -> None:
 
 
 def write_json_file(content: object, out: Path) -> None:
-    """Write JSON in ASCII, so that any name survives any tool."""
+    """Write JSON in ASCII, so that all tools read all names correctly."""
     write_text(out, json.dumps(content, indent=1) + "\n")
 
 
 def write_text(out: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with replacing(out) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def without_missing(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with None for NaN, which JSON does not know."""
+    """Return a row with None for NaN, which JSON lacks."""
     return {key: None if isinstance(value, float) and value != value else value for key, value in row.items()}  # noqa: PLR0124 - NaN

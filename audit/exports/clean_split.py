@@ -1,7 +1,6 @@
-"""Splits without leaks: every image with the split it should be in, none where it should leave.
+"""Splits without leakage: every image with its split, or none if it is removed.
 
-The images that leave are those that `audit.pairs.clean_split` proposes, except where reviewers decided to keep them, and those that were decided
-to be dropped.
+Removed are the images that `audit.pairs.clean_split` proposes, unless reviewers decided to keep them, and the images decided to be dropped.
 """
 
 from __future__ import annotations
@@ -26,10 +25,12 @@ __all__ = ["ENDINGS", "write"]
 
 
 def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
-    """Write ``sample_id, split, new_split, reason``; ``new_split`` is empty for an image that leaves."""
+    """Write ``sample_id, split, new_split, reason``; ``new_split`` is empty for a removed image."""
     state = run.record.get("checks", {}).get("leakage", {})
     if state.get("state") != "done":
-        raise AuditError("clean-split", f"the run knows of no leaks: {state.get('reason') or 'leakage did not run'}", "scan with the leakage check")
+        raise AuditError(
+            "clean-split", f"the run has no leakage results: {state.get('reason') or 'leakage did not run'}", "scan with the leakage check"
+        )
     samples = run.columns("sample_id", "split")
     new = samples["split"].copy()
     reason = samples["split"].map(lambda _: "")

@@ -1,4 +1,4 @@
-"""The dataset as it was decided to be: every image that stays, with its right label. Images that failed to decode are left out."""
+"""The dataset after all decisions: every kept image with its final label. Images that failed to decode are left out."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["ENDINGS", "write"]
 
 
 def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
-    """Write ``sample_id, split, label, content_id`` of each image that stays; ``labels`` for ``label`` where images have several.
+    """Write ``sample_id, split, label, content_id`` of each kept image; ``labels`` replaces ``label`` if images have several labels.
 
-    Scanned again, the manifest gives the same labels.
+    A scan of the manifest reads the same labels.
     """
     samples = run.columns("sample_id", "split", "label", "labels", "content_id", "outcome")
     relabelled = actions[actions["action"] == "relabel"]
@@ -40,7 +40,7 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
 
 
 def _cell(labels: list[str], column: str) -> str:
-    """Return labels as `audit.sources.annotations.columns.read_labels` reads them from a column of that name."""
+    """Return labels in the form that `audit.sources.annotations.columns.read_labels` reads from a column of that name."""
     text = "|".join(labels)
     parted = column == "labels" and any(mark in label for label in labels for mark in "|;")
     return json.dumps(labels, ensure_ascii=False) if parted or text.lstrip().startswith("[") else text

@@ -1,4 +1,4 @@
-"""Arrays as cleanlab takes them: ``labels.npy``, ``pred_probs.npy``, ``ids.json`` and ``classes.json`` in one folder, row for row."""
+"""Arrays for cleanlab in one folder: ``labels.npy``, ``pred_probs.npy``, ``ids.json`` (row by row) and ``classes.json``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROWS_AT_ONCE = 65_536
 
 
 def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
-    """Write the images with one label and a prediction; decided labels replace given ones, and dropped images are left out."""
+    """Write the images with one label and a prediction; decided labels replace given labels, and dropped images are left out."""
     state = run.record.get("stages", {}).get("predictions", {})
     if not (run.path / "predictions.npy").is_file():
         raise AuditError("cleanlab", "the run has no predictions", f"scan a labelled dataset with label_errors {state.get('reason', '')}".strip())
@@ -32,8 +32,8 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
     label = samples["label"].copy()
     relabelled = actions[actions["action"] == "relabel"]
     label.iloc[relabelled["row"].to_numpy(int)] = relabelled["label"].to_numpy()
-    place = {name: at for at, name in enumerate(run.classes)}
-    codes = np.array(label.map(place).fillna(-1), np.int64)  # a copy: pandas may hand out what must not be written
+    index = {name: at for at, name in enumerate(run.classes)}
+    codes = np.array(label.map(index).fillna(-1), np.int64)  # a copy: the array of a pandas Series may be read-only
     codes[actions.loc[actions["action"] == "drop", "row"].to_numpy(int)] = -1
     predictions = run.predictions
     rows = np.flatnonzero((codes >= 0) & np.isfinite(predictions[:, 0]))

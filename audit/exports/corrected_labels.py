@@ -1,4 +1,4 @@
-"""Images that were decided to have another label: the label they had and the right one."""
+"""Images decided to be relabelled: the given and the new label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Croissant metadata (MLCommons, format 1.0): the dataset as a JSON-LD record set of images, splits and labels, with the audit's figures."""
+"""Croissant metadata (MLCommons, format 1.0): JSON-LD record sets of images, splits and classes, with the figures of the audit."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ CONTEXT: dict[str, Any] = {
 
 
 def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
-    """Write the metadata; the images are described where they are, and a cleaned manifest beside it can be its table."""
+    """Write the metadata; images are referenced at their present location, not copied."""
     counts = run.record["counts"]
     source = run.record["source"]
     index = run.findings_index
@@ -72,7 +72,7 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
         "description": f"{counts['listed']} images audited by imagenet-audit {run.record.get('version', '')}".strip(),
         "distribution": [
             {"@type": "cr:FileObject", "@id": "images", "name": "images", "contentUrl": str(source["location"]), "encodingFormat": "inode/directory"}
-            # A file object must have a hash; a folder has none, and this is what the standard's own examples write then.
+            # A file object must have a hash, but a folder has none; the examples of the standard write this URL instead.
             | {"sha256": "https://github.com/mlcommons/croissant/issues/80"},
             {"@type": "cr:FileSet", "@id": "image-files", "name": "image-files", "containedIn": {"@id": "images"}}
             | {"encodingFormat": "image/*", "includes": "**/*"},

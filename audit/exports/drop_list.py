@@ -1,4 +1,4 @@
-"""Images that were decided to be left out, and why."""
+"""Images decided to be dropped, with the reason."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A dataset for FiftyOne: the flagged images as ``samples.json``, which ``fiftyone.types.LegacyFiftyOneDataset`` reads.
+"""The flagged images as a FiftyOne dataset (``fiftyone.types.LegacyFiftyOneDataset``).
 
-Each sample carries its label, split, scores by check and what was found of it; tags say what was decided.
+Each sample has its label, suggested and decided label, highest score, checks and messages; tags hold the split and the decision.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENDINGS = ("",)
 
 
 def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
-    """Write ``metadata.json`` and ``samples.json`` for the flagged images; images are named where they are, not copied."""
+    """Write ``metadata.json`` and ``samples.json``; images are referenced by path, not copied."""
     root = str(run.record["source"].get("absolute") or run.record["source"]["location"])
     findings = run.findings
     findings = findings[findings["sample_id"].notna()]
@@ -31,7 +31,7 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
     rows = run.rows_of(names)
     samples = run.columns("sample_id", "content_id", "split", "label", rows=rows[rows >= 0])
     decided = {int(row["row"]): row for row in actions.to_dict("records")}
-    found = {name: group for name, group in findings.groupby("sample_id")}  # noqa: C416 - a group by is no mapping
+    found = {name: group for name, group in findings.groupby("sample_id")}  # noqa: C416 - a GroupBy is not a mapping
     content = []
     plain = [without_missing({str(key): value for key, value in sample.items()}) for sample in samples.to_dict("records")]
     for row, sample in zip(rows[rows >= 0].tolist(), plain, strict=True):

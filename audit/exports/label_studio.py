@@ -1,4 +1,4 @@
-"""Tasks for Label Studio: the flagged images, with what was suggested as a prediction and what was decided as an annotation."""
+"""Tasks for Label Studio: the flagged images, with suggested labels as predictions and decided labels as annotations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ ENDINGS = (".json",)
 
 
 def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
-    """Write one task an image; the labelling interface needs ``<Choices name="label" toName="image">`` and local files served below the dataset."""
+    """Write one task per image.
+
+    The labelling interface needs ``<Choices name="label" toName="image">``, and Label Studio must serve the dataset's folder as local files.
+    """
     root = str(run.record["source"].get("absolute") or run.record["source"]["location"])
     findings = run.findings
     decided = {row["sample_id"]: row for row in actions.to_dict("records")}
@@ -30,11 +33,11 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
             ((label, score) for label, score in zip(about["suggested_label"], about["score"], strict=True) if isinstance(label, str)), None
         )
         action = decided.get(name)
-        place = f"{root.rstrip('/')}/{name}"
+        path = f"{root.rstrip('/')}/{name}"
         tasks.append(
             {
                 "data": {
-                    "image": place if "://" in root else f"/data/local-files/?d={quote(place.lstrip('/'))}",
+                    "image": path if "://" in root else f"/data/local-files/?d={quote(path.lstrip('/'))}",
                     "sample_id": name,
                     "given_label": _text(first["label"]),
                     "split": _text(first["split"]),

@@ -1,4 +1,4 @@
-"""Copies of the images without metadata, in another folder. The dataset itself is never touched."""
+"""Copies of the images without metadata, in another folder. The dataset itself does not change."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ENDINGS = ("",)
 
 
 def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
-    """Write a copy of every image that could be read, whatever was decided of it, below ``out``, under the names of `copy_names`.
+    """Write a copy of every decodable image below ``out``, under the names of `copy_names`; decisions do not matter.
 
-    Images that failed in the scan, and those of which no lossless copy can be made, are listed, each with its reason, in ``<out>-refused.csv`` beside
-    the folder; copies that are not called like their image in ``<out>-names.csv``.
+    ``<out>-refused.csv`` beside the folder lists the images that failed in the scan or cannot be copied without loss, with the reason;
+    ``<out>-names.csv`` lists the copies that have another name than their image.
     """
     del actions
     source = run.source()
@@ -45,34 +45,34 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
             data = source.read(source_ref)
             clean = without_metadata(data)
             _write_new(out / name, clean)
-        except (Refused, OSError, ValueError) as reason:  # ValueError: no file's name holds a null byte
+        except (Refused, OSError, ValueError) as reason:  # ValueError: file names cannot contain a null byte
             left_out.append((sample_id, " ".join(str(reason).split())))
             continue
         before, after = before + len(data), after + len(clean)
         copied.append((sample_id, name))
     renamed = [pair for pair in copied if pair[0] != pair[1]]
-    for place, columns, rows in ((refusals(out), ["sample_id", "reason"], left_out), (new_names(out), ["sample_id", "copy"], renamed)):
+    for path, columns, rows in ((refusals(out), ["sample_id", "reason"], left_out), (new_names(out), ["sample_id", "copy"], renamed)):
         if rows:
-            write_frame(pd.DataFrame(rows, columns=columns), place)
-    told = {"images": len(copied), "failed": failed, "refused": len(left_out) - failed, "renamed": len(renamed)}
-    return {**told, "bytes_removed": before - after}
+            write_frame(pd.DataFrame(rows, columns=columns), path)
+    counts = {"images": len(copied), "failed": failed, "refused": len(left_out) - failed, "renamed": len(renamed)}
+    return {**counts, "bytes_removed": before - after}
 
 
 def refusals(out: Path) -> Path:
-    """Return the file that lists what was left out of a folder, and why."""
+    """Return the path of the list of images that were not copied, with reasons."""
     return out.with_name(f"{out.name}-refused.csv")
 
 
 def new_names(out: Path) -> Path:
-    """Return the file that lists copies that are not called like their image."""
+    """Return the path of the list of copies that have another name than their image."""
     return out.with_name(f"{out.name}-names.csv")
 
 
 def copy_names(sample_ids: Sequence[str], location: str) -> list[str]:
-    """Return a path below the target folder for each image, no two the same and none that leads out of it.
+    """Return a unique path below the target folder for each image.
 
-    An image keeps its sample id without ``.`` and ``..``. Where some lie elsewhere (absolute paths, ``../x``, URLs), all are called by their whole
-    path without the folder that all share. What is still called alike is numbered.
+    The path is the normalized sample id. If some images are outside the dataset's folder (absolute paths, ``../x``, URLs), it is the absolute path
+    relative to the deepest folder that contains all images. Names that collide are numbered.
 
     Args:
         sample_ids: paths of images, relative to the dataset, absolute, or URLs.
@@ -99,25 +99,25 @@ def copy_names(sample_ids: Sequence[str], location: str) -> list[str]:
     return names
 
 
-def _rooted(place: str) -> str:
-    """Return a path or URL as an absolute path; URLs by their protocol and host."""
-    return "/" + place.replace("://", "/", 1).lstrip("/")
+def _rooted(path: str) -> str:
+    """Return a path or URL as an absolute path; a URL's starts with its protocol and host."""
+    return "/" + path.replace("://", "/", 1).lstrip("/")
 
 
 def _refuse_unsafe(run: Run, location: str, out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         raise AuditError(out, "is not empty", "name a new folder")
-    for place in (refusals(out), new_names(out)):
-        if place.exists():
-            raise AuditError(out, f"has the list of an earlier export beside it, {place.name}", "name a new folder")
+    for path in (refusals(out), new_names(out)):
+        if path.exists():
+            raise AuditError(path, "is the list of an earlier export", "delete it, or name a new folder")
     whole = out.resolve()
-    for place, what in ((Path(location), "the dataset"), (run.path, "the run")):
-        if place.exists() and place.is_dir() and (whole == place.resolve() or place.resolve() in whole.parents):
-            raise AuditError(out, f"lies inside {what}", "name a folder elsewhere")
+    for path, what in ((Path(location), "the dataset"), (run.path, "the run")):
+        if path.is_dir() and (whole == path.resolve() or path.resolve() in whole.parents):
+            raise AuditError(out, f"is inside {what}", "name a folder outside it")
 
 
-def _write_new(place: Path, data: bytes) -> None:
-    """Write one copy; it never replaces another one."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("xb") as file:
+def _write_new(path: Path, data: bytes) -> None:
+    """Write one copy; never replace another one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
         file.write(data)

@@ -1,1 +1,1 @@
-"""Judge given labels by out-of-sample predictions, and describe label noise, confusion and conflicts."""
+"""Evaluate given labels with out-of-sample predictions: label noise, confusion and conflicts."""

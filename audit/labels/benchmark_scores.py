@@ -1,4 +1,4 @@
-"""What cleaning does to a benchmark: the accuracy of models on its labels as they are, as corrected, and without leaked images."""
+"""Accuracy of models on a benchmark with its labels as they are, with corrected labels, and without leaked images."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ Z = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Corrections:
-    """Which classes count as right for every image of the benchmark, once it is cleaned."""
+    """Classes that count as right for each image of the corrected benchmark."""
 
     right: npt.NDArray[np.int64]
     """``[m, 2]`` class codes that count as right, -1 = none; the second is a further true label."""
     kept: npt.NDArray[np.bool_]
-    """``[m]``; False where no class fits, or a reviewer dropped the image: left out of the corrected benchmark."""
+    """``[m]``; False where no class fits or a reviewer dropped the image: excluded from the corrected benchmark."""
     reviewed: int
-    """Images whose label a reviewer decided to change or drop."""
+    """Number of images that reviewers relabelled or dropped."""
     suggested: int
-    """Images whose label was changed as suggested, with nobody having looked."""
+    """Number of images changed as suggested, without review."""
 
 
 def corrections(given: npt.NDArray[np.integer], findings: pd.DataFrame, decided: pd.DataFrame, classes: Sequence[str]) -> Corrections:
-    """Correct labels: by what reviewers decided, and as the label check suggests where nobody has decided.
+    """Correct labels as reviewers decided, and as the label check suggests for findings without a decision.
 
     Args:
         given: ``[m]`` class codes, -1 = unlabelled.
-        findings: of ``label_errors``, columns ``row`` (0 to m - 1), ``kind`` and ``suggested_label``. ``wrong`` puts the suggestion in the label's
-            place; with ``also_valid`` and ``overlapping_classes`` both count as right; ``unclear`` leaves the image out.
-        decided: columns ``row``, ``action`` and ``label`` as `audit.review.consensus.settle` returns them: ``relabel``, ``drop``, and ``keep`` or a
-            dispute, which leave the label as it is.
-        classes: names of the codes; a label that is none of them leaves the image out.
+        findings: findings of ``label_errors``, columns ``row`` (0 to m - 1), ``kind`` and ``suggested_label``. ``wrong`` replaces the label by the
+            suggestion; with ``also_valid`` and ``overlapping_classes`` both count as right; ``unclear`` excludes the image.
+        decided: decisions as `audit.review.consensus` returns them, columns ``row``, ``action`` and ``label``: ``relabel``, ``drop``, or ``keep``
+            and disputes, which leave the label unchanged.
+        classes: names of the codes; an image relabelled to any other name is excluded.
     """
     place = {name: at for at, name in enumerate(classes)}
     right = np.column_stack([given, np.full(len(given), -1)]).astype(np.int64)
     kept = np.ones(len(given), bool)
-    by_people = set(decided["row"].astype(int))
+    reviewed_rows = set(decided["row"].astype(int))
     suggested = 0
     for row, kind, suggestion in zip(findings["row"].astype(int), findings["kind"], findings["suggested_label"], strict=True):
-        if row in by_people:
+        if row in reviewed_rows:
             continue
         suggested += 1
         if kind == "unclear":
@@ -73,13 +73,13 @@ def scores(
     corrected: Corrections,
     leaked: npt.NDArray[np.bool_] | None,
 ) -> pd.DataFrame:
-    """Score every model on every variant of a benchmark; all models on the same images.
+    """Score every model on every variant of a benchmark, all models on the same images.
 
     Args:
-        predicted: model -> ``[m]`` class codes; an image that one of them says nothing of (-1) counts for none.
-        given: ``[m]`` class codes of the labels as they are; -1 = unlabelled, not scored as it is.
-        corrected: what counts as right once labels are corrected.
-        leaked: ``[m]``, which images have a copy in another split; None where that is not known.
+        predicted: model -> ``[m]`` class codes; an image that any model does not predict (-1) is excluded for all.
+        given: ``[m]`` class codes of the given labels; -1 = unlabelled, excluded from variants with the given labels.
+        corrected: what counts as right in variants with corrected labels.
+        leaked: ``[m]`` images with a copy in another split; None if unknown.
 
     Returns:
         One row per model and variant: ``model, variant, images, right, accuracy, low, high``; the interval is Wilson's (95%).
@@ -99,11 +99,12 @@ def ranking_changes(
     corrected: Corrections,
     leaked: npt.NDArray[np.bool_] | None,
 ) -> list[dict[str, Any]]:
-    """Return the pairs of models whose order another variant turns around; arguments as of `scores`.
+    """Return the pairs of models whose order is reversed in another variant; arguments as for `scores`.
 
     Returns:
-        Each with ``variant``, ``ahead`` and ``behind`` (models, as the cleaned benchmark orders them), ``before`` and ``after`` (accuracy of the
-        first minus that of the second, as it is and cleaned) and ``after_interval`` (95%, of paired differences); one that holds 0 may be chance.
+        Each with ``variant``, ``ahead`` and ``behind`` (models, in the order of that variant), ``before`` and ``after`` (accuracy of ``ahead``
+        minus that of ``behind``, with the given labels and in the variant) and ``after_interval`` (95%, of paired differences). An interval that
+        contains 0 may be chance.
     """
     variants = _variants(predicted, given, corrected, leaked)
     hits = {variant: _hits(predicted, kept, right) for variant, (kept, right) in variants.items()}
@@ -121,10 +122,10 @@ def ranking_changes(
 def _variants(
     predicted: Mapping[str, npt.NDArray[np.integer]], given: npt.NDArray[np.integer], corrected: Corrections, leaked: npt.NDArray[np.bool_] | None
 ) -> dict[str, tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]]:
-    """Variant -> which images are scored, and what is right for each."""
-    said = np.logical_and.reduce([codes >= 0 for codes in predicted.values()])
+    """Return, per variant, which images are scored, and the right classes of each."""
+    predicted_by_all = np.logical_and.reduce([codes >= 0 for codes in predicted.values()])
     as_is = np.column_stack([given, np.full(len(given), -1)]).astype(np.int64)
-    found = {"as_is": (said & (given >= 0), as_is), "corrected": (said & corrected.kept, corrected.right)}
+    found = {"as_is": (predicted_by_all & (given >= 0), as_is), "corrected": (predicted_by_all & corrected.kept, corrected.right)}
     if leaked is not None:
         found |= {"without_leaks": (found["as_is"][0] & ~leaked, as_is)}
         found |= {"corrected_without_leaks": (found["corrected"][0] & ~leaked, corrected.right)}
@@ -138,7 +139,7 @@ def _hits(
 
 
 def _difference(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Mean paired difference and half the width of its 95% interval (normal approximation)."""
+    """Return the mean paired difference and half the width of its 95% interval (normal approximation)."""
     if not len(first):
         return 0.0, 0.0
     differ = first.astype(np.float64) - second

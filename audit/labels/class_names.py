@@ -1,4 +1,4 @@
-"""How messages name a class: by its label, and where that is a code by its words as well."""
+"""Names of classes in messages: the label, followed by its words if it is a code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST = 40
-"""Characters of words that a message shows; WordNet lists every synonym."""
+"""Characters of words shown in a message; WordNet lists every synonym."""
 
 
 def class_name(label: str, words: Mapping[str, str]) -> str:

@@ -1,7 +1,4 @@
-"""Which classes of a finished run are taken for which, and how good the labels of each class are.
-
-All of it is read from ``label_quality.parquet``, one row per image, so that a million images of a thousand classes are answered at once.
-"""
+"""Confusion of classes and label quality per class of a finished run, computed from ``label_quality.parquet``."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def confusion(run: Run) -> npt.NDArray[np.int64]:
-    """Count given label (row) against the class predicted out of sample (column), int64 ``[c, c]`` in the order of ``run.classes``.
+    """Return the confusion matrix of given label (row) and out-of-sample prediction (column), int64 ``[c, c]`` in the order of ``run.classes``.
 
-    Dense, to be drawn: 8 MB with 1,000 classes, 4 GB with 22,000.
+    Dense, for plotting: 8 MB with 1,000 classes, 4 GB with 22,000.
 
     Raises:
         RunError: the run has no predictions.
@@ -40,14 +37,14 @@ def confused_pairs(run: Run, limit: int | None = None, *, min_images: int = 1) -
 
     Args:
         run: a finished run.
-        limit: how many; all where None.
-        min_images: judged images a class needs before anything is said of it.
+        limit: maximum number of pairs; None for all.
+        min_images: judged images a class needs.
     """
     return pairs_of_classes(_counts(run), run.classes, min_images=min_images).head(limit if limit is not None else len(run.classes) ** 2)
 
 
 def class_quality(run: Run) -> pd.DataFrame:
-    """Return how good the labels of each class are, the worst first; see `quality_of_classes`."""
+    """Return the label quality of each class, worst first; see `quality_of_classes`."""
     quality = run.label_quality
     found = quality_of_classes(quality["probability_wrong"].to_numpy(), quality["given"].to_numpy(), run.classes)
     return found.sort_values(["estimated_error_rate", "label"], ascending=[False, True], na_position="last", kind="stable").reset_index(drop=True)

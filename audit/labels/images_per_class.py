@@ -1,4 +1,4 @@
-"""How many of some images each class has; an image with several labels counts in each of its classes."""
+"""Count images per class; an image with several labels counts in each of its classes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_CLASSES = 20
-"""Classes counted one by one, those with most images first."""
+"""Classes listed, those with most images first."""
 
 
 def images_of_classes(samples: pd.DataFrame, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Return evidence: ``classes`` that have such images, and ``images_per_class`` of those with most.
+    """Return evidence: ``classes``, the number of classes with such images, and ``images_per_class`` of the largest.
 
     Args:
         samples: columns ``label`` and ``labels``.
-        rows: of the images that count.
+        rows: rows of the images to count.
     """
     one = samples["label"].iloc[rows]
     counts = Counter(one.value_counts().to_dict())

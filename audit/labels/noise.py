@@ -1,8 +1,8 @@
-"""How labels go wrong in a dataset, and how probable it is that one of them is: predictions and given labels in, probabilities out.
+"""Noise model: estimate from predictions and given labels how probable each label is to be wrong.
 
 The model is that of Dawid & Skene (1979) with one annotator: an image of true class *j* is labelled *y* with probability ``T[j, y]``. The
-out-of-sample predictions stand for what is known of the true class, expectation-maximisation finds ``T``, and Bayes' rule gives the probability that
-the given label is wrong. Human slips are regular (cat and dog, automobile and truck), a model's slips less so, which is what separates the two.
+out-of-sample predictions are the prior of the true class, expectation-maximisation estimates ``T``, and Bayes' rule yields the probability that the
+given label is wrong. Human errors are systematic (cat and dog, automobile and truck), a model's errors less so; that separates the two.
 """
 
 from __future__ import annotations
@@ -17,46 +17,46 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 TEMPER = 0.6
-"""Exponent of ``T`` in Bayes' rule: one image's prediction and the dataset's habits are not independent evidence. Of 0.5 to 1 the
-best or within 0.001 of it, on both label sets of CIFAR-10N."""
+"""Exponent of ``T`` in Bayes' rule, since an image's prediction and ``T`` are not independent evidence. Of 0.5 to 1 the best or within 0.001 of it
+on both label sets of CIFAR-10N."""
 
 ROUNDS = 10
-"""Of expectation-maximisation; the ranking no longer changes after these."""
+"""Rounds of expectation-maximisation; the ranking no longer changes after these."""
 
 PSEUDO_COUNT = 10.0
-"""Images of every true class that are thought to have been labelled at random, so that a slip never seen is not impossible."""
+"""Pseudo-count of randomly labelled images per true class, so that an unseen error is not impossible."""
 
 ESTIMATION_ROWS = 200_000
-"""Rows that ``T`` is estimated from, chosen by lot; more would not change it."""
+"""Rows that ``T`` is estimated from, sampled at random; more would not change it."""
 
 DECISIVE = (0.80, 0.95)
-"""Mean top probability of the predictions from which margins begin to count, and from which they count alone."""
+"""Mean top probability of the predictions from which margins contribute to the score, and from which only margins do."""
 
 
 class Noise(NamedTuple):
-    """How the labels of a dataset go wrong."""
+    """Estimated label noise of a dataset."""
 
     transition: npt.NDArray[np.float32]
-    """``[c, c]``: probability of the given label (column) where the true class is the row. In memory column by column."""
+    """``[c, c]`` probability of the given label (column) for the true class (row). Stored column by column."""
     decisiveness: float
-    """Mean of the top probability, 0..1."""
+    """Mean top probability of the predictions, 0..1."""
 
 
 class Suspicion(NamedTuple):
-    """One value per row; NaN, or -1 for classes, where there is no label or no prediction."""
+    """One value per row; NaN, or -1 for classes, without a label or a prediction."""
 
     score: npt.NDArray[np.float32]
-    """0..1, higher = look earlier."""
+    """Ranking score, 0..1; higher = review earlier."""
     probability: npt.NDArray[np.float32]
-    """0..1: that a reviewer would call the given label wrong."""
+    """Probability that a reviewer would call the given label wrong, 0..1."""
     other: npt.NDArray[np.int64]
-    """The likeliest other class."""
+    """Most probable class other than the given one."""
     predicted: npt.NDArray[np.int64]
-    """The most probable class; also of rows without a label."""
+    """Most probable class; also of rows without a label."""
     top: npt.NDArray[np.float32]
-    """Its predicted probability."""
+    """Predicted probability of ``predicted``."""
     own: npt.NDArray[np.float32]
-    """The predicted probability of the given label."""
+    """Predicted probability of the given label."""
 
 
 def judged_rows(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -67,16 +67,16 @@ def judged_rows(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int6
 
 
 def estimate_noise(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], *, images: npt.NDArray[np.bytes_] | None = None) -> Noise:
-    """Estimate how labels go wrong.
+    """Estimate the transition matrix of given labels.
 
     Args:
-        predictions: float ``[n, c]`` out-of-sample probabilities; NaN rows are left out. Read in blocks.
+        predictions: float ``[n, c]`` out-of-sample probabilities; NaN rows are skipped. Read in blocks.
         given: int ``[n]`` columns of the given labels; -1 = none.
-        images: ``[n]`` digests of the images, so that the order of the rows does not decide which are looked at where they are many.
+        images: ``[n]`` digests of the images; they make the sample of rows independent of row order.
     """
     classes = predictions.shape[1]
     rows = some_of(judged_rows(predictions, given), ESTIMATION_ROWS, images)
-    # Only two such squares at a time, [given, true]: with 22,000 classes each takes 1.9 GB.
+    # Keep only two such matrices, [given, true]: with 22,000 classes each takes 1.9 GB.
     likelihood = np.full((classes, classes), 0.2 / max(classes, 1), np.float32)
     likelihood[np.diag_indices(classes)] += 0.8
     top = 0.0
@@ -96,16 +96,16 @@ def estimate_noise(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.i
 
 
 def suspect(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], noise: Noise) -> Suspicion:
-    """Say of every label how suspicious it is.
+    """Score how suspicious every label is.
 
-    ``probability`` is 1 - the posterior of the given label. ``score`` is the same where predictions hesitate. Where they are decisive (mean top
-    probability of 0.95 and more, as of a network trained on the whole task) it is the margin between the best other class and the given one: such a
-    model spreads its probability only over odd images, whose labels are seldom wrong.
+    ``probability`` is 1 - the posterior of the given label. ``score`` equals it if predictions are uncertain. If they are decisive (mean top
+    probability of 0.95 and more, as of a network trained on the whole task), it is the margin between the best other class and the given one: such a
+    model is uncertain only about unusual images, whose labels are seldom wrong.
 
     Args:
         predictions: float ``[n, c]``; NaN rows are not judged. Read in blocks.
-        given: int ``[n]``; -1 = none.
-        noise: of the same dataset.
+        given: int ``[n]`` columns of the given labels; -1 = none.
+        noise: noise of the same dataset.
     """
     score, probability, top, own = (np.full(len(given), np.nan, np.float32) for _ in range(4))
     other, predicted = (np.full(len(given), -1, np.int64) for _ in range(2))

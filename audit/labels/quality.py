@@ -1,4 +1,4 @@
-"""What is known of every given label: one row per image, measured once, read by the label checks, the reports and the dashboard."""
+"""Label quality: one row per image, computed once and read by the label checks, the reports and the dashboard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def label_codes(labels: pd.Series, classes: list[str]) -> npt.NDArray[np.int64]:
-    """Return int64 ``[n]`` columns of labels; -1 where there is none, or one that no column knows."""
+    """Return int64 ``[n]``: the column of each label; -1 for no label or one without a column."""
     return np.asarray(pd.Index(np.array(classes, dtype=object)).get_indexer(pd.Index(labels.astype(object))), dtype=np.int64)
 
 
@@ -33,15 +33,15 @@ def judge_labels(
 ) -> pd.DataFrame:
     """Judge every given label.
 
-    Copies of a picture with different labels are the most certain evidence there is: they are several annotations of one thing, of which all but
-    one kind must be wrong. All labelled copies vote, also those that agree, and what is known of the picture counts once: their joint posterior
-    (Dawid & Skene 1979, with as many annotators as copies) replaces the single one, as far as it is certain that they are one picture.
+    Copies with different labels are the strongest evidence: they are several annotations of one image, of which all but one label must be wrong.
+    All labelled copies vote, also those that agree, and the prediction counts once: their joint posterior (Dawid & Skene 1979, one annotator per
+    copy) replaces the single one, weighted by the certainty that they are copies.
 
     Args:
-        predictions: float ``[n, c]`` out-of-sample probabilities; NaN rows where there is none. Read in blocks.
+        predictions: float ``[n, c]`` out-of-sample probabilities; NaN rows for no prediction. Read in blocks.
         given: int ``[n]`` columns of the given labels; -1 = none.
         pairs: columns of ``audit.tables.PAIRS``.
-        images: ``[n]`` digests of the images, so that the order of the rows decides nothing where they are many.
+        images: ``[n]`` digests of the images; they make samples independent of row order.
 
     Returns:
         Columns of ``audit.tables.LABEL_QUALITY``.
@@ -66,11 +66,11 @@ def _with_copies(
     predictions: npt.NDArray[np.float32],
     given: npt.NDArray[np.int64],
     noise: Noise,
-    pictures: Iterable[list[Part]],
+    sets: Iterable[list[Part]],
 ) -> Suspicion:
-    """Replace what is said of each copy alone; what remains of it is the chance that the copies are none."""
+    """Replace the scores of copies by their joint ones, weighted by the certainty that they are copies."""
     jointly, certainty, other = np.zeros(len(given)), np.zeros(len(given)), found.other.copy()
-    for part in (part for parts in pictures for part in parts):
+    for part in (part for parts in sets for part in parts):
         labels, at, votes = np.unique(given[part.rows], return_inverse=True, return_counts=True)
         posterior = _joint_posterior(_mean_prediction(predictions, part.rows), noise, labels, votes)
         jointly[part.rows] += part.weight * (1 - posterior[labels])[at]
@@ -79,13 +79,13 @@ def _with_copies(
         other[part.rows] = np.where(labels == first, second, first)[at]
     rows = np.flatnonzero(certainty)
     score, probability = found.score.copy(), found.probability.copy()
-    for told in (score, probability):
-        told[rows] = np.clip(jointly[rows] + (1 - certainty[rows]) * np.nan_to_num(told[rows]), 0, 1)
+    for values in (score, probability):
+        values[rows] = np.clip(jointly[rows] + (1 - certainty[rows]) * np.nan_to_num(values[rows]), 0, 1)
     return found._replace(score=score, probability=probability, other=other)
 
 
 def _mean_prediction(predictions: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Return ``[c]`` the mean over the rows that have a prediction; the same of every class where none has."""
+    """Return ``[c]``: the mean over the rows that have a prediction; uniform if none has."""
     classes = predictions.shape[1]
     total, count = np.zeros(classes), 0
     for part in blocks(rows, classes):
@@ -99,7 +99,7 @@ def _mean_prediction(predictions: npt.NDArray[np.float32], rows: npt.NDArray[np.
 def _joint_posterior(
     prior: npt.NDArray[np.float64], noise: Noise, labels: npt.NDArray[np.int64], votes: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Return ``[c]`` how probable each true class is where so many copies carry each label; in logarithms, since a thousand copies are possible."""
+    """Return ``[c]``: the posterior of the true class, given the labels of all copies; in logarithms, since there may be a thousand copies."""
     logits = np.log(np.maximum(prior, 1e-30)) + TEMPER * (votes @ np.log(noise.transition.T[labels].astype(np.float64)))
     posterior = np.exp(logits - logits.max())
     return np.asarray(posterior / posterior.sum(), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""How much to review for what yield: the expected precision at every depth of a list, with an interval that reviewers' decisions narrow."""
+"""Expected precision and recall of reviewing a list to a given depth, with intervals that reviewers' decisions narrow."""
 
 from __future__ import annotations
 
@@ -10,43 +10,44 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 PRIOR_SHIFT, PRIOR_SLOPE = 0.3, 0.2
-"""How far, before anybody has decided anything, the stated log odds may be off: standard deviations of a shift and of a factor around 1. At a
-probability of 0.5 the interval is then 0.15 wide each way, three times the largest calibration error measured (0.05)."""
+"""Prior standard deviations of the shift and the slope (around 1) of the stated log odds, before any decisions. At a probability of 0.5 they make the
+interval 0.15 wide each way, three times the largest calibration error measured (0.05)."""
 
 _STEPS = 50
 
 
 class Yield(NamedTuple):
-    """What reviewing the list down to a depth is expected to give, in all: what was reviewed before counts with its outcome."""
+    """Expected yield of reviewing the list to each depth; images already reviewed count with their outcome."""
 
     depth: npt.NDArray[np.int64]
     """``[m]`` images reviewed."""
     precision: npt.NDArray[np.float64]
     """``[m]`` expected share of them whose label is wrong."""
     low: npt.NDArray[np.float64]
-    """``[m]`` ends of the 95% interval."""
+    """``[m]`` lower end of the 95% interval."""
     high: npt.NDArray[np.float64]
+    """``[m]`` upper end."""
     recall: npt.NDArray[np.float64]
-    """``[m]`` expected share of all wrong labels that is found by then."""
+    """``[m]`` expected share of all wrong labels found."""
 
 
 class Calibration(NamedTuple):
-    """What decisions say of stated probabilities: the log odds become ``shift + slope * log odds``."""
+    """Correction of stated probabilities: the log odds become ``shift + slope * log odds``."""
 
     shift: float
     slope: float
     covariance: npt.NDArray[np.float64]
-    """``[2, 2]`` of both."""
+    """``[2, 2]`` covariance of both."""
 
 
 def calibrate(probability: npt.NDArray[np.floating], outcome: npt.NDArray[np.floating]) -> Calibration:
-    """Correct stated probabilities by what reviewers found: Platt's two parameters with a normal prior around "as stated", and their uncertainty.
+    """Fit Platt's two parameters to the outcomes of reviews, with a normal prior around "as stated", and estimate their uncertainty.
 
-    The maximum a posteriori by Newton's method, its covariance by Laplace's approximation (Bishop 2006, Pattern Recognition, 4.4).
-    Reviewing the head of the list only is no bias: the outcomes are explained by the probabilities they were chosen by.
+    The maximum a posteriori is found by Newton's method, its covariance by Laplace's approximation (Bishop 2006, Pattern Recognition, 4.4).
+    Reviewing only the head of the list causes no bias, since the fit conditions on the probabilities by which images were chosen.
 
     Args:
-        probability: ``[n]`` stated, 0..1; NaN = not on the list.
+        probability: ``[n]`` stated probability, 0..1; NaN = not on the list.
         outcome: ``[n]`` 1 = the label was wrong, 0 = it was right, NaN = not decided.
     """
     known = np.isfinite(probability) & np.isfinite(outcome)
@@ -79,15 +80,15 @@ def expected_yield(
     outcome: npt.NDArray[np.floating] | None = None,
     z: float = 1.96,
 ) -> Yield:
-    """Say what share of the first images of the list is expected to be wrong.
+    """Return the expected share of wrong labels among the first images of the list.
 
-    The mean of independent Bernoulli draws; its variance is theirs plus what is not known of the calibration. What was decided is no longer drawn.
+    It is the mean of independent Bernoulli draws; its variance is theirs plus the uncertainty of the calibration. Decided images are fixed.
 
     Args:
-        score: ``[n]``; the list's order, NaN = not on it.
-        probability: ``[n]`` that a reviewer agrees, as stated.
-        depths: how many images; by default every depth of the list.
-        outcome: ``[n]`` 1 = decided to be wrong, 0 = to be right, NaN = not decided; nothing is decided where None.
+        score: ``[n]`` order of the list, highest first; NaN = not on it.
+        probability: ``[n]`` stated probability that a reviewer agrees.
+        depths: numbers of images; by default every depth of the list.
+        outcome: ``[n]`` 1 = decided to be wrong, 0 = decided to be right, NaN = not decided; None if nothing is decided.
         z: half width of the interval in standard errors.
     """
     on_list = np.flatnonzero(np.isfinite(score) & np.isfinite(probability))
@@ -100,7 +101,7 @@ def expected_yield(
     expected = np.where(decided, found, calibrated(stated, calibration))
     spread = np.where(decided, 0.0, expected * (1 - expected))
     total = np.cumsum(expected)
-    # How the sum changes with shift and slope (delta method).
+    # Delta method: derivatives of the sum by shift and slope.
     change = np.cumsum(np.column_stack([spread, spread * _log_odds(stated)]), axis=0)
     unknown = np.einsum("ij,jk,ik->i", change, calibration.covariance, change)
     at = depths - 1

@@ -1,4 +1,4 @@
-"""Images with several labels each: which labels they carry, and which of them are doubtful or missing."""
+"""Images with several labels each: their labels, and which of these are probably wrong or missing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from audit.labels.conflicts import Part
 
 FORGETTING = 0.8
-"""Of cleanlab's exponential moving average over an image's classes, its own default: the most doubtful class counts most, but not alone."""
+"""Decay of cleanlab's exponential moving average over an image's classes, cleanlab's default: the most doubtful class has the largest weight."""
 
 
 def sets_of_labels(samples: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Return each sample's labels, sorted and each once, from ``label`` or ``labels``; empty where it has none."""
+    """Return each sample's labels, sorted and unique, from ``label`` or ``labels``; empty for none."""
     found: list[tuple[str, ...]] = []
     for one, several in zip(samples["label"], samples["labels"], strict=True):
         if isinstance(one, str):
@@ -38,7 +38,7 @@ def _is_list(value: object) -> bool:
 
 
 def membership(labels: Iterable[tuple[str, ...]], classes: list[str]) -> csr_array:
-    """Return which labels each image carries, bool ``[n, c]``; labels that no column knows are left out."""
+    """Return bool ``[n, c]``: which labels each image has; labels without a column are ignored."""
     from scipy.sparse import csr_array
 
     place = {name: at for at, name in enumerate(classes)}
@@ -50,28 +50,27 @@ def membership(labels: Iterable[tuple[str, ...]], classes: list[str]) -> csr_arr
 
 
 def set_codes(labels: list[tuple[str, ...]]) -> npt.NDArray[np.int64]:
-    """Return int64 ``[n]`` a number that equal sets of labels share; -1 where there is none."""
+    """Return int64 ``[n]``: a code that equal sets of labels share; -1 for none."""
     numbers: dict[tuple[str, ...], int] = {}
     return np.array([numbers.setdefault(several, len(numbers)) if several else -1 for several in labels], np.int64)
 
 
-def judge_label_sets(predictions: npt.NDArray[np.float32], given: csr_array, pictures: Iterable[list[Part]] = ()) -> pd.DataFrame:
+def judge_label_sets(predictions: npt.NDArray[np.float32], given: csr_array, sets: Iterable[list[Part]] = ()) -> pd.DataFrame:
     """Judge every image's set of labels with cleanlab's multi-label score.
 
-    Of copies with different sets at least one is wrong about each class in which they differ. There the copies vote: with what is predicted, and how
-    often the class is given where it should not be and left out where it should not be, the posterior says which of them are wrong (Dawid & Skene
-    1979, one class at a time).
+    If copies have different labels, at least one is wrong about each class in which they differ, and the copies vote: the posterior combines the
+    prediction with how often the class is wrongly given and wrongly left out (Dawid & Skene 1979, one class at a time).
 
     Args:
-        predictions: float ``[n, c]`` out-of-sample probability that an image shows a class; NaN rows where there is none. Read in blocks.
-        given: bool ``[n, c]``; a row without any label is not judged.
-        pictures: those whose copies carry different sets, as `audit.labels.conflicts.disagreeing_pictures` yields them.
+        predictions: float ``[n, c]`` out-of-sample probability that an image shows a class; NaN rows for no prediction. Read in blocks.
+        given: bool ``[n, c]`` given labels; a row without any is not judged.
+        sets: duplicate sets whose copies have different labels, as `audit.labels.conflicts.disagreeing_duplicate_sets` yields them.
 
     Returns:
-        Columns of ``audit.tables.LABEL_QUALITY``. ``given`` is -1; ``predicted`` the most probable class; ``given_probability`` the least of the
-        given labels'; ``alternative`` the class that most contradicts the given set, be it missing or too much; ``probability_wrong`` the
+        Columns of ``audit.tables.LABEL_QUALITY``. ``given`` is -1; ``predicted`` the most probable class; ``given_probability`` the smallest of the
+        given labels'; ``alternative`` the class that contradicts the given labels most, missing or wrongly given; ``probability_wrong`` the
         probability that this class is wrongly given or left out; ``score`` 1 - cleanlab's label quality, an exponential moving average over the
-        image's classes, and at least ``probability_wrong`` where copies differ.
+        image's classes, and at least ``probability_wrong`` if copies differ.
     """
     n, classes = given.shape
     predicted, alternative = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
@@ -86,18 +85,18 @@ def judge_label_sets(predictions: npt.NDArray[np.float32], given: csr_array, pic
         rows, block = every[judged], block[judged]
         if not len(rows):
             continue
-        carried = given[rows].toarray()
-        seen.add(block, carried)
-        own[rows] = np.where(carried, block, np.inf).min(1)
-        alternative[rows], wrong[rows], score[rows] = _doubts(block, carried)
-    for parts in pictures:
+        labelled = given[rows].toarray()
+        seen.add(block, labelled)
+        own[rows] = np.where(labelled, block, np.inf).min(1)
+        alternative[rows], wrong[rows], score[rows] = _doubts(block, labelled)
+    for parts in sets:
         differing, shown = _what_copies_show(predictions, given, parts, seen)
         for at in blocks(np.arange(len(shown)), classes):
             rows = parts[-1].rows[at]
-            block, carried = np.array(predictions[rows], dtype=np.float32), given[rows].toarray()
-            block = np.where(np.isfinite(block), block, carried)
+            block, labelled = np.array(predictions[rows], dtype=np.float32), given[rows].toarray()
+            block = np.where(np.isfinite(block), block, labelled)
             block[:, differing] = shown[at]
-            alternative[rows], wrong[rows], score[rows] = _doubts(block, carried)
+            alternative[rows], wrong[rows], score[rows] = _doubts(block, labelled)
             score[rows] = np.fmax(score[rows], wrong[rows])
     return pd.DataFrame(
         {
@@ -113,35 +112,35 @@ def judge_label_sets(predictions: npt.NDArray[np.float32], given: csr_array, pic
 
 
 def _doubts(
-    block: npt.NDArray[np.float32], carried: npt.NDArray[np.bool_]
+    block: npt.NDArray[np.float32], labelled: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return each row's most doubtful class, how probable it is that it is wrongly given or left out, and the score; ``[m]`` each."""
+    """Return each row's most doubtful class, the probability that it is wrongly given or left out, and the score; ``[m]`` each."""
     from cleanlab.multilabel_classification.rank import get_label_quality_scores
 
-    doubt = np.where(carried, 1 - block, block)
+    doubt = np.where(labelled, 1 - block, block)
     worst, wrong = doubt.argmax(1), doubt.max(1)
     if block.shape[1] < 2:
         return worst, wrong, wrong
-    labels = [np.flatnonzero(row).tolist() for row in carried]
+    labels = [np.flatnonzero(row).tolist() for row in labelled]
     quality = get_label_quality_scores(labels, block, aggregator_kwargs={"method": "exponential_moving_average", "alpha": FORGETTING})
     return worst, wrong, np.clip(1 - quality, 0, 1).astype(np.float32)
 
 
 class _Seen:
-    """How often each class is given where it is predicted, and where it is not."""
+    """Counts of how often each class is given where it is predicted, and where it is not."""
 
     def __init__(self, classes: int) -> None:
         self.given, self.left_out = np.full((2, classes), PSEUDO_COUNT / 2), np.full((2, classes), PSEUDO_COUNT / 2)  # [shown or not, c]
 
-    def add(self, block: npt.NDArray[np.float32], carried: npt.NDArray[np.bool_]) -> None:
+    def add(self, block: npt.NDArray[np.float32], labelled: npt.NDArray[np.bool_]) -> None:
         """Count some rows, ``[m, c]`` each."""
-        shown, total = (block * carried).sum(0, dtype=np.float64), block.sum(0, dtype=np.float64)
-        images = carried.sum(0)
+        shown, total = (block * labelled).sum(0, dtype=np.float64), block.sum(0, dtype=np.float64)
+        images = labelled.sum(0)
         self.given += [shown, images - shown]
         self.left_out += [total - shown, len(block) - images - (total - shown)]
 
     def votes(self, classes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return by how much a copy that carries a class raises its log odds, and one that does not lowers them; never the other way round."""
+        """Return by how much a copy with the class raises its log odds, at least 0, and a copy without it changes them, at most 0."""
         given, left_out = self.given[:, classes], self.left_out[:, classes]
         rate = given / (given + left_out)
         more, less = np.log(rate[0] / rate[1]), np.log((1 - rate[0]) / (1 - rate[1]))
@@ -151,19 +150,19 @@ class _Seen:
 def _what_copies_show(
     predictions: npt.NDArray[np.float32], given: csr_array, parts: list[Part], seen: _Seen
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return the classes in which the copies of a picture differ, ``[m]``, and how probable it is that each copy shows them, ``[k, m]``."""
+    """Return the classes in which the copies of a duplicate set differ, ``[m]``, and the probability that each copy shows them, ``[k, m]``."""
     rows = parts[-1].rows
     some = given[rows]
     count = np.bincount(some.indices, minlength=given.shape[1])
     classes = np.flatnonzero((count > 0) & (count < len(rows)))
-    carried = some[:, classes].toarray()
+    labelled = some[:, classes].toarray()
     alone = np.asarray(predictions[rows[:, None], classes], dtype=np.float64)
     known = np.isfinite(alone[:, 0])
-    alone[~known] = carried[~known]  # nothing is said against them
+    alone[~known] = labelled[~known]  # without a prediction the given labels are not contradicted
     shown, (more, less) = alone.copy(), seen.votes(classes)
     for part in parts:
         at = np.searchsorted(rows, part.rows)
-        votes = carried[at].sum(0)
+        votes = labelled[at].sum(0)
         split = np.flatnonzero((votes > 0) & (votes < len(at)))
         heard = at[known[at]]
         prior = np.clip(alone[heard[:, None], split].mean(0), 1e-6, 1 - 1e-6) if len(heard) else np.full(len(split), 0.5)
@@ -174,22 +173,22 @@ def _what_copies_show(
 
 
 def corrected(
-    prediction: npt.NDArray[np.float32], carried: npt.NDArray[np.bool_], sure: float
+    prediction: npt.NDArray[np.float32], given: npt.NDArray[np.bool_], sure: float
 ) -> tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Say what is wrong with one image's labels.
+    """Return the corrected labels of one image.
 
     Args:
         prediction: ``[c]`` probability of each class.
-        carried: ``[c]`` the given labels.
-        sure: a class is wrongly given, or left out, from this probability.
+        given: ``[c]`` the given labels.
+        sure: probability from which a class counts as wrongly given, or wrongly left out.
 
     Returns:
-        The verdict, the labels that fit (given ones that stay, then missing ones, the likeliest first), and those of them that are missing.
+        The verdict, the labels that fit (given ones that stay, then missing ones, most probable first), and the missing ones among them.
     """
-    missing = np.flatnonzero(~carried & (prediction >= sure))
+    missing = np.flatnonzero(~given & (prediction >= sure))
     missing = missing[np.argsort(-prediction[missing], kind="stable")]
-    stay = np.flatnonzero(carried & (1 - prediction < sure))
+    stay = np.flatnonzero(given & (1 - prediction < sure))
     fitting = np.concatenate([stay, missing])
     if not len(fitting):
         return "unclear", fitting, missing
-    return "also_valid" if len(stay) == carried.sum() else "wrong", fitting, missing
+    return "also_valid" if len(stay) == given.sum() else "wrong", fitting, missing

@@ -1,4 +1,4 @@
-"""Statistics of classes: which are taken for which, and how good the labels of each are. Arrays in, arrays and frames out."""
+"""Confusion of classes and label quality per class, from arrays."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _ROUNDING = 1e-6
-"""By which a probability may fall short of its class's threshold, and half of the least threshold there is: both as in cleanlab."""
+"""Tolerance at a class's threshold, and half of the smallest threshold: both as in cleanlab."""
 
 _LEAST_SHARE = 1e-9
-"""Classes that are never taken for each other overlap by no threshold."""
+"""Smallest threshold of overlap: classes that are never confused do not overlap even at threshold 0."""
 
 
 def confusion_matrix(given: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], classes: int) -> csr_array:
-    """Count given (row) against predicted (column), int64 ``[c, c]``; a row of the data where either is -1 is left out.
+    """Return the confusion matrix of given (row) and predicted (column), int64 ``[c, c]``; images where either is -1 are skipped.
 
-    Sparse: of 22,000 classes each is taken for a few, and the whole square would take 4 GB.
+    Sparse: each class is confused with few others, and a dense matrix of 22,000 classes would take 4 GB.
     """
     from scipy.sparse import csr_array
 
@@ -41,16 +41,16 @@ def shares_of(counts: csr_array) -> csr_array:
 
 
 def pairs_of_classes(counts: csr_array, classes: list[str], *, min_images: int = 1) -> pd.DataFrame:
-    """Return every pair of which images of the one class are taken for the other.
+    """Return every directed pair of confused classes.
 
     Args:
-        counts: as `confusion_matrix` returns.
+        counts: confusion matrix, as `confusion_matrix` returns it.
         classes: names of its rows and columns.
         min_images: judged images a class needs.
 
     Returns:
-        Columns ``label`` (given), ``predicted``, ``images`` (judged ones of the label), ``confused`` (of them), ``share`` with the ends ``low`` and
-        ``high`` of its 95% interval, ``share_back`` (of the other direction); largest share first.
+        Columns ``label`` (given), ``predicted``, ``images`` (judged images of the label), ``confused`` (images predicted as the other class),
+        ``share`` with its 95% interval ``low`` and ``high``, ``share_back`` (of the other direction); largest share first.
     """
     total, cells = counts.sum(1), counts.tocoo()
     first, second = (side.astype(np.int64) for side in cells.coords)
@@ -81,11 +81,11 @@ def quality_of_classes(wrong: npt.NDArray[np.floating], given: npt.NDArray[np.in
     Args:
         wrong: ``[n]`` probability that the label is wrong; NaN = not judged.
         given: ``[n]`` columns of the labels; -1 = none.
-        classes: names.
+        classes: names of the columns.
 
     Returns:
-        One row per class, in their order: ``label``, ``n`` (judged images), ``estimated_error_rate`` (mean probability, NaN where ``n`` is 0),
-        ``low`` and ``high`` (95%: Wilson's score interval of that share).
+        One row per class, in order: ``label``, ``n`` (judged images), ``estimated_error_rate`` (mean probability, NaN if ``n`` is 0), ``low`` and
+        ``high`` (Wilson's 95% score interval of that share).
     """
     judged = np.isfinite(wrong) & (given >= 0)
     images = np.bincount(given[judged], minlength=len(classes)).astype(np.int64)
@@ -96,7 +96,7 @@ def quality_of_classes(wrong: npt.NDArray[np.floating], given: npt.NDArray[np.in
 
 
 def wilson(successes: npt.NDArray[np.float64], trials: npt.NDArray[np.float64], z: float = 1.96) -> tuple[npt.NDArray[np.float64], ...]:
-    """Return the two ends of Wilson's score interval of a share (Wilson 1927); 0 and 1 where there are no trials."""
+    """Return the two ends of Wilson's score interval of a share (Wilson 1927); 0 and 1 without trials."""
     n = np.maximum(trials, 1e-9)
     share, square = successes / n, z * z
     middle = (share + square / (2 * n)) / (1 + square / n)
@@ -105,14 +105,14 @@ def wilson(successes: npt.NDArray[np.float64], trials: npt.NDArray[np.float64], 
 
 
 def overlap_groups(share: csr_array, threshold: float) -> list[list[int]]:
-    """Return groups of classes of which every two overlap: no chains, where only neighbors do.
+    """Return groups of classes in which every two overlap; chains do not form a group.
 
     Args:
-        share: ``[c, c]`` share of the row's images taken for the column.
-        threshold: of the mean of both directions, above 0.
+        share: ``[c, c]`` share of the row's images predicted as the column.
+        threshold: smallest mean share of both directions, above 0.
 
     Returns:
-        Groups of two and more, disjoint, grown from the strongest pair down.
+        Disjoint groups of at least two classes, grown from the strongest pair down.
     """
     from scipy.sparse import triu
 
@@ -131,7 +131,7 @@ def overlap_groups(share: csr_array, threshold: float) -> list[list[int]]:
 
 
 def overlapping(counts: csr_array, confusable: float) -> csr_array:
-    """Return bool ``[c, c]``, symmetric: which classes' images are predicted as each other's in at least this share, both ways."""
+    """Return symmetric bool ``[c, c]``: classes whose images are predicted as each other in at least this share, both ways."""
     from scipy.sparse import csr_array
 
     share = shares_of(counts)
@@ -141,22 +141,22 @@ def overlapping(counts: csr_array, confusable: float) -> csr_array:
 
 
 def label_health(joint: csr_array) -> float:
-    """Return cleanlab's overall label health: the share of labels that the joint of given and true classes puts on its diagonal, 0..1."""
+    """Return cleanlab's overall label health, 0..1: the share of the confident joint on its diagonal."""
     total = joint.sum()
     return float(joint.diagonal().sum() / total) if total else 1.0
 
 
 def confident_joint(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64]) -> csr_array:
-    """Count cleanlab's confident joint (Northcutt, Jiang & Chuang 2021), given label against true class.
+    """Return cleanlab's confident joint of given label and true class (Northcutt, Jiang & Chuang 2021).
 
-    An image counts for the class whose probability reaches the mean that images labelled so have, for the most probable one of several.
+    An image counts for the class whose probability reaches the mean probability of images with that label; for the most probable of several.
 
     Args:
-        predictions: float ``[n, c]``; NaN rows are left out. Read in blocks.
-        given: int ``[n]``; -1 = none.
+        predictions: float ``[n, c]``; NaN rows are skipped. Read in blocks.
+        given: int ``[n]`` columns of the labels; -1 = none.
 
     Returns:
-        float64 ``[c, c]``, given label (row) against true class (column), scaled to the judged images of each label.
+        float64 ``[c, c]``, given label (row) and true class (column), scaled to the judged images of each label.
     """
     from scipy.sparse import csr_array
 
@@ -173,7 +173,7 @@ def confident_joint(predictions: npt.NDArray[np.float32], given: npt.NDArray[np.
         true = np.where(several > 1, block.argmax(1), reached.argmax(1))
         true[several == 0] = -1
         counted += confusion_matrix(given[part], true, classes)
-    # A class with labels has at least one that is right.
+    # As in cleanlab, every class with labels has at least one correct label.
     lacking = np.flatnonzero((images > 0) & (counted.diagonal() == 0))
     counted += confusion_matrix(lacking, lacking, classes)
     return csr_array(shares_of(counted) * images[:, None])

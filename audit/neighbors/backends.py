@@ -1,7 +1,7 @@
-"""What compares rows with all rows of a base: processors, or a GPU that holds the base.
+"""Backends of the neighbor search: the CPU, or a GPU that holds the base.
 
-Both by FAISS's exhaustive search (Johnson, Douze & Jégou 2019, "Billion-scale similarity search with GPUs", arXiv:1702.08734), which multiplies in
-float32 or float16 and adds in float32. What it finds is ranked again by `audit.neighbors.search`, so that it is the same whatever compared.
+Both use FAISS's exhaustive search (Johnson, Douze & Jégou 2019, "Billion-scale similarity search with GPUs", arXiv:1702.08734), which multiplies in
+float32 or float16 and adds in float32. `audit.neighbors.search` ranks the results again, so that they do not depend on the backend.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ BASE_BLOCK = 65_536
 """Rows that are read and converted at once."""
 
 _SCRATCH = 3 * 2**30
-"""Bytes of a card that no base may take: what FAISS works in (1.5 GiB), a block of queries and what is found for it."""
+"""Bytes of GPU memory reserved for FAISS (1.5 GiB), a block of queries and its results."""
 
 _FLOAT_OF_HALF = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
-"""Every float16 as a float32: looking them up is four times as fast as NumPy's conversion."""
+"""Every float16 as a float32: a lookup is four times as fast as NumPy's conversion."""
 
 
 def floats(embeddings: Halves, rows: Rows) -> Floats:
@@ -39,29 +39,29 @@ def floats(embeddings: Halves, rows: Rows) -> Floats:
 
 
 class Backend(Protocol):
-    """Finds the nearest rows by inner product. Picklable: it may be used in other processes, on other machines."""
+    """Finds the nearest rows by inner product. Picklable, for use in other processes and on other machines."""
 
     on_gpu: bool
     queries: int
-    """Rows that it best compares at once."""
+    """Best number of query rows per call."""
     reason: str
-    """Why it was taken where another was wanted; else empty."""
+    """Why this backend was chosen instead of the requested one; else empty."""
 
     def room(self, dimension: int) -> int:
         """Return how many rows of a base can be held at once."""
         ...
 
     def hold(self, embeddings: Halves, base: Rows) -> Any:
-        """Make rows ready to be compared with; what was held before is let go, unless it is the same."""
+        """Load rows of a base; releases the previous base, unless it is the same."""
         ...
 
     def nearest(self, embeddings: Halves, rows: Rows, held: Any, count: int) -> tuple[Floats, Rows]:
-        """Return the ``count`` greatest inner products of each row, float32 ``[m, count]``, and their positions in the base that is held."""
+        """Return the ``count`` largest inner products of each row, float32 ``[m, count]``, and their positions in the base."""
         ...
 
 
 class Processors:
-    """All processors of this machine."""
+    """All CPU cores of this machine."""
 
     on_gpu = False
     queries = 4096
@@ -91,10 +91,10 @@ class Gpu:
     """One GPU.
 
     Args:
-        device: as PyTorch names it.
+        device: PyTorch device.
 
     Raises:
-        AuditError: from `hold` and `nearest`, where its memory does not suffice.
+        AuditError: from `hold` and `nearest`, if the GPU runs out of memory.
     """
 
     on_gpu = True
@@ -112,7 +112,7 @@ class Gpu:
         return Gpu, (self._device,)
 
     def room(self, dimension: int) -> int:
-        """See `Backend`; decided once, while the card holds nothing yet."""
+        """See `Backend`; measured once, before the GPU holds anything."""
         import torch
 
         if self._room is None:
@@ -126,7 +126,7 @@ class Gpu:
         import torch
 
         if self._held_of[0] is not embeddings or self._held_of[1] is not base:
-            self._held_of, self._held = (None, None), None  # two parts at once may not fit
+            self._held_of, self._held = (None, None), None  # release first: two parts may not fit
             first = embeddings[base[:1]]
             with _enough_memory(self._device):
                 self._held = torch.empty((len(base), first.shape[1]), dtype=torch.float16, device=self._device)
@@ -156,33 +156,33 @@ def _enough_memory(device: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError:
-        raise AuditError(device, "its memory ran out while neighbors were searched", "end what else uses it, or use --device cpu") from None
+        raise AuditError(device, "out of memory during the neighbor search", "free memory on the GPU, or use --device cpu") from None
 
 
 def rows_that_fit(free: int, dimension: int) -> int:
-    """Return how many float16 rows a card with so many free bytes can hold beside what the search works in; a block at least."""
+    """Return how many float16 rows fit into the free bytes of a GPU beside scratch memory; at least one block."""
     return max(max(free - _SCRATCH, free // 2) // (2 * dimension), BASE_BLOCK)
 
 
 def on_this_machine(device: str) -> Backend:
-    """Return what rows are compared on here: the GPU that ``device`` names, where there is one and FAISS computes on it, else the processors."""
+    """Return the backend for this machine: the GPU that ``device`` names if FAISS can use it, else the CPU."""
     from audit.backbones.runtime import own_device
 
     own = own_device(device)
     if own == "cpu":
         return PROCESSORS
-    fault = _fault_of(own) if faiss.get_num_gpus() else "this build of FAISS knows no GPUs"
-    return Gpu(own) if fault is None else Processors(f"neighbors are searched by the processors, not on {own}: {fault}")
+    fault = _fault_of(own) if faiss.get_num_gpus() else "this build of FAISS has no GPU support"
+    return Gpu(own) if fault is None else Processors(f"neighbors are searched on the CPU, not on {own}: {fault}")
 
 
 def _fault_of(device: str) -> str | None:
-    """Return why FAISS does not compute on a GPU, or None; asked in a process of its own, which FAISS ends where its build does not fit the card."""
+    """Return why FAISS cannot use a GPU, or None; tested in a separate process, which FAISS kills if its build does not support the GPU."""
     with ProcessPoolExecutor(1, mp_context=process_context(), initializer=begin_worker) as apart:
         try:
-            return None if apart.submit(_agrees, device).result() else "FAISS finds other neighbors there"
+            return None if apart.submit(_agrees, device).result() else "FAISS returns different neighbors on it"
         except BrokenProcessPool:
-            return "FAISS ends the process there"
-        except Exception as error:  # noqa: BLE001  the libraries raise their own kinds; there is a way without them
+            return "FAISS crashes on it"
+        except Exception as error:  # noqa: BLE001  the libraries raise their own types, and the CPU remains
             return " ".join(str(error).split())[:160]
 
 

@@ -1,1 +1,1 @@
-"""Decide which images are copies of each other: candidates, alignment, verification, groups."""
+"""Find images that are copies of each other: candidates, alignment, verification, groups."""

@@ -1,9 +1,9 @@
-"""Where does one picture lie in another? Found from coarse descriptions, then refined to an affine transformation.
+"""Align one image with another: an initial guess from coarse descriptions, refined to an affine transformation.
 
-A thumbnail is described by its brightness in 8 x 8 cells, once as a whole and once for each of 27 windows in it. Two pictures may match whole against
-window (one is a crop of the other, or has a border), or window against opposite window (shifted), each mirrored or not. Few candidates do, and those
-are aligned by maximising the enhanced correlation coefficient (Evangelidis & Psarakis 2008, "Parametric Image Alignment Using Enhanced Correlation
-Coefficient Maximization", IEEE TPAMI 30(10)), which brightness and contrast do not move.
+A thumbnail is described by its brightness in 8 x 8 cells, for the whole and for each of 27 windows. Two images may match whole against window (one is
+a crop of the other, or has a border), or window against opposite window (shifted), each mirrored or not. The few candidates that match are aligned by
+maximising the enhanced correlation coefficient (Evangelidis & Psarakis 2008, "Parametric Image Alignment Using Enhanced Correlation Coefficient
+Maximization", IEEE TPAMI 30(10)), which is invariant to brightness and contrast.
 """
 
 from __future__ import annotations
@@ -20,58 +20,58 @@ Floats = npt.NDArray[np.float32]
 
 _CELLS = 8
 _WINDOWS = ((32, (0,)), (28, (0, 2, 4)), (25, (0, 3, 7)), (20, (1, 6, 11)))
-"""Side of the windows, and where they start along each axis, in pixels of a thumbnail."""
+"""Side of the windows, and their offsets along each axis, in pixels of a thumbnail."""
 
 _FIRST_ITERATIONS, _ITERATIONS, _PRECISION, _SMOOTHING = 4, 16, 1e-4, 3
 _WORTH_MORE = 0.75
-"""Correlation after the first iterations below which a pair is left as it is: nine in ten candidates, and they take most of the time."""
+"""Correlation after the first iterations below which refinement stops: nine in ten candidates, which would take most of the time."""
 _FITS_AT_ONCE = 0.9
 """Correlation from which the second best start is not tried."""
 
 _SCALES, _MOST_STRETCH, _MOST_TURN = (0.4, 2.5), 1.35, 20.0
-"""Scale, ratio of the scales along two axes, and degrees beyond which an alignment is a coincidence."""
+"""Scale, ratio of the scales along two axes, and rotation in degrees beyond which an alignment is rejected as chance."""
 
 _LEAST_OVERLAP = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """How alike ``m`` pairs look at their best two starts."""
+    """The best two starts of ``m`` pairs."""
 
     likeness: Floats
     """``[m]`` correlation of the descriptions at the best start, -1..1."""
     starts: npt.NDArray[np.intp]
-    """``[m, 2]`` places in ``STARTS``, the best first."""
+    """``[m, 2]`` indices into ``STARTS``, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """The transformation that lays each first picture onto its second one."""
+    """The transformation from each first image to its second one."""
 
     matrix: Floats
-    """``[m, 2, 3]``: pixel coordinates of the first thumbnail -> those of the second one, which is mirrored before where ``mirrored``."""
+    """``[m, 2, 3]``: pixel coordinates in the first thumbnail -> in the second one, which is mirrored first if ``mirrored``."""
     mirrored: npt.NDArray[np.bool_]
 
 
-def luma(pixels: npt.NDArray[np.uint8]) -> Floats:
+def luma(pixels: npt.NDArray[np.uint8] | Floats) -> Floats:
     """Return the luma of RGB pixels, 0..255 (ITU-R BT.601)."""
-    return pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.asarray(pixels, np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def describe(pictures: Floats) -> Floats:
-    """Return ``[n, windows, 64]`` unit vectors without their mean, for ``[n, s, s]`` luma; zero where a window is flat."""
-    cells = np.matmul(np.matmul(_REDUCE, pictures), _REDUCE.T)
-    cells = cells.reshape(len(pictures), len(_PLACES), _CELLS, len(_PLACES), _CELLS)
-    found = np.stack([cells[:, down, :, right] for down, right in _GRID], axis=1).reshape(len(pictures), len(_GRID), _CELLS * _CELLS)
+def describe(images: Floats) -> Floats:
+    """Return centred unit vectors ``[n, windows, 64]`` of ``[n, s, s]`` luma; zero for flat windows."""
+    cells = np.matmul(np.matmul(_REDUCE, images), _REDUCE.T)
+    cells = cells.reshape(len(images), len(_PLACES), _CELLS, len(_PLACES), _CELLS)
+    found = np.stack([cells[:, down, :, right] for down, right in _GRID], axis=1).reshape(len(images), len(_GRID), _CELLS * _CELLS)
     found -= found.mean(axis=2, keepdims=True)
     length = np.sqrt(np.einsum("nwc,nwc->nw", found, found))
-    # A window whose cells differ by less than a gray level shows compression noise.
+    # A window whose cells differ by less than a gray level contains only compression noise.
     found *= np.where(length >= _CELLS, 1 / np.maximum(length, _CELLS), 0)[..., None]
     return np.asarray(found, dtype=np.float32)
 
 
 def guess(first: Floats, second: Floats) -> Guess:
-    """Compare descriptions, ``[m, windows, 64]`` each."""
+    """Find the best two starts from descriptions, ``[m, windows, 64]`` each."""
     likeness = np.empty((len(first), len(STARTS)), np.float32)
     at = 0
     for mirrored in (False, True):
@@ -81,7 +81,7 @@ def guess(first: Floats, second: Floats) -> Guess:
         likeness[:, at + count : at + 2 * count - 1] = np.matmul(other[:, 1:], first[:, 0, :, None])[..., 0]
         likeness[:, at + 2 * count - 1 : at + len(STARTS) // 2] = np.einsum("mwc,mwc->mw", first[:, 1:10], other[:, 9:0:-1])
         at += len(STARTS) // 2
-    likeness[:, 0] += _PLAIN_BONUS  # of two equal fits the one that changes nothing is the better explanation
+    likeness[:, 0] += _PLAIN_BONUS  # of two equal fits prefer the identity
     likeness[:, 1 : len(STARTS) // 2] += _PLAIN_BONUS / 2
     best = np.argsort(-likeness, axis=1, kind="stable")[:, :2]
     return Guess(np.take_along_axis(likeness, best[:, :1], 1)[:, 0], best)
@@ -91,18 +91,18 @@ _PLAIN_BONUS = 2e-3
 
 
 def align(mine: Floats, theirs: Floats, starts: npt.NDArray[np.intp]) -> Alignment:
-    """Align pairs of pictures, starting from their guessed places.
+    """Align pairs of images.
 
     Args:
-        mine: ``[m, s, s]`` luma of the first pictures.
-        theirs: ``[m, s, s]`` luma of the second ones.
-        starts: ``[m, 2]`` of ``guess``.
+        mine: ``[m, s, s]`` luma of the first images.
+        theirs: ``[m, s, s]`` luma of the second images.
+        starts: ``[m, 2]`` as returned by ``guess``.
     """
     matrix, mirrored = np.empty((len(mine), 2, 3), np.float32), np.zeros(len(mine), bool)
     for row, (one, other) in enumerate(zip(mine, theirs, strict=True)):
         best = -2.0
         for start in starts[row]:
-            found, fit = _refine(one, _turned(other) if STARTS[start].mirrored else other, STARTS[start].matrix)
+            found, fit = _refine(one, np.ascontiguousarray(other[:, ::-1]) if STARTS[start].mirrored else other, STARTS[start].matrix)
             if fit > best + _PLAIN_BONUS:
                 best, matrix[row], mirrored[row] = fit, found, STARTS[start].mirrored
             if best >= _FITS_AT_ONCE:
@@ -111,24 +111,24 @@ def align(mine: Floats, theirs: Floats, starts: npt.NDArray[np.intp]) -> Alignme
 
 
 def overlap(matrix: Floats, side: int) -> npt.NDArray[np.bool_]:
-    """Return ``[m, s, s]``: which pixels of the first picture lie inside the second one; ``matrix`` is ``[m, 2, 3]``."""
+    """Return bool ``[m, s, s]``: which pixels of the first image are inside the second one; ``matrix`` is ``[m, 2, 3]``."""
     down, right = np.mgrid[:side, :side].astype(np.float32)
     x, y = (matrix[:, axis, 0, None, None] * right + matrix[:, axis, 1, None, None] * down + matrix[:, axis, 2, None, None] for axis in (0, 1))
     return np.asarray((x > -0.5) & (x < side - 0.5) & (y > -0.5) & (y < side - 0.5), dtype=bool)
 
 
 def backwards(transform: npt.NDArray[np.float64], mirrored: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Return the transformations from the second pictures to the first ones.
+    """Return the transformations from the second images to the first ones.
 
     Args:
-        transform: ``[m, 2, 3]``: coordinates in the first picture, 0..1 along both sides -> in the second one, mirrored before where ``mirrored``.
+        transform: ``[m, 2, 3]``: coordinates in the first image -> in the second one (mirrored first if ``mirrored``); 0..1 along both sides.
         mirrored: ``[m]``.
 
     Returns:
-        ``[m, 2, 3]``: the same from the second picture to the first one, which is now what is mirrored before.
+        ``[m, 2, 3]``: coordinates in the second image -> in the first one (mirrored first if ``mirrored``).
 
     Raises:
-        numpy.linalg.LinAlgError: one of them squashes the picture to a line.
+        numpy.linalg.LinAlgError: a matrix is singular.
     """
     matrix = np.zeros((len(transform), 3, 3))
     matrix[:, :2], matrix[:, 2, 2] = transform, 1
@@ -143,7 +143,7 @@ def _refine(one: Floats, other: Floats, start: Floats) -> tuple[Floats, float]:
         stop = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, iterations, _PRECISION)
         try:
             _, found = cv2.findTransformECC(one, other, best.copy(), cv2.MOTION_AFFINE, stop, None, _SMOOTHING)
-        except cv2.error:  # the two do not fit anywhere near, or one is flat
+        except cv2.error:  # no convergence, or a flat image
             break
         matrix = np.asarray(found, dtype=np.float32)
         after = _fit(one, other, matrix) if _plausible(matrix) else -1.0
@@ -156,7 +156,7 @@ def _refine(one: Floats, other: Floats, start: Floats) -> tuple[Floats, float]:
 
 
 def _fit(one: Floats, other: Floats, matrix: Floats) -> float:
-    """Return the correlation where the two overlap; -1 where they hardly do."""
+    """Return the correlation over the overlap; -1 if it is too small."""
     inside = overlap(matrix[None], len(one))[0]
     if inside.mean() < _LEAST_OVERLAP:
         return -1.0
@@ -178,13 +178,9 @@ def _plausible(matrix: Floats) -> bool:
     return bool(_SCALES[0] < small and large < _SCALES[1] and large < _MOST_STRETCH * small and turn < _MOST_TURN)
 
 
-def _turned(picture: Floats) -> Floats:
-    return np.ascontiguousarray(picture[:, ::-1])
-
-
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where an alignment begins."""
+    """Initial transformation of an alignment."""
 
     matrix: Floats
     mirrored: bool
@@ -192,11 +188,11 @@ class Start:
 
 _PLACES = [(size, place) for size, places in _WINDOWS for place in places]
 _GRID = [(down, right) for down, (size, _) in enumerate(_PLACES) for right, (other, _) in enumerate(_PLACES) if size == other]
-"""Pairs of places in ``_PLACES``: the windows, by their position down and right."""
+"""The windows, as pairs of indices into ``_PLACES``: vertical and horizontal position."""
 
 
 def _reduce() -> Floats:
-    """Return ``[8 * places, s]``: the mean of each cell of each one-dimensional window."""
+    """Return ``[8 * places, s]``: weights that average each cell of each one-dimensional window."""
     edges = np.arange(THUMBNAIL_SIDE)
     rows = []
     for size, place in _PLACES:
@@ -227,4 +223,4 @@ def _starts() -> tuple[Start, ...]:
 
 _REDUCE = _reduce()
 STARTS = _starts()
-"""Every place where an alignment may begin; the first changes nothing."""
+"""All initial transformations; the first is the identity."""

@@ -1,4 +1,4 @@
-"""Pairs of images worth comparing: near neighbors, and perceptual hashes within a true Hamming radius. In blocks of rows, never n x n."""
+"""Propose candidate pairs: near neighbors, and perceptual hashes within an exact Hamming radius. In blocks of rows, never n x n."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 BLOCK = 8192
-"""Rows whose candidates are proposed at a time."""
+"""Rows per block of candidates."""
 
 _ASKED_AT_ONCE = 256
-"""Rows whose near hashes are listed at a time: each of a crowd lists all of it, and a crowd may be any size."""
+"""Rows per range search: each member of a crowd lists the whole crowd, which may have any size."""
 _BRUTE_FORCE_UP_TO = 150_000
 _TABLES, _BITS, _FLIPS = 4, 16, 1
-"""A hash of 64 bits in 4 parts: of at most 7 differing bits one part holds at most one, so that looking up every part with one bit flipped finds all
-within a radius of 7."""
+"""A hash of 64 bits in 4 parts: if at most 7 bits differ, at most one differs in some part, so looking up every part with one bit flipped finds all
+hashes within a radius of 7."""
 
 _CROWD = 50
-"""Two hashes that both have more near ones than this belong to a kind of picture (blank, one logo) that the hash cannot tell apart; neighbors still
-propose pairs. One that only the other has many of may be a copy: each row then brings up this many pairs at most. Of 12,000, 25,000 and 110,000 real
-images none has more than 16 near ones."""
+"""If both hashes of a pair have more near hashes than this, the hash cannot distinguish these images (blank, one logo), and only neighbors propose
+pairs. If only one has, the pair may be a copy; each row then proposes at most this many pairs. Of 12,000, 25,000 and 110,000 real images none has
+more than 16 near hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +36,22 @@ class Candidates:
     first: Rows
     second: Rows
     cosine: Floats
-    """NaN where only their hashes proposed the pair."""
+    """NaN if only the hashes proposed the pair."""
     rows: int
-    """How many rows of the dataset they were proposed for."""
+    """Number of rows of the dataset in this block."""
 
 
 def candidates(
     neighbors: npt.NDArray[np.int32], similarities: Floats, hashes: npt.NDArray[np.uint64], usable: npt.NDArray[np.bool_], leaders: Rows, radius: int
 ) -> Iterator[Candidates]:
-    """Propose pairs, block by block; a pair may come up in two blocks.
+    """Propose pairs, block by block; a pair may occur in two blocks.
 
     Args:
-        neighbors: int32 ``[n, k]`` rows; -1 where there is none.
+        neighbors: int32 ``[n, k]`` rows; -1 = none.
         similarities: float32 ``[n, k]`` cosines.
         hashes: uint64 ``[n]`` perceptual hashes.
-        usable: ``[n]``: which rows have a hash.
-        leaders: ``[n]`` the row that stands for each: byte and pixel twins are compared once.
+        usable: ``[n]`` rows with a hash.
+        leaders: ``[n]`` the representative of each row: identical copies are compared once.
         radius: bits by which hashes may differ, at most 7.
     """
     own = np.flatnonzero(usable & (leaders == np.arange(len(leaders))))
@@ -69,7 +69,7 @@ def candidates(
 def _near(neighbors: npt.NDArray[np.int32], similarities: Floats, leaders: Rows, start: int, stop: int) -> tuple[Rows, Rows, Floats]:
     near = np.asarray(neighbors[start:stop])
     one, other = np.repeat(np.arange(start, stop), near.shape[1]), near.ravel().astype(np.int64)
-    # Of two rows that are each other's neighbors, the lower one proposes the pair.
+    # If two rows are each other's neighbors, the lower one proposes the pair.
     lower = (other >= 0) & (other < one)
     twice = np.zeros(len(one), bool)
     twice[lower] = (neighbors[other[lower]] == one[lower, None]).any(axis=1)
@@ -87,14 +87,14 @@ def _index(codes: npt.NDArray[np.uint8]) -> Any:
 
 
 def _alike(index: Any, codes: npt.NDArray[np.uint8], own: Rows, low: int, high: int, radius: int, counts: npt.NDArray[np.int32]) -> tuple[Rows, Rows]:
-    """Return the pairs of some rows with near hashes, and write to ``counts`` how many each has; those of earlier rows are there already."""
+    """Return the pairs of some rows with near hashes, and write the number of near hashes of each row to ``counts``; called in row order."""
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
     for start in range(low, high, _ASKED_AT_ONCE):
         stop = min(start + _ASKED_AT_ONCE, high)
         limits, _, at = index.range_search(codes[start:stop], radius + 1)
         counts[start:stop] = np.diff(limits.astype(np.int64))
         one = np.repeat(np.arange(start, stop), counts[start:stop])
-        # The first row of a pair brings it up; where that one is of a crowd, the second does.
+        # The first row of a pair proposes it; if that row is in a crowd, the second does.
         kept = (counts[one] <= _CROWD) & ((at > one) | ((at < one) & (counts[at] > _CROWD)))
         found.append((own[one[kept]], own[at[kept]]))
     first, second = zip(*found, strict=True)
@@ -105,9 +105,14 @@ def _distinct(one: Rows, other: Rows, cosine: Floats, rows: int) -> Candidates:
     first, second = np.minimum(one, other), np.maximum(one, other)
     apart = first != second
     first, second, cosine = first[apart], second[apart], cosine[apart]
-    # A known cosine sorts before an unknown one, and the first of equal pairs is kept.
-    order = np.lexsort((cosine, second, first))
-    first, second, cosine = first[order], second[order], cosine[order]
-    fresh = np.ones(len(first), bool)
-    fresh[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    return Candidates(first[fresh], second[fresh], cosine[fresh], rows)
+    kept = distinct(first, second, cosine)
+    return Candidates(first[kept], second[kept], cosine[kept], rows)
+
+
+def distinct(first: Rows, second: Rows, cosine: Floats) -> Rows:
+    """Return indices of distinct pairs in the order of their rows; of equal pairs, one with a cosine."""
+    order = np.lexsort((cosine, second, first))  # NaN sorts last
+    fresh = np.ones(len(order), bool)
+    one, other = first[order], second[order]
+    fresh[1:] = (one[1:] != one[:-1]) | (other[1:] != other[:-1])
+    return order[fresh]

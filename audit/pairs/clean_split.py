@@ -1,7 +1,6 @@
-"""Splits without leaks: which images to drop, and why, so that no verified pair is left across two splits.
+"""Propose a leak-free split: which images to drop, and why, so that no verified pair remains across two splits.
 
-Every verified pair of images in two splits is an edge between them; of each edge the image in the less precious split goes. An image that already
-went takes all its edges with it, but within the precious split nothing is dropped: two copies in ``test`` leak nothing.
+Of each verified pair across two splits, the image in the split of lower priority is dropped. Copies within one split do not leak and stay.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from audit.pairs.duplicate_sets import IDENTICAL, identical_sets
 from audit.tables import RELATIONS
 
 KEEP = ("test", "val", "valid", "validation", "dev")
-"""Splits to leave whole, the most precious first; any other split gives way to these."""
+"""Splits to keep whole, highest priority first; all other splits have lower priority."""
 
 _WORDS = {
     "identical_bytes": "is the same file as",
@@ -32,19 +31,19 @@ def propose(samples: pd.DataFrame, pairs: pd.DataFrame, *, keep: Sequence[str] =
     Args:
         samples: columns ``sample_id`` and ``split``.
         pairs: columns ``i``, ``j``, ``relation`` and ``score`` of ``audit.tables.PAIRS``.
-        keep: splits to leave whole, the most precious first, case ignored; those not named give way, the later name first.
+        keep: splits to keep whole, highest priority first, case ignored; other splits follow in alphabetical order.
 
     Returns:
         One line per image to drop, by row: ``row``, ``sample_id``, ``split`` (where it is dropped), ``partner`` (``sample_id`` of the most certain
-        copy in a split that is kept) and ``reason``. Images without a split are never dropped.
+        copy in a split of higher priority) and ``reason``. Images without a split are never dropped.
     """
     splits, names = samples["split"].to_numpy(object), samples["sample_id"].to_numpy(object)
-    standing = _standing(samples["split"], keep)
-    edges = _with_twins(pairs, standing)
+    rank = _drop_rank(samples["split"], keep)
+    edges = _with_identical_copies(pairs, rank)
     one, other = edges["i"].to_numpy(np.int64), edges["j"].to_numpy(np.int64)
-    across = (standing[one] >= 0) & (standing[other] >= 0) & (standing[one] != standing[other])
+    across = (rank[one] >= 0) & (rank[other] >= 0) & (rank[one] != rank[other])
     one, other, edges = one[across], other[across], edges[across]
-    later = standing[one] > standing[other]
+    later = rank[one] > rank[other]
     found = pd.DataFrame(
         {
             "row": np.where(later, one, other),
@@ -60,29 +59,29 @@ def propose(samples: pd.DataFrame, pairs: pd.DataFrame, *, keep: Sequence[str] =
     return pd.DataFrame({"row": rows, "sample_id": names[rows], "split": splits[rows], "partner": names[kept], "reason": reasons})
 
 
-def _standing(splits: pd.Series, keep: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return how willingly each image is dropped, distinct for distinct splits; -1 where it is in none."""
+def _drop_rank(splits: pd.Series, keep: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the rank of each image's split, the highest dropped first; -1 for no split."""
     place = {name.lower(): at for at, name in reversed(list(enumerate(keep)))}
     named = sorted(splits.dropna().unique(), key=lambda split: (place.get(split.lower(), len(place)), split))
     order = {split: at for at, split in enumerate(named)}
     return splits.map(order).fillna(-1).to_numpy(np.int64)
 
 
-def _with_twins(pairs: pd.DataFrame, standing: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pd.DataFrame:
-    """Add what follows from being identical: the copies of an image match whatever it matches, and each other.
+def _with_identical_copies(pairs: pd.DataFrame, rank: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pd.DataFrame:
+    """Add the pairs that follow from identity: identical copies match each other, and whatever one of them matches.
 
-    Each is joined to the most precious copy of the other side: joining all to all would grow with the square of a set of copies.
+    Each copy is joined only to the copy of the other side with the highest priority: joining all to all grows with the square of the set.
     """
-    columns, rows = ["i", "j", "relation", "score"], len(standing)
+    columns, rows = ["i", "j", "relation", "score"], len(rank)
     exact = pairs["relation"].isin(IDENTICAL).to_numpy()
     if not exact.any():
         return pairs[columns]
-    one, other, twins = pairs["i"].to_numpy(np.int64), pairs["j"].to_numpy(np.int64), identical_sets(pairs, rows)
-    members = pd.DataFrame({"twin": twins, "i": np.arange(rows), "standing": np.where(standing < 0, rows, standing)})
-    best = members.sort_values(["twin", "standing", "i"]).drop_duplicates("twin").set_index("twin")["i"]
-    crowded = members[np.isin(twins, twins[one[exact]])]
-    inner = crowded.assign(j=best.loc[crowded["twin"]].to_numpy(), relation="identical_pixels", score=1.0)
+    one, other, sets = pairs["i"].to_numpy(np.int64), pairs["j"].to_numpy(np.int64), identical_sets(pairs, rows)
+    members = pd.DataFrame({"set": sets, "i": np.arange(rows), "rank": np.where(rank < 0, rows, rank)})
+    best = members.sort_values(["set", "rank", "i"]).drop_duplicates("set").set_index("set")["i"]
+    crowded = members[np.isin(sets, sets[one[exact]])]
+    inner = crowded.assign(j=best.loc[crowded["set"]].to_numpy(), relation="identical_pixels", score=1.0)
     near = pairs.loc[~exact, ["relation", "score"]]
-    both = [near.assign(twin=twins[side[~exact]], j=best.loc[twins[opposite[~exact]]].to_numpy()) for side, opposite in ((one, other), (other, one))]
-    spread = pd.concat(both).merge(members[["twin", "i"]], on="twin")
+    both = [near.assign(set=sets[side[~exact]], j=best.loc[sets[opposite[~exact]]].to_numpy()) for side, opposite in ((one, other), (other, one))]
+    spread = pd.concat(both).merge(members[["set", "i"]], on="set")
     return pd.concat([pairs[columns], inner.loc[inner["i"] != inner["j"], columns], spread[columns]], ignore_index=True)

@@ -1,4 +1,4 @@
-"""Two copies of a picture laid over each other, so that a person sees what was changed."""
+"""Overlay two copies of an image to show what was changed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Floats = npt.NDArray[np.float32]
 
 
 def aligned(first: Pixels, second: Pixels, *, transform: Sequence[float], mirrored: bool) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-    """Return the second picture laid over the first.
+    """Return the second image warped onto the first.
 
     Args:
         first: uint8 ``[h, w, 3]``, the pair's image ``i``.
         second: uint8 ``[h2, w2, 3]``, the pair's image ``j``, of any size.
-        transform: six numbers of the pair's evidence: row by row the 2 x 3 matrix from the first picture's coordinates (0..1 along both sides) to
-            those of the second one, mirrored before where ``mirrored``.
-        mirrored: of the pair's evidence.
+        transform: six numbers of the pair's evidence: row by row, the 2 x 3 matrix from coordinates in the first image to those in the second one
+            (mirrored first if ``mirrored``); 0..1 along both sides.
+        mirrored: from the pair's evidence.
 
     Returns:
-        uint8 ``[h, w, 3]``, and ``[h, w]`` where the second picture covers the first.
+        uint8 ``[h, w, 3]``, and bool ``[h, w]``: where the second image covers the first.
     """
     (height, width), (other_height, other_width) = first.shape[:2], second.shape[:2]
     into = np.array([[1 / width, 0, 0.5 / width], [0, 1 / height, 0.5 / height], [0, 0, 1]])
     place = np.vstack([np.reshape(transform, (2, 3)), [0, 0, 1]]) @ into
-    # Pixels of the second picture to one of the first: where there are several they are averaged, or their detail would count as a difference.
+    # If several pixels of the second image fall on one of the first, average them: their detail would count as a difference.
     steps = np.linalg.norm(place[:2, :2], axis=1) * (other_width, other_height)
     if steps.max() > 1:
         other_width, other_height = (max(round(side / max(step, 1)), 1) for side, step in zip((other_width, other_height), steps, strict=True))
@@ -44,7 +44,7 @@ def aligned(first: Pixels, second: Pixels, *, transform: Sequence[float], mirror
 
 
 def difference_map(first: Pixels, second: Pixels, *, transform: Sequence[float], mirrored: bool) -> Floats:
-    """Return ``[h, w]`` the mean absolute RGB difference of two copies, 0..1; NaN where the second does not cover the first.
+    """Return ``[h, w]``: mean absolute RGB difference of two copies, 0..1; NaN where the second does not cover the first.
 
     Args:
         first: uint8 ``[h, w, 3]``.

@@ -1,4 +1,4 @@
-"""Which images are copies of one picture, so that checks count it once."""
+"""Duplicate sets: images that are copies of each other, which checks count once."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 IDENTICAL = frozenset({"identical_bytes", "identical_pixels"})
-"""Relations of what decodes to the same pixels."""
+"""Relations of images with the same pixels."""
 
 COPIES = frozenset({"identical_bytes", "identical_pixels", "re_encoded", "edited_copy"})
-"""Relations of one picture to itself; another shot of the same scene is a picture of its own."""
+"""Relations of copies; another shot of the same scene is not a copy."""
 
 
 def duplicate_sets(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
-    """Return ``[n]`` a number per row that copies of one picture share; other shots of a scene are pictures of their own."""
+    """Return ``[n]``: the duplicate set of each row; other shots of a scene are in other sets."""
     return _joined(pairs[pairs["relation"].isin(COPIES)], n)
 
 
 def identical_sets(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
-    """Return ``[n]`` a number per row that images of the same pixels share."""
+    """Return ``[n]``: the set of images with the same pixels of each row."""
     return _joined(pairs[pairs["relation"].isin(IDENTICAL)], n)
 
 
 def implied_by_identical_copies(pairs: pd.DataFrame, splits: npt.NDArray[np.int64], rank: npt.NDArray[np.integer]) -> pd.DataFrame:
-    """Return the pairs that follow from images being identical: what one of them matches the others match as well, and they match each other.
+    """Return the pairs that follow from identity: identical copies match each other, and whatever one of them matches.
 
-    Pairs are looked for between one image of each kind only. All that follow from them grow with the square of the copies, so each image is joined to
-    the first of the other side in every split.
+    The search compares only one image of each identical set. The implied pairs grow with the square of the set, so each image is joined only to the
+    first image of the other side in every split.
 
     Args:
         pairs: columns of ``audit.tables.PAIRS``.
-        splits: int ``[n]``; -1 = in none, neither joined nor joined to.
-        rank: ``[n]`` distinct; the image of the lowest is the first.
+        splits: int ``[n]`` code of each image's split; -1 = none, excluded.
+        rank: ``[n]`` distinct; the image with the lowest rank is the first.
 
     Returns:
-        Columns ``i``, ``j``, ``relation``, ``score`` and ``group`` of the pairs that are not in the table, each once, the most certain of several.
+        Columns ``i``, ``j``, ``relation``, ``score`` and ``group`` of the pairs that are not in the table, each once with its most certain relation.
     """
-    twins = identical_sets(pairs, len(splits))
-    several = np.bincount(twins, minlength=1)[twins] > 1
+    sets = identical_sets(pairs, len(splits))
+    several = np.bincount(sets, minlength=1)[sets] > 1
     rows = np.flatnonzero(splits >= 0)
-    members = pd.DataFrame({"twin": twins[rows], "split": splits[rows], "row": rows, "rank": rank[rows]})
-    first = members.sort_values("rank").drop_duplicates(["twin", "split"]).rename(columns={"row": "partner", "twin": "other"})[["other", "partner"]]
-    told = ["relation", "score", "group"]
-    links = pairs.loc[several[pairs["i"]] | several[pairs["j"]], ["i", "j", *told]]
-    sides = [links[told].assign(twin=twins[links[a]], other=twins[links[b]]) for a, b in (("i", "j"), ("j", "i"))]
-    found = pd.concat(sides).drop_duplicates(["twin", "other", "relation", "score"]).merge(members, on="twin").merge(first, on="other")
+    members = pd.DataFrame({"set": sets[rows], "split": splits[rows], "row": rows, "rank": rank[rows]})
+    first = members.sort_values("rank").drop_duplicates(["set", "split"]).rename(columns={"row": "partner", "set": "other"})[["other", "partner"]]
+    columns = ["relation", "score", "group"]
+    links = pairs.loc[several[pairs["i"]] | several[pairs["j"]], ["i", "j", *columns]]
+    sides = [links[columns].assign(set=sets[links[a]], other=sets[links[b]]) for a, b in (("i", "j"), ("j", "i"))]
+    found = pd.concat(sides).drop_duplicates(["set", "other", "relation", "score"]).merge(members, on="set").merge(first, on="other")
     one, other = found["row"].to_numpy(), found["partner"].to_numpy()
     found = found.assign(i=np.minimum(one, other), j=np.maximum(one, other))
-    # Copies need not have the same bytes, whichever relation joins each to a third.
+    # Two images with the bytes of a third need not have each other's bytes: one link may be by pixels.
     found["relation"] = found["relation"].where(~found["relation"].isin(IDENTICAL), "identical_pixels")
     found = found[found["i"] != found["j"]].sort_values(["i", "j", "score", "group"], ascending=[True, True, False, True]).drop_duplicates(["i", "j"])
     known = pd.MultiIndex.from_frame(pairs[["i", "j"]])
-    return found.loc[~pd.MultiIndex.from_frame(found[["i", "j"]]).isin(known), ["i", "j", *told]].reset_index(drop=True)
+    return found.loc[~pd.MultiIndex.from_frame(found[["i", "j"]]).isin(known), ["i", "j", *columns]].reset_index(drop=True)
 
 
 def _joined(copies: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:

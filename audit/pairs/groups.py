@@ -1,4 +1,4 @@
-"""Groups of pictures without chains: every member was verified against the group's representative."""
+"""Groups of pairs without chains: every member was verified against the group's representative."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ Rows = npt.NDArray[np.int64]
 
 
 def group(first: Rows, second: Rows, area: npt.NDArray[np.float64], content: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:
-    """Return each pair's group: the row of the representative, or -1 where its two images are in different groups.
+    """Return each pair's group: the row of its representative, or -1 if its images are in different groups.
+
+    The representative is the image with most matches, then the one with most pixels.
 
     Args:
         first: ``[m]`` rows.
         second: ``[m]`` rows.
         area: ``[n]`` pixels of each image.
-        content: ``[n]`` content ids, which break ties so that the order of rows does not matter.
-
-    The image with most matches leads, then the one with most pixels.
+        content: ``[n]`` content ids, which break ties independently of row order.
     """
     rows, at = np.unique(np.concatenate([first, second]), return_inverse=True)
     count = len(first)

@@ -1,7 +1,7 @@
-"""Pairs of images that are the same picture: proposed by neighbors and hashes, verified on pixels, named by kind, and grouped.
+"""Find pairs of copies: proposed by neighbors and hashes, verified on pixels, classified and grouped.
 
-Identical bytes and identical pixels are certain. Anything else is a candidate (``audit.pairs.candidates``) until its thumbnails fit
-(``audit.pairs.verification``); how likely it is then right, and what it is, says ``audit.pairs.score``.
+Identical bytes and identical pixels are certain. Any other pair is a candidate (``audit.pairs.candidates``) until its thumbnails are aligned and
+compared (``audit.pairs.verification``); ``audit.pairs.score`` computes its probability and relation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from audit.pairs.alignment import backwards
-from audit.pairs.candidates import Candidates, candidates
+from audit.pairs.candidates import Candidates, candidates, distinct
 from audit.pairs.groups import group
 from audit.pairs.reuse import Digests, KnownPairs, digests, remember
 from audit.pairs.score import LEAST_SCORE, OperatingPoint, margin, operating_point, relations, score
@@ -27,26 +27,26 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairOptions:
-    """What counts as a pair."""
+    """Options of the pair search."""
 
     min_precision: float = 0.95
     """Pairs are kept down to the score at which this share of them is expected to be right."""
     least_score: float = LEAST_SCORE
-    """A pair below this is never kept, however many good ones stand beside it: it is more likely wrong than right."""
+    """Pairs below this score are never kept: they are more likely wrong than right."""
     neighbors: int = 20
-    """Nearest neighbors of an image that are looked at; 96% of the judged CIFAR-10 duplicates are among the first 10, 98% among 20."""
+    """Nearest neighbors that are candidates; 96% of the judged CIFAR-10 duplicates are among the first 10, 98% among 20."""
     hamming: int = 6
-    """Perceptual hashes that differ in at most so many of their 64 bits are looked at too; at most 7."""
+    """Perceptual hashes that differ in at most this many of their 64 bits are candidates, too; at most 7."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Verified pairs, and everything that was looked at closely."""
+    """Verified pairs, and the measurements of all candidates."""
 
     table: pd.DataFrame
     """Columns of ``audit.tables.PAIRS``."""
     known: KnownPairs
-    """Handed back in, these pairs are not looked at again."""
+    """Measured candidates, to be reused by the next call."""
     operating_point: OperatingPoint
 
 
@@ -63,16 +63,16 @@ def find_pairs(
     known: KnownPairs | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Pairs:
-    """Find the pairs of images that are the same picture.
+    """Find the pairs of images that are copies of each other.
 
     Args:
         samples: columns ``outcome``, ``content_id``, ``pixel_id``, ``perceptual_hash``, ``width`` and ``height``.
         thumbnails: uint8 ``[n, s, s, 3]`` whole images, squashed; may be memory-mapped.
-        neighbors: int32 ``[n, k]`` rows; -1 where there is none.
+        neighbors: int32 ``[n, k]`` rows; -1 = none.
         similarities: float32 ``[n, k]`` cosines.
-        options: what counts as a pair.
-        known: what an earlier call on most of the same images learned.
-        advance: told how many more rows are done.
+        options: options of the search.
+        known: ``Pairs.known`` of an earlier call on most of the same images.
+        advance: called with the number of rows done since the last call.
     """
     known = known or KnownPairs()
     ok = (samples["outcome"] == "ok").to_numpy()
@@ -89,7 +89,7 @@ def find_pairs(
             advance(block.rows)
     first, second, cosine = (np.concatenate(side) for side in zip(*near, strict=True)) if near else (_NO_ROWS, _NO_ROWS, _NO_COSINE)
     evidence, certainty = concatenated(parts), np.concatenate(scores) if scores else np.zeros(0)
-    fresh = _first_of_each(first, second, cosine)
+    fresh = distinct(first, second, cosine)
     first, second, cosine, evidence, certainty = first[fresh], second[fresh], cosine[fresh], evidence.take(fresh), certainty[fresh]
     point = operating_point(certainty, options.min_precision, options.least_score)
     good = (certainty >= point.least_score) & (point.pairs > 0)
@@ -115,8 +115,8 @@ _NO_ROWS, _NO_COSINE = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
 def _look(thumbnails: npt.NDArray[np.uint8], content: npt.NDArray[np.uint64], block: Candidates, known: KnownPairs) -> tuple[Rows, Evidence, Digests]:
-    """Return which of the candidates look alike at all, the evidence of those, and the digests of the others."""
-    # Evidence is measured from the image with the smaller content id to the other: it must not depend on which row comes first.
+    """Return which of the candidates look alike, their evidence, and the digests of the others."""
+    # Evidence must not depend on row order, so it is measured from the image with the smaller content id to the other.
     swap = content[block.first] > content[block.second]
     one, other = np.where(swap, block.second, block.first), np.where(swap, block.first, block.second)
     pairs = digests(content[one], content[other])
@@ -131,23 +131,14 @@ def _look(thumbnails: npt.NDArray[np.uint8], content: npt.NDArray[np.uint64], bl
     return kept[order], concatenated(parts).take(order), np.delete(pairs, kept)
 
 
-def _first_of_each(first: Rows, second: Rows, cosine: npt.NDArray[np.float32]) -> Rows:
-    """Return the places of distinct pairs, those with a known cosine preferred, in the order of their rows."""
-    order = np.lexsort((cosine, second, first))
-    fresh = np.ones(len(order), bool)
-    one, other = first[order], second[order]
-    fresh[1:] = (one[1:] != one[:-1]) | (other[1:] != other[:-1])
-    return order[fresh]
-
-
 def _short_ids(samples: pd.DataFrame) -> npt.NDArray[np.uint64]:
-    """Return the last 64 bits of each content id; 0 where there is none."""
+    """Return the last 64 bits of each content id; 0 for none."""
     digits = samples["content_id"].fillna("0" * 16).str.slice(-16)
     return np.frombuffer(bytes.fromhex("".join(digits)), ">u8").astype(np.uint64)
 
 
 def _identical(samples: pd.DataFrame, ok: npt.NDArray[np.bool_]) -> tuple[Rows, pd.DataFrame]:
-    """Return, per row, the first row with the same pixels, and the exact pairs: every copy with the first of its kind."""
+    """Return the first row with the same pixels as each row, and the exact pairs: every copy with that first row."""
     rows = np.arange(len(samples))
     by_pixels = rows.copy()
     by_pixels[ok] = pd.Series(rows[ok]).groupby(samples["pixel_id"].to_numpy()[ok]).transform("min").to_numpy()
@@ -163,7 +154,7 @@ def _identical(samples: pd.DataFrame, ok: npt.NDArray[np.bool_]) -> tuple[Rows, 
 
 
 def _describe(evidence: Evidence, swapped: npt.NDArray[np.bool_]) -> list[str]:
-    """Return the evidence as JSON, its transformation from the first row's image to the second's."""
+    """Return the evidence as JSON, with the transformation from the first row's image to the second's."""
     matrix = evidence.transform.astype(np.float64)
     matrix[swapped] = backwards(matrix[swapped], evidence.mirrored[swapped])
     numbers = np.stack([getattr(evidence, name) for name in _NUMBERS], axis=1).astype(np.float64).round(4).tolist()

@@ -1,4 +1,4 @@
-"""What an earlier scan learned of pairs of images, by their content: the evidence of those that look alike, and which do not look alike at all."""
+"""Reuse measurements of candidate pairs from an earlier scan, by content: the evidence of pairs that look alike, and which pairs do not."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ Digests = npt.NDArray[np.uint64]
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _EVIDENCE, _UNLIKE = "state/verified.npz", "state/unlike.npy"
 FILES = (_EVIDENCE, _UNLIKE)
-"""Of a run directory."""
+"""Files in a run directory."""
 
 
 def digests(first: Digests, second: Digests) -> Digests:
-    """Return one number per pair of content ids, uint64; ids are parts of cryptographic digests already, so a product mixes them well enough."""
+    """Return a uint64 digest per pair of content ids. Ids are parts of cryptographic digests, so a product mixes them well enough."""
     with np.errstate(over="ignore"):
         return np.asarray(first * _MIX + second, dtype=np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPairs:
-    """Pairs that need no second look."""
+    """Candidate pairs that are already measured."""
 
     alike: Digests = field(default_factory=lambda: np.zeros(0, np.uint64))
-    """``[m]`` sorted, of pairs that look alike."""
+    """``[m]`` sorted digests of pairs that look alike."""
     evidence: Evidence = field(default_factory=lambda: concatenated([]))
-    """``[m]`` theirs."""
+    """``[m]`` evidence of these."""
     unlike: Digests = field(default_factory=lambda: np.zeros(0, np.uint64))
-    """Sorted, of pairs that do not; 8 bytes each, may be memory-mapped."""
+    """Sorted digests of pairs that do not look alike; 8 bytes each, may be memory-mapped."""
 
     def find(self, pairs: Digests) -> npt.NDArray[np.intp]:
-        """Return where pairs stand in ``evidence``; -1 where they are not known to look alike."""
-        at = _place(self.alike, pairs)
-        return np.where(_is_there(self.alike, at, pairs), at, -1)
+        """Return the index of each pair in ``evidence``; -1 if it is not known to look alike."""
+        at = _position(self.alike, pairs)
+        return np.where(_contains(self.alike, at, pairs), at, -1)
 
     def are_unlike(self, pairs: Digests) -> npt.NDArray[np.bool_]:
         """Return which pairs are known not to look alike."""
-        return _is_there(self.unlike, _place(self.unlike, pairs), pairs)
+        return _contains(self.unlike, _position(self.unlike, pairs), pairs)
 
     def save(self, run: Path) -> None:
         """Write `FILES`."""
@@ -56,13 +56,13 @@ class KnownPairs:
 
 
 def remember(pairs: Digests, evidence: Evidence, unlike: Digests) -> KnownPairs:
-    """Sort what was learned; pairs may come twice."""
+    """Sort measured pairs for reuse; pairs may occur twice."""
     alike, at = np.unique(pairs, return_index=True)
     return KnownPairs(alike, evidence.take(at), np.unique(unlike))
 
 
 def load(run: Path) -> KnownPairs:
-    """Read what `KnownPairs.save` wrote; nothing is known where a file is missing or damaged: it only saves time."""
+    """Read what `KnownPairs.save` wrote; return no pairs if a file is missing or corrupt, since they only save time."""
     try:
         stored = read_arrays(run / _EVIDENCE, "alike", *Evidence.__dataclass_fields__)
         evidence = Evidence(**{name: stored[name] for name in Evidence.__dataclass_fields__})
@@ -71,9 +71,9 @@ def load(run: Path) -> KnownPairs:
         return KnownPairs()
 
 
-def _place(known: Digests, pairs: Digests) -> npt.NDArray[np.intp]:
+def _position(known: Digests, pairs: Digests) -> npt.NDArray[np.intp]:
     return np.minimum(np.searchsorted(known, pairs), max(len(known) - 1, 0))
 
 
-def _is_there(known: Digests, at: npt.NDArray[np.intp], pairs: Digests) -> npt.NDArray[np.bool_]:
+def _contains(known: Digests, at: npt.NDArray[np.intp], pairs: Digests) -> npt.NDArray[np.bool_]:
     return np.asarray(known[at] == pairs) if len(known) else np.zeros(len(pairs), bool)

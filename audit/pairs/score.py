@@ -1,6 +1,6 @@
-"""How likely a verified pair is the same picture, what kind of copy it is, and from which score on pairs are kept.
+"""Score verified pairs, classify their relation, and choose the score from which pairs are kept.
 
-``docs/pairs.md`` says how the score was fitted and how good it is; ``benchmarks/duplicates.py`` measures it.
+``docs/pairs.md`` describes how the score was fitted and how good it is; ``benchmarks/duplicates.py`` measures it.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from audit.pairs.verification import Evidence
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-# Logistic regression on judged CIFAR-10 pairs and on candidates that fit badly.
+# Logistic regression on judged CIFAR-10 pairs and on candidates that align badly.
 _DETAIL, _LUMA, _RESIDUAL, _MARGIN, _INTERCEPT = 5.22, 9.13, -18.19, 27.73, -13.96
 
 _LOGIT_ERROR = 0.72
 """Standard error of a kept pair's logit, from 40 fits on images drawn with replacement."""
 
 _NONE_SEEN = 3.0
-"""Where no pair at all is expected to be wrong, up to so many may be (the rule of three: 95%)."""
+"""Upper limit of the number of wrong pairs if none is expected (rule of three, 95%)."""
 
 LEAST_SCORE = 0.5
-"""A pair that is more likely wrong than right is never kept, however many good ones stand beside it."""
+"""Pairs below this score are never kept: they are more likely wrong than right."""
 
 SAME_ENCODING_DIFFERENCE = 0.03
 """Mean absolute RGB difference of aligned thumbnails up to which an unmoved pair is a re-encoding; recompression to JPEG quality 30 stays below."""
 
 _SAME_ENCODING_LOCALLY = 0.04
-"""The same in the cell where the difference is largest; nine of ten texts laid over a photo exceed it, recompression to quality 30 stays below."""
+"""The same in the cell where the difference is largest; nine of ten text overlays exceed it, recompression to quality 30 stays below."""
 
 _SAME_PLACE = 0.03
 """Share of the side by which a corner may move in a re-encoding: one pixel of a thumbnail."""
 
 _SAME_DETAILS = 0.5
-"""Correlation of details below which two aligned pictures are rather two shots of one scene than one picture edited."""
+"""Correlation of details below which two aligned images are two shots of one scene rather than an edited copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """Where pairs begin to be kept, and how many of them are expected to be right."""
+    """The score from which pairs are kept, and the expected precision of these."""
 
     least_score: float
     pairs: int
-    """Verified pairs kept; identical bytes and pixels are certain and not counted."""
+    """Verified pairs kept, without identical bytes and pixels, which are certain."""
     expected_precision: float | None
-    """None where no verified pair is kept."""
+    """None if no verified pair is kept."""
     interval: tuple[float, float] | None
-    """95% interval: the uncertainty of the score's fit, and of counting so many pairs."""
+    """95% interval: the uncertainty of the score's fit, and of counting this many pairs."""
 
 
 def margin(cosine: Floats, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], similarities: Floats) -> Floats:
-    """Return by how much a pair is nearer than the farther half of either image's neighbors; 0 where its cosine is unknown.
+    """Return by how much a pair is nearer than the farther half of either image's neighbors; 0 if its cosine is unknown.
 
-    How near strangers are depends on the backbone and on the kind of picture; the margin does not.
+    Cosines of unrelated images depend on the backbone and the kind of image; the margin does not.
     """
     rows, at = np.unique(np.concatenate([first, second]), return_inverse=True)
     near = np.asarray(similarities[rows])
@@ -68,7 +68,7 @@ def margin(cosine: Floats, first: npt.NDArray[np.int64], second: npt.NDArray[np.
 
 
 def score(evidence: Evidence, margins: Floats) -> Doubles:
-    """Return the probability that each pair is the same picture, 0..1; 0 where a picture has too little detail to tell."""
+    """Return the probability that each pair shows the same image, 0..1; 0 if an image has too little detail."""
     detail = np.arctanh(evidence.detail_correlation.clip(0, 0.99).astype(np.float64))
     logit = _DETAIL * detail + _LUMA * evidence.correlation + _RESIDUAL * evidence.residual + _MARGIN * margins + _INTERCEPT
     return np.asarray(np.where(evidence.detail_correlation > 0, _sigmoid(logit), 0), dtype=np.float64)
@@ -91,7 +91,7 @@ def operating_point(scores: Doubles, min_precision: float, least_score: float = 
 
 
 def relations(evidence: Evidence) -> npt.NDArray[np.str_]:
-    """Return what kind of copy each pair is: one of the last three of ``audit.tables.RELATIONS``."""
+    """Return the relation of each pair: one of the last three of ``audit.tables.RELATIONS``."""
     corners = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1]], np.float32)
     moved = np.abs(np.einsum("mij,cj->mci", evidence.transform, corners) - corners[None, :, :2]).max(axis=(1, 2), initial=0)
     same = (moved <= _SAME_PLACE) & ~evidence.mirrored

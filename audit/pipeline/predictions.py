@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from audit.errors import RunError
 from audit.io.artifacts import filling, read_arrays, replacing
-from audit.predictions.incremental import FROM_ROWS, MAX_CHANGED, Fitted, carry_over, count_changed
+from audit.predictions.incremental import FROM_ROWS, MAX_CHANGED, Fitted, count_changed, update
 from audit.predictions.predictor import Predictor, load_predictor
 from audit.run.identity import ordinal_index
 from audit.run.tables import open_rows
@@ -65,11 +65,11 @@ def predict(  # noqa: PLR0913  the stage's inputs are that many
             changed = count_changed(last.known, last.old_row, labels, readable)
             if changed <= MAX_CHANGED * readable:
                 with filling(run / "predictions.npy", (len(images), last.known.probabilities.shape[1]), np.float32) as into:
-                    carried = carry_over(last.known, last.predictor, last.old_row, embeddings, groups, into)
-                _store(run, images, labels, carried.fold)
-                observer.note(f"label predictions: {carried.predicted_anew:,} new images are judged by the models of the last full fit")
-                not_judged = int(before["not_judged"]) + carried.not_judged
-                return {**before, "changed_since_fit": changed, "predicted_anew": carried.predicted_anew, "not_judged": not_judged}
+                    updated = update(last.known, last.predictor, last.old_row, embeddings, groups, into)
+                _store(run, images, labels, updated.fold)
+                observer.note(f"label predictions: {updated.predicted:,} new images are judged by the models of the last full fit")
+                not_judged = int(before["not_judged"]) + updated.not_judged
+                return {**before, "changed_since_fit": changed, "predicted_anew": updated.predicted, "not_judged": not_judged}
     from audit.predictions.out_of_sample import out_of_sample
 
     with filling(run / "predictions.npy", (len(images), int(labels.max(initial=-1)) + 1), np.float32) as into:

@@ -1,1 +1,1 @@
-"""Out-of-sample class probabilities: cross-validated models, or predictions that the user supplies."""
+"""Out-of-sample class probabilities: from cross-validated models, or supplied by the user."""

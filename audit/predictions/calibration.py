@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say."""
+"""Calibration of probabilities."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ def softmax(logits: Floats) -> Floats:
 
 
 def most_to_calibrate(rows: int, classes: int) -> int:
-    """Return how many rows a temperature is found on: as many as are asked for, and fewer with many classes; 2,000 of 22,000 classes are plenty."""
+    """Return the number of rows to fit a temperature on: ``rows``, or fewer with many classes (2,000 rows suffice for 22,000 classes)."""
     return min(rows, _CELLS // max(classes, 1))
 
 
 def best_temperature(logits: Floats, labels: npt.NDArray[np.int64]) -> float:
-    """Find the temperature that minimises the log loss (Guo et al. 2017, On Calibration of Modern Neural Networks).
+    """Return the temperature that minimises the log loss (Guo et al. 2017, On Calibration of Modern Neural Networks).
 
     Args:
-        logits: ``[n, c]`` finite, of out-of-sample rows; logarithms of probabilities will do.
+        logits: ``[n, c]`` finite logits, or logarithms of probabilities, of out-of-sample rows.
         labels: ``[n]`` class codes.
 
     Returns:
-        What to divide the logits by, 0.0025 to 20.
+        Divisor of the logits, 0.0025 to 20.
     """
     from scipy.optimize import brentq
 
     rows = len(labels)
 
     def slope(log_inverse: float) -> float:
-        """Return the derivative of the mean loss by the inverse temperature, in which the loss is convex."""
+        """Return the derivative of the mean loss with respect to the inverse temperature, in which the loss is convex."""
         total = 0.0
         for start in range(0, rows, _ROWS_AT_ONCE):
             block = logits[start : start + _ROWS_AT_ONCE].astype(np.float64)
@@ -53,7 +53,7 @@ def best_temperature(logits: Floats, labels: npt.NDArray[np.int64]) -> float:
         return float(np.exp(-least))
     if slope(most) <= 0:
         return float(np.exp(-most))
-    # Where the loss is least it is flat, so it is the slope that tells the place to more than three digits.
+    # The loss is flat at its minimum, so the root of the slope is more precise.
     return float(np.exp(-brentq(slope, least, most, xtol=1e-9)))
 
 
@@ -61,9 +61,9 @@ def expected_calibration_error(probability: npt.NDArray[np.floating], happened: 
     """Return the mean gap between stated probability and observed frequency over equally filled bins (Naeini et al. 2015), 0..1.
 
     Args:
-        probability: ``[n]`` stated, in [0, 1].
-        happened: ``[n]``.
-        bins: how many.
+        probability: ``[n]`` stated probabilities, in [0, 1].
+        happened: ``[n]`` outcomes.
+        bins: number of bins.
     """
     if not len(probability):
         return 0.0

@@ -1,4 +1,4 @@
-"""Files of class probabilities, read in blocks: ``.npy``, Parquet and CSV."""
+"""Read files of class probabilities in blocks: ``.npy``, Parquet and CSV."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ID_COLUMN = "sample_id"
 
 _READ_AHEAD = 32_000_000
-"""Bytes of all columns of a Parquet file together: without such a limit a reader holds a whole row group, which may be the whole file."""
+"""Bytes buffered for all columns of a Parquet file: without a limit the reader holds a whole row group, which may be the whole file."""
 
 
 class Block(NamedTuple):
@@ -30,12 +30,12 @@ class Block(NamedTuple):
     """``[m, c]`` in the order of the dataset's classes."""
     rows: npt.NDArray[np.int64]
     """``[m]`` rows of the dataset."""
-    place: Callable[[int], str]
-    """Where in the file a row of the block stands, for a person."""
+    where: Callable[[int], str]
+    """Returns file and line or row of a row of the block, for messages."""
 
 
 def array_blocks(file: Path, rows: int, classes: list[str]) -> Iterator[Block]:
-    """Return the blocks of a ``.npy`` file in row order. Raises AuditError where it is none, or of another shape."""
+    """Return the blocks of a ``.npy`` file in row order. Raises AuditError if it is not one, or has another shape."""
 
     def opened() -> Any:
         try:
@@ -46,17 +46,17 @@ def array_blocks(file: Path, rows: int, classes: list[str]) -> Iterator[Block]:
     shape = (rows, len(classes))
     found = opened()
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "fiu":
-        problem = f"holds shape {getattr(found, 'shape', '?')}, type {getattr(found, 'dtype', '?')}"
+        problem = f"not a numeric 2-D array (shape {getattr(found, 'shape', '?')}, dtype {getattr(found, 'dtype', '?')})"
         raise AuditError(file, problem, f"save numbers of shape {shape}")
     if found.shape != shape:
         order = f"columns {', '.join(map(repr, classes[:3]))}{', ...' if len(classes) > 3 else ''}"
         problem = f"has shape {found.shape}, but the dataset has {rows} samples and {len(classes)} classes"
-        raise AuditError(file, problem, f"save one row per sample in the order of samples.parquet, {order}; or use a table with a {ID_COLUMN} column")
+        raise AuditError(file, problem, f"save one row per sample in the order of samples.parquet, {order}; or use a table with a column {ID_COLUMN}")
     del found
 
     def read() -> Iterator[Block]:
         for part in blocks(np.arange(rows), len(classes)):
-            # Opened anew each time: pages of a closed map no longer count as memory.
+            # Reopened for each block: pages of a closed map do not count as memory.
             values = np.array(opened()[part[0] : part[-1] + 1])
             yield Block(values, part, lambda at, part=part: f"{file}: row {part[at]}")  # type: ignore[misc]
 
@@ -64,16 +64,16 @@ def array_blocks(file: Path, rows: int, classes: list[str]) -> Iterator[Block]:
 
 
 def table_columns(file: Path, classes: list[str], warnings: list[str], unknown: list[str]) -> tuple[list[str], bool]:
-    """Return the table's columns and whether it has probabilities of classes that the dataset lacks.
+    """Return the table's columns, and whether it has probabilities of classes that the dataset lacks.
 
     Args:
         file: Parquet or CSV.
-        classes: of the dataset.
-        warnings: sentences for a person are added to it.
-        unknown: classes without a column are added to it.
+        classes: classes of the dataset.
+        warnings: warnings are appended.
+        unknown: classes without a column are appended.
 
     Raises:
-        AuditError: the table is empty, or its columns do not fit.
+        AuditError: the table is empty, or its columns do not match.
     """
     head = next(_frames(file), None)
     if head is None or not len(head):
@@ -83,25 +83,25 @@ def table_columns(file: Path, classes: list[str], warnings: list[str], unknown: 
     unknown += [name for name in classes if name not in there]
     known = [name for name in classes if name in there]
     if len(known) < min(2, len(classes)):
-        problem = f"has no column for the class {unknown[0]!r} ({len(unknown)} of {len(classes)} are missing)"
+        problem = f"no column for class {unknown[0]!r} ({len(unknown)} of {len(classes)} classes have no column)"
         raise AuditError(file, problem, "name one column after each class")
     if unknown:
         shown = ", ".join(map(repr, unknown[:3]))
-        warnings.append(f"{len(unknown)} of {len(classes)} classes have no column in {file.name}; images labelled so are not judged: {shown}.")
+        warnings.append(f"{len(unknown)} of {len(classes)} classes have no column in {file.name}; images with these labels are not judged: {shown}.")
     import pandas as pd
 
     for name in known:
         if not pd.api.types.is_numeric_dtype(head[name]):
-            raise AuditError(file, f"the column {name!r} holds text", "write numbers between 0 and 1")
+            raise AuditError(file, f"column {name!r} contains text", "write numbers between 0 and 1")
     extra = [name for name in columns if name not in wanted]
     if extra:
-        warnings.append(f"{len(extra)} columns of {file.name} belong to no class of the dataset and are left out: {', '.join(extra[:3])}.")
+        warnings.append(f"{len(extra)} columns of {file.name} match no class of the dataset and are ignored: {', '.join(extra[:3])}.")
     return columns, any(pd.api.types.is_float_dtype(head[name]) for name in extra)
 
 
 @contextmanager
 def _readable(file: Path) -> Iterator[None]:
-    """Raise AuditError where a table turns out to be none."""
+    """Convert errors of reading a table to AuditError."""
     import pyarrow as pa
 
     try:
@@ -111,7 +111,7 @@ def _readable(file: Path) -> Iterator[None]:
 
 
 def shape_of(file: Path) -> tuple[list[str], int]:
-    """Return the names of a table's columns and the number of its rows. Raises AuditError where it cannot be read."""
+    """Return the column names and the number of rows of a table. Raises AuditError if it cannot be read."""
     import pandas as pd
     import pyarrow.parquet as pq
 
@@ -127,7 +127,7 @@ def shape_of(file: Path) -> tuple[list[str], int]:
 _LINES_AT_ONCE = 65_536
 
 _LEAST_AT_ONCE = 1_024
-"""Rows of a table that are read together, however many columns it has: each column of a block takes its time as well."""
+"""Minimum rows per block of a table, whatever the number of columns: each column of a block has a fixed cost."""
 
 
 def _frames(file: Path, wanted: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
@@ -135,7 +135,7 @@ def _frames(file: Path, wanted: Collection[str] | None = None) -> Iterator[pd.Da
 
     Args:
         file: Parquet or CSV.
-        wanted: the columns to read; all where None.
+        wanted: columns to read; None for all.
     """
     import pandas as pd
     import pyarrow.parquet as pq
@@ -156,17 +156,17 @@ def _frames(file: Path, wanted: Collection[str] | None = None) -> Iterator[pd.Da
 
 
 def table_blocks(file: Path, columns: list[str], sample_ids: Sequence[str], classes: Sequence[str], warnings: list[str]) -> Iterator[Block]:
-    """Yield the blocks of a table, by sample id where it has such a column, else in row order.
+    """Yield the blocks of a table, by sample id if it has that column, else in row order.
 
     Args:
         file: Parquet or CSV.
-        columns: as of `table_columns`.
-        sample_ids: of the dataset, in row order.
-        classes: of the dataset; one without a column is 0.
-        warnings: sentences for a person are added to it.
+        columns: as returned by `table_columns`.
+        sample_ids: sample ids of the dataset, in row order.
+        classes: classes of the dataset; one without a column gets 0.
+        warnings: warnings are appended.
 
     Raises:
-        AuditError: rows do not fit the dataset's.
+        AuditError: the rows do not match the dataset's.
     """
     import pandas as pd
 
@@ -188,7 +188,7 @@ def table_blocks(file: Path, columns: list[str], sample_ids: Sequence[str], clas
             repeated = (rows >= 0) & (pd.Series(rows).duplicated().to_numpy() | filled[rows])
             if repeated.any():
                 at = int(repeated.argmax())
-                raise AuditError(f"{file}:{start + at + 2}", f"the sample {ids.iloc[at]!r} appears twice", "keep one row per sample")
+                raise AuditError(f"{file}:{start + at + 2}", f"sample {ids.iloc[at]!r} appears twice", "keep one row per sample")
         else:
             rows = np.arange(start, start + len(frame))
             if start + len(frame) > len(sample_ids):
@@ -200,22 +200,22 @@ def table_blocks(file: Path, columns: list[str], sample_ids: Sequence[str], clas
         yield Block(values[mine], rows[mine].astype(np.int64), lambda at, lines=lines: f"{file}:{lines[at]}")  # type: ignore[misc]
         start += len(frame)
     if by_id and not filled.any() and len(sample_ids):
-        problem = f"names none of the dataset's samples; its first is {first!r}" if first is not None else "is empty"
+        problem = f"matches no sample of the dataset; its first id is {first!r}" if first is not None else "is empty"
         raise AuditError(file, problem, f"use the ids of samples.parquet, such as {sample_ids[0]!r}")
     if not by_id and not filled.all():
         problem = f"has {shape_of(file)[1]} rows and no column {ID_COLUMN!r}, but the dataset has {len(sample_ids)} samples"
         raise AuditError(file, problem, f"add a column {ID_COLUMN!r}, or write one row per sample in order")
     if strangers:
-        warnings.append(f"{strangers} rows of {file.name} name no sample of the dataset and are left out.")
+        warnings.append(f"{strangers} rows of {file.name} match no sample of the dataset and are ignored.")
 
 
 def _numbers(file: Path, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
     try:
-        with np.errstate(over="ignore"):  # what overflows is no probability, and is told of as such
+        with np.errstate(over="ignore"):  # values that overflow are reported as not a probability
             return frame.to_numpy(np.float32)
     except (ValueError, TypeError):
         text = next(name for name in frame if not _is_number(frame[name]))
-        raise AuditError(file, f"the column {text!r} holds text", "write numbers between 0 and 1") from None
+        raise AuditError(file, f"column {text!r} contains text", "write numbers between 0 and 1") from None
 
 
 def _is_number(column: pd.Series) -> bool:

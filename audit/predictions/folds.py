@@ -1,4 +1,4 @@
-"""Cross-validation folds that keep the copies of an image together and every class spread evenly."""
+"""Cross-validation folds that keep copies together and spread every class evenly."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from audit.errors import AuditError
 
 
 def stratified_group_folds(labels: npt.NDArray[np.int32], groups: npt.NDArray[np.int64], *, folds: int = 5, seed: int = 0) -> npt.NDArray[np.int8]:
-    """Give every row a fold, so that rows of one group share it and each class is spread as evenly as whole groups allow.
+    """Assign every row to a fold, so that the rows of a group share it and each class is spread as evenly as whole groups allow.
 
-    Groups are dealt, the largest first, to the fold that holds the fewest rows of the group's most frequent class (ties: the fewest rows, then
-    the lowest fold). A copy of a mislabelled image therefore never trains the model that judges it.
+    Groups are assigned, the largest first, to the fold with the fewest rows of the group's most frequent class (ties: the fewest rows, then the
+    lowest fold). A copy of a mislabelled image therefore never trains the model that judges it.
 
     Args:
-        labels: int ``[n]`` class codes; -1 = unlabelled, dealt as one more class.
-        groups: int ``[n]``; equal = one group.
-        folds: how many, 2 to 127.
-        seed: decides which groups of equal size come first.
+        labels: int ``[n]`` class codes; -1 = unlabelled, treated as one more class.
+        groups: int ``[n]`` group of each row.
+        folds: number of folds, 2 to 127.
+        seed: seed of the order of groups of equal size.
 
     Returns:
         int8 ``[n]`` in ``[0, folds)``. A class with fewer groups than folds is absent from some folds.
@@ -29,17 +29,17 @@ def stratified_group_folds(labels: npt.NDArray[np.int32], groups: npt.NDArray[np
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    # A group's class is that of its first row unless another is more frequent; single rows, nearly all, need no count.
+    # A group's class is its most frequent one, else that of its first row; nearly all groups are single rows and need no count.
     classes = labels[order[starts[:-1]]].astype(np.int64)
     for large in np.flatnonzero(sizes > 2):
         values, counts = np.unique(labels[order[starts[large] : starts[large + 1]]], return_counts=True)
         classes[large] = values[counts.argmax()]
     shuffled = np.random.default_rng(seed).permutation(len(sizes))
-    dealt = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+    by_size = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     fold_of_group = np.empty(len(sizes), np.int8)
     rows_in_fold = np.zeros(folds, np.int64)
     held = np.zeros((int(classes.max()) + 2, folds), np.int64)
-    for one in dealt.tolist():
+    for one in by_size.tolist():
         in_class = held[classes[one]]
         fold = int(np.lexsort((rows_in_fold, in_class))[0])
         fold_of_group[one] = fold
@@ -54,14 +54,14 @@ def folds_of(
     """Return the fold of every labelled row with an embedding and of its unlabelled copies; -1 for all others.
 
     Args:
-        labels: int ``[n]`` class codes, or that of one label of several; -1 = unlabelled.
-        groups: int ``[n]``; equal = one group.
-        usable: ``[n]`` which rows have an embedding.
-        folds: how many; fewer where there are fewer groups.
-        seed: as of `stratified_group_folds`.
+        labels: int ``[n]`` class codes, or the code of one of several labels; -1 = unlabelled.
+        groups: int ``[n]`` group of each row.
+        usable: ``[n]`` rows with an embedding.
+        folds: number of folds; fewer if there are fewer groups.
+        seed: as for `stratified_group_folds`.
 
     Raises:
-        AuditError: no row is labelled and usable, or all such rows are of one group.
+        AuditError: no row is labelled and usable, or all such rows are in one group.
     """
     train = np.flatnonzero(usable & (labels >= 0))
     numbers = np.unique(groups[train])
@@ -83,7 +83,7 @@ def folds_of(
 def order_of_images(
     images: npt.NDArray[np.bytes_], labels: npt.NDArray[np.integer], classes: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the rows, sorted by their images, and the classes' places when sorted by their first image."""
+    """Return the rows sorted by image, and the rank of each class by its first image."""
     by_image = np.argsort(images, kind="stable")
     present, first = np.unique(labels[by_image], return_index=True)
     first_image = np.full(classes, len(labels))
@@ -91,10 +91,10 @@ def order_of_images(
     place = np.empty(classes, np.int64)
     place[np.argsort(first_image, kind="stable")] = np.arange(classes)
     rank = np.append(place, classes)[labels]
-    return np.lexsort((rank, images)).astype(np.int64), place  # copies of one image that have two labels
+    return np.lexsort((rank, images)).astype(np.int64), place  # the rank orders copies with different labels
 
 
 def numbered(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Number groups in the order in which they come."""
+    """Number groups in order of first occurrence."""
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[group], dtype=np.int64)

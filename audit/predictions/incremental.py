@@ -1,9 +1,9 @@
-"""Predictions after a small change of the dataset: kept for images that stay, made by the models of the last full fit for images that are new.
+"""Incremental predictions after a small change of the dataset: reused for unchanged images, from the last fitted models for new ones.
 
-A kept prediction is as out-of-sample as it was: its model never saw the image. A new image no model has seen at all; it is judged by the one that saw
-none of its copies, by all of them together where it has none, and not at all where its copies were in several folds: each model then saw one of them.
-What is lost is what the models could have learned from the few new images, and in turn a label flag does not come or go because
-some other image changed. Once more than `MAX_CHANGED` of the rows differ from those the models were fitted on, everything is fitted anew.
+A reused prediction is still out-of-sample: its model never saw the image. A new image was seen by no model. It is predicted by the fold model that
+saw none of its copies, by the mean of all folds if it has no copies, and not at all if its copies were in several folds, since every model then saw
+one of them. The models learn nothing from the few new images; in return a label finding does not appear or disappear because another image changed.
+Once more than `MAX_CHANGED` of the rows differ from those of the fit, all models are refitted.
 """
 
 from __future__ import annotations
@@ -17,72 +17,73 @@ from audit.io.blocks import rows_at_once
 from audit.predictions.predictor import Predictor
 
 MAX_CHANGED = 0.05
-"""Share of images that were replaced, came, went or got another label since the fit, up to which its models are kept."""
+"""Share of images replaced, added, removed or relabelled since the fit up to which its models are reused."""
 
 FROM_ROWS = 5_000
-"""Fewer images than these are fitted anew in seconds."""
+"""Images from which models are reused; fewer are refitted in seconds."""
 
 _ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What the last scan predicted, and from what."""
+    """Predictions of the last scan, and the rows they are based on."""
 
     probabilities: npt.NDArray[np.float32]
-    """``[m, c]``, NaN rows where there is no prediction; may be memory-mapped."""
+    """``[m, c]``, NaN rows for no prediction; may be memory-mapped."""
     fold: npt.NDArray[np.int8]
-    """``[m]``, the fold whose model judged a row; -1 = all of them, or none."""
+    """``[m]`` fold whose model predicted the row; -1 = all folds, or no prediction."""
     labels: npt.NDArray[np.int32]
     """``[m]`` class codes; -1 = unlabelled."""
     images: int
-    """Rows that have an embedding."""
+    """Number of rows with an embedding."""
     changed: int
-    """Images that were replaced, came, went or got another label since the fit."""
+    """Number of images replaced, added, removed or relabelled since the fit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
-    """Predictions that needed no fit."""
+class Updated:
+    """Predictions without a new fit."""
 
     probabilities: npt.NDArray[np.float32]
     fold: npt.NDArray[np.int8]
-    predicted_anew: int
+    predicted: int
+    """Number of new images that were predicted."""
     not_judged: int
-    """New images of whose copies every model saw one."""
+    """Number of new images that every model saw a copy of."""
 
 
 def count_changed(before: Fitted, old_row: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], images: int) -> int:
-    """Return how many images were replaced, came, went or got another label since the fit.
+    """Return the number of images replaced, added, removed or relabelled since the fit.
 
     Args:
-        before: the last scan's predictions.
-        old_row: ``[n]`` where a row stood in ``before``; -1 where its content was not there.
+        before: predictions of the last scan.
+        old_row: ``[n]`` row of the same content in ``before``; -1 = none.
         labels: ``[n]`` class codes, of the same classes as before.
-        images: rows that have an embedding; one that cannot be read is no change each time anew.
+        images: number of rows with an embedding; an unreadable image is not a change.
     """
     stayed = np.flatnonzero(old_row >= 0)
     relabelled = int((before.labels[old_row[stayed]] != labels[stayed]).sum())
     return before.changed + max(images - len(stayed), before.images - len(stayed)) + relabelled
 
 
-def carry_over(
+def update(
     before: Fitted,
     predictor: Predictor,
     old_row: npt.NDArray[np.int64],
     embeddings: npt.NDArray[np.float16],
     groups: npt.NDArray[np.int64],
     into: npt.NDArray[np.float32] | None = None,
-) -> Carried:
-    """Keep what was predicted and predict what is new.
+) -> Updated:
+    """Reuse predictions of unchanged images, and predict new ones.
 
     Args:
-        before: the last scan's predictions.
-        predictor: what made them.
-        old_row: ``[n]`` where a row stood in ``before``; -1 where its content was not there.
-        embeddings: float16 ``[n, d]`` unit rows; NaN where there is none. Only new rows are read.
-        groups: ``[n]``; copies of one picture share a number.
-        into: float32 ``[n, c]`` to write to, such as a file mapped into memory; a new array where None.
+        before: predictions of the last scan.
+        predictor: the models that made them.
+        old_row: ``[n]`` row of the same content in ``before``; -1 = none.
+        embeddings: float16 ``[n, d]`` unit rows; NaN for none. Only new rows are read.
+        groups: ``[n]`` duplicate set of each row.
+        into: float32 ``[n, c]`` output array, such as a memory-mapped file; None for a new array.
     """
     stayed = np.flatnonzero(old_row >= 0)
     fold = np.full(len(old_row), -1, np.int8)
@@ -100,13 +101,13 @@ def carry_over(
     for start in range(0, len(judged), at_once):
         rows = judged[start : start + at_once]
         probabilities[rows] = predictor(embeddings[rows], fold[rows])
-    return Carried(probabilities, fold, len(judged), len(new) - len(judged))
+    return Updated(probabilities, fold, len(judged), len(new) - len(judged))
 
 
 def _folds_of_new(
     new: npt.NDArray[np.int64], fold: npt.NDArray[np.int8], groups: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
-    """Return the fold of each new row's copies, -1 where it has none, and whether there is a model that saw none of them."""
+    """Return the fold of each new row's copies, -1 without copies, and whether there is a model that saw none of them."""
     known = np.flatnonzero(fold >= 0)
     shared = known[np.isin(groups[known], groups[new])]
     of_group, at = np.unique(groups[shared], return_inverse=True)

@@ -1,4 +1,4 @@
-"""Out-of-sample probabilities of every class for images with several labels: one-vs-rest, each class a question of its own."""
+"""Out-of-sample probabilities of every class for images with several labels: one-vs-rest."""
 
 from __future__ import annotations
 
@@ -36,21 +36,20 @@ def out_of_sample_sets(
 ) -> Predictions:
     """Predict which classes every image shows, with models that saw neither it nor its copies.
 
-    Kernel ridge regression on each class's presence and the vote of the nearest rows of other folds, stacked by one logistic regression on
+    Kernel ridge regression on each class's presence and the vote of the nearest rows of other folds are stacked by one logistic regression on
     out-of-fold cells (Platt 1999).
 
     Args:
         embeddings: float16 ``[n, d]`` unit rows; NaN rows for images without one. Read in blocks.
-        given: bool ``[n, c]``, which labels an image carries; a row without any is unlabelled, predicted by the models of all folds together.
-        groups: int ``[n]``; rows of one duplicate group share a number and a fold. An unlabelled copy of a labelled image shares its fold as well.
-        images: ``[n]`` what each embedding was made from. Folds and models then follow from the images: rows in another order lead to the same
-            predictions. Where None, they follow from the order of the rows.
-        seed: decides folds and landmarks.
-        into: float32 ``[n, c]`` to write to, such as a file mapped into memory; a new array where None.
-        advance: told how many more rows are predicted.
+        given: bool ``[n, c]`` given labels; a row without any is unlabelled and predicted by the mean of all folds.
+        groups: int ``[n]`` duplicate set of each row, which shares a fold; that includes unlabelled copies of a labelled image.
+        images: ``[n]`` digest of each image, which makes folds and models independent of row order; None: they depend on it.
+        seed: seed of folds and landmarks.
+        into: float32 ``[n, c]`` output array, such as a memory-mapped file; None for a new array.
+        advance: called with the number of rows predicted since the last call.
 
     Returns:
-        float32 ``[n, c]`` in 0..1, rows do not add up to 1; NaN rows where there is no embedding.
+        float32 ``[n, c]`` in 0..1, rows do not sum to 1; NaN rows without an embedding.
 
     Raises:
         AuditError: no labelled image has an embedding, or all of them are copies of one image.
@@ -85,7 +84,7 @@ def out_of_sample_sets(
 
 
 def _rarest(given: csr_array) -> npt.NDArray[np.int32]:
-    """Each row's rarest label, which is what folds must spread evenly; -1 where it has none."""
+    """Return each row's rarest label, which folds spread evenly; -1 for none."""
     counts = np.bincount(given.indices, minlength=given.shape[1])
     rank = np.empty(given.shape[1], np.int64)
     order = np.argsort(counts, kind="stable")
@@ -98,7 +97,7 @@ def _rarest(given: csr_array) -> npt.NDArray[np.int32]:
 
 
 def _number_of_set(given: csr_array) -> npt.NDArray[np.int64]:
-    """Return a number that only equal sets of labels share, but for chance, ``[n]``: it orders copies of one image."""
+    """Return ``[n]``: a hash of each set of labels, to order copies of one image."""
     of_class = np.random.default_rng(0).integers(2**50, size=given.shape[1])
     return np.asarray(given.astype(np.int64) @ of_class, dtype=np.int64)
 
@@ -123,7 +122,7 @@ def _fit(features: Floats, given: csr_array, fold: npt.NDArray[np.int8], folds: 
 
 
 def _stack(members: _Members, features: Floats, given: csr_array, fold: npt.NDArray[np.int8], seed: int) -> npt.NDArray[np.float64]:
-    """Fit weights of both members and a constant on out-of-fold cells: all that are present among some rows, as many absent ones, weighed back."""
+    """Fit the weights and intercept on out-of-fold cells of a sample of rows: all positive ones and a reweighted sample of negative ones."""
     from sklearn.linear_model import LogisticRegression
 
     draw = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Out-of-sample class probabilities: what models that never saw an image, nor a copy of it, say of its class."""
+"""Out-of-sample class probabilities, from models that saw neither the image nor a copy of it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from audit.predictions.probes import Projection, Training
 
 MAX_TRAINING_ROWS = 200_000
-"""More rows than these are judged but not learned from; with many classes each keeps the same number. Bounds memory and time."""
+"""Maximum rows to train on, the same number of each class; bounds memory and time. All rows are predicted."""
 
 FOLDS = 5
-"""Fewer where there are fewer groups of copies."""
+"""Number of folds; fewer if there are fewer duplicate sets."""
 
 FEATURES = 384
 """Principal components kept of an embedding."""
@@ -36,16 +36,16 @@ _CALIBRATION_ROWS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Class probabilities and how they were made."""
+    """Class probabilities and how they were computed."""
 
     probabilities: npt.NDArray[np.float32]
-    """``[n, c]``; rows sum to 1, or are all NaN where there is no prediction."""
+    """``[n, c]``; rows sum to 1, or are all NaN without a prediction."""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values: what was done, and ``warnings``, sentences for a person."""
+    """Details as JSON values, including ``warnings``."""
     fold: npt.NDArray[np.int8] | None = None
-    """``[n]``, the fold whose model judged a row; -1 = all of them, or none. None for a user's own predictions, as is ``predictor``."""
+    """``[n]`` fold whose model predicted the row; -1 = all folds, or no prediction. None for a user's own predictions, as is ``predictor``."""
     predictor: Predictor | None = None
-    """What made them, for images still to come."""
+    """The fitted models, for new images."""
 
 
 def out_of_sample(
@@ -61,18 +61,18 @@ def out_of_sample(
 ) -> Predictions:
     """Predict every image's class with models that saw neither it nor its copies.
 
-    The mean of four members (see `audit.predictions.probes`), calibrated by one temperature on the rows' given labels.
+    The prediction is the mean of four members (see `audit.predictions.probes`), calibrated by one temperature on the given labels.
 
     Args:
         embeddings: float16 ``[n, d]`` unit rows; NaN rows for images without one. Read in blocks, so a memory map stays on disk.
-        labels: int ``[n]`` class codes, 0 to c - 1; -1 = unlabelled, predicted by the models of all folds together.
-        groups: int ``[n]``; rows of one duplicate group share a number and a fold. An unlabelled copy of a labelled image shares its fold as well.
-        images: ``[n]`` what each embedding was made from. Folds and models then follow from the images: rows in another order and classes of other
-            names lead to the same predictions. Where None, they follow from the order of the rows and of the codes.
-        seed: decides folds and models; same seed, same bytes on one machine.
-        device: where the networks are fitted, as PyTorch names it.
-        into: float32 ``[n, c]`` to write to, such as a file mapped into memory; a new array where None.
-        advance: told how many more rows are predicted.
+        labels: int ``[n]`` class codes, 0 to c - 1; -1 = unlabelled, predicted by the mean of all folds.
+        groups: int ``[n]`` duplicate set of each row, which shares a fold; that includes unlabelled copies of a labelled image.
+        images: ``[n]`` digest of each image, which makes folds and models independent of the order of rows and of class names; None: they depend on
+            it.
+        seed: seed of folds and models; the same seed gives the same bytes on one machine.
+        device: PyTorch device for the networks.
+        into: float32 ``[n, c]`` output array, such as a memory-mapped file; None for a new array.
+        advance: called with the number of rows predicted since the last call.
 
     Returns:
         float32 ``[n, c]`` with c = the highest code + 1. NaN rows: no embedding, or the row's own class has no example outside its fold.
@@ -131,7 +131,7 @@ def out_of_sample(
 
 
 def rows_with_embedding(embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.bool_]:
-    """Return ``[n]`` which rows are finite; read in blocks."""
+    """Return bool ``[n]``: which rows are finite; read in blocks."""
     usable = np.empty(len(embeddings), bool)
     for start in range(0, len(embeddings), _ROWS_AT_ONCE):
         usable[start : start + _ROWS_AT_ONCE] = np.isfinite(embeddings[start : start + _ROWS_AT_ONCE]).all(1)
@@ -148,7 +148,7 @@ def _training(
     seed: int,
     device: str,
 ) -> tuple[Training, Projection]:
-    """Read what is learned from; ``labels``, ``fold`` and ``rows`` are of the labelled rows with an embedding, in the order they are learned in."""
+    """Read the training data; ``labels``, ``fold`` and ``rows`` describe the labelled rows with an embedding, in training order."""
     from audit.predictions.probes import Training
 
     if len(rows) > MAX_TRAINING_ROWS:
@@ -159,7 +159,7 @@ def _training(
 
 
 def learned_features(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], Projection]:
-    """Return the features of rows, ``[m, k]``, and the projection that was fitted on them; embeddings are read in blocks."""
+    """Return the features of rows, ``[m, k]``, and the projection fitted on them; embeddings are read in blocks."""
     from audit.predictions.probes import fit_projection
 
     parts = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
@@ -169,13 +169,13 @@ def learned_features(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.i
 
 
 def _even_share(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    """Choose at most the same number of each class, as many as `MAX_TRAINING_ROWS` allows."""
+    """Sample at most the same number of rows of each class, up to `MAX_TRAINING_ROWS` in all."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     counts = np.bincount(labels[by_class])
     rank = np.arange(len(by_class)) - np.repeat(np.cumsum(counts) - counts, counts)
     allowed = np.sort(counts)
-    # The largest quota q with sum(min(count, q)) <= the limit, found among 1..max.
+    # Bisect the largest quota q with sum(min(count, q)) <= the limit.
     low, high = 1, int(allowed[-1])
     while low < high:
         middle = math.ceil((low + high) / 2)
@@ -187,7 +187,7 @@ def _even_share(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int6
 
 
 def _own_class_unseen(labels: npt.NDArray[np.int32], fold: npt.NDArray[np.int8], classes: int, folds: int) -> npt.NDArray[np.bool_]:
-    """Rows whose class has no example in another fold: no model that judges them knows it."""
+    """Return bool ``[n]``: rows whose class has no example in another fold, so that their model does not know it."""
     held = np.zeros((classes, folds), np.int64)
     judged = (fold >= 0) & (labels >= 0)
     np.add.at(held, (labels[judged], fold[judged]), 1)

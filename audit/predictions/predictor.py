@@ -1,4 +1,4 @@
-"""The fitted ensemble as a thing to keep: what it takes to judge an image that was not there when it was fitted."""
+"""The fitted ensemble, stored to predict images that are added later."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """Calibrated class probabilities from embeddings: the mean of some members, at one temperature."""
+    """Predict calibrated class probabilities from embeddings: the mean of the members at one temperature."""
 
     projection: Projection
     members: Mapping[str, Member]
-    """By their names in `audit.predictions.probes.MEMBERS`."""
+    """Members by their names in `audit.predictions.probes.MEMBERS`."""
     column: npt.NDArray[np.int64]
-    """``[c]``: where the members have each class."""
+    """``[c]``: the members' column of each class."""
     temperature: float = 1.0
 
     def __call__(self, embeddings: npt.NDArray[np.float16], fold: npt.NDArray[np.int8]) -> Floats:
@@ -35,7 +35,7 @@ class Predictor:
 
         Args:
             embeddings: float16 ``[m, d]``, finite unit rows.
-            fold: int8 ``[m]``; the fold whose model judges a row, since it saw neither it nor its copies; -1 = all folds' models together.
+            fold: int8 ``[m]`` fold whose model saw neither the row nor its copies; -1 = mean of all folds.
 
         Returns:
             float32 ``[m, c]``; rows sum to 1.
@@ -54,22 +54,22 @@ class Predictor:
 
 
 def load_predictor(path: Path) -> Predictor:
-    """Read what `Predictor.save` wrote. Raises RunError where the file is missing, damaged, or of other members than today's."""
+    """Read what `Predictor.save` wrote. Raises RunError if the file is missing, corrupt, or has other members than `MEMBERS`."""
     arrays = read_arrays(path)
     try:
         members: dict[str, Member] = {name: _restored(kind, name, arrays) for name, (_, kind) in MEMBERS.items()}
         return Predictor(_restored(Projection, "projection", arrays), members, arrays["column"], float(arrays["temperature"]))
     except KeyError as error:
-        raise RunError(path, f"holds no fitted predictor ({error})", "delete it and scan again: predictions are made anew") from error
+        raise RunError(path, f"not a fitted predictor (no array {error})", "delete it and scan again to refit the models") from error
 
 
 def tempered(probabilities: Floats, temperature: float) -> Floats:
-    """Return probabilities made bolder (temperature < 1) or more careful (> 1): the softmax of their logarithms over it."""
+    """Return probabilities made sharper (temperature < 1) or flatter (> 1): the softmax of their logarithms divided by it."""
     return softmax(log_of(probabilities) / np.float32(temperature))
 
 
 def log_of(probabilities: Floats) -> Floats:
-    """Return natural logarithms, of 1e-8 at the least."""
+    """Return natural logarithms, clipped at log(1e-8)."""
     return np.asarray(np.log(np.maximum(probabilities, 1e-8)), dtype=np.float32)
 
 

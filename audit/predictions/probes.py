@@ -1,7 +1,7 @@
 """Small models on fixed embeddings, one per fold, fitted together: a softmax probe, a small network, kernel ridge regression, a neighbor vote.
 
-Every fitted member is called with features and folds and gives class probabilities. A row with fold *f* is
-predicted by the model that never saw fold *f*; a row with fold -1 by the mean of all folds' models.
+A fitted member maps features and folds to class probabilities. A row with fold *f* is predicted by the model that never saw fold *f*; a row with
+fold -1 by the mean of all folds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class Member(Protocol):
-    """A fitted model of every fold; a frozen dataclass of arrays, so that it can be stored and taken up again."""
+    """A fitted model of every fold: a frozen dataclass of arrays, so that it can be stored and loaded."""
 
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
         """Return float32 ``[m, c]`` class probabilities for ``[m, k]`` features."""
@@ -34,7 +34,7 @@ class Member(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What the members are fitted on: rows with an embedding and a label, `MAX_TRAINING_ROWS` at most."""
+    """Training data of the members: rows with an embedding and a label, at most `MAX_TRAINING_ROWS`."""
 
     features: Floats
     """``[m, k]`` projected features."""
@@ -53,7 +53,7 @@ class Projection:
     """Power-normalised, centred, partly whitened principal components.
 
     The signed square root (Perronnin et al. 2010) evens out a few dominant features: +2 to 3% average precision for every linear member. Dividing
-    each component by the fourth root of its variance lets small but telling directions count.
+    each component by the fourth root of its variance gives weight to small but informative directions.
     """
 
     mean: Floats
@@ -72,7 +72,7 @@ def power_normalized(block: npt.NDArray[np.float16]) -> Floats:
 
 
 def fit_projection(rows: npt.NDArray[np.float16], width: int, *, at_once: int = 8192) -> Projection:
-    """Find the principal components of ``[m, d]`` finite embeddings; at most ``width`` of them, scaled to unit mean variance."""
+    """Fit the principal components of ``[m, d]`` finite embeddings, at most ``width``, scaled to unit mean variance."""
     dimension = rows.shape[1]
     total, gram = np.zeros(dimension), np.zeros((dimension, dimension))
     for start in range(0, len(rows), at_once):
@@ -90,7 +90,7 @@ def fit_projection(rows: npt.NDArray[np.float16], width: int, *, at_once: int = 
     if not kept.any():
         kept[0] = True
     variance, axes = np.maximum(variance[kept], 1e-12), axes[:, kept]
-    # An axis has two ends; the sign of its largest entry makes the choice the same everywhere.
+    # The sign of an axis is arbitrary; make its largest entry positive on every machine.
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
     axes = axes * variance**-0.25
     return Projection(mean.astype(np.float32), (axes / np.sqrt(np.mean(variance**0.5))).astype(np.float32))
@@ -98,7 +98,7 @@ def fit_projection(rows: npt.NDArray[np.float16], width: int, *, at_once: int = 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Every fold's network with one hidden layer, or with none where ``first`` has no rows."""
+    """Every fold's network with one hidden layer, or none if ``first`` has no rows."""
 
     first: Floats
     """``[k, folds * hidden]``, or ``[0, 0]``."""
@@ -110,7 +110,7 @@ class Network:
     """``[folds, 1, c]``."""
 
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
-        """Return the softmax of each row's own fold; the mean over folds where it has none."""
+        """Return the softmax of each row's fold; the mean of all folds for fold -1."""
         out = np.zeros((len(features), self.last.shape[2]), np.float32)
         for k in range(len(self.last)):
             mine = (fold == k) | (fold < 0)
@@ -131,7 +131,7 @@ def softmax_probe(training: Training) -> Network:
 
 
 def small_network(training: Training) -> Network:
-    """Fit one hidden layer of 256 rectified units, with dropout before and behind it."""
+    """Fit one hidden layer of 256 rectified units, with dropout before and after it."""
     return _fit_network(training, hidden=256, epochs=5, rate=4e-3, decay=0.1, dropout=0.5)
 
 
@@ -139,12 +139,12 @@ _INPUT_DROPOUT = 0.2
 
 
 _CELLS_FOR_THREADS = 1_000_000
-"""Weights of a layer from which threads are worth their waiting for each other. Measured on two busy cores: 491,520 weights took
-5.9 s with one thread, 8 to 41 s with two."""
+"""Weights of a layer from which several threads are faster. Measured on two busy cores: 491,520 weights took 5.9 s with one thread, 8 to 41 s with
+two."""
 
 
 @contextmanager
-def _threads_that_pay(weights: int) -> Iterator[None]:
+def _best_threads(weights: int) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
@@ -157,7 +157,7 @@ def _threads_that_pay(weights: int) -> Iterator[None]:
 
 
 def _fit_network(training: Training, *, hidden: int, epochs: int, rate: float, decay: float, dropout: float) -> Network:
-    """Fit all folds' networks at once: every batch passes through each, and a fold's own rows weigh nothing in its loss."""
+    """Fit all folds' networks at once: every batch passes through all of them, and rows of a fold have weight 0 in its loss."""
     import torch
     from torch.nn import functional
 
@@ -168,7 +168,7 @@ def _fit_network(training: Training, *, hidden: int, epochs: int, rate: float, d
     rows, width = features.shape
     folds, classes = training.folds, training.classes
     batch = int(np.clip(rows // 20, 32, 512))
-    # Few rows need more passes, many rows fewer.
+    # Few rows need more epochs, many rows fewer.
     epochs = round(epochs * float(np.clip(25_000 / rows, 0.4, 2)))
 
     def normal(*shape: int) -> torch.Tensor:
@@ -201,7 +201,7 @@ def _fit_network(training: Training, *, hidden: int, epochs: int, rate: float, d
     batches = (
         taken for _ in range(epochs) for taken in torch.randperm(rows, generator=draw, device=training.device).split(batch)[: max(rows // batch, 1)]
     )
-    with _threads_that_pay(width * folds * (hidden or classes)):
+    with _best_threads(width * folds * (hidden or classes)):
         for taken in batches:
             block = features[taken]
             block = block * torch.empty_like(block).bernoulli_(1 - _INPUT_DROPOUT, generator=draw) / (1 - _INPUT_DROPOUT)
@@ -230,10 +230,10 @@ class KernelRidge:
     weights: Floats
     """``[folds, l + 1, c]``."""
     temperature: Floats
-    """``[]``, what the outputs are divided by before the softmax."""
+    """``[]`` divisor of the outputs before the softmax."""
 
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
-        """Return the softmax of each row's own fold; of the folds' mean where it has none."""
+        """Return the softmax of each row's fold; of the mean of all folds for fold -1."""
         return softmax(Ridge(self.landmarks, self.weights)(features, fold) / self.temperature)
 
 
@@ -241,7 +241,7 @@ _TEMPERATURE_ROWS = 10_000
 
 
 def kernel_ridge(training: Training) -> KernelRidge:
-    """Fit ridge regression on which class a row is of."""
+    """Fit ridge regression on one-hot labels."""
     fitted = fit_ridge(training.features, one_hot(training.labels, training.classes), training.fold, training.folds, training.seed)
     sample = some_of(np.arange(len(training.labels)), most_to_calibrate(_TEMPERATURE_ROWS, training.classes), seed=training.seed)
     temperature = best_temperature(fitted(training.features[sample], training.fold[sample]), training.labels[sample])
@@ -250,7 +250,7 @@ def kernel_ridge(training: Training) -> KernelRidge:
 
 @dataclass(frozen=True, slots=True)
 class NeighborVote:
-    """Labelled rows whose nearest vote."""
+    """Labelled rows, of which the nearest vote."""
 
     references: Floats
     """``[r, k]`` unit rows."""
@@ -262,9 +262,9 @@ class NeighborVote:
     """``[c]`` shares of the classes."""
 
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
-        """Let the nearest rows of other folds vote, the nearer the more."""
+        """Return the votes of the nearest rows of other folds, weighted by similarity."""
         votes = Voters(self.references, one_hot(self.labels, len(self.prior)), self.fold)(features, fold)
-        # One further vote in hundred is cast by the class frequencies: no class is impossible.
+        # Mix in 1% of the class frequencies, so that no class is impossible.
         return np.asarray(0.99 * votes + 0.01 * self.prior, dtype=np.float32)
 
 
@@ -282,4 +282,4 @@ MEMBERS: dict[str, tuple[Callable[[Training], Member], type[Member]]] = {
     "kernel_ridge": (kernel_ridge, KernelRidge),
     "neighbor_vote": (neighbor_vote, NeighborVote),
 }
-"""The ensemble by name: how a member is fitted, and what it then is."""
+"""The ensemble by name: the function that fits a member, and its class."""

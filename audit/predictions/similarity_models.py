@@ -1,6 +1,6 @@
-"""Models that stand on how alike features are, for one label per image or several: kernel ridge regression, and a vote of neighbors.
+"""Models based on similarity of features, for one label per image or several: kernel ridge regression, and a neighbor vote.
 
-One model per fold, fitted together. A row with fold *f* is judged by the one that never saw fold *f*, a row with fold -1 by all of them.
+One model per fold, fitted together. A row with fold *f* is predicted by the model that never saw fold *f*, a row with fold -1 by all of them.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 LANDMARKS = 2000
-"""Of the kernel member: its cost grows with the cube."""
+"""Landmarks of the kernel; the cost grows with their cube."""
 BANDWIDTH = 0.5
-"""Of the kernel exp(-b * squared distance) between unit rows; 0.25 and 0.5 were tried."""
+"""b of the kernel exp(-b * squared distance) between unit rows; 0.25 and 0.5 were tried."""
 KERNEL_PENALTY = 1e-4
-"""Share of the mean diagonal of the Gram matrix."""
+"""Ridge penalty as a share of the mean diagonal of the Gram matrix."""
 VOTERS = 50
 """Neighbors that vote; 10, 20 and 50 were tried, more was better on noisy labels."""
 VOTE_TEMPERATURE = 0.1
 """A neighbor's weight is exp(cosine / this)."""
 FADES_WITHIN = 1e-3
-"""Neighbors whose cosine is nearer than this to that of the first who has no vote fade out: of copies with two labels, rounding would choose one."""
+"""Weights fade out within this cosine of the first neighbor without a vote: otherwise rounding would choose among copies with different labels."""
 MAX_REFERENCES = 50_000
-"""Rows a neighbor is looked for among."""
+"""Rows among which neighbors are searched."""
 
 _ROWS_AT_ONCE = 4096
 
 
 def one_hot(labels: npt.NDArray[np.int64], classes: int) -> csr_array:
-    """Return which class each row is of, float32 ``[m, c]``."""
+    """Return one-hot labels, sparse float32 ``[m, c]``."""
     from scipy.sparse import csr_array
 
     return csr_array((np.ones(len(labels), np.float32), labels, np.arange(len(labels) + 1)), shape=(len(labels), classes))
@@ -66,7 +66,7 @@ class Ridge:
     """``[folds, l + 1, c]``."""
 
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
-        """Return float32 ``[m, c]`` regression outputs of each row's own fold; of the folds' mean where it has none."""
+        """Return float32 ``[m, c]``: regression outputs of each row's fold; of the mean of all folds for fold -1."""
         rows = kernel(unit_rows(features), self.landmarks)
         out = np.empty((len(features), self.weights.shape[2]), np.float32)
         for k in np.unique(fold):
@@ -74,29 +74,29 @@ class Ridge:
         return out
 
 
-def fit_ridge(features: Floats, carried: csr_array, fold: npt.NDArray[np.int8], folds: int, seed: int) -> Ridge:
+def fit_ridge(features: Floats, given: csr_array, fold: npt.NDArray[np.int8], folds: int, seed: int) -> Ridge:
     """Fit closed-form ridge regression on similarities to random landmarks (Nyström features of a Gaussian kernel).
 
     Args:
         features: ``[m, k]``.
-        carried: float32 ``[m, c]``, 1 for each class that a row carries; sparse, since classes are many and a row has few.
+        given: sparse float32 ``[m, c]``, 1 for each given label.
         fold: ``[m]`` in ``[0, folds)``.
-        folds: how many.
-        seed: decides the landmarks.
+        folds: number of folds.
+        seed: seed of the landmarks.
     """
     from scipy.linalg import cho_factor, cho_solve
 
     unit = unit_rows(features)
     landmarks = unit[np.sort(np.random.default_rng(seed).permutation(len(unit))[:LANDMARKS])]
     grams = np.zeros((folds, len(landmarks) + 1, len(landmarks) + 1), np.float32)
-    moments = np.zeros((folds, len(landmarks) + 1, carried.shape[1]), np.float32)
+    moments = np.zeros((folds, len(landmarks) + 1, given.shape[1]), np.float32)
     for k in range(folds):
         mine = np.flatnonzero(fold == k)
         for start in range(0, len(mine), _ROWS_AT_ONCE):
             part = mine[start : start + _ROWS_AT_ONCE]
             rows = kernel(unit[part], landmarks)
             grams[k] += rows.T @ rows
-            moments[k] += (carried[part].T @ rows).T
+            moments[k] += (given[part].T @ rows).T
     gram, moment = grams.sum(0), moments.sum(0)
     for k in range(folds):
         kept = (gram - grams[k]).astype(np.float64)
@@ -108,20 +108,20 @@ def fit_ridge(features: Floats, carried: csr_array, fold: npt.NDArray[np.int8], 
 
 @dataclass(frozen=True, slots=True)
 class Voters:
-    """Labelled rows whose nearest vote."""
+    """Labelled rows, of which the nearest vote."""
 
     references: Floats
     """``[r, k]`` unit rows."""
-    carried: csr_array
-    """``[r, c]``, 1 for each class that a row carries."""
+    given: csr_array
+    """``[r, c]``, 1 for each given label."""
     fold: npt.NDArray[np.int8]
     """``[r]``."""
 
     def __call__(self, features: Floats, fold: npt.NDArray[np.int8]) -> Floats:
-        """Return float32 ``[m, c]`` the share of the votes that each class gets from the nearest rows of other folds, the nearer the more."""
+        """Return float32 ``[m, c]``: each class's share of the votes of the nearest rows of other folds, weighted by similarity."""
         from scipy.sparse import csr_array
 
-        out = np.empty((len(features), self.carried.shape[1]), np.float32)
+        out = np.empty((len(features), self.given.shape[1]), np.float32)
         rows = unit_rows(features)
         for k in np.unique(fold):
             mine, other = np.flatnonzero(fold == k), np.flatnonzero(self.fold != k)
@@ -132,10 +132,10 @@ class Voters:
             weight /= weight.sum(1, keepdims=True)
             starts = np.arange(len(mine) + 1) * index.shape[1]
             votes = csr_array((weight.ravel(), other[index.ravel()], starts), shape=(len(mine), len(self.fold)))
-            out[mine] = (votes @ self.carried).toarray()
+            out[mine] = (votes @ self.given).toarray()
         return out
 
 
 def references(rows: int, seed: int) -> npt.NDArray[np.int64]:
-    """Choose the rows that may vote."""
+    """Sample the rows that may vote."""
     return np.sort(np.random.default_rng(seed).permutation(rows)[:MAX_REFERENCES])

@@ -1,4 +1,4 @@
-"""Predictions a person brings along: read, put into row order, and checked before anything relies on them."""
+"""Load predictions supplied by the user: read, put into row order, and validated."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from audit.predictions.files import Block
 
 KINDS = (".npy", ".parquet", ".csv")
-"""How predictions may be stored."""
+"""Supported file types."""
 
 _SUM_TOLERANCE = 0.01
-"""Row sums may differ from 1 by this much: float16 with 1,000 classes stays below."""
+"""Tolerance of row sums around 1: float16 with 1,000 classes stays below."""
 
 _IN_SAMPLE_AGREEMENT = 0.995
-"""A model that agrees with this share of the labels and is this sure of them has seen them: on CIFAR-10's test images even a network of
-state-of-the-art accuracy agrees less, and labels are wrong more often than that in most datasets."""
+"""Agreement with the labels from which a confident model has probably been trained on them: on CIFAR-10's test images even a network of
+state-of-the-art accuracy agrees less, and most datasets have more label errors than that."""
 
 _OTHER_CLASSES = 0.01
-"""Where a file has classes that the dataset lacks, a row needs this much probability on the dataset's own to say anything of it."""
+"""If a file has classes that the dataset lacks, a row needs this much probability on the dataset's classes to be used."""
 
 
 def load_predictions(
@@ -45,23 +45,22 @@ def load_predictions(
 ) -> Predictions:
     """Read class probabilities from ``.npy`` (row order), Parquet or CSV (by a column ``sample_id``, or in row order without one).
 
-    Read in blocks of 8 million cells, of 1,024 rows at least where it is a table: memory takes the result, unless that is a mapped file, and some
-    hundred megabytes.
+    Reads blocks of 8 million cells, for tables of at least 1,024 rows: needs some hundred megabytes besides the result.
 
     Args:
-        path: the file. Tables have one column per class, named by it, in any order; an array has its columns in the order of ``classes``.
-        sample_ids: of the dataset, in row order.
-        classes: of the dataset, in column order.
-        labels: int ``[n]`` given class codes, -1 = none; with them predictions are checked for having been made in-sample.
-        several: images have several labels, so that rows need not add up to 1.
-        into: float32 ``[n, c]`` to write to, such as a file mapped into memory; a new array where None.
+        path: the file. A table has one column per class, named after it, in any order; an array has its columns in the order of ``classes``.
+        sample_ids: sample ids of the dataset, in row order.
+        classes: classes of the dataset, in column order.
+        labels: int ``[n]`` given class codes, -1 = none; used to warn about in-sample predictions and permuted columns.
+        several: images have several labels, so that rows need not sum to 1.
+        into: float32 ``[n, c]`` output array, such as a memory-mapped file; None for a new array.
 
     Returns:
-        float32 ``[n, c]``; NaN rows for samples the file has no row for, a column of zeros for a class it has no column for. The record holds
-        ``warnings``, sentences for a person, and ``unknown_classes``, those without a column.
+        float32 ``[n, c]``; NaN rows for samples without a row, zeros for classes without a column. The record contains ``warnings`` and
+        ``unknown_classes``, the classes without a column.
 
     Raises:
-        AuditError: the file cannot be read, its shape or columns do not fit, or values are no probabilities. The place names file and row.
+        AuditError: the file cannot be read, its shape or columns do not match, or values are not probabilities. ``where`` is the file and row.
     """
     file = Path(path)
     refuse_predictions(file)
@@ -86,9 +85,9 @@ def load_predictions(
         release(found)
     covered = int((~missing).sum()) if len(classes) else 0
     if worst > _SUM_TOLERANCE and not extra:
-        warnings.append(f"Rows of {file.name} add up to 1 only within {worst:.2g}; they were scaled.")
+        warnings.append(f"Row sums of {file.name} differ from 1 by up to {worst:.2g}; the rows were rescaled.")
     if outside:
-        warnings.append(f"{outside} rows of {file.name} say nothing of the dataset's classes and are left out.")
+        warnings.append(f"{outside} rows of {file.name} have almost no probability on the dataset's classes and are ignored.")
     if lost_rows := len(sample_ids) - covered - outside:
         warnings.append(f"{lost_rows} of {len(sample_ids)} samples have no prediction in {file.name} and are not judged.")
     if labels is not None:
@@ -97,7 +96,7 @@ def load_predictions(
 
 
 def row_count(path: str | Path) -> int:
-    """Return how many rows a file in row order has; 0 for a table with sample ids, whose order does not matter. Raises as `load_predictions`."""
+    """Return the number of rows of a file in row order; 0 for a table with sample ids. Raises like `load_predictions`."""
     file = Path(path)
     refuse_predictions(file)
     if file.suffix == ".npy":
@@ -110,27 +109,27 @@ def row_count(path: str | Path) -> int:
 
 
 def refuse_predictions(path: str | Path) -> None:
-    """Raise AuditError where there is no file, or not one that `load_predictions` reads; nothing is read yet."""
+    """Raise AuditError if the file does not exist or has an unsupported type; does not read it."""
     file = Path(path)
     if not file.is_file():
         problem = "is a folder" if file.is_dir() else "no such file"
-        raise AuditError(file, problem, "name a .npy, .parquet or .csv file of class probabilities")
+        raise AuditError(file, problem, "give a .npy, .parquet or .csv file of class probabilities")
     if file.suffix not in KINDS:
-        raise AuditError(file, f"unknown kind {file.suffix!r}", f"use {', '.join(KINDS)}")
+        raise AuditError(file, f"unknown file type {file.suffix!r}", f"use {', '.join(KINDS)}")
 
 
 def _probabilities(block: Block, *, several: bool, extra: bool) -> tuple[npt.NDArray[np.float32], float, int]:
-    """Check and normalise some rows; return them, how far a sum was off 1, and how many say nothing of the classes."""
+    """Validate and normalise some rows; return them, the largest deviation of a sum from 1, and the number of rows without the dataset's classes."""
     values = np.asarray(block.values, dtype=np.float32)
     nan = np.isnan(values)
     empty = nan.all(1)
     if (bad := nan.any(1) & ~empty).any():
-        raise AuditError(block.place(int(bad.argmax())), "some classes are NaN, others are not", "write all of them, or leave the row out")
+        raise AuditError(block.where(int(bad.argmax())), "some classes are NaN, others are not", "fill in every class, or omit the row")
     within = (values >= -1e-6) & (values <= 1 + 1e-3)
     if (bad := ~within.all(1) & ~empty).any():
         row = int(bad.argmax())
         value = float(values[row][~within[row]][0])
-        raise AuditError(block.place(row), f"{value:g} is not a probability", "pass probabilities, not logits: apply softmax first")
+        raise AuditError(block.where(row), f"{value:g} is not a probability", "pass probabilities, not logits: apply softmax first")
     values = np.clip(values, 0, 1)
     if several:
         return values, 0.0, 0
@@ -139,36 +138,37 @@ def _probabilities(block: Block, *, several: bool, extra: bool) -> tuple[npt.NDA
     off = np.where(empty | nothing, 0, np.maximum(total - 1, 0) if extra else np.abs(total - 1))
     if (off > 0.5).any():
         row = int((off > 0.5).argmax())
-        raise AuditError(block.place(row), f"adds up to {total[row]:g}, not to 1", "pass a probability for each class")
+        raise AuditError(block.where(row), f"sums to {total[row]:g}, not 1", "pass a probability for each class")
     values[nothing] = np.nan
     values /= np.where(empty | nothing, 1, total)[:, None]
     return values, float(off.max(initial=0)), int(nothing.sum())
 
 
 def _in_sample(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]) -> list[str]:
-    """Return what speaks against predictions having been made out of sample, or in the order of the classes."""
+    """Return a warning if predictions look in-sample, or their columns permuted."""
     classes = probabilities.shape[1]
-    told, sure = [np.empty((0, 2), np.int64)], 0.0
+    pairs, sure = [np.empty((0, 2), np.int64)], 0.0
     for part in blocks(np.flatnonzero(labels >= 0), classes) if classes else ():
         block = np.asarray(probabilities[part])
         finite = np.isfinite(block[:, 0])
         block, given = block[finite], labels[part][finite].astype(np.int64)
-        told.append(np.column_stack([block.argmax(1), given]))
+        pairs.append(np.column_stack([block.argmax(1), given]))
         sure += float(block[np.arange(len(given)), given].sum(dtype=np.float64))
         release(probabilities)
-    predicted, given = np.concatenate(told).T
+    predicted, given = np.concatenate(pairs).T
     if len(given) < 50:
         return []
     agreement, confidence = float((predicted == given).mean()), sure / len(given)
     if agreement >= _IN_SAMPLE_AGREEMENT and confidence >= 0.98:
-        seen = f"The predictions agree with {agreement:.1%} of the labels, {confidence:.1%} sure: as if the model was trained on these very labels. "
-        return [seen + "Label errors then stay hidden; pass out-of-sample predictions (cross-validation)."]
-    # With the columns in another order a good model agrees with little, yet knows the classes apart: each column goes with one label.
+        seen = f"The predictions agree with {agreement:.1%} of the labels at {confidence:.1%} mean confidence: "
+        seen += "the model was probably trained on them. In-sample predictions hide label errors; "
+        return [seen + "pass out-of-sample predictions (cross-validation)."]
+    # With permuted columns a good model agrees with few labels, but each column still corresponds to one label.
     cells, counts = np.unique(predicted * classes + given, return_counts=True)
     best = np.zeros(classes, np.int64)
     np.maximum.at(best, cells // classes, counts)
     apart = best.sum() / len(given)
     if agreement < 0.5 / classes or (agreement < apart / 2 and apart > 0.3 and len(given) >= 10 * classes):
-        other = f"The predictions agree with {agreement:.1%} of the labels, though columns and labels go together in {apart:.1%} some other way: "
-        return [other + "are the columns in the order of the classes?"]
+        other = f"The predictions agree with {agreement:.1%} of the labels, but would with {apart:.1%} if the columns were reordered. "
+        return [other + "Check that the columns are in the order of the classes."]
     return []

@@ -40,6 +40,7 @@ def agreement(decisions: pd.DataFrame) -> AgreementTable:
         decisions: as `audit.review.decisions.Decisions.current` returns them.
     """
     import pandas as pd
+    from sklearn.metrics import cohen_kappa_score
 
     decided = answers(decisions)
     counts = decided.groupby("subject").size()
@@ -50,7 +51,9 @@ def agreement(decisions: pd.DataFrame) -> AgreementTable:
         both = wide[[first, second]].dropna()
         if len(both):
             same = int((both[first] == both[second]).sum())
-            rows.append([first, second, len(both), same, same / len(both), _kappa(both[first], both[second])])
+            several = len({*both[first], *both[second]}) > 1  # else kappa is undefined
+            kappa = float(cohen_kappa_score(both[first], both[second])) if several else float("nan")
+            rows.append([first, second, len(both), same, same / len(both), kappa])
     tally = pd.crosstab(shared["subject"], shared["answer"]).to_numpy(np.int64)
     return AgreementTable(
         pairs=pd.DataFrame(rows, columns=["reviewer_a", "reviewer_b", "both", "same", "agreement", "kappa"]),
@@ -98,12 +101,6 @@ def precision(decisions: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
     high = np.where(right == number, 1.0, betaincinv(right + 0.5, number - right + 0.5, 1 - tail))
     share = np.divide(right, number, out=np.full(len(names), np.nan), where=number > 0)
     return pd.DataFrame({"check": names, "decided": number, "right": right, "precision": share, "low": low, "high": high})
-
-
-def _kappa(first: pd.Series[str], second: pd.Series[str]) -> float:
-    observed = float((first == second).mean())
-    expected = float((first.value_counts(normalize=True) * second.value_counts(normalize=True)).sum())
-    return float("nan") if expected >= 1 else (observed - expected) / (1 - expected)
 
 
 def _alpha(tally: npt.NDArray[np.int64]) -> float | None:

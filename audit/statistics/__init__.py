@@ -1,1 +1,1 @@
-"""Statistical methods that several checks share."""
+"""Statistical methods shared by several checks."""

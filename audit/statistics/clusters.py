@@ -1,4 +1,4 @@
-"""Clusters of embeddings: which there are, which of their images are typical, and which sentences describe them."""
+"""Cluster embeddings, choose typical images of a cluster, and choose sentences that describe it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _LEARNED_FROM = 40
-"""Images per cluster that its centre is learned from."""
+"""Training images per cluster."""
 _ROUNDS = 6
 _ROWS_AT_ONCE = 8192
 _TYPICAL = 5
@@ -22,9 +22,10 @@ _SENTENCES = 3
 def clustered(
     embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], teaching: npt.NDArray[np.int64], clusters: int
 ) -> npt.NDArray[np.int64]:
-    """Return ``[m]`` the cluster of each row (k-means of unit vectors, Lloyd 1982), learned from the teaching rows, or a part where they are many.
+    """Return ``[m]``: the cluster of each row (k-means of unit vectors, Lloyd 1982).
 
-    The teaching rows come in the order of their digests, so those that lie evenly among them are drawn by lot.
+    The clusters are learned from ``teaching``, or a sample of it if there are many. These rows are in the order of their digests, so evenly spaced
+    ones are a random sample.
     """
     import faiss
 
@@ -40,7 +41,7 @@ def clustered(
 
 
 def typical_rows(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], images: npt.NDArray[np.bytes_]) -> list[int]:
-    """Return the few rows nearest to the middle of some, nearest first; of many, some are looked at."""
+    """Return the few rows nearest to the mean embedding, nearest first; many rows are sampled."""
     some = some_of(rows, _ROWS_AT_ONCE, images)
     vectors = np.asarray(embeddings[some], np.float32)
     nearest: list[int] = some[np.argsort(-(vectors @ vectors.mean(0)), kind="stable")[:_TYPICAL]].tolist()
@@ -54,15 +55,14 @@ def described(
     texts: npt.NDArray[np.float32],
     sentences: list[str],
 ) -> list[str]:
-    """Return the sentences that some images are more like than all are, the most telling first.
+    """Return the sentences that match some images better than all images, the largest difference first.
 
     Args:
         embeddings: ``[n, d]`` unit rows.
-        rows: of the images in question, and of all images; of many, some are looked at.
-        images: ``[n]`` digests of what each row shows.
+        rows: rows of the images in question, and of all images; many rows are sampled.
+        images: ``[n]`` digests of the images.
         texts: ``[m, d]`` embeddings of the sentences.
         sentences: ``[m]``.
     """
     mine, others = (np.asarray(embeddings[some_of(some, _ROWS_AT_ONCE, images)], np.float32).mean(0) for some in rows)
-    telling = texts @ (mine - others)
-    return [sentences[at] for at in np.argsort(-telling, kind="stable")[:_SENTENCES]]
+    return [sentences[at] for at in np.argsort(-(texts @ (mine - others)), kind="stable")[:_SENTENCES]]

@@ -1,4 +1,4 @@
-"""What the gradients of a class's thumbnails have in common at one place, and which of its images have it.
+"""Find marks: gradients that many thumbnails of a class share at the same pixels, and the images that have them.
 
 Source: Dekel et al. 2017, "On the Effectiveness of Visible Watermarks", CVPR (consistent gradients).
 """
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
 
 _ROWS_AT_ONCE = 4096
 _STEEPEST = 60
-"""Gradients are cut here, of 255: one picture's hard edge counts no more than a mark's."""
+"""Gradients are clipped here, of 255: a hard edge of one image counts no more than a mark's."""
 _WINDOWS = ((4, 4), (8, 8), (4, 16))
-"""Height and width, in thumbnail pixels, of the windows in which a mark is looked for: letters stand in a line."""
+"""Height and width, in thumbnail pixels, of the windows searched for a mark; the wide one is for lines of text."""
 _CLEAR = 2.5
 """Standard errors from which a mean gradient is part of the mark."""
 _PART_OF_BOX = 4.0
-"""Standard errors from which a pixel counts as the mark's when its place is told."""
+"""Standard errors from which a pixel is inside the reported box."""
 _TAIL = 0.99
 _FAR = 4.0
-"""An image bears the mark where it agrees more than 99% of other images, or four robust standard deviations more than usual: the lower of the two, as
-other classes may bear it too."""
+"""An image bears the mark if it agrees more than 99% of other images, or four robust standard deviations above their median. The lower of the two
+counts, as other classes may bear the mark too."""
 
 
 class Mark(NamedTuple):
-    """What the two halves of a class have in common at one place."""
+    """Gradients that both halves of a class share in one window."""
 
     bears: Mask
-    """``[n]`` which images of the class bear it."""
+    """``[n]`` images of the class that bear it."""
     share: float
-    """Share of the class's pictures that bear it."""
+    """Share of the class's duplicate sets that bear it."""
     elsewhere: float
-    """Share of the others that bear it."""
+    """Share of the other classes' images that bear it."""
     opposed: float
-    """Share of the class's pictures that disagree with it as far."""
+    """Share of the class's duplicate sets that disagree with it as strongly."""
     p: float
-    """One-sided, that so many of the half it was not learned on bear it by chance (beta-binomial)."""
+    """One-sided p-value of the count in the half it was not learned on (beta-binomial)."""
     box: tuple[int, int, int, int]
     """Left, top, right and bottom, in thumbnail pixels."""
 
@@ -57,29 +57,29 @@ class _Mean(NamedTuple):
 
 
 class _Template(NamedTuple):
-    """What one half shows at one place, to be looked for in the other half."""
+    """A mark learned on one half of a class, to be searched for in the other half."""
 
     window: tuple[slice, slice]
     judged: bool
-    """The half it is looked for in."""
+    """The half to search."""
     weights: Floats
-    """``[h, w, 6]``: an image agrees as well as the sum of its gradients times these."""
+    """``[h, w, 6]``: an image's agreement is the sum of its gradients times these."""
     enough: float
-    """An image that agrees more bears the mark."""
+    """Images with more agreement bear the mark."""
     opposite: float
-    """As far on the other side of what is usual: an image that agrees less disagrees as far."""
+    """``enough`` reflected at the median: images with less agreement disagree as strongly."""
     foreign: int
-    """How many of the others do."""
+    """Number of other classes' images that bear the mark."""
     others: int
 
     def borne(self, images: npt.NDArray[np.int8]) -> Mask:
-        """Return ``[2, n]`` which images bear it, and which disagree with it as far."""
+        """Return ``[2, n]``: images that bear the mark, and images that disagree with it as strongly."""
         agreeing = _agreement(images, self.window, self.weights)
         return np.stack([agreeing > self.enough, agreeing < self.opposite])
 
 
 def gradients(thumbnails: Bytes) -> npt.NDArray[np.int8]:
-    """Return int8 ``[n, s, s, 6]``: each pixel's difference to the next on its right and below it, per colour, cut at +-60; 0 at the edge."""
+    """Return int8 ``[n, s, s, 6]``: differences to the next pixel right and below, per colour, clipped to +-60; 0 at the edge."""
     signed = thumbnails.astype(np.int16)
     found = np.zeros((*thumbnails.shape[:3], 6), np.int8)
     found[:, :, :-1, :3] = np.clip(np.diff(signed, axis=2), -_STEEPEST, _STEEPEST)
@@ -88,7 +88,7 @@ def gradients(thumbnails: Bytes) -> npt.NDArray[np.int8]:
 
 
 class GradientBlocks:
-    """The gradients of images a block at a time: those of a class of 640,000 images would take 4 GB."""
+    """Iterate over the gradients of images in blocks: those of a class of 640,000 images would take 4 GB."""
 
     def __init__(self, thumbnails: Bytes, rows: npt.NDArray[np.int64]) -> None:
         self._thumbnails, self._rows = thumbnails, rows
@@ -103,17 +103,17 @@ class GradientBlocks:
 
 
 def find_marks(own: Iterable[npt.NDArray[np.int8]], half: Mask, counted: Mask, others: npt.NDArray[np.int8], other_half: Mask) -> list[Mark]:
-    """Return what a class's images have in common, at most one mark per half and window; most are chance: see their ``p``.
+    """Return candidate marks of a class, at most one per half and window; most are chance, see their ``p``.
 
     Args:
-        own: blocks of ``[., s, s, 6]`` gradients of the class's ``n`` images in order; read twice.
-        half: ``[n]`` which half an image belongs to.
-        counted: ``[n]`` one image for each picture, of which each half needs one; of the others it is only told whether they bear the marks.
+        own: blocks of ``[., s, s, 6]`` gradients of the class's ``n`` images in order; iterated twice.
+        half: ``[n]`` the half of each image.
+        counted: ``[n]`` one image per duplicate set, at least one in each half; the others are only searched for the marks.
         others: ``[m, s, s, 6]`` gradients of images of other classes.
-        other_half: ``[m]`` which half they belong to; each half needs an image.
+        other_half: ``[m]`` the half of each of them; each half needs an image.
     """
-    spread = others.std(0, dtype=np.float32) + 1  # of 255: where nothing varies, a step of one is nothing
-    # Images that made the difference agree with it less or more than others would: both sides of it come from the same half.
+    spread = others.std(0, dtype=np.float32) + 1  # of 255: where nothing varies, a difference of one is not significant
+    # Agreement is biased for images that the difference was learned on, so both of its means come from one half, and the other half is searched.
     mean = [_mean(own, counted & (half == side)) for side in (False, True)]
     usual = [_mean([others], other_half == side) for side in (False, True)]
     shift, errors = zip(*(_difference(mean[side], usual[side], spread) for side in (False, True)), strict=True)
@@ -162,9 +162,9 @@ def _together(first: _Mean, second: _Mean) -> _Mean:
 
 
 def _difference(own: _Mean, others: _Mean, spread: Floats) -> tuple[Floats, Floats]:
-    """Return how far the mean gradients are apart, ``[s, s, 6]``, in spreads and in standard errors; 0 where the others' is the steeper one.
+    """Return the difference of the mean gradients, ``[s, s, 6]``, in standard deviations and in standard errors.
 
-    Of two classes, the one without a mark is as far from the other as the other from it.
+    It is 0 where the others' mean is steeper: of two classes, the one without the mark differs just as much as the one with it.
     """
     steeper = np.abs(own.gradients) > np.abs(others.gradients)
     shift = (own.gradients - others.gradients) * steeper / spread
@@ -176,7 +176,7 @@ def _agreement(images: npt.NDArray[np.int8], window: tuple[slice, slice], weight
 
 
 def _template(window: tuple[slice, slice], weights: Floats, others: npt.NDArray[np.int8], *, judged: bool) -> _Template:
-    """Tell from images of other classes, which had no part in the weights, how well an image must agree."""
+    """Set the threshold of agreement from images of other classes that the weights were not learned on."""
     from scipy.stats import median_abs_deviation
 
     agreeing = _agreement(others, window, weights)
@@ -186,20 +186,20 @@ def _template(window: tuple[slice, slice], weights: Floats, others: npt.NDArray[
 
 
 def _mark(borne: Mask, half: Mask, counted: Mask, templates: list[_Template], box: tuple[int, int, int, int], *, learned: bool) -> Mark:
-    """Count who bears it and who disagrees, ``[2, n]``; the p-value is of the half that had no part in choosing the window."""
+    """Summarise the images that bear the mark or disagree, ``[2, n]``; the p-value uses the half that did not choose the window."""
     from scipy.stats import betabinom
 
     p, (bears, disagrees) = 1.0, borne
     for template in (one for one in templates if one.judged != learned):
         judged = bears[counted & (half == template.judged)]
-        # How many images bear it by chance is itself known from few: a binomial of the estimate would find marks in small datasets.
+        # The chance rate is estimated from few images, too: a plain binomial would find marks in small datasets.
         p = float(betabinom.sf(int(judged.sum()) - 1, len(judged), template.foreign + 1, template.others - template.foreign))
     elsewhere = max((template.foreign / template.others for template in templates), default=0.0)
     return Mark(bears, float(bears[counted].mean()), elsewhere, float(disagrees[counted].mean()), p, box)
 
 
 def _box(clear: Mask, window: tuple[slice, slice]) -> tuple[int, int, int, int]:
-    """Return the edges of all that stands out and hangs together with what stands out in the window; of the window where nothing does."""
+    """Return the bounding box of the significant regions that touch the window; the window itself if there are none."""
     from scipy.ndimage import label
 
     parts, _ = label(clear, np.ones((3, 3)))
@@ -208,4 +208,4 @@ def _box(clear: Mask, window: tuple[slice, slice]) -> tuple[int, int, int, int]:
     if not len(down):
         return window[1].start, window[0].start, window[1].stop, window[0].stop
     side = len(clear)
-    return int(right.min()), int(down.min()), min(int(right.max()) + 2, side), min(int(down.max()) + 2, side)  # a gradient lies between two pixels
+    return int(right.min()), int(down.min()), min(int(right.max()) + 2, side), min(int(down.max()) + 2, side)  # a gradient spans two pixels

@@ -1,4 +1,4 @@
-"""What tells the label by its values: columns that restate it, and columns and properties of files that give most classes away."""
+"""Association of a property with the label: columns that restate the label, and columns or properties that give most classes away."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 _LABEL = re.compile("label|class|categor|synset|wnid|target", re.IGNORECASE)
 _ALWAYS = 0.99
-"""Share of images of which one must tell the other: a few typing errors change nothing."""
+"""Share of images where one must determine the other; allows for a few typing errors."""
 
 
-class LabelTold(NamedTuple):
-    """How far a column, or a property of files, and the label tell each other."""
+class LabelAssociation(NamedTuple):
+    """How well a property and the label determine each other."""
 
     share: float
-    """Of images, 0..1: those with the commonest value of their class, or those of the commonest class of their value, whichever are more."""
+    """Share of images, 0..1, with the commonest value of their class, or of the commonest class of their value, whichever is larger."""
     above: npt.NDArray[np.float64]
-    """``[c]`` how far a class's share of one value is above that of all others, of the value where it is furthest; -1..1."""
+    """``[c]`` by how much the class's share of its most distinctive value exceeds that of all others, -1..1."""
     value: npt.NDArray[np.int64]
     """``[c]`` that value."""
     p: npt.NDArray[np.float64]
-    """``[c]`` how likely chance holds so many of the class in that value, times the number of values there are; 0..1."""
+    """``[c]`` hypergeometric p-value of that value in the class, times the number of values (Bonferroni), 0..1."""
 
 
-def label_told(values: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], count: int) -> LabelTold:
-    """Measure how far values tell the label of images.
+def label_association(values: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], count: int) -> LabelAssociation:
+    """Measure how well values determine the label.
 
     Args:
-        values: ``[n]`` a number per value, -1 where it is unknown, which is a value too.
-        classes: ``[n]`` class codes, 0 to count - 1, each of which there is.
+        values: ``[n]`` code of each image's value; -1 = unknown, which counts as a value.
+        classes: ``[n]`` class codes, 0 to count - 1, each present.
         count: number of classes, at least 2.
     """
     known, values = np.unique(values, return_inverse=True)
@@ -49,27 +49,28 @@ def label_told(values: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], co
     most, commonest = np.zeros(count, np.int64), np.zeros(len(of_value), np.int64)
     np.maximum.at(most, of, own)
     np.maximum.at(commonest, value, own)
-    # Where values hold an image or two each, they tell its label by being few: that says nothing.
+    # Values with an image or two each determine the label trivially.
     repeated = len(of_value) <= len(values) / 2
-    return LabelTold(max(most.sum(), commonest.sum() if repeated else 0) / len(values), above[furthest], known[value[furthest]], np.minimum(p, 1))
+    share = max(most.sum(), commonest.sum() if repeated else 0) / len(values)
+    return LabelAssociation(share, above[furthest], known[value[furthest]], np.minimum(p, 1))
 
 
-def restates(column: str | None, told: LabelTold) -> bool:
-    """Tell whether a column is the label once more, coarser or finer: it is called like one, and one tells the other of nearly all images.
+def restates(column: str | None, association: LabelAssociation) -> bool:
+    """Return whether a column repeats the label, coarser or finer: its name says so, and one determines the other for nearly all images.
 
-    >>> told = LabelTold(1.0, np.ones(9), np.arange(9), np.zeros(9))
-    >>> restates("coarse_label", told), restates("camera", told), restates(None, told)
+    >>> association = LabelAssociation(1.0, np.ones(9), np.arange(9), np.zeros(9))
+    >>> restates("coarse_label", association), restates("camera", association), restates(None, association)
     (True, False, False)
 
     Args:
-        column: its name; None for a property of files.
-        told: how far it tells the label.
+        column: name of the column; None for a property of files.
+        association: of the column with the label.
     """
-    return column is not None and bool(_LABEL.search(column)) and told.share >= _ALWAYS
+    return column is not None and bool(_LABEL.search(column)) and association.share >= _ALWAYS
 
 
 def most_classes(given: npt.NDArray[np.bool_]) -> bool:
-    """Tell whether so many classes are given away that it is one matter of the dataset: half of them, and three or more (a convention).
+    """Return whether enough classes are given away to report the dataset once: at least half of them, and at least three (a convention).
 
     >>> most_classes(np.array([True, True, True, False])), most_classes(np.array([True, True]))
     (True, False)

@@ -1,4 +1,4 @@
-"""Which of many tests are discoveries: p-values adjusted so that, of all that is reported, only a stated share is expected to be chance."""
+"""P-values of shares and counts, and their adjustment to control the false discovery rate."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def share_p(successes: npt.ArrayLike, trials: npt.ArrayLike, share: float) -> npt.NDArray[np.float64]:
-    """Return how likely so many successes or more are, where each trial succeeds with the given share: the binomial's tail; 1 without successes.
+    """Return the binomial tail: the probability of at least ``successes`` in ``trials`` at the given share; 1 without successes.
 
     Args:
-        successes: of any shape; sums of probabilities too, for which the tail runs between those of the whole numbers around (the incomplete beta
-            function). Such sums vary less than counts do, so the p-value is too large rather than too small.
-        trials: of the same shape.
-        share: above 0 and below 1; at 0 and 1 nothing is above it by chance.
+        successes: any shape. May be sums of probabilities: the incomplete beta function interpolates the tail. Such sums vary less than counts,
+            so the p-value is conservative.
+        trials: the same shape.
+        share: in (0, 1).
     """
     from scipy.special import betainc
 
@@ -29,13 +29,13 @@ def share_p(successes: npt.ArrayLike, trials: npt.ArrayLike, share: float) -> np
 def concentration_p(
     own: npt.NDArray[np.int64], of_class: npt.NDArray[np.int64], of_value: npt.NDArray[np.int64], total: int
 ) -> npt.NDArray[np.float64]:
-    """Return one-sided p-values (hypergeometric) that a class holds so many of the pictures with a value by chance.
+    """Return one-sided hypergeometric p-values of the number of a value's duplicate sets that are in a class.
 
     Args:
-        own: pictures of the class with the value; all three of one shape, which that of the p-values is.
-        of_class: pictures of the class.
-        of_value: pictures with the value.
-        total: pictures of the dataset.
+        own: duplicate sets of the class with the value; any shape.
+        of_class: duplicate sets of the class; the same shape.
+        of_value: duplicate sets with the value; the same shape.
+        total: duplicate sets of the dataset.
     """
     from scipy.stats import hypergeom
 
@@ -43,26 +43,23 @@ def concentration_p(
 
 
 def adjusted_p(p: npt.ArrayLike, large: npt.ArrayLike, *, tests: int | None = None, method: Literal["bh", "by"] = "bh") -> npt.NDArray[np.float64]:
-    """Return p-values adjusted for the number of tests: what is at most the wanted false discovery rate is to be reported.
+    """Return p-values adjusted for multiple testing: report those that are at most the wanted false discovery rate.
 
-    An effect that is too small to report is no discovery, so its p-value counts as 1 before the adjustment. Were it dropped afterwards, true but
-    small effects would count among the discoveries, raise the p-value that is allowed, and leave behind the chance that it let in.
+    An effect that is too small to report gets p-value 1 before the adjustment. If it were dropped afterwards, true but small effects would count as
+    discoveries and raise the threshold for all others, which would let chance findings in.
 
     Args:
-        p: p-values of any shape.
-        large: of the same shape, which effects are large enough to be reported.
-        tests: how many tests there are, those that ``p`` leaves out because their p-value is 1 included; by default as many as ``p`` has.
-        method: ``bh`` (Benjamini & Hochberg 1995), or ``by`` (Benjamini & Yekutieli 2001) where tests may depend on each other in any way.
+        p: p-values, any shape.
+        large: the same shape; which effects are large enough to report.
+        tests: number of tests, including those with p-value 1 that ``p`` leaves out; by default the size of ``p``.
+        method: ``bh`` (Benjamini & Hochberg 1995), or ``by`` (Benjamini & Yekutieli 2001) for tests with arbitrary dependence.
 
     Returns:
-        Of the same shape, 0..1; 1 where an effect is not large enough.
+        The same shape, 0..1; 1 where an effect is not large enough.
     """
+    from scipy.stats import false_discovery_control
+
     counted = np.where(large, np.clip(np.asarray(p, np.float64), 0, 1), 1.0)
     count = max(tests or 0, counted.size)
-    order = np.argsort(counted, axis=None, kind="stable")
-    times = count / np.arange(1, counted.size + 1)
-    if method == "by":
-        times *= np.sum(1 / np.arange(1, count + 1))
-    adjusted = np.empty(counted.size)
-    adjusted[order] = np.minimum.accumulate((counted.ravel()[order] * times)[::-1])[::-1]
-    return np.minimum(adjusted, 1).reshape(counted.shape)
+    times = count / max(counted.size, 1) * (np.sum(1 / np.arange(1, count + 1)) if method == "by" else 1)
+    return np.asarray(np.minimum(false_discovery_control(counted, axis=None) * times, 1), np.float64).reshape(counted.shape)

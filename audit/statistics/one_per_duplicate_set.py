@@ -1,4 +1,4 @@
-"""One image for each picture: copies tell no more than one of them, and counted as independent they make certain what is chance."""
+"""Choose one image per duplicate set: copies are not independent observations, and would make chance look significant."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def one_per_duplicate_set(samples: pd.DataFrame, pictures: npt.NDArray[np.int64], within: Sequence[str] = ("label",)) -> npt.NDArray[np.bool_]:
-    """Return ``[n]`` which images stand for their picture: the copy with the smallest content id, whatever the order of rows.
+def one_per_duplicate_set(samples: pd.DataFrame, sets: npt.NDArray[np.int64], within: Sequence[str] = ("label",)) -> npt.NDArray[np.bool_]:
+    """Return ``[n]``: which images represent their duplicate set, those with the smallest content id whatever the order of rows.
 
     Args:
         samples: columns ``content_id``, ``sample_id`` and those of ``within``, of the images to choose from.
-        pictures: ``[n]`` a number that copies of one picture share, see ``audit.pairs.duplicate_sets``.
-        within: columns; a picture counts once for each of their values, as one that lies in two splits belongs to both.
+        sets: ``[n]`` duplicate set of each image, see ``audit.pairs.duplicate_sets``.
+        within: columns; a duplicate set counts once for each of their values, e.g. in each of its splits.
     """
-    stands = np.bincount(pictures)[pictures] == 1 if len(pictures) else np.zeros(0, bool)
-    copies = np.flatnonzero(~stands)
-    table = samples[[*within, "content_id", "sample_id"]].iloc[copies].assign(picture=pictures[copies], place=copies)
-    stands[table.sort_values(["content_id", "sample_id"]).drop_duplicates(["picture", *within])["place"]] = True
-    return stands
+    chosen = np.bincount(sets)[sets] == 1 if len(sets) else np.zeros(0, bool)
+    copies = np.flatnonzero(~chosen)
+    table = samples[[*within, "content_id", "sample_id"]].iloc[copies].assign(duplicate_set=sets[copies], position=copies)
+    chosen[table.sort_values(["content_id", "sample_id"]).drop_duplicates(["duplicate_set", *within])["position"]] = True
+    return chosen

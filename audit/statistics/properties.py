@@ -1,4 +1,4 @@
-"""Properties of images other than what they show, cut into bins that checks compare."""
+"""Properties of images other than their content, cut into bins that checks compare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _BINS = 24
 _COMMONEST = 31
-"""Values of a property such as the camera that are kept apart; all further ones are one value."""
+"""Values of a property, such as the camera, that get a bin each; all others share one."""
 _MEASURES = ("brightness", "contrast", "sharpness", "entropy", "chroma", "luma_p01", "luma_p99")
 _ROWS_AT_ONCE = 8192
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
@@ -50,7 +50,7 @@ _WORDS = {
     "border brightness": "border brightness",
     "border contrast": "border contrast",
 }
-"""What messages call each property; kinds of findings are made of its name, which stays."""
+"""Names of properties in messages. The keys are stable: kinds of findings are derived from them."""
 
 
 class Property(NamedTuple):
@@ -59,19 +59,19 @@ class Property(NamedTuple):
     name: str
     bins: npt.NDArray[np.int64]
     """``[n]`` bin of each image."""
-    told: list[str]
-    """What each bin holds, in words."""
+    bin_names: list[str]
+    """Text of each bin."""
     ordered: int = 0
-    """So many bins, the first ones, are ranges of numbers in their order; all others are values."""
+    """Number of leading bins that are ranges of numbers, in ascending order; all others are values."""
     ends: Sequence[str] = ()
-    """``[ordered - 1]`` where a range ends and the next one begins, written; none where they are masked."""
+    """``[ordered - 1]`` text of the limits between ranges; empty if masked."""
     numbers: npt.NDArray[np.float64] | None = None
-    """``[n]`` the numbers in the ranges, NaN for other images; None where there are no ranges, and where they are masked."""
+    """``[n]`` the numbers in the ranges, NaN for other images; None if there are no ranges or they are masked."""
 
     written: npt.NDArray[np.int64] | None = None
-    """``[n]`` a number per value of a metadata column or of a file, as it is written, -1 where it is unknown; None for what is measured."""
+    """``[n]`` code of each image's value in a metadata column or file; -1 = unknown; None for measurements."""
     texts: npt.NDArray[np.object_] | None = None
-    """What each number of ``written`` stands for; None where they are masked."""
+    """Text of each code in ``written``; None if masked."""
 
     @property
     def column(self) -> str | None:
@@ -80,40 +80,40 @@ class Property(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What messages call it; it follows "the" and "whose"."""
+        """Name in messages; follows "the" and "whose"."""
         return _WORDS[self.name] if self.column is None else f"column {self.column!r}"
 
-    def value_told(self, row: int) -> str:
-        """Return the value that an image has, in words; what its bin holds where it is masked or unknown."""
+    def value_name(self, row: int) -> str:
+        """Return the text of an image's value; the name of its bin if the value is masked or unknown."""
         if self.written is None or self.texts is None or self.written[row] < 0:
-            return self.told[int(self.bins[row])]
+            return self.bin_names[int(self.bins[row])]
         value: str = self.texts[self.written[row]]
         return repr(value)
 
-    def range_told(self, first: int, last: int) -> str:
-        """Return what the ordered bins from the first to the last hold, in words."""
+    def range_name(self, first: int, last: int) -> str:
+        """Return the text of the range from the first to the last of some ordered bins."""
         if first == last:
-            return self.told[first]
+            return self.bin_names[first]
         if not self.ends:
-            return f"{self.told[first]} to {self.told[last]}"
+            return f"{self.bin_names[first]} to {self.bin_names[last]}"
         if first == 0:
             return f"below {self.ends[last]}" if last < len(self.ends) else "any number"
         return f"{self.ends[first - 1]} to {self.ends[last]}" if last < len(self.ends) else f"{self.ends[first - 1]} or more"
 
 
 def bins_of_numbers(name: str, values: npt.NDArray[np.float64]) -> Property:
-    """Cut numbers at their quantiles; a value that most have is a bin of its own, and so is what is not finite, the last."""
+    """Cut numbers at their quantiles. A value that most images have gets its own bin; the last bin is for what is not finite."""
     finite = values[np.isfinite(values)]
     edges = np.unique(_edges(finite)) if len(finite) else np.empty(0)
     bins = np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), len(edges) + 1)
-    ends = _written_apart(edges)
+    ends = _distinct_texts(edges)
     first = [f"below {ends[0]}"] if ends else ["any"]
-    told = [*first, *(f"{low} to {high}" for low, high in pairwise(ends)), *([f"{ends[-1]} or more"] if ends else []), "unknown"]
-    return Property(name, bins, told, len(ends) + 1, ends, values)
+    names = [*first, *(f"{low} to {high}" for low, high in pairwise(ends)), *([f"{ends[-1]} or more"] if ends else []), "unknown"]
+    return Property(name, bins, names, len(ends) + 1, ends, values)
 
 
 def _edges(finite: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return where to cut: the quantiles, and behind a value on which several of them fall the next larger one."""
+    """Return the limits of the bins: the quantiles, and the next larger value after one where several quantiles coincide."""
     quantiles = np.quantile(finite, np.linspace(0, 1, _BINS + 1)[1:-1], method="lower")
     repeated = np.unique(quantiles[1:][np.diff(quantiles) == 0])
     distinct = np.unique(finite) if len(repeated) else finite
@@ -121,8 +121,8 @@ def _edges(finite: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.concatenate([quantiles, distinct[behind[behind < len(distinct)]]])
 
 
-def _written_apart(edges: npt.NDArray[np.float64]) -> list[str]:
-    """Return numbers in three digits, or as many more as it takes to write no two alike."""
+def _distinct_texts(edges: npt.NDArray[np.float64]) -> list[str]:
+    """Format numbers with three digits, or with as many as it takes to make all texts different."""
     for digits in range(3, 18):
         written = [f"{edge:.{digits}g}" for edge in edges]
         if len(set(written)) == len(written):
@@ -131,16 +131,16 @@ def _written_apart(edges: npt.NDArray[np.float64]) -> list[str]:
 
 
 def bins_of_values(name: str, values: pd.Series[Any]) -> Property:
-    """Give each of the commonest values a bin; the last bin but one holds all others, the last what is unknown."""
+    """Give each of the commonest values a bin; the last two bins are for all other values and for unknown ones."""
     return with_commonest(_with_values(Property(name, np.zeros(len(values), np.int64), []), values), np.ones(len(values), bool))
 
 
 def with_commonest(found: Property, among: npt.NDArray[np.bool_]) -> Property:
-    """Give the values that are commonest among some images the bins of a property; one that has ranges of numbers stays as it is.
+    """Rebin a property by its commonest values among some images; one with ranges of numbers is returned unchanged.
 
     Args:
-        found: a property of values.
-        among: ``[n]``.
+        found: the property.
+        among: ``[n]`` the images that count.
     """
     if found.written is None or found.ordered:
         return found
@@ -148,29 +148,28 @@ def with_commonest(found: Property, among: npt.NDArray[np.bool_]) -> Property:
     commonest = np.argsort(-counts, kind="stable")[:_COMMONEST]
     commonest = commonest[counts[commonest] > 0]
     bin_of = np.full(len(counts) + 1, len(commonest), np.int64)
-    bin_of[commonest], bin_of[-1] = np.arange(len(commonest)), len(commonest) + 1  # -1, what is unknown, is the last
+    bin_of[commonest], bin_of[-1] = np.arange(len(commonest)), len(commonest) + 1  # code -1 (unknown) indexes the last
     masked = found.texts is None
-    told = [*(["masked"] * len(commonest) if found.texts is None else map(repr, found.texts[commonest])), "another value", "unknown"]
-    binned = found._replace(bins=bin_of[found.written], told=told)
+    names = [*(["masked"] * len(commonest) if found.texts is None else map(repr, found.texts[commonest])), "another value", "unknown"]
+    binned = found._replace(bins=bin_of[found.written], bin_names=names)
     return _masked(binned) if masked else binned
 
 
 def _with_values(found: Property, values: pd.Series[Any]) -> Property:
-    """Give every value a number, in the order in which they are written."""
+    """Give every value a code, in the order of their texts."""
     written, known = pd.factorize(values.astype(object).where(values.notna(), None).map(str, na_action="ignore"), sort=True)
     return found._replace(written=written.astype(np.int64), texts=np.asarray(known, object))
 
 
 def bins_of_column(name: str, values: pd.Series[Any]) -> Property:
-    """Give a metadata column its bins, and every value a number."""
+    """Bin a metadata column, and give every value a code."""
     return _with_values(_bins_of_column(name, values), values)
 
 
 def _bins_of_column(name: str, values: pd.Series[Any]) -> Property:
-    """Give a metadata column the bins of numbers where it is mostly numbers and has many of them, else those of values.
+    """Bin a metadata column as numbers if it contains mostly numbers and many different ones, else as values.
 
-    Texts among numbers (``n/a``) have bins behind those of the numbers. A column of which any value is written with a leading zero holds codes, whose
-    order means nothing.
+    Texts among numbers (``n/a``) get bins after those of the numbers. Numbers with a leading zero are codes, whose order has no meaning.
     """
     read = pd.to_numeric(values, errors="coerce").to_numpy(float)
     is_number = np.isfinite(read)
@@ -180,18 +179,18 @@ def _bins_of_column(name: str, values: pd.Series[Any]) -> Property:
     numbers, texts = bins_of_numbers(name, np.where(is_number, read, np.nan)), bins_of_values(name, values.mask(is_number))
     if not values[~is_number].notna().any():
         return numbers
-    ranges = numbers.told[:-1]
-    return numbers._replace(bins=np.where(is_number, numbers.bins, len(ranges) + texts.bins), told=[*ranges, *texts.told])
+    ranges = numbers.bin_names[:-1]
+    return numbers._replace(bins=np.where(is_number, numbers.bins, len(ranges) + texts.bins), bin_names=[*ranges, *texts.bin_names])
 
 
 def is_running_number(values: pd.Series[Any], splits: pd.Series[str]) -> bool:
-    """Tell whether a column numbers the images: whole numbers, more than 31, each once in a split, that fill half of their range or more.
+    """Return whether a column numbers the images: more than 31 integers, unique within a split, that fill at least half of their range.
 
-    Such a number tells the class of a sorted list, but is nothing that an image has.
+    Such a number gives the class away if the listing is sorted, but is not a property of the image.
 
     Args:
-        values: ``[n]`` of a metadata column.
-        splits: ``[n]``, null where there is none.
+        values: ``[n]`` values of a metadata column.
+        splits: ``[n]`` splits, null for none.
     """
     read = pd.to_numeric(values, errors="coerce").astype(float)
     if not np.isfinite(read).all() or (read % 1 != 0).any() or read.nunique() <= _COMMONEST:
@@ -200,22 +199,22 @@ def is_running_number(values: pd.Series[Any], splits: pd.Series[str]) -> bool:
     return bool(((of_split["nunique"] == of_split["size"]) & (of_split["max"] - of_split["min"] < 2 * of_split["size"])).all())
 
 
-def told_apart(kinds: list[str], names: list[str]) -> list[str]:
-    """Return kinds of findings made of names; where names that differ in punctuation alone share one, a part of the name's digest is behind it.
+def distinct_kinds(kinds: list[str], names: list[str]) -> list[str]:
+    """Return kinds of findings derived from names, with a part of the name's digest appended where several names have the same kind.
 
     Args:
-        kinds: ``[n]``, a finding's id is made of them.
-        names: ``[n]``, all different.
+        kinds: ``[n]`` kinds, part of a finding's id; names that differ only in punctuation have the same.
+        names: ``[n]`` distinct names.
     """
     counts = Counter(kinds)
     return [f"{kind}_{sha256(name.encode()).hexdigest()[:6]}" if counts[kind] > 1 else kind for kind, name in zip(kinds, names, strict=True)]
 
 
 def properties(table: pd.DataFrame) -> Iterator[Property]:
-    """Yield the properties of images: what was measured of them, what their files say, and every metadata column but running numbers.
+    """Yield the properties of images: measurements, properties of files, and every metadata column except running numbers.
 
     Args:
-        table: columns of ``audit.tables.SAMPLES``, of images that could be read.
+        table: columns of ``audit.tables.SAMPLES``, of readable images.
     """
     for name in _MEASURES:
         yield bins_of_numbers(name, table[name].to_numpy(float))
@@ -227,8 +226,8 @@ def properties(table: pd.DataFrame) -> Iterator[Property]:
     for name, values in (*((name, table[name]) for name in _CATEGORIES), ("metadata families", families)):
         yield bins_of_values(name, values)
     if table["metadata"].notna().any():
-        said = [json.loads(text) if isinstance(text, str) else {} for text in table["metadata"]]
-        columns = pd.DataFrame(said, index=table.index, dtype=object)  # else whole numbers beside empty cells turn into fractions
+        cells = [json.loads(text) if isinstance(text, str) else {} for text in table["metadata"]]
+        columns = pd.DataFrame(cells, index=table.index, dtype=object)  # else integers beside empty cells become floats
         for name in sorted(columns.columns):
             if is_running_number(columns[name], table["split"]):
                 continue
@@ -237,11 +236,11 @@ def properties(table: pd.DataFrame) -> Iterator[Property]:
 
 
 def border_properties(thumbnails: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Iterator[Property]:
-    """Yield what the outermost pixels of images are like: a plain background or a frame shows in them.
+    """Yield properties of the outermost pixels, which show a plain background or a frame.
 
     Args:
         thumbnails: ``[n, s, s, 3]``.
-        rows: ``[m]`` of which images.
+        rows: ``[m]`` rows of the images.
     """
     luma, spread = np.empty(len(rows)), np.empty(len(rows))
     for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -253,6 +252,6 @@ def border_properties(thumbnails: npt.NDArray[np.uint8], rows: npt.NDArray[np.in
 
 
 def _masked(found: Property) -> Property:
-    """Number the bins of a personal column, so that what gives a class away is said without naming anybody."""
-    told = [*(f"masked value {place}" for place in range(1, len(found.told))), found.told[-1]]
-    return found._replace(told=told, ends=(), numbers=None, texts=None)
+    """Number the bins of a personal column, so that findings contain no personal values."""
+    names = [*(f"masked value {number}" for number in range(1, len(found.bin_names))), found.bin_names[-1]]
+    return found._replace(bin_names=names, ends=(), numbers=None, texts=None)

@@ -1,4 +1,4 @@
-"""How well classes can be told from others by a property: by its bins, out of sample, and by a value that a part of a class has."""
+"""How well a property distinguishes each class from the others: by its bins, out of sample, and by values of part of the class."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 
 class Tested(NamedTuple):
-    """How well a property tells each class."""
+    """How well a property distinguishes each class."""
 
     found: Property
     counts: npt.NDArray[np.int64]
-    """``[c, w]`` pictures of each class in each bin."""
+    """``[c, w]`` duplicate sets of each class in each bin."""
     areas: npt.NDArray[np.float64]
-    """``[c]`` see ``separability``."""
+    """``[c]`` areas under the ROC curve, see ``separability``."""
     certain: npt.NDArray[np.float64]
     """``[c]`` adjusted p-values."""
     out: npt.NDArray[np.bool_] | None
-    """``[c, w]`` which values stand out; None for numbers."""
+    """``[c, w]`` values that stand out; None for numbers."""
 
 
 def tested_properties(
     found: list[Property], classes: ClassHalves, asked: npt.NDArray[np.bool_], *, least_auc: float, least_share: float
 ) -> Iterator[Tested]:
-    """Yield how well each property tells each class; the false discovery rate is controlled over all of them.
+    """Test how well each property distinguishes each class, and control the false discovery rate over all tests.
 
     Args:
-        found: the properties, of the classes' images.
+        found: the properties of the classes' images.
         classes: at least two.
-        asked: ``[p, c]`` which classes are asked about; all others have an adjusted p-value of 1.
-        least_auc: the smallest area that counts, above 0.5 and at most 1.
-        least_share: the smallest share of a class with one value that counts, above 0 and at most 1.
+        asked: ``[p, c]`` which tests to run; all others have an adjusted p-value of 1.
+        least_auc: smallest area that counts, in (0.5, 1].
+        least_share: smallest share of a class with one value that counts, in (0, 1].
     """
     count = len(classes.named)
     measured = [separability(one.bins[classes.counted], classes.codes[classes.counted], classes.half[classes.counted], count) for one in found]
@@ -64,18 +64,19 @@ def tested_properties(
 def separability(
     bins: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], half: npt.NDArray[np.bool_], count: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Tell how well each class can be told from all others by a binned property, out of sample.
+    """Measure how well a binned property distinguishes each class from all others, out of sample.
 
-    Bins are ranked by the smoothed ratio of their shares on one half, and the area under the ROC curve is taken on the other; both ways, averaged.
+    Bins are ranked by the smoothed ratio of their shares on one half, and the area under the ROC curve is measured on the other; both ways,
+    averaged.
 
     Args:
         bins: ``[n]`` bin of each image.
         classes: ``[n]`` class codes, 0 to count - 1.
-        half: ``[n]`` which half an image belongs to.
+        half: ``[n]`` half of each image.
         count: number of classes.
 
     Returns:
-        ``[c]`` areas, 0..1, 0.5 where a half lacks the class; ``[c]`` one-sided p-values (normal approximation of Mann & Whitney's U).
+        ``[c]`` areas, 0..1, 0.5 if a half lacks the class; ``[c]`` one-sided p-values (normal approximation of Mann & Whitney's U).
     """
     from scipy.stats import norm
 
@@ -97,11 +98,11 @@ def separability(
         areas[learned, judged] = wins[judged] / (n * m)[judged]
         error = np.sqrt((n + m + 1)[judged] / (12 * (n * m)[judged]))
         scores[learned, judged] = (areas[learned, judged] - 0.5) / error
-    # Each half teaches the other, so chance moves both ways alike: their mean varies as one of them does, not as two independent ones.
+    # The two scores are not independent, as each half trains the other: their mean varies like one of them.
     return areas.mean(0), norm.sf(scores.mean(0))
 
 
 def _counts(found: Property, classes: ClassHalves) -> npt.NDArray[np.int64]:
-    """Return ``[c, w]`` how many pictures of each class are in each bin."""
-    count, width = len(classes.named), len(found.told)
+    """Return ``[c, w]``: duplicate sets of each class in each bin."""
+    count, width = len(classes.named), len(found.bin_names)
     return np.bincount((classes.codes * width + found.bins)[classes.counted], minlength=count * width).reshape(count, width)

@@ -1,4 +1,4 @@
-"""Classes that are large enough to be judged, cut into two halves: what one half teaches is measured on the other."""
+"""Split the classes that are large enough into two halves, to learn on one and measure on the other."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
 
 class ClassHalves(NamedTuple):
-    """The images of the classes that have enough pictures."""
+    """The images of the classes with enough duplicate sets."""
 
     rows: npt.NDArray[np.int64]
     """``[m]`` rows of samples."""
     named: list[str]
     """The classes, sorted."""
     codes: npt.NDArray[np.int64]
-    """``[m]`` place of each image's class in ``named``."""
+    """``[m]`` index of each image's class in ``named``."""
     half: npt.NDArray[np.bool_]
-    """``[m]`` see ``second_half``."""
+    """``[m]`` half of each image, see ``second_half``."""
     counted: npt.NDArray[np.bool_]
-    """``[m]`` one image for each picture of a class: those that statistics are made of."""
+    """``[m]`` one image per duplicate set and class: those that statistics use."""
 
 
 def class_halves(samples: pd.DataFrame, pairs: pd.DataFrame, fewest: int) -> ClassHalves:
-    """Return the readable images with one label whose class has so many pictures or more.
+    """Return the readable images with one label whose class has at least ``fewest`` duplicate sets.
 
     Args:
         samples: columns ``sample_id``, ``outcome``, ``label`` and ``content_id``.
         pairs: columns of ``audit.tables.PAIRS``.
-        fewest: pictures a class needs.
+        fewest: duplicate sets a class needs.
     """
     judged = np.flatnonzero(((samples["outcome"] == "ok") & samples["label"].notna()).to_numpy(bool))
-    table, pictures = samples.iloc[judged], duplicate_sets(pairs, len(samples))[judged]
-    counted, half = one_per_duplicate_set(table, pictures), second_half(table["content_id"], pictures)
+    table, sets = samples.iloc[judged], duplicate_sets(pairs, len(samples))[judged]
+    counted, half = one_per_duplicate_set(table, sets), second_half(table["content_id"], sets)
     sizes = table["label"][counted].value_counts()
     named = sorted(sizes.index[sizes >= fewest])
     kept = table["label"].isin(named).to_numpy()
@@ -47,14 +47,14 @@ def class_halves(samples: pd.DataFrame, pairs: pd.DataFrame, fewest: int) -> Cla
     return ClassHalves(judged[kept], named, codes, half[kept], counted[kept])
 
 
-def second_half(content_ids: pd.Series[str], pictures: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Return ``[n]`` which of two halves images belong to: copies of one picture share one, whatever the order of rows.
+def second_half(content_ids: pd.Series[str], sets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return ``[n]``: which of two halves each image is in. Copies share a half, whatever the order of rows.
 
     Args:
-        content_ids: ``[n]``; the smallest of a picture's decides.
-        pictures: ``[n]`` a number that copies of one picture share.
+        content_ids: ``[n]``; the smallest of a duplicate set decides.
+        sets: ``[n]`` duplicate set of each image.
     """
     ids = content_ids.to_numpy(object).copy()
-    copies = np.flatnonzero(np.bincount(pictures)[pictures] > 1) if len(pictures) else np.zeros(0, np.int64)
-    ids[copies] = pd.Series(ids[copies]).groupby(pictures[copies]).transform("min").to_numpy(object)
+    copies = np.flatnonzero(np.bincount(sets)[sets] > 1) if len(sets) else np.zeros(0, np.int64)
+    ids[copies] = pd.Series(ids[copies]).groupby(sets[copies]).transform("min").to_numpy(object)
     return pd.Series(ids, dtype=object).str[7].isin(list("13579bdf")).to_numpy(bool)

@@ -1,4 +1,4 @@
-"""How often something is so in groups of images, beside what the rest of their classes have.
+"""Compare rates of groups of images with the rates expected from the rest of their classes.
 
 Source: Mantel & Haenszel 1959, "Statistical Aspects of the Analysis of Data from Retrospective Studies of Disease", JNCI.
 """
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 class Comparison(NamedTuple):
-    """Rates of groups beside what the rest of their classes have; all ``[g]``."""
+    """Observed and expected rates of groups; all ``[g]``."""
 
     size: npt.NDArray[np.int64]
     rate: npt.NDArray[np.float64]
     expected: npt.NDArray[np.float64]
     p: npt.NDArray[np.float64]
-    """One-sided, that a group's rate is so high by chance."""
+    """One-sided p-values of a higher rate."""
 
 
 def compare(bad: npt.NDArray[np.bool_], group: npt.NDArray[np.int64], classes: npt.NDArray[np.int64]) -> Comparison:
-    """Compare each group's rate with the one its images would have if they were like the others of their classes.
+    """Compare each group's rate with the rate expected from its classes.
 
-    The expected rate of a class is that of its images outside the group, drawn towards the overall rate by two images' weight. Chance is Mantel &
-    Haenszel's: were bad images spread over each class blindly, a group's count of them would be a sum of hypergeometric numbers, whose mean, variance
-    and skewness are known; its tail is taken from the gamma distribution that has the same (Pearson's type III), as the normal one's is too thin for
-    small groups and rare errors.
+    The expected rate of a class is that of its images outside the group, shrunk towards the overall rate with the weight of two images. The test is
+    Mantel & Haenszel's: if bad images were spread over each class at random, a group's count would be a sum of hypergeometric variables with known
+    mean, variance and skewness. The tail is that of the gamma distribution with these moments (Pearson's type III), since the normal tail is too
+    thin for small groups and rare errors.
 
     Args:
-        bad: ``[n]``.
+        bad: ``[n]`` images to count.
         group: ``[n]`` group codes from 0.
         classes: ``[n]`` class codes from 0.
     """
@@ -55,7 +55,7 @@ def compare(bad: npt.NDArray[np.bool_], group: npt.NDArray[np.int64], classes: n
 
 
 def _tail(above: Numbers, variance: Numbers, third: Numbers) -> Numbers:
-    """Return how likely a number is at least so far above its mean, by its variance and third central moment; 1 where it cannot vary."""
+    """Return the upper tail probability at ``above`` the mean, from the variance and third central moment; 1 for zero variance."""
     from scipy.special import gammaincc, ndtr
 
     deviation = np.sqrt(variance)

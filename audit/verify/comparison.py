@@ -1,4 +1,4 @@
-"""What a run holds of each published fact: a number, or the reason why it could not be checked."""
+"""Compute each published fact from a run: a number, or the reason why it could not be checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from audit.errors import ConfigError, SourceError
 from audit.io.console import counted
 from audit.pairs.duplicate_sets import implied_by_identical_copies
 from audit.verify.datasets import Dataset, find_dataset
-from audit.verify.facts import Fact, answer_key
+from audit.verify.facts import Fact, published_facts
 from audit.verify.images import Images, Unknown, images_of, misfit, rows_by_number
 from audit.verify.label_files import human_labels, label_sets, listed_pairs, votes
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 EXACT = ("identical_bytes", "identical_pixels")
 
 _SAME_LABELS = 0.9
-"""Of the images that a label file names, how many must have the file's own label: it is the dataset's, some may have been corrected since."""
+"""Share of a label file's images whose label must match the file's copy of the dataset's labels; some may have been corrected since."""
 
 _HALF = 0.5
-"""The same where the file holds suspects, which may have been corrected, or people's labels, of which 9% and 40% differ, and ReaL's, of which 10% do:
-images that are numbered in another order have one label in ten, a hundred or a thousand by chance."""
+"""The same for files of suspects, which may have been corrected, of people's labels, of which 9% and 40% differ, and of ReaL's, of which 10% do. In
+another order, one label in ten, a hundred or a thousand matches by chance."""
 
 
 def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Return, per fact, what is expected and what the run holds; ``not_checked`` says why where there is no number.
+    """Return the expected and the found value of each fact; ``not_checked`` is the reason if there is no value.
 
     Args:
         run: a finished run.
@@ -40,31 +40,31 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
         files: key of a public label file -> the user's copy.
 
     Raises:
-        ConfigError: no such dataset, or nothing published about it needs one of the files.
-        SourceError: a label file cannot be read or is of another form.
+        ConfigError: unknown dataset, or a file that none of its facts needs.
+        SourceError: a label file cannot be read or has another format.
     """
-    facts, dataset = answer_key(name), find_dataset(name)
+    facts, dataset = published_facts(name), find_dataset(name)
     readers = {"duplicates": _listed_pairs, "human": _human, "mturk": _confirmed, "real": _real}
     wanted = sorted(readers.keys() & {fact.needs for fact in facts})
     for key in files:
         if key not in wanted:
-            raise ConfigError("--labels", f"nothing in the answer key of {name} needs {key!r}", f"leave it out; known: {', '.join(wanted)}")
+            raise ConfigError("--labels", f"no published fact about {name} needs {key!r}", f"remove it; {name} uses: {', '.join(wanted)}")
     images = images_of(run, dataset)
-    strange = _no_class(images, name)
+    mismatch = _no_class(images, name)
     numbers = _of_pairs(run.pairs, images)
     for key, path in files.items():
         try:
             numbers |= readers[key](run, images, dataset, path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise SourceError(path, f"is no public label file of the kind {key!r} ({error})", "take it as published, see docs/verify.md") from error
+            raise SourceError(path, f"not a valid label file of kind {key!r} ({error})", "use the file as published, see docs/verify.md") from error
     rows = []
     for fact in facts:
-        if strange is not None:
-            value: Any = strange
+        if mismatch is not None:
+            value: Any = mismatch
         elif ":" in fact.key:
             value = _of_check(run, images, dataset, fact)
         else:
-            value = numbers.get(fact.key, Unknown(f"needs the public label file: --labels {fact.needs}=FILE"))
+            value = numbers.get(fact.key, Unknown(f"needs a public label file: --labels {fact.needs}=FILE"))
         rows.append(
             {
                 "what": fact.what,
@@ -78,30 +78,29 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
 
 
 def _no_class(images: Images, name: str) -> Unknown | None:
-    """Return why no fact is about a run that has labels, none of which is a class of the dataset; numbers may stand for classes."""
+    """Return why the run cannot be of the dataset: it has labels, none of them is a class, and they are not class numbers."""
     labels = {given for given in images.labels if given is not None}
     if labels and all(own is None for own in images.classes) and not all(label.isdecimal() for label in labels):
-        return Unknown(f"no class of the run is one of {name}'s")
+        return Unknown(f"no class of the run is a class of {name}")
     return None
 
 
 def _of_pairs(pairs: pd.DataFrame, images: Images) -> dict[str, Any]:
     """Count exact and near duplicates within and between the two sides."""
     held_out, train, labels = images.held_out, images.train, images.labels
-    lacks = Unknown("the run has not both train and val images")
+    lacks = Unknown("needs both train and val images")
     both = held_out.any() and train.any()
     exact = pairs[pairs["relation"].isin(EXACT)]
     members: dict[int, list[int]] = {}
-    for i, j in zip(exact["i"].tolist(), exact["j"].tolist(), strict=True):  # every copy is paired with the first of its kind
+    for i, j in zip(exact["i"].tolist(), exact["j"].tolist(), strict=True):  # every copy is paired with the first of its set
         members.setdefault(i, [i]).append(j)
     sides = [(np.array(rows)[held_out[rows]], np.array(rows)[train[rows]]) for rows in members.values()]
     crossing = [(one, other) for one, other in sides if len(one) and len(other)]
     elsewhere = sum(int(sum(labels[row] not in set(labels[other]) for row in one)) for one, other in crossing)
     sides_of = np.where(held_out, 1, np.where(train, 0, -1))
-    every = pd.concat(
-        [pairs, implied_by_identical_copies(pairs, sides_of, np.arange(len(held_out)))]
-    )  # near copies are looked for between one of each kind
-    near = every[~every["relation"].isin(EXACT)]  # other shots of a scene too: the paper calls them similar views
+    # The search compares only one image of each identical set.
+    every = pd.concat([pairs, implied_by_identical_copies(pairs, sides_of, np.arange(len(held_out)))])
+    near = every[~every["relation"].isin(EXACT)]  # including other shots of a scene, which the paper calls similar views
     i, j, group = (near[name].to_numpy() for name in ("i", "j", "group"))
     within = held_out[i] & held_out[j]
     across = np.concatenate([np.stack([i, j], 1)[held_out[i] & train[j]], np.stack([j, i], 1)[train[i] & held_out[j]]])
@@ -118,7 +117,7 @@ def _of_pairs(pairs: pd.DataFrame, images: Images) -> dict[str, Any]:
 
 
 def _of_check(run: Run, images: Images, dataset: Dataset, fact: Fact) -> Any:
-    """Return 1 where a check reports the class or the pair of classes, 0 where it ran and did not."""
+    """Return 1 if a check reports the class or the pair of classes, 0 if it ran and did not."""
     kind, _, rest = fact.key.partition(":")
     wanted = set(rest.partition(":")[0].split("+"))
     why = _did_not_run(run, fact.needs)
@@ -132,12 +131,12 @@ def _of_check(run: Run, images: Images, dataset: Dataset, fact: Fact) -> Any:
 
 
 def _reports_class(findings: pd.DataFrame, wanted: set[str], dataset: Dataset) -> bool:
-    """Return whether a finding is about the class; classes of other findings' examples do not count."""
+    """Return whether a finding is about the class; examples of other findings do not count."""
     return any(dataset.class_of(label) in wanted for label in findings["label"])
 
 
 def _reports_pair(findings: pd.DataFrame, wanted: set[str], dataset: Dataset) -> bool:
-    """Return whether one finding says of both classes together that they are mistaken for each other."""
+    """Return whether one finding names both classes together as confused."""
     for label, suggestion, text in zip(findings["label"], findings["suggested_label"], findings["evidence"], strict=True):
         evidence = json.loads(text)
         together = [[label, suggestion], evidence.get("classes", []), *(pair["classes"] for pair in evidence.get("overlapping_pairs", []))]
@@ -158,19 +157,17 @@ def _flagged(run: Run) -> set[str]:
     return set(findings.loc[findings["check"] == "label_errors", "sample_id"].dropna())
 
 
-def _strange(numbers: Sequence[int], known: range, side: str) -> Unknown | None:
-    """Return how many rows of a file name no image of the dataset; None where each names one. A file of another order has such rows."""
+def _out_of_range(numbers: Sequence[int], known: range, side: str) -> Unknown | None:
+    """Return a message if numbers of a file are outside the dataset's range, as in a file of another order."""
     wrong = [number for number in numbers if number not in known]
     if not wrong:
         return None
-    told = (
-        f"of the file's {counted(len(numbers), 'image')}, {len(wrong):,} have a number that no {side} image of the dataset has, the first {wrong[0]}"
-    )
-    return Unknown(f"{told}: numbers are {known[0]} to {known[-1]}")
+    found = f"{len(wrong):,} of the file's {counted(len(numbers), 'image')} have numbers that are not valid for {side} images (first: {wrong[0]})"
+    return Unknown(f"{found}; valid numbers are {known[0]} to {known[-1]}")
 
 
-def _none_here(told: Sequence[object]) -> Unknown:
-    return Unknown("no image of the file is in the run" if told else "the file lists nothing to look for")
+def _none_found(listed: Sequence[object]) -> Unknown:
+    return Unknown("no image of the file is in the run" if listed else "the file is empty")
 
 
 def _listed_pairs(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
@@ -178,52 +175,53 @@ def _listed_pairs(run: Run, images: Images, dataset: Dataset, path: Path) -> dic
     wanted = listed_pairs(path)
     if isinstance(test, Unknown) or isinstance(train, Unknown):
         return {"listed_pairs": test if isinstance(test, Unknown) else train}
-    strange = _strange([one for one, _ in wanted], dataset.held_out_numbers, "held-out")
-    strange = strange or _strange([other for _, other in wanted], dataset.train_numbers, "train")
-    if strange is not None:
-        return {"listed_pairs": strange}
-    here = [(test[one], train[other]) for one, other in wanted if one in test and other in train]
-    if not here:
-        return {"listed_pairs": _none_here(wanted)}
-    why = misfit([row for row, _ in here], [images.classes[row] for _, row in here], images, _HALF)
+    invalid = _out_of_range([one for one, _ in wanted], dataset.held_out_numbers, "held-out")
+    invalid = invalid or _out_of_range([other for _, other in wanted], dataset.train_numbers, "train")
+    if invalid is not None:
+        return {"listed_pairs": invalid}
+    present = [(test[one], train[other]) for one, other in wanted if one in test and other in train]
+    if not present:
+        return {"listed_pairs": _none_found(wanted)}
+    why = misfit([row for row, _ in present], [images.classes[row] for _, row in present], images, _HALF)
     ours = {frozenset(pair) for pair in zip(run.pairs["i"].tolist(), run.pairs["j"].tolist(), strict=True)}
-    return {"listed_pairs": why or f"{sum(frozenset(pair) in ours for pair in here)} of {len(here)} here ({len(wanted)} listed)"}
+    return {"listed_pairs": why or f"{sum(frozenset(pair) in ours for pair in present)} of {len(present)} in the run ({len(wanted)} listed)"}
 
 
 def _human(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
     keys = ("human_disagree", "human_flagged")
-    train, told = rows_by_number(images, dataset, held_out=False), human_labels(path, dataset)
+    train, listed = rows_by_number(images, dataset, held_out=False), human_labels(path, dataset)
     if isinstance(train, Unknown):
         return dict.fromkeys(keys, train)
-    strange = _strange([one.number for one in told], dataset.train_numbers, "train")
-    if strange is not None:
-        return dict.fromkeys(keys, strange)
-    here = [(train[one.number], one) for one in told if one.number in train]
-    if not here:
-        return dict.fromkeys(keys, _none_here(told))
-    rows, people = [row for row, _ in here], [one.people for _, one in here]
-    why = misfit(rows, [one.own for _, one in here], images, _SAME_LABELS) or misfit(rows, people, images, _HALF)
+    invalid = _out_of_range([one.number for one in listed], dataset.train_numbers, "train")
+    if invalid is not None:
+        return dict.fromkeys(keys, invalid)
+    present = [(train[one.number], one) for one in listed if one.number in train]
+    if not present:
+        return dict.fromkeys(keys, _none_found(listed))
+    rows, people = [row for row, _ in present], [one.people for _, one in present]
+    why = misfit(rows, [one.own for _, one in present], images, _SAME_LABELS) or misfit(rows, people, images, _HALF)
     if why is not None:
         return dict.fromkeys(keys, why)
     differs = [row for row, name in zip(rows, people, strict=True) if name != images.classes[row]]
     flagged = _flagged(run)
     reported = f"{sum(images.ids[row] in flagged for row in differs)} of {len(differs)}"
-    return {"human_disagree": round(len(differs) / len(here), 4), "human_flagged": _did_not_run(run, "label_errors") or reported}
+    return {"human_disagree": round(len(differs) / len(present), 4), "human_flagged": _did_not_run(run, "label_errors") or reported}
 
 
 def _confirmed(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
-    held_out, told = rows_by_number(images, dataset, held_out=True), votes(path, dataset)
+    held_out, listed = rows_by_number(images, dataset, held_out=True), votes(path, dataset)
     if isinstance(held_out, Unknown):
         return {"confirmed_errors": held_out}
-    strange = _strange([one.number for one in told], dataset.held_out_numbers, "held-out")
-    if strange is not None:
-        return {"confirmed_errors": strange}
-    here = [(held_out[one.number], one) for one in told if one.number in held_out]
-    if not here:
-        return {"confirmed_errors": _none_here(told)}
-    why = misfit([row for row, _ in here], [one.own for _, one in here], images, _HALF) or _did_not_run(run, "label_errors")
-    wrong, flagged = [row for row, one in here if one.wrong], _flagged(run)
-    reported = f"{sum(images.ids[row] in flagged for row in wrong)} reported of {len(wrong)} here ({sum(one.wrong for one in told)} confirmed)"
+    invalid = _out_of_range([one.number for one in listed], dataset.held_out_numbers, "held-out")
+    if invalid is not None:
+        return {"confirmed_errors": invalid}
+    present = [(held_out[one.number], one) for one in listed if one.number in held_out]
+    if not present:
+        return {"confirmed_errors": _none_found(listed)}
+    why = misfit([row for row, _ in present], [one.own for _, one in present], images, _HALF) or _did_not_run(run, "label_errors")
+    wrong, flagged = [row for row, one in present if one.wrong], _flagged(run)
+    found = sum(images.ids[row] in flagged for row in wrong)
+    reported = f"{found} of {len(wrong)} in the run reported ({sum(one.wrong for one in listed)} confirmed)"
     return {"confirmed_errors": why or reported}
 
 
@@ -233,15 +231,15 @@ def _real(_run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, 
     if isinstance(val, Unknown):
         return dict.fromkeys(keys, val)
     place = {name: at for at, name in enumerate(dataset.classes)}
-    here = [(row, place.get(images.classes[row]), sets[number - dataset.held_out_numbers[0]]) for number, row in val.items()]
-    judged = [(row, own, valid) for row, own, valid in here if own is not None and valid]
-    said: list[str | None] = [dataset.classes[own if own in valid else min(valid)] for _, own, valid in judged]
-    why = misfit([row for row, *_ in judged], said, images, _HALF)
+    present = [(row, place.get(images.classes[row]), sets[number - dataset.held_out_numbers[0]]) for number, row in val.items()]
+    judged = [(row, own, valid) for row, own, valid in present if own is not None and valid]
+    file_labels: list[str | None] = [dataset.classes[own if own in valid else min(valid)] for _, own, valid in judged]
+    why = misfit([row for row, *_ in judged], file_labels, images, _HALF)
     if why is not None:
         return dict.fromkeys(keys, why)
-    labelled = any(own is not None for _, own, _ in here)
+    labelled = any(own is not None for _, own, _ in present)
     return {
-        "real_none": sum(not valid for *_, valid in here),
-        "real_several": sum(len(valid) > 1 for *_, valid in here),
+        "real_none": sum(not valid for *_, valid in present),
+        "real_several": sum(len(valid) > 1 for *_, valid in present),
         "real_rejected": sum(own not in valid for _, own, valid in judged) if labelled else Unknown("the run's val images have no labels"),
     }

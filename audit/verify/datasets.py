@@ -1,4 +1,4 @@
-"""The datasets that have an answer key: their classes in the published order, what their splits are called, how their images are numbered."""
+"""The datasets with published facts: their classes in the published order, the names of their splits, the numbering of their images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TEST = frozenset({"test", "testing", "test_set", "testset"})
 _SYNSET = re.compile(r"n\d{8}")
 
 _MOST = 0.8
-"""Of a dataset's classes, how many a run needs to be taken for it: many datasets have a cat and a dog, hardly another has eight of these ten."""
+"""Share of a dataset's classes a run needs to be recognised: many datasets have a cat and a dog, hardly another has eight of these ten."""
 
 _CIFAR_10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR_100 = """
@@ -32,42 +32,42 @@ sweet_pepper table tank telephone television tiger tractor train trout tulip tur
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What the files of the papers take for granted of a dataset."""
+    """Conventions of a dataset that public label files rely on."""
 
     classes: tuple[str, ...]
-    """In the order in which label files number them."""
+    """Classes in the order in which label files number them."""
     held_out: frozenset[str]
     """Names, in lower case, of the split that the papers call val or test."""
     numbered: re.Pattern[str]
-    """Found in the name of an image's file, without its folders and its ending; the first group is the image's number."""
+    """Pattern searched in the stem of an image's file name; the first group is the image's number."""
     train_numbers: range
     held_out_numbers: range
     _by_name: Mapping[str, str]
 
     def class_of(self, label: object) -> str | None:
-        """Return the class that a label means: its own name, or words for it that mean no other class; None where it is no class of the dataset."""
+        """Return the class of a label: the class's name, or words that mean no other class; None if it is not a class of the dataset."""
         return self._by_name.get(_plain(label)) if isinstance(label, str) else None
 
 
 def find_dataset(name: str) -> Dataset:
-    """Return a dataset by its name. Raises ConfigError where none is known."""
+    """Return a dataset by name. Raises ConfigError if the name is unknown."""
     if name not in DATASETS:
-        raise ConfigError("--dataset", f"no answer key for {name!r}", nearest(name, DATASETS))
+        raise ConfigError("--dataset", f"no published facts about {name!r}", nearest(name, DATASETS))
     return _imagenet() if name == "imagenet-1k" else _cifar(_CIFAR_10 if name == "cifar-10" else _CIFAR_100)
 
 
 def recognise(labels: Iterable[str]) -> str | None:
-    """Return which dataset a run's labels are of; None where they are of none that has an answer key, or of too small a part of one.
+    """Return the name of the dataset that a run's labels belong to; None if there is none, or the labels are too small a part of it.
 
-    WordNet synsets are told from a part of ImageNet-1k's too: no other dataset has such names.
+    A small part of ImageNet-1k's synsets is enough: hardly any other dataset uses such names.
     """
     names = set(labels)
     for name in sorted(DATASETS):
         dataset = find_dataset(name)
         found = [dataset.class_of(label) for label in names]
-        here, strange = len({*found} - {None}), found.count(None)
-        part = bool(names) and all(map(_SYNSET.fullmatch, names)) and not strange
-        if part or here >= _MOST * (len(dataset.classes) + strange):
+        known, unknown = len({*found} - {None}), found.count(None)
+        part = bool(names) and all(map(_SYNSET.fullmatch, names)) and not unknown
+        if part or known >= _MOST * (len(dataset.classes) + unknown):
             return name
     return None
 
@@ -75,7 +75,7 @@ def recognise(labels: Iterable[str]) -> str | None:
 @cache
 def _cifar(names: str) -> Dataset:
     classes = tuple(names.split())
-    # Only these names tell the place in the original order; the batches' own file names (camel_s_000148.png) number each kind of thing anew.
+    # Only these names contain the original number; the batches' own file names (camel_s_000148.png) restart in each class.
     numbered = re.compile(r"^(?:(?:train|test|image|img)[_-]?)*(\d+)$", re.IGNORECASE)
     return Dataset(classes, _TEST, numbered, range(50_000), range(10_000), _by_name({name: name for name in classes}))
 
@@ -84,14 +84,14 @@ def _cifar(names: str) -> Dataset:
 def _imagenet() -> Dataset:
     classes = tuple(timm_list("imagenet_synsets.txt").split())
     if len(classes) != 1000:
-        raise ConfigError("timm", "has no list of ImageNet-1k's classes", "install a timm release of at least 1.0")
+        raise ConfigError("timm", "the installed release has no list of ImageNet-1k's classes", "install timm 1.0 or later")
     words = parse_words(timm_list("imagenet_synset_to_lemma.txt"))
     by_name = _by_name({name: words.get(name, name) for name in classes})
     return Dataset(classes, _VAL, re.compile(r"ILSVRC2012_val_(\d{8})(?!\d)", re.IGNORECASE), range(0), range(1, 50_001), by_name)
 
 
 def _by_name(words: Mapping[str, str]) -> dict[str, str]:
-    """Return class by its own name, by all its words, and by the first of them; words that two classes have, as two cranes do, name none."""
+    """Map class names, all words of a class, and its first word to the class; words shared by two classes ("crane") are left out."""
     found: dict[str, str] = {}
     for keys in (
         {name: _plain(name) for name in words},

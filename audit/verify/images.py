@@ -1,4 +1,4 @@
-"""A run's images as the papers speak of them: on which side of the split they are, of which class, and which number they have."""
+"""A run's images in the terms of the papers: side of the split, class, and number in the original order."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 class Unknown(str):
-    """Why a fact could not be checked."""
+    """The reason why a fact could not be checked."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Row *i* is sample *i* of the run."""
+    """Columns of a run's samples; row *i* is sample *i*."""
 
     ids: npt.NDArray[np.object_]
     """``[n]`` sample ids."""
     labels: npt.NDArray[np.object_]
-    """``[n]`` labels as the run has them; None where there is none."""
+    """``[n]`` labels of the run; None for no label."""
     classes: npt.NDArray[np.object_]
-    """``[n]`` the classes of the dataset that the labels mean; None where a label means none."""
+    """``[n]`` classes of the dataset; None if the label is not one."""
     train: npt.NDArray[np.bool_]
     held_out: npt.NDArray[np.bool_]
-    """``[n]`` of the split that the papers call val or test; images of other splits are on neither side."""
+    """``[n]`` images of the split that the papers call val or test; images of other splits are on neither side."""
 
 
 def images_of(run: Run, dataset: Dataset) -> Images:
-    """Return what the answer key needs of a run's images."""
+    """Return the columns of a run's images that published facts need."""
     samples = run.columns("sample_id", "split", "label")
     given = samples["label"].astype(object).where(samples["label"].notna(), None)
     classes = {label: dataset.class_of(label) for label in given.unique()}
@@ -53,12 +53,12 @@ def images_of(run: Run, dataset: Dataset) -> Images:
 
 
 def rows_by_number(images: Images, dataset: Dataset, *, held_out: bool) -> dict[int, int] | Unknown:
-    """Return number in the dataset's original order -> row, for one side of the split; or why the numbers cannot be trusted."""
+    """Map numbers in the dataset's original order to rows, for one side of the split; or return why the numbers cannot be trusted."""
     rows = np.flatnonzero(images.held_out if held_out else images.train).tolist()
     side, numbers = ("held-out", dataset.held_out_numbers) if held_out else ("train", dataset.train_numbers)
     if not rows:
         names = ", ".join(sorted(dataset.held_out if held_out else TRAIN))
-        return Unknown(f"the run has no {side} split: none is called {names}")
+        return Unknown(f"the run has no {side} split (named {names})")
     found: dict[int, int] = {}
     for row in rows:
         match = dataset.numbered.search(PurePosixPath(images.ids[row]).stem)
@@ -66,27 +66,27 @@ def rows_by_number(images: Images, dataset: Dataset, *, held_out: bool) -> dict[
             continue
         number = int(match[1])
         if number not in numbers:
-            return Unknown(f"{images.ids[row]} has a number that no {side} image has: numbers are {numbers[0]} to {numbers[-1]}")
+            return Unknown(f"{images.ids[row]}: not a valid {side} number; valid numbers are {numbers[0]} to {numbers[-1]}")
         if number in found:
-            return Unknown(f"{images.ids[found[number]]} and {images.ids[row]} have one number: they do not follow the dataset's original order")
+            return Unknown(f"{images.ids[found[number]]} and {images.ids[row]} have the same number: not the dataset's original order")
         found[number] = row
-    return found or Unknown(f"no {side} image's file name tells its number in the dataset's original order (see docs/verify.md)")
+    return found or Unknown(f"no {side} file name contains the image's number in the dataset's original order (see docs/verify.md)")
 
 
-def misfit(rows: list[int], said: list[str | None], images: Images, least: float) -> Unknown | None:
-    """Return why a label file is not about these images, from the labels that it has for them; None where it may be.
+def misfit(rows: list[int], labels: list[str | None], images: Images, least: float) -> Unknown | None:
+    """Return why a label file does not describe these images, judged by its labels; None if it may.
 
     Args:
-        rows: rows of the run that the file names.
-        said: the class that the file gives each of them as its own; None where it gives none.
+        rows: rows of the run that the file lists.
+        labels: class of each of them in the file; None if the file has none.
         images: the run's images.
-        least: share of the rows, 0..1, whose own class must be the one that the file gives.
+        least: share of the rows, 0..1, whose class must match.
     """
-    both = [images.classes[row] == name for row, name in zip(rows, said, strict=True) if name is not None]
+    both = [images.classes[row] == name for row, name in zip(rows, labels, strict=True) if name is not None]
     share = float(np.mean(both)) if both else 1.0
     if share >= least:
         return None
     return Unknown(
-        f"the file's labels fit {share:.0%} of the {len(both):,} images it names, at least {least:.0%} is needed: "
-        "the file names follow another order than the dataset's, or the run's labels are others"
+        f"the file's labels match {share:.0%} of its {len(both):,} images, at least {least:.0%} must match: "
+        "the file names do not follow the dataset's order, or the run has other labels"
     )

@@ -1,4 +1,4 @@
-"""The confusion matrix drawn: from the page's ground, where nothing is confused, to blue, and wider than the page where labels need it."""
+"""Charts of the confusion matrix, in shades of blue; wider than the page if the labels need the space."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CELL = "cell"
-"""Name of the selection of a cell."""
+"""Name of the selection parameter of the charts."""
 
 _RAMPS = {"light": ("#c9ddf5", "#6ea6e3", "#1d5fd0", "#0a2a63"), "dark": ("#173460", "#2b62b4", "#7fb0ff", "#e3eeff")}
-"""Theme -> colours from little to the most; nothing has the colour of the theme's ground."""
+"""Theme -> colors from few to many confused images; cells with none have the background color."""
 
 _CHOSEN = "#e07b00"
 _NARROWEST, _WIDEST = 16, 40
 _SPREAD = 370
-"""Pixels that a map takes where its cells can be as wide as they like; none is narrower or wider than the numbers above, for the labels' sake."""
+"""Preferred width of a chart in pixels; the limits above keep labels of its cells readable."""
 
 
 def map_of_classes(table: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], *, key: str, on_select: Callable[[], None]) -> None:
-    """Draw classes given by classes predicted; a click on a cell chooses it.
+    """Draw given classes by predicted classes; a click selects a cell.
 
     Args:
         table: as `dashboard.components.heat_map.window` returns it.
-        rows: names of the given classes, from the top.
-        columns: names of the predicted classes, from the left.
-        key: of the widget.
-        on_select: called when a cell is chosen.
+        rows: names of the given classes, from top to bottom.
+        columns: names of the predicted classes, from left to right.
+        key: key of the widget.
+        on_select: called when a cell is selected.
     """
     import altair as alt
 
     if not table["confused"].any():
-        st.caption("No image of these classes is taken for one of those.")
+        st.caption("No image of these given classes is predicted as one of these classes.")
         return
     side = min(max(_SPREAD // max(len(rows), len(columns), 1), _NARROWEST), _WIDEST)
     chart = (
         _rectangles(table[table["confused"] > 0], [CELL, "given_at", "predicted_at"])
         .encode(
-            x=alt.X("predicted:N", title="Taken for", sort=columns, scale=alt.Scale(domain=columns), axis=_axis(labelAngle=-90)),
-            y=alt.Y("given:N", title="Given", sort=rows, scale=alt.Scale(domain=rows), axis=_axis()),
+            x=alt.X("predicted:N", title="Predicted class", sort=columns, scale=alt.Scale(domain=columns), axis=_axis(labelAngle=-90)),
+            y=alt.Y("given:N", title="Given label", sort=rows, scale=alt.Scale(domain=rows), axis=_axis()),
             color=alt.Color("share:Q", title="Share", scale=_scale(float(table["share"].max())), legend=_legend(format=".0%")),
             tooltip=[*_tips(), alt.Tooltip("share:Q", title="Share", format=".1%")],
         )
@@ -55,12 +55,12 @@ def map_of_classes(table: pd.DataFrame, rows: Sequence[str], columns: Sequence[s
 
 
 def map_of_blocks(table: pd.DataFrame, *, key: str, on_select: Callable[[], None]) -> None:
-    """Draw blocks of classes; a click on a block chooses it.
+    """Draw blocks of classes; a click selects a block.
 
     Args:
         table: as `dashboard.components.heat_map.blocks` returns it.
-        key: of the widget.
-        on_select: called when a block is chosen.
+        key: key of the widget.
+        on_select: called when a block is selected.
     """
     import altair as alt
 
@@ -69,8 +69,8 @@ def map_of_blocks(table: pd.DataFrame, *, key: str, on_select: Callable[[], None
     chart = (
         _rectangles(table, [CELL, "given_block", "predicted_block"])
         .encode(
-            x=alt.X("predicted_block:O", title="Taken for", axis=_axis(labels=False, ticks=False)),
-            y=alt.Y("given_block:O", title="Given", axis=_axis(labels=False, ticks=False)),
+            x=alt.X("predicted_block:O", title="Predicted class", axis=_axis(labels=False, ticks=False)),
+            y=alt.Y("given_block:O", title="Given label", axis=_axis(labels=False, ticks=False)),
             color=alt.Color("confused:Q", title="Images", scale=_scale(float(table["confused"].max())), legend=_legend()),
             tooltip=_tips(),
         )
@@ -80,7 +80,7 @@ def map_of_blocks(table: pd.DataFrame, *, key: str, on_select: Callable[[], None
 
 
 def chosen(key: str) -> dict[str, int] | None:
-    """Return the fields of the cell or block that is chosen on a map; None where none is."""
+    """Return the fields of the selected cell or block of a chart; None if none is selected."""
     picked = (st.session_state.get(key) or {}).get("selection", {}).get(CELL) or []
     return {name: int(value) for name, value in picked[0].items()} if picked else None
 
@@ -98,7 +98,8 @@ def _rectangles(table: pd.DataFrame, selection: Sequence[str]) -> alt.Chart:
 def _tips() -> list[alt.Tooltip]:
     import altair as alt
 
-    return [alt.Tooltip(name, title=text) for name, text in (("given:N", "Given"), ("predicted:N", "Taken for"), ("confused:Q", "Images"))]
+    titles = {"given:N": "Given label", "predicted:N": "Predicted class", "confused:Q": "Images"}
+    return [alt.Tooltip(name, title=title) for name, title in titles.items()]
 
 
 def _axis(**more: Any) -> alt.Axis:

@@ -1,4 +1,4 @@
-"""Which page shows the findings of which checks."""
+"""Which page shows the findings of a check."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 
 def checks_of(run: Run, family: Family) -> tuple[str, ...]:
-    """Return the checks, by name, whose findings a page shows; checks of the run that are not installed here belong to ``quality``."""
+    """Return the names of the checks whose findings a page shows; checks of the run that are not installed belong to ``quality``."""
     known = discover()
     return tuple(name for name in sorted({*known, *run.record.get("checks", {})}) if (known[name].family if name in known else "quality") == family)

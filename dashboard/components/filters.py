@@ -1,4 +1,4 @@
-"""What a page shows of its findings: state, view and filters, kept for the session and in the page's address."""
+"""State, view and filters of a page of findings, kept in the session and in the page's address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import streamlit as st
 
 from audit.tables import SEVERITIES
 from dashboard.components.queue import ALL, STATES, Filters
-from dashboard.components.verdicts import KEYS
+from dashboard.components.verdicts import KEYS, verdict_name
 from dashboard.state import address, in_address, stamp
 from reports.content.wording import check_title, label, title
 
@@ -26,26 +26,26 @@ _PARTS = {
     "splits": ("Split", "split"),
     "verdicts": ("Verdict", ""),
 }
-"""Filter -> its name, and the column of findings that it is about."""
+"""Filter -> its label, and its column of the findings."""
 
 
 def recall(name: str, options: Mapping[str, Sequence[str]]) -> str | None:
-    """Take what is shown from the address where somebody followed a link, reloaded or went back; else the session knows it.
+    """Restore the page's state from its address after a link, a reload or the back button; otherwise the session's state stays.
 
     Args:
-        name: of the page; its state is kept under keys that begin with it.
-        options: as `choices` returns them; values that are no option are passed over.
+        name: page name; its session keys start with it.
+        options: as `choices` returns them; other values in the address are ignored.
 
     Returns:
-        The finding that is asked for, if one is.
+        The id of the finding in the address, if any.
     """
     now = in_address()
-    moved = st.session_state.pop(f"{name} moved", False)  # then the browser's address may lag behind
+    moved = st.session_state.pop(f"{name} moved", False)  # the browser's address may be older than the controls
     followed = bool(now) and not moved and now != st.session_state.get(f"{name} address")
     if followed or f"{name} state" not in st.session_state:
         for part, segments, default in (("state", STATES, ALL), ("mode", MODES, ONE)):
-            asked = now.get(part, [default])[-1]
-            st.session_state[f"{name} {part}"] = asked if asked in segments else default
+            wanted = now.get(part, [default])[-1]
+            st.session_state[f"{name} {part}"] = wanted if wanted in segments else default
         for part, among in options.items():
             st.session_state[f"{name} {part}"] = [value for value in now.get(part, []) if value in among]
         sheet = now.get("sheet", [""])[-1]
@@ -54,19 +54,19 @@ def recall(name: str, options: Mapping[str, Sequence[str]]) -> str | None:
 
 
 def touched(name: str) -> None:
-    """Note that the page's controls were used: they are newer than the address."""
+    """Record that the page's controls were used, so that they take precedence over the address."""
     st.session_state[f"{name} moved"] = True
 
 
 def choices(run: Run, checks: Sequence[str]) -> dict[str, list[str]]:
-    """Return filter -> what can be chosen, of the findings of some checks."""
+    """Return filter -> its options, for the findings of some checks."""
     found: dict[str, list[str]] = _choices(str(run.path), stamp(run), tuple(checks), run)
     return found
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def counts(path: str, changed: int, _run: Run) -> dict[str, int]:
-    """Return check -> its findings; checks without any are left out."""
+    """Return check -> its number of findings; checks without findings are left out."""
     del path, changed
     return {str(check): int(number) for check, number in _run.findings_index["check"].value_counts().items()}
 
@@ -82,13 +82,13 @@ def _choices(path: str, changed: int, checks: tuple[str, ...], _run: Run) -> dic
 
 
 def chosen(name: str, options: Mapping[str, Sequence[str]], checks: Sequence[str]) -> Filters:
-    """Return what the session says is wanted."""
+    """Return the filters of the session."""
     picked = {part: tuple(st.session_state[f"{name} {part}"]) for part in options}
     return Filters(**{**picked, "checks": picked["checks"] or tuple(checks)}, state=st.session_state[f"{name} state"])
 
 
 def clear(name: str) -> None:
-    """Let go of all filters and of the state."""
+    """Reset all filters and the state."""
     for part in ("checks", *_PARTS):
         st.session_state[f"{name} {part}"] = []
     st.session_state[f"{name} state"] = ALL
@@ -100,7 +100,7 @@ def _clear(name: str) -> None:
 
 
 def draw(run: Run, name: str, options: Mapping[str, Sequence[str]], words: Mapping[str, str]) -> None:
-    """Draw the controls; what they say was taken by `chosen` before, and holds from the next drawing on."""
+    """Draw the controls. `chosen` reads them before, so a change takes effect at the next rerun."""
     on = sum(bool(st.session_state[f"{name} {part}"]) for part in _PARTS)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         for text, segments, part, shown in (("Show", [*reversed(STATES)], "state", str.capitalize), ("View", MODES, "mode", str)):
@@ -108,7 +108,7 @@ def draw(run: Run, name: str, options: Mapping[str, Sequence[str]], words: Mappi
         with st.popover(f"Filters ({on})" if on else "Filters", icon=":material/filter_alt:", key=f"{name} filters"):
             for part, (text, _) in _PARTS.items():
                 if options[part]:
-                    show: Any = title if part in ("kinds", "severities", "verdicts") else lambda value: label(value, words)
+                    show: Any = {"kinds": title, "severities": title, "verdicts": verdict_name}.get(part, lambda value: label(value, words))
                     st.multiselect(text, options[part], key=f"{name} {part}", format_func=show, placeholder="All", **_kept(name))
         if on:
             st.button("Clear filters", key=f"{name} clear", icon=":material/filter_alt_off:", on_click=_clear, args=(name,))
@@ -125,11 +125,11 @@ def draw(run: Run, name: str, options: Mapping[str, Sequence[str]], words: Mappi
 
 
 def into_address(name: str, options: Mapping[str, Sequence[str]], *, finding: str, sheet: int) -> None:
-    """Put what is shown into the page's address."""
+    """Write the page's state to its address."""
     state, mode = st.session_state[f"{name} state"], st.session_state[f"{name} mode"]
     filters = {part: st.session_state[f"{name} {part}"] for part in options}
-    place = {"mode": mode, "sheet": str(sheet + 1) if sheet else ""} if mode == MANY else {"finding": finding}
-    st.session_state[f"{name} address"] = address(state="" if state == ALL else state, **place, **filters)
+    view = {"mode": mode, "sheet": str(sheet + 1) if sheet else ""} if mode == MANY else {"finding": finding}
+    st.session_state[f"{name} address"] = address(state="" if state == ALL else state, **view, **filters)
 
 
 def _kept(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Looking at findings many at a time, and deciding about those that are chosen as one action."""
+"""Show many findings at a time, and decide about the selected ones as one action."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dashboard.components.filters import ONE, touched
 from dashboard.components.keyboard import keys
 from dashboard.components.page import badges, change, plain, undo_button
 from dashboard.components.text import literal, short
-from dashboard.components.verdicts import KEYS, OF_CLASSES, called, decide_about, icon
+from dashboard.components.verdicts import ICONS, KEYS, OF_CLASSES, decide_about, verdict_name
 from reports.content.wording import check_title
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _CARD_WIDTH = 230
 
 
 def grid(page: Page) -> None:
-    """Draw one sheet of the page's list."""
+    """Draw one sheet of the page's queue."""
     sheets = (len(page.queue) - 1) // AT_ONCE + 1
     sheet = min(int(st.session_state.get(page.key("sheet"), 0)), sheets - 1)
     ids = page.queue[sheet * AT_ONCE : (sheet + 1) * AT_ONCE]
@@ -32,11 +32,11 @@ def grid(page: Page) -> None:
     records = [plain(row) for row in rows.to_dict("records")]
     _bar(page, records, sheet, sheets)
     first = [next(iter(shown_images(record["sample_id"], record["evidence"])), "") for record in records]
-    places = page.run.rows_of(first)
-    with_image = [int(row) for row in places if row >= 0]
+    image_rows = page.run.rows_of(first)
+    with_image = [int(row) for row in image_rows if row >= 0]
     previews = dict(zip(with_image, images.small(page.run, with_image), strict=True))
     with st.container(horizontal=True, gap="small", key="cards"):
-        for record, row in zip(records, places, strict=True):
+        for record, row in zip(records, image_rows, strict=True):
             _card(page, record, previews.get(int(row)))
 
 
@@ -46,12 +46,12 @@ def _bar(page: Page, records: Sequence[Mapping[str, Any]], sheet: int, sheets: i
     whole = any(record["sample_id"] is None for record in records)
     verdicts = [verdict for verdict in KEYS if verdict in page.verdicts or (whole and verdict in OF_CLASSES)]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.checkbox("All on this page", key=page.key(f"pick all {sheet}"), on_change=_pick_all, args=(page, ids, sheet))
+        st.checkbox("Select all on this page", key=page.key(f"pick all {sheet}"), on_change=_pick_all, args=(page, ids, sheet))
         for verdict in verdicts:
             st.button(
-                f"{called(verdict)} `{KEYS[verdict].upper()}`",
+                f"{verdict_name(verdict)} `{KEYS[verdict].upper()}`",
                 key=f"bulk_{verdict}",
-                icon=icon(verdict),
+                icon=ICONS[verdict],
                 disabled=not chosen,
                 on_click=_decide,
                 args=(page, chosen, verdict, sheet),
@@ -60,7 +60,7 @@ def _bar(page: Page, records: Sequence[Mapping[str, Any]], sheet: int, sheets: i
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button("Previous", key="decide_back", icon=":material/arrow_back:", disabled=sheet == 0, on_click=_turn, args=(page, sheet - 1))
         st.button("Next", key="decide_on", icon=":material/arrow_forward:", disabled=sheet + 1 >= sheets, on_click=_turn, args=(page, sheet + 1))
-        st.markdown(f"Page {sheet + 1:,} of {sheets:,} · {len(page.queue):,} findings · {len(chosen)} chosen", width="content")
+        st.markdown(f"Page {sheet + 1:,} of {sheets:,} · {len(page.queue):,} findings · {len(chosen)} selected", width="content")
     letters = {KEYS[verdict]: f"bulk_{verdict}" for verdict in verdicts}
     keys({**letters, "z": "decide_undo", "ArrowLeft": "decide_back", "ArrowRight": "decide_on"})
 
@@ -74,13 +74,13 @@ def _card(page: Page, record: Mapping[str, Any], data: bytes | None) -> None:
         st.markdown(change(record, page.words), help=literal(f"{record['sample_id'] or ''} {record['message']}"))
         st.caption(f"{_probability(record)} · {literal(short(record['sample_id'] or check_title(record['check']), 28))}")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.checkbox("Choose", key=page.key(f"pick {finding_id}"), width="content")
+            st.checkbox("Select", key=page.key(f"pick {finding_id}"), width="content")
             st.button("Open", key=page.key(f"open {finding_id}"), on_click=_open, args=(page, finding_id), type="tertiary")
 
 
 def _probability(record: Mapping[str, Any]) -> str:
     wrong = record["evidence"].get("probability_wrong")
-    return f"{wrong:.0%} wrong" if isinstance(wrong, int | float) else f"score {record['score']:.2f}"
+    return f"{wrong:.0%} likely wrong" if isinstance(wrong, int | float) else f"score {record['score']:.2f}"
 
 
 def _pick_all(page: Page, ids: Sequence[str], sheet: int) -> None:
@@ -91,9 +91,9 @@ def _pick_all(page: Page, ids: Sequence[str], sheet: int) -> None:
 
 def _decide(page: Page, ids: Sequence[str], verdict: str, sheet: int) -> None:
     done = decide_about(page.run, ids, verdict, page.verdicts)
-    why = "have no suggested label and need one each" if verdict == "relabel" else "cannot be decided so"
-    left = f"; {len(ids) - done:,} {why}" if done < len(ids) else ""
-    st.toast(f"{called(verdict)}: {done:,} findings{left}.")
+    why = "without a suggested label" if verdict == "relabel" else "this verdict does not apply"
+    skipped = f"; skipped {len(ids) - done:,} ({why})" if done < len(ids) else ""
+    st.toast(f"{verdict_name(verdict)}: {done:,} findings{skipped}.")
     for entry in ids:
         st.session_state[page.key(f"pick {entry}")] = False
     st.session_state[page.key(f"pick all {sheet}")] = False

@@ -1,4 +1,4 @@
-"""A confusion matrix cut into what a screen can show: blocks of classes, and the classes of one block."""
+"""A confusion matrix in parts that fit on a screen: blocks of classes, and the classes of one block."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy.typing as npt
 import pandas as pd
 
 BLOCK = 40
-"""Classes along a side that can be read at once; a thousand classes are 25 x 25 blocks."""
+"""Classes per side of a block; a thousand classes are 25 x 25 blocks."""
 
 
 def order_of_classes(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the classes in an order that puts those confused with each other side by side: leaves of average-linkage clustering.
+    """Return the classes ordered by average-linkage clustering, so that confused classes are adjacent.
 
     Args:
-        counts: int64 ``[c, c]``, given by predicted.
+        counts: int64 ``[c, c]``, given class by predicted class.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
@@ -28,12 +28,12 @@ def order_of_classes(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def blocks(counts: npt.NDArray[np.int64], order: npt.NDArray[np.int64], names: list[str]) -> pd.DataFrame:
-    """Return how many images each block of classes gives away to each other one: ``given_block, predicted_block, given, predicted, confused``.
+    """Return the confused images of each pair of blocks: ``given_block, predicted_block, given, predicted, confused``.
 
     Args:
         counts: int64 ``[c, c]``.
         order: as `order_of_classes` returns it.
-        names: of the classes, in that order.
+        names: class names in that order.
     """
     starts = np.arange(0, len(order), BLOCK)
     wrong = _confused(counts, order)
@@ -44,25 +44,25 @@ def blocks(counts: npt.NDArray[np.int64], order: npt.NDArray[np.int64], names: l
         {
             "given_block": given,
             "predicted_block": predicted,
-            "given": [spans[place] for place in given],
-            "predicted": [spans[place] for place in predicted],
+            "given": [spans[block] for block in given],
+            "predicted": [spans[block] for block in predicted],
             "confused": summed.ravel(),
         }
     )
 
 
 def window(counts: npt.NDArray[np.int64], order: npt.NDArray[np.int64], names: list[str], given: int, predicted: int, side: int) -> pd.DataFrame:
-    """Return the classes of one block: ``given, predicted``, their places ``given_at, predicted_at``, ``confused`` and its ``share``.
+    """Return the cells of one block: ``given, predicted``, their class indices ``given_at, predicted_at``, ``confused`` and ``share``.
 
-    Shares are of the given class's images.
+    A share is relative to the images of the given class.
 
     Args:
         counts: int64 ``[c, c]``.
         order: as `order_of_classes` returns it.
-        names: of the classes, in that order.
-        given: number of the block of rows.
-        predicted: number of the block of columns.
-        side: classes along a side.
+        names: class names in that order.
+        given: index of the block of rows.
+        predicted: index of the block of columns.
+        side: classes per side of a block.
     """
     rows, columns = slice(given * side, (given + 1) * side), slice(predicted * side, (predicted + 1) * side)
     wrong = _confused(counts, order)[rows, columns]
@@ -71,8 +71,8 @@ def window(counts: npt.NDArray[np.int64], order: npt.NDArray[np.int64], names: l
     of_rows, of_columns = names[rows], names[columns]
     return pd.DataFrame(
         {
-            "given": [of_rows[place] for place in first],
-            "predicted": [of_columns[place] for place in second],
+            "given": [of_rows[at] for at in first],
+            "predicted": [of_columns[at] for at in second],
             "given_at": order[rows][first],
             "predicted_at": order[columns][second],
             "confused": wrong.ravel(),

@@ -1,4 +1,4 @@
-"""Other runs that lie beside a run: what it can be compared with, and how healthy the same dataset was before."""
+"""Other runs in the same folder: runs to compare with, and the health of earlier scans of the same dataset."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from audit.run.run import RECORD, Run
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST = 10
-"""Earlier runs whose health is read."""
-_LOOKED_AT = 200
-"""Folders beside a run that are looked into."""
+MAX_EARLIER_RUNS = 10
+"""Limit of the earlier runs in a trend."""
+_MAX_FOLDERS = 200
+"""Limit of the folders that are searched for runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sibling:
-    """A finished run beside another."""
+    """A finished run in the same folder as another."""
 
     path: Path
     record: Mapping[str, Any]
@@ -33,10 +33,10 @@ class Sibling:
 
 
 def siblings(run: Run) -> list[Sibling]:
-    """Return the finished runs that lie beside a run: those of the same dataset that were made before it first, the latest of them first."""
+    """Return the finished runs in the folder of a run, latest first; earlier runs of the same dataset come before all others."""
     own = (run.path / RECORD).stat().st_mtime_ns
     found = []
-    for folder in sorted(run.path.absolute().parent.iterdir())[:_LOOKED_AT]:
+    for folder in sorted(run.path.absolute().parent.iterdir())[:_MAX_FOLDERS]:
         record = folder / RECORD
         with suppress(AuditError, OSError, ValueError, KeyError):
             if folder != run.path.absolute() and record.is_file() and (read := read_json(record)).get("finished"):
@@ -48,10 +48,10 @@ def siblings(run: Run) -> list[Sibling]:
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def earlier_health(path: str, changed: int, _run: Run) -> list[dict[str, float]]:
-    """Return check -> share of images without an error or a warning, for each earlier run of the same dataset, the oldest first."""
+    """Return check -> share of images without an error or warning, for each earlier run of the same dataset, oldest first."""
     del path, changed
     found = []
-    for sibling in [sibling for sibling in siblings(_run) if sibling.same_dataset and sibling.earlier][:MOST]:
+    for sibling in [sibling for sibling in siblings(_run) if sibling.same_dataset and sibling.earlier][:MAX_EARLIER_RUNS]:
         with suppress(AuditError, OSError):
             found.append(_health(Run(sibling.path)))
     return found[::-1]
@@ -63,7 +63,7 @@ def _health(run: Run) -> dict[str, float]:
         if check["state"] == "done":
             findings = read_table(run.path / "findings" / f"{name}.parquet", ["sample_id", "severity"]).to_pandas()
             about = findings.loc[findings["severity"] != "info", "sample_id"]
-            if about.notna().any() or about.empty:  # else they are about classes or the dataset, and no share of the images
+            if about.notna().any() or about.empty:  # findings about classes or the dataset have no share of images
                 health[name] = 1 - about.nunique() / max(len(run), 1)
     return health
 

@@ -1,4 +1,4 @@
-"""Images of rows that the run lists; nothing else of the machine is ever shown."""
+"""Images of the run's rows; no other file of the machine is ever shown."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
     from audit.sources import Source
 
 LARGE_SIDE = 900
-"""Longest side, in pixels, of an image shown large."""
+"""Longest side, in pixels, of a large image."""
 CELL = 148
-"""Width, in pixels, of an image among others: six fit on a page, two on a phone."""
+"""Width, in pixels, of an image in a gallery: six fit side by side on a page, two on a phone."""
 _NAME = 15
-"""Characters of a name that fit below one."""
+"""Characters of a name that fit below it."""
 _QUALITY = 88
 
 
 def small(run: Run, rows: Sequence[int]) -> list[bytes | None]:
-    """Return previews of some rows, as JPEG; None for an image that cannot be shown."""
+    """Return previews of rows as JPEG; None for an image that cannot be shown."""
     return cast("list[bytes | None]", _small(str(run.path), stamp(run), tuple(int(row) for row in rows), run))
 
 
 def large(run: Run, row: int) -> bytes | None:
-    """Return one image as large as it is worth, as JPEG without metadata; its preview where the dataset is elsewhere or has changed."""
+    """Return one image, at most `LARGE_SIDE` pixels, as JPEG without metadata; its preview if the dataset was moved or the file changed."""
     return cast("bytes | None", _large(str(run.path), stamp(run), int(row), run)) or small(run, [row])[0]
 
 
 def gallery(run: Run, rows: Sequence[int], captions: Sequence[str], *, boxes: Sequence[Box] = ()) -> None:
-    """Draw images small, as many beside each other as fit; a name leads to all that is known of its image.
+    """Draw small images side by side; each name links to the image on the search page.
 
     Args:
         run: a finished run.
-        rows: of the images.
-        captions: Markdown, one an image.
-        boxes: drawn on each of them.
+        rows: rows of the images.
+        captions: Markdown, one per image.
+        boxes: drawn on each image.
     """
     names = run.columns("sample_id", rows=np.array(rows, np.int64))["sample_id"]
     search = page_at("/search")
@@ -62,16 +62,14 @@ def gallery(run: Run, rows: Sequence[int], captions: Sequence[str], *, boxes: Se
 
 
 def moved(run: Run) -> bool:
-    """Return whether the dataset is not where it was scanned."""
+    """Return whether the dataset is missing at the location of the scan."""
     return _source(str(run.path), stamp(run), run) is None
 
 
 def show(container: Any, data: bytes | None, *, alt: str, width: Any = "stretch") -> None:
-    """Draw an image, or say that there is none."""
+    """Draw an image, or a note that it cannot be shown."""
     if data is None:
-        container.caption(
-            ":material/broken_image: No picture", help="Its file cannot be decoded, or the dataset is not where it was when it was scanned."
-        )
+        container.caption(":material/broken_image: No image", help="The file cannot be decoded, or the dataset was moved since the scan.")
     else:
         container.image(data, width=width, alt=alt)
 
@@ -90,11 +88,11 @@ def _large(path: str, changed: int, row: int, _run: Run) -> bytes | None:
     sample = _run.columns("content_id", "source_ref", "outcome", rows=np.array([row])).iloc[0]
     if source is None or sample["outcome"] != "ok":
         return None
-    with suppress(Exception):  # storage libraries raise their own kinds
+    with suppress(Exception):  # storage libraries raise their own exceptions
         data = source.read(str(sample["source_ref"]))
         if hashlib.sha256(data).hexdigest() != sample["content_id"]:
             return None
-        image = decode(data, max_pixels=sys.maxsize).image  # the scan decoded these very bytes under its own limit
+        image = decode(data, max_pixels=sys.maxsize).image  # the scan decoded the same bytes under its own limit
         if image is not None:
             shown = image.convert("RGB")
             shown.thumbnail((LARGE_SIDE, LARGE_SIDE))
@@ -108,6 +106,6 @@ def _large(path: str, changed: int, row: int, _run: Run) -> bytes | None:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _source(path: str, changed: int, _run: Run) -> Source | None:
     del path, changed
-    with suppress(Exception):  # the dataset may be elsewhere: previews kept with the run are shown
+    with suppress(Exception):  # if the dataset was moved, previews stored with the run are shown
         return _run.source()
     return None

@@ -1,4 +1,4 @@
-"""Keys for buttons. Streamlit's own ``shortcut`` reserves R, which is relabel here, so keys are passed on by a component of a few lines."""
+"""Keyboard shortcuts of buttons. Streamlit's ``shortcut`` reserves R, which is relabel here, so a small component handles the keys."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ export default function ({ data }) {
     if (!button) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    // While the page is drawn, what a letter would decide about has not been seen; moving on decides nothing.
+    // While the page is drawn, the reviewer has not seen the finding that a letter would decide about; arrow keys decide nothing.
     if (button.disabled || event.repeat || (drawing() && !event.key.startsWith('Arrow'))) return;
     button.click();
   };
-  // A page that is left does not always take its listener along: there is one at any time.
+  // Streamlit does not always clean up the listener of the previous page, so remove it here.
   window.removeEventListener('keydown', window.__auditKeys, true);
   window.__auditKeys = pressed;
   window.addEventListener('keydown', pressed, true);
@@ -34,10 +34,10 @@ export default function ({ data }) {
 
 
 def keys(buttons: Mapping[str, str]) -> None:
-    """Let keys press buttons while nobody is typing, choosing among radio buttons, or waiting for the page.
+    """Let keys press buttons, unless the user is typing or choosing a radio button, or the page is being drawn.
 
     Args:
-        buttons: ``KeyboardEvent.key`` -> the key of the button's widget.
+        buttons: ``KeyboardEvent.key`` -> widget key of the button.
     """
     component = st.components.v2.component("imagenet_audit_keyboard", js=_SCRIPT, html="<span></span>")
     component(key="keyboard", data=dict(buttons), height="content")

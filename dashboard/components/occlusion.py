@@ -1,4 +1,4 @@
-"""What on a picture made the backbone take it for its classes: an occlusion map, made when it is asked for."""
+"""Occlusion saliency maps: the parts of an image that support its classes, computed on request."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from audit.run.run import Run
     from dashboard.components.page import Page
 
-_HELP = "Parts of the picture that argued for its classes and against them"
+_HELP = "An occlusion saliency map: the parts of the image that support its classes, and the parts that contradict them"
 
 
 def where_it_looked(page: Page, record: Mapping[str, Any]) -> None:
-    """Offer occlusion maps: they take the backbone a second or two, so they are made when they are asked for."""
-    if not st.toggle("What the backbone went by", key=f"saliency {page.name}", persist_state="session", help=_HELP):
+    """Draw a toggle, and the occlusion maps if it is on: they take the backbone a second or two."""
+    if not st.toggle("What the model looked at", key=f"saliency {page.name}", persist_state="session", help=_HELP):
         return
     from audit.explain.saliency import CAVEAT
 
     run, row = page.run, int(page.run.rows_of([record["sample_id"]])[0])
     try:
-        picture, classes = _maps(str(run.path), stamp(run), row, run)
+        image, classes = _maps(str(run.path), stamp(run), row, run)
     except AuditError as error:
         st.warning(literal(f"{error.problem}; {error.hint}"), icon=":material/visibility_off:")
         return
-    st.image(picture, alt="What argued for the classes" if classes else "The picture")
+    st.image(image, alt="Parts of the image that support its classes" if classes else "The image")
     if not classes:
-        st.caption("The picture alone: no class is known that it could be taken for.")
+        st.caption("Only the image is shown: it has no label or predicted class to explain.")
         return
-    named = " · ".join(f"for **{literal(label(name, page.words))}**" for name in classes)
+    named = " · ".join(f"**{literal(label(name, page.words))}**" for name in classes)
     st.caption(
-        f"The picture, then in red what argued {named}, in blue what argued against: "
-        f"how the likeness to the class changes where a part is covered. {CAVEAT}."
+        f"The image, then a map for each class: {named}. Red parts support the class, blue parts contradict it: "
+        f"covering them lowers or raises the similarity to the class. {CAVEAT}."
     )
 
 
-@st.cache_data(max_entries=32, show_spinner="Covering parts of the picture")
+@st.cache_data(max_entries=32, show_spinner="Computing the saliency map")
 def _maps(path: str, changed: int, row: int, _run: Run) -> tuple[bytes, list[str]]:
     from audit.explain.saliency import classes_of, drawn, saliency
 

@@ -1,4 +1,4 @@
-"""Where two copies of a picture differ, one laid over the other as the pair was verified."""
+"""Where two copies of an image differ, aligned as the pair was verified."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 360
-"""Width, in pixels, at which a difference is drawn and shown: that of a phone."""
+"""Width, in pixels, of a drawn difference; it fits on a phone."""
 _AMPLIFIED = 3
 _STRIPE = 8
-"""Width, in pixels, of the stripes where nothing is compared."""
+"""Width, in pixels, of the stripes that mark areas without a counterpart."""
 _STRIPES = ((24, 62, 108), (40, 92, 152))
-"""Their two blues: what is compared is gray."""
+"""The two blues of the stripes; compared areas are gray."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the first of two pictures lies in the second."""
+    """Where the first of two images is in the second."""
 
     transform: tuple[float, ...] = (1, 0, 0, 0, 1, 0)
-    """Six numbers: row by row the 2 x 3 matrix from the first picture's coordinates (0..1 along both sides) to the second's."""
+    """The 2 x 3 matrix, row by row, from the first image's coordinates (0..1 along both sides) to the second's."""
     mirrored: bool = False
-    """Whether the second one is mirrored before."""
+    """Whether the second image is mirrored first."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether each lies on the other, edge on edge, as it is."""
+        """Whether the whole images match edge to edge."""
         return self == Place()
 
 
 def place_of(pairs: pd.DataFrame, row: int, other: int) -> Place:
-    """Return where one row's picture lies in another's; edge on edge where the pair has no transformation, as copies of the same pixels have none.
+    """Return where one row's image is in another's; edge to edge if the pair has no transformation, as copies with the same pixels.
 
     Args:
         pairs: columns of ``audit.tables.PAIRS``.
-        row: of the first picture.
-        other: row of the second one.
+        row: row of the first image.
+        other: row of the second image.
     """
     first, second = _leader(pairs, row), _leader(pairs, other)
     found = pairs.loc[(pairs["i"] == min(first, second)) & (pairs["j"] == max(first, second)), "evidence"]
@@ -61,16 +61,16 @@ def place_of(pairs: pd.DataFrame, row: int, other: int) -> Place:
 
 
 def overlay(first: bytes, second: bytes, place: Place) -> tuple[bytes, float]:
-    """Draw where two pictures differ.
+    """Draw where two images differ.
 
     Args:
         first: an image file's bytes.
-        second: the same; it is laid over the first.
-        place: where the first lies in it.
+        second: an image file's bytes; it is overlaid on the first.
+        place: where the first is in the second.
 
     Returns:
-        A PNG of the first's proportions, at most `WIDTH` wide: black where they agree, brighter the more they differ, striped blue where the second
-        does not cover the first; and the share that it covers, 0..1.
+        A PNG with the first's aspect ratio, at most `WIDTH` wide: black where they are equal, brighter the more they differ, striped blue where the
+        second does not cover the first; and the covered share, 0..1.
     """
     from PIL import Image
 
@@ -78,22 +78,22 @@ def overlay(first: bytes, second: bytes, place: Place) -> tuple[bytes, float]:
     if one.width > WIDTH:
         one = one.resize((WIDTH, max(round(one.height * WIDTH / one.width), 1)), Image.Resampling.BOX)
     other = np.asarray(Image.open(io.BytesIO(second)).convert("RGB"))
-    apart = difference_map(np.asarray(one), other, transform=place.transform, mirrored=place.mirrored)
-    covered = ~np.isnan(apart)
-    gray = np.minimum(np.nan_to_num(apart) * 255 * _AMPLIFIED, 255).astype(np.uint8)
+    difference = difference_map(np.asarray(one), other, transform=place.transform, mirrored=place.mirrored)
+    covered = ~np.isnan(difference)
+    gray = np.minimum(np.nan_to_num(difference) * 255 * _AMPLIFIED, 255).astype(np.uint8)
     stream = io.BytesIO()
     Image.fromarray(np.where(covered[..., None], gray[..., None], _stripes(*covered.shape))).save(stream, "PNG")
     return stream.getvalue(), float(covered.mean())
 
 
 def _leader(pairs: pd.DataFrame, row: int) -> int:
-    """Return the first row of the same pixels: that one alone is compared with other pictures."""
+    """Return the first row with the same pixels: only that one has pairs with other images."""
     found = pairs.loc[(pairs["j"] == row) & pairs["relation"].isin(IDENTICAL), "i"]
     return int(found.iloc[0]) if len(found) else row
 
 
 def _transform(evidence: object) -> npt.NDArray[np.float64] | None:
-    """Return the 2 x 3 matrix of a pair's evidence, which anybody may have made; None where it has none that can be turned around."""
+    """Return the 2 x 3 matrix of a pair's evidence; None if it is missing, malformed or not invertible."""
     numbers = evidence.get("transform") if isinstance(evidence, dict) else None
     if not isinstance(numbers, list) or len(numbers) != 6 or not all(isinstance(number, int | float) for number in numbers):
         return None

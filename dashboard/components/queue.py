@@ -1,4 +1,4 @@
-"""The list that is reviewed: which findings, in which order, and what stands about each."""
+"""The queue of findings to review: selection, order and current verdicts; no drawing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATES = (UNDECIDED, DECIDED, ALL)
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a reviewer wants to see; an empty tuple means everything."""
+    """Filters of a queue; an empty tuple selects everything."""
 
     checks: tuple[str, ...]
     """At least one."""
@@ -29,7 +29,7 @@ class Filters:
     state: str = ALL
 
     def where(self) -> dict[str, tuple[str, ...]]:
-        """Return the same as `audit.run.findings_index.select` takes it; verdicts and state are not columns of findings."""
+        """Return column -> values for `audit.run.findings_index.select`; verdicts and state are not columns of the findings."""
         wanted = {
             "check": self.checks,
             "kind": self.kinds,
@@ -42,7 +42,7 @@ class Filters:
 
 
 def verdict_of(decisions: pd.DataFrame) -> dict[str, str]:
-    """Return finding id -> the verdict that stands; ``disputed`` where reviewers differ, ``unsure`` where nobody decided more.
+    """Return finding id -> current verdict: ``disputed`` if reviewers differ, ``unsure`` if that is the only verdict.
 
     Args:
         decisions: as `audit.review.decisions.Decisions.current` returns them.
@@ -61,14 +61,14 @@ def verdict_of(decisions: pd.DataFrame) -> dict[str, str]:
 def build(
     index: pd.DataFrame, filters: Filters, decisions: pd.DataFrame, precision: pd.DataFrame | None = None, *, whole_first: bool = False
 ) -> list[str]:
-    """Return the ids of the findings to review, those most worth a person's time first.
+    """Return the ids of the findings to review, most important first.
 
     Args:
         index: as `audit.run.run.Run.findings_index`.
-        filters: what is wanted.
-        decisions: those that stand.
-        precision: how often each check was right so far, which changes the order; None where nothing was decided.
-        whole_first: findings about classes and the dataset before those about images: there are few, and each is about many images.
+        filters: the filters to apply.
+        decisions: the current decisions.
+        precision: precision of each check so far, which changes the order; None without decisions.
+        whole_first: put findings about classes and the dataset before those about images: they are few, and each concerns many images.
     """
     from audit.run.findings_index import select
     from audit.run.ranking import ranked
@@ -87,11 +87,11 @@ def build(
 
 
 def next_undecided(queue: list[str], after: str | None, decided: Mapping[str, str]) -> str:
-    """Return the next finding nobody decided, seeking from the one after another and round; the next one where all are decided.
+    """Return the next undecided finding, wrapping around at the end; the next finding if all are decided.
 
     Args:
-        queue: ids, at least one.
-        after: id of a finding; the search begins at the first one where it is None or not in the queue.
+        queue: ids of findings, at least one.
+        after: id of the finding to search from; the search starts at the beginning if it is None or not in the queue.
         decided: finding id -> verdict.
     """
     start = queue.index(after) + 1 if after in queue else 0

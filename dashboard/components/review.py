@@ -1,4 +1,4 @@
-"""A page of findings: its list, its filters and its address; one finding at a time is drawn by `single`, many by `grid`."""
+"""A page of findings: queue, filters and address. `single` draws one finding at a time, `grid` many."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
 def review(
     run: Run, name: str, checks: Sequence[str], verdicts: tuple[str, ...] = OF_LABELS, extra: Extra | None = None, *, whole_first: bool = False
 ) -> None:
-    """Draw filters, the findings of some checks, and what decides about them.
+    """Draw the filters and findings of some checks, with the buttons to decide.
 
     Args:
         run: a finished run.
-        name: of the page; its state is kept under it.
-        checks: whose findings are shown; those that did not run are passed over.
-        verdicts: that fit the page's findings about images.
-        extra: draws what only this page knows of a finding, below the image.
-        whole_first: findings about classes and the dataset come before those about images.
+        name: page name; its session keys start with it.
+        checks: checks whose findings are shown; checks that did not run are ignored.
+        verdicts: verdicts for the page's findings about images.
+        extra: draws page-specific details of a finding, below the image.
+        whole_first: put findings about classes and the dataset before those about images.
     """
     found = filters.counts(str(run.path), stamp(run), run)
     present = [check for check in checks if check in found]
     if not present:
-        st.success("Nothing was found here.", icon=":material/task_alt:")
+        st.success("No findings.", icon=":material/task_alt:")
         skipped = [check for check in summary_of(run).skipped if check.name in checks]
         if skipped:
-            st.markdown(f"Not looked for:\n{reasons(skipped)}")
+            st.markdown(f"Checks that did not run:\n{reasons(skipped)}")
         return
     options = filters.choices(run, present)
-    asked = filters.recall(name, options)
+    linked = filters.recall(name, options)
     page = _page(run, name, present, options, verdicts, whole_first=whole_first)
-    if asked is not None and asked not in page.queue and _there(run, asked, present):
+    if linked is not None and linked not in page.queue and _exists(run, linked, present):
         filters.clear(name)
         page = _page(run, name, present, options, verdicts, whole_first=whole_first)
-    if asked in page.queue:
-        st.session_state[f"{name} finding"] = asked
+    if linked in page.queue:
+        st.session_state[f"{name} finding"] = linked
         st.session_state[f"{name} mode"] = filters.ONE
-    elif asked is not None:
-        st.warning("The finding that the address names is not among these: it may be of another scan.", icon=":material/link_off:")
+    elif linked is not None:
+        st.warning("The finding in this link does not exist in this run. It may be from another scan.", icon=":material/link_off:")
     filters.draw(run, name, options, page.words)
     shown = page.finding if page.queue else ""
     filters.into_address(name, options, finding=shown, sheet=st.session_state[f"{name} sheet"])
@@ -72,25 +72,25 @@ def _page(run: Run, name: str, checks: Sequence[str], options: Mapping[str, Sequ
 
 
 def _queue(run: Run, name: str, wanted: Filters, *, whole_first: bool) -> list[str]:
-    """Return the page's list; it is put in order when the filters change, not at every decision, so that it does not move under the reviewer."""
+    """Return the page's queue; it is sorted again when the filters change, not after each decision, so that findings do not move during a review."""
     held = st.session_state.get(f"{name} queue")
-    made_of = (wanted, stamp(run))
-    if held is None or held[0] != made_of:
+    key = (wanted, stamp(run))
+    if held is None or held[0] != key:
         if held is not None:
             st.session_state[f"{name} sheet"] = 0
-        held = (made_of, build(run.findings_index, wanted, decisions_of(run).current(), precision_now(run), whole_first=whole_first))
+        held = (key, build(run.findings_index, wanted, decisions_of(run).current(), precision_now(run), whole_first=whole_first))
         st.session_state[f"{name} queue"] = held
     queue: list[str] = held[1]
     return queue
 
 
-def _there(run: Run, finding_id: str, checks: Sequence[str]) -> bool:
+def _exists(run: Run, finding_id: str, checks: Sequence[str]) -> bool:
     index = run.findings_index
     return bool(((index["finding_id"] == finding_id) & index["check"].isin(checks)).any())
 
 
 def _nothing_left(page: Page) -> None:
     if page.filters.state == UNDECIDED:
-        st.success("Everything here is decided. See **Decisions & export** for what follows from it.", icon=":material/task_alt:")
+        st.success("All findings are decided. Go to **Decisions & export** to download the results.", icon=":material/task_alt:")
     else:
-        st.info("No finding fits these filters: take one away, or show all.", icon=":material/filter_alt_off:")
+        st.info("No finding matches these filters. Remove a filter, or show all findings.", icon=":material/filter_alt_off:")

@@ -1,4 +1,4 @@
-"""Images most like a picture that is not in the run, or like a text."""
+"""Search the run for images most similar to an uploaded image or to a text."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ROWS_AT_ONCE = 65_536
 
 
 def embed(run: Run, data: bytes) -> npt.NDArray[np.float32] | None:
-    """Return a picture's embedding by the run's own backbone, float32 ``[d]`` of length 1; None where it cannot be decoded.
+    """Return an image's embedding by the run's backbone, float32 ``[d]`` of length 1; None if it cannot be decoded.
 
     Args:
         run: a finished run.
         data: the image file's bytes.
 
     Raises:
-        BackboneError: the backbone's weights are not on this machine; nothing is fetched.
+        BackboneError: the backbone's weights are not on this machine; nothing is downloaded.
     """
     from audit.images.decode import decode
 
@@ -40,38 +40,38 @@ def embed(run: Run, data: bytes) -> npt.NDArray[np.float32] | None:
     return np.asarray(found / max(float(np.linalg.norm(found)), 1e-12), np.float32)
 
 
-def most_alike(
+def most_similar(
     embeddings: npt.NDArray[np.float16], query: npt.NDArray[np.float32], limit: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return the rows most like a query and their cosines, the most alike first.
+    """Return the rows most similar to a query and their cosine similarities, most similar first.
 
     Args:
-        embeddings: ``[n, d]`` unit rows, NaN where an image failed; read in blocks.
-        query: ``[d]`` of length 1.
-        limit: how many at most.
+        embeddings: float16 ``[n, d]``, rows of length 1, NaN for failed images; read in blocks.
+        query: float32 ``[d]`` of length 1.
+        limit: maximum number of rows.
     """
-    likeness = np.concatenate(
+    similarity = np.concatenate(
         [np.nan_to_num(embeddings[at : at + _ROWS_AT_ONCE].astype(np.float32) @ query, nan=-2.0) for at in range(0, len(embeddings), _ROWS_AT_ONCE)]
         or [np.empty(0, np.float32)]
     )
-    rows = np.argpartition(-likeness, min(limit, len(likeness)) - 1)[:limit] if len(likeness) else np.empty(0, np.int64)
-    rows = rows[np.lexsort((rows, -likeness[rows]))]
-    rows = rows[likeness[rows] > -2]
-    return rows.astype(np.int64), likeness[rows].astype(np.float32)
+    rows = np.argpartition(-similarity, min(limit, len(similarity)) - 1)[:limit] if len(similarity) else np.empty(0, np.int64)
+    rows = rows[np.lexsort((rows, -similarity[rows]))]
+    rows = rows[similarity[rows] > -2]
+    return rows.astype(np.int64), similarity[rows].astype(np.float32)
 
 
 def encode(run: Run, text: str) -> npt.NDArray[np.float32]:
-    """Return a text's embedding by the run's own backbone, float32 ``[d]`` of length 1.
+    """Return a text's embedding by the run's backbone, float32 ``[d]`` of length 1.
 
     Raises:
-        BackboneError: the backbone has no text tower, or its weights are not on this machine; nothing is fetched.
+        BackboneError: the backbone has no text tower, or its weights are not on this machine; nothing is downloaded.
     """
     found = _text_tower(run.path, stamp(run))([text])[0]
     return np.asarray(found, np.float32)
 
 
 def model_of(run: Run) -> tuple[Preprocessing, Embedder]:
-    """Return the run's backbone; kept until another run, or the same made anew, asks."""
+    """Return the run's backbone; the last one is cached."""
     return _model(run.path, stamp(run))
 
 
@@ -87,5 +87,5 @@ def _text_tower(path: Path, changed: int) -> EncodeText:
     record = Run(path).record
     found = text_tower(record)
     if found is None:
-        raise BackboneError(str(record["backbone"]["name"]), "it has no text tower", "scan with --backbone clip")
+        raise BackboneError(str(record["backbone"]["name"]), "the backbone has no text tower", "scan with --backbone clip")
     return found

@@ -1,4 +1,4 @@
-"""Looking at findings one at a time, and deciding."""
+"""Show one finding at a time, and decide about it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dashboard.components.keyboard import keys
 from dashboard.components.page import badges, change, plain, undo_button
 from dashboard.components.queue import next_undecided, verdict_of
 from dashboard.components.text import literal, short
-from dashboard.components.verdicts import KEYS, MEANING, called, decide_about, icon, offered
+from dashboard.components.verdicts import ICONS, KEYS, MEANING, decide_about, offered, verdict_name
 from dashboard.state import decisions_of, reviewer
 from reports.content.evidence import evidence_lines
 from reports.content.wording import check_title, label
@@ -29,20 +29,20 @@ _LONGEST_NOTE = 500
 
 
 def single(page: Page, finding_id: str, extra: Extra | None) -> None:
-    """Draw one finding, and what decides about it."""
+    """Draw one finding, and the buttons to decide about it."""
     record = plain(page.run.findings_page({"finding_id": finding_id}).rows.iloc[0].to_dict())
-    # The bar is drawn last: a button of the next finding is never there before its image is.
+    # The buttons are drawn last, so that they never appear before the image that they decide about.
     bar = st.container()
     names = shown_images(record["sample_id"], record["evidence"])
     left, right = st.columns([3, 2], gap="medium") if names else (st.container(), st.container())
     with left:
-        _pictures(page, record, names)
+        _images(page, record, names)
     with right:
         st.markdown(badges(record, page.decided.get(finding_id)))
         st.markdown(f"#### {change(record, page.words)}")
         st.markdown(literal(record["message"]))
-        _said(page, finding_id)
-        _copies_dropped(page, record)
+        _decisions(page, finding_id)
+        _warn_of_dropped_copies(page, record)
         _facts(page, record)
     if extra is not None:
         extra(page, record)
@@ -53,23 +53,23 @@ def single(page: Page, finding_id: str, extra: Extra | None) -> None:
 
 
 def _bar(page: Page, record: Mapping[str, Any]) -> None:
-    """Draw the buttons that decide; above the image, so that they stand still while images change."""
-    finding_id, of_image = str(record["finding_id"]), record["sample_id"] is not None
+    """Draw the buttons above the image, so that they do not move when the image changes."""
+    finding_id = str(record["finding_id"])
     done = sum(entry in page.decided for entry in page.queue)
-    place = page.queue.index(finding_id)
-    st.progress(done / len(page.queue), text=f"Finding {place + 1:,} of {len(page.queue):,} · {done:,} decided")
+    index = page.queue.index(finding_id)
+    st.progress(done / len(page.queue), text=f"Finding {index + 1:,} of {len(page.queue):,} · {done:,} decided")
     buttons = st.container(horizontal=True, gap="small", key="decide_bar")
     to = _fields(page, record)
     letters = {}
     with buttons:
         for verdict in offered(record, page.verdicts):
-            # A button belongs to its finding: one that is clicked late, or twice, never decides about the next.
+            # The key contains the finding's id, so a late or double click never decides about the next finding.
             key = f"decide_{verdict}_{finding_id}"
             letters[KEYS[verdict]] = key
             st.button(
-                f"{called(verdict, of_image=of_image)} `{KEYS[verdict].upper()}`",
+                f"{verdict_name(verdict)} `{KEYS[verdict].upper()}`",
                 key=key,
-                icon=icon(verdict, of_image=of_image),
+                icon=ICONS[verdict],
                 help=MEANING[verdict],
                 type="primary" if page.decided.get(finding_id) == verdict else "secondary",
                 disabled=verdict == "relabel" and to is None,
@@ -78,21 +78,21 @@ def _bar(page: Page, record: Mapping[str, Any]) -> None:
             )
         undo_button(page)
         st.button(
-            "Previous", key="decide_back", icon=":material/arrow_back:", disabled=place == 0, on_click=_step, args=(page, -1), help="Left arrow"
+            "Previous", key="decide_back", icon=":material/arrow_back:", disabled=index == 0, on_click=_step, args=(page, -1), help="Left arrow"
         )
-        last = place + 1 == len(page.queue)
+        last = index + 1 == len(page.queue)
         st.button("Next", key="decide_on", icon=":material/arrow_forward:", disabled=last, on_click=_step, args=(page, 1), help="Right arrow")
     keys({**letters, "z": "decide_undo", "ArrowLeft": "decide_back", "ArrowRight": "decide_on"})
 
 
-def _step(page: Page, places: int) -> None:
-    """Move from where the page is by now: a key may be pressed while the page is still being drawn."""
-    place = page.queue.index(page.finding) + places
-    page.go(page.queue[min(max(place, 0), len(page.queue) - 1)])
+def _step(page: Page, steps: int) -> None:
+    """Move relative to the current finding, which may have changed if a key is pressed while the page is being drawn."""
+    index = page.queue.index(page.finding) + steps
+    page.go(page.queue[min(max(index, 0), len(page.queue) - 1)])
 
 
 def _fields(page: Page, record: Mapping[str, Any]) -> str | None:
-    """Draw the fields of the new label, where one fits, and of the note; return the label."""
+    """Draw the fields of the new label, if relabel applies, and of the note; return the new label."""
     finding_id, to = str(record["finding_id"]), None
     with st.container(horizontal=True, gap="small"):
         if "relabel" in offered(record, page.verdicts):
@@ -102,7 +102,7 @@ def _fields(page: Page, record: Mapping[str, Any]) -> str | None:
         st.text_input(
             "Note",
             key=page.key(f"note {finding_id}"),
-            placeholder="For colleagues; kept with the decision",
+            placeholder="Stored with the decision",
             max_chars=_LONGEST_NOTE,
             persist_state="session",
         )
@@ -135,20 +135,20 @@ def _decide_one(page: Page, finding_id: str, verdict: str, new_label: str | None
         page.go(next_undecided(page.queue, finding_id, verdict_of(decisions_of(page.run).current())))
 
 
-def _said(page: Page, finding_id: str) -> None:
-    """Draw who decided what about the finding, and their notes."""
+def _decisions(page: Page, finding_id: str) -> None:
+    """Draw the decisions about the finding, with reviewers and notes."""
     own = page.standing[page.standing["finding_id"] == finding_id].to_dict("records")
     lines = []
     for decision in own:
         to = f" to {label(decision['label'], page.words)}" if decision["label"] else ""
         note = f": {decision['note']}" if decision["note"] else ""
-        lines.append(f"**{literal(decision['reviewer'])}** {literal(called(decision['verdict'], of_image=bool(decision['sample_id'])) + to + note)}")
+        lines.append(f"**{literal(decision['reviewer'])}** {literal(verdict_name(decision['verdict']) + to + note)}")
     if lines:
         st.markdown("  \n".join(lines))
 
 
-def _copies_dropped(page: Page, record: Mapping[str, Any]) -> None:
-    """Warn where the image's copy is dropped already: who follows every proposal would lose both."""
+def _warn_of_dropped_copies(page: Page, record: Mapping[str, Any]) -> None:
+    """Warn if the image's copy is already dropped, because accepting every proposal would drop both."""
     partner = record["evidence"].get("partner")
     drops = page.standing[(page.standing["verdict"] == "drop") & page.standing["sample_id"].notna()]["sample_id"].tolist()
     if not isinstance(partner, str) or not drops:
@@ -156,19 +156,19 @@ def _copies_dropped(page: Page, record: Mapping[str, Any]) -> None:
     row, *others = (int(found) for found in page.run.rows_of([str(record["sample_id"]), *drops]))
     last = any(row in gone for gone in groups_gone(page.run, np.array([row, *others], np.int64)))
     if last and row not in others:
-        st.warning("Every copy of this image is already dropped: without this one, the picture is gone.", icon=":material/content_copy:")
+        st.warning("All other copies of this image are already dropped. If you drop this one too, none is left.", icon=":material/content_copy:")
     elif partner in drops:
-        st.warning(f"Its copy {literal(partner)} is already dropped.", icon=":material/content_copy:")
+        st.warning(f"The copy {literal(partner)} is already dropped.", icon=":material/content_copy:")
 
 
-def _pictures(page: Page, record: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Draw the image and its partner large; of a class or the dataset, examples."""
+def _images(page: Page, record: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Draw the image and its partner large; for a class or the dataset, examples."""
     rows = [int(row) for row in page.run.rows_of(names) if row >= 0] if names else []
     where = boxes_of(record["evidence"])
     facts = page.run.columns("sample_id", "label", "split", "width", "height", rows=np.array(rows, np.int64)).to_dict("records")
     captions = [_caption(fact, page.words) for fact in facts]
     if record["sample_id"] is None:
-        st.caption("This finding is about more than one image" + ("; these show it." if rows else "."))
+        st.caption("This finding is about several images" + ("; these are examples." if rows else "."))
         images.gallery(page.run, rows, captions, boxes=where)
         return
     for column, row, fact, caption, boxes in zip(st.columns(max(len(rows), 1)), rows, facts, captions, (where, []), strict=False):
@@ -195,17 +195,17 @@ def _facts(page: Page, record: Mapping[str, Any]) -> None:
 def _neighbors(page: Page, record: Mapping[str, Any]) -> None:
     row = int(page.run.rows_of([record["sample_id"]])[0])
     try:
-        near, likeness = page.run.neighbors_of(row)
+        near, similarity = page.run.neighbors_of(row)
     except AuditError:
         return
-    places = np.flatnonzero(near >= 0)[:_NEIGHBORS]
-    if not len(places):
+    valid = np.flatnonzero(near >= 0)[:_NEIGHBORS]
+    if not len(valid):
         return
-    st.markdown("**Nearest images**")
-    rows = [int(other) for other in near[places]]
+    st.markdown("**Most similar images**")
+    rows = [int(other) for other in near[valid]]
     given = page.run.columns("label", rows=np.array(rows))["label"]
     captions = [
-        f"{literal(label(name if isinstance(name, str) else None, page.words))}  \n{like:.2f} alike"
-        for name, like in zip(given, likeness[places], strict=True)
+        f"{literal(label(name if isinstance(name, str) else None, page.words))}  \nsimilarity {cosine:.2f}"
+        for name, cosine in zip(given, similarity[valid], strict=True)
     ]
     images.gallery(page.run, rows, captions)

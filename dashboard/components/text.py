@@ -1,4 +1,4 @@
-"""Other people's text (file names, classes, notes, metadata) made safe to show: Streamlit reads most strings as Markdown."""
+"""Escape untrusted text (file names, classes, notes, metadata), because Streamlit reads most strings as Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ESCAPES = str.maketrans({mark: f"\\{mark}" for mark in string.punctuation})
 
 
 def literal(text: object) -> str:
-    r"""Return Markdown that shows exactly this text: no markup, no link, no image, no emoji code, one line, nothing invisible.
+    r"""Return Markdown that shows exactly this text on one line: no markup, links, images, emoji codes or invisible characters.
 
     >>> literal("![x](http://a.b)")
     '\\!\\[x\\]\\(http\\:\\/\\/a\\.b\\)'
@@ -26,7 +26,7 @@ def literal(text: object) -> str:
 
 
 def short(text: object, length: int = 36) -> str:
-    """Return text cut in its middle, where paths differ least.
+    """Shorten text in the middle, where paths differ least.
 
     >>> short("train/n01440764/picture-000001.jpeg", 20)
     'train/n0…000001.jpeg'
@@ -39,5 +39,5 @@ def short(text: object, length: int = 36) -> str:
 
 
 def reasons(skipped: Iterable[Skipped]) -> str:
-    """Return a Markdown list of checks and why they did not run."""
+    """Return a Markdown list of skipped checks with the reasons."""
     return "\n".join(f"- **{literal(check_title(check.name))}**: {literal(check.reason)}" for check in skipped)

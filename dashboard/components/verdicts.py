@@ -1,4 +1,4 @@
-"""What can be decided about a finding, what it is called, and how it is stored."""
+"""Verdicts about findings: names, keys, icons, where they apply, and how they are stored."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 KEYS = {"keep": "k", "accept": "a", "relabel": "r", "drop": "d", "unsure": "u"}
 MEANING = {
-    "keep": "The finding is wrong: nothing changes",
-    "accept": "The finding is right, and what follows is done elsewhere: exports do not change",
-    "relabel": "The right label is another",
-    "drop": "Leave the image out of the dataset",
-    "unsure": "Seen, not decided",
+    "keep": "The finding is wrong; nothing changes",
+    "accept": "The finding is right, but it is fixed elsewhere; exports do not change",
+    "relabel": "The image needs another label",
+    "drop": "Remove the image from the dataset",
+    "unsure": "Seen, but not decided",
 }
 ICONS = {
     "keep": ":material/check:",
@@ -35,15 +35,15 @@ OF_LABELS = ("keep", "relabel", "drop", "unsure")
 OF_COPIES = ("keep", "drop", "unsure")
 OF_IMAGES = ("keep", "accept", "drop", "unsure")
 OF_CLASSES = ("accept", "keep", "unsure")
-"""About a class or the dataset, of which nothing can be dropped or relabelled."""
+"""For findings about a class or the dataset, which cannot be dropped or relabelled."""
 
 
 def offered(record: Mapping[Any, Any], of_page: Sequence[str]) -> tuple[str, ...]:
-    """Return the verdicts that fit a finding.
+    """Return the verdicts that apply to a finding.
 
     Args:
-        record: the finding; columns ``sample_id`` and ``suggested_label``.
-        of_page: those that fit the page's findings about images; relabel is added where a label is suggested.
+        record: the finding, with ``sample_id`` and ``suggested_label``.
+        of_page: verdicts for the page's findings about images; relabel is added if a label is suggested.
     """
     if not isinstance(record["sample_id"], str):
         return OF_CLASSES
@@ -51,34 +51,27 @@ def offered(record: Mapping[Any, Any], of_page: Sequence[str]) -> tuple[str, ...
     return tuple(verdict for verdict in KEYS if verdict in of_page or (verdict == "relabel" and relabels))
 
 
-def called(verdict: str, *, of_image: bool = True) -> str:
-    """Return what a verdict is called: of a class nothing is kept, the finding is right or wrong."""
-    if not of_image and verdict in ("accept", "keep"):
-        return "Right" if verdict == "accept" else "Wrong"
-    return "Right, handled otherwise" if verdict == "accept" else title(verdict)
+def verdict_name(verdict: str) -> str:
+    """Return the name of a verdict on buttons, badges and tables."""
+    return {"keep": "Not a problem", "accept": "Confirm"}.get(verdict) or title(verdict)
 
 
-def icon(verdict: str, *, of_image: bool = True) -> str:
-    """Return a verdict's icon; see `called`."""
-    return ":material/thumb_down:" if verdict == "keep" and not of_image else ICONS[verdict]
-
-
-def badge(verdict: str, *, of_image: bool = True) -> str:
+def badge(verdict: str) -> str:
     """Return a verdict as Markdown."""
-    return f":{COLORS.get(verdict, 'gray')}-badge[{literal(called(verdict, of_image=of_image))}]"
+    return f":{COLORS.get(verdict, 'gray')}-badge[{literal(verdict_name(verdict))}]"
 
 
 def decide_about(run: Run, finding_ids: Sequence[str], verdict: str, of_page: Sequence[str], *, new_label: str | None = None, note: str = "") -> int:
-    """Store one verdict about some findings as one action; those it does not fit, and for relabel those without any label, are passed over.
+    """Store one verdict about some findings as one action; skip those to which it does not apply, or without a label to relabel to.
 
     Returns:
-        How many were decided.
+        Number of decided findings.
     """
     rows = run.findings_page({"finding_id": list(finding_ids)}).rows
     rows = rows[[verdict in offered(record, of_page) for record in rows.to_dict("records")]]
     if verdict == "relabel":
         rows = rows[rows["suggested_label"].notna() | bool(new_label)]
     log = decisions_of(run)
-    made = decide(run, rows, verdict, reviewer=reviewer(), label=new_label, note=note)
-    log.append(new_decisions(made, log.current()))  # a button that is clicked twice is taken back at once
+    decided = decide(run, rows, verdict, reviewer=reviewer(), label=new_label, note=note)
+    log.append(new_decisions(decided, log.current()))  # a second click adds nothing, so that one undo is enough
     return len(rows)

@@ -1,1 +1,1 @@
-"""One module per page; each draws itself from a run by its ``show``."""
+"""One module per page; its ``show`` draws the page of a run."""

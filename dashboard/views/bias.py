@@ -1,4 +1,4 @@
-"""What a model could learn that it should not, who is in the pictures, and what they give away."""
+"""Class balance, shortcuts and other bias, and private data in images."""
 
 from __future__ import annotations
 

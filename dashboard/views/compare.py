@@ -1,4 +1,4 @@
-"""Two versions of a dataset beside each other: what became of the images and the findings, and which is healthier."""
+"""Compare two versions of a dataset: changed images, new and fixed findings, health and drift."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 _SHOWN = 200
 _CLASSES = 20
-_AROUND = "Around: findings about images that nobody touched, because other images or the fit changed"
+_INDIRECT = "Indirect: findings about unchanged images, because other images or the fitted models changed"
 _COLUMNS = {
-    "became": "What became of it",
-    "cause": "Because its image was",
-    "change": "Change",
+    "became": "Change",
+    "cause": "Cause",
+    "change": "Difference",
     "check": "Check",
     "flagged_new": "Flagged now",
     "flagged_old": "Flagged before",
@@ -38,7 +38,7 @@ _COLUMNS = {
     "images_old": "Images before",
     "kind": "Kind",
     "label": "Class",
-    "message": "What it says",
+    "message": "Message",
     "name": "Name",
     "new_id": "Name now",
     "new_images": "Images now",
@@ -52,18 +52,18 @@ _COLUMNS = {
     "rate_old": "Share flagged before",
     "sample_id": "Image",
     "severity": "Severity",
-    "shift": "How far",
+    "shift": "Shift",
 }
-"""Column -> its name for people."""
+"""Column -> title."""
 
 
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Compare")
     known = {str(sibling.path): sibling for sibling in siblings(run)}
-    asked = in_address().get("with", [""])[-1]
-    if asked and "compare with" not in st.session_state:
-        st.session_state["compare with"] = asked
+    linked = in_address().get("with", [""])[-1]
+    if linked and "compare with" not in st.session_state:
+        st.session_state["compare with"] = linked
     chosen = st.selectbox(
         "Compare this run with",
         list(known),
@@ -73,11 +73,11 @@ def show(run: Run) -> None:
         accept_new_options=True,
         persist_state="session",
         placeholder="Path of another run directory",
-        help="The runs that lie beside this one are offered, earlier ones of the same dataset first; any other may be typed.",
+        help="The list contains the runs in the same folder, earlier runs of the same dataset first. You can also type the path of another run.",
     )
     address(**{"with": chosen or ""})
     if not chosen:
-        st.info("Choose a run, or give the directory of one, made by: imagenet-audit scan SOURCE --out RUN", icon=":material/compare:")
+        st.info("Choose a run, or type the path of a run directory (created by: imagenet-audit scan SOURCE --out RUN)", icon=":material/compare:")
         return
     try:
         other = open_finished(str(Path(chosen).expanduser()))
@@ -101,12 +101,12 @@ def _compare(old: Run, new: Run) -> None:
     with st.container(horizontal=True):
         st.metric("Images", f"{found.counts['new']:,}", f"{found.counts['new'] - found.counts['old']:+,}", delta_color="off", border=True)
         for state, text in (("new", "New findings"), ("fixed", "Fixed findings")):
-            touched, around = _split(found.findings[found.findings["state"] == state])
-            st.metric(text, f"{len(touched):,}" + (f" (+{len(around):,} around)" if len(around) else ""), border=True, help=_AROUND)
+            direct, indirect = _split(found.findings[found.findings["state"] == state])
+            st.metric(text, f"{len(direct):,}" + (f" (+{len(indirect):,} indirect)" if len(indirect) else ""), border=True, help=_INDIRECT)
         st.metric("Health", percent(after), f"{(after - before) * 100:+.1f} points", border=True)
         if found.drift is not None:
-            moved = "How far the mean embedding moved, in units of the older version's spread; 0 = not at all"
-            st.metric("Drift", f"{found.drift.shift:.3f}", border=True, help=moved)
+            meaning = "Distance between the mean embeddings, in units of the older version's spread; 0 = no change"
+            st.metric("Drift", f"{found.drift.shift:.3f}", border=True, help=meaning)
     ran = {name for run in (old, new) for name, check in run.record.get("checks", {}).items() if check["state"] == "done"}
     for warning in (*found.warnings, *(f"{check_title(check)}: {why}" for check, why in found.not_compared.items() if check in ran)):
         st.caption(literal(warning))
@@ -123,41 +123,43 @@ def _difference(old: str, old_changed: int, new: str, new_changed: int, _old: Ru
 
 
 def _samples(found: Difference) -> None:
-    told = [f"{found.counts[change]:,} {change}" for change in CHANGES if found.counts[change]]
-    told += [f"class {old} is now called {new}" for old, new in {**found.renamed_classes, **found.renamed_splits}.items()]
-    told += [
-        f"class {name} is {word}" for word, names in (("new", found.classes_added), ("gone", found.classes_removed)) for name in names[:_CLASSES]
+    changes = [f"{found.counts[change]:,} {change}" for change in CHANGES if found.counts[change]]
+    changes += [f"class {old} was renamed to {new}" for old, new in {**found.renamed_classes, **found.renamed_splits}.items()]
+    changes += [
+        f"class {name} was {word}"
+        for word, names in (("added", found.classes_added), ("removed", found.classes_removed))
+        for name in names[:_CLASSES]
     ]
     st.subheader("Images")
-    st.markdown(f"{found.counts['unchanged']:,} as they were" + "".join(f" · {literal(text)}" for text in told))
+    st.markdown(f"{found.counts['unchanged']:,} unchanged" + "".join(f" · {literal(text)}" for text in changes))
     if len(found.samples):
         shown = found.samples.head(_SHOWN)
         became = shown[list(CHANGES)].apply(lambda row: ", ".join(name for name in CHANGES if row[name]), axis=1)
         names = ["old_id", "new_id", "old_split", "new_split", "old_label", "new_label"]
-        with st.expander(f"Each of them: {len(found.samples):,}"):
+        with st.expander(f"Changed images: {len(found.samples):,}"):
             _table(shown[names].assign(became=became))
             if len(found.samples) > _SHOWN:
-                st.caption(f"The first {_SHOWN} of {len(found.samples):,}; all of them: imagenet-audit diff --json")
+                st.caption(f"First {_SHOWN} of {len(found.samples):,}. For all, run: imagenet-audit diff --json")
 
 
 def _split(findings: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the findings about images that somebody touched, and those that changed around images nobody touched."""
-    around = findings["cause"] == "context"
-    return findings[~around], findings[around]
+    """Return the findings about changed images, and those about unchanged images."""
+    indirect = findings["cause"] == "context"
+    return findings[~indirect], findings[indirect]
 
 
 def _findings(findings: pd.DataFrame, text: str) -> None:
-    touched, around = _split(findings)
-    with st.expander(f"{text}: {len(touched):,}", expanded=bool(len(touched))):
-        if not len(touched):
+    direct, indirect = _split(findings)
+    with st.expander(f"{text}: {len(direct):,}", expanded=bool(len(direct))):
+        if not len(direct):
             st.caption("None.")
         else:
-            shown = touched.head(_SHOWN)[["severity", "check", "kind", "sample_id", "label", "cause", "message"]]
+            shown = direct.head(_SHOWN)[["severity", "check", "kind", "sample_id", "label", "cause", "message"]]
             _table(shown.assign(**{name: shown[name].map(title) for name in ("severity", "check", "kind")}))
-        if len(touched) > _SHOWN:
-            st.caption(f"The first {_SHOWN} of {len(touched):,}.")
-        if len(around):
-            st.caption(f"And {len(around):,} about images that nobody touched: other images, or the fit, changed around them.")
+        if len(direct) > _SHOWN:
+            st.caption(f"First {_SHOWN} of {len(direct):,}.")
+        if len(indirect):
+            st.caption(f"Also {len(indirect):,} about unchanged images, because other images or the fitted models changed.")
 
 
 def _health(found: Difference, ran: Collection[str]) -> None:
@@ -172,12 +174,12 @@ def _health(found: Difference, ran: Collection[str]) -> None:
         with st.expander(f"{text}: {len(rows):,}"):
             _table(rows.head(_SHOWN))
     if len(found.class_drift):
-        with st.expander("Classes whose embeddings moved most"):
+        with st.expander("Classes with the largest embedding shift"):
             _table(found.class_drift.head(_CLASSES))
 
 
 def _table(rows: pd.DataFrame) -> None:
-    """Draw a table with its columns in words; what is missing is empty."""
+    """Draw a table with column titles; missing values are empty."""
     shares = {name: st.column_config.NumberColumn(_COLUMNS[name], format="percent") for name in ("rate_old", "rate_new", "change") if name in rows}
     plain = rows.astype(object).where(rows.notna(), None) if not shares else rows
     st.dataframe(plain, hide_index=True, column_config={**_COLUMNS, **shares}, placeholder="")

@@ -1,4 +1,4 @@
-"""Which classes are taken for which: a heat map to zoom into, the pairs with their images, and the findings about classes that overlap."""
+"""Class confusion: a heat map of given label and predicted class, confused pairs with images, and findings about overlapping classes."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
 _PAIRS = 50
 _EXAMPLES = 6
 _PAIR = "confusion pair"
-"""In the session: label and predicted class that were chosen on the map or in the table."""
-_MAP, _FOUND = "Map and pairs", "Findings about classes"
+"""Session key of the selected given label and predicted class."""
+_MAP, _FINDINGS = "Heat map and pairs", "Findings about classes"
 
 
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Class confusion")
     if "finding" in in_address() and in_address() != st.session_state.get("confusion address"):
-        st.session_state["confusion part"] = _FOUND
+        st.session_state["confusion part"] = _FINDINGS
     checks = checks_of(run, "confusion")
     found = sum(counts(str(run.path), stamp(run), run).get(check, 0) for check in checks)
     st.session_state.setdefault("confusion part", _MAP)
     part = st.segmented_control(
-        "Part of the page",
-        [_MAP, _FOUND],
+        "Section",
+        [_MAP, _FINDINGS],
         key="confusion part",
-        format_func=lambda name: f"{name} ({found:,})" if name == _FOUND else name,
+        format_func=lambda name: f"{name} ({found:,})" if name == _FINDINGS else name,
         required=True,
         persist_state="session",
         label_visibility="collapsed",
     )
-    if part == _FOUND:
+    if part == _FINDINGS:
         review(run, "confusion", checks, OF_CLASSES, _of_classes)
     else:
         st.session_state["confusion address"] = address()
@@ -60,7 +60,7 @@ def show(run: Run) -> None:
 
 
 def _of_classes(page: Page, record: Mapping[str, Any]) -> None:
-    """Draw the images of a confused pair, and lead to the labels of the classes."""
+    """Draw the images of a confused pair, and a link to review the labels of both classes."""
     given, predicted = record["label"], record["suggested_label"]
     known = [name for name in (given, predicted) if name in page.run.classes]
     labels = page_at("label_errors")
@@ -74,18 +74,18 @@ def _confused(run: Run) -> None:
     try:
         counts, order, pairs, quality = _measured(str(run.path), stamp(run), run)
     except AuditError as error:
-        st.info(f"There is nothing to compare classes by: {literal(error.problem)}.", icon=":material/grid_off:")
+        st.info(f"This page needs predictions: {literal(error.problem)}.", icon=":material/grid_off:")
         return
     _map(run, counts, order)
     _pairs(run, pairs)
-    with st.expander("How good the labels of each class are", icon=":material/sell:"):
+    with st.expander("Label quality per class", icon=":material/sell:"):
         st.dataframe(
             quality.assign(label=[label(name, words_of(run)) for name in quality["label"]]),
             hide_index=True,
             column_config={"label": "Class", "n": "Images"}
             | {
                 name: st.column_config.NumberColumn(text, format="percent")
-                for name, text in (("estimated_error_rate", "Expected share of wrong labels"), ("low", "From"), ("high", "To"))
+                for name, text in (("estimated_error_rate", "Estimated label error rate"), ("low", "Lower bound"), ("high", "Upper bound"))
             },
         )
 
@@ -98,24 +98,24 @@ def _measured(path: str, changed: int, _run: Run) -> tuple[npt.NDArray[np.int64]
 
 
 def _map(run: Run, counts: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> None:
-    """Draw blocks of classes where there are many, and the classes of one block below them."""
-    names = [label(run.classes[place], words_of(run)) for place in order]
+    """Draw the heat map; for many classes, blocks of classes first and the classes of the selected block below."""
+    names = [label(run.classes[code], words_of(run)) for code in order]
     st.caption(
-        "Rows: the given label. Columns: what a classifier that never saw the image takes it for. Correct ones are left out. "
-        "Choose a cell to see its images."
+        "Rows: given label. Columns: class predicted by a classifier that was not trained on the image. Correct predictions are left out. "
+        "Select a cell to see its images."
     )
     if len(order) <= BLOCK:
         map_of_classes(window(counts, order, names, 0, 0, len(order)), names, names, key="map", on_select=partial(_choose_on_map, run))
         return
     table = blocks(counts, order, names)
-    st.markdown(f"**All {len(order):,} classes**, those that are confused beside each other: choose a block to look into it")
+    st.markdown(f"**All {len(order):,} classes** in blocks; confused classes are adjacent. Select a block to see its classes.")
     map_of_blocks(table, key="blocks", on_select=lambda: None)
     worst = table.iloc[int(table["confused"].to_numpy().argmax())]
     block = chosen("blocks") or {"given_block": int(worst["given_block"]), "predicted_block": int(worst["predicted_block"])}
     given, predicted = block["given_block"], block["predicted_block"]
     rows, columns = slice(given * BLOCK, (given + 1) * BLOCK), slice(predicted * BLOCK, (predicted + 1) * BLOCK)
     st.markdown(
-        f"**Classes {rows.start + 1:,} to {min(rows.stop, len(order)):,}**, taken for {columns.start + 1:,} to {min(columns.stop, len(order)):,}"
+        f"**Classes {rows.start + 1:,} to {min(rows.stop, len(order)):,}**, predicted as {columns.start + 1:,} to {min(columns.stop, len(order)):,}"
     )
     cells = window(counts, order, names, given, predicted, BLOCK)
     map_of_classes(cells, names[rows], names[columns], key="map", on_select=partial(_choose_on_map, run))
@@ -136,9 +136,9 @@ def _choose_in_table(pairs: pd.DataFrame) -> None:
 def _pairs(run: Run, pairs: pd.DataFrame) -> None:
     st.subheader("Confused pairs")
     if pairs.empty:
-        st.success("No class is taken for another.", icon=":material/task_alt:")
+        st.success("No class is confused with another.", icon=":material/task_alt:")
         return
-    st.caption("Choose a row, or a cell above, to see its images.")
+    st.caption("Select a row, or a cell above, to see its images.")
     words = words_of(run)
     st.dataframe(
         pairs.assign(label=[label(name, words) for name in pairs["label"]], predicted=[label(name, words) for name in pairs["predicted"]]),
@@ -148,13 +148,13 @@ def _pairs(run: Run, pairs: pd.DataFrame) -> None:
         key="pairs",
         height=260,
         column_config={
-            "label": "Given",
-            "predicted": "Taken for",
+            "label": "Given label",
+            "predicted": "Predicted class",
             "images": "Images",
             "confused": "Confused",
             **{
                 name: st.column_config.NumberColumn(text, format="percent")
-                for name, text in (("share", "Share"), ("low", "From"), ("high", "To"), ("share_back", "The other way"))
+                for name, text in (("share", "Share"), ("low", "Lower bound"), ("high", "Upper bound"), ("share_back", "Share in reverse"))
             },
         },
     )
@@ -162,15 +162,15 @@ def _pairs(run: Run, pairs: pd.DataFrame) -> None:
 
 
 def _examples(run: Run, given: str, predicted: str) -> None:
-    """Draw typical images of both classes, and between them those that are taken for the other."""
+    """Draw typical images of both classes, and between them the confused images."""
     words = words_of(run)
     first, second = run.classes.index(given), run.classes.index(predicted)
     for text, pair in (
-        (f"{literal(label(given, words))}, as it should be", (first, first)),
-        (f"{literal(label(given, words))} taken for **{literal(label(predicted, words))}**", (first, second)),
-        (f"{literal(label(predicted, words))}, as it should be", (second, second)),
+        (f"{literal(label(given, words))}, predicted correctly", (first, first)),
+        (f"{literal(label(given, words))} predicted as **{literal(label(predicted, words))}**", (first, second)),
+        (f"{literal(label(predicted, words))}, predicted correctly", (second, second)),
     ):
-        rows = _surest(str(run.path), stamp(run), *pair, run)
+        rows = _most_confident(str(run.path), stamp(run), *pair, run)
         st.markdown(text)
         if len(rows):
             images.gallery(run, rows.tolist(), [""] * len(rows))
@@ -179,10 +179,10 @@ def _examples(run: Run, given: str, predicted: str) -> None:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _surest(path: str, changed: int, given: int, predicted: int, _run: Run) -> npt.NDArray[np.int64]:
-    """Return rows of a label that were taken for a class, the surest first."""
+def _most_confident(path: str, changed: int, given: int, predicted: int, _run: Run) -> npt.NDArray[np.int64]:
+    """Return the rows with a given label and predicted class, highest probability first."""
     del path, changed
     quality = _run.label_quality
     rows = np.flatnonzero((quality["given"].to_numpy() == given) & (quality["predicted"].to_numpy() == predicted))
-    sure = quality["predicted_probability"].to_numpy(np.float32, na_value=0.0)[rows]
-    return rows[np.argsort(-sure, kind="stable")][:_EXAMPLES]
+    probability = quality["predicted_probability"].to_numpy(np.float32, na_value=0.0)[rows]
+    return rows[np.argsort(-probability, kind="stable")][:_EXAMPLES]

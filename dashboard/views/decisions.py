@@ -1,4 +1,4 @@
-"""What was decided, by whom, how far reviewers agree, how often checks are right, and the files that follow from it."""
+"""Decisions, agreement of reviewers, precision of checks, exports and the import of decisions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from audit.review.agreement import agreement
 from audit.review.consensus import groups_gone, settle_run
 from audit.review.decision_files import new_decisions, read_decisions, write_decisions
 from dashboard.components.text import literal, short
-from dashboard.components.verdicts import called
+from dashboard.components.verdicts import verdict_name
 from dashboard.state import decisions_of, precision_now, reviewer, summary_of, words_of
 from reports.content.wording import check_title, label
 
@@ -28,50 +28,48 @@ if TYPE_CHECKING:
 
 _SHOWN = 1000
 _GROUPS = 10
-_TOLD = "decisions told"
-"""In the session: what the last import did; the page is drawn anew after it, so that its numbers are those of now."""
+_IMPORTED = "decisions told"
+"""Session key of the message about the last import; the page is drawn again after an import, so that its numbers are current."""
 
 
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Decisions & export")
-    standing = decisions_of(run).current()
+    current = decisions_of(run).current()
     found = summary_of(run)
     with st.container(horizontal=True):
-        st.metric("Decisions", f"{len(standing):,}", border=True)
+        st.metric("Decisions", f"{len(current):,}", border=True)
         for action, number in found.decisions.images.items():
-            st.metric(f"Images: {called(action)}", f"{number:,}", border=True)
-    if standing.empty:
-        st.info(
-            "Nothing is decided yet. Begin on **Overview**: the ten findings there are the ones most worth your time.", icon=":material/rate_review:"
-        )
+            st.metric(f"Images: {verdict_name(action)}", f"{number:,}", border=True)
+    if current.empty:
+        st.info("No decisions yet. Start on **Overview** with the ten most important findings.", icon=":material/rate_review:")
     else:
-        _gone(run, standing)
+        _warn_of_lost_images(run, current)
     st.subheader("Download")
     _downloads(run, found)
-    if not standing.empty:
-        st.subheader("How often each check is right")
+    if not current.empty:
+        st.subheader("Precision of each check")
         _precision(run)
-        st.subheader("Agreement of reviewers")
-        _agreement(standing)
+        st.subheader("Reviewer agreement")
+        _agreement(current)
         st.subheader("All decisions")
-        _table(standing, words_of(run))
-    st.subheader("Take over decisions")
+        _table(current, words_of(run))
+    st.subheader("Import decisions")
     _import(run)
 
 
-def _gone(run: Run, standing: pd.DataFrame) -> None:
-    """Warn of pictures of which every copy was dropped."""
-    settled = settle_run(run, standing)
+def _warn_of_lost_images(run: Run, current: pd.DataFrame) -> None:
+    """Warn of duplicate sets whose images are all dropped."""
+    settled = settle_run(run, current)
     gone = groups_gone(run, settled.loc[settled["action"] == "drop", "row"].to_numpy(np.int64))
     if gone:
         shown = gone[:_GROUPS]
         names = run.columns("sample_id", rows=np.concatenate(shown))["sample_id"].tolist()
-        places = np.cumsum([0, *(len(rows) for rows in shown)])
-        lines = [", ".join(literal(short(name, 60)) for name in names[start:end]) for start, end in pairwise(places.tolist())]
+        bounds = np.cumsum([0, *(len(rows) for rows in shown)])
+        lines = [", ".join(literal(short(name, 60)) for name in names[start:end]) for start, end in pairwise(bounds.tolist())]
         more = f"\n- and {len(gone) - _GROUPS:,} more" if len(gone) > _GROUPS else ""
         st.warning(
-            f"Of **{len(gone):,}** pictures every copy is dropped, and none stays. Take one of each back, or decide to keep it:\n- "
+            f"All copies are dropped in **{len(gone):,}** duplicate sets. Keep one image of each: undo its decision, or mark it as not a problem.\n- "
             + "\n- ".join(lines)
             + more,
             icon=":material/content_copy:",
@@ -79,7 +77,7 @@ def _gone(run: Run, standing: pd.DataFrame) -> None:
 
 
 def _downloads(run: Run, found: Summary) -> None:
-    st.caption("The dataset itself is never touched.")
+    st.caption("Exports are new files; the dataset itself does not change.")
     files = {what: known for what, known in exports().items() if not known.writes_folder}
     leaks = run.record.get("checks", {}).get("leakage", {})
     why_not = {} if leaks.get("state") == "done" else {"clean-split": leaks.get("reason") or "the check leakage did not run"}
@@ -95,7 +93,7 @@ def _downloads(run: Run, found: Summary) -> None:
                 f"{what}{known.endings[0]}",
                 key=f"export {what}",
                 icon=":material/download:",
-                help=f"Not possible: {literal(reason)}" if reason else known.summary,
+                help=f"Not available: {literal(reason)}" if reason else known.summary,
                 disabled=reason is not None,
                 on_click="ignore",
             )
@@ -136,7 +134,7 @@ def _precision(run: Run) -> None:
     measured = precision_now(run)
     decided = measured[measured["decided"] > 0]
     if decided.empty:
-        st.caption("No finding has a clear decision yet.")
+        st.caption("No finding has a definite decision yet.")
         return
     st.dataframe(
         decided.assign(check=decided["check"].map(check_title)),
@@ -147,28 +145,28 @@ def _precision(run: Run) -> None:
             "right": "Right",
             **{
                 name: st.column_config.NumberColumn(text, format="percent")
-                for name, text in (("precision", "Precision"), ("low", "From"), ("high", "To (95% interval)"))
+                for name, text in (("precision", "Precision"), ("low", "Lower bound (95%)"), ("high", "Upper bound (95%)"))
             },
         },
     )
-    st.caption("Among the findings decided so far, which are the worst ones. Checks that are often wrong come later in every list.")
+    st.caption("Of the findings decided so far, which are usually the worst ones. Checks with low precision are ranked lower in every list.")
 
 
-def _agreement(standing: pd.DataFrame) -> None:
-    agreed = agreement(standing)
+def _agreement(current: pd.DataFrame) -> None:
+    agreed = agreement(current)
     if not agreed.subjects:
-        st.caption("Nothing was decided by two reviewers yet. A second reviewer enters another name in the side bar.")
+        st.caption("No finding was decided by two reviewers yet. A second reviewer enters another name in the sidebar.")
         return
-    alpha = "" if agreed.alpha is None else f" Krippendorff's alpha: **{agreed.alpha:.2f}** (1 = always, 0 = as by chance)."
-    st.markdown(f"Decided by two or more: **{agreed.subjects:,}**, of them disputed: **{agreed.disputed:,}**.{alpha}")
+    alpha = "" if agreed.alpha is None else f" Krippendorff's alpha: **{agreed.alpha:.2f}** (1 = perfect agreement, 0 = chance)."
+    st.markdown(f"Decided by two or more reviewers: **{agreed.subjects:,}** (disputed: **{agreed.disputed:,}**).{alpha}")
     st.dataframe(
         agreed.pairs,
         hide_index=True,
         column_config={
-            "reviewer_a": "Reviewer",
-            "reviewer_b": "and",
+            "reviewer_a": "Reviewer A",
+            "reviewer_b": "Reviewer B",
             "both": "Both decided",
-            "same": "Alike",
+            "same": "Same verdict",
             "kappa": "Cohen's kappa",
             "agreement": st.column_config.NumberColumn("Agreement", format="percent"),
         },
@@ -176,29 +174,28 @@ def _agreement(standing: pd.DataFrame) -> None:
     )
 
 
-def _table(standing: pd.DataFrame, words: Mapping[str, str]) -> None:
-    shown = standing.iloc[::-1].head(_SHOWN)
-    of_image = shown["sample_id"].notna()
+def _table(current: pd.DataFrame, words: Mapping[str, str]) -> None:
+    shown = current.iloc[::-1].head(_SHOWN)
     table = {
         "When": pd.to_datetime(shown["time"], utc=True, format="ISO8601", errors="coerce").dt.strftime("%Y-%m-%d %H:%M UTC"),
         "Reviewer": shown["reviewer"],
-        "Verdict": [called(verdict, of_image=image) for verdict, image in zip(shown["verdict"], of_image, strict=True)],
-        "Image": shown["sample_id"].where(of_image, "a class or the dataset"),
+        "Verdict": [verdict_name(verdict) for verdict in shown["verdict"]],
+        "Image": shown["sample_id"].fillna("a class or the dataset"),
         "Given label": [label(name, words) if isinstance(name, str) else None for name in shown["given_label"]],
         "New label": [label(name, words) if isinstance(name, str) else None for name in shown["label"]],
         "Check": [check_title(name) if isinstance(name, str) else None for name in shown["check"]],
         "Note": shown["note"],
     }
     st.dataframe(pd.DataFrame(table), hide_index=True, placeholder="")
-    if len(standing) > _SHOWN:
-        st.caption(f"The latest {_SHOWN:,} of {len(standing):,}; the download has all.")
+    if len(current) > _SHOWN:
+        st.caption(f"Latest {_SHOWN:,} of {len(current):,}. The download contains all.")
 
 
 def _import(run: Run) -> None:
-    if told := st.session_state.pop(_TOLD, None):
-        st.success(told, icon=":material/task_alt:")
-    given = st.file_uploader("A sheet or an export (.csv, .jsonl)", type=["csv", "jsonl"], key="import file")
-    if given is None or not st.button("Take them over", key="import", icon=":material/upload:"):
+    if message := st.session_state.pop(_IMPORTED, None):
+        st.success(message, icon=":material/task_alt:")
+    given = st.file_uploader("Review sheet or exported decisions (.csv, .jsonl)", type=["csv", "jsonl"], key="import file")
+    if given is None or not st.button("Import", key="import", icon=":material/upload:"):
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"decisions{Path(given.name).suffix.lower()}"
@@ -206,12 +203,12 @@ def _import(run: Run) -> None:
         try:
             fresh = new_decisions(read_decisions(path, run, reviewer=reviewer()), decisions_of(run).current())
         except AuditError as error:
-            place = error.where.replace(str(path), given.name)
-            name, _, line = place.rpartition(":")
-            where = f"{name}, line {line}" if line.isdecimal() else place
+            where = error.where.replace(str(path), given.name)
+            name, _, line = where.rpartition(":")
+            where = f"{name}, line {line}" if line.isdecimal() else where
             st.error(literal(f"{where}: {error.problem}; {error.hint}"))
             return
     for name in sorted({decision.reviewer for decision in fresh}):
         decisions_of(run).append([decision for decision in fresh if decision.reviewer == name])
-    st.session_state[_TOLD] = f"{len(fresh):,} decisions were taken over from {literal(given.name)}."
+    st.session_state[_IMPORTED] = f"Imported {len(fresh):,} decisions from {literal(given.name)}."
     st.rerun()

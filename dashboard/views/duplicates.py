@@ -1,4 +1,4 @@
-"""The same picture twice, and across splits: both side by side, where they differ, and what a clean split would take out."""
+"""Duplicates and leakage between splits: both images side by side, where they differ, and what a clean split removes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 from dashboard.components.overlay import Place
 
 _MEMBERS = 12
-_SHADES = "Black: equal. The brighter, the more they differ, three times amplified."
+_SHADES = "Black: equal. Brighter: larger difference (amplified three times)."
 
 
 def show(run: Run) -> None:
@@ -35,10 +35,10 @@ def show(run: Run) -> None:
     st.title("Duplicates & leakage")
     found = summary_of(run)
     pairs = ", ".join(f"{literal(title(relation))} **{number:,}**" for relation, number in found.duplicates.relations.items())
-    lines = [f"Groups **{found.duplicates.groups:,}** · images in a group **{found.duplicates.images:,}**" + (f" · pairs: {pairs}" if pairs else "")]
+    lines = [f"Duplicate sets **{found.duplicates.groups:,}** · images **{found.duplicates.images:,}**" + (f" · pairs: {pairs}" if pairs else "")]
     if found.leaving:
         parts = ", ".join(f"**{number:,}** from **{literal(split)}**" for split, number in found.leaving.items())
-        lines.append(f"A clean split would take out {parts}. Download it under **Decisions & export**.")
+        lines.append(f"A clean split would remove {parts}. Download it under **Decisions & export**.")
     st.markdown("  \n".join(lines))
     review(run, "duplicates", checks_of(run, "duplicates"), OF_COPIES, _group)
 
@@ -50,26 +50,26 @@ def _group(page: Page, record: Mapping[str, Any]) -> None:
     row, other = (int(found) for found in page.run.rows_of([record["sample_id"], partner]))
     try:
         pairs = page.run.pairs
-    except AuditError:  # what is seen needs none
+    except AuditError:  # the images can be shown without pairs
         pairs = PAIRS.empty_table().to_pandas()
     first, second = images.large(page.run, row), images.large(page.run, other)
     if first is not None and second is not None:
         with st.expander("Where they differ", icon=":material/difference:"):
             place = place_of(pairs, row, other)
             drawn, covered = overlay(first, second, place)
-            st.image(drawn, width=WIDTH, alt=f"Where the two pictures differ. {_uncovered(covered)}".strip())
+            st.image(drawn, width=WIDTH, alt=f"Where the two images differ. {_uncovered(covered)}".strip())
             st.caption(" ".join(filter(None, (_laid(place), _SHADES, _uncovered(covered)))))
     _members(page, pairs, row, other)
 
 
 def _laid(place: Place) -> str:
     if place.is_whole:
-        return "The second picture is laid over the first, edge on edge."
-    return f"The second picture is laid over the first where the two fit best{', mirrored' if place.mirrored else ''}: lines along edges may be left."
+        return "The second image is overlaid on the first, edge to edge."
+    return f"The second image is overlaid on the first at the best alignment{', mirrored' if place.mirrored else ''}. Lines along edges may remain."
 
 
 def _uncovered(covered: float) -> str:
-    return f"Striped blue: not covered by the second picture, {percent(1 - covered)} of the first." if covered < 1 else ""
+    return f"Striped blue: not covered by the second image ({percent(1 - covered)} of the first)." if covered < 1 else ""
 
 
 def _members(page: Page, pairs: pd.DataFrame, row: int, other: int) -> None:
@@ -78,7 +78,7 @@ def _members(page: Page, pairs: pd.DataFrame, row: int, other: int) -> None:
     rows = np.unique(of_groups[["i", "j"]].to_numpy(np.int64))
     if len(rows) <= 2:
         return
-    st.markdown(f"**The group: {len(rows):,} images**" + (f", the first {_MEMBERS} shown" if len(rows) > _MEMBERS else ""))
+    st.markdown(f"**Duplicate set: {len(rows):,} images**" + (f" (first {_MEMBERS} shown)" if len(rows) > _MEMBERS else ""))
     rows = rows[:_MEMBERS]
     facts = page.run.columns("label", "split", rows=rows).to_dict("records")
     images.gallery(page.run, rows.tolist(), [_caption(fact, page.words) for fact in facts])

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong: given and suggested label, the evidence, and the decision."""
+"""Labels that are probably wrong, with suggested label and evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was scanned and how, how healthy it is, and where to begin."""
+"""Overview of a run: what was scanned, the most important findings, and health per check."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CARD_WIDTH = 168
 _MESSAGE = 110
 _ALMOST = 0.9999
-"""What is not all is never shown as 100%, and the table shows two digits."""
+"""Upper limit of a health below 1, so that the table, which shows two digits, never rounds it to 100%."""
 
 
 def show(run: Run) -> None:
@@ -40,31 +40,31 @@ def show(run: Run) -> None:
 def _scanned(run: Run, found: Summary) -> None:
     counts, backbone = found.counts, found.backbone
     with st.container(horizontal=True):
-        st.metric("Images", f"{counts.listed:,}", border=True, help="Listed in the dataset")
-        st.metric("Failed", f"{counts.failed:,}", border=True, help="Could not be read or decoded")
+        st.metric("Images", f"{counts.listed:,}", border=True, help="Images listed in the dataset")
+        st.metric("Failed", f"{counts.failed:,}", border=True, help="Images that could not be read or decoded")
         st.metric("Classes", f"{counts.classes:,}", border=True)
         st.metric("Findings", f"{found.findings:,}", border=True)
-        st.metric("Health", percent(found.health), border=True, help="Share of the images without any error or warning")
+        st.metric("Health", percent(found.health), border=True, help="Share of the images without an error or warning")
     source = run.record.get("source", {})
     model = " ".join(literal(backbone[name]) for name in ("name", "device", "precision") if name in backbone) or "none"
     lines = [
         f"Dataset: {literal(short(source.get('absolute') or source.get('location', '?'), 100))} ({literal(source.get('kind', '?'))})",
         f"Backbone: {model} ({literal(backbone.get('reason', 'no reason given'))})",
-        f"Scanned: {literal(when(found.finished_at) if found.finished_at else 'an older version did not note when')}",
-        f"Took: {duration(found.seconds)}; version {literal(found.version)}",
+        f"Scanned: {literal(when(found.finished_at) if found.finished_at else 'unknown (scanned by an older version)')}",
+        f"Duration: {duration(found.seconds)}; imagenet-audit {literal(found.version)}",
     ]
     if counts.splits:
         lines.append("Splits: " + ", ".join(f"{literal(split)} {number:,}" for split, number in counts.splits.items()))
     if counts.outcomes:
         lines.append("Failures: " + ", ".join(f"{literal(title(name).lower())} {number:,}" for name, number in counts.outcomes.items()))
     lines += [literal(note) for note in source.get("notes", [])]
-    with st.expander("What was scanned, and how", icon=":material/info:"):
+    with st.expander("Details of the scan", icon=":material/info:"):
         st.markdown("\n".join(f"- {line}" for line in lines))
 
 
 def _first(run: Run, found: Summary) -> None:
     if not found.top:
-        st.success("Every finding is decided." if found.findings else "No check found anything.", icon=":material/task_alt:")
+        st.success("All findings are decided." if found.findings else "No findings.", icon=":material/task_alt:")
         return
     rows = [int(row) for row in run.rows_of([entry.sample_id or "" for entry in found.top])]
     with_image = [row for row in rows if row >= 0]
@@ -107,15 +107,15 @@ def _health(run: Run, found: Summary) -> None:
                     format="percent",
                     min_value=0,
                     max_value=1,
-                    help="Share of the images without an error or a warning; none where a check is about classes or the dataset",
+                    help="Share of the images without an error or warning; empty if the check is about classes or the dataset",
                 ),
                 "Trend": st.column_config.LineChartColumn(
-                    help="Health in earlier runs of the same dataset beside this one, then now; each line from its lowest to its highest value"
+                    help="Health in earlier runs of the same dataset in the same folder, then in this run; each line is scaled to its own range"
                 ),
-                "Precision so far": st.column_config.TextColumn(help="How many of the findings that were decided are right, and the 95% interval"),
+                "Precision so far": st.column_config.TextColumn(help="Share of the decided findings that are right, with the 95% interval"),
             },
         )["selection"]["rows"]
-        st.caption("Choose a row to review what its check found." + ("" if before else " A trend appears when earlier runs lie beside this one."))
+        st.caption("Select a row to review the findings of a check." + ("" if before else " A trend needs earlier runs in the same folder."))
         if chosen and (page := page_at(names[chosen[0]])) is not None:
             st.switch_page(page, query_params={"checks": names[chosen[0]]})
     if found.skipped:
@@ -145,5 +145,5 @@ def _clean(name: str, before: list[dict[str, float]]) -> dict[str, object]:
 
 def _precise(precision: Precision) -> str:
     if precision.share is None:
-        return "nothing decided"
+        return "no decisions"
     return f"{percent(precision.share)} ({percent(precision.low)} to {percent(precision.high)}) of {precision.decided}"

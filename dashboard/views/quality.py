@@ -1,4 +1,4 @@
-"""Files that are damaged, pictures that are poor, and images unlike the others of their class; checks of other packages are here too."""
+"""Corrupt files, images of poor quality and outliers; also the findings of checks from other packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find images of the run: by name or class, or those most like one of them, like a picture of your own, or like a text."""
+"""Search the images of a run by name, class or content id, by an uploaded image, or by a text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from audit.explain.explanation import SHORTEST_CONTENT_ID
 from dashboard.components import images
 from dashboard.components.page import badges, plain
 from dashboard.components.queue import verdict_of
-from dashboard.components.similar import embed, encode, most_alike
+from dashboard.components.similar import embed, encode, most_similar
 from dashboard.components.text import literal, short
 from dashboard.state import address, decisions_of, in_address, page_at, stamp, words_of
 from reports.content.wording import check_title, label, title
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 _SHOWN = 24
 _NAMES = 200
 _FACTS = ("label", "split", "outcome", "error", "format", "width", "height")
-_BY_NAME, _BY_IMAGE, _BY_TEXT = "In this run", "By a picture of yours", "By a text"
+_BY_NAME, _BY_IMAGE, _BY_TEXT = "By name", "By image", "By text"
 
 
 def show(run: Run) -> None:
     """Draw the page."""
     st.title("Search")
-    asked = in_address()
-    if asked and asked != st.session_state.get("search address"):  # a link was followed, or the page reloaded
-        st.session_state["search name"] = asked.get("image", [""])[-1]
+    linked = in_address()
+    if linked and linked != st.session_state.get("search address"):  # the user followed a link or reloaded the page
+        st.session_state["search name"] = linked.get("image", [""])[-1]
         st.session_state["search way"] = _BY_NAME
     st.session_state.setdefault("search way", _BY_NAME)
     ways = [_BY_NAME, _BY_IMAGE, _BY_TEXT]
@@ -46,9 +46,9 @@ def show(run: Run) -> None:
 
 
 def matching_rows(run: Run, text: str, limit: int = _NAMES) -> npt.NDArray[np.int64]:
-    """Return the rows whose sample id or class contains a text, upper or lower case, or whose content id begins with it.
+    """Return the rows whose sample id or class contains a text (ignoring case), or whose content id starts with it.
 
-    A class is found by its label and by the words for it.
+    A class matches by its label and by its class words.
     """
     import pyarrow.compute as pc
 
@@ -66,47 +66,48 @@ def matching_rows(run: Run, text: str, limit: int = _NAMES) -> npt.NDArray[np.in
 
 def _by_name(run: Run) -> None:
     text = st.text_input(
-        "Part of a name or a class, or the start of a content id", key="search name", placeholder="train/cat/0012", persist_state="session"
+        "Part of a file name or class, or start of a content id", key="search name", placeholder="train/cat/0012", persist_state="session"
     ).strip()
     if not text:
-        st.caption("Every image of the run can be found, flagged or not.")
+        st.caption("Searches all images of the run, with or without findings.")
         return
     rows = matching_rows(run, text)
     if not len(rows):
-        st.info("No image of this run is called so.", icon=":material/search_off:")
+        st.info("No image matches.", icon=":material/search_off:")
         return
     names = run.columns("sample_id", rows=rows)["sample_id"].tolist()
     at = names.index(text) if text in names else 0
-    chosen = st.selectbox(f"Found{' at least' if len(rows) == _NAMES else ''}: {len(rows):,}", names, index=at, key=f"search chosen {text}")
+    found = f"Matches (first {_NAMES} only)" if len(rows) == _NAMES else f"Matches ({len(rows):,})"
+    chosen = st.selectbox(found, names, index=at, key=f"search chosen {text}")
     row = int(rows[names.index(chosen)])
     left, right = st.columns([2, 3])
     with left:
         images.show(st, images.large(run, row), alt=short(chosen))
     with right:
-        _known(run, row, chosen)
-    _most_alike(run, row)
+        _details(run, row, chosen)
+    _most_similar(run, row)
 
 
-def _most_alike(run: Run, row: int) -> None:
+def _most_similar(run: Run, row: int) -> None:
     try:
-        near, likeness = run.neighbors_of(row)
+        near, similarity = run.neighbors_of(row)
     except AuditError:
         return
-    places = np.flatnonzero(near >= 0)
-    if len(places):
-        st.subheader("Most alike")
-        _gallery(run, near[places].tolist(), likeness[places].tolist())
+    valid = np.flatnonzero(near >= 0)
+    if len(valid):
+        st.subheader("Most similar images")
+        _gallery(run, near[valid].tolist(), similarity[valid].tolist())
 
 
-def _known(run: Run, row: int, name: str) -> None:
+def _details(run: Run, row: int, name: str) -> None:
     words = words_of(run)
     facts = run.columns(*_FACTS, rows=np.array([row])).iloc[0].to_dict()
-    told = {key: fact for key, fact in facts.items() if isinstance(fact, str) or pd.notna(fact)}
-    lines = [f"- {title(str(key))}: **{literal(label(fact, words) if key == 'label' else fact)}**" for key, fact in told.items()]
+    present = {key: fact for key, fact in facts.items() if isinstance(fact, str) or pd.notna(fact)}
+    lines = [f"- {title(str(key))}: **{literal(label(fact, words) if key == 'label' else fact)}**" for key, fact in present.items()]
     st.markdown("\n".join(lines))
     own = run.findings_page({"sample_id": name}).rows
     if own.empty:
-        st.caption("No finding is about this image.")
+        st.caption("No findings about this image.")
         return
     st.markdown(f"**Findings: {len(own)}**")
     decided = verdict_of(decisions_of(run).current())
@@ -114,51 +115,51 @@ def _known(run: Run, row: int, name: str) -> None:
         st.markdown(f"{badges(record, decided.get(record['finding_id']))}  \n{literal(record['message'])}")
         page = page_at(record["check"])
         if page is not None:
-            text = f"Review under {check_title(record['check'])}"
+            text = f"Review: {check_title(record['check'])}"
             st.page_link(page, label=text, icon=":material/visibility:", query_params={"finding": record["finding_id"]})
 
 
 def _by_image(run: Run) -> None:
-    given = st.file_uploader("A picture", type=["jpg", "jpeg", "png", "webp", "bmp", "gif", "tiff"], key="search image")
+    given = st.file_uploader("Image to search for", type=["jpg", "jpeg", "png", "webp", "bmp", "gif", "tiff"], key="search image")
     if given is None:
-        st.caption("It stays on this machine, and is compared with every image of the run.")
+        st.caption("The image stays on this machine and is compared with every image of the run.")
         return
-    st.image(given.getvalue(), width=200, alt="The picture that is searched for")
+    st.image(given.getvalue(), width=200, alt="The image to search for")
     query = cast("npt.NDArray[np.float32] | None", _embedded(str(run.path), stamp(run), given.getvalue(), run))
     if query is None:
         st.error("This file cannot be decoded.", icon=":material/broken_image:")
         return
-    rows, likeness = most_alike(run.embeddings, query, _SHOWN)
-    _gallery(run, rows.tolist(), likeness.tolist())
+    rows, similarity = most_similar(run.embeddings, query, _SHOWN)
+    _gallery(run, rows.tolist(), similarity.tolist())
 
 
 def _by_text(run: Run) -> None:
     if not (run.record.get("backbone") or {}).get("has_text_tower"):
-        st.caption("Search by text needs a run made with a CLIP backbone.")
+        st.caption("Search by text needs a run scanned with a CLIP backbone (--backbone clip).")
         return
-    text = st.text_input("What is on the picture", key="search text", placeholder="a photo of a dog on a sofa", persist_state="session").strip()
+    text = st.text_input("Description of the image", key="search text", placeholder="a photo of a dog on a sofa", persist_state="session").strip()
     if not text:
-        st.caption("The images whose embeddings are most like the sentence's are shown, the most alike first.")
+        st.caption("Shows the images most similar to the text, most similar first.")
         return
     query = cast("npt.NDArray[np.float32]", _encoded(str(run.path), stamp(run), text, run))
-    rows, likeness = most_alike(run.embeddings, query, _SHOWN)
-    _gallery(run, rows.tolist(), likeness.tolist())
+    rows, similarity = most_similar(run.embeddings, query, _SHOWN)
+    _gallery(run, rows.tolist(), similarity.tolist())
 
 
-@st.cache_data(max_entries=16, show_spinner="Reading the text")
+@st.cache_data(max_entries=16, show_spinner="Embedding the text")
 def _encoded(path: str, changed: int, text: str, _run: Run) -> Any:
     del path, changed
     return encode(_run, text)
 
 
-@st.cache_data(max_entries=16, show_spinner="Looking at the picture")
+@st.cache_data(max_entries=16, show_spinner="Embedding the image")
 def _embedded(path: str, changed: int, data: bytes, _run: Run) -> Any:
     del path, changed
     return embed(_run, data)
 
 
-def _gallery(run: Run, rows: Sequence[int], likeness: Sequence[float]) -> None:
+def _gallery(run: Run, rows: Sequence[int], similarity: Sequence[float]) -> None:
     words = words_of(run)
     labels = run.columns("label", rows=np.array(rows, np.int64))["label"]
     named = (literal(label(given if isinstance(given, str) else None, words)) for given in labels)
-    images.gallery(run, rows, [f"{like:.2f} alike · {name}" for like, name in zip(likeness, named, strict=True)])
+    images.gallery(run, rows, [f"{name}  \nsimilarity {cosine:.2f}" for cosine, name in zip(similarity, named, strict=True)])

@@ -79,17 +79,17 @@ def test_a_scan_asks_the_text_tower_and_the_dashboard_searches_by_text(checkpoin
     assert run.record["checks"]["attributes"]["state"] == "done"
     assert {json.loads(row)["question"] for row in run.findings["evidence"]} == {"medium", "people", "place", "season", "text"}
     query = similar.encode(run, "a photo of a cat")
-    rows, likeness = similar.most_alike(run.embeddings, query, 3)
+    rows, likeness = similar.most_similar(run.embeddings, query, 3)
     expected = np.asarray(run.embeddings, np.float32) @ query
     np.testing.assert_allclose(likeness, np.sort(expected)[::-1][:3], atol=1e-6)
     assert len(rows) == 3
 
     plain = audit.scan(tmp_path / "data", tmp_path / "plain", options=dataclasses.replace(options, backbone="embedded", checkpoint=None))
     assert plain.record["checks"]["attributes"]["reason"] == "the backbone embedded has no text tower: scan with --backbone clip"
-    with pytest.raises(BackboneError, match="embedded: it has no text tower"):
+    with pytest.raises(BackboneError, match="embedded: the backbone has no text tower"):
         similar.encode(plain, "a cat")
     anew = audit.scan(tmp_path / "data", tmp_path / "run", options=dataclasses.replace(options, backbone="embedded", checkpoint=None))
-    with pytest.raises(BackboneError, match="embedded: it has no text tower"):
+    with pytest.raises(BackboneError, match="embedded: the backbone has no text tower"):
         similar.encode(anew, "a cat")  # and not with the tower that this folder's run had before
 
 

@@ -1,4 +1,4 @@
-"""Wrong or too few inputs of a measurement end in one line that names them, not in a traceback."""
+"""Invalid inputs of a benchmark end in a one-line error, not a traceback."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def place(tmp_path):
-    """Folders and files of every wrong kind, and some that are right."""
+    """Invalid folders and files of every kind, and some valid ones."""
     (tmp_path / "empty").mkdir()
     for folder in ("one/train/cat", "one/test/cat", "named/train/cat", "named/test/cat"):
         (tmp_path / folder).mkdir(parents=True)
@@ -29,38 +29,38 @@ def place(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
-        ("cost_model.py predict missing.json", "missing.json: is no JSON"),
-        ("cost_model.py predict text.json", "text.json: is no JSON"),
+        ("cost_model.py predict missing.json", "missing.json: is not readable JSON"),
+        ("cost_model.py predict text.json", "text.json: is not readable JSON"),
         ("cost_model.py predict other.json", "KeyError: 'rows'"),
         ("cost_model.py predict one.json", "1 points, of 165 images: at least 2 of different sizes are needed"),
         ("cost_model.py predict same.json", "2 points, of 165 images: at least 2 of different sizes are needed"),
-        ("cost_model.py predict small.json", "sizes above 50,000 need a point above it"),
-        ("cost_model.py measure missing run --note new.json", "missing: is no folder"),
-        ("cost_model.py measure empty run --note new.json", "empty: has no image"),
-        ("cost_model.py measure one run --note text.json", "text.json: is no JSON"),
-        ("duplicates.py missing none.csv", "missing/test: is no folder"),
-        ("duplicates.py one missing.csv", "missing.csv: is no CSV"),
+        ("cost_model.py predict small.json", "sizes above 50,000 use a different search"),
+        ("cost_model.py measure missing run --note new.json", "missing: is not a folder"),
+        ("cost_model.py measure empty run --note new.json", "empty: contains no"),
+        ("cost_model.py measure one run --note text.json", "text.json: is not readable JSON"),
+        ("duplicates.py missing none.csv", "missing/test: is not a folder"),
+        ("duplicates.py one missing.csv", "missing.csv: is not a readable CSV"),
         ("duplicates.py one columns.csv", "has no column test_index, train_index, verdict; it has a, b"),
-        ("duplicates.py named none.csv", "is not named by its number"),
-        ("duplicates.py one none.csv", "no test image of one has a pair whose verdict is 'duplicate'"),
-        ("multi_object.py missing run", "missing: is no folder"),
-        ("multi_object.py one run", "has images of one class only"),
+        ("duplicates.py named none.csv", "not named by its number"),
+        ("duplicates.py one none.csv", "no test image of one has a pair with verdict 'duplicate'"),
+        ("multi_object.py missing run", "missing: is not a folder"),
+        ("multi_object.py one run", "contains only one class"),
         ("peers.py --cache peers --parts spurious", "--class-folders: not given; parts spurious need it"),
-        ("transformations.py missing", "missing: is no folder"),
-        ("transformations.py empty", "empty: has no image that ends in .jpeg, .jpg, .png"),
+        ("transformations.py missing", "missing: is not a folder"),
+        ("transformations.py empty", "empty: contains no .jpeg, .jpg, .png file"),
     ],
 )
-def test_what_cannot_be_measured_says_why_in_one_line(place, command, said):
+def test_invalid_input_is_one_line(place, command, message):
     script, *arguments = command.split()
     done = subprocess.run([sys.executable, str(BENCHMARKS / script), *arguments], capture_output=True, text=True, check=False, cwd=place)
     assert done.returncode == 2
-    assert said in done.stderr.splitlines()[-1]
+    assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
-def test_points_of_two_sizes_predict_sizes_of_their_kind(place):
+def test_two_points_predict_similar_sizes(place):
     command = [sys.executable, str(BENCHMARKS / "cost_model.py"), "predict", "small.json", "--sizes", "2000"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=place)
     assert "| 2,000 |" in done.stdout

@@ -20,6 +20,6 @@ def benchmark():
     ("label", "kind", "false"),
     [("a", "mark", False), ("a", "property_mode", True), ("b", "property_camera", False), ("c", "mark", True), (None, "property_column_x", True)],
 )
-def test_what_is_found_where_nothing_is_to_be_found_is_false(benchmark, label, kind, false):
+def test_findings_about_the_control_are_false(benchmark, label, kind, false):
     planted, also = {("a", "mark"): "mark on 30%, 6 px", ("c", "mark"): benchmark.NOTHING}, {("b", "property_camera")}
     assert benchmark.is_false(Finding(kind=kind, score=1, message="", label=label), planted, also) == false

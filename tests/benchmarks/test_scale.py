@@ -1,4 +1,4 @@
-"""The measurements of size run, small, so that they do not rot between the times somebody measures."""
+"""Benchmarks at size, run small so that they keep working."""
 
 import importlib.util
 import json
@@ -27,26 +27,26 @@ def cost_model():
     return module
 
 
-def test_where_there_is_no_gpu_it_says_so():
+def test_reports_a_missing_gpu():
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    assert run("gpu.py").stdout == "no GPU that PyTorch can use on this machine: nothing was measured\n"
+    assert run("gpu.py").stdout == "PyTorch finds no usable GPU: nothing was measured\n"
 
 
 @pytest.mark.slow
-def test_what_was_planted_at_size_is_found(tmp_path):
+def test_finds_planted_errors_at_size(tmp_path):
     printed = run(
         "at_size.py", tmp_path / "made", "--rows", 1200, "--classes", 8, "--stages", "make,neighbors,pairs,predictions,checks,confusion"
     ).stdout
     assert "recall of planted near-copies | 1.0000 (12 of 12)" in printed
-    assert "recall of planted copies of the same bytes | 1.0000 (4 of 4)" in printed
-    assert "pairs of rows that share no picture | 0 |" in printed
+    assert "recall of planted identical copies | 1.0000 (4 of 4)" in printed
+    assert "wrong pairs | 0 |" in printed
     assert set(json.loads((tmp_path / "made" / "measured.json").read_text())) == {"make", "neighbors", "pairs", "predictions", "checks", "confusion"}
 
 
-def test_the_cost_model_finds_the_coefficients_that_made_its_points(cost_model):
+def test_cost_model_recovers_coefficients(cost_model):
     points = [
         cost_model.Point(rows, 100, 512, {"pairs": 2e-3 * rows, "checks": 5 + 1e-4 * rows, "neighbors": 1e-5 * rows**1.5}, 1.0, str(rows))
         for rows in (60_000, 200_000, 900_000)
@@ -55,12 +55,12 @@ def test_the_cost_model_finds_the_coefficients_that_made_its_points(cost_model):
         assert np.isclose(cost_model.predict(stage, cost_model.fit(stage, points), 14_000_000, 100, 512), expected, rtol=1e-3)
 
 
-def test_an_exact_search_says_nothing_of_the_cost_of_an_approximate_one(cost_model):
+def test_exact_search_does_not_predict_approximate_search(cost_model):
     small = [cost_model.Point(rows, 10, 512, {"neighbors": 1e-9 * rows**2 * 512}, 1.0, str(rows)) for rows in (3000, 12_000)]
     assert cost_model.predict("neighbors", cost_model.fit("neighbors", small), 1_000_000, 10, 512) == 0
 
 
-def test_predictions_with_many_more_classes_than_any_point_has_are_called_a_guess(cost_model):
+def test_warns_if_no_point_has_enough_classes(cost_model):
     points = [cost_model.Point(rows, 40, 512, {"predictions": 1.0}, 1.0, str(rows)) for rows in (3000, 110_000)]
     assert cost_model.few_classes(points, 1000).startswith("no point has more than 40 classes: predictions with 1,000 are a guess")
     assert cost_model.few_classes(points, 80) is None

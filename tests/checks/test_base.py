@@ -38,7 +38,7 @@ def test_an_option_outside_the_range_that_it_documents_is_refused(check, option,
 @pytest.mark.parametrize(
     ("row", "reason"), [(SEVERAL, "images of this dataset have several labels each"), ({"label": None}, "no labels in this dataset")]
 )
-def test_checks_of_classes_say_why_there_are_none(run_named, samples_of, check, row, reason):
+def test_checks_of_classes_report_why_they_are_skipped(run_named, samples_of, check, row, reason):
     none = np.full(60, -1)
     tables = {
         "samples": samples_of([row] * 60),
@@ -51,5 +51,5 @@ def test_checks_of_classes_say_why_there_are_none(run_named, samples_of, check, 
     assert run_named(check, **tables).reason == reason
 
 
-def test_where_images_have_one_label_each_the_check_says_what_is_missing(samples_of):
+def test_with_single_labels_the_check_gives_its_own_reason(samples_of):
     assert skipped_without_classes(samples_of([{}, {"label": None}]), "fewer than two classes").reason == "fewer than two classes"

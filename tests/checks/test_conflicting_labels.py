@@ -8,9 +8,9 @@ from audit.tables import RELATIONS
 
 
 @pytest.mark.parametrize("odd", range(5))
-def test_of_five_copies_the_odd_one_is_the_error_in_whichever_row_it_stands(run_named, samples_of, pairs_of_pictures, odd):
+def test_of_five_copies_the_odd_one_is_the_error_in_whichever_row_it_stands(run_named, samples_of, pairs_of_sets, odd):
     samples = samples_of([{"label": "dog" if row == odd else "cat", "content_id": "0" * 64} for row in range(5)])
-    result = run_named("conflicting_labels", samples=samples, pairs=pairs_of_pictures([0] * 5))
+    result = run_named("conflicting_labels", samples=samples, pairs=pairs_of_sets([0] * 5))
     by_row = {finding.row: finding for finding in result.findings}
     assert sorted(by_row) == [0, 1, 2, 3, 4]
     assert {finding.evidence["relation"] for finding in result.findings} == {"identical_bytes"}
@@ -22,8 +22,8 @@ def test_of_five_copies_the_odd_one_is_the_error_in_whichever_row_it_stands(run_
     np.testing.assert_allclose(result.scores, [1.0 if row == odd else 0.4 for row in range(5)])
 
 
-def test_of_two_copies_both_are_errors(run_named, samples_of, pairs_of_pictures):
-    result = run_named("conflicting_labels", samples=samples_of([{"label": "cat"}, {"label": "dog"}]), pairs=pairs_of_pictures([0, 0]))
+def test_of_two_copies_both_are_errors(run_named, samples_of, pairs_of_sets):
+    result = run_named("conflicting_labels", samples=samples_of([{"label": "cat"}, {"label": "dog"}]), pairs=pairs_of_sets([0, 0]))
     assert [(finding.row, finding.severity, finding.suggested_label) for finding in result.findings] == [(0, "error", None), (1, "error", None)]
     np.testing.assert_allclose(result.scores, [1, 1])
 
@@ -49,7 +49,7 @@ def test_the_scene_of_a_picture_is_that_of_its_copies(run_named, samples_of, pai
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_rows_in_another_order_have_the_same_conflicts(run_named, samples_of, pairs_of, pairs_of_pictures, seed):
+def test_rows_in_another_order_have_the_same_conflicts(run_named, samples_of, pairs_of, pairs_of_sets, seed):
     draw = np.random.default_rng(seed)
     pictures, labels = draw.integers(0, 20, 40), draw.choice(["cat", "dog", "bird"], 40)
     near = [(*draw.choice(20, 2, replace=False).tolist(), str(draw.choice(RELATIONS[2:])), float(draw.uniform(0.5, 1))) for _ in range(8)]
@@ -64,7 +64,7 @@ def test_rows_in_another_order_have_the_same_conflicts(run_named, samples_of, pa
         )
         first = {number: int(np.flatnonzero(shown == number)[0]) for number in np.unique(shown)}
         links = [(*sorted((first[a], first[b])), relation, score, -1) for a, b, relation, score in near if a in first and b in first]
-        pairs = pd.concat([pairs_of_pictures(shown.tolist()), pairs_of(links)], ignore_index=True)
+        pairs = pd.concat([pairs_of_sets(shown.tolist()), pairs_of(links)], ignore_index=True)
         result = run_named("conflicting_labels", samples=samples, pairs=pairs)
         names = samples["sample_id"]
         told = {

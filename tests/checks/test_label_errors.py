@@ -78,12 +78,12 @@ def test_a_copy_with_another_label_puts_the_less_likely_one_on_the_list():
 
 
 @pytest.mark.parametrize("odd", range(5))
-def test_of_five_copies_only_the_odd_one_is_reported_in_whichever_row_it_stands(pairs_of_pictures, odd):
+def test_of_five_copies_only_the_odd_one_is_reported_in_whichever_row_it_stands(pairs_of_sets, odd):
     samples, predictions = dataset()
     samples.loc[:4, "label"] = "cat"
     samples.loc[odd, "label"] = "dog"
     predictions[:5] = [0.05, 0.35, 0.6]
-    (finding,) = errors(samples, predictions, pairs_of_pictures([0] * 5 + list(range(5, 300)))).findings
+    (finding,) = errors(samples, predictions, pairs_of_sets([0] * 5 + list(range(5, 300)))).findings
     assert (finding.row, finding.kind, finding.severity, finding.suggested_label) == (odd, "wrong", "error", "cat")
     assert finding.message == "Labelled 'dog', but 'cat' fits better; correct the label."
     assert [copy["label"] for copy in finding.evidence["copies"]] == ["cat"] * 4
@@ -99,12 +99,12 @@ def test_an_unsure_copy_alone_makes_no_error():
         assert found[5].severity == severity
 
 
-def test_of_many_copies_some_are_named_and_all_are_counted(pairs_of_pictures):
+def test_of_many_copies_some_are_named_and_all_are_counted(pairs_of_sets):
     samples, predictions = dataset()
     samples.loc[:49, "label"] = "cat"
     samples.loc[7, "label"] = "dog"
     predictions[:50] = [0.05, 0.6, 0.35]
-    (finding,) = errors(samples, predictions, pairs_of_pictures([0] * 50 + list(range(50, 300)))).findings
+    (finding,) = errors(samples, predictions, pairs_of_sets([0] * 50 + list(range(50, 300)))).findings
     assert finding.evidence["conflicting_copies"] == 49
     assert [copy["sample_id"] for copy in finding.evidence["copies"]] == [f"{row:03}.jpg" for row in (*range(7), 8, 9, 10)]
 

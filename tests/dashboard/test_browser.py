@@ -1,4 +1,4 @@
-"""The dashboard as a person has it: the command, a server on this machine, and Chromium."""
+"""End-to-end tests of the dashboard: the command, its server, and Chromium."""
 
 import contextlib
 import json
@@ -23,41 +23,41 @@ from dashboard.command import SETTINGS, free_port
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver here: apt-get install chromium chromium-driver"),
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed: apt-get install chromium chromium-driver"),
     pytest.mark.xdist_group("browser"),
-    # Selenium leaves its connection to the driver to the garbage collector.
+    # Selenium does not close its connection to the driver.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
 PAGES = {
     "Label errors": "Label errors",
     "Class confusion": "Confused pairs",
-    "Duplicates & leakage": "images in a group",
+    "Duplicates & leakage": "Duplicate sets",
     "Quality & integrity": "Quality & integrity",
     "Bias & privacy": "Bias & privacy",
     "Decisions & export": "Corrected labels",
-    "Search": "Part of a name",
+    "Search": "Part of a file name",
     "Compare": "Compare this run with",
     "Overview": "Look at these first",
 }
 PATIENCE = 30.0
-PICTURES_TO_COME = "return [...document.images].filter(image => !(image.complete && image.naturalWidth)).map(image => image.src)"
+PENDING_IMAGES = "return [...document.images].filter(image => !(image.complete && image.naturalWidth)).map(image => image.src)"
 QUIET = 0.3
-"""Seconds without work after which a page counts as settled: one that draws itself anew is idle in between."""
+"""Seconds without work after which a page counts as settled: a page is briefly idle between two reruns."""
 
 LABELS_DOWN = """return [...document.querySelectorAll('.st-key-wide_map .role-axis-label')].at(-1).querySelectorAll('text').values()
     .map(text => text.getBoundingClientRect()).map(box => box.y + box.height / 2).toArray()"""
-"""How far down the page the middle of each label of the map's rows is."""
+"""Vertical middle of each row label of the heat map."""
 
 WHEN_DRAWING = """(act) => {
     const wait = () => document.querySelector('[data-test-script-state=running]') ? act() : setTimeout(wait, 1);
     wait();
 }"""
-"""Do something while the page is being drawn."""
+"""Call a function while the page is being drawn."""
 
 
 class Browser:
-    """Chromium on one address, with what it logged and asked for."""
+    """Chromium on one address, with its log and its requests."""
 
     def __init__(self, address):
         from selenium import webdriver
@@ -87,11 +87,11 @@ class Browser:
     def until(self, happened, what):
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            with contextlib.suppress(Exception):  # the page is drawn anew while it is asked
+            with contextlib.suppress(Exception):  # the page may be redrawn during the query
                 if found := happened():
                     return found
             time.sleep(0.05)
-        raise AssertionError(f"{what} did not happen; the page says:\n{self.text()[:2000]}")
+        raise AssertionError(f"{what} did not happen; the page shows:\n{self.text()[:2000]}")
 
     def sees(self, text):
         self.until(lambda: text in self.text(), f"{text!r} to be seen")
@@ -106,7 +106,7 @@ class Browser:
         self.settles()
 
     def settles(self):
-        """Wait until nothing is computed and every image is there: one that a page left behind asked for would be missing."""
+        """Wait until the script is idle and every image is loaded: the server drops the images of a page that was left."""
         script = """return !document.querySelector('[data-testid=stApp][data-test-script-state=running], [data-testid=stStatusWidget]')
             && [...document.images].every((image) => image.complete)"""
         since = time.monotonic()
@@ -135,20 +135,20 @@ class Browser:
         return sum(listener["type"] == "keydown" and listener["useCapture"] for listener in listeners)
 
     def problems(self):
-        """What the console says, and pictures on the page that do not come.
+        """Return the errors of the console, after all images are loaded.
 
-        Left out is what Streamlit asks in vain when a page's own address is opened: where its server's root is. So is a picture that was
-        asked for and replaced before its turn: the server has dropped it by then.
+        Ignore two kinds of 404: Streamlit searches the root of its server when the address of a page is opened, and an image that is
+        replaced before it is loaded is dropped by the server.
         """
-        self.until(lambda: not self.driver.execute_script(PICTURES_TO_COME), "every picture")
+        self.until(lambda: not self.driver.execute_script(PENDING_IMAGES), "every image")
         lines = [line["message"] for line in self.driver.get_log("browser") if line["level"] in ("SEVERE", "ERROR")]
         return [line for line in lines if not ("404" in line and ("/_stcore/" in line or "/media/" in line))]
 
     def foreign_requests(self):
         events = [json.loads(line["message"])["message"] for line in self.driver.get_log("performance")]
-        asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-        assert asked
-        return [url for url in asked if not url.startswith((self.address, "data:", "blob:", "chrome:"))]
+        requested = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        assert requested
+        return [url for url in requested if not url.startswith((self.address, "data:", "blob:", "chrome:"))]
 
 
 @contextlib.contextmanager
@@ -183,11 +183,11 @@ def browsed(address):
         browser.driver.quit()
 
 
-def standing(run):
+def current_decisions(run):
     return Decisions(run).current()
 
 
-def test_every_page_decisions_by_keyboard_and_a_reload(own_run, watch):
+def test_pages_keyboard_and_reload(own_run, watch):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -198,23 +198,23 @@ def test_every_page_decisions_by_keyboard_and_a_reload(own_run, watch):
             browser.go(page)
             assert not browser.driver.find_elements(By.CSS_SELECTOR, "[data-testid=stException]")
         browser.go("Class confusion")
-        places = browser.driver.execute_script(LABELS_DOWN)
-        assert {round(below - above) for above, below in pairwise(places)} == {40}, "each label stands beside its row"
-        cell = browser.driver.find_elements(By.CSS_SELECTOR, ".st-key-wide_map path[aria-label^='Taken for']")[-1]
-        told = dict(part.split(": ") for part in cell.get_attribute("aria-label").split("; "))
+        middles = browser.driver.execute_script(LABELS_DOWN)
+        assert {round(below - above) for above, below in pairwise(middles)} == {40}, "each label is beside its row"
+        cell = browser.driver.find_elements(By.CSS_SELECTOR, ".st-key-wide_map path[aria-label^='Predicted class']")[-1]
+        tooltip = dict(part.split(": ") for part in cell.get_attribute("aria-label").split("; "))
         cell.click()
-        browser.sees(f"{told['Given']} taken for {told['Taken for']}")
+        browser.sees(f"{tooltip['Given label']} predicted as {tooltip['Predicted class']}")
         browser.settles()
         browser.go("Label errors")
         browser.sees("Finding 1 of")
         for number, (key, verdict) in enumerate((("k", "keep"), ("d", "drop"), ("u", "unsure"), ("r", "relabel")), start=1):
             browser.press(key)
-            browser.until(lambda number=number: len(standing(own_run)) == number, f"decision {number}")
-            assert standing(own_run)["verdict"].iloc[-1] == verdict
+            browser.until(lambda number=number: len(current_decisions(own_run)) == number, f"decision {number}")
+            assert current_decisions(own_run)["verdict"].iloc[-1] == verdict
             browser.sees(f"{number} decided")
             browser.settles()
         browser.press("z")
-        browser.until(lambda: len(standing(own_run)) == 3, "undo")
+        browser.until(lambda: len(current_decisions(own_run)) == 3, "undo")
         browser.sees("Finding 4 of")
         browser.settles()
         browser.press(Keys.ARROW_LEFT)
@@ -226,18 +226,18 @@ def test_every_page_decisions_by_keyboard_and_a_reload(own_run, watch):
         note.click()
         browser.press("d")  # typed, not decided
         time.sleep(1)
-        assert len(standing(own_run)) == 3
+        assert len(current_decisions(own_run)) == 3
         browser.driver.refresh()
         browser.sees("3 decided")
         browser.sees("Finding 4 of")
         browser.settles()
-        assert standing(own_run)["verdict"].tolist() == ["keep", "drop", "unsure"]
+        assert current_decisions(own_run)["verdict"].tolist() == ["keep", "drop", "unsure"]
         assert browser.problems() == []
         assert browser.foreign_requests() == []
     assert watch.attempts() == []
 
 
-def test_keys_decide_about_what_is_seen_and_leave_other_controls_alone(own_run):
+def test_keys_decide_only_about_the_visible_finding(own_run):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -245,19 +245,19 @@ def test_keys_decide_about_what_is_seen_and_leave_other_controls_alone(own_run):
         browser.open("labels")
         browser.sees("Finding 1 of")
         browser.settles()
-        # A second key that follows at once comes while the next finding is being drawn: nobody has seen it.
+        # A second key that follows immediately arrives while the next finding is being drawn, so it must not decide.
         press = "(key) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}))"
         browser.driver.execute_script(f"const press = {press}; press('k'); ({WHEN_DRAWING})(() => press('d'))")
         browser.sees("1 decided")
         browser.sees("Finding 2 of")
         browser.settles()
-        assert standing(own_run)["verdict"].tolist() == ["keep"]
-        # Nor does the second click of a double one, on the button or on what has taken its place.
+        assert current_decisions(own_run)["verdict"].tolist() == ["keep"]
+        # Neither must the second click of a double click, on the button or its replacement.
         click = "() => document.querySelector('[class*=st-key-decide_keep] button').click()"
         browser.driver.execute_script(f"const click = {click}; click(); ({WHEN_DRAWING})(click)")
         browser.sees("Finding 3 of")
         browser.settles()
-        assert standing(own_run)["verdict"].tolist() == ["keep", "keep"]
+        assert current_decisions(own_run)["verdict"].tolist() == ["keep", "keep"]
         browser.press("z")
         browser.sees("1 decided")
         browser.settles()
@@ -267,17 +267,17 @@ def test_keys_decide_about_what_is_seen_and_leave_other_controls_alone(own_run):
         browser.sees("Page 1 of")
         browser.settles()
         assert browser.key_listeners() == 1
-        browser.driver.find_element(By.XPATH, "//label[contains(., 'All on this page')]").click()
-        browser.until(lambda: "0 chosen" not in browser.text(), "all to be chosen")
+        browser.driver.find_element(By.XPATH, "//label[contains(., 'Select all on this page')]").click()
+        browser.until(lambda: "0 selected" not in browser.text(), "all to be selected")
         browser.settles()
         browser.press("u")
-        browser.until(lambda: len(standing(own_run)) > 1, "decisions about all")
-        assert set(standing(own_run)["verdict"].iloc[1:]) == {"unsure"}
-        browser.sees("0 chosen")
+        browser.until(lambda: len(current_decisions(own_run)) > 1, "decisions about all")
+        assert set(current_decisions(own_run)["verdict"].iloc[1:]) == {"unsure"}
+        browser.sees("0 selected")
         browser.settles()
         browser.press("z")
-        browser.until(lambda: len(standing(own_run)) == 1, "undo of all")
-        # By keyboard alone: from one segment to the next, without moving in the list.
+        browser.until(lambda: len(current_decisions(own_run)) == 1, "undo of all")
+        # Arrow keys on a radio button move to the next segment, not to the next finding.
         view = browser.driver.find_element(By.XPATH, "//*[@role='radio' and contains(., 'Grid')]")
         browser.driver.execute_script("arguments[0].focus()", view)
         browser.settles()
@@ -286,18 +286,18 @@ def test_keys_decide_about_what_is_seen_and_leave_other_controls_alone(own_run):
         browser.sees("Finding 1 of")
         browser.settles()
         assert browser.key_listeners() == 1
-        # What was chosen is still there after a look at another page.
+        # The state of the page stays after a visit to another page.
         shown = browser.driver.current_url
         assert "finding=" in shown
         browser.go("Search")
         browser.go("Label errors")
         browser.sees("Finding 1 of")
-        browser.until(lambda: browser.driver.current_url == shown, "the address as it was")
+        browser.until(lambda: browser.driver.current_url == shown, "the previous address")
         assert browser.problems() == []
 
 
-def test_names_that_are_markup_are_shown_as_they_are(tmp_path):
-    """File and class names that would be HTML, Markdown with an image from elsewhere, or a link."""
+def test_shows_markup_in_names_literally(tmp_path):
+    """File and class names may contain HTML, Markdown with an external image, or a link."""
     from selenium.webdriver.common.by import By
 
     images = tmp_path / "images"
@@ -312,27 +312,27 @@ def test_names_that_are_markup_are_shown_as_they_are(tmp_path):
         browser.sees("<img src=x")
         for page in PAGES:
             browser.go(page)
-            made = browser.driver.find_elements(By.CSS_SELECTOR, "img[src*='evil'], img[src='x'], .katex")
-            assert [(page, element.get_attribute("outerHTML")) for element in made] == []
+            injected = browser.driver.find_elements(By.CSS_SELECTOR, "img[src*='evil'], img[src='x'], .katex")
+            assert [(page, element.get_attribute("outerHTML")) for element in injected] == []
             assert browser.driver.execute_script("return [...document.links].filter((link) => link.host !== location.host).length") == 0
         assert browser.driver.title != "owned"
         assert browser.problems() == []
         assert browser.foreign_requests() == []
 
 
-def test_only_this_machine_is_listened_to(own_run):
+def test_listens_on_this_machine_only(own_run):
     assert SETTINGS["server.address"] == "127.0.0.1"
     with served(own_run) as address:
         port = int(address.rpartition(":")[2])
         table = Path("/proc/net/tcp")
         if not table.exists():
-            pytest.skip("no /proc/net/tcp to look into")
+            pytest.skip("/proc/net/tcp does not exist")
         entries = [line.split() for line in table.read_text().splitlines()[1:]]
-        here = [entry[1] for entry in entries if entry[3] == "0A" and entry[1].endswith(f":{port:04X}")]
-        assert here == [f"0100007F:{port:04X}"]
+        listening = [entry[1] for entry in entries if entry[3] == "0A" and entry[1].endswith(f":{port:04X}")]
+        assert listening == [f"0100007F:{port:04X}"]
 
 
-def test_the_server_ends_with_the_command(demo_run):
+def test_server_stops_with_the_command(demo_run):
     with served(demo_run, signal.SIGTERM) as address:
         port = int(address.rpartition(":")[2])
     with pytest.raises(ConnectionRefusedError):

@@ -1,4 +1,4 @@
-"""Each page as Streamlit draws it, on a real run."""
+"""Draw each page with Streamlit on a real run."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from audit.exports import exports
 from audit.io.artifacts import write_json, write_table
 from audit.review.agreement import precision
 from audit.review.decisions import Decision, Decisions
-from audit.review.decisions import decide as made
+from audit.review.decisions import decide as new_decisions
 from audit.tables import FINDINGS, PAIRS, SAMPLES
 from dashboard.components.history import siblings
 from dashboard.components.page import plain
@@ -59,32 +59,32 @@ def verdicts(run):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_page_is_drawn(demo_run, view):
+def test_draws_every_page(demo_run, view):
     assert drawn(demo_run, view).title
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_page_is_drawn_of_a_run_without_predictions_and_hostile_names(small_run, view):
+def test_draws_every_page_without_predictions_and_with_hostile_names(small_run, view):
     text = shown(drawn(small_run.path, view))
     assert "\x1b" not in text
     assert "\u202e" not in text
 
 
-def test_the_overview_tells_the_runs_numbers(demo_run):
+def test_overview_shows_the_numbers_of_the_run(demo_run):
     test = drawn(demo_run, "overview")
     run = open_run(demo_run)
-    told = {metric.label: metric.value for metric in test.metric}
-    assert told["Images"] == str(len(run))
-    assert told["Findings"] == str(len(run.findings))
+    metrics = {metric.label: metric.value for metric in test.metric}
+    assert metrics["Images"] == str(len(run))
+    assert metrics["Findings"] == str(len(run.findings))
     flagged = run.findings.loc[run.findings["severity"] != "info", "sample_id"].nunique()
-    assert told["Health"] == percent(1 - flagged / len(run))
+    assert metrics["Health"] == percent(1 - flagged / len(run))
     assert len([button for button in test.button if button.label == "Review"]) == min(10, len(run.findings))
     table = test.dataframe[0].value.set_index("Check")
     for total in summarize(run).checks:
         assert table.loc[check_title(total.name), "Findings"] == total.findings
 
 
-def test_a_finding_about_a_class_shows_its_examples(marked_run):
+def test_finding_about_a_class_shows_examples(marked_run):
     mark = marked_run.findings_page({"check": "marks"}).rows["finding_id"].item()
     test = drawn(marked_run.path, "bias", finding=mark)
     subjects = marked_run.findings_index.set_index("finding_id").loc[test.session_state["bias queue"][1], "subject"].tolist()
@@ -93,14 +93,15 @@ def test_a_finding_about_a_class_shows_its_examples(marked_run):
     assert len(examples) == 5
     assert all(literal(name) in shown(test) for name in examples)
     assert "#### Class cat" in shown(test)
-    assert [button.label.partition(" `")[0] for button in test.button if str(button.key).startswith("decide_")][:3] == ["Right", "Wrong", "Not sure"]
+    buttons = [button.label.partition(" `")[0] for button in test.button if str(button.key).startswith("decide_")]
+    assert buttons[:3] == ["Confirm", "Not a problem", "Not sure"]
     assert not test.selectbox
-    assert "these show it" in shown(test)
+    assert "these are examples" in shown(test)
     assert len(test.get("image")) == 5
 
 
 def decide(test, verdict):
-    """Press the button of a verdict; it belongs to the finding that is shown."""
+    """Press the button of a verdict for the current finding."""
     return next(button for button in test.button if str(button.key).startswith(f"decide_{verdict}_")).click().run()
 
 
@@ -116,24 +117,24 @@ def test_decide_and_undo(own_run):
     assert test.session_state["labels finding"] == queue[1]
 
 
-def test_relabel_takes_the_suggestion_or_what_is_chosen(own_run):
+def test_relabels_to_the_suggested_or_chosen_class(own_run):
     run = open_run(own_run)
     test = drawn(own_run, "label_errors")
     queue = test.session_state["labels queue"][1]
     suggested = run.findings.set_index("finding_id").loc[queue, "suggested_label"]
-    place = next(place for place, name in enumerate(suggested) if isinstance(name, str))
-    for _ in range(place):
+    index = next(index for index, name in enumerate(suggested) if isinstance(name, str))
+    for _ in range(index):
         test.button("decide_on").click().run()
     decide(test, "relabel")
     test.button("decide_undo").click().run()
-    test.selectbox(f"labels label {queue[place]}").select("retina").run()
-    test.text_input(f"labels note {queue[place]}").input("seen twice").run()
+    test.selectbox(f"labels label {queue[index]}").select("retina").run()
+    test.text_input(f"labels note {queue[index]}").input("seen twice").run()
     decide(test, "relabel")
     decision = Decisions(own_run).current().iloc[0]
-    assert (decision["label"], decision["note"], decision["finding_id"]) == ("retina", "seen twice", queue[place])
+    assert (decision["label"], decision["note"], decision["finding_id"]) == ("retina", "seen twice", queue[index])
 
 
-def test_a_note_stays_with_its_finding(own_run):
+def test_note_stays_with_its_finding(own_run):
     test = drawn(own_run, "label_errors")
     first, second = test.session_state["labels queue"][1][:2]
     test.text_input(f"labels note {first}").input("of the first").run()
@@ -146,24 +147,24 @@ def test_a_note_stays_with_its_finding(own_run):
     assert Decisions(own_run).current()["note"].tolist() == [""]
 
 
-def test_a_class_that_nobody_has_is_marked_as_new(own_run):
+def test_marks_a_new_class(own_run):
     test = drawn(own_run, "label_errors")
     field = test.selectbox(f"labels label {test.session_state['labels finding']}")
     assert field.format_func("tabbby") == "tabbby (new class)"
     assert field.format_func("retina") == "retina"
 
 
-def test_what_was_said_of_a_finding_is_told_with_its_notes(own_run):
+def test_shows_decisions_about_a_finding_with_notes(own_run):
     run = open_run(own_run)
     worst = run.findings_page({"check": "label_errors"}, limit=1).rows
     for who, verdict, note in (("ann", "drop", "blurred"), ("bob", "keep", "")):
-        Decisions(own_run).append(made(run, worst, verdict, reviewer=who, note=note))
+        Decisions(own_run).append(new_decisions(run, worst, verdict, reviewer=who, note=note))
     test = drawn(own_run, "label_errors", finding=worst["finding_id"].item())
-    assert "**ann** Drop\\: blurred  \n**bob** Keep" in shown(test)
+    assert "**ann** Drop\\: blurred  \n**bob** Not a problem" in shown(test)
     assert "Disputed" in shown(test)
 
 
-def test_an_address_names_a_finding_and_filters(own_run):
+def test_address_contains_finding_and_filters(own_run):
     queue = drawn(own_run, "quality").session_state["quality queue"][1]
     third = drawn(own_run, "quality", finding=queue[2])
     assert third.session_state["quality finding"] == queue[2]
@@ -177,16 +178,16 @@ def test_an_address_names_a_finding_and_filters(own_run):
     assert set(index.loc[filtered.session_state["quality queue"][1], "check"]) == {"integrity"}
     assert filtered.session_state["quality kinds"] == []
     gone = drawn(own_run, "quality", finding="0" * 16)
-    assert "is not among these" in gone.warning[0].value
+    assert "does not exist in this run" in gone.warning[0].value
 
 
-def test_a_finding_that_the_filters_hide_lets_go_of_them(own_run):
+def test_linked_finding_clears_filters_that_hide_it(own_run):
     queue = drawn(own_run, "quality").session_state["quality queue"][1]
     test = drawn(own_run, "quality", finding=queue[2], state="decided")
     assert (test.session_state["quality finding"], test.session_state["quality state"]) == (queue[2], "all")
 
 
-def test_a_page_begins_with_the_first_finding_nobody_decided(own_run):
+def test_page_starts_with_the_first_undecided_finding(own_run):
     test = drawn(own_run, "label_errors")
     queue = test.session_state["labels queue"][1]
     decide(test, "keep")
@@ -207,7 +208,7 @@ def test_filters_and_bulk(own_run):
     assert verdicts(own_run) == {}
 
 
-def test_filters_that_are_on_are_counted_and_let_go_of(own_run):
+def test_counts_and_clears_filters(own_run):
     test = drawn(own_run, "quality")
     whole = test.session_state["quality queue"][1]
     test.multiselect("quality severities").select("error").run()
@@ -217,7 +218,7 @@ def test_filters_that_are_on_are_counted_and_let_go_of(own_run):
     assert test.session_state["quality queue"][1] == whole
 
 
-def test_a_verdict_that_does_not_fit_a_class_passes_it_over(marked_run, tmp_path):
+def test_skips_findings_to_which_a_verdict_does_not_apply(marked_run, tmp_path):
     run = open_run(shutil.copytree(marked_run.path, tmp_path / "run"))
     (mark,) = run.findings_page({"check": "marks"}).rows["finding_id"]
     assert decide_about(run, [mark], "drop", OF_IMAGES) == 0
@@ -226,7 +227,7 @@ def test_a_verdict_that_does_not_fit_a_class_passes_it_over(marked_run, tmp_path
     assert precision(Decisions(run.path).current(), run.findings_index).set_index("check").loc["marks", "right"] == 1
 
 
-def test_dropping_both_copies_is_warned_of(own_run):
+def test_warns_if_both_copies_are_dropped(own_run):
     run = open_run(own_run)
     copies = run.findings_page({"check": "exact_duplicates", "kind": "identical_bytes"}).rows
     copy = plain(copies.iloc[0].to_dict())
@@ -237,11 +238,11 @@ def test_dropping_both_copies_is_warned_of(own_run):
     assert "already dropped" in test.warning[0].value
     assert not drawn(own_run, "decisions").warning
     decide(test, "drop")
-    assert "every copy is dropped" in drawn(own_run, "decisions").warning[0].value
+    assert "All copies are dropped" in drawn(own_run, "decisions").warning[0].value
     assert literal(copy["evidence"]["partner"]) in drawn(own_run, "decisions").warning[0].value
 
 
-def test_exports_say_what_was_decided(own_run):
+def test_exports_contain_decisions(own_run):
     test = drawn(own_run, "label_errors")
     queue = test.session_state["labels queue"][1]
     decide(test, "drop")
@@ -253,7 +254,7 @@ def test_exports_say_what_was_decided(own_run):
         assert known.writes_folder or decisions.exported(run, what, known.endings[0])
 
 
-def test_what_is_not_there_is_said_with_a_mend(tmp_path):
+def test_missing_run_shows_error_and_hint(tmp_path):
     def app(path):
         from dashboard.app import main
 
@@ -265,24 +266,24 @@ def test_what_is_not_there_is_said_with_a_mend(tmp_path):
     assert "scan" in test.markdown[0].value
 
 
-def test_what_the_backbone_went_by_is_shown_when_asked_for(demo_run):
+def test_shows_saliency_map_on_request(demo_run):
     test = drawn(demo_run, "label_errors")
-    assert "argued" not in shown(test)
+    assert "support the class" not in shown(test)
     test.toggle(key="saliency labels").set_value(True).run()
     assert not test.exception
-    assert "in red what argued for" in shown(test)
+    assert "Red parts support the class" in shown(test)
 
 
-def test_where_no_class_is_known_the_picture_alone_is_shown(own_run, monkeypatch):
+def test_shows_only_the_image_if_it_has_no_class(own_run, monkeypatch):
     monkeypatch.setattr("audit.explain.saliency.classes_of", lambda run, row: [])
     test = drawn(own_run, "label_errors")
     test.toggle(key="saliency labels").set_value(True).run()
     assert not test.exception
-    assert "The picture alone" in shown(test)
-    assert "argued" not in shown(test)
+    assert "Only the image is shown" in shown(test)
+    assert "support the class" not in shown(test)
 
 
-def test_so_it_is_of_an_outlier_but_not_of_a_poor_picture(own_run):
+def test_offers_saliency_map_of_outliers_only(own_run):
     (row,) = pq.read_table(own_run / "findings/label_errors.parquet").slice(0, 1).to_pylist()
     outlier = row | {"check": "outliers", "kind": "outlier", "finding_id": "0" * 16}
     pq.write_table(pa.Table.from_pylist([outlier], FINDINGS), own_run / "findings/outliers.parquet")
@@ -290,10 +291,10 @@ def test_so_it_is_of_an_outlier_but_not_of_a_poor_picture(own_run):
     test = drawn(own_run, "quality", finding=outlier["finding_id"])
     test.toggle(key="saliency quality").set_value(True).run()
     assert not test.exception
-    assert "in red what argued for" in shown(test)
+    assert "Red parts support the class" in shown(test)
 
 
-def test_two_versions_are_compared_as_diff_compares_them(small_run, tmp_path):
+def test_compare_page_agrees_with_diff(small_run, tmp_path):
     before = tmp_path / "before"
     shutil.copytree(small_run.path, before)
     findings = pq.read_table(before / "findings/leakage.parquet")
@@ -310,16 +311,16 @@ def test_two_versions_are_compared_as_diff_compares_them(small_run, tmp_path):
 
     test = AppTest.from_function(app, args=(str(before), str(small_run.path))).run()
     assert not test.exception
-    told = compare(open_run(before), small_run)
+    difference = compare(open_run(before), small_run)
     metrics = {metric.label: metric.value for metric in test.metric}
-    states = told.findings["state"].value_counts()
-    assert (metrics["New findings"], metrics["Fixed findings"]) == (f"0 (+{states['new']} around)", "0")
-    assert states["new"] == told.counts["relabelled"] == 1
+    states = difference.findings["state"].value_counts()
+    assert (metrics["New findings"], metrics["Fixed findings"]) == (f"0 (+{states['new']} indirect)", "0")
+    assert states["new"] == difference.counts["relabelled"] == 1
     assert "1 relabelled" in "".join(markdown.value for markdown in test.markdown)
     assert metrics["Drift"] == "0.000"
 
 
-def test_where_copies_differ_is_told_in_words(own_run):
+def test_describes_where_copies_differ(own_run):
     path = own_run / "pairs.parquet"
     pairs = pq.read_table(path).to_pylist()
     run = open_run(own_run)
@@ -330,18 +331,18 @@ def test_where_copies_differ_is_told_in_words(own_run):
     pair["evidence"] = json.dumps({"transform": [1.25, 0, -0.125, 0, 1.25, -0.125] if of_the_first else [0.8, 0, 0.1, 0, 0.8, 0.1], "mirrored": True})
     write_table(path, pa.Table.from_pylist(pairs, PAIRS))
     test = drawn(own_run, "duplicates", finding=resized["finding_id"])
-    assert "where the two fit best, mirrored" in shown(test)
-    (told,) = (image.proto.imgs[0].alt for image in test.get("image") if image.proto.imgs[0].alt.startswith("Where"))
-    uncovered = told.removeprefix("Where the two pictures differ. ")
-    assert uncovered.startswith("Striped blue: not covered by the second picture, 3")
+    assert "at the best alignment, mirrored" in shown(test)
+    (alt,) = (image.proto.imgs[0].alt for image in test.get("image") if image.proto.imgs[0].alt.startswith("Where"))
+    uncovered = alt.removeprefix("Where the two images differ. ")
+    assert uncovered.startswith("Striped blue: not covered by the second image (3")
     assert uncovered in shown(test)
     copy = run.findings_page({"check": "exact_duplicates"}, limit=1).rows["finding_id"].item()
-    assert "edge on edge" in shown(drawn(own_run, "duplicates", finding=copy))
+    assert "edge to edge" in shown(drawn(own_run, "duplicates", finding=copy))
     path.unlink()
-    assert "edge on edge" in shown(drawn(own_run, "duplicates", finding=copy))
+    assert "edge to edge" in shown(drawn(own_run, "duplicates", finding=copy))
 
 
-def test_images_are_found_by_name_class_and_content(own_run):
+def test_search_finds_images_by_name_class_and_content(own_run):
     run = open_run(own_run)
     test = drawn(own_run, "search")
     test.text_input("search name").input("CAT").run()
@@ -355,12 +356,12 @@ def test_images_are_found_by_name_class_and_content(own_run):
     assert "Findings:" in shown(drawn(own_run, "search", image=flagged))
 
 
-def test_a_class_is_found_by_its_words(small_run):
+def test_search_finds_a_class_by_its_words(small_run):
     assert matching_rows(small_run, "felis").tolist() == [0, 1]
     assert matching_rows(small_run, "N2").tolist() == [2, 3, 4]
 
 
-def test_what_cannot_be_exported_says_why(small_run):
+def test_unavailable_export_shows_the_reason(small_run):
     small_run.record["checks"]["leakage"] = {"state": "skipped", "reason": "no splits in this dataset", "findings": 0}
     write_json(small_run.path / "run.json", small_run.record)
     test = drawn(small_run.path, "decisions")
@@ -369,12 +370,12 @@ def test_what_cannot_be_exported_says_why(small_run):
     assert "Clean split: no splits in this dataset" in shown(test)
 
 
-def test_numbers_are_those_of_now_after_an_import(own_run):
+def test_numbers_are_current_after_an_import(own_run):
     sheet = f"finding_id,verdict\n{open_run(own_run).findings['finding_id'].iloc[0]},keep\n".encode()
     test = drawn(own_run, "decisions")
     test.file_uploader("import file").upload("mine.csv", sheet, "text/csv").run()
     test.button("import").click().run()
-    assert "1 decisions were taken over from mine" in shown(test)
+    assert "Imported 1 decisions from mine" in shown(test)
     assert test.metric[0].value == "1"
     test.file_uploader("import file").upload("bad.csv", b"hello,world\n1,2\n", "text/csv").run()
     test.button("import").click().run()
@@ -384,7 +385,7 @@ def test_numbers_are_those_of_now_after_an_import(own_run):
     assert literal("bad.csv, line 2: unknown verdict") in test.error[0].value
 
 
-def test_a_fault_of_a_page_is_told_in_our_own_words(small_run, monkeypatch, caplog):
+def test_internal_error_asks_for_a_bug_report(small_run, monkeypatch, caplog):
     def broken(_):
         raise TypeError("of the view")
 
@@ -398,11 +399,11 @@ def test_a_fault_of_a_page_is_told_in_our_own_words(small_run, monkeypatch, capl
     test = AppTest.from_function(app, args=(str(small_run.path),), default_timeout=60).run()
     assert not test.exception
     assert "TypeError" in test.error[0].value
-    assert "report it" in shown(test)
+    assert "report this bug" in shown(test)
     assert "of the view" in caplog.text
 
 
-def test_a_dataset_that_was_moved_and_the_time_of_the_scan_are_told(small_run):
+def test_sidebar_shows_scan_time_and_moved_dataset(small_run):
     write_json(small_run.path / "run.json", small_run.record | {"finished_at": "2026-01-31T12:00:00+00:00"})
 
     def app(path):
@@ -411,19 +412,19 @@ def test_a_dataset_that_was_moved_and_the_time_of_the_scan_are_told(small_run):
         main(path)
 
     test = AppTest.from_function(app, args=(str(small_run.path),), default_timeout=60).run()
-    told = "\n".join(str(part.value) for part in test.sidebar.caption)
-    assert "Scanned 2026-01-31 12:00 UTC" in told
-    assert "not where it was scanned" in told
+    captions = "\n".join(str(part.value) for part in test.sidebar.caption)
+    assert "Scanned 2026-01-31 12:00 UTC" in captions
+    assert "was moved since the scan" in captions
 
 
-def test_an_empty_page_tells_what_was_not_looked_for(small_run):
+def test_empty_page_lists_skipped_checks(small_run):
     write_table(small_run.path / "findings/conflicting_labels.parquet", pa.Table.from_pylist([], FINDINGS))
     test = drawn(small_run.path, "label_errors")
-    assert [box.value for box in test.success] == ["Nothing was found here."]
-    assert [text.value for text in test.markdown] == ["Not looked for:\n- **Label errors**: no predictions"]
+    assert [box.value for box in test.success] == ["No findings."]
+    assert [text.value for text in test.markdown] == ["Checks that did not run:\n- **Label errors**: no predictions"]
 
 
-def test_other_runs_beside_are_offered_the_same_dataset_first(small_run):
+def test_lists_sibling_runs_of_the_same_dataset_first(small_run):
     for name, location in (("a-other", "/data/birds"), ("b-same", "/data/pets")):
         other = small_run.path.with_name(name)
         shutil.copytree(small_run.path, other)

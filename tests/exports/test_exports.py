@@ -1,4 +1,4 @@
-"""What an export says is what was found and decided, and the dataset stays as it is."""
+"""Exports agree with findings and decisions."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from audit.tables import PAIRS, SAMPLES
 
 @pytest.fixture
 def decided(small_run):
-    """train/cat/1.jpg becomes n2; one leak is kept; train/dog/3.jpg is dropped."""
+    """A run in which train/cat/1.jpg is relabelled to n2 and train/dog/3.jpg is dropped."""
     log = Decisions(small_run.path)
     page = small_run.findings_page
     log.append(decide(small_run, page({"finding_id": "f1"}).rows, "relabel", reviewer="ada"))
@@ -32,7 +32,7 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def test_every_kind_is_there():
+def test_all_kinds_are_registered():
     tables = {"cleaned-manifest", "corrected-labels", "drop-list", "clean-split"}
     assert set(exports()) == {*tables, "cleanlab", "fiftyone", "label-studio", "croissant", "stripped-images"}
 
@@ -43,7 +43,7 @@ def test_corrected_labels(decided, tmp_path):
     assert (row["sample_id"], row["given_label"], row["label"], row["reviewers"]) == ("train/cat/1.jpg", "n1", "n2", "ada")
 
 
-def test_drop_list_holds_no_formula(decided, tmp_path):
+def test_drop_list_escapes_formulas(decided, tmp_path):
     export(decided, "drop-list", tmp_path / "d.csv")
     (row,) = table(tmp_path / "d.csv")
     assert (row["sample_id"], row["note"]) == ("train/dog/3.jpg", "'=cut off")
@@ -51,15 +51,15 @@ def test_drop_list_holds_no_formula(decided, tmp_path):
     assert json.loads((tmp_path / "d.jsonl").read_text())["note"] == "=cut off"
 
 
-def test_cleaned_manifest_is_what_stays(decided, tmp_path):
-    told = export(decided, "cleaned-manifest", tmp_path / "m.parquet")
+def test_cleaned_manifest_lists_kept_images(decided, tmp_path):
+    written = export(decided, "cleaned-manifest", tmp_path / "m.parquet")
     frame = pd.read_parquet(tmp_path / "m.parquet").set_index("sample_id")
     assert set(frame.index) == set(decided.samples["sample_id"]) - {"train/dog/3.jpg"}
     assert frame.loc["train/cat/1.jpg", "label"] == "n2"
-    assert told == {"images": 5, "dropped": 1, "relabelled": 1, "failed": 1, "groups_gone": 0}
+    assert written == {"images": 5, "dropped": 1, "relabelled": 1, "failed": 1, "groups_gone": 0}
 
 
-def test_a_group_of_copies_that_would_go_as_a_whole_is_told(small_run, tmp_path):
+def test_counts_duplicate_groups_that_would_be_removed_entirely(small_run, tmp_path):
     log = Decisions(small_run.path)
     one, other = (
         Decision(verdict="drop", reviewer="ada", content_id=f"0{at}" * 32, sample_id=f"train/{name}/1.jpg") for at, name in ((1, "cat"), (3, "dog"))
@@ -74,7 +74,7 @@ def test_a_group_of_copies_that_would_go_as_a_whole_is_told(small_run, tmp_path)
     assert rows.tolist() == [0, 2]
 
 
-def test_clean_split_lets_leaks_leave_unless_they_were_kept(decided, tmp_path):
+def test_clean_split_removes_leaks_unless_kept(decided, tmp_path):
     pairs = read_table(decided.path / "pairs.parquet").to_pylist()
     leak = pairs[0] | {"i": 1, "j": 4, "relation": "re_encoded", "group": -1}  # train/cat/2.jpg is in val too
     write_table(decided.path / "pairs.parquet", pa.Table.from_pylist([*pairs, leak], PAIRS))
@@ -88,7 +88,7 @@ def test_clean_split_lets_leaks_leave_unless_they_were_kept(decided, tmp_path):
     assert export(Run(decided.path), "clean-split", tmp_path / "s.jsonl")["leaving"] == 1
 
 
-def test_cleanlab_arrays_are_row_for_row(decided, tmp_path):
+def test_cleanlab_arrays_have_the_same_rows(decided, tmp_path):
     with pytest.raises(AuditError, match="no predictions"):
         export(decided, "cleanlab", tmp_path / "arrays")
     predictions = np.full((6, 2), 0.5, np.float32)
@@ -103,7 +103,7 @@ def test_cleanlab_arrays_are_row_for_row(decided, tmp_path):
     assert "train/dog/3.jpg" not in ids
 
 
-def test_cleanlab_arrays_where_every_image_has_a_label(decided, tmp_path):
+def test_cleanlab_arrays_when_all_images_have_a_label(decided, tmp_path):
     table = read_table(decided.path / "samples.parquet")
     label = pa.array([label or "n1" for label in table["label"].to_pylist()], pa.string())
     write_table(decided.path / "samples.parquet", table.set_column(SAMPLES.get_field_index("label"), SAMPLES.field("label"), label))
@@ -112,16 +112,16 @@ def test_cleanlab_arrays_where_every_image_has_a_label(decided, tmp_path):
     assert export(decided, "cleanlab", tmp_path / "arrays")["images"] == 5
 
 
-def test_fiftyone_samples_name_images_where_they_are(decided, tmp_path):
-    told = export(decided, "fiftyone", tmp_path / "fo")
+def test_fiftyone_samples_reference_images_by_path(decided, tmp_path):
+    written = export(decided, "fiftyone", tmp_path / "fo")
     samples = json.loads((tmp_path / "fo" / "samples.json").read_text())["samples"]
-    assert told["samples"] == len(samples) == decided.findings["sample_id"].nunique()
+    assert written["samples"] == len(samples) == decided.findings["sample_id"].nunique()
     first = next(sample for sample in samples if sample["filepath"] == "/data/pets/train/cat/1.jpg")
     assert (first["ground_truth"]["label"], first["decided"]["label"]) == ("n1", "n2")
     assert first["tags"] == ["train", "audit:relabel"]
 
 
-def test_label_studio_tasks_hold_suggestion_and_decision(decided, tmp_path):
+def test_label_studio_tasks_contain_suggestion_and_decision(decided, tmp_path):
     export(decided, "label-studio", tmp_path / "t.json")
     tasks = json.loads((tmp_path / "t.json").read_text())
     first = next(task for task in tasks if task["data"]["sample_id"] == "train/cat/1.jpg")
@@ -131,7 +131,7 @@ def test_label_studio_tasks_hold_suggestion_and_decision(decided, tmp_path):
     assert "\x1b" not in hostile["data"]["image"]
 
 
-def test_croissant_has_the_audits_figures(decided, tmp_path):
+def test_croissant_contains_audit_figures(decided, tmp_path):
     export(decided, "croissant", tmp_path / "c.json")
     content = json.loads((tmp_path / "c.json").read_text())
     assert content["conformsTo"] == "http://mlcommons.org/croissant/1.0"
@@ -149,14 +149,14 @@ def test_croissant_has_the_audits_figures(decided, tmp_path):
         ("drop-lst", "x.csv", "did you mean 'drop-list'"),
         ("drop-list", "x.xlsx", "name .csv or .jsonl or .parquet"),
         ("cleanlab", "x.csv", "name a folder"),
-        ("drop-list", "nowhere/x.csv", "there is no such folder"),
+        ("drop-list", "nowhere/x.csv", "no such folder"),
         ("drop-list", "folder.csv", "cannot be written as a folder; name .csv"),
         ("drop-list", "folder.v1", "cannot be written as a folder; name .csv"),
         ("cleanlab", "file.v1", "cannot be written as '.v1'; name a folder"),
         ("fiftyone", "new.jsonl", "cannot be written as '.jsonl'; name a folder"),
     ],
 )
-def test_what_cannot_be_written_is_said(decided, tmp_path, what, out, problem):
+def test_refuses_unknown_kinds_and_wrong_endings(decided, tmp_path, what, out, problem):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "folder.v1").mkdir()
     (tmp_path / "file.v1").touch()
@@ -165,14 +165,14 @@ def test_what_cannot_be_written_is_said(decided, tmp_path, what, out, problem):
 
 
 @pytest.mark.parametrize("out", ["pets.v1", "there.v2", "there.csv"])
-def test_a_folder_may_have_a_dot_in_its_name(decided, tmp_path, out):
+def test_folder_name_may_contain_a_dot(decided, tmp_path, out):
     (tmp_path / "there.v2").mkdir()
     (tmp_path / "there.csv").mkdir()
     assert export(decided, "fiftyone", tmp_path / out)["samples"]
     assert (tmp_path / out / "samples.json").is_file()
 
 
-def test_a_run_without_findings_and_decisions_exports_nothing_but_is_no_error(small_run, tmp_path):
+def test_exports_a_run_without_findings_and_decisions(small_run, tmp_path):
     for name in small_run.record["checks"]:
         small_run.record["checks"][name] = {"state": "skipped", "reason": "none", "findings": 0}
     empty = Run(small_run.path)

@@ -1,4 +1,4 @@
-"""The lists that are exported can be scanned: names and labels come back as they were."""
+"""Exported lists can be scanned again with the same names and labels."""
 
 import io
 import os
@@ -26,21 +26,21 @@ def png(value):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two classes of oddly named images, of which one is decided to have the other label."""
-    place = tmp_path_factory.mktemp("odd")
+    """A run of two classes with unusual file names; one image is relabelled."""
+    folder = tmp_path_factory.mktemp("odd")
     for at, label in enumerate(("=cat", "-1")):
-        (place / "set" / label).mkdir(parents=True)
+        (folder / "set" / label).mkdir(parents=True)
         for number, name in enumerate(NAMES):
-            (place / "set" / label / name).write_bytes(png(10 * at + number))
-    run = scan(place / "set", place / "run", options=OPTIONS)
+            (folder / "set" / label / name).write_bytes(png(10 * at + number))
+    run = scan(folder / "set", folder / "run", options=OPTIONS)
     decided = run.samples[run.samples["sample_id"] == "-1/=1+1.png"].iloc[0]
     answer = {"verdict": "relabel", "label": "=cat", "given_label": "-1"}
     Decisions(run.path).append([Decision(reviewer="ada", content_id=decided["content_id"], sample_id=decided["sample_id"], **answer)])
     return run
 
 
-def listed(place, **options):
-    source = open_source(str(place), SourceOptions(**options))
+def listed(path, **options):
+    source = open_source(str(path), SourceOptions(**options))
     return {sample.sample_id: sample for sample in source.collect()}, source
 
 
@@ -49,7 +49,7 @@ def labels_of(samples):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_a_cleaned_manifest_is_a_dataset(run, tmp_path, ending):
+def test_scans_a_cleaned_manifest(run, tmp_path, ending):
     dataset = run.path.parent / "set"
     out = dataset / f"cleaned.{ending}"
     export(run, "cleaned-manifest", out)
@@ -64,7 +64,7 @@ def test_a_cleaned_manifest_is_a_dataset(run, tmp_path, ending):
 
 
 @pytest.mark.parametrize("what", ["cleaned-manifest", "corrected-labels"])
-def test_labels_are_taken_from_a_list(run, tmp_path, what):
+def test_reads_labels_from_a_list(run, tmp_path, what):
     out = tmp_path / "list.csv"
     export(run, what, out)
     found, source = listed(run.path.parent / "set", labels_file=str(out))
@@ -73,7 +73,7 @@ def test_labels_are_taken_from_a_list(run, tmp_path, what):
     assert source.problems == []
 
 
-def test_several_labels_come_back(tmp_path):
+def test_reads_several_labels_per_image(tmp_path):
     sets = [["cat", "dog"], ["a;b", "c|d"], ["cat"], ["e;f"], ["[1]"]]
     for number in range(len(sets)):
         (tmp_path / f"{number}.png").write_bytes(png(number))

@@ -157,7 +157,7 @@ def test_time_is_kept(run):
 
 def test_a_scan_leaves_previews_and_is_found_from_any_folder(tmp_path, monkeypatch):
     import audit
-    from audit.pipeline import scan
+    from audit.pipeline.scan import scan
 
     for number in range(3):
         (tmp_path / "images").mkdir(exist_ok=True)

@@ -21,7 +21,7 @@ def decided(*rows):
     return pd.DataFrame(rows, columns=["row", "action", "label"])
 
 
-def test_suggestions_correct_what_nobody_decided():
+def test_suggestions_apply_without_decisions():
     found = corrections(
         np.array([0, 0, 0, 0, 1, -1]),
         findings((0, "wrong", "bee"), (1, "also_valid", "bee"), (2, "unclear", None), (3, "wrong", "bee"), (4, "wrong", "ant")),
@@ -33,11 +33,11 @@ def test_suggestions_correct_what_nobody_decided():
     assert (found.reviewed, found.suggested) == (2, 3)
 
 
-def test_a_new_label_that_is_no_class_leaves_the_image_out():
+def test_relabelling_to_unknown_class_excludes_the_image():
     assert corrections(np.array([0]), NOTHING, decided((0, "relabel", "wasp")), CLASSES).kept.tolist() == [False]
 
 
-def test_scores_of_every_variant():
+def test_scores_every_variant():
     given = np.array([0, 0, 1, 1])
     corrected = corrections(given, findings((3, "wrong", "ant")), NOTHING, CLASSES)
     found = scores({"a": np.array([0, 0, 1, 0])}, given, corrected, np.array([True, False, False, False])).set_index("variant")
@@ -53,7 +53,7 @@ def test_models_are_compared_on_the_same_images():
     assert set(found["images"]) == {2}
 
 
-def test_an_order_that_turns_around_is_reported_once():
+def test_reversed_order_is_reported_once():
     given = np.zeros(100, int)
     truth = given.copy()
     truth[:20] = 1
@@ -71,7 +71,7 @@ def test_an_order_that_turns_around_is_reported_once():
 
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory):
-    """A run with 12 train and 12 test images; test/ant/0 is also in train, test/bee/0 shows an ant, as the predictions know."""
+    """A run with 12 train and 12 test images; test/ant/0 is also in train, test/bee/0 shows an ant, and the predictions say so."""
     folder = tmp_path_factory.mktemp("benchmark")
     number = 0
     for split in ("train", "test"):
@@ -102,7 +102,7 @@ def benchmark(capsys, folder, *more):
     return code, captured.out, captured.err
 
 
-def test_the_command_says_what_cleaning_does(scanned, capsys):
+def test_command_prints_scores_of_every_variant(scanned, capsys):
     models = ("--predictions", scanned / "memorised.npy", "--predictions", scanned / "right.npy")
     code, out, err = benchmark(capsys, scanned, *models, "--no-color")
     assert code == 0, err
@@ -124,7 +124,7 @@ def test_tables_by_sample_id_may_cover_the_whole_dataset(scanned, capsys):
     assert [one["right"] for one in json.loads(out)["scores"]] == [11, 12, 10, 11]
 
 
-def test_reviewers_decide_over_suggestions(scanned, capsys):
+def test_decisions_override_suggestions(scanned, capsys):
     run = open_run(scanned / "run")
     finding = run.findings[run.findings["check"] == "label_errors"]
     log = Decisions(run.path)
@@ -146,7 +146,7 @@ def test_reviewers_decide_over_suggestions(scanned, capsys):
         ([], "Missing option '--predictions'"),
     ],
 )
-def test_what_does_not_fit_is_one_error(scanned, capsys, monkeypatch, more, message):
+def test_invalid_input_is_one_error(scanned, capsys, monkeypatch, more, message):
     monkeypatch.chdir(scanned)
     np.save("wrong.npy", np.full((5, 2), 0.5))
     own = pd.read_csv("own.csv")

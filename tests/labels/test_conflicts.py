@@ -1,4 +1,4 @@
-"""Copies with different labels: the closure counts, whichever row comes first and whichever pairs were brought up."""
+"""Copies with different labels: the closure of all pairs counts, whatever the order of rows and the pairs proposed."""
 
 import numpy as np
 import pandas as pd
@@ -21,23 +21,23 @@ def parts_of(pairs, codes):
 
 
 @pytest.mark.parametrize("odd", range(5))
-def test_copies_of_one_file_are_one_picture_whichever_is_paired_with_which(pairs_of_pictures, odd):
-    pairs = pairs_of_pictures([7, 7, 7, 7, 7, 8])
+def test_copies_of_one_file_are_one_set_however_they_are_paired(pairs_of_sets, odd):
+    pairs = pairs_of_sets([7, 7, 7, 7, 7, 8])
     assert pairs[["i", "j"]].to_numpy().tolist() == [[0, 1], [0, 2], [0, 3], [0, 4]]
     codes = [int(row == odd) for row in range(6)]
     assert parts_of(pairs, codes) == [[([0, 1, 2, 3, 4], "identical_pixels", 1.0, 1.0)]]
 
 
-def test_an_unlabelled_copy_joins_the_others(pairs_of_pictures):
-    assert parts_of(pairs_of_pictures([7, 7, 7]), [-1, 0, 1]) == [[([1, 2], "identical_pixels", 1.0, 1.0)]]
+def test_unlabelled_copy_joins_others(pairs_of_sets):
+    assert parts_of(pairs_of_sets([7, 7, 7]), [-1, 0, 1]) == [[([1, 2], "identical_pixels", 1.0, 1.0)]]
 
 
 @pytest.mark.parametrize("codes", [[0, 0, 0], [0, -1, 0], [-1, -1, -1]])
-def test_copies_that_agree_are_no_conflict(pairs_of_pictures, codes):
-    assert parts_of(pairs_of_pictures([7, 7, 7]), codes) == []
+def test_copies_with_equal_labels_do_not_conflict(pairs_of_sets, codes):
+    assert parts_of(pairs_of_sets([7, 7, 7]), codes) == []
 
 
-def test_another_shot_of_the_scene_is_no_copy():
+def test_another_shot_of_the_scene_is_not_a_copy():
     assert parts_of(table((0, 1, "same_scene", 1.0)), [0, 1]) == []
     assert parts_of(None, [0, 1]) == []
 
@@ -50,11 +50,11 @@ def test_a_chain_is_as_certain_as_its_weakest_link():
     assert parts_of(links, [0, 1, 1]) == [[([0, 1], "re_encoded", 0.95, 0.25), ([0, 1, 2], "edited_copy", 0.7, 0.7)]]
 
 
-def test_a_certainty_of_nine_tenths_stays_one_in_half_the_bits():
+def test_certainty_of_09_survives_float32():
     assert parts_of(table((0, 1, "edited_copy", np.float32(0.9))), [0, 1])[0][0][2] == 0.9
 
 
-def test_a_thousand_copies_are_a_few_parts():
+def test_thousand_copies_have_few_parts():
     draw = np.random.default_rng(0)
     links = [(row // 2, row, "re_encoded", score) for row, score in zip(range(1, 1000), draw.uniform(0.5, 1, 999), strict=True)]
     (parts,) = disagreeing_duplicate_sets(table(*links), draw.integers(0, 3, 1000))

@@ -6,7 +6,7 @@ from audit.labels.confusion import class_quality, confused_pairs, confusion
 from audit.tables import LABEL_QUALITY
 
 
-def test_a_run_is_read_without_its_predictions(small_run):
+def test_reads_run_without_predictions(small_run):
     rows = [
         {"given": given, "predicted": predicted, "alternative": 1 - given, "probability_wrong": wrong}
         for given, predicted, wrong in [(0, 0, 0.1), (0, 1, 0.9), (1, 1, 0.2), (1, -1, None), (1, 1, 0.0), (-1, 0, None)]

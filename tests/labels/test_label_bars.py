@@ -1,4 +1,4 @@
-"""What the label checks must reach on people's judgments, and in memory; benchmarks/label_errors.py measures the same beside peers."""
+"""Accuracy and memory that the label checks must reach; benchmarks/label_errors.py compares them with peers."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def test_all_confirmed_errors_are_within_the_top_275():
 
 
 @pytest.mark.slow
-def test_predictions_of_imagenets_size_are_ranked_in_less_than_8_gib(tmp_path):
+def test_ranks_predictions_of_imagenet_size_in_less_than_8_gib(tmp_path):
     import shutil
 
     if shutil.disk_usage(tmp_path).free < 8 * 2**30:
@@ -58,7 +58,7 @@ def test_predictions_of_imagenets_size_are_ranked_in_less_than_8_gib(tmp_path):
     assert float(result.stdout) < 8
 
 
-def test_a_thousand_classes_some_tiny_some_absent_and_labels_unknown():
+def test_thousand_classes_some_tiny_some_absent_some_unlabelled():
     draw = np.random.default_rng(0)
     centres = draw.normal(size=(1000, 48))
     true = np.concatenate([np.repeat(np.arange(990), 3), [990, 991, 991]])  # 992 to 999 have no image, 990 one, 991 two
@@ -74,7 +74,7 @@ def test_a_thousand_classes_some_tiny_some_absent_and_labels_unknown():
     assert (quality["predicted"].to_numpy()[51:-3] == true[51:-3]).mean() > 0.7
 
 
-def test_probabilities_mean_what_they_say_and_most_intervals_hold():
+def test_probabilities_are_calibrated_and_intervals_cover():
     draw = np.random.default_rng(1)
     centres = draw.normal(size=(6, 32)) * 0.6
     true = draw.integers(0, 6, 3000)

@@ -5,7 +5,7 @@ from audit.labels.noise import estimate_noise, suspect
 
 
 def slips(rows=4000, share=0.15, seed=0):
-    """Three classes, predictions that know the truth to 85%, and labels that slip from 0 to 1 only."""
+    """Three classes, predictions with 85% on the true class, and labels whose only errors are 0 to 1."""
     draw = np.random.default_rng(seed)
     true = draw.integers(0, 3, rows)
     guess = np.where(draw.random(rows) < 0.85, true, draw.integers(0, 3, rows))
@@ -15,14 +15,14 @@ def slips(rows=4000, share=0.15, seed=0):
     return predictions, given, true
 
 
-def test_finds_how_labels_go_wrong():
+def test_estimates_the_transition_matrix():
     predictions, given, _ = slips()
     transition = estimate_noise(predictions, given).transition
     np.testing.assert_allclose(transition.sum(1), 1, rtol=1e-6)
     assert transition[0, 1] == transition[~np.eye(3, dtype=bool)].max()
 
 
-def test_a_usual_slip_is_more_suspicious_than_an_unusual_one():
+def test_common_error_is_more_suspicious_than_rare_one():
     predictions, given, _ = slips()
     found = suspect(np.array([[0.78, 0.2, 0.02], [0.02, 0.2, 0.78]], np.float32), np.array([1, 1]), estimate_noise(predictions, given))
     assert found.probability[0] > found.probability[1]
@@ -44,20 +44,20 @@ def test_decisive_predictions_are_ranked_by_margin():
     predictions = np.full((rows, 3), 0.005, np.float32)
     predictions[np.arange(rows), given] = 0.99
     given[0], given[1] = 1, 1
-    predictions[0] = [0.95, 0.05, 0.0]  # another class, surely
-    predictions[1] = [0.49, 0.02, 0.49]  # nothing for sure
+    predictions[0] = [0.95, 0.05, 0.0]  # clearly another class
+    predictions[1] = [0.49, 0.02, 0.49]  # uncertain
     found = suspect(predictions, given, estimate_noise(predictions, given))
     assert found.score[0] > found.score[1] > np.sort(found.score)[-3]
 
 
 @pytest.mark.parametrize(("rows", "classes"), [(0, 3), (5, 1), (5, 0)])
-def test_nothing_to_judge(rows, classes):
+def test_accepts_empty_input(rows, classes):
     predictions, given = np.ones((rows, classes), np.float32), np.zeros(rows, np.int64)
     assert np.isnan(suspect(predictions, given, estimate_noise(predictions, given)).score).all()
 
 
 def dealt_in_turn(rows=20_000, classes=10, seed=0):
-    """Labels that a listing deals in turn; a third of those of class 3 should be 5."""
+    """Alternating labels; a third of those of class 3 should be 5."""
     draw = np.random.default_rng(seed)
     given = np.arange(rows) % classes
     true = np.where((given == 3) & (draw.random(rows) < 0.3), 5, given)
@@ -66,7 +66,7 @@ def dealt_in_turn(rows=20_000, classes=10, seed=0):
     return predictions, given
 
 
-def test_of_many_rows_some_are_looked_at_and_every_class_is_among_them(monkeypatch):
+def test_samples_many_rows_and_covers_every_class(monkeypatch):
     predictions, given = dealt_in_turn()
     every = estimate_noise(predictions, given).transition
     monkeypatch.setattr("audit.labels.noise.ESTIMATION_ROWS", 4_000)
@@ -75,7 +75,7 @@ def test_of_many_rows_some_are_looked_at_and_every_class_is_among_them(monkeypat
     np.testing.assert_allclose(some, every, atol=0.06)
 
 
-def test_the_order_of_the_rows_does_not_decide_which_are_looked_at(monkeypatch):
+def test_sample_does_not_depend_on_row_order(monkeypatch):
     monkeypatch.setattr("audit.labels.noise.ESTIMATION_ROWS", 400)
     predictions, given, _ = slips()
     draw = np.random.default_rng(1)
@@ -87,7 +87,7 @@ def test_the_order_of_the_rows_does_not_decide_which_are_looked_at(monkeypatch):
     assert again.decisiveness == pytest.approx(first.decisiveness)
 
 
-def test_block_size_changes_nothing(monkeypatch):
+def test_result_does_not_depend_on_block_size(monkeypatch):
     predictions, given, _ = slips(300)
     whole = suspect(predictions, given, estimate_noise(predictions, given))
     monkeypatch.setattr("audit.io.blocks.CELLS_AT_ONCE", 21)

@@ -40,7 +40,7 @@ def test_unlabelled_rows_are_predicted_but_not_judged():
     assert np.flatnonzero(found["probability_wrong"].isna()).tolist() == [4, 5]
 
 
-def test_of_two_copies_with_different_labels_the_one_that_the_picture_contradicts_is_wrong():
+def test_of_two_copies_the_one_contradicted_by_the_prediction_is_wrong():
     predictions, given = agreeing()
     predictions[4] = predictions[5] = [0.02, 0.68, 0.30]  # labelled 1 and 2
     alone, found = judge_labels(predictions, given), judge_labels(predictions, given, table(pair(4, 5)))
@@ -50,7 +50,7 @@ def test_of_two_copies_with_different_labels_the_one_that_the_picture_contradict
     assert found["probability_wrong"][[4, 5]].sum() >= 1
 
 
-def test_most_copies_are_right():
+def test_majority_of_copies_is_right():
     predictions, given = agreeing()
     predictions[[0, 1, 3]] = [0.45, 0.45, 0.1]  # labelled 0, 1, 0
     found = judge_labels(predictions, given, table(pair(0, 1), pair(0, 3), pair(1, 3)))
@@ -58,13 +58,13 @@ def test_most_copies_are_right():
 
 
 @pytest.mark.parametrize("odd", range(5))
-def test_of_five_copies_the_one_that_four_contradict_is_wrong_in_whichever_row_it_stands(pairs_of_pictures, odd):
+def test_of_five_copies_the_outvoted_one_is_wrong_in_any_row(pairs_of_sets, odd):
     predictions, given = agreeing()
     given[:5] = 0
     given[odd] = 1
-    predictions[:5] = [0.35, 0.6, 0.05]  # the models side with the odd one
+    predictions[:5] = [0.35, 0.6, 0.05]  # the models agree with the odd one
     alone = judge_labels(predictions, given)
-    found = judge_labels(predictions, given, pairs_of_pictures([0] * 5 + list(range(5, 300))))
+    found = judge_labels(predictions, given, pairs_of_sets([0] * 5 + list(range(5, 300))))
     wrong = found["probability_wrong"][:5].to_numpy()
     assert np.flatnonzero(wrong > 0.5).tolist() == [odd]
     np.testing.assert_allclose(np.delete(wrong, odd), 1 - wrong[odd], atol=1e-3)
@@ -74,21 +74,21 @@ def test_of_five_copies_the_one_that_four_contradict_is_wrong_in_whichever_row_i
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_rows_in_another_order_are_judged_the_same(pairs_of_pictures, seed):
+def test_judgments_do_not_depend_on_row_order(pairs_of_sets, seed):
     draw = np.random.default_rng(seed)
-    pictures = draw.integers(0, 30, 60)
-    predictions = draw.dirichlet(np.ones(3), 30)[pictures].astype(np.float32)
+    sets = draw.integers(0, 30, 60)
+    predictions = draw.dirichlet(np.ones(3), 30)[sets].astype(np.float32)
     given = draw.integers(-1, 3, 60)
     near = {tuple(sorted(draw.choice(30, 2, replace=False).tolist())): float(draw.uniform(0.5, 1)) for _ in range(10)}
 
     def judged(order):
-        first = {number: int(np.flatnonzero(pictures[order] == number)[0]) for number in np.unique(pictures)}
+        first = {number: int(np.flatnonzero(sets[order] == number)[0]) for number in np.unique(sets)}
         links = [
             pair(*sorted((first[a], first[b])), "edited_copy", score)  # near copies are compared by the first of each kind
             for (a, b), score in near.items()
             if a in first and b in first
         ]
-        pairs = pd.concat([pairs_of_pictures(pictures[order].tolist()), table(*links)], ignore_index=True)
+        pairs = pd.concat([pairs_of_sets(sets[order].tolist()), table(*links)], ignore_index=True)
         return judge_labels(predictions[order], given[order], pairs)
 
     order = draw.permutation(60)
@@ -98,15 +98,15 @@ def test_rows_in_another_order_are_judged_the_same(pairs_of_pictures, seed):
     assert again["alternative"].tolist() == first["alternative"].tolist()
 
 
-def test_a_thousand_copies_are_judged_like_few(pairs_of_pictures):
+def test_thousand_copies_are_judged_like_few(pairs_of_sets):
     predictions, given = agreeing(1300)
     given[:1000] = np.where(np.arange(1000) < 400, 1, 0)
-    found = judge_labels(predictions, given, pairs_of_pictures([0] * 1000 + list(range(1000, 1300))))
+    found = judge_labels(predictions, given, pairs_of_sets([0] * 1000 + list(range(1000, 1300))))
     assert np.isfinite(found["probability_wrong"]).all()
     assert (found["probability_wrong"][:1000].to_numpy() > 0.5).tolist() == [True] * 400 + [False] * 600
 
 
-def test_a_copy_of_a_copy_counts_as_far_as_the_weaker_link_is_certain():
+def test_copy_of_a_copy_is_weighted_by_the_weaker_link():
     predictions, given = agreeing()
     found = {}
     for score in (0.95, 0.6):
@@ -117,7 +117,7 @@ def test_a_copy_of_a_copy_counts_as_far_as_the_weaker_link_is_certain():
     assert (found[0.95][[4, 7]] < found[0.95][5]).all()
 
 
-def test_copies_count_as_far_as_their_pair_is_certain():
+def test_copies_are_weighted_by_certainty():
     predictions, given = agreeing()
     predictions[4] = [0.5, 0.35, 0.15]  # labelled 1
     sure, unsure = (judge_labels(predictions, given, table(pair(4, 5, "edited_copy", score)))["probability_wrong"][4] for score in (1.0, 0.2))
@@ -126,7 +126,7 @@ def test_copies_count_as_far_as_their_pair_is_certain():
     assert unsure == pytest.approx(0.2 * sure + 0.8 * alone)
 
 
-def test_a_copy_is_evidence_where_there_is_no_prediction():
+def test_copy_is_evidence_without_a_prediction():
     predictions, given = agreeing()
     predictions[[4, 5]] = np.nan
     found = judge_labels(predictions, given, table(pair(4, 5)))

@@ -12,8 +12,8 @@ from audit.tables import LABEL_QUALITY, PAIRS
 CLASSES = ["bird", "cat", "dog"]
 
 
-def pictures(rows=400, seed=0):
-    """Embeddings that add one direction per class shown, and which classes each picture shows."""
+def labelled_images(rows=400, seed=0):
+    """Return embeddings that add one direction per class shown, and the classes each image shows."""
     draw = np.random.default_rng(seed)
     shown = draw.random((rows, 3)) < 0.4
     shown[~shown.any(1), 0] = True
@@ -34,18 +34,18 @@ def pair(i, j):
     return pd.DataFrame([{"i": i, "j": j, "relation": "identical_bytes", "score": 1.0, "group": i, "evidence": "{}"}], columns=PAIRS.names)
 
 
-def test_sets_are_sorted_and_hold_a_label_once():
+def test_label_sets_are_sorted_and_unique():
     samples = pd.DataFrame({"label": ["cat", None, None, None], "labels": [None, ["dog", "cat", "dog"], np.array(["bird"], object), None]})
     assert sets_of_labels(samples) == [("cat",), ("cat", "dog"), ("bird",), ()]
 
 
-def test_membership_leaves_out_labels_that_no_column_knows():
+def test_membership_ignores_labels_without_a_column():
     found = membership([("cat", "unicorn"), (), ("bird", "dog")], CLASSES)
     assert found.toarray().tolist() == [[False, True, False], [False, False, False], [True, False, True]]
 
 
-def test_predicts_what_a_picture_shows_although_labels_are_wrong():
-    embeddings, shown = pictures()
+def test_predicts_true_classes_despite_wrong_labels():
+    embeddings, shown = labelled_images()
     given = shown.copy()
     given[:20, 2] = ~given[:20, 2]
     embeddings[30] = np.nan
@@ -57,8 +57,8 @@ def test_predicts_what_a_picture_shows_although_labels_are_wrong():
     assert ((found[:20, 2] > 0.5) == shown[:20, 2]).mean() > 0.9
 
 
-def test_a_copy_does_not_vouch_for_wrong_labels():
-    embeddings, shown = pictures()
+def test_copy_does_not_confirm_wrong_labels():
+    embeddings, shown = labelled_images()
     embeddings[:10] = embeddings[0]
     shown[:10] = ~shown[0]
     apart = out_of_sample_sets(embeddings, membership(names_of(shown), CLASSES), np.arange(400)).probabilities[0]
@@ -68,8 +68,8 @@ def test_a_copy_does_not_vouch_for_wrong_labels():
     assert (np.abs(together - shown[0]) > np.abs(apart - shown[0])).all()
 
 
-def test_an_unlabelled_copy_is_predicted_by_the_models_that_saw_no_copy():
-    """Labels are chance, so what a copy's labels are can be known from the copy alone."""
+def test_unlabelled_copy_is_predicted_by_models_that_saw_no_copy():
+    """Labels are random, so a copy's labels can only be predicted from the copy itself."""
     draw = np.random.default_rng(0)
     points = draw.normal(size=(300, 32))
     embeddings = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16)
@@ -82,8 +82,8 @@ def test_an_unlabelled_copy_is_predicted_by_the_models_that_saw_no_copy():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_rows_in_another_order_are_predicted_the_same(seed):
-    embeddings, shown = pictures()
+def test_predictions_do_not_depend_on_row_order(seed):
+    embeddings, shown = labelled_images()
     draw = np.random.default_rng(seed)
     images = np.array([f"{number:032x}" for number in draw.permutation(400)], "S32")
     images[10:20], embeddings[10:20] = images[:10], embeddings[:10]  # byte copies, some of which have other labels
@@ -96,13 +96,13 @@ def test_rows_in_another_order_are_predicted_the_same(seed):
     np.testing.assert_allclose(again, first[rows], atol=1e-4)
 
 
-def test_copies_of_one_picture_are_an_error():
-    embeddings, shown = pictures(6)
+def test_copies_of_one_image_alone_are_an_error():
+    embeddings, shown = labelled_images(6)
     with pytest.raises(AuditError, match="copies of one another"):
         out_of_sample_sets(embeddings, membership(names_of(shown), CLASSES), np.zeros(6, np.int64))
 
 
-def test_the_score_is_that_of_cleanlab_and_the_worst_class_is_named():
+def test_score_equals_cleanlab_and_worst_class_is_returned():
     predictions = np.array([[0.9, 0.8, 0.1], [0.9, 0.1, 0.2], [0.1, 0.2, 0.3]], np.float32)
     found = judge_label_sets(predictions, membership([("bird", "cat"), ("bird", "cat"), ()], CLASSES))
     assert found.columns.tolist() == LABEL_QUALITY.names
@@ -114,7 +114,7 @@ def test_the_score_is_that_of_cleanlab_and_the_worst_class_is_named():
     assert found["predicted"].tolist() == [0, 0, 2]
 
 
-def test_copies_that_differ_are_evidence():
+def test_differing_copies_are_evidence():
     predictions = np.array([[0.9, 0.55, 0.1], [0.9, 0.55, 0.1]], np.float32)
     labels = [("bird",), ("bird", "cat")]
     copies = disagreeing_duplicate_sets(pair(0, 1), set_codes(labels))
@@ -124,31 +124,31 @@ def test_copies_that_differ_are_evidence():
     assert found["score"][0] > alone["score"][0]
 
 
-def test_equal_sets_share_a_number_whatever_their_order_in_the_file():
+def test_equal_label_sets_share_a_code():
     samples = pd.DataFrame({"label": None, "labels": [["cat", "bird"], ["dog"], ["bird", "cat"], None]})
     assert set_codes(sets_of_labels(samples)).tolist() == [0, 1, 0, -1]
 
 
 @pytest.mark.parametrize("odd", range(5))
-def test_of_five_copies_the_one_that_four_contradict_is_wrong_in_whichever_row_it_stands(pairs_of_pictures, odd):
-    _, shown = pictures(200)
+def test_of_five_copies_the_outvoted_one_is_wrong_in_any_row(pairs_of_sets, odd):
+    _, shown = labelled_images(200)
     predictions = np.where(shown, 0.9, 0.1).astype(np.float32)
     labels = [("bird", "cat")] * 5 + names_of(shown)[5:]
     labels[odd] = ("bird", "dog")
-    predictions[:5] = [0.95, 0.35, 0.6]  # the models side with the odd one
+    predictions[:5] = [0.95, 0.35, 0.6]  # the models agree with the odd one
     predictions[(odd + 1) % 5] = np.nan
     found = judge_label_sets(
         predictions,
         membership(labels, CLASSES),
-        disagreeing_duplicate_sets(pairs_of_pictures([0] * 5 + list(range(5, 200))), set_codes(labels)),
+        disagreeing_duplicate_sets(pairs_of_sets([0] * 5 + list(range(5, 200))), set_codes(labels)),
     )
     assert np.flatnonzero(found["probability_wrong"][:5] > 0.5).tolist() == [odd]
     assert found["score"][odd] > 0.5 > np.delete(found["score"][:5].to_numpy(), odd).max()
     assert CLASSES[found["alternative"][odd]] in ("cat", "dog")
 
 
-def test_copies_of_several_labels_count_as_far_as_their_pair_is_certain():
-    _, shown = pictures(200)
+def test_copies_with_several_labels_are_weighted_by_certainty():
+    _, shown = labelled_images(200)
     predictions = np.where(shown, 0.9, 0.1).astype(np.float32)
     labels = [("bird",), ("bird", "cat"), ("bird", "cat"), *names_of(shown)[3:]]
     predictions[:3] = [0.9, 0.3, 0.1]
@@ -176,8 +176,8 @@ def test_verdicts(prediction, verdict, fitting, missing):
     assert (found[0], found[1].tolist(), found[2].tolist()) == (verdict, fitting, missing)
 
 
-def test_the_check_names_what_is_missing_and_what_does_not_fit():
-    _, shown = pictures(200)
+def test_check_names_missing_and_wrong_labels():
+    _, shown = labelled_images(200)
     predictions = np.where(shown, 0.95, 0.05).astype(np.float32)
     labels = names_of(shown)
     labels[0], predictions[0] = ("bird", "cat"), [0.9, 0.02, 0.97]

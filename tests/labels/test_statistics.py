@@ -17,13 +17,13 @@ from audit.labels.statistics import (
 )
 
 
-def test_counts_given_against_predicted():
+def test_confusion_matrix_counts_given_and_predicted():
     found = confusion_matrix(np.array([0, 0, -1, 2, 1]), np.array([0, 1, 1, -1, 3]), 4)
     assert found.sum() == 3
     assert (found[0, 0], found[0, 1], found[1, 3]) == (1, 1, 1)
 
 
-def test_three_classes_form_a_group_only_where_every_two_overlap():
+def test_group_needs_overlap_of_every_pair():
     share = np.eye(4)
     for one, two in ((0, 1), (1, 2)):
         share[one, two] = share[two, one] = 0.2
@@ -38,14 +38,14 @@ def test_wilson_interval():
     np.testing.assert_allclose(high, [0.2775, 0.7634, 1], atol=1e-4)
 
 
-def test_confident_joint_keeps_the_images_of_each_label_also_with_empty_classes():
+def test_confident_joint_keeps_label_counts_with_empty_classes():
     given = np.array([0] * 8 + [2] * 6)
     joint = confident_joint(np.eye(4, dtype=np.float32)[given] * 0.86 + np.float32(0.035), given)
     np.testing.assert_allclose(joint.sum(1), [8, 0, 6, 0])
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_confident_joint_and_the_health_are_those_of_cleanlab(monkeypatch, seed):
+def test_confident_joint_and_health_equal_cleanlab(monkeypatch, seed):
     from cleanlab.count import compute_confident_joint
     from cleanlab.dataset import overall_label_health_score
 
@@ -64,7 +64,7 @@ def test_the_confident_joint_and_the_health_are_those_of_cleanlab(monkeypatch, s
     assert label_health(joint) == pytest.approx(overall_label_health_score(num_examples=400, joint=scaled / 400, verbose=False))
 
 
-def test_labels_of_classes_that_are_listed_in_turn_are_all_counted():
+def test_counts_labels_of_alternating_classes():
     given = np.arange(3_000) % 30
     predicted = np.where((given == 3) & (np.arange(3_000) % 7 == 0), 5, given)
     predictions = np.full((3_000, 30), 0.005, np.float32)
@@ -74,8 +74,8 @@ def test_labels_of_classes_that_are_listed_in_turn_are_all_counted():
     assert joint[3, 5] > 10
 
 
-def test_what_is_counted_of_many_classes_takes_no_square_of_them():
-    """The square of 20,000 classes takes 3.2 GB."""
+def test_many_classes_need_no_dense_matrix():
+    """A dense matrix of 20,000 classes takes 3.2 GB."""
     draw = np.random.default_rng(0)
     given = draw.integers(0, 20_000, 50_000)
     predicted = np.where(draw.random(50_000) < 0.7, given, given ^ 1)
@@ -89,7 +89,7 @@ def test_what_is_counted_of_many_classes_takes_no_square_of_them():
     assert peak < 100e6
 
 
-def test_classes_that_are_mistaken_both_ways_overlap():
+def test_classes_confused_both_ways_overlap():
     given = np.repeat([0, 1, 2], 10)
     predicted = given.copy()
     predicted[:4] = 1
@@ -99,7 +99,7 @@ def test_classes_that_are_mistaken_both_ways_overlap():
     assert found.toarray().tolist() == [[False, True, False], [True, False, False], [False, False, False]]
 
 
-def test_pairs_are_directed_and_the_largest_share_comes_first():
+def test_pairs_are_directed_and_sorted_by_share():
     counts = csr_array([[6, 4, 0], [1, 9, 0], [0, 0, 0]])
     found = pairs_of_classes(counts, ["a", "b", "c"])
     assert found[["label", "predicted", "images", "confused"]].to_numpy().tolist() == [["a", "b", 10, 4], ["b", "a", 10, 1]]
@@ -109,7 +109,7 @@ def test_pairs_are_directed_and_the_largest_share_comes_first():
     assert pairs_of_classes(counts, ["a", "b", "c"], min_images=11).empty
 
 
-def test_quality_of_a_class_is_the_mean_over_its_judged_images():
+def test_class_quality_is_the_mean_of_judged_images():
     found = quality_of_classes(np.array([0.5, 0.1, np.nan, 0.9]), np.array([0, 0, 0, -1]), ["a", "b"])
     assert found["n"].tolist() == [2, 0]
     assert found["estimated_error_rate"].tolist()[0] == 0.3

@@ -18,29 +18,29 @@ ANIMALS = Taxonomy(
 )
 
 
-def test_the_nearest_common_ancestor_and_wu_and_palmers_similarity():
+def test_nearest_common_ancestor_and_wu_palmer_similarity():
     found = ANIMALS.kinship("husky", "beagle")
     assert (found.ancestor, found.steps, found.similarity) == ("dog", 2, 2 * 3 / (4 + 4))
     assert ANIMALS.kinship("husky", "robin").ancestor == "animal"
     assert ANIMALS.kinship("husky", "bus").similarity == 2 * 1 / (4 + 2)
 
 
-def test_a_class_within_the_other_is_its_ancestor():
+def test_ancestor_of_nested_classes():
     assert (ANIMALS.kinship("husky", "dog").ancestor, ANIMALS.kinship("husky", "dog").steps) == ("dog", 1)
 
 
-def test_evidence_names_the_slip():
+def test_evidence_contains_the_kind_of_error():
     assert ANIMALS.evidence("husky", "bus")["taxonomy"]["slip"] == "gross"
     assert Taxonomy({"a": ("c",), "b": ("c",), "c": ("d",), "d": ("e",), "e": ("f",)}).evidence("a", "b")["taxonomy"]["slip"] == "fine_grained"
     assert ANIMALS.evidence("husky", "beagle")["taxonomy"]["common"] == "dog"
     assert ANIMALS.evidence("husky", "unheard of") == {}
 
 
-def test_unrelated_trees_have_nothing_in_common():
+def test_unrelated_trees_have_no_kinship():
     assert Taxonomy({"a": ("b",), "c": ("d",)}).kinship("a", "c") is None
 
 
-def test_of_several_parents_the_shortest_way_counts():
+def test_shortest_path_through_several_parents_counts():
     found = Taxonomy({"a": ("x", "p"), "b": ("q",), "q": ("p",), "x": ("y",), "y": ("p",), "p": ("root",)}).kinship("a", "b")
     assert (found.ancestor, found.steps) == ("p", 3)
 

@@ -1,4 +1,4 @@
-"""A search on a GPU finds what a search on the processors finds; a stand-in that holds as little as a small card does the comparing."""
+"""A search on a GPU finds what a search on the CPU finds; tested with a fake backend that holds as little as a small GPU."""
 
 import importlib
 import pickle
@@ -17,7 +17,7 @@ from audit.neighbors.search import Exact, PreviousNeighbors, Vectors, here, sear
 
 
 class Card:
-    """Holds a part of the base and compares blocks of queries with it, as a GPU does; keeps count."""
+    """Holds part of the base and compares blocks of queries with it, like a GPU; counts its calls."""
 
     on_gpu = True
     reason = ""
@@ -61,7 +61,7 @@ def many(monkeypatch):
 
 
 @pytest.mark.parametrize("room", [10_000, 333, 64])
-def test_however_little_a_card_holds_it_finds_what_processors_find(monkeypatch, many, room):
+def test_gpu_of_any_size_finds_what_the_cpu_finds(monkeypatch, many, room):
     embeddings, card = units(1000), Card(room)
     found = search(embeddings, k=6, backend=card)
     monkeypatch.setattr(neighbors, "EXACT_UP_TO", 10_000)
@@ -69,14 +69,14 @@ def test_however_little_a_card_holds_it_finds_what_processors_find(monkeypatch, 
     assert card.compared == 998**2
 
 
-def test_a_part_of_the_base_is_held_while_all_queries_of_a_block_pass(many):
+def test_holds_part_of_the_base_for_all_queries_of_a_block(many):
     card = Card(300)
     search(units(1000), k=6, backend=card)
     assert card.held == [300, 300, 300, 98] * 7  # blocks of 150 of 998 rows
 
 
 @pytest.mark.parametrize(("rows", "blocks"), [(200_000, [65_536] * 3 + [3_392]), (1_281_167, [80_073] * 15 + [80_072]), (40_000_000, [2**20] * 38)])
-def test_a_card_gets_blocks_that_are_worth_sending_the_base_for(monkeypatch, rows, blocks):
+def test_gpu_blocks_are_large_enough_to_load_the_base(monkeypatch, rows, blocks):
     sizes = []
 
     def spread(work, embeddings, made):
@@ -88,7 +88,7 @@ def test_a_card_gets_blocks_that_are_worth_sending_the_base_for(monkeypatch, row
     assert sizes[: len(blocks)] == blocks
 
 
-def test_few_rows_and_very_many_are_the_processors_business(monkeypatch):
+def test_few_and_very_many_rows_use_the_cpu(monkeypatch):
     used = []
     monkeypatch.setattr(neighbors, "EXACT_UP_TO", 100)
 
@@ -106,7 +106,7 @@ def test_few_rows_and_very_many_are_the_processors_business(monkeypatch):
     assert 2 * 1_281_167**2 * 512 < 2 * 14_000_000**2 * 512 < 4e17 < 2 * 14_000_000**2 * 1280
 
 
-def test_a_small_change_is_compared_by_processors_and_what_lost_neighbors_searched_on_the_card(monkeypatch, many):
+def test_small_change_uses_the_cpu_and_lost_neighbors_the_gpu(monkeypatch, many):
     before = units(1000)
     first = search(before, k=6, backend=Card(300))
     after, old_row = np.delete(before, np.arange(500, 540), axis=0), np.delete(np.arange(1000), np.arange(500, 540))
@@ -120,7 +120,7 @@ def test_a_small_change_is_compared_by_processors_and_what_lost_neighbors_search
     assert 0 < card.compared < 500 * 1000
 
 
-def test_a_card_that_is_sent_elsewhere_takes_nothing_with_it():
+def test_pickled_gpu_backend_has_no_state():
     five = Vectors.of(np.eye(5, dtype=np.float16), np.arange(5))
     sent = pickle.loads(pickle.dumps(Exact(five, 3, Gpu("cuda:0"))))
     assert sent.on_gpu
@@ -128,7 +128,7 @@ def test_a_card_that_is_sent_elsewhere_takes_nothing_with_it():
     assert not Exact(five, 3, PROCESSORS).on_gpu
 
 
-def test_what_fits_on_a_card():
+def test_rows_that_fit_on_a_gpu():
     assert rows_that_fit(80 * 2**30, 512) > 14_000_000 * 5
     assert rows_that_fit(4 * 2**30, 1280) == 2**31 // 2560
     assert rows_that_fit(0, 1280) == 65_536
@@ -138,12 +138,12 @@ def test_what_fits_on_a_card():
     ("device", "gpus", "fault", "expected", "reason"),
     [
         ("cuda:1", 2, None, Gpu, ""),
-        ("cuda:1", 2, "it burns", Processors, "neighbors are searched by the processors, not on cuda:1: it burns"),
-        ("cuda:1", 0, None, Processors, "neighbors are searched by the processors, not on cuda:1: this build of FAISS knows no GPUs"),
+        ("cuda:1", 2, "it burns", Processors, "neighbors are searched on the CPU, not on cuda:1: it burns"),
+        ("cuda:1", 0, None, Processors, "neighbors are searched on the CPU, not on cuda:1: this build of FAISS has no GPU support"),
         ("cpu", 2, None, Processors, ""),
     ],
 )
-def test_a_gpu_is_used_where_both_libraries_compute_on_it(monkeypatch, device, gpus, fault, expected, reason):
+def test_uses_gpu_if_both_libraries_support_it(monkeypatch, device, gpus, fault, expected, reason):
     monkeypatch.setattr(runtime, "own_device", lambda asked: asked)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: gpus)
     monkeypatch.setattr(backends, "_fault_of", lambda device: fault)
@@ -153,13 +153,13 @@ def test_a_gpu_is_used_where_both_libraries_compute_on_it(monkeypatch, device, g
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_card_on_which_nothing_computes_is_found_out_apart():
-    """Here there is none at all; the process that asks lives on."""
+def test_unusable_gpu_is_detected_in_a_separate_process():
+    """This machine has no GPU; the calling process must survive."""
     assert backends._fault_of("cuda:0")
 
 
-def test_the_cards_own_code_on_a_device_that_is_none(monkeypatch):
-    """What needs no CUDA of it: what is held, until when, and what is asked of FAISS."""
+def test_gpu_backend_on_a_fake_device(monkeypatch):
+    """The parts that need no CUDA: what is held, for how long, and the calls to FAISS."""
     asked = []
 
     def knn_gpu(resources, queries, base, count, metric):
@@ -173,7 +173,7 @@ def test_the_cards_own_code_on_a_device_that_is_none(monkeypatch):
     monkeypatch.setattr(faiss, "StandardGpuResources", lambda: len(asked), raising=False)
     monkeypatch.setattr(backends, "BASE_BLOCK", 300)
     monkeypatch.setattr(backends, "_SCRATCH", 2**20 - 300 * 48)
-    importlib.import_module("faiss.contrib.torch_utils")  # which replaces what is replaced here
+    importlib.import_module("faiss.contrib.torch_utils")  # it patches the functions patched below
     monkeypatch.setattr(faiss, "knn_gpu", knn_gpu)
     embeddings, valid = units(1000), np.setdiff1d(np.arange(1000), [3, 500])
     rows = valid[:500]
@@ -190,10 +190,10 @@ def test_the_cards_own_code_on_a_device_that_is_none(monkeypatch):
     assert Gpu("cpu").room(24) == max(2**19 // 48, 300)
 
 
-def test_too_little_memory_of_a_card_is_one_line(monkeypatch):
+def test_out_of_gpu_memory_is_one_error(monkeypatch):
     def fail(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "empty", fail)
-    with pytest.raises(AuditError, match="cpu: its memory ran out while neighbors were searched; "):
+    with pytest.raises(AuditError, match="cpu: out of memory during the neighbor search; "):
         Gpu("cpu").hold(units(20), np.arange(2))

@@ -1,4 +1,4 @@
-"""Candidates: every near neighbor and every hash within the radius, once, whatever the size of a block."""
+"""Candidates: every near neighbor and every hash within the radius, once, for any block size."""
 
 import tracemalloc
 
@@ -27,7 +27,7 @@ def crowd(count, seed=0):
 
 
 @pytest.mark.parametrize("brute_force_up_to", [0, 10_000])
-def test_hashes_within_the_radius_are_all_found(monkeypatch, brute_force_up_to):
+def test_finds_all_hashes_within_the_radius(monkeypatch, brute_force_up_to):
     monkeypatch.setattr(module, "_BRUTE_FORCE_UP_TO", brute_force_up_to)
     monkeypatch.setattr(module, "_ASKED_AT_ONCE", 25)
     monkeypatch.setattr(module, "BLOCK", 64)
@@ -40,7 +40,7 @@ def test_hashes_within_the_radius_are_all_found(monkeypatch, brute_force_up_to):
 
 @pytest.mark.parametrize(("block", "at_once"), [(16, 1000), (1000, 1000), (1000, 7)])
 @pytest.mark.parametrize("order", ["first", "last", "between"])
-def test_a_row_with_many_near_ones_is_paired_with_those_that_have_few_wherever_it_stands(monkeypatch, order, block, at_once):
+def test_hub_is_paired_with_rows_that_have_few_near_hashes(monkeypatch, order, block, at_once):
     monkeypatch.setattr(module, "BLOCK", block)
     monkeypatch.setattr(module, "_ASKED_AT_ONCE", at_once)
     random = np.random.default_rng(0)
@@ -55,12 +55,12 @@ def test_a_row_with_many_near_ones_is_paired_with_those_that_have_few_wherever_i
     assert found == {(min(at, row), max(at, row)) for row in range(61) if row != at}
 
 
-def test_hashes_of_a_crowd_bring_up_no_pairs_among_themselves():
+def test_crowd_proposes_no_pairs_within_itself():
     hashes = np.full(60, 7, np.uint64)
     assert proposed(np.full((60, 1), -1, np.int32), hashes) == set()
 
 
-def test_a_large_crowd_is_never_listed_whole():
+def test_large_crowd_is_never_listed_whole():
     hashes = np.full(4000, 7, np.uint64)
     tracemalloc.start()
     try:
@@ -80,6 +80,6 @@ def test_neighbors_are_proposed_from_either_side(monkeypatch, block):
     assert true <= proposed(neighbors, hashes)
 
 
-def test_twins_are_compared_once():
+def test_identical_copies_are_compared_once():
     neighbors = np.array([[2], [3], [0], [1]], np.int32)
     assert proposed(neighbors, np.array([0, 0, 2**64 - 1, 2**64 - 1], np.uint64), leaders=[0, 0, 2, 2]) == {(0, 2)}

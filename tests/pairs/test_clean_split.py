@@ -1,4 +1,4 @@
-"""A clean split: no verified pair is left across splits, the precious split stays whole, and nothing is dropped for nothing."""
+"""Leak-free split: no verified pair remains across splits, the split of highest priority stays whole, and nothing else is dropped."""
 
 import numpy as np
 import pandas as pd
@@ -15,29 +15,29 @@ def tables(splits, edges):
     return samples, pairs.astype({"i": np.int32, "j": np.int32})
 
 
-def test_the_copy_outside_test_goes_and_the_reason_names_its_partner():
+def test_drops_the_copy_outside_test_and_names_its_partner():
     found = propose(*tables(["train", "test", "val", "test"], [(0, 1, "edited_copy"), (2, 3, "re_encoded"), (1, 3, "same_scene")]))
     assert found[["row", "split", "partner"]].to_numpy().tolist() == [[0, "train", "1.jpg"], [2, "val", "3.jpg"]]
     assert found["reason"].iloc[0] == "is an edited copy of '1.jpg' in 'test'"
 
 
-def test_what_is_kept_can_be_chosen():
+def test_keep_sets_the_priority():
     samples, pairs = tables(["train", "test"], [(0, 1, "identical_bytes")])
     assert propose(samples, pairs, keep=["train"])["row"].tolist() == [1]
 
 
-def test_every_copy_of_a_picture_that_is_in_test_goes():
+def test_drops_every_copy_of_a_test_image():
     found = propose(*tables(["train", "train", "train", "test", None], [(0, 1, "identical_bytes"), (0, 2, "identical_pixels"), (1, 3, "re_encoded")]))
     assert found["row"].tolist() == [0, 1, 2]
 
 
-def test_of_several_copies_the_most_certain_of_the_closest_kind_is_named():
+def test_names_the_most_certain_of_the_closest_copies():
     samples, pairs = tables(["train", "test", "test", "test"], [(0, 1, "re_encoded"), (0, 2, "re_encoded"), (0, 3, "edited_copy")])
     assert propose(samples, pairs.assign(score=[0.6, 0.8, 0.9]))["partner"].tolist() == ["2.jpg"]
     assert propose(samples, pairs.assign(score=[0.8, 0.6, 0.9]))["partner"].tolist() == ["1.jpg"]
 
 
-def test_nothing_to_drop():
+def test_drops_nothing_without_leaks():
     assert propose(*tables(["train", "train"], [(0, 1, "identical_bytes")])).empty
     assert list(propose(*tables([], []))) == ["row", "sample_id", "split", "partner", "reason"]
 
@@ -47,7 +47,7 @@ def test_nothing_to_drop():
     st.lists(st.sampled_from(["train", "val", "test", "extra", None]), min_size=2, max_size=12),
     st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11), st.sampled_from(RELATIONS)), max_size=15),
 )
-def test_no_pair_is_left_across_splits(splits, edges):
+def test_no_pair_remains_across_splits(splits, edges):
     edges = [(min(i, j), max(i, j), relation) for i, j, relation in edges if i != j and max(i, j) < len(splits)]
     samples, pairs = tables(splits, edges)
     found = propose(samples, pairs)

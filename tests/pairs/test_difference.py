@@ -1,4 +1,4 @@
-"""The difference map shows what was changed, where the copy lies in the original."""
+"""The difference map shows what was changed, at the aligned position."""
 
 import numpy as np
 from skimage import data
@@ -15,29 +15,29 @@ def evidence_of(first, second):
     return {"mirrored": bool(found.mirrored[0]), "transform": found.transform[0].ravel().tolist()}
 
 
-def test_a_mirrored_crop_is_laid_back_and_an_overlay_stands_out():
-    picture = data.astronaut()[:256, 100:356]
-    changed = picture[16:240, 20:244].copy()
+def test_aligns_a_mirrored_crop_and_shows_an_overlay():
+    image = data.astronaut()[:256, 100:356]
+    changed = image[16:240, 20:244].copy()
     changed[100:130, 60:120] = 255
-    evidence = evidence_of(picture, np.ascontiguousarray(changed[:, ::-1]))
+    evidence = evidence_of(image, np.ascontiguousarray(changed[:, ::-1]))
     assert evidence["mirrored"]
-    difference = difference_map(picture, np.ascontiguousarray(changed[:, ::-1]), transform=evidence["transform"], mirrored=True)
-    inside = np.zeros(picture.shape[:2], bool)
+    difference = difference_map(image, np.ascontiguousarray(changed[:, ::-1]), transform=evidence["transform"], mirrored=True)
+    inside = np.zeros(image.shape[:2], bool)
     inside[116:146, 80:140] = True
     assert np.isnan(difference[:10]).all()
     assert np.nanmean(difference[inside]) > 4 * np.nanmean(difference[~inside])
 
 
-def test_the_same_picture_at_another_size_shows_no_difference():
-    picture = data.chelsea()
-    half = picture[::2, ::2]
-    other, covered = aligned(picture, half, transform=[1, 0, 0, 0, 1, 0], mirrored=False)
-    assert other.shape == picture.shape
+def test_resized_copy_has_no_difference():
+    image = data.chelsea()
+    half = image[::2, ::2]
+    other, covered = aligned(image, half, transform=[1, 0, 0, 0, 1, 0], mirrored=False)
+    assert other.shape == image.shape
     assert covered.all()
-    assert np.nanmean(difference_map(picture, half, transform=[1, 0, 0, 0, 1, 0], mirrored=False)) < 0.03
+    assert np.nanmean(difference_map(image, half, transform=[1, 0, 0, 0, 1, 0], mirrored=False)) < 0.03
 
 
-def test_detail_that_a_smaller_picture_cannot_hold_is_no_difference():
+def test_detail_lost_by_downsizing_is_not_a_difference():
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
     small = noise.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3)).round().astype(np.uint8)
     plain = difference_map(small, noise, transform=[1, 0, 0, 0, 1, 0], mirrored=False)

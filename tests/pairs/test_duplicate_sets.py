@@ -1,4 +1,4 @@
-"""What follows from images being identical: only one of them was compared with other pictures."""
+"""Pairs that follow from identical copies, of which only one was compared with other images."""
 
 import numpy as np
 import pandas as pd
@@ -20,13 +20,13 @@ def implied(pairs, splits):
     return sorted(zip(found["i"].tolist(), found["j"].tolist(), found["relation"], found["score"].tolist(), strict=True))
 
 
-def test_twins_are_of_the_same_pixels_and_pictures_of_their_copies_too():
+def test_identical_sets_share_pixels_and_duplicate_sets_share_copies():
     pairs = table((0, 1, "identical_pixels", 1.0), (1, 2, "edited_copy", 0.8), (2, 3, "same_scene", 0.9))
     assert pd.factorize(identical_sets(pairs, 4))[0].tolist() == [0, 0, 1, 2]
     assert pd.factorize(duplicate_sets(pairs, 4))[0].tolist() == [0, 0, 0, 1]
 
 
-def test_what_one_of_them_matches_the_others_match():
+def test_matches_of_one_copy_hold_for_all():
     pairs = table((0, 1, "identical_bytes", 1.0), (0, 2, "edited_copy", 0.8))
     assert implied(pairs, [0, 0, 0]) == [(1, 2, "edited_copy", 0.8)]
     assert implied(pairs, [0, -1, 0]) == []
@@ -37,7 +37,7 @@ def test_copies_match_each_other():
     assert implied(pairs, [0, 1, 2]) == [(1, 2, "identical_pixels", 1.0)]
 
 
-def test_a_thousand_copies_imply_a_few_pairs_each():
+def test_thousand_copies_imply_few_pairs_each():
     pairs = table(*((0, row, "identical_bytes", 1.0) for row in range(1, 1000)), (0, 1000, "edited_copy", 0.8))
     splits = np.arange(1001) % 3
     found = implied_by_identical_copies(pairs, splits, np.arange(1001))
@@ -49,12 +49,12 @@ def test_a_thousand_copies_imply_a_few_pairs_each():
         assert np.isin(rows, crossing[["i", "j"]].to_numpy()).all()
 
 
-def test_pairs_without_twins_imply_nothing():
+def test_pairs_without_identical_copies_imply_nothing():
     assert implied(table((0, 1, "edited_copy", 0.9), (1, 2, "edited_copy", 0.9)), [0, 1, 2]) == []
     assert implied(table(), [0, 1]) == []
 
 
-def test_a_copy_may_be_in_no_group_because_its_twin_is_in_another_ones():
-    """That is why identical images are joined where pairs are read."""
+def test_copy_may_be_ungrouped_if_its_identical_copy_is_in_another_group():
+    """Therefore readers of pairs join identical images themselves."""
     first, second = np.array([0, 0, 1]), np.array([1, 2, 3])
     assert group(first, second, np.array([9.0, 4, 4, 4]), np.array(list("abcb"), object)).tolist() == [0, 0, -1]

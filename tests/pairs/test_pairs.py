@@ -1,4 +1,4 @@
-"""Pairs: what is the same picture is found and named, what only looks alike is not, and groups never chain."""
+"""Pairs: copies are found and classified, similar images are not, and groups never chain."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from audit.pairs.verification import verify
 
 
 def photographs() -> list[np.ndarray]:
-    """Different cut-outs of different photographs."""
+    """Different crops of different photographs."""
     cuts = []
     for whole in (data.astronaut(), data.chelsea(), data.coffee(), data.rocket()):
         height, width = whole.shape[:2]
@@ -63,7 +63,7 @@ def found(images, contents=None, **options):
 
 
 @pytest.mark.parametrize("edit", sorted(EDITS))
-def test_edits_are_found_and_named(edit):
+def test_finds_and_classifies_edits(edit):
     change, relation = EDITS[edit]
     originals = photographs()[::3]
     pairs = found([*originals, *(change(image) for image in originals)])
@@ -76,11 +76,11 @@ def test_edits_are_found_and_named(edit):
         assert json.loads(true["evidence"].iloc[0])["mirrored"]
 
 
-def test_different_pictures_are_no_pairs():
+def test_different_images_are_not_pairs():
     assert found(photographs()).empty
 
 
-def test_blank_pictures_do_not_match_each_other():
+def test_blank_images_do_not_match():
     random = np.random.default_rng(0)
     blank = [np.full((60, 80, 3), 200 + number, np.uint8) + random.integers(0, 3, (60, 80, 3), np.uint8) for number in range(6)]
     assert found(blank).empty
@@ -94,14 +94,14 @@ def test_identical_bytes_and_pixels_are_certain():
     assert (pairs["group"] == 0).all()
 
 
-def test_empty_files_are_not_copies_of_each_other():
+def test_empty_files_are_not_copies():
     samples, smalls, neighbors, similarities = tables(photographs()[:3], ["e" * 64, "e" * 64, "f" * 64])
     samples.loc[:1, ["outcome", "byte_size"]] = ["empty", 0]
     samples.loc[:1, "pixel_id"] = None
     assert find_pairs(samples, smalls, neighbors, similarities).table.empty
 
 
-def test_groups_hold_only_members_matched_with_their_representative():
+def test_group_members_match_their_representative():
     originals = photographs()[::5]
     edited = [change(image) for image in originals for change, _ in EDITS.values()]
     pairs = found([*originals, *edited])
@@ -132,7 +132,7 @@ def _by_content(pairs, contents):
     }
 
 
-def test_what_was_looked_at_is_not_looked_at_again(monkeypatch, tmp_path):
+def test_measured_pairs_are_reused(monkeypatch, tmp_path):
     from audit.pairs import pairs as module
 
     originals = photographs()[::3]
@@ -152,14 +152,14 @@ def test_what_was_looked_at_is_not_looked_at_again(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_damaged_memory_of_pairs_is_no_memory(tmp_path, name):
+def test_corrupt_measurements_are_ignored(tmp_path, name):
     samples, smalls, neighbors, similarities = tables(photographs()[:2])
     find_pairs(samples, smalls, neighbors, similarities).known.save(tmp_path)
     (tmp_path / name).write_bytes(b"damaged")
     assert not len(load(tmp_path).unlike)
 
 
-def test_asking_for_more_precision_keeps_fewer_pairs():
+def test_higher_precision_keeps_fewer_pairs():
     originals = photographs()
     images = [*originals, *(EDITS["gray"][0](image) for image in originals)]
     kept = [len(found(images, min_precision=precision)) for precision in (0.9, 0.95, 0.999)]

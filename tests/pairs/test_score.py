@@ -1,4 +1,4 @@
-"""The operating point: what it expects, how sure it is, and that asking for more precision keeps fewer pairs."""
+"""The operating point: its expected precision, its interval, and the effect of a higher precision."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ probabilities = st.lists(st.floats(0, 1), max_size=40).map(np.array)
 
 @settings(max_examples=80, deadline=None)
 @given(probabilities, st.floats(0.5, 1))
-def test_the_kept_pairs_are_expected_to_be_as_precise_as_asked(scores, wanted):
+def test_kept_pairs_have_the_wanted_precision(scores, wanted):
     point = operating_point(scores.astype(float), wanted)
     kept = scores[scores >= point.least_score] if point.pairs else scores[:0]
     assert len(kept) >= point.pairs
@@ -25,12 +25,12 @@ def test_the_kept_pairs_are_expected_to_be_as_precise_as_asked(scores, wanted):
     assert more.pairs <= point.pairs
 
 
-def test_many_good_pairs_do_not_carry_bad_ones():
+def test_good_pairs_do_not_lower_the_threshold_for_bad_ones():
     point = operating_point(np.array([0.999] * 1000 + [0.3] * 5), 0.9)
     assert point.pairs == 1000
 
 
-def test_more_pairs_make_the_interval_narrower():
+def test_more_pairs_narrow_the_interval():
     few, many = (operating_point(np.full(count, 0.97), 0.9).interval for count in (10, 1000))
     assert few[1] - few[0] > many[1] - many[0]
 

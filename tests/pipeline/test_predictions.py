@@ -88,7 +88,7 @@ def test_warnings_are_shown_each_time_and_kept(data, capsys):
         code, err = scan(capsys, "--predictions", "p.csv")
         assert code == 0
         assert "predictions: 2 of 12 samples have no prediction in p.csv and are not judged." in err
-        assert "1 columns of p.csv belong to no class of the dataset and are left out: wasp." in err
+        assert "1 columns of p.csv match no class of the dataset and are ignored: wasp." in err
     assert len(open_run("run").record["stages"]["predictions"]["warnings"]) == 2
     assert np.flatnonzero(np.isnan(open_run("run").scores("label_errors"))).tolist() == [2, 9]
 
@@ -99,7 +99,7 @@ def test_labels_that_no_column_knows_are_not_judged(data, capsys):
     table().to_csv("p.csv", index=False)
     code, err = scan(capsys, "--predictions", "p.csv")
     assert code == 0
-    assert "1 of 3 classes have no column in p.csv; images labelled so are not judged: 'wasp'." in err
+    assert "1 of 3 classes have no column in p.csv; images with these labels are not judged: 'wasp'." in err
     assert suspects() == [["bee/0.png", "ant"]]
     assert np.flatnonzero(np.isnan(open_run("run").scores("label_errors"))).tolist() == [12]
 
@@ -119,14 +119,14 @@ def test_a_dataset_without_labels_says_that_they_are_of_no_use(data, capsys):
 BAD = {
     "missing.npy": (None, "missing.npy: no such file"),
     "folder.csv": ("folder", "folder.csv: is a folder"),
-    "text.txt": ("text", "text.txt: unknown kind '.txt'"),
+    "text.txt": ("text", "text.txt: unknown file type '.txt'"),
     "shape.npy": (np.full((11, 2), 0.5), "shape.npy: has shape (11, 2), but the dataset has 12 samples and 2 classes"),
     "pickle.npy": (np.array([{}], object), "pickle.npy: not a NumPy array"),
     "logits.npy": (np.full((12, 2), 3.5), "logits.npy: row 0: 3.5 is not a probability"),
     "nan.npy": (np.where(np.arange(24).reshape(12, 2) == 4, np.nan, 0.5), "nan.npy: row 2: some classes are NaN"),
-    "sums.csv": (table().assign(ant=0.9), "sums.csv:9: adds up to 1.88, not to 1"),
-    "ids.csv": (table().assign(sample_id=range(12)), "ids.csv: names none of the dataset's samples; its first is '0'"),
-    "classes.csv": (table().rename(columns={"ant": "Ant"}), "classes.csv: has no column for the class 'ant' (1 of 2 are missing)"),
+    "sums.csv": (table().assign(ant=0.9), "sums.csv:9: sums to 1.88, not 1"),
+    "ids.csv": (table().assign(sample_id=range(12)), "ids.csv: matches no sample of the dataset; its first id is '0'"),
+    "classes.csv": (table().rename(columns={"ant": "Ant"}), "classes.csv: no column for class 'ant' (1 of 2 classes have no column)"),
     "broken.parquet": ("text", "broken.parquet: cannot be read"),
     "broken.csv": ("a,b\n1,2,3\n4\n", "broken.csv: "),
 }

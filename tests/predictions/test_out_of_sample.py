@@ -6,7 +6,7 @@ from audit.predictions.out_of_sample import out_of_sample
 
 
 def blobs(rows=600, classes=3, width=16, noise=0.0, seed=0):
-    """Unit embeddings around one direction per class, true codes, and given codes of which a share is wrong."""
+    """Return unit embeddings around one direction per class, true codes, and given codes, a share of them wrong."""
     draw = np.random.default_rng(seed)
     true = draw.integers(0, classes, rows).astype(np.int32)
     points = np.eye(classes, width)[true] * 2 + draw.normal(0, 0.35, (rows, width))
@@ -16,14 +16,14 @@ def blobs(rows=600, classes=3, width=16, noise=0.0, seed=0):
     return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16), true, given.astype(np.int32)
 
 
-def test_predicts_the_true_class_where_the_given_one_is_wrong():
+def test_predicts_true_class_despite_wrong_labels():
     embeddings, true, given = blobs(noise=0.2)
     found = out_of_sample(embeddings, given, np.arange(len(given)))
     assert (found.probabilities.argmax(1) == true).mean() > 0.95
     np.testing.assert_allclose(found.probabilities.sum(1), 1, atol=1e-5)
 
 
-def test_failed_rows_have_no_prediction_and_unlabelled_ones_do():
+def test_failed_rows_have_no_prediction_but_unlabelled_ones_do():
     embeddings, true, given = blobs()
     embeddings[3] = np.nan
     given[7] = -1
@@ -33,13 +33,13 @@ def test_failed_rows_have_no_prediction_and_unlabelled_ones_do():
     assert found[7].argmax() == true[7]
 
 
-def test_one_class_is_an_error_that_says_so():
+def test_one_class_is_an_error():
     embeddings, _, given = blobs()
     with pytest.raises(AuditError, match="at least two classes"):
         out_of_sample(embeddings, np.zeros_like(given), np.arange(len(given)))
 
 
-def test_a_class_with_one_image_is_not_judged():
+def test_class_with_one_image_is_not_judged():
     embeddings, _, given = blobs()
     given[5] = 3
     found = out_of_sample(embeddings, given, np.arange(len(given))).probabilities
@@ -47,18 +47,18 @@ def test_a_class_with_one_image_is_not_judged():
     assert found.shape[1] == 4
 
 
-def test_same_seed_same_bytes():
+def test_same_seed_gives_same_bytes():
     embeddings, _, given = blobs(noise=0.1)
     first, second = (out_of_sample(embeddings, given, np.arange(len(given)), seed=3).probabilities for _ in range(2))
     assert first.tobytes() == second.tobytes()
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_rows_in_another_order_and_classes_of_other_names_are_predicted_the_same(seed):
+def test_predictions_do_not_depend_on_row_or_class_order(seed):
     embeddings, _, given = blobs(noise=0.1, classes=5)
     draw = np.random.default_rng(seed)
     images = np.array([f"{number:032x}" for number in draw.permutation(len(given))], "S32")
-    images[10:20], embeddings[10:20] = images[:10], embeddings[:10]  # byte copies, some of which have another label
+    images[10:20], embeddings[10:20] = images[:10], embeddings[:10]  # identical copies, some with another label
     given[30:40] = -1
     groups = np.unique(images, return_inverse=True)[1]
     first = out_of_sample(embeddings, given, groups, images=images)
@@ -69,7 +69,7 @@ def test_rows_in_another_order_and_classes_of_other_names_are_predicted_the_same
     np.testing.assert_array_equal(again.fold[~copies], first.fold[rows][~copies])
 
 
-def test_a_copy_does_not_vouch_for_a_mislabelled_image():
+def test_copy_does_not_confirm_a_wrong_label():
     embeddings, true, given = blobs(noise=0.0)
     embeddings[:8] = embeddings[0]
     given[:8] = (true[0] + 1) % 3
@@ -80,7 +80,7 @@ def test_a_copy_does_not_vouch_for_a_mislabelled_image():
     assert together < apart / 2
 
 
-def test_an_unlabelled_copy_is_predicted_without_its_labelled_twin():
+def test_unlabelled_copy_is_predicted_without_its_labelled_copy():
     embeddings, true, given = blobs(rows=120)
     given[:6] = (true[0] + 1) % 3
     embeddings[:7] = embeddings[0]
@@ -92,7 +92,7 @@ def test_an_unlabelled_copy_is_predicted_without_its_labelled_twin():
     assert found[6].argmax() == true[0]
 
 
-def test_more_rows_than_are_learned_from(monkeypatch):
+def test_predicts_more_rows_than_it_trains_on(monkeypatch):
     monkeypatch.setattr("audit.predictions.out_of_sample.MAX_TRAINING_ROWS", 150)
     embeddings, true, given = blobs(rows=600)
     found = out_of_sample(embeddings, given, np.arange(len(given)))
@@ -100,7 +100,7 @@ def test_more_rows_than_are_learned_from(monkeypatch):
     assert (found.probabilities.argmax(1) == true).mean() > 0.9
 
 
-def test_the_temperature_is_found_on_all_classes_although_they_are_listed_in_turn(monkeypatch):
+def test_temperature_is_fitted_on_all_alternating_classes(monkeypatch):
     draw = np.random.default_rng(0)
     true = np.arange(900) % 3
     spread = np.where(true == 0, 0.05, 0.9)  # images of the first class are easy
@@ -128,7 +128,7 @@ def test_many_classes_of_two_images():
     assert (found.argmax(1) == np.repeat(np.arange(300), 2)).mean() > 0.8
 
 
-def test_the_networks_are_fitted_on_the_device_that_is_asked_for():
+def test_networks_are_fitted_on_the_requested_device():
     embeddings, _, given = blobs(60)
-    with pytest.raises((RuntimeError, NotImplementedError), match=r"(?i)meta"):  # a device that holds no values: only asking for it can fail so
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"(?i)meta"):  # the meta device holds no values, so only its use can fail like this
         out_of_sample(embeddings, given, np.arange(len(given)), device="meta")

@@ -15,7 +15,7 @@ def training(rows=240, width=6, folds=3, seed=0):
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_a_member_predicts_probabilities_of_the_right_class(name):
+def test_member_predicts_the_right_class(name):
     known = training()
     member = MEMBERS[name][0](known)
     for fold in (known.fold, np.full(len(known.fold), -1, np.int8)):
@@ -26,8 +26,8 @@ def test_a_member_predicts_probabilities_of_the_right_class(name):
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_a_fold_never_sees_its_own_labels(name):
-    """With the labels of one fold turned round, that fold's own predictions still follow the others'."""
+def test_fold_model_never_sees_its_own_labels(name):
+    """If the labels of one fold are reversed, that fold's predictions still follow the other folds."""
     known = training()
     turned = np.where(known.fold == 0, (known.labels + 1) % 3, known.labels)
     member = MEMBERS[name][0](Training(known.features, turned, known.fold, known.folds, 3, 0))
@@ -35,7 +35,7 @@ def test_a_fold_never_sees_its_own_labels(name):
     assert (member(known.features[mine], known.fold[mine]).argmax(1) == known.labels[mine]).mean() > 0.95
 
 
-def test_a_temperature_is_found_on_all_classes_although_they_are_listed_in_turn(monkeypatch):
+def test_kernel_temperature_is_fitted_on_all_alternating_classes(monkeypatch):
     known = training(rows=900)
     draw = np.random.default_rng(0)
     hard = (known.features + draw.normal(0, 2, known.features.shape) * (known.labels > 0)[:, None]).astype(np.float32)
@@ -61,8 +61,8 @@ def test_projection_of_identical_rows_is_zero():
     np.testing.assert_allclose(project(np.ones((2, 4), np.float16)), 0, atol=1e-3)
 
 
-def test_of_two_copies_at_the_edge_of_a_vote_rounding_chooses_none():
-    """The 50th and the 51st neighbor are one picture with two labels; which is nearer is decided by the last bit."""
+def test_rounding_does_not_choose_between_copies_at_the_edge_of_a_vote():
+    """The 50th and the 51st neighbor are copies with different labels; the last bit decides which is nearer."""
     angles = np.append(np.linspace(0, 1, VOTERS - 1), [1.1, 1.1])
     found = []
     for nearer in (-2, -1):

@@ -15,7 +15,7 @@ def rows_of(rows=300, width=8, seed=0):
 
 
 @pytest.mark.parametrize("at_once", [7, 4096])
-def test_ridge_is_the_solution_of_its_normal_equations(monkeypatch, at_once):
+def test_ridge_solves_its_normal_equations(monkeypatch, at_once):
     monkeypatch.setattr("audit.predictions.similarity_models._ROWS_AT_ONCE", at_once)
     monkeypatch.setattr("audit.predictions.similarity_models.LANDMARKS", 20)
     from audit.predictions.similarity_models import KERNEL_PENALTY, kernel, unit_rows
@@ -29,7 +29,7 @@ def test_ridge_is_the_solution_of_its_normal_equations(monkeypatch, at_once):
     np.testing.assert_allclose(found.weights[2], np.linalg.solve(gram, design.T @ np.eye(3)[labels[others]]), atol=2e-3)
 
 
-def test_many_classes_take_no_memory_per_row(monkeypatch):
+def test_memory_does_not_grow_with_rows_times_classes(monkeypatch):
     """A row of 20,000 classes is 80 kB; one label is 12 bytes."""
     monkeypatch.setattr("audit.predictions.similarity_models.LANDMARKS", 4)
     features, _, fold = rows_of(2_000)
@@ -41,24 +41,24 @@ def test_many_classes_take_no_memory_per_row(monkeypatch):
     assert peak < 20_000 * 4 * 200  # the 500 rows of a fold, dense, take more than twice that
 
 
-def test_one_label_each_is_a_set_of_one():
+def test_single_labels_equal_sets_of_one():
     features, labels, fold = rows_of()
-    carried = csr_array(np.eye(3, dtype=bool)[labels])
-    votes = [Voters(features, some, fold)(features, fold) for some in (one_hot(labels, 3), carried.astype(np.float32))]
+    given = csr_array(np.eye(3, dtype=bool)[labels])
+    votes = [Voters(features, some, fold)(features, fold) for some in (one_hot(labels, 3), given.astype(np.float32))]
     np.testing.assert_array_equal(*votes)
     np.testing.assert_allclose(votes[0].sum(1), 1, atol=1e-5)
-    ridge = [fit_ridge(features, some, fold, 4, 0)(features, fold) for some in (one_hot(labels, 3), carried.astype(np.float32))]
+    ridge = [fit_ridge(features, some, fold, 4, 0)(features, fold) for some in (one_hot(labels, 3), given.astype(np.float32))]
     np.testing.assert_array_equal(*ridge)
 
 
-def test_of_two_copies_with_different_sets_at_the_edge_of_a_vote_rounding_chooses_none():
+def test_rounding_does_not_choose_between_copies_with_different_sets():
     angles = np.append(np.linspace(0, 1, VOTERS - 1), [1.1, 1.1])
-    carried = csr_array(np.array([*[[1, 1, 0, 0]] * (VOTERS - 1), [1, 0, 1, 0], [1, 0, 0, 1]], np.float32))
+    given = csr_array(np.array([*[[1, 1, 0, 0]] * (VOTERS - 1), [1, 0, 1, 0], [1, 0, 0, 1]], np.float32))
     found = []
     for nearer in (-2, -1):
         turned = angles.copy()
         turned[nearer] -= 1e-6
         rows = np.stack([np.cos(turned), np.sin(turned)], 1).astype(np.float32)
-        found.append(Voters(rows, carried, np.zeros(len(rows), np.int8))(np.array([[1, 0]], np.float32), np.array([1], np.int8)))
+        found.append(Voters(rows, given, np.zeros(len(rows), np.int8))(np.array([[1, 0]], np.float32), np.array([1], np.int8)))
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
     assert found[0][0, 0] == pytest.approx(1)

@@ -39,7 +39,7 @@ def test_array_in_row_order(save):
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
-def test_table_by_sample_id_in_any_order_of_rows_and_columns(save, name):
+def test_table_by_sample_id_in_any_order(save, name):
     np.testing.assert_allclose(load_predictions(save(table((2, 0, 1)), name), IDS, CLASSES).probabilities, GOOD, atol=1e-6)
 
 
@@ -48,7 +48,7 @@ def test_table_without_ids_is_in_row_order(save):
     np.testing.assert_allclose(load_predictions(path, IDS, CLASSES).probabilities, GOOD, atol=1e-6)
 
 
-def test_a_sample_without_a_row_has_no_prediction(save):
+def test_sample_without_a_row_has_no_prediction(save):
     found = load_predictions(save(table((0, 2)), "p.csv"), IDS, CLASSES)
     assert np.isnan(found.probabilities[1]).all()
     assert found.record["covered"] == 2
@@ -61,26 +61,26 @@ def test_a_sample_without_a_row_has_no_prediction(save):
         (GOOD[:2], "p.npy", r"shape \(2, 2\), but the dataset has 3 samples and 2 classes"),
         (GOOD * 7 - 3, "p.npy", "row 0: 3.3 is not a probability"),
         (np.array([[0.9, 0.1], [np.nan, 0.8], [0.5, 0.5]]), "p.npy", "row 1: some classes are NaN"),
-        (np.array([[0.9, 0.1], [0.9, 0.9], [0.5, 0.5]]), "p.npy", "row 1: adds up to 1.8"),
-        (np.array(["x"]), "p.npy", "holds shape"),
-        (table(columns=("cat",)), "p.csv", r"no column for the class 'dog' \(1 of 2 are missing\)"),
+        (np.array([[0.9, 0.1], [0.9, 0.9], [0.5, 0.5]]), "p.npy", "row 1: sums to 1.8, not 1"),
+        (np.array(["x"]), "p.npy", "not a numeric 2-D array"),
+        (table(columns=("cat",)), "p.csv", r"no column for class 'dog' \(1 of 2 classes have no column\)"),
         (table().assign(cat=[0.9, 3.0, 0.5]), "p.csv", "p.csv:3: 3 is not a probability"),
         (table((2, 0, 1)).assign(cat=[0.5, np.nan, 0.2]), "p.csv", "p.csv:3: some classes are NaN"),
         (table((0, 1, 2, 0)).drop(columns="sample_id"), "p.csv", "has 4 rows and no column 'sample_id'"),
         (table(()), "p.csv", "is empty"),
-        (table((0, 1, 1)), "p.csv", "p.csv:4: the sample 'b.jpg' appears twice"),
-        (table().assign(sample_id="x"), "p.csv", "names none of the dataset's samples; its first is 'x'"),
+        (table((0, 1, 1)), "p.csv", "p.csv:4: sample 'b.jpg' appears twice"),
+        (table().assign(sample_id="x"), "p.csv", "matches no sample of the dataset; its first id is 'x'"),
         (table((0, 1)).drop(columns="sample_id"), "p.csv", "has 2 rows and no column 'sample_id'"),
-        (table().assign(cat="much"), "p.csv", "the column 'cat' holds text"),
-        (table(), "p.txt", "unknown kind '.txt'"),
+        (table().assign(cat="much"), "p.csv", "column 'cat' contains text"),
+        (table(), "p.txt", "unknown file type '.txt'"),
     ],
 )
-def test_what_does_not_fit_is_an_error_that_says_where(save, content, name, message):
+def test_invalid_file_is_an_error_with_its_location(save, content, name, message):
     with pytest.raises(AuditError, match=message):
         load_predictions(save(content, name), IDS, CLASSES)
 
 
-def test_a_missing_or_broken_file(tmp_path):
+def test_refuses_missing_or_broken_file(tmp_path):
     with pytest.raises(AuditError, match="no such file"):
         load_predictions(tmp_path / "p.npy", IDS, CLASSES)
     (tmp_path / "p.npy").write_bytes(b"not an array")
@@ -88,67 +88,67 @@ def test_a_missing_or_broken_file(tmp_path):
         load_predictions(tmp_path / "p.npy", IDS, CLASSES)
 
 
-def test_rows_that_almost_add_up_are_scaled_with_a_warning(save):
+def test_rows_that_almost_sum_to_1_are_rescaled_with_a_warning(save):
     found = load_predictions(save(GOOD * 0.9, "p.npy"), IDS, CLASSES)
     np.testing.assert_allclose(found.probabilities.sum(1), 1, atol=1e-6)
-    assert "they were scaled" in found.record["warnings"][0]
+    assert "the rows were rescaled" in found.record["warnings"][0]
 
 
-def test_in_sample_and_shuffled_predictions_are_suspected(save):
+def test_warns_about_in_sample_and_permuted_predictions(save):
     labels = np.arange(200) % 2
     ids = [str(at) for at in range(200)]
     sure = np.eye(2, dtype=np.float32)[labels] * 0.998 + 0.001
-    assert "trained on these very labels" in load_predictions(save(sure, "p.npy"), ids, CLASSES, labels).record["warnings"][0]
+    assert "probably trained on them" in load_predictions(save(sure, "p.npy"), ids, CLASSES, labels).record["warnings"][0]
     assert "order of the classes" in load_predictions(save(sure[:, ::-1], "p.npy"), ids, CLASSES, labels).record["warnings"][0]
     honest = sure.copy()
     honest[:10] = honest[:10, ::-1]
     assert not load_predictions(save(honest, "p.npy"), ids, CLASSES, labels).record["warnings"]
 
 
-def test_a_class_without_a_column_is_named_and_the_others_are_read(save):
+def test_reads_other_classes_if_one_has_no_column(save):
     found = load_predictions(save(table(), "p.csv"), IDS, ["bird", *CLASSES])
     np.testing.assert_allclose(found.probabilities, np.column_stack([np.zeros(3), GOOD]), atol=1e-6)
     assert found.record["unknown_classes"] == ["bird"]
-    assert "1 of 3 classes have no column in p.csv; images labelled so are not judged: 'bird'." in found.record["warnings"]
+    assert "1 of 3 classes have no column in p.csv; images with these labels are not judged: 'bird'." in found.record["warnings"]
 
 
-def test_classes_that_the_dataset_lacks_are_left_out(save):
+def test_ignores_columns_of_unknown_classes(save):
     content = table().assign(cat=[0.45, 0.1, 0.001], dog=[0.05, 0.4, 0.001], fish=[0.5, 0.5, 0.998])
     found = load_predictions(save(content, "p.parquet"), IDS, CLASSES)
     np.testing.assert_allclose(found.probabilities[:2], GOOD[:2], atol=1e-6)
     assert np.isnan(found.probabilities[2]).all()
     assert any("fish" in warning for warning in found.record["warnings"])
-    assert any("1 rows of p.parquet say nothing" in warning for warning in found.record["warnings"])
+    assert any("1 rows of p.parquet have almost no probability on the dataset's classes" in warning for warning in found.record["warnings"])
 
 
-def test_rows_of_other_samples_are_left_out(save):
+def test_ignores_rows_of_unknown_samples(save):
     stranger = pd.DataFrame({"sample_id": ["x.jpg"], "dog": [0.5], "cat": [0.5]})
     found = load_predictions(save(pd.concat([stranger, table()]), "p.csv"), IDS, CLASSES)
     np.testing.assert_allclose(found.probabilities, GOOD, atol=1e-6)
-    assert found.record["warnings"] == ["1 rows of p.csv name no sample of the dataset and are left out."]
+    assert found.record["warnings"] == ["1 rows of p.csv match no sample of the dataset and are ignored."]
 
 
 @pytest.mark.parametrize("name", ["p.npy", "p.csv", "p.parquet"])
-def test_block_size_changes_nothing(save, monkeypatch, name):
+def test_result_does_not_depend_on_block_size(save, monkeypatch, name):
     monkeypatch.setattr("audit.io.blocks.CELLS_AT_ONCE", 6)
     monkeypatch.setattr("audit.predictions.files._LEAST_AT_ONCE", 1)
     path = save(GOOD if name == "p.npy" else table((2, 0, 1)), name)
     np.testing.assert_allclose(load_predictions(path, IDS, CLASSES).probabilities, GOOD, atol=1e-6)
 
 
-def test_a_sample_twice_in_different_blocks(save, monkeypatch):
+def test_refuses_sample_repeated_in_another_block(save, monkeypatch):
     monkeypatch.setattr("audit.io.blocks.CELLS_AT_ONCE", 6)
     monkeypatch.setattr("audit.predictions.files._LEAST_AT_ONCE", 1)
-    with pytest.raises(AuditError, match=r"p.csv:5: the sample 'a.jpg' appears twice"):
+    with pytest.raises(AuditError, match=r"p.csv:5: sample 'a.jpg' appears twice"):
         load_predictions(save(table((0, 1, 2, 0)), "p.csv"), IDS, CLASSES)
 
 
-def test_rows_of_several_labels_need_not_add_up(save):
+def test_rows_of_several_labels_need_not_sum_to_1(save):
     content = np.array([[0.9, 0.8], [0.1, 0.0], [0.5, 1.0]], np.float32)
     np.testing.assert_allclose(load_predictions(save(content, "p.npy"), IDS, CLASSES, several=True).probabilities, content)
 
 
-def test_two_columns_that_changed_places_are_suspected(save):
+def test_warns_about_swapped_columns(save):
     labels = np.arange(300) % 5
     swapped = np.eye(5, dtype=np.float32)[labels][:, [1, 2, 3, 0, 4]] * 0.9 + 0.02
     ids = [str(at) for at in range(300)]
@@ -179,13 +179,13 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, name):
     assert peak < 250e6
 
 
-def test_a_class_with_a_dot_in_its_name_has_its_own_column(save):
+def test_class_name_may_contain_a_dot(save):
     frame = pd.DataFrame({"sample_id": IDS, "cat": GOOD[:, 0] / 2, "cat.small": GOOD[:, 0] / 2, "dog": GOOD[:, 1]})
     found = load_predictions(save(frame, "p.parquet"), IDS, ["cat", "cat.small", "dog"]).probabilities
     np.testing.assert_allclose(found, frame.drop(columns="sample_id"), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
-def test_rows_are_counted_without_reading_them_all(save, name):
+def test_counts_rows_without_reading_values(save, name):
     assert row_count(save(table(), name)) == 0
     assert row_count(save(table().drop(columns="sample_id"), name)) == 3

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
-from audit.statistics.bins import chance_of, further_range, medians, standing_out, telling
+from audit.statistics.bins import chance_of, further_range, medians, most_distinctive, standing_out
 from audit.statistics.properties import Property
 
 
@@ -25,10 +25,10 @@ NUMBERS = Property("x", np.zeros(0, np.int64), ["below 1", "1 to 2", "2 to 3", "
         (counts(10, 10, 10, 10, 60), counts(24, 26, 24, 26, 0), "unknown", 0.6, 0),
     ],
 )
-def test_the_range_that_tells_a_class_best_is_named_by_its_limits(own, rest, value, share, elsewhere):
-    told = telling(NUMBERS, own, rest)
-    assert told.value == value
-    assert (told.share_of_class, told.share_of_rest) == pytest.approx((share, elsewhere))
+def test_names_most_distinctive_range_by_its_limits(own, rest, value, share, elsewhere):
+    found = most_distinctive(NUMBERS, own, rest)
+    assert found.value == value
+    assert (found.share_of_class, found.share_of_rest) == pytest.approx((share, elsewhere))
 
 
 LIMITS = {"least_share": 0.2, "chance": 0.05}
@@ -45,58 +45,58 @@ LIMITS = {"least_share": 0.2, "chance": 0.05}
         (counts(100, 0, 0, 0, 0), counts(1, 33, 33, 33, 0), None),
     ],
 )
-def test_a_class_at_both_ends_is_told_both_where_each_is_above_chance(own, rest, further):
-    found = further_range(NUMBERS, own, rest, telling(NUMBERS, own, rest), **LIMITS)
+def test_class_at_both_ends_has_second_range_if_both_are_significant(own, rest, further):
+    found = further_range(NUMBERS, own, rest, most_distinctive(NUMBERS, own, rest), **LIMITS)
     assert (found and found.value) == further
 
 
-def test_limits_of_masked_numbers_stay_masked():
-    masked = NUMBERS._replace(told=[f"masked value {at}" for at in range(1, 5)] + ["unknown"], ends=())
-    assert telling(masked, counts(40, 40, 15, 5, 0), counts(1, 4, 45, 50, 0)).value == "masked value 1 to masked value 2"
+def test_masked_limits_stay_masked():
+    masked = NUMBERS._replace(bin_names=[f"masked value {at}" for at in range(1, 5)] + ["unknown"], ends=())
+    assert most_distinctive(masked, counts(40, 40, 15, 5, 0), counts(1, 4, 45, 50, 0)).value == "masked value 1 to masked value 2"
 
 
-def test_every_value_that_is_likelier_in_the_class_shows_it():
+def test_marks_every_value_more_frequent_in_the_class():
     values = Property("x", np.zeros(0, np.int64), ["'a'", "'b'", "'c'", "another value", "unknown"])
-    told = telling(values, counts(30, 50, 10, 10, 0), counts(10, 20, 60, 10, 0))
-    assert (told.value, told.share_of_class, told.is_range) == ("'b'", 0.5, False)
-    assert told.bins.tolist() == [True, True, False, False, False]
-    assert told.together == pytest.approx((2, 0.8, 0.3))
+    found = most_distinctive(values, counts(30, 50, 10, 10, 0), counts(10, 20, 60, 10, 0))
+    assert (found.value, found.share_of_class, found.is_range) == ("'b'", 0.5, False)
+    assert found.bins.tolist() == [True, True, False, False, False]
+    assert found.together == pytest.approx((2, 0.8, 0.3))
 
 
 @settings(deadline=None)
 @given(st.integers(0, 10_000))
-def test_no_other_run_of_bins_tells_more(seed):
+def test_no_other_run_of_bins_has_larger_difference(seed):
     random = np.random.default_rng(seed)
     own, rest = (random.multinomial(1000, random.dirichlet(np.ones(5))) for _ in range(2))
-    told = telling(NUMBERS, own, rest)
+    found = most_distinctive(NUMBERS, own, rest)
     more = (own - rest) / 1000
     best = max(more[first:last].sum() for first in range(4) for last in range(first + 1, 5))
-    assert told.share_of_class - told.share_of_rest == pytest.approx(max(best, more[-1]))
+    assert found.share_of_class - found.share_of_rest == pytest.approx(max(best, more[-1]))
 
 
 @settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 30))
-def test_medians_are_those_of_the_two_parts(seed, own, rest):
+def test_medians_match_numpy(seed, own, rest):
     random = np.random.default_rng(seed)
     numbers, mine = np.sort(random.integers(0, 9, own + rest)).astype(float), np.sort(random.permutation(own + rest)[:own])
     others = np.setdiff1d(np.arange(own + rest), mine)
     assert medians(numbers, mine) == (np.median(numbers[mine]), np.median(numbers[others]))
 
 
-def test_there_is_no_median_of_nothing():
+def test_median_of_empty_part_is_none():
     assert medians(np.array([1.0, 2.0]), np.array([0, 1])) == (1.5, None)
     assert medians(np.array([1.0, 2.0]), np.zeros(0, np.int64)) == (None, 1.5)
 
 
-def test_a_value_stands_out_where_a_fifth_of_a_class_has_it_and_a_third_of_that_of_the_others():
+def test_value_stands_out_above_least_share_and_three_times_the_rest():
     made = np.array([[20, 80, 0], [6, 84, 10], [4, 96, 0]])
     assert standing_out(made, 0.2).tolist() == [[True, False, False], [False] * 3, [False] * 3]
     assert standing_out(made, 0.1).tolist() == [[True, False, False], [False, False, True], [False] * 3]
 
 
-def test_chance_is_that_of_the_value_that_stands_out_most():
+def test_chance_is_that_of_the_most_distinctive_value():
     made = np.array([[20, 80, 0], [6, 84, 10]])
     asked = np.array([[True, False, False], [False] * 3])
-    told = chance_of(made, asked)
-    assert told[0] == pytest.approx(3 * hypergeom.sf(19, 200, 100, 26))
-    assert told[1] == 1
+    found = chance_of(made, asked)
+    assert found[0] == pytest.approx(3 * hypergeom.sf(19, 200, 100, 26))
+    assert found[1] == 1

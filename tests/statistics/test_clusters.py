@@ -5,8 +5,8 @@ import numpy as np
 from audit.statistics.clusters import _ROWS_AT_ONCE, described, typical_rows
 
 
-def test_what_many_images_have_in_common_is_asked_of_a_lot_and_not_of_every_other_row():
-    """Rows that a listing deals in turn: every third is of another kind, and steps of three would see one kind alone."""
+def test_samples_rows_at_random_not_evenly_spaced():
+    """The listing alternates between three kinds, so steps of three would sample only one of them."""
     count = 3 * _ROWS_AT_ONCE
     embeddings = np.eye(3, dtype=np.float16)[np.arange(count) % 3]
     images = np.array([sha256(str(row).encode()).hexdigest()[:32] for row in range(count)], "S32")

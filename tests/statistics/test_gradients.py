@@ -21,7 +21,7 @@ def test_marks_stay_in_range(seed, side, count):
         assert 0 <= mark.elsewhere <= 1
 
 
-def test_pictures_without_any_edge_bear_no_mark():
+def test_images_without_edges_bear_no_mark():
     plain = gradients(np.full((20, SIDE, SIDE, 3), 128, np.uint8))
     half = np.arange(20) % 2 == 0
     assert not any(mark.bears.any() for mark in find_marks([plain], half, np.ones(20, bool), plain, half))

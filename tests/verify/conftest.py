@@ -1,4 +1,4 @@
-"""Runs to hold against an answer key: one written by hand, row by row."""
+"""Runs to compare with published facts: one written by hand, row by row."""
 
 import json
 
@@ -14,7 +14,7 @@ from audit.tables import FINDINGS, OUTCOMES, PAIRS, SAMPLES, SCHEMA_VERSION
 
 @pytest.fixture(scope="session")
 def photo():
-    """Make a picture that is like no other of another seed."""
+    """Make an image that is unlike those of other seeds."""
 
     def make(seed, size=(72, 60)):
         coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), np.uint8)
@@ -44,9 +44,9 @@ def written(tmp_path):
         for check in checks:
             reported = []
             for number, (_, label, more) in enumerate(one for one in findings if one[0] == check):
-                told = {"finding_id": f"{check}{number}", "check": check, "kind": check, "severity": "info", "score": 0.5, "label": label}
-                told |= {"message": "", "subject": "sample" if "sample_id" in more else "class", "evidence": "{}"}
-                reported.append(dict.fromkeys(FINDINGS.names) | told | {k: json.dumps(v) if k == "evidence" else v for k, v in more.items()})
+                row = {"finding_id": f"{check}{number}", "check": check, "kind": check, "severity": "info", "score": 0.5, "label": label}
+                row |= {"message": "", "subject": "sample" if "sample_id" in more else "class", "evidence": "{}"}
+                reported.append(dict.fromkeys(FINDINGS.names) | row | {k: json.dumps(v) if k == "evidence" else v for k, v in more.items()})
             write_table(path / "findings" / f"{check}.parquet", pa.Table.from_pylist(reported, FINDINGS))
         record = {
             "schema_version": SCHEMA_VERSION,
@@ -69,7 +69,7 @@ def written(tmp_path):
 
 @pytest.fixture(scope="session")
 def fact():
-    """Find one row of a comparison by how it begins."""
+    """Find one row of a comparison by the start of its text."""
 
     def find(rows, what):
         (row,) = [row for row in rows if row["what"].startswith(what)]

@@ -1,4 +1,4 @@
-"""``verify`` from end to end on a part of CIFAR-10: what it prints is counted again here, from the same files by other means."""
+"""``verify`` from end to end on a part of CIFAR-10; the printed numbers are counted again from the same files."""
 
 import json
 import tarfile
@@ -16,14 +16,14 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TAR, LISTED, HUMAN = DATA / "cifar10-dev.tar", DATA / "cifar10-duplicates-dev.csv", DATA / "cifar10-human-labels-dev.csv"
 VOTES = DATA / "label-errors-cifar10" / "human_votes.csv"
 MORE = 80
-"""Train images of each class beside those that a file names: from fewer, labels cannot be judged."""
+"""Train images per class besides those in the files; fewer are not enough to judge labels."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared_data, pytest.mark.skipif(not TAR.is_file(), reason=f"{TAR} is not here")]
 
 
 @pytest.fixture(scope="module")
 def images():
-    """Split and number -> class, for the images that the files name and some more."""
+    """Map split and number to class, for the images in the files and some more."""
     pairs, votes = pd.read_csv(LISTED), pd.read_csv(VOTES)
     named = {("test", int(number)) for number in [*pairs["test_index"], *votes["index"]]} | {
         ("train", int(number)) for number in pairs["train_index"]
@@ -58,16 +58,16 @@ def run(tmp_path_factory, images):
 def verified(run, capsys, **files):
     labels = [argument for key, path in files.items() for argument in ("--labels", f"{key}={path}")]
     assert invoke(["verify", str(run.path), "--json", *labels]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["dataset"] == "cifar-10"
-    return [fact["found"] for fact in told["facts"]]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["dataset"] == "cifar-10"
+    return [fact["found"] for fact in printed["facts"]]
 
 
-def test_what_is_printed_is_what_the_files_say_of_the_images(run, images, capsys):
+def test_printed_numbers_match_the_files(run, images, capsys):
     listed, disagree, flagged, confirmed = verified(run, capsys, duplicates=LISTED, human=HUMAN, mturk=VOTES)
 
     pairs = pd.read_csv(LISTED).query("verdict == 'duplicate'")
-    found, here = (int(word) for word in listed.split(" here")[0].split(" of "))
+    found, here = (int(word) for word in listed.split(" in the run")[0].split(" of "))
     assert here == len(pairs)
     assert found >= 0.8 * here  # 85% were measured on all 30,000 images
 
@@ -82,11 +82,11 @@ def test_what_is_printed_is_what_the_files_say_of_the_images(run, images, capsys
 
     votes = pd.read_csv(VOTES).query("given < 3")
     names = {f"test/{images['test', number]}/{number:05}.jpg" for number in votes["index"] if ("test", number) in images}
-    assert confirmed == f"{len(names & reported)} reported of {len(names)} here (54 confirmed)"
+    assert confirmed == f"{len(names & reported)} of {len(names)} in the run reported (54 confirmed)"
     assert len(names) > 20
 
 
-def test_the_published_forms_of_the_files_say_the_same(run, tmp_path, capsys):
+def test_published_formats_give_the_same_numbers(run, tmp_path, capsys):
     classes = {name: number for number, name in enumerate(find_dataset("cifar-10").classes)}
     pairs, human, votes = pd.read_csv(LISTED), pd.read_csv(HUMAN), pd.read_csv(VOTES)
     judged = pairs["verdict"].map({"duplicate": 1, "different": 2, "unsure": 2})
@@ -105,7 +105,7 @@ def test_the_published_forms_of_the_files_say_the_same(run, tmp_path, capsys):
     assert verified(run, capsys, **{key: tmp_path / name for key, name in theirs.items()}) == ours
 
 
-def test_images_numbered_in_another_order_are_not_compared(run, tmp_path, capsys):
+def test_images_in_another_order_are_not_compared(run, tmp_path, capsys):
     human = pd.read_csv(HUMAN)
     human["index"] = human["index"].sample(frac=1, random_state=0).to_numpy()
     human.to_csv(tmp_path / "human.csv", index=False)

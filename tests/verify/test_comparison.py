@@ -18,8 +18,8 @@ IMAGENET = find_dataset("imagenet-1k").classes
 def copied(tmp_path_factory, photo):
     """Copies of all kinds, within and between train, val and test.
 
-    Exact: two train images of one picture, in val under another label; two more train images, one in val under its own label and one under another;
-    two val images of one picture. Some of these are in test too.
+    Exact: two copies in train, in val under another label; two more train images, one in val under its own label and one under another;
+    two copies in val. Some of these are in test too.
     Near: two in val; one in val and two in train; one in test and one in train.
     """
     data = tmp_path_factory.mktemp("data")
@@ -59,7 +59,7 @@ def test_exact_copies_are_counted_by_split_and_label(copied, fact):
     assert fact(rows, "train images in exact groups")["found"] == 2
 
 
-def test_near_copies_are_counted_without_exact_ones_and_without_the_test_split(copied, fact):
+def test_near_copies_exclude_exact_ones_and_the_test_split(copied, fact):
     rows = compare(copied, "imagenet-1k", {})
     assert fact(rows, "near-duplicate groups within val")["found"] == 1
     assert fact(rows, "val images in them")["found"] == 2
@@ -74,34 +74,34 @@ def test_other_shots_of_a_scene_are_near_duplicates_as_in_the_paper(written, fac
     assert fact(rows, "val images with a near duplicate")["found"] == 0
 
 
-def test_what_one_image_is_like_its_identical_copies_are_like_too(written, fact):
-    """Near copies are looked for between one image of each kind: 0 and 1 are identical, and 0 is paired with 2."""
+def test_near_copies_of_one_image_count_for_its_identical_copies(written, fact):
+    """Only one image of each identical set is compared: 0 and 1 are identical, and 0 is paired with 2."""
     samples = [("val/0.png", "val", SUNGLASS), ("val/1.png", "val", SUNGLASS), ("train/2.png", "train", SUNGLASS), ("test/3.png", "test", SUNGLASS)]
     rows = compare(written(samples, [(0, 1, "identical_bytes"), (0, 2, "re_encoded"), (0, 3, "identical_bytes")]), "imagenet-1k", {})
     assert fact(rows, "val images with a near duplicate in train")["found"] == 2
     assert fact(rows, "train images with a near duplicate in val")["found"] == 1
 
 
-def test_a_run_of_one_split_cannot_tell_of_two(written, fact):
+def test_run_of_one_split_lacks_facts_about_two(written, fact):
     rows = compare(written([("train/1.png", "train", CANOE), ("test/2.png", "test", CANOE)], [(0, 1, "identical_bytes")]), "imagenet-1k", {})
-    assert fact(rows, "val images with an exact")["not_checked"] == "the run has not both train and val images"
+    assert fact(rows, "val images with an exact")["not_checked"] == "needs both train and val images"
     assert fact(rows, "exact pairs within val")["found"] is None
     assert fact(rows, "train images in exact groups")["found"] == 0
 
 
 @pytest.mark.parametrize("name", ["imagenet-1k", "cifar-10"])
 @pytest.mark.parametrize("samples", [[], [("1.png", None, None), ("2.png", None, None)]])
-def test_a_run_without_images_splits_or_labels_is_not_checked(written, name, samples):
+def test_run_without_images_splits_or_labels_is_not_checked(written, name, samples):
     assert {row["found"] for row in compare(written(samples), name, {})} == {None}
 
 
-def test_each_row_has_a_number_or_says_why_not(copied):
+def test_each_row_has_a_number_or_a_reason(copied):
     rows = compare(copied, "imagenet-1k", {})
     for row in rows:
         assert (row["found"] is None) == (row["not_checked"] is not None)
-    said = " ".join(row["not_checked"] or "" for row in rows)
-    assert "--labels real=FILE" in said
-    assert "class_overlap did not run" in said
+    message = " ".join(row["not_checked"] or "" for row in rows)
+    assert "--labels real=FILE" in message
+    assert "class_overlap did not run" in message
 
 
 CLASSES = [(f"train/{label}/1.png", "train", label) for label in (SUNGLASS, SUNGLASSES, LAPTOP, NOTEBOOK, CANOE, CARTON)]
@@ -116,14 +116,14 @@ CLASSES = [(f"train/{label}/1.png", "train", label) for label in (SUNGLASS, SUNG
         (None, {"evidence": {"worst_classes": {}, "overlapping_pairs": [{"classes": [SUNGLASS, SUNGLASSES], "share": 0.1}]}}),
     ],
 )
-def test_an_overlap_is_found_where_one_finding_names_both_classes_together(written, fact, label, more):
+def test_overlap_needs_a_finding_that_names_both_classes(written, fact, label, more):
     rows = compare(written(CLASSES, findings=[("class_overlap", label, more)]), "imagenet-1k", {})
     assert fact(rows, "classes sunglass and sunglasses")["found"] == 1
     assert fact(rows, "classes laptop and notebook")["found"] == 0
     assert fact(rows, "classes monitor and screen")["not_checked"] == "the run has no images of n03782006 or n04152593"
 
 
-def test_an_overlap_is_not_found_where_both_classes_are_named_apart(written, fact):
+def test_overlap_is_not_found_in_separate_findings(written, fact):
     health = {
         "worst_classes": {SUNGLASS: 0.3, LAPTOP: 0.2, NOTEBOOK: 0.1},
         "overlapping_pairs": [{"classes": [SUNGLASSES, CANOE], "share": 0.01}, {"classes": [SUNGLASS, LAPTOP], "share": 0.01}],
@@ -139,14 +139,14 @@ def test_an_overlap_is_not_found_where_both_classes_are_named_apart(written, fac
     assert fact(rows, "classes laptop and notebook")["found"] == 0
 
 
-def test_a_class_is_found_where_a_finding_is_about_it(written, fact):
+def test_class_is_found_in_a_finding_about_it(written, fact):
     findings = [("split_shift", CANOE, {"evidence": {"examples": ["val/n02971356/1.png"]}}), ("marks", CARTON, {})]
     rows = compare(written(CLASSES, findings=findings), "imagenet-1k", {})
     assert fact(rows, "canoe's shift")["found"] == 1
     assert fact(rows, "carton's watermark")["found"] == 1
 
 
-def test_a_class_is_not_found_in_examples_of_another_finding(written, fact):
+def test_class_is_not_found_in_examples_of_other_findings(written, fact):
     examples = {"evidence": {"examples": [f"val/{CANOE}/ILSVRC2012_val_00000001.JPEG", f"val/{CARTON}/2.JPEG"]}}
     findings = [("split_shift", None, examples), ("split_shift", CARTON, examples), ("marks", CANOE, examples)]
     rows = compare(written(CLASSES, findings=findings), "imagenet-1k", {})
@@ -154,13 +154,13 @@ def test_a_class_is_not_found_in_examples_of_another_finding(written, fact):
     assert fact(rows, "carton's watermark")["found"] == 0
 
 
-def test_a_check_that_ran_and_found_nothing_is_told_from_one_that_did_not_run(written, fact):
+def test_distinguishes_checks_without_findings_from_checks_that_did_not_run(written, fact):
     rows = compare(written(CLASSES, done=["marks"]), "imagenet-1k", {})
     assert fact(rows, "carton's watermark")["found"] == 0
     assert fact(rows, "canoe's shift")["not_checked"] == "split_shift did not run"
 
 
-def test_labels_that_are_words_are_classes_too(written, fact):
+def test_labels_may_be_words(written, fact):
     samples = [("1.png", "train", "sunglass"), ("2.png", "train", "sunglasses, dark glasses, shades"), ("3.png", "train", "canoe")]
     found = [("class_overlap", "sunglass", {"suggested_label": "sunglasses, dark glasses, shades"}), ("split_shift", "canoe", {})]
     rows = compare(written(samples, findings=found), "imagenet-1k", {})
@@ -169,8 +169,8 @@ def test_labels_that_are_words_are_classes_too(written, fact):
 
 
 @pytest.mark.slow
-def test_real_findings_of_overlap_and_shift_are_read(tmp_path, fact):
-    """Two classes of one kind of picture, one whose val differs, and two that nothing is wrong with; scanned."""
+def test_reads_real_findings_of_overlap_and_shift(tmp_path, fact):
+    """A scan of two classes of the same images, one whose val differs, and two sound ones."""
     random = np.random.default_rng(3)
     hues = {SUNGLASS: (200, 40, 40), SUNGLASSES: (200, 40, 40), LAPTOP: (40, 200, 40), NOTEBOOK: (40, 40, 200), CANOE: (200, 200, 40)}
     for split, count in (("train", 24), ("val", 16)):
@@ -190,7 +190,7 @@ def test_real_findings_of_overlap_and_shift_are_read(tmp_path, fact):
 
 @pytest.fixture
 def cifar(written):
-    """Twenty train and ten test images; test/3 and train/7 are one picture, as are test/4 and train/5; train/1, train/2 and test/6 are flagged."""
+    """Twenty train and ten test images; test/3 and train/7 are copies, as are test/4 and train/5; train/1, train/2 and test/6 are flagged."""
     samples = [(f"train/{number:05}.png", "train", "cat" if number < 10 else "dog") for number in range(20)]
     samples += [(f"test/{number:05}.png", "test", "cat") for number in range(10)]
     flagged = [("label_errors", "cat", {"sample_id": name}) for name in ("train/00001.png", "train/00002.png", "test/00006.png")]
@@ -202,50 +202,50 @@ def write(path, text):
     return path
 
 
-def test_listed_pairs_that_the_run_has_are_counted(cifar, tmp_path, fact):
+def test_counts_listed_pairs_of_the_run(cifar, tmp_path, fact):
     pairs = "TestID,TrainID,Distance,Judgment\n3,7,0.1,1\n4,5,0.1,0\n1,1,0.1,1\n2,2,0.1,2\n3,9999,0.1,1\n"
     rows = compare(cifar, "cifar-10", {"duplicates": write(tmp_path / "pairs.csv", pairs)})
-    assert fact(rows, "pairs of ciFAIR's list")["found"] == "2 of 3 here (4 listed)"
+    assert fact(rows, "pairs of ciFAIR's list")["found"] == "2 of 3 in the run (4 listed)"
 
 
-def test_a_list_of_other_images_is_not_counted(cifar, tmp_path, fact):
+def test_list_of_other_images_is_not_counted(cifar, tmp_path, fact):
     pairs = "TestID,TrainID,Distance,Judgment\n3,17,0.1,1\n4,15,0.1,0\n1,1,0.1,1\n"  # a cat and a dog, twice
     row = fact(compare(cifar, "cifar-10", {"duplicates": write(tmp_path / "pairs.csv", pairs)}), "pairs of ciFAIR's list")
     assert row["found"] is None
-    assert "fit 33% of the 3 images" in row["not_checked"]
+    assert "match 33% of its 3 images" in row["not_checked"]
 
 
 @pytest.mark.parametrize(
-    ("key", "what", "text", "said"),
+    ("key", "what", "text", "message"),
     [
-        ("duplicates", "pairs of ciFAIR's list", "", "the file lists nothing to look for"),
-        ("duplicates", "pairs of ciFAIR's list", "TestID,TrainID,Judgment\n", "the file lists nothing to look for"),
+        ("duplicates", "pairs of ciFAIR's list", "", "the file is empty"),
+        ("duplicates", "pairs of ciFAIR's list", "TestID,TrainID,Judgment\n", "the file is empty"),
         ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n9000,9000\n", "no image of the file is in the run"),
-        ("human", "train images that people", "", "the file lists nothing to look for"),
-        ("human", "train images that people", "index,aggre_label\n", "the file lists nothing to look for"),
-        ("mturk", "test labels confirmed", "", "the file lists nothing to look for"),
-        ("mturk", "test labels confirmed", "index,given\n", "the file lists nothing to look for"),
+        ("human", "train images that people", "", "the file is empty"),
+        ("human", "train images that people", "index,aggre_label\n", "the file is empty"),
+        ("mturk", "test labels confirmed", "", "the file is empty"),
+        ("mturk", "test labels confirmed", "index,given\n", "the file is empty"),
         ("mturk", "test labels confirmed", "index,given\n9000,1\n", "no image of the file is in the run"),
     ],
 )
-def test_a_file_that_lists_nothing_of_the_run_gives_no_number(cifar, tmp_path, fact, key, what, text, said):
+def test_file_without_images_of_the_run_is_not_checked(cifar, tmp_path, fact, key, what, text, message):
     row = fact(compare(cifar, "cifar-10", {key: write(tmp_path / "file.csv", text)}), what)
-    assert (row["found"], row["not_checked"]) == (None, said)
+    assert (row["found"], row["not_checked"]) == (None, message)
 
 
-def test_an_empty_list_of_votes_gives_no_number(cifar, tmp_path, fact):
+def test_empty_list_of_votes_is_not_checked(cifar, tmp_path, fact):
     assert fact(compare(cifar, "cifar-10", {"mturk": votes(tmp_path)}), "test labels confirmed")["found"] is None
 
 
-def test_pairs_are_counted_where_classes_are_numbered(written, fact):
+def test_counts_pairs_with_numbered_classes(written, fact):
     run = written([("val/1.png", "val", "0"), ("val/2.png", "val", "999")], [(0, 1, "identical_bytes")])
     assert fact(compare(run, "imagenet-1k", {}), "exact pairs within val")["found"] == 1
 
 
 @pytest.mark.parametrize("name", ["imagenet-1k", "cifar-10"])
-def test_nothing_is_checked_where_no_class_is_of_the_dataset(written, name):
+def test_nothing_is_checked_without_classes_of_the_dataset(written, name):
     run = written([(f"{split}/00001.png", split, "dahlia") for split in ("train", "val", "test")], [(0, 1, "identical_bytes")], done=["marks"])
-    assert {(row["found"], row["not_checked"]) for row in compare(run, name, {})} == {(None, f"no class of the run is one of {name}'s")}
+    assert {(row["found"], row["not_checked"]) for row in compare(run, name, {})} == {(None, f"no class of the run is a class of {name}")}
 
 
 def human(tmp_path, own, people, header="index,clean_label,aggre_label"):
@@ -253,7 +253,7 @@ def human(tmp_path, own, people, header="index,clean_label,aggre_label"):
     return write(tmp_path / "human.csv", "\n".join([header, *lines, "40000,cat,dog"]))
 
 
-def test_what_people_label_otherwise_is_counted_and_what_is_flagged_of_it(cifar, tmp_path, fact):
+def test_counts_human_disagreement_and_how_much_is_flagged(cifar, tmp_path, fact):
     own = ["cat"] * 10 + ["dog"] * 10
     people = ["cat", "dog", "cat", "bird", *own[4:]]
     rows = compare(cifar, "cifar-10", {"human": human(tmp_path, own, people)})
@@ -261,61 +261,81 @@ def test_what_people_label_otherwise_is_counted_and_what_is_flagged_of_it(cifar,
     assert fact(rows, "of these reported")["found"] == "1 of 2"
 
 
-def test_human_labels_of_another_order_are_not_counted(cifar, tmp_path, fact):
+def test_human_labels_in_another_order_are_not_counted(cifar, tmp_path, fact):
     own = ["cat"] * 10 + ["dog"] * 10
     rows = compare(cifar, "cifar-10", {"human": human(tmp_path, own[::-1], own)})
     for what in ("train images that people", "of these reported"):
         assert fact(rows, what)["found"] is None
-        assert "fit 0% of the 20 images" in fact(rows, what)["not_checked"]
+        assert "match 0% of its 20 images" in fact(rows, what)["not_checked"]
     bare = write(tmp_path / "human.csv", "\n".join(["aggre_label", *own[::-1]]))
     assert "at least 50%" in fact(compare(cifar, "cifar-10", {"human": bare}), "train images that people")["not_checked"]
 
 
-def test_a_few_labels_may_have_been_corrected_since(cifar, tmp_path, fact):
+def test_a_few_labels_may_have_been_corrected(cifar, tmp_path, fact):
     own = ["dog", "dog", *["cat"] * 8, *["dog"] * 10]
     rows = compare(cifar, "cifar-10", {"human": human(tmp_path, own, own)})
     assert fact(rows, "train images that people")["found"] == 0.1
 
 
-def test_numbers_that_begin_anew_in_each_class_are_compared_with_no_file(written, tmp_path, fact):
+def test_numbers_that_restart_in_each_class_are_not_compared(written, tmp_path, fact):
     samples = [(f"train/{label}/{number:04}.png", "train", label) for label in ("airplane", "cat") for number in range(10)]
     own = ["airplane"] * 10 + ["cat"] * 10
     rows = compare(written(samples), "cifar-10", {"human": human(tmp_path, own, own)})
-    assert "have one number" in fact(rows, "train images that people")["not_checked"]
+    assert "have the same number" in fact(rows, "train images that people")["not_checked"]
 
 
 @pytest.mark.parametrize(
-    ("key", "what", "text", "said"),
+    ("key", "what", "text", "message"),
     [
-        ("human", "train images that people", "index,aggre_label\n-1,cat\n1,cat\n999999,cat\n", "3 images, 2 have a number that no train image"),
-        ("mturk", "test labels confirmed", "index,given\n10000,1\n3,1\n", "2 images, 1 have a number that no held-out image"),
-        ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n3,7\n-1,7\n", "2 images, 1 have a number that no held-out image"),
-        ("duplicates", "pairs of ciFAIR's list", "test_index,train_index\n3,7\n4,50000\n", "2 images, 1 have a number that no train image"),
+        (
+            "human",
+            "train images that people",
+            "index,aggre_label\n-1,cat\n1,cat\n999999,cat\n",
+            "2 of the file's 3 images have numbers that are not valid for train images (first: -1)",
+        ),
+        (
+            "mturk",
+            "test labels confirmed",
+            "index,given\n10000,1\n3,1\n",
+            "1 of the file's 2 images have numbers that are not valid for held-out images",
+        ),
+        (
+            "duplicates",
+            "pairs of ciFAIR's list",
+            "test_index,train_index\n3,7\n-1,7\n",
+            "1 of the file's 2 images have numbers that are not valid for held-out images",
+        ),
+        (
+            "duplicates",
+            "pairs of ciFAIR's list",
+            "test_index,train_index\n3,7\n4,50000\n",
+            "1 of the file's 2 images have numbers that are not valid for train images",
+        ),
     ],
 )
-def test_a_number_that_no_image_of_the_dataset_has_is_told_and_the_file_not_believed(cifar, tmp_path, fact, key, what, text, said):
+def test_file_with_invalid_numbers_is_not_checked(cifar, tmp_path, fact, key, what, text, message):
     row = fact(compare(cifar, "cifar-10", {key: write(tmp_path / "file.csv", text)}), what)
     assert row["found"] is None
-    assert said in row["not_checked"]
+    assert message in row["not_checked"]
 
 
 def votes(tmp_path, *entries):
-    told = [{"id": number, "given_original_label": label, "mturk": {"given": given}} for number, label, given in entries]
-    return write(tmp_path / "mturk.json", json.dumps(told))
+    entries_of = [{"id": number, "given_original_label": label, "mturk": {"given": given}} for number, label, given in entries]
+    return write(tmp_path / "mturk.json", json.dumps(entries_of))
 
 
-def test_confirmed_errors_that_are_here_are_counted_and_what_is_reported_of_them(cifar, tmp_path, fact):
+def test_counts_confirmed_errors_and_how_many_are_reported(cifar, tmp_path, fact):
     path = votes(tmp_path, (3, 3, 2), (6, 3, 0), (4, 3, 3), (5, 3, 5), (777, 0, 1))
     rows = compare(cifar, "cifar-10", {"mturk": path})
-    assert fact(rows, "test labels confirmed")["found"] == "1 reported of 2 here (3 confirmed)"
+    assert fact(rows, "test labels confirmed")["found"] == "1 of 2 in the run reported (3 confirmed)"
 
 
 def test_votes_on_other_images_are_not_counted(cifar, tmp_path, fact):
     row = fact(compare(cifar, "cifar-10", {"mturk": votes(tmp_path, (3, 0, 2), (6, 1, 0), (4, 3, 3))}), "test labels confirmed")
-    assert "fit 33% of the 3 images" in row["not_checked"]
+    assert "match 33% of its 3 images" in row["not_checked"]
 
 
-def test_nothing_is_said_to_be_unflagged_where_nothing_was_looked_for(written, tmp_path, fact):
+def test_flagged_errors_need_label_errors_to_run(written, tmp_path, fact):
     run = written([(f"{split}/{number}.png", split, "cat") for split in ("train", "test") for number in range(4)])
     files = {"human": human(tmp_path, ["cat"] * 4, ["cat", "cat", "cat", "dog"]), "mturk": votes(tmp_path, (3, 3, 1))}
     rows = compare(run, "cifar-10", files)
@@ -329,7 +349,7 @@ def real(tmp_path, sets):
 
 
 @pytest.mark.parametrize("suffix", ["", "_n01440764"])
-def test_real_labels_are_counted_for_the_images_that_are_here(written, tmp_path, fact, suffix):
+def test_counts_real_labels_of_images_in_the_run(written, tmp_path, fact, suffix):
     samples = [(f"val/ILSVRC2012_val_{number:08}{suffix}.JPEG", "val", IMAGENET[0]) for number in (1, 2, 3, 4, 5, 6)]
     rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[], [0, 2], [3], [0], [5, 6], [0], [], [0]])})
     assert fact(rows, "val images without any ReaL label")["found"] == 1
@@ -337,29 +357,29 @@ def test_real_labels_are_counted_for_the_images_that_are_here(written, tmp_path,
     assert fact(rows, "val images whose own label")["found"] == 2
 
 
-def test_real_labels_that_fit_other_images_are_not_counted(written, tmp_path, fact):
+def test_real_labels_of_other_images_are_not_counted(written, tmp_path, fact):
     samples = [(f"val/ILSVRC2012_val_{number:08}.JPEG", "val", IMAGENET[number % 7]) for number in range(1, 31)]
     rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[], *([number % 1000] for number in range(20, 49))])})
     for what in ("val images without any ReaL", "val images with several", "val images whose own label"):
         assert fact(rows, what)["found"] is None
-        assert "fit 0% of the 29 images" in fact(rows, what)["not_checked"]
+        assert "match 0% of its 29 images" in fact(rows, what)["not_checked"]
 
 
-def test_the_first_list_of_real_labels_is_of_the_image_numbered_1(written, tmp_path, fact):
+def test_real_labels_start_at_image_1(written, tmp_path, fact):
     run = written([("val/ILSVRC2012_val_00000001.JPEG", "val", IMAGENET[0])])
     assert fact(compare(run, "imagenet-1k", {"real": real(tmp_path, [[0, 2], [], [1]])}), "val images with several")["found"] == 1
 
 
-def test_real_labels_are_of_no_other_dataset_and_of_no_other_split(written, tmp_path, fact):
+def test_real_labels_apply_only_to_imagenet_val(written, tmp_path, fact):
     samples = [(f"val/val_{number}.JPEG", "val", IMAGENET[0]) for number in range(5)]
     samples += [("test/ILSVRC2012_val_00000001.JPEG", "test", IMAGENET[0])]
     rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[0], [], []])})
     for what in ("val images without any ReaL", "val images with several", "val images whose own label"):
         assert fact(rows, what)["found"] is None
-        assert "file name tells its number" in fact(rows, what)["not_checked"]
+        assert "file name contains the image's number" in fact(rows, what)["not_checked"]
 
 
-def test_real_labels_reject_no_image_without_a_label(written, tmp_path, fact):
+def test_real_labels_do_not_reject_unlabelled_images(written, tmp_path, fact):
     samples = [("val/ILSVRC2012_val_00000001.JPEG", "val", None), ("val/ILSVRC2012_val_00000002.JPEG", "val", None)]
     rows = compare(written(samples), "imagenet-1k", {"real": real(tmp_path, [[4], []])})
     assert fact(rows, "val images without any ReaL")["found"] == 1
@@ -367,19 +387,19 @@ def test_real_labels_reject_no_image_without_a_label(written, tmp_path, fact):
 
 
 @pytest.mark.parametrize(("name", "key"), [("cifar-10", "duplicates"), ("cifar-10", "human"), ("cifar-10", "mturk"), ("imagenet-1k", "real")])
-def test_a_file_of_another_form_is_named(cifar, tmp_path, name, key):
+def test_refuses_file_of_another_format(cifar, tmp_path, name, key):
     with pytest.raises(SourceError, match=r"wrong\.csv"):
         compare(cifar, name, {key: write(tmp_path / "wrong.csv", "a,b\n1,2\n")})
     with pytest.raises(SourceError, match=r"missing\.csv"):
         compare(cifar, name, {key: tmp_path / "missing.csv"})
 
 
-def test_a_file_that_nothing_needs_is_refused(cifar, tmp_path):
+def test_refuses_unneeded_file(cifar, tmp_path):
     with pytest.raises(ConfigError, match=r"cifar-10 needs 'real'.*duplicates, human, mturk"):
         compare(cifar, "cifar-10", {"real": tmp_path / "real.json"})
 
 
-def test_row_order_changes_nothing(cifar, written, tmp_path):
+def test_result_does_not_depend_on_row_order(cifar, written, tmp_path):
     samples = cifar.columns("sample_id", "split", "label").to_numpy().tolist()
     files = {"human": human(tmp_path, ["cat"] * 10 + ["dog"] * 10, ["bird"] * 4 + ["cat"] * 6 + ["dog"] * 10), "mturk": votes(tmp_path, (6, 3, 1))}
     files["duplicates"] = write(tmp_path / "pairs.csv", "test_index,train_index\n3,7\n8,8\n")

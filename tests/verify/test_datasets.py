@@ -24,11 +24,11 @@ def test_class_numbers_follow_the_published_order():
 
 
 @pytest.mark.parametrize("name", ["cifar-10", "cifar-100", "imagenet-1k"])
-def test_a_dataset_is_known_by_all_its_labels(name):
+def test_recognises_dataset_by_all_its_labels(name):
     assert recognise(find_dataset(name).classes) == name
 
 
-def test_a_part_is_known_where_no_other_dataset_has_such_labels():
+def test_recognises_part_of_imagenet():
     assert recognise(CIFAR_10[2:]) == "cifar-10"
     assert recognise(["crab_", *CIFAR_100[1:]]) == "cifar-100"
     assert recognise(["n01440764", "n02951358"]) == "imagenet-1k"
@@ -47,17 +47,17 @@ def test_a_part_is_known_where_no_other_dataset_has_such_labels():
         [str(number) for number in range(10)],
     ],
 )
-def test_everyday_labels_are_taken_for_no_dataset(labels):
+def test_common_labels_match_no_dataset(labels):
     assert recognise(labels) is None
 
 
-def test_imagenet_is_known_by_its_words():
+def test_recognises_imagenet_by_words():
     words = datasets.parse_words(datasets.timm_list("imagenet_synset_to_lemma.txt"))
     assert recognise([words[name] for name in IMAGENET]) == "imagenet-1k"
     assert recognise([words[name].partition(",")[0] for name in IMAGENET]) == "imagenet-1k"
 
 
-def test_words_of_two_classes_mean_neither():
+def test_words_shared_by_two_classes_match_neither():
     class_of = find_dataset("imagenet-1k").class_of
     assert class_of("tench, Tinca tinca") == class_of("Tench") == "n01440764"
     assert (class_of("maillot"), class_of("maillot, tank suit")) == ("n03710637", "n03710721")
@@ -66,11 +66,11 @@ def test_words_of_two_classes_mean_neither():
     assert class_of(None) is None
 
 
-def test_labels_are_read_however_words_are_joined():
+def test_labels_match_with_any_separator():
     assert find_dataset("cifar-100").class_of("Aquarium fish") == "aquarium_fish"
 
 
-def test_a_timm_without_the_list_is_named(monkeypatch):
+def test_timm_without_class_list_is_an_error(monkeypatch):
     monkeypatch.setattr(datasets, "timm_list", lambda name: "")
     datasets._imagenet.cache_clear()
     try:

@@ -1,10 +1,10 @@
-"""What the papers report is written down twice, so that no slip of the pen changes it."""
+"""Published numbers, written down a second time to catch typing errors."""
 
 import pytest
 
 from audit.errors import ConfigError
 from audit.verify.datasets import find_dataset
-from audit.verify.facts import DATASETS, answer_key
+from audit.verify.facts import DATASETS, published_facts
 
 KISEL, NORTHCUTT, BEYER, LI = "arXiv:2412.00076", "arXiv:2103.14749", "arXiv:2006.07159", "arXiv:2212.04825"
 BARZ, WEI = "arXiv:1902.00423", "arXiv:2110.12088"
@@ -48,23 +48,23 @@ CANDIDATES = {"imagenet-1k": "5440", "cifar-10": "275", "cifar-100": "2235"}
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_the_answer_key_says_what_the_papers_say(name):
-    facts = answer_key(name)
-    said = {fact.key: (fact.expected, fact.needs, fact.source.rpartition(" ")[2]) for fact in facts}
-    assert said == PUBLISHED[name]
-    assert len(facts) == len(said)
+def test_published_facts_match_the_papers(name):
+    facts = published_facts(name)
+    found = {fact.key: (fact.expected, fact.needs, fact.source.rpartition(" ")[2]) for fact in facts}
+    assert found == PUBLISHED[name]
+    assert len(facts) == len(found)
     (confirmed,) = [fact for fact in facts if fact.key == "confirmed_errors"]
     assert f"of {CANDIDATES[name]} candidates" in confirmed.what
 
 
-def test_classes_of_the_answer_key_are_classes_of_the_dataset():
+def test_classes_of_facts_are_classes_of_the_dataset():
     classes = set(find_dataset("imagenet-1k").classes)
-    for fact in answer_key("imagenet-1k"):
+    for fact in published_facts("imagenet-1k"):
         if ":" in fact.key:
             assert set(fact.key.split(":")[1].split("+")) <= classes
 
 
-def test_a_dataset_without_an_answer_key_is_refused():
-    for find in (answer_key, find_dataset):
+def test_refuses_dataset_without_facts():
+    for find in (published_facts, find_dataset):
         with pytest.raises(ConfigError, match="did you mean 'cifar-10"):
             find("cifar10")

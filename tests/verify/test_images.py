@@ -1,4 +1,4 @@
-"""Numbers in file names are believed only where they can be the dataset's own."""
+"""Numbers in file names are trusted only if they can be the dataset's own."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def images(ids, label="cat", *, held_out=False):
 
 
 @pytest.mark.parametrize("name", ["00012.png", "12.jpg", "train_12.png", "img-00012.png", "Train/cat/train_image_12.png"])
-def test_names_that_tell_a_number_are_read(name):
+def test_reads_numbers_from_names(name):
     assert rows_by_number(images(["cat/7.png", name]), TEN, held_out=False) == {7: 0, 12: 1}
 
 
@@ -29,27 +29,27 @@ def test_names_that_tell_a_number_are_read(name):
         ["12_cat.png"],
     ],
 )
-def test_names_that_number_something_else_are_not(names):
+def test_ignores_other_numbers_in_names(names):
     why = rows_by_number(images(names), TEN, held_out=False)
     assert isinstance(why, Unknown)
-    assert "no train image's file name tells its number" in why
+    assert "no train file name contains the image's number" in why
 
 
-def test_numbers_that_begin_anew_in_each_class_are_not_trusted():
+def test_numbers_that_restart_in_each_class_are_not_trusted():
     names = [f"train/{label}/{number:04}.png" for label in ("airplane", "cat") for number in range(3)]
     why = rows_by_number(images(names), TEN, held_out=False)
     assert isinstance(why, Unknown)
-    assert "train/airplane/0000.png and train/cat/0000.png have one number" in why
+    assert "train/airplane/0000.png and train/cat/0000.png have the same number" in why
 
 
-def test_numbers_that_no_image_has_are_not_trusted():
+def test_out_of_range_numbers_are_not_trusted():
     assert isinstance(rows_by_number(images(["cat/10000.png"], held_out=True), TEN, held_out=True), Unknown)
     assert rows_by_number(images(["cat/9999.png"], held_out=True), TEN, held_out=True) == {9999: 0}
     assert "0 to 49999" in rows_by_number(images(["cat/50000.png"]), TEN, held_out=False)
 
 
-def test_a_run_without_the_split_says_so():
-    assert "none is called test" in rows_by_number(images(["cat/1.png"]), TEN, held_out=True)
+def test_run_without_the_split_is_unknown():
+    assert "no held-out split (named test" in rows_by_number(images(["cat/1.png"]), TEN, held_out=True)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_a_run_without_the_split_says_so():
         ("val/n01440764/ILSVRC2012_test_00000293.JPEG", None),
     ],
 )
-def test_imagenets_numbers_are_those_of_its_own_names(name, number):
+def test_imagenet_numbers_come_from_its_own_names(name, number):
     found = rows_by_number(images([name], "n01440764", held_out=True), IMAGENET, held_out=True)
     assert isinstance(found, Unknown) if number is None else found == {number: 0}
 
 
-def test_imagenets_val_is_not_its_test_and_cifars_test_is_not_val(written):
+def test_held_out_split_is_val_for_imagenet_and_test_for_cifar(written):
     run = written([(f"{split}/1.png", split, "cat") for split in ("train", "val", "Validation", "test", None, "dev")])
     found = images_of(run, IMAGENET)
     assert found.train.tolist() == [True, False, False, False, False, False]
@@ -76,10 +76,10 @@ def test_imagenets_val_is_not_its_test_and_cifars_test_is_not_val(written):
     assert images_of(run, TEN).held_out.tolist() == [False, False, False, True, False, False]
 
 
-def test_a_file_about_other_images_does_not_fit():
+def test_file_about_other_images_is_a_misfit():
     mine = images([f"{number}.png" for number in range(10)])
-    said = ["cat"] * 9 + ["dog"]
-    assert misfit([*range(10)], said, mine, 0.9) is None
-    assert "fit 90% of the 10 images" in misfit([*range(10)], said, mine, 0.95)
+    labels = ["cat"] * 9 + ["dog"]
+    assert misfit([*range(10)], labels, mine, 0.9) is None
+    assert "match 90% of its 10 images" in misfit([*range(10)], labels, mine, 0.95)
     assert misfit([*range(10)], [None] * 10, mine, 0.9) is None
     assert misfit([], [], mine, 0.9) is None

@@ -1,4 +1,4 @@
-"""The table that ``verify`` prints: both sides, in any terminal."""
+"""The table that ``verify`` prints: expected and found, in any terminal."""
 
 import json
 
@@ -15,7 +15,7 @@ ROWS = [
     {
         "what": "pairs of the list that the run finds",
         "expected": "262",
-        "found": "8 reported of 32 here (54 confirmed), and more that is told here at length",
+        "found": "8 of 32 in the run reported (54 confirmed), and a rather long explanation",
         "not_checked": None,
         "source": "Barz and Denzler 2020, ciFAIR",
     },
@@ -24,7 +24,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("width", [20, 30, 60, 72, 80, 100, 120, 300])
-def test_no_line_is_longer_than_the_terminal_and_nothing_is_lost(width):
+def test_lines_fit_the_terminal_without_loss(width):
     lines = side_by_side(ROWS, width)
     assert max(map(len, lines)) <= width
     text = "".join("".join(lines).split())
@@ -34,7 +34,7 @@ def test_no_line_is_longer_than_the_terminal_and_nothing_is_lost(width):
     assert "\x1b" not in text
 
 
-def test_expected_and_found_stand_side_by_side():
+def test_expected_and_found_are_side_by_side():
     lines = side_by_side(ROWS, 120)
     assert lines[0].split() == ["expected", "found", "what", "(source)"]
     assert lines[1].split()[:2] == ["797", "812"]
@@ -42,7 +42,7 @@ def test_expected_and_found_stand_side_by_side():
     assert len(starts) == 1
 
 
-def test_in_a_narrow_terminal_they_stand_below_each_other():
+def test_narrow_terminal_stacks_expected_and_found():
     assert side_by_side(ROWS[:1], 60) == ["val images with an exact copy in train (Kisel et al. 2024)", "  expected 797", "  found 812"]
 
 
@@ -51,7 +51,7 @@ def cifar(written):
     return written([(f"{split}/{label}/{at}.png", split, label) for split in ("train", "test") for at, label in enumerate(CIFAR_10)])
 
 
-def test_the_command_prints_both_sides_as_wide_as_the_terminal(cifar, capsys, monkeypatch):
+def test_command_prints_to_the_width_of_the_terminal(cifar, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "90")
     assert invoke(["verify", str(cifar.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -63,14 +63,14 @@ def test_the_command_prints_both_sides_as_wide_as_the_terminal(cifar, capsys, mo
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 30
 
 
-def test_the_same_as_json(cifar, capsys):
+def test_prints_json(cifar, capsys):
     assert invoke(["verify", str(cifar.path), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["dataset"], told["samples"], told["classes"]) == ("cifar-10", 20, 10)
-    assert [fact["expected"] for fact in told["facts"]] == ["262", "0.0903", "few", "54"]
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["dataset"], printed["samples"], printed["classes"]) == ("cifar-10", 20, 10)
+    assert [fact["expected"] for fact in printed["facts"]] == ["262", "0.0903", "few", "54"]
 
 
-def test_labels_of_no_known_dataset_are_not_guessed_at(written, capsys):
+def test_unrecognised_labels_need_a_dataset_name(written, capsys):
     run = written([(f"{label}.png", "train", label) for label in ("cat", "dog")])
     assert invoke(["verify", str(run.path)]) == 2
     assert "name it with --dataset: imagenet-1k, cifar-10, cifar-100" in capsys.readouterr().err
@@ -79,24 +79,24 @@ def test_labels_of_no_known_dataset_are_not_guessed_at(written, capsys):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (["--labels", "humans=x"], "did you mean 'human'"),
         (["--labels", "human"], "is not KEY=FILE"),
-        (["--labels", "real=x"], "nothing in the answer key of cifar-10 needs 'real'"),
+        (["--labels", "real=x"], "no published fact about cifar-10 needs 'real'"),
         (["--labels", "human=x.npy"], "is a pickle"),
-        (["--dataset", "cifar"], "no answer key for 'cifar'"),
+        (["--dataset", "cifar"], "no published facts about 'cifar'"),
     ],
 )
-def test_what_cannot_be_done_says_why_in_one_line(cifar, capsys, given, said):
+def test_errors_are_one_line(cifar, capsys, given, message):
     assert invoke(["verify", str(cifar.path), *given]) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(("dataset", "key"), [("imagenet-1k", "real"), ("cifar-10", "mturk")])
-def test_json_that_is_nested_too_deep_is_refused_in_one_line(cifar, tmp_path, capsys, dataset, key):
+def test_deeply_nested_json_is_an_error_in_one_line(cifar, tmp_path, capsys, dataset, key):
     (tmp_path / "deep.json").write_text("[" * 100_000 + "]" * 100_000)
     assert invoke(["verify", str(cifar.path), "--dataset", dataset, "--labels", f"{key}={tmp_path / 'deep.json'}"]) == 2
     error = capsys.readouterr().err

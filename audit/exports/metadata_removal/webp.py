@@ -1,8 +1,15 @@
-"""The chunks of a WebP file (RFC 9649): the same file with those alone that its pixels, colors and animation need."""
+"""WebP (RFC 9649): keep the chunks for pixels, colors and animation."""
 
 from __future__ import annotations
 
+import io
 import struct
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from audit.exports.metadata_removal.refused import Refused
 
 _EXTENDED, _LOSSY, _LOSSLESS, _ALPHA, _ANIMATION, _FRAME, _PROFILE = b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"
 _SIZES = {_EXTENDED: 10, _ANIMATION: 6}
@@ -14,40 +21,48 @@ Chunk = tuple[bytes, bytes]
 
 
 def without_metadata_chunks(data: bytes, exif: bytes) -> bytes:
-    """Return the file without chunks that no reader needs.
+    """Return the file without the chunks that no decoder needs.
 
     Args:
         data: a WebP's bytes.
-        exif: content of its own EXIF chunk; empty for none.
+        exif: TIFF structure of the EXIF chunk to write; empty for none.
 
     Raises:
-        ValueError: the chunks are damaged, or there is no picture among them.
-        struct.error: they end too soon.
+        Refused: some readers decode pixels that follow the end given in the header.
+        ValueError: the chunks are corrupt, or none of them is an image.
+        struct.error: a chunk is truncated.
     """
-    chunks = _chunks(data[12 : 8 + struct.unpack("<I", data[4:8])[0]])
-    if chunks and chunks[0][0] != _EXTENDED:  # the simple format is one picture, and nothing that follows it is read
+    end = 8 + struct.unpack("<I", data[4:8])[0]
+    clean = _needed(_chunks(data[12:end]), exif)
+    if len(data) > end and not np.array_equal(_pixels(clean), _pixels(data)):
+        raise Refused("has pixels after the end given in its header")
+    return clean
+
+
+def _needed(chunks: list[Chunk], exif: bytes) -> bytes:
+    if chunks and chunks[0][0] != _EXTENDED:  # in the simple format readers decode one image and ignore all that follows
         chunks = chunks[:1]
     kinds = [kind for kind, _ in chunks]
     described = [(kind, content) for at, (kind, content) in enumerate(chunks) if kind in (*_SIZES, _PROFILE) and at == kinds.index(kind)]
-    frames = [(kind, content[:_FRAME_HEAD] + _joined(_picture(_chunks(content[_FRAME_HEAD:])))) for kind, content in chunks if kind == _FRAME]
+    frames = [(kind, content[:_FRAME_HEAD] + _joined(_image(_chunks(content[_FRAME_HEAD:])))) for kind, content in chunks if kind == _FRAME]
     kept = []
     for kind, content in described:
         plain = content[: _SIZES.get(kind, len(content))]
         if kind == _EXTENDED:
             plain = bytes([plain[0] & ~(_EXIF_BIT | _XMP_BIT) | (_EXIF_BIT if exif else 0)]) + plain[1:]
         kept.append((kind, plain))
-    kept += frames or _picture(chunks)
+    kept += frames or _image(chunks)
     body = b"WEBP" + _joined([*kept, *([(b"EXIF", exif)] if exif else [])])
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def _picture(chunks: list[Chunk]) -> list[Chunk]:
-    """Return the first coded picture, and its alpha where it has none in itself."""
-    places = [at for at, (kind, _) in enumerate(chunks) if kind in {_LOSSY, _LOSSLESS}]
-    if not places:
-        raise ValueError("it holds no coded picture")
-    alpha = [one for one in chunks[: places[0]] if one[0] == _ALPHA] if chunks[places[0]][0] == _LOSSY else []
-    return [*alpha[:1], chunks[places[0]]]
+def _image(chunks: list[Chunk]) -> list[Chunk]:
+    """Return the first coded image, and its alpha chunk if it is lossy."""
+    found = [at for at, (kind, _) in enumerate(chunks) if kind in {_LOSSY, _LOSSLESS}]
+    if not found:
+        raise ValueError("it contains no coded image")
+    alpha = [one for one in chunks[: found[0]] if one[0] == _ALPHA] if chunks[found[0]][0] == _LOSSY else []
+    return [*alpha[:1], chunks[found[0]]]
 
 
 def _chunks(data: bytes) -> list[Chunk]:
@@ -55,7 +70,7 @@ def _chunks(data: bytes) -> list[Chunk]:
     while at + 8 <= len(data):
         kind, size = struct.unpack("<4sI", data[at : at + 8])
         if at + 8 + size > len(data):
-            raise ValueError("it is cut off inside a chunk")
+            raise ValueError("it is truncated inside a chunk")
         found.append((kind, data[at + 8 : at + 8 + size]))
         at += 8 + size + size % 2
     return found
@@ -63,3 +78,7 @@ def _chunks(data: bytes) -> list[Chunk]:
 
 def _joined(chunks: list[Chunk]) -> bytes:
     return b"".join(kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2) for kind, content in chunks)
+
+
+def _pixels(data: bytes) -> npt.NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(data)))

@@ -6,7 +6,6 @@ import io
 import json
 import pkgutil
 import re
-from importlib import import_module
 
 import click
 import numpy as np
@@ -157,6 +156,7 @@ def test_no_output_holds_a_value(scanned, out, commands, secret, capsys):
 @pytest.mark.filterwarnings("ignore")
 def test_no_page_of_the_dashboard_holds_a_value(scanned, secret, view):
     def page(path, name):
+        from importlib import import_module
 
         from audit import open_run
 

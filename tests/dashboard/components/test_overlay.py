@@ -1,4 +1,4 @@
-"""Where two copies differ is drawn with one laid over the other, as the pair was verified."""
+"""Differences of two copies are drawn at the alignment of the verified pair."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from skimage import data
 
 from dashboard.components.overlay import WIDTH, Place, overlay, place_of
 
-EDGE_ON_EDGE = Place()
+EDGE_TO_EDGE = Place()
 
 
 def file_of(pixels):
@@ -20,13 +20,13 @@ def file_of(pixels):
     return stream.getvalue()
 
 
-def drawn(first, second, place=EDGE_ON_EDGE):
-    picture, covered = overlay(file_of(first), file_of(second), place)
-    return np.asarray(Image.open(io.BytesIO(picture)), np.int16), covered
+def drawn(first, second, place=EDGE_TO_EDGE):
+    image, covered = overlay(file_of(first), file_of(second), place)
+    return np.asarray(Image.open(io.BytesIO(image)), np.int16), covered
 
 
-def striped(picture):
-    return picture[..., 2] > picture[..., 0]
+def striped(image):
+    return image[..., 2] > image[..., 0]
 
 
 def pairs_of(*rows):
@@ -34,14 +34,14 @@ def pairs_of(*rows):
 
 
 MIRRORED_CROP = {"transform": [1.25, 0, -0.125, 0, 1.25, -0.125], "mirrored": True}
-"""The second is the mirrored middle of the first, a tenth cut off on every side."""
+"""The second image is the mirrored center of the first, with a tenth cropped on each side."""
 
 
-def test_a_mirrored_crop_is_laid_where_it_was_cut_out_and_what_it_lacks_is_striped():
-    picture = data.astronaut()[:300, 100:400]
-    crop = picture[30:270, 30:270].copy()
+def test_overlays_mirrored_crop_and_stripes_the_rest():
+    image = data.astronaut()[:300, 100:400]
+    crop = image[30:270, 30:270].copy()
     crop[100:140, 150:200] = 255
-    found, covered = drawn(picture, crop[:, ::-1], place_of(pairs_of((0, 1, "edited_copy", MIRRORED_CROP)), 0, 1))
+    found, covered = drawn(image, crop[:, ::-1], place_of(pairs_of((0, 1, "edited_copy", MIRRORED_CROP)), 0, 1))
     inside = np.zeros((300, 300), bool)
     inside[30:270, 30:270] = True
     patch = np.zeros((300, 300), bool)
@@ -52,16 +52,16 @@ def test_a_mirrored_crop_is_laid_where_it_was_cut_out_and_what_it_lacks_is_strip
     assert found[inside & ~patch].mean() < 3
 
 
-def test_from_the_other_picture_the_same_place_is_seen():
-    picture = data.astronaut()[:300, 100:400]
-    crop = picture[30:270, 30:270]
-    there = place_of(pairs_of((4, 7, "edited_copy", MIRRORED_CROP)), 7, 4)
-    found, covered = drawn(crop[:, ::-1], picture, there)
+def test_alignment_works_from_the_second_image_too():
+    image = data.astronaut()[:300, 100:400]
+    crop = image[30:270, 30:270]
+    place = place_of(pairs_of((4, 7, "edited_copy", MIRRORED_CROP)), 7, 4)
+    found, covered = drawn(crop[:, ::-1], image, place)
     assert covered == 1
     assert found.mean() < 3
 
 
-def test_equal_pictures_differ_nowhere_and_others_everywhere():
+def test_equal_images_are_black_and_opposite_ones_white():
     red, blue = np.full((10, 20, 3), (255, 0, 0), np.uint8), np.full((10, 20, 3), (0, 0, 255), np.uint8)
     same, covered = drawn(red, red)
     assert same.max() == 0
@@ -69,22 +69,22 @@ def test_equal_pictures_differ_nowhere_and_others_everywhere():
     assert drawn(red, blue)[0].min() == 255
 
 
-def test_a_picture_is_compared_at_the_size_at_which_it_is_shown():
+def test_compares_at_the_displayed_size():
     large = np.asarray(Image.fromarray(data.astronaut()).resize((900, 900)))
     found, _ = drawn(large, data.astronaut()[::2, ::2])
     assert found.shape == (WIDTH, WIDTH, 3)
 
 
-def test_copies_of_a_verified_picture_lie_where_it_lies():
+def test_identical_copies_share_the_alignment():
     pairs = pairs_of((0, 3, "identical_bytes", {}), (0, 5, "edited_copy", MIRRORED_CROP), (5, 8, "identical_pixels", {}))
     wanted = place_of(pairs, 0, 5)
     assert wanted == Place(tuple(MIRRORED_CROP["transform"]), mirrored=True)
     assert place_of(pairs, 3, 8) == wanted
-    assert place_of(pairs, 0, 3) == place_of(pairs, 5, 8) == EDGE_ON_EDGE
+    assert place_of(pairs, 0, 3) == place_of(pairs, 5, 8) == EDGE_TO_EDGE
 
 
 @pytest.mark.parametrize(
     "evidence", [{}, [], {"transform": [1, 0, 0]}, {"transform": [0] * 6}, {"transform": [float("nan")] * 6}, {"transform": "x"}]
 )
-def test_a_pair_without_a_place_that_can_be_drawn_is_laid_edge_on_edge(evidence):
-    assert place_of(pairs_of((0, 1, "edited_copy", evidence)), 1, 0) == EDGE_ON_EDGE
+def test_invalid_alignment_falls_back_to_edge_to_edge(evidence):
+    assert place_of(pairs_of((0, 1, "edited_copy", evidence)), 1, 0) == EDGE_TO_EDGE

@@ -21,7 +21,7 @@ def test_verdicts_of_two_reviewers():
     assert found == {"a": "keep", "b": "disputed", "c": "drop"}
 
 
-def test_the_list_is_what_was_asked_for(small_run):
+def test_build_applies_filters(small_run):
     index = small_run.findings_index
     nothing = decided()
     assert build(index, Filters(("leakage",)), nothing) == ["f7", "f6", "f5", "f4", "f3"]
@@ -34,7 +34,7 @@ def test_the_list_is_what_was_asked_for(small_run):
     assert build(index, Filters(("leakage",), state=ALL, verdicts=("drop",)), some) == ["f6"]
 
 
-def test_a_check_that_is_often_wrong_comes_later(small_run):
+def test_checks_with_low_precision_rank_lower(small_run):
     index = small_run.findings_index
     assert build(index, Filters(("leakage", "outliers", "class_balance")), decided())[0] == "f7"
     wrong = decided(*((f"f{number}", "ann", "keep") for number in range(3, 8)), *((f"gone{number}", "ann", "keep") for number in range(10)))
@@ -44,7 +44,7 @@ def test_a_check_that_is_often_wrong_comes_later(small_run):
     assert isinstance(learned, pd.DataFrame)
 
 
-def test_the_next_is_one_nobody_decided():
+def test_next_undecided():
     queue = ["a", "b", "c", "d"]
     assert next_undecided(queue, "a", {"a": "keep", "b": "drop"}) == "c"
     assert next_undecided(queue, "d", {"d": "keep"}) == "a"
@@ -54,7 +54,7 @@ def test_the_next_is_one_nobody_decided():
     assert next_undecided(queue, "gone", {}) == "a"
 
 
-def test_findings_about_classes_come_first_where_that_is_asked_for(small_run):
+def test_whole_first_puts_class_findings_first(small_run):
     filters = Filters(("leakage", "class_balance"))
     assert build(small_run.findings_index, filters, decided())[-1] == "f8"
     assert build(small_run.findings_index, filters, decided(), whole_first=True) == ["f8", "f7", "f6", "f5", "f4", "f3"]

@@ -5,7 +5,7 @@ from dashboard.components.text import literal, short
 
 
 @given(st.text())
-def test_escaped_text_keeps_nothing_that_markdown_acts_on(text):
+def test_literal_escapes_all_markdown(text):
     shown = literal(text)
     assert "\n" not in shown
     plain = shown.replace("\\\\", "")
@@ -14,7 +14,7 @@ def test_escaped_text_keeps_nothing_that_markdown_acts_on(text):
 
 
 @given(st.text(), st.integers(8, 60))
-def test_short_text_fits_and_keeps_both_ends(text, length):
+def test_short_keeps_both_ends(text, length):
     shown = short(text, length)
     assert len(shown) <= length
     if "…" in shown and "…" not in text:
