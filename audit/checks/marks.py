@@ -52,7 +52,7 @@ EVIDENCE = {
 _REFERENCES = 1000
 _EXAMPLES = 5
 _TIMES = 3
-"""Factor by which a class's share must exceed that of other images, and of its own images that disagree as strongly."""
+"""Smallest ratio of the share of a class to that of other images, and to the share of its images that disagree as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,8 @@ class Options:
 def is_large(mark: Mark, least_share: float) -> bool:
     """Return whether enough images have a mark to report it, if it is not chance.
 
-    If a class merely has more edges in a position than other classes, its images disagree with their mean gradient as often as they agree with it, since
-    an edge runs from dark to light or from light to dark. The edges of a mark run one way.
+    If a class merely has more edges in a position than other classes, its images disagree with their mean gradient as often as they agree, since an
+    edge runs from dark to light or from light to dark. The edges of a mark run one way.
     """
     return mark.share >= max(least_share, _TIMES * mark.elsewhere, _TIMES * mark.opposed)
 

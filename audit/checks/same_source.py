@@ -203,7 +203,7 @@ def _evidence(found: Any, samples: pd.DataFrame) -> dict[str, Any]:
     session = pd.notna(first["camera"]) and pd.notna(first["day_code"])
     parts = {
         "camera": f"camera {first['camera']!r}" if pd.notna(first["camera"]) else None,
-        "day": "one day or few days" if pd.notna(first["day_code"]) else None,
+        "day": "one day or a few" if pd.notna(first["day_code"]) else None,
         "size": None if session else f"{int(first['width'])} x {int(first['height'])} pixels",
         "encoder": None if session or pd.isna(first["encoder"]) else f"JPEG of {first['encoder']}",
     }

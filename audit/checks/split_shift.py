@@ -46,7 +46,7 @@ EVIDENCE = {
     "auc": Evidence("AUC (0.5 = chance)"),
     "interval": Evidence("Its 95% interval"),
     "adjusted_p": Evidence("Adjusted p-value", "p"),
-    "p": Evidence("p-value", "p"),
+    "p": Evidence("Unadjusted p-value", "p"),
     "images": Evidence("Images"),
     "pictures": Evidence("Distinct images"),
     "examples": Evidence("Examples"),
