@@ -199,11 +199,11 @@ def _findings(
     other = [label_of(index) for index in rng.integers(0, classes, number).tolist()]
     suggested: list[str | None] = [*other] if check in ("label_errors", "conflicting_labels") and kind != "unclear" else [None] * number
     if partner is not None:
-        message = [f"Is the same picture as {names[with_]!r}; keep one of the two." for with_ in partner.tolist()]
+        message = [f"Same file as {names[with_]}. Keep one of the two." for with_ in partner.tolist()]
         evidence = [json.dumps({"certainty": 0.98, "partner": names[with_], "relation": kind}) for with_ in partner.tolist()]
         group = [hashes[with_][:16] for with_ in partner.tolist()]
     elif check == "label_errors":
-        message = [f"Labelled {labels[row]!r}, but {what!r} fits better; correct the label." for row, what in zip(at, other, strict=True)]
+        message = [f"Labelled {labels[row]!r}, but {what!r} fits better. Correct the label." for row, what in zip(at, other, strict=True)]
         evidence = [
             json.dumps(
                 {
@@ -219,7 +219,7 @@ def _findings(
         ]
         group = [None] * number
     else:
-        message = [f"Is {kind.replace('_', ' ')}: measured {worth:.2f}; look at it." for worth in score.tolist()]
+        message = [f"Is {kind.replace('_', ' ')}: measured {worth:.2f}. Check it." for worth in score.tolist()]
         evidence = [json.dumps({"limit": 0.3, "measure": kind, "value": round(worth, 4)}) for worth in score.tolist()]
         group = [None] * number
     columns = {
@@ -253,7 +253,7 @@ def _class_findings(rng: np.random.Generator, classes: int) -> pa.Table:
             "score": 0.3,
             "label": label_of(at),
             "suggested_label": label_of((at + 1) % classes),
-            "message": f"30% of the images labelled word {at} are taken for word {(at + 1) % classes}; compare the two definitions.",
+            "message": f"30% of the images labelled word {at} are predicted as word {(at + 1) % classes}. Compare the two classes.",
             "evidence": json.dumps({"confused": 300, "images": 1000, "share": 0.3, "share_back": 0.1, "share_interval": [0.27, 0.33]}),
         }
         for at, identifier in enumerate(random_hex(rng, max(classes // 10, 1), 16))

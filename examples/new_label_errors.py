@@ -1,4 +1,4 @@
-"""Compare two runs and fail when the new version has new label errors: ``python new_label_errors.py OLD_RUN NEW_RUN``."""
+"""Compare two runs and fail if the second has new label errors: ``python new_label_errors.py OLD_RUN NEW_RUN``."""
 
 from __future__ import annotations
 

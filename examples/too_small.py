@@ -1,7 +1,7 @@
-"""Images smaller than the input of a model, which training has to enlarge.
+"""Finds images smaller than the input of a model, which training has to enlarge.
 
-Run it on a finished scan with ``python too_small.py RUN``. To run it in every scan, put it into a package that announces it in the
-entry-point group ``imagenet_audit.checks``; see docs/writing-a-check.md.
+Run it on a finished scan with ``python too_small.py RUN``. To run it in every scan, put it into a package with an entry point in the group
+``imagenet_audit.checks``; see docs/writing-a-check.md.
 
 Blind spots: small images that were enlarged before they were stored.
 """
@@ -16,29 +16,31 @@ import numpy.typing as npt
 import pandas as pd
 
 import audit
-from audit.checks.base import Finding, Result
+from audit.checks.base import Evidence, Family, Finding, Result
 
 KINDS = ("too_small",)
+FAMILY: Family = "quality"
+EVIDENCE = {"width": Evidence("Width in pixels"), "height": Evidence("Height in pixels")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The size that is large enough."""
+    """The smallest size that is large enough."""
 
     shorter_side: int = 224
-    """In pixels; images with a smaller shorter side are reported."""
+    """Shorter side in pixels; smaller images are reported."""
 
 
 def enlargement(width: npt.NDArray[np.float64], height: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float32]:
-    """Score images by how much they have to be enlarged.
+    """Return how much images have to be enlarged.
 
     Args:
         width: ``[n]`` in pixels, NaN where an image failed.
         height: ``[n]`` likewise.
-        side: the shorter side that is large enough, in pixels.
+        side: sufficient shorter side, in pixels.
 
     Returns:
-        ``[n]``: 0 for images that are large enough, 0.5 for half the size, towards 1 for smaller ones; NaN stays NaN.
+        ``[n]``: 0 for images that are large enough, 0.5 at half the size, up to 1; NaN stays NaN.
     """
     return np.maximum(1 - np.minimum(width, height) / side, 0).astype(np.float32)
 
@@ -52,7 +54,7 @@ def run(samples: pd.DataFrame, *, options: Options) -> Result:
             kind="too_small",
             score=float(scores[row]),
             severity="info",
-            message=f"{width[row]:.0f} x {height[row]:.0f} pixels; find a larger original, or drop it.",
+            message=f"Only {width[row]:.0f} x {height[row]:.0f} pixels. Find a larger original, or drop it.",
             row=row,
             evidence={"width": int(width[row]), "height": int(height[row])},
         )

@@ -1,4 +1,4 @@
-"""A finished run as text and files: one module per format, ``render(run) -> str``; what formats share is in `reports.content`.
+"""Report formats: one module each, ``render(run) -> str``; shared code is in `reports.content`.
 
 A module may define ``ENDINGS`` and ``FILE``, see `audit.run.report_formats`. `audit` finds formats by the entry points in ``pyproject.toml``.
 """

@@ -1,4 +1,4 @@
-"""Every finding of a run as CSV, the worst first, for a spreadsheet: no cell is a formula, and nothing invisible is in a name."""
+"""All findings of a run as CSV, worst first, for a spreadsheet: no cell is a formula, and names contain nothing invisible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDINGS = (".csv",)
 
 
 def render(run: Run) -> str:
-    r"""Return all columns of ``audit.tables.FINDINGS``; what cannot be printed becomes an escape such as ``\x1b``."""
+    r"""Return all columns of ``audit.tables.FINDINGS``; unprintable characters become escapes such as ``\x1b``."""
     records = ordered(run).to_dict("records")
     rows = [{str(name): safe(value) if isinstance(value, str) else value for name, value in record.items()} for record in records]
     return csv_text(FINDINGS.names, rows)

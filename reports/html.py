@@ -1,4 +1,4 @@
-"""A run as one HTML file: pictures inside, no script, no request to anywhere; read offline, printed, attached to a ticket."""
+"""A run as one HTML file with embedded images, without scripts or network requests: read it offline, print it, attach it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from audit.checks import discover
 from audit.images.boxes import boxes_of
 from audit.io.console import duration, safe
 from reports.content.evidence import evidence_lines
-from reports.content.gallery import EXAMPLES_PER_CHECK, Pictures, groups_of, of_findings, of_pairs
+from reports.content.gallery import EXAMPLES_PER_CHECK, ImageLoader, groups_of, of_findings, of_pairs
 from reports.content.summary import examples, summarize
 from reports.content.wording import check_title, flagged, health, label, percent, subject, title, when
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 ENDINGS = (".html", ".htm")
 
 DUPLICATE_CHECKS = ("exact_duplicates", "near_duplicates", "leakage")
-"""Shown side by side in groups instead of one by one."""
+"""Checks whose findings are shown side by side in groups."""
 
 
 def render(run: Run) -> str:
-    """Return the report. Names, labels and sentences are other people's text: all are escaped, and what cannot be printed becomes visible."""
+    """Return the report. Names, labels and messages are untrusted: all are escaped, and unprintable characters become visible."""
     summary = summarize(run)
-    pictures = Pictures(run)
-    top = of_findings(summary.top, pictures)
-    groups = groups_of(run, pictures)
-    pairs = of_pairs(run, summary.confused, pictures)
+    loader = ImageLoader(run)
+    top = of_findings(summary.top, loader)
+    groups = groups_of(run, loader)
+    pairs = of_pairs(run, summary.confused, loader)
     checks = discover()
     about_labels = [check.name for check in summary.checks if check.name in checks and checks[check.name].family == "labels"]
-    labels = of_findings([finding for check in about_labels for finding in examples(run, check, EXAMPLES_PER_CHECK)], pictures)
+    labels = of_findings([finding for check in about_labels for finding in examples(run, check, EXAMPLES_PER_CHECK)], loader)
     rest = [check.name for check in summary.checks if check.name not in (*about_labels, *DUPLICATE_CHECKS)]
-    others = [(name, of_findings(examples(run, name, EXAMPLES_PER_CHECK // 2), pictures)) for name in rest]
+    others = [(name, of_findings(examples(run, name, EXAMPLES_PER_CHECK // 2), loader)) for name in rest]
     section = {name: f"check-{name}" for name in rest}
     section |= dict.fromkeys(about_labels, "labels") | dict.fromkeys(DUPLICATE_CHECKS, "groups" if groups else "checks")
     template = _environment(run.record.get("class_words") or {}).get_template("report.html.j2")
@@ -71,5 +71,5 @@ def _environment(words: Mapping[str, str]) -> Environment:
 
 
 def _visible(value: Any) -> Any:
-    """Make what cannot be printed visible; finished markup is left as it is."""
+    """Make unprintable characters of plain strings visible; leave markup unchanged."""
     return safe(value) if type(value) is str else value

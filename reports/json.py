@@ -1,4 +1,4 @@
-"""A run for machines: the summary and every finding, as one JSON object."""
+"""A run for programs: the summary and every finding, as one JSON object."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 ENDINGS = (".json",)
 
 FORMAT_VERSION = 1
-"""Rises when a key changes its meaning or goes; new keys do not raise it."""
+"""Increased when a key changes its meaning or is removed, not when one is added."""
 
 
 def render(run: Run) -> str:
-    """Return ``{"format_version", "run", "summary", "findings"}``; findings carry all columns of `audit.tables.FINDINGS`, the worst first.
+    """Return ``{"format_version", "run", "summary", "findings"}``; findings have all columns of `audit.tables.FINDINGS`, worst first.
 
-    Text is escaped to ASCII, so that any file name survives any terminal, pipe and encoding. NaN becomes null.
+    Text is escaped to ASCII, so that any file name survives any encoding. NaN becomes null.
     """
     summary = dataclasses.asdict(summarize(run))
     findings = [{**record, "evidence": json.loads(record["evidence"])} for record in ordered(run).to_dict("records")]
@@ -33,7 +33,7 @@ def render(run: Run) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value that JSON can hold: numpy scalars become numbers, NaN and NA null, paths text, arrays lists."""
+    """Convert a value for JSON: numpy scalars become numbers, NaN and NA null, paths text, arrays lists."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Mapping):

@@ -1,6 +1,6 @@
-"""A run as Markdown, for a pull request: totals, what to look at first, each check; short enough for a comment.
+"""A run as Markdown for a pull request: totals, the first findings to look at, and each check; short enough for a comment.
 
-Names and sentences are other people's text: they can start no link, no heading, no HTML, no table cell, and call on nobody.
+Names and messages are untrusted: they cannot start a link, heading, HTML or table cell, nor mention a user.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from reports.content.summary import summarize
 from reports.content.wording import flagged, health, percent, subject, title, when
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from audit import Run
     from reports.content.summary import Precision, Summary, Top
@@ -29,7 +29,7 @@ def render(run: Run) -> str:
 
 
 def account(summary: Summary) -> str:
-    """Say what was scanned and how much was found."""
+    """Return what was scanned and how many findings there are."""
     counts = summary.counts
     severities = ", ".join(f"{title(name).lower()} {number:,}" for name, number in summary.severities.items())
     backbone = f", backbone {escape(str(summary.backbone.get('name')))}" if summary.backbone else ""
@@ -37,7 +37,7 @@ def account(summary: Summary) -> str:
     return (
         f"{counts.listed:,} images = {counts.scanned:,} scanned + {counts.failed:,} failed, {counts.classes:,} classes{backbone}, "
         f"took {duration(summary.seconds)}{finished}.\n\n**{summary.findings:,} findings** about {counts.flagged:,} images ({severities}); "
-        f"{percent(summary.health)} of the images are without error or warning."
+        f"{percent(summary.health)} of the images have no error or warning."
     )
 
 
@@ -50,7 +50,7 @@ def check_table(summary: Summary) -> str:
     rows += [f"| {code(name)} | 0 | | | 100% | |" for name in summary.clean]
     if not rows:
         return ""
-    return "\n".join(["| check | findings | kinds | errors and warnings about | health | right, of decided |", "|---|--:|---|---|--:|---|", *rows])
+    return "\n".join(["| check | findings | kinds | errors and warnings about | health | correct, of decided |", "|---|--:|---|---|--:|---|", *rows])
 
 
 def _right(precision: Precision) -> str:
@@ -59,7 +59,7 @@ def _right(precision: Precision) -> str:
 
 def _first(summary: Summary) -> str:
     if not summary.top:
-        return "Every finding is decided." if summary.findings else "No findings."
+        return "Every finding has a decision." if summary.findings else "No findings."
     lines = [f"{number}. {_entry(finding)}" for number, finding in enumerate(summary.top, 1)]
     return "\n".join(["### Look at these first", "", *lines])
 
@@ -75,7 +75,7 @@ def _rest(summary: Summary) -> str:
         pairs = _tally(summary.duplicates.relations)
         lines.append(f"- Duplicates: {summary.duplicates.groups:,} groups of {summary.duplicates.images:,} images; pairs: {pairs}.")
     if summary.leaving:
-        lines.append(f"- For a clean split these would leave: {_tally(summary.leaving)}.")
+        lines.append(f"- For a clean split, remove: {_tally(summary.leaving)}.")
     if summary.decisions.decisions:
         who = ", ".join(code(name) for name in summary.decisions.reviewers)
         lines.append(f"- {summary.decisions.decisions:,} decisions by {who}; images: {_tally(summary.decisions.images)}.")
@@ -84,8 +84,4 @@ def _rest(summary: Summary) -> str:
 
 
 def _tally(numbers: Mapping[str, int]) -> str:
-    return ", ".join(_each(numbers.items()))
-
-
-def _each(entries: Iterable[tuple[str, int]]) -> list[str]:
-    return [f"{code(name)} {number:,}" for name, number in entries]
+    return ", ".join(f"{code(name)} {number:,}" for name, number in numbers.items())

@@ -1,6 +1,6 @@
-"""A run for people: the ranked summary, for a terminal of any width or a plain file.
+"""A run as a ranked summary, for a terminal of any width or a text file.
 
-Every name and message passes through `audit.io.console.safe`: a file name can then neither break a line nor command the terminal.
+Every name and message passes through `audit.io.console.safe`, so a file name cannot break a line or send control sequences to the terminal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reports.content.summary import Summary, summarize
 from reports.content.wording import subject, title, when
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from audit import Run
     from reports.content.summary import CheckTotal, Top
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 ENDINGS = (".txt",)
 
 WIDTH = 100
-"""Columns where nobody says how many there are."""
+"""Default number of columns."""
 
 STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 SPLITS_SHOWN = 6
+_MOST = 8
+"""Kinds of one check that are listed."""
 
 
 def render(run: Run, *, width: int | None = None, color: bool = False) -> str:
@@ -58,7 +60,7 @@ def render(run: Run, *, width: int | None = None, color: bool = False) -> str:
 
 
 def explain_command(summary: Summary, finding: Top) -> str:
-    """Return the command that tells all about a finding's image; hostile names are replaced by the content's digest."""
+    """Return the command that explains a finding's image; an unprintable name is replaced by the start of the content id."""
     sample = finding.sample_id or ""
     if not sample.isprintable() and finding.content_id:
         sample = finding.content_id[:16]
@@ -87,11 +89,11 @@ def _heading(summary: Summary) -> Text:
     ]
     ignored = {name: number for name, number in dict(source.get("ignored") or {}).items() if number}
     if ignored:
-        lines.append(Text(f"passed over: {_tally(ignored)}"))
+        lines.append(Text(f"ignored: {_tally(ignored)}"))
     if backbone:
-        place = " ".join(safe(backbone[key]) for key in ("device", "precision") if backbone.get(key))
+        device = " ".join(safe(backbone[key]) for key in ("device", "precision") if backbone.get(key))
         reason = f": {safe(backbone['reason'])}" if backbone.get("reason") else ""
-        lines.append(Text(f"backbone {safe(backbone.get('name', '?'))}{f' on {place}' if place else ''}{reason}"))
+        lines.append(Text(f"backbone {safe(backbone.get('name', '?'))}{f' on {device}' if device else ''}{reason}"))
     return Text("\n").join(lines)
 
 
@@ -123,7 +125,7 @@ def _entry(finding: Top) -> Text:
 def _rest(summary: Summary) -> Text:
     lines = []
     if summary.clean:
-        lines.append(Text(f"nothing found by: {', '.join(summary.clean)}"))
+        lines.append(Text(f"no findings: {', '.join(summary.clean)}"))
     lines += [Text(f"skipped {', '.join(names)}: {safe(reason)}") for reason, names in summary.skipped_for.items()]
     if summary.seconds:
         finished = f", finished {safe(when(summary.finished_at))}" if summary.finished_at else ""
@@ -135,21 +137,17 @@ def _next(summary: Summary) -> RenderableType:
     steps = []
     run = shlex.quote(str(summary.path))
     if summary.findings:
-        steps.append(("look and decide in the browser:", f"imagenet-audit dashboard {run}"))
+        steps.append(("review in the browser:", f"imagenet-audit dashboard {run}"))
     about = next((finding for finding in summary.top if finding.sample_id is not None), None)
     if about:
-        steps.append(("all that is known of one image:", explain_command(summary, about)))
+        steps.append(("explain one image:", explain_command(summary, about)))
     if summary.findings:
-        steps.append(("one file with pictures, to read and to attach:", f"imagenet-audit report {run}"))
+        steps.append(("write one HTML file to share:", f"imagenet-audit report {run}"))
         steps.append(("all findings as one table, for pandas, DuckDB or Polars:", f"{safe(summary.path)}/findings"))
-    # A command that was wrapped could not be copied.
+    # A wrapped command could not be copied.
     lines = [(Text(f"  {what}"), Text(f"    {how}", no_wrap=True, overflow="ignore")) for what, how in steps]
     return Group(Text("\nnext", style="bold"), *(line for pair in lines for line in pair)) if steps else Text()
 
 
 def _tally(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{safe(name)} {number:,}" for name, number in _first(numbers.items()))
-
-
-def _first(entries: Iterable[tuple[str, int]], most: int = 8) -> list[tuple[str, int]]:
-    return list(entries)[:most]
+    return ", ".join(f"{safe(name)} {number:,}" for name, number in list(numbers.items())[:_MOST])

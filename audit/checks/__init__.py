@@ -1,4 +1,4 @@
-"""The checks, one module each: ``discover`` finds them. Every module but ``base`` is a check."""
+"""The checks: one module each. Every module except ``base`` is a check; ``discover`` finds them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def discover() -> Mapping[str, Check]:
     """Return every check by its name, sorted by name.
 
     Raises:
-        AuditError: two checks have the same name, one cannot be imported, or a module does not have the shape of a check.
+        AuditError: Two checks have the same name, a check cannot be imported, or a module does not have the required parts.
     """
     return MappingProxyType({name: read_check(name, plugin.load()) for name, plugin in CHECKS.find().items()})

@@ -1,14 +1,14 @@
-"""What else is on the pictures, by class: people, indoors or outdoors, text, drawings, seasons, or questions of your own, answered by CLIP.
+"""Finds what images show besides their class: people, indoors or outdoors, text, drawings, seasons, or your own questions, asked of CLIP.
 
-Why it matters: a class whose pictures were all taken outdoors, or all show people, teaches a model the scene instead of the object, and fails where
-the scene is another.
+Why it matters: a model trained on a class whose images are all outdoors, or all show people, learns the scene instead of the object, and fails on
+other scenes.
 
-An answer is zero-shot: an image's embedding is compared with those of sentences, and the softmax of the cosines (times 100, as CLIP was trained) is
-how sure the model is. Classes are compared with all others; the false discovery rate is controlled over every class and answer. Copies of a picture
-count once.
+How it works: questions are answered zero-shot. An image's embedding is compared with the embeddings of the answers; the softmax of the cosines (times
+100, as CLIP was trained) is the probability of each answer. Each class is compared with all others; the false discovery rate is controlled over every
+class and answer. Copies of an image count once.
 
-Blind spots: CLIP answers from what it learned on the web, prejudices included; small text, counts and negation ("without people") it reads badly. No
-question about persons beyond whether there are any is asked unless you ask it. Other backbones have no text tower: the check is then skipped.
+Blind spots: CLIP answers from what it learned on the web, including its prejudices. It is unreliable for small text, counts and negation ("without
+people"). The default questions ask nothing about persons except whether there are any. Backbones without a text tower skip the check.
 
 Papers: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision"; Benjamini & Hochberg 1995, "Controlling the
 False Discovery Rate", JRSS B.
@@ -43,18 +43,18 @@ EVIDENCE = {
     "question": Evidence("Question"),
     "answer": Evidence("Answer"),
     "images": Evidence("Images"),
-    "pictures": Evidence("Different pictures"),
+    "pictures": Evidence("Distinct images"),
     "shares": Evidence("Shares", "share", by_name=True),
     "unsure": Evidence("Unsure", "share"),
     "share": Evidence("Share", "share"),
     "usual": Evidence("Usual", "share"),
-    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "adjusted_p": Evidence("Adjusted p-value", "p"),
     "examples": Evidence("Examples"),
 }
 
 _ROWS_AT_ONCE = 65_536
 _SHARPNESS = 100.0
-"""What CLIP multiplies cosines by at the end of its training."""
+"""CLIP's factor of the cosines at the end of its training."""
 _EXAMPLES = 5
 
 _QUESTIONS = (
@@ -68,18 +68,18 @@ _QUESTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is asked; the limits are conventions."""
+    """The questions, and the limits, which are conventions."""
 
     questions: tuple[str, ...] = _QUESTIONS
-    """Each ``name: answer | answer | ...``, the answers as sentences about a picture."""
+    """Each ``name: answer | answer | ...``; answers are sentences about an image."""
     least_probability: float = 0.7
-    """An image has an answer where the model gives it this much; else it counts as unsure, 0..1."""
+    """An answer counts from this probability; an image without one counts as unsure; above 0, below 1."""
     least_difference: float = 0.3
-    """A class is reported where an answer's share is this much above that of the other classes, 0..1."""
+    """A class is reported where an answer's share is this much above that of the other classes; above 0, below 1."""
     false_discoveries: float = 0.05
-    """Of the classes reported, at most this share is expected to be chance; above 0, below 1."""
+    """False discovery rate of the reported classes; above 0, below 1."""
     fewest: int = 20
-    """Pictures a class needs, at least 1; copies count once."""
+    """Distinct images that a class needs; at least 1."""
 
     def __post_init__(self) -> None:
         require_between_0_and_1(self, "least_probability", "least_difference", "false_discoveries")
@@ -99,11 +99,11 @@ class _Answer(NamedTuple):
     question: str
     answer: str
     sure: npt.NDArray[np.float32]
-    """``[n]`` how sure the model is that it is an image's answer."""
+    """``[n]`` probability of the answer for each image."""
 
 
 def read_question(text: str) -> Question:
-    """Return a question from ``name: answer | answer``. Raises ConfigError.
+    """Parse a question written as ``name: answer | answer``. Raises ConfigError.
 
     >>> read_question("place: indoors | outdoors")
     Question(name='place', answers=('indoors', 'outdoors'))
@@ -111,12 +111,12 @@ def read_question(text: str) -> Question:
     name, colon, rest = text.partition(":")
     answers = tuple(answer.strip() for answer in rest.split("|"))
     if not colon or not name.strip() or len(answers) < 2 or not all(answers) or len(set(answers)) < len(answers):
-        raise ConfigError("questions", f"{text!r} is no question", "write 'name: answer | another answer'")
+        raise ConfigError("questions", f"{text!r} is not a valid question", "write 'name: answer | another answer'")
     return Question(name.strip(), answers)
 
 
 def answered(embeddings: npt.NDArray[np.float16], texts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return ``[n, m]`` how sure the model is of each of m answers, rows summing to 1; NaN where an image has no embedding.
+    """Return ``[n, m]`` probabilities of m answers; rows sum to 1, NaN where an image has no embedding.
 
     Args:
         embeddings: float16 ``[n, d]`` unit rows; may be memory-mapped, read in blocks.
@@ -138,13 +138,13 @@ def run(
     *,
     options: Options,
 ) -> Result | Skipped:
-    """Report how each question is answered in the dataset, and classes that are answered otherwise; images have no score above 0."""
+    """Report the answers for the dataset, and classes whose answers differ; images score 0."""
     usable = np.isfinite(np.asarray(embeddings[:, 0], np.float32))
     if not usable.any():
         return Skipped("no image has an embedding")
-    pictures = duplicate_sets(pairs, len(samples))
+    sets = duplicate_sets(pairs, len(samples))
     rows = np.flatnonzero(usable)
-    once = rows[one_per_duplicate_set(samples.iloc[rows], pictures[rows], ())]
+    once = rows[one_per_duplicate_set(samples.iloc[rows], sets[rows], ())]
     findings = []
     answers: list[_Answer] = []
     labelled = rows[samples["label"].iloc[rows].notna().to_numpy(bool)]
@@ -152,7 +152,7 @@ def run(
         sure = answered(embeddings, encode_text(question.answers))
         findings.append(_of_dataset(question, sure[once], len(rows), options))
         answers += [_Answer(question.name, answer, sure[labelled, at]) for at, answer in enumerate(question.answers)]
-    findings += _of_classes(samples.iloc[labelled], pictures[labelled], answers, class_words or {}, options)
+    findings += _of_classes(samples.iloc[labelled], sets[labelled], answers, class_words or {}, options)
     return Result(np.where(usable, np.float32(0), np.float32(np.nan)), findings)
 
 
@@ -168,21 +168,21 @@ def _of_dataset(question: Question, sure: npt.NDArray[np.float32], images: int, 
         "shares": dict(zip(question.answers, map(float, shares), strict=True)),
         "unsure": unsure,
     }
-    message = f"Answers to {question.name!r}: {listed}, unsure {unsure:.0%}; see whether that is what the model will meet."
+    message = f"Answers to {question.name!r}: {listed}, unsure {unsure:.0%}. Check that this matches the images your model will see."
     return Finding(kind="answers", score=0.0, severity="info", message=message, evidence=evidence)
 
 
 def _of_classes(
     labelled: pd.DataFrame,
-    pictures: npt.NDArray[np.int64],
+    sets: npt.NDArray[np.int64],
     answers: list[_Answer],
     words: Mapping[str, str],
     options: Options,
 ) -> list[Finding]:
-    """Compare every class with all others; ``labelled``, ``pictures`` and the answers have a row for each labelled image."""
+    """Compare every class with all others; ``labelled``, ``sets`` and the answers have a row for each labelled image."""
     ids = labelled["sample_id"].to_numpy(object)
     codes, names = pd.factorize(labelled["label"], sort=True)
-    counted = one_per_duplicate_set(labelled, pictures)
+    counted = one_per_duplicate_set(labelled, sets)
     size, total = np.bincount(codes[counted], minlength=len(names)), int(counted.sum())
     judged = np.flatnonzero((size >= options.fewest) & (size < total))
     yes = [np.bincount(codes[counted], one.sure[counted] >= options.least_probability, len(names)) for one in answers]
@@ -191,22 +191,22 @@ def _of_classes(
     share, usual = mine / size[judged], (every - mine) / (total - size[judged])
     p = adjusted_p(concentration_p(mine, size[judged], every, total), share - usual >= options.least_difference)
     findings = []
-    for which, place in np.argwhere(p <= options.false_discoveries).tolist():
-        (question, answer, sure), code = answers[which], judged[place]
-        label, above = str(names[code]), float(share[which, place] - usual[which, place])
+    for which, at in np.argwhere(p <= options.false_discoveries).tolist():
+        (question, answer, sure), code = answers[which], judged[at]
+        label, above = str(names[code]), float(share[which, at] - usual[which, at])
         rows = np.flatnonzero(codes == code)
         message = (
-            f"Of {class_name(label, words)}, {share[which, place]:.0%} are answered {answer!r} where {usual[which, place]:.0%} of the other classes "
-            "are; collect images that are not, or test on such."
+            f"{share[which, at]:.0%} of the images of {class_name(label, words)} are classified as {answer!r}, compared with {usual[which, at]:.0%} "
+            "of the other classes. Collect or test on images that are not."
         )
         evidence = {
             "question": question,
             "answer": answer,
             "images": len(rows),
             "pictures": int(size[code]),
-            "share": float(share[which, place]),
-            "usual": float(usual[which, place]),
-            "adjusted_p": float(p[which, place]),
+            "share": float(share[which, at]),
+            "usual": float(usual[which, at]),
+            "adjusted_p": float(p[which, at]),
             "examples": ids[rows[np.lexsort((ids[rows], -sure[rows]))][:_EXAMPLES]].tolist(),
         }
         findings.append(Finding(kind="one_sided", score=min(above, 1.0), severity="info", message=message, label=label, evidence=evidence))

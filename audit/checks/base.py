@@ -1,4 +1,4 @@
-"""What a check is, what it may ask for, and what it gives back. A check itself is a module: see ``docs/writing-a-check.md``."""
+"""What a check is, which tables it may request and what it returns. A check is a module: see ``docs/writing-a-check.md``."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ TABLES = (
     *("samples", "pairs", "neighbors", "similarities", "embeddings", "thumbnails"),
     *("predictions", "label_quality", "classes", "class_words", "taxonomy", "faces", "encode_text", "listing_problems"),
 )
-"""What a check's ``run`` may name as a parameter, beside ``options``; types and shapes are in ``docs/writing-a-check.md``."""
+"""Parameters that ``run`` may have besides ``options``; types and shapes are in ``docs/writing-a-check.md``."""
 
 Family = Literal["labels", "confusion", "duplicates", "quality", "bias"]
 """Page of the dashboard that shows a check's findings."""
 
 Unit = Literal["", "share", "p", "name"]
-"""How a value of the evidence is printed: as it is, as a percentage (0..1), as a p-value, or as words (the value is a name of this program)."""
+"""How a value of the evidence is shown: unchanged, as a percentage (of 0..1), as a p-value, or in words (for a name of this program)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one key of a finding's evidence is for people."""
+    """How reports show one key of a finding's evidence."""
 
     title: str
     unit: Unit = ""
@@ -42,23 +42,23 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing worth a person's time. The runner adds the id, the sample's columns and the check's name."""
+    """One result that a person should look at. The runner adds the id, the sample's columns and the check's name."""
 
     kind: str
     score: float
     """0..1, higher = worse."""
     message: str
-    """One sentence a person can act on, without the sample's own name at its start."""
+    """What is wrong, then what to do, in one or two sentences. Reports put the sample's name in front of it."""
     severity: str = "warning"
     """One of ``audit.tables.SEVERITIES``."""
     row: int | None = None
-    """The sample it is about; None for a class or the whole dataset."""
+    """Row of the sample; None for a class or the whole dataset."""
     partner: int | None = None
-    """The sample it was verified against; part of the finding's identity."""
+    """Row of the sample that it was compared with; part of the finding's identity."""
     group: int | None = None
     """Row of the group's representative."""
     label: str | None = None
-    """The class it is about, where ``row`` is None."""
+    """The class, where ``row`` is None."""
     suggested_label: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """JSON values; the keys are explained on the check's docs page."""
@@ -66,7 +66,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a check found: a score for every sample, flagged or not, and the findings."""
+    """What a check returns: a score for every sample, and the findings."""
 
     scores: npt.NDArray[np.float32]
     """``[n]`` in [0, 1], higher = worse, NaN = not applicable."""
@@ -75,10 +75,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What a check gives back where it does not apply to a dataset."""
+    """What a check returns where it does not apply to a dataset."""
 
     reason: str
-    """Said to the user: ``no labels in this dataset``."""
+    """Shown to the user, such as ``no labels in this dataset``."""
 
 
 SEVERAL_LABELS = Skipped("images of this dataset have several labels each")
@@ -86,45 +86,45 @@ SEVERAL_LABELS = Skipped("images of this dataset have several labels each")
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Stands for a table that a run does not have; checks that need it are skipped with the reason."""
+    """Placeholder for a table that a run does not have; checks that need it are skipped with the reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check as discovered."""
+    """A discovered check."""
 
     name: str
     """The module's name; public and stable."""
     title: str
     """One sentence: the first line of the module's docstring."""
     needs: tuple[str, ...]
-    """Tables it cannot do without: the parameters of ``run`` that have no default."""
+    """Required tables: the parameters of ``run`` without a default."""
     optional_needs: tuple[str, ...]
-    """Tables it uses where there are any: the parameters of ``run`` whose default is None."""
+    """Optional tables: the parameters of ``run`` with the default None."""
     options: type | None
     """The module's frozen dataclass ``Options``, or None."""
     run: Callable[..., Result | Skipped]
     origin: str
-    """The file it was found in."""
+    """The module's file."""
     kinds: tuple[str, ...] = ()
-    """Kinds of its findings: the module's ``KINDS``; a ``*`` stands for names of the dataset's. Empty where the module has none."""
+    """Kinds of its findings: the module's ``KINDS``; ``*`` matches names from the dataset. Empty where the module has none."""
     about: str = ""
-    """The rest of the docstring: why it matters, how it works, blind spots, sources."""
+    """The rest of the docstring: why it matters, how it works, blind spots, references."""
     family: Family = "quality"
     """The module's ``FAMILY``."""
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
-    """Key of a finding's evidence -> what it is: the module's ``EVIDENCE``."""
+    """Key of a finding's evidence -> title and unit: the module's ``EVIDENCE``."""
     heading: str = ""
-    """Two or three words for a table or a page: the module's ``TITLE``, by default its name."""
+    """Title in tables and on pages: the module's ``TITLE``, by default its name in words."""
 
 
 def read_check(name: str, module: ModuleType) -> Check:
     """Read one module as a check.
 
     Raises:
-        AuditError: it has no docstring or no ``run``, a parameter of ``run`` names no table, or its ``Options`` are not a frozen dataclass.
+        AuditError: It has no docstring or no ``run``, ``run`` requests an unknown table, or ``Options`` is not a frozen dataclass.
     """
     origin = str(getattr(module, "__file__", None) or getattr(module, "__name__", module))
     run = getattr(module, "run", None)
@@ -132,16 +132,16 @@ def read_check(name: str, module: ModuleType) -> Check:
         raise AuditError(origin, "a check needs a function 'run'", "see docs/writing-a-check.md")
     title, _, about = inspect.cleandoc(module.__doc__ or "").partition("\n")
     if not title:
-        raise AuditError(origin, "a check needs a docstring: its first line is its title", "say what it finds, in one line")
+        raise AuditError(origin, "the module has no docstring", "add one; its first line is the check's title")
     options = getattr(module, "Options", None)
     parameters = inspect.signature(run).parameters
-    _validate_options(origin, options, asked="options" in parameters)
+    _validate_options(origin, options, requested="options" in parameters)
     tables = {key: parameter.default for key, parameter in parameters.items() if key != "options"}
     for key, default in tables.items():
         if key not in TABLES:
-            raise AuditError(origin, f"'run' asks for an unknown table {key!r}", nearest(key, TABLES))
+            raise AuditError(origin, f"'run' has a parameter {key!r}, which is not a table", nearest(key, TABLES))
         if default is not inspect.Parameter.empty and default is not None:
-            raise AuditError(origin, f"'run' gives the table {key!r} a default", "leave the default out, or use None where the check can do without")
+            raise AuditError(origin, f"parameter {key!r} of 'run' has a default", "remove it, or use None if the table is optional")
     family: Family = getattr(module, "FAMILY", "quality")
     if family not in get_args(Family):
         raise AuditError(origin, f"unknown FAMILY {family!r}", nearest(str(family), get_args(Family)))
@@ -166,9 +166,9 @@ def read_check(name: str, module: ModuleType) -> Check:
     )
 
 
-def _validate_options(origin: str, options: object, *, asked: bool) -> None:
-    if asked != (options is not None):
-        raise AuditError(origin, "a parameter 'options' of 'run' and a class 'Options' go together", "add the one that is not there")
+def _validate_options(origin: str, options: object, *, requested: bool) -> None:
+    if requested != (options is not None):
+        raise AuditError(origin, "it has only one of 'Options' and the parameter 'options' of 'run'", "add the other one")
     if options is None:
         return
     parameters = getattr(options, "__dataclass_params__", None)
@@ -177,11 +177,11 @@ def _validate_options(origin: str, options: object, *, asked: bool) -> None:
 
 
 def skipped_without_classes(samples: pd.DataFrame, otherwise: str) -> Skipped:
-    """Return why a check that compares classes of images with one label each cannot: they have several or none, or else the reason given.
+    """Return why a check that compares classes cannot run: several labels per image, no labels, or the given reason.
 
     Args:
         samples: columns ``label`` and ``labels``.
-        otherwise: what is missing where images have one label.
+        otherwise: reason where images have one label each.
     """
     if samples["labels"].notna().any():
         return SEVERAL_LABELS
@@ -189,7 +189,7 @@ def skipped_without_classes(samples: pd.DataFrame, otherwise: str) -> Skipped:
 
 
 def require_shares(options: object, *names: str, example: float) -> None:
-    """Refuse options that are not above 0 and at most 1. Raises ConfigError, which advises the example."""
+    """Raise ConfigError, which suggests the example, unless the options are above 0 and at most 1."""
     for name in names:
         value = getattr(options, name)
         if not 0 < value <= 1:
@@ -197,7 +197,7 @@ def require_shares(options: object, *names: str, example: float) -> None:
 
 
 def require_between_0_and_1(options: object, *names: str) -> None:
-    """Refuse options that are 0 or less, or 1 or more. Raises ConfigError."""
+    """Raise ConfigError unless the options are above 0 and below 1."""
     for name in names:
         value = getattr(options, name)
         if not 0 < value < 1:
@@ -205,7 +205,7 @@ def require_between_0_and_1(options: object, *names: str) -> None:
 
 
 def require_above(options: object, **lows: float) -> None:
-    """Refuse options that are not above the number given for each. Raises ConfigError."""
+    """Raise ConfigError unless each option is above its lower bound."""
     for name, low in lows.items():
         value = getattr(options, name)
         if not value > low:

@@ -1,9 +1,9 @@
-"""Classes with too few pictures, fewer than their files suggest, or unevenly dealt to the splits.
+"""Finds classes with too few distinct images, with many copies, or with uneven shares across splits.
 
-A model learns the frequent classes first, and a test split with other shares than train measures another task. Copies count once here: a class of 500
-files that are 80 pictures is a class of 80. What cannot be read is no picture: no model learns from it.
+Why it matters: a model learns frequent classes first, and a test split whose class shares differ from train measures another task. Copies count once:
+a class of 500 files that are 80 distinct images has 80. Unreadable images do not count, since no model learns from them.
 
-Blind spots: how many pictures are enough depends on the class; a long tail may be the world's own. Pictures of one scene count as several.
+Blind spots: how many images are enough depends on the class; a long tail may be real. Several images of one scene count as several.
 
 Papers: Cui et al. 2019, "Class-Balanced Loss Based on Effective Number of Samples", CVPR; Benjamini & Hochberg 1995, "Controlling the False Discovery
 Rate", JRSS B; Lipton, Wang & Smola 2018, "Detecting and Correcting for Label Shift", ICML.
@@ -34,44 +34,44 @@ KINDS = ("few_images", "fewer_pictures_than_images", "imbalance", "absent_from_s
 FAMILY: Family = "bias"
 EVIDENCE = {
     "images": Evidence("Images"),
-    "pictures": Evidence("Different pictures"),
+    "pictures": Evidence("Distinct images"),
     "unreadable": Evidence("Unreadable"),
-    "ratio": Evidence("Ratio"),
-    "effective_classes": Evidence("Effective classes"),
-    "largest": Evidence("Largest", by_name=True),
-    "smallest": Evidence("Smallest", by_name=True),
-    "absent_from": Evidence("Absent from"),
-    "classes_absent": Evidence("Classes absent"),
-    "pictures_elsewhere": Evidence("Pictures elsewhere", by_name=True),
-    "of_split": Evidence("Of split"),
+    "ratio": Evidence("Largest to smallest class"),
+    "effective_classes": Evidence("Effective number of classes"),
+    "largest": Evidence("Largest classes", by_name=True),
+    "smallest": Evidence("Smallest classes", by_name=True),
+    "absent_from": Evidence("Absent from split"),
+    "classes_absent": Evidence("Absent classes"),
+    "pictures_elsewhere": Evidence("Distinct images in other splits", by_name=True),
+    "of_split": Evidence("Split"),
     "share": Evidence("Share", "share"),
     "share_of_rest": Evidence("Share of the other splits", "share"),
-    "adjusted_p": Evidence("p, corrected for many tests", "p"),
-    "distance": Evidence("Distance", "share"),
-    "low": Evidence("Low", "share"),
-    "high": Evidence("High", "share"),
-    "classes_skewed": Evidence("Classes skewed"),
+    "adjusted_p": Evidence("Adjusted p-value", "p"),
+    "distance": Evidence("Total variation distance", "share"),
+    "low": Evidence("Lower end of its 95% interval", "share"),
+    "high": Evidence("Upper end of its 95% interval", "share"),
+    "classes_skewed": Evidence("Skewed classes"),
 }
 
 _CELL = 5.0
-"""Expected images below which it says nothing that a class is absent from a split."""
+"""Expected images below which the absence of a class from a split proves nothing."""
 _MOST_NAMED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is few and what is uneven; conventions, since no list of judged classes exists to measure them on."""
+    """Thresholds; conventions, since there is no list of judged classes to measure them on."""
 
     few: int = 10
-    """Pictures below which a class is nearly empty, at least 1."""
+    """Distinct images below which a class is reported; at least 1."""
     ratio: float = 10.0
-    """Report imbalance where the largest class has this many times the pictures of the smallest, above 1."""
+    """Imbalance is reported from this ratio of the largest class to the smallest; above 1."""
     copies: float = 0.2
-    """Report a class of whose images this share or more are copies of others of it, above 0 and at most 1."""
+    """A class is reported where at least this share of its images are copies of others; above 0, at most 1."""
     skew: float = 1.5
-    """Report a class whose share of a split is this many times larger or smaller than its share of the rest, above 1."""
+    """A class is reported where its shares of a split and of the rest differ by this factor; above 1."""
     false_discoveries: float = 0.05
-    """Of the classes reported for their share of a split, at most this share is expected to be chance; above 0 and below 1."""
+    """False discovery rate of the classes reported for their share of a split; above 0, below 1."""
 
     def __post_init__(self) -> None:
         require_above(self, few=0, ratio=1, skew=1)
@@ -83,11 +83,11 @@ def label_shift(counts: Counts, rest: Counts) -> tuple[float, tuple[float, float
     """Compare the class shares of one split with those of the rest.
 
     Args:
-        counts: ``[c]`` pictures of the split.
-        rest: ``[c]`` pictures of all other splits.
+        counts: ``[c]`` distinct images of the split.
+        rest: ``[c]`` distinct images of all other splits.
 
     Returns:
-        Total variation distance of the shares that were drawn from, 0..1; and an interval that holds it in 95% of cases or more.
+        Estimated total variation distance of the underlying shares, 0..1, and an interval that contains it in at least 95% of cases.
     """
     total, other = int(counts.sum()), int(rest.sum())
     share, rest_share = counts / total, rest / other
@@ -95,8 +95,8 @@ def label_shift(counts: Counts, rest: Counts) -> tuple[float, tuple[float, float
     error = np.sqrt(np.maximum(pooled * (1 - pooled) * (1 / total + 1 / other), 1e-30))
     away = np.abs(share - rest_share)
     observed, by_chance = away.sum() / 2, _excess(np.zeros(len(away)), error).sum() / 2
-    # Drawing adds to every class's difference, the more so the smaller it is. Were differences normal over classes, theirs and chance's would add up
-    # as squares do; how small they are is not known, so the lower end allows each to be two standard errors smaller than it looks.
+    # Sampling noise adds to every class's difference, most where the difference is small. If the differences were normal over classes, their squares
+    # and those of the noise would add up. That is unknown, so the lower end assumes each difference is two standard errors smaller than observed.
     distance = np.sqrt(max(observed**2 - by_chance**2, 0.0))
     sign = np.sign(share - rest_share)
     wide = 1.96 / 2 * np.sqrt((1 - (sign @ share) ** 2) / total + (1 - (sign @ rest_share) ** 2) / other)
@@ -106,7 +106,7 @@ def label_shift(counts: Counts, rest: Counts) -> tuple[float, tuple[float, float
 
 
 def _excess(size: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return by how much the mean size of a number that errs normally exceeds the number's own size (folded normal distribution)."""
+    """Return by how much the mean absolute value of a number with normal error exceeds its true absolute value (folded normal distribution)."""
     from scipy.stats import norm
 
     z = size / error
@@ -114,15 +114,15 @@ def _excess(size: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> np
 
 
 def skewed(counts: Counts, rest: Counts, factor: float) -> npt.NDArray[np.float64]:
-    """Return ``[c, s]`` how likely chance deals a split a share of a class that is so far off, adjusted for the number of classes and splits.
+    """Return ``[c, s]`` adjusted p-values of each class's share of each split.
 
-    Twice the smaller tail of the hypergeometric distribution (Fisher's exact test). Where few images of a class are expected, a normal one has too
-    thin a tail on the side of more of them, and there the factor leaves nothing but that side.
+    The p-value is twice the smaller tail of the hypergeometric distribution (Fisher's exact test). A normal approximation has too thin an upper tail
+    where few images of a class are expected, and those are the classes that the factor leaves.
 
     Args:
-        counts: ``[c, s]`` pictures of the classes in the splits to judge.
-        rest: ``[c, s]`` pictures of the classes in all other splits.
-        factor: how many times larger or smaller a share must be than that of the rest; what is less, and a class that is absent, has 1.
+        counts: ``[c, s]`` distinct images of the classes in the splits to judge.
+        rest: ``[c, s]`` distinct images of the classes in all other splits.
+        factor: factor by which a share must differ from that of the rest; smaller differences, and absent classes, have p = 1.
     """
     from scipy.stats import hypergeom
 
@@ -134,16 +134,16 @@ def skewed(counts: Counts, rest: Counts, factor: float) -> npt.NDArray[np.float6
 
 
 def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, str], *, options: Options) -> Result | Skipped:
-    """Report classes and splits; findings are about classes and the dataset, so images have no score."""
+    """Report classes and splits; images have no score."""
     members = _members(samples, duplicate_sets(pairs, len(samples)))
     if not len(members):
         return Skipped("no labels in this dataset")
     readable = members[members["readable"]]
     if not len(readable):
-        return Skipped("no image with a label can be read")
+        return Skipped("no labelled image can be read")
     listed = members.groupby("label").size()
     images = readable.groupby("label").size()
-    distinct = readable.groupby("label")["picture"].nunique()
+    distinct = readable.groupby("label")["set"].nunique()
     findings = [
         *_few(listed, images, distinct, class_words, options),
         *_copies(images, distinct, class_words, options),
@@ -153,59 +153,58 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, st
     return Result(np.full(len(samples), np.nan, np.float32), findings)
 
 
-def _members(samples: pd.DataFrame, pictures: Counts) -> pd.DataFrame:
-    """One line per image and label it carries."""
+def _members(samples: pd.DataFrame, sets: Counts) -> pd.DataFrame:
+    """Return one row per image and label; ``set`` is the image's duplicate set."""
     labels = samples["labels"].where(samples["labels"].notna(), samples["label"])
     table = pd.DataFrame(
         {
             "label": labels.to_numpy(object),
             "split": samples["split"].to_numpy(object),
-            "picture": pictures,
+            "set": sets,
             "readable": (samples["outcome"] == "ok").to_numpy(bool),
         }
     )
     return table.explode("label").dropna(subset=["label"])
 
 
-def _pictures(number: int) -> str:
-    return "1 picture" if number == 1 else f"{number} pictures"
+def _distinct_images(number: int) -> str:
+    return "1 distinct image" if number == 1 else f"{number} distinct images"
 
 
 def _few(listed: pd.Series[int], images: pd.Series[int], distinct: pd.Series[int], words: Words, options: Options) -> list[Finding]:
     unreadable = listed - images.reindex(listed.index, fill_value=0)
-    pictures = distinct.reindex(listed.index, fill_value=0)
+    known = distinct.reindex(listed.index, fill_value=0)
     return [
         Finding(
             kind="few_images",
             score=1 - number / options.few,
-            message=f"The class {class_name(str(label), words)} has {_told_few(number, total, failed, options.few)}.",
+            message=f"The class {class_name(str(label), words)} has {_few_text(number, total, failed, options.few)}.",
             label=str(label),
             evidence={"images": int(total), "unreadable": int(failed), "pictures": int(number)},
         )
-        for label, total, failed, number in zip(listed.index, listed, unreadable, pictures, strict=True)
+        for label, total, failed, number in zip(listed.index, listed, unreadable, known, strict=True)
         if number < options.few
     ]
 
 
-def _told_few(pictures: int, images: int, unreadable: int, few: int) -> str:
-    if not pictures:
-        told = "1 image, which cannot be read" if images == 1 else f"{images} images, none of which can be read"
-        return f"{told}; fetch the class again or leave it out"
+def _few_text(distinct: int, images: int, unreadable: int, few: int) -> str:
+    if not distinct:
+        return f"{'1 image' if images == 1 else f'{images} images'} and none can be read. Download the class again or drop it"
     failed = f" ({unreadable} of its {images} images cannot be read)" if unreadable else ""
-    return f"{_pictures(pictures)}, fewer than {few}{failed}; collect more, merge it or leave it out"
+    return f"only {_distinct_images(distinct)}{failed}; {few} are needed. Collect more, merge the class or drop it"
 
 
 def _copies(images: pd.Series[int], distinct: pd.Series[int], words: Words, options: Options) -> list[Finding]:
     return [
         Finding(
             kind="fewer_pictures_than_images",
-            score=1 - pictures / number,
-            message=f"The class {class_name(str(label), words)} has {number} images but {_pictures(pictures)}; count the copies once.",
+            score=1 - known / number,
+            message=f"The class {class_name(str(label), words)} has {number} images, but only {_distinct_images(known)}. Remove the copies.",
             label=str(label),
-            evidence={"images": int(number), "pictures": int(pictures)},
+            evidence={"images": int(number), "pictures": int(known)},
         )
-        for label, number, pictures in zip(images.index, images, distinct, strict=True)
-        if 1 - pictures / number >= options.copies
+        for label, number, known in zip(images.index, images, distinct, strict=True)
+        if 1 - known / number >= options.copies
     ]
 
 
@@ -219,8 +218,8 @@ def _imbalance(distinct: pd.Series[int], words: Words, options: Options) -> list
     ordered = distinct.sort_values(kind="stable")
     largest, smallest = str(ordered.index[-1]), str(ordered.index[0])
     message = (
-        f"The largest class, {class_name(largest, words)}, has {ratio:.0f} times the pictures of the smallest, {class_name(smallest, words)}; "
-        f"{len(counts)} classes weigh as much as {effective:.1f} of equal size. Weigh or sample by class."
+        f"The largest class, {class_name(largest, words)}, has {ratio:.0f} times as many distinct images as the smallest, "
+        f"{class_name(smallest, words)} ({len(counts)} classes are equivalent to {effective:.1f} of equal size). Reweight or resample by class."
     )
     evidence = {
         "ratio": ratio,
@@ -232,7 +231,7 @@ def _imbalance(distinct: pd.Series[int], words: Words, options: Options) -> list
 
 
 def _splits(members: pd.DataFrame, words: Words, options: Options) -> list[Finding]:
-    table = members.dropna(subset=["split"]).pivot_table(values="picture", index="label", columns="split", aggfunc="nunique", fill_value=0)
+    table = members.dropna(subset=["split"]).pivot_table(values="set", index="label", columns="split", aggfunc="nunique", fill_value=0)
     if table.shape[1] < 2:
         return []
     labels, splits, counts = table.index.astype(str).tolist(), table.columns.astype(str).tolist(), table.to_numpy(np.int64)
@@ -245,11 +244,11 @@ def _splits(members: pd.DataFrame, words: Words, options: Options) -> list[Findi
         lacking = np.flatnonzero(absent & ~missed)
         findings += _lacking([labels[row] for row in lacking], split, rest[lacking, at], int(counts[:, at].sum()), len(table))
     compared = list(range(len(splits)))
-    if len(splits) == 2:  # one comparison says all
+    if len(splits) == 2:  # the other comparison is the same
         compared.remove(int(counts.sum(0).argmax()))
     adjusted = skewed(counts[:, compared], rest[:, compared], options.skew)
-    for place, at in enumerate(compared):
-        findings += _skewed(labels, splits[at], counts[:, at], rest[:, at], adjusted[:, place], words, options)
+    for column, at in enumerate(compared):
+        findings += _skewed(labels, splits[at], counts[:, at], rest[:, at], adjusted[:, column], words, options)
     return findings
 
 
@@ -258,27 +257,27 @@ def _absent(label: str, split: str, elsewhere: int, words: Words) -> Finding:
         kind="absent_from_split",
         score=1.0,
         message=(
-            f"The class {class_name(label, words)} has no readable image in {split!r} and {_pictures(elsewhere)} elsewhere; "
-            "nothing can be said of it there."
+            f"The class {class_name(label, words)} has no readable image in {split!r} but {_distinct_images(elsewhere)} in the other splits. "
+            f"Add images of it to {split!r}."
         ),
         label=label,
         evidence={"absent_from": split, "pictures_elsewhere": elsewhere},
     )
 
 
-def _lacking(labels: list[str], split: str, elsewhere: Counts, pictures: int, classes: int) -> list[Finding]:
-    """One finding about a split that is too small to hold some classes: one for each of them would only say so again."""
+def _lacking(labels: list[str], split: str, elsewhere: Counts, size: int, classes: int) -> list[Finding]:
+    """Return one finding for a split that is too small to contain some classes, instead of one per class."""
     if not labels:
         return []
     message = (
-        f"{len(labels)} of {classes} classes have no readable image in {split!r}, where fewer than {_CELL:.0f} of each would be expected of "
-        f"{_pictures(pictures)}; nothing can be said of them there, so enlarge it or leave them out."
+        f"{len(labels)} of {classes} classes have no readable image in {split!r}; with {_distinct_images(size)}, fewer than {_CELL:.0f} of each "
+        "would be expected. Enlarge the split, or do not report scores for these classes."
     )
     ordered = sorted(zip(labels, elsewhere.tolist(), strict=True), key=lambda entry: (-entry[1], entry[0]))
     evidence = {
         "absent_from": split,
         "classes_absent": len(labels),
-        "pictures": pictures,
+        "pictures": size,
         "pictures_elsewhere": dict(ordered[:_MOST_NAMED]),
     }
     return [Finding(kind="split_lacks_classes", score=len(labels) / classes, severity="info", message=message, evidence=evidence)]
@@ -294,8 +293,8 @@ def _skewed(
             kind="split_skew",
             score=float(abs(share[at] - rest_share[at]) / max(share[at], rest_share[at])),
             message=(
-                f"The class {class_name(labels[at], words)} is {share[at]:.2%} of {split!r} but {rest_share[at]:.2%} of the rest; "
-                "split by class, or weigh when comparing numbers."
+                f"The class {class_name(labels[at], words)} is {share[at]:.2%} of {split!r} but {rest_share[at]:.2%} of the other splits. "
+                "Split by class, or reweight when you compare scores."
             ),
             label=labels[at],
             evidence={"of_split": split, "share": float(share[at]), "share_of_rest": float(rest_share[at]), "adjusted_p": float(adjusted[at])},
@@ -305,8 +304,8 @@ def _skewed(
     distance, (low, high) = label_shift(counts, rest)
     if len(chosen) and low > 0:
         message = (
-            f"{split!r} deals its classes otherwise than the rest: {distance:.1%} of its labels ({low:.1%} to {high:.1%}) would have to change; "
-            "split by class, or weigh when comparing numbers."
+            f"Class shares in {split!r} differ from the other splits (total variation {distance:.1%}, {low:.1%} to {high:.1%}). "
+            "Split by class, or reweight when you compare scores."
         )
         evidence = {"of_split": split, "distance": distance, "low": low, "high": high, "classes_skewed": len(chosen)}
         findings.append(Finding(kind="label_shift", score=min(distance, 1.0), message=message, evidence=evidence))

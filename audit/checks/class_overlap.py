@@ -1,16 +1,13 @@
-"""Classes that are mistaken for each other, and classes whose labels are poor.
+"""Finds classes that are confused with each other, and classes whose labels are poor.
 
-Why it matters: an image by image review cannot mend two classes that mean the same; merging them, or writing down where one ends, can.
+Why it matters: reviewing single images cannot fix two classes that mean the same. Merging them, or defining their boundary, can.
 
-The confusion matrix sets the given label against the out-of-sample prediction. The confident joint (cleanlab) counts only predictions that are as
-sure as is usual for their class, so it tells labels that slip from a model that hesitates.
+How it works: the confusion matrix compares the given label with the out-of-sample prediction. The confident joint (cleanlab) counts only predictions
+that are as confident as is usual for their class, so it separates label errors from an uncertain model. With a taxonomy (`audit.taxonomy`), the
+evidence distinguishes fine-grained confusions from gross ones. The false discovery rate is controlled over all classes and pairs.
 
-Where a taxonomy is at hand (`audit.taxonomy`), evidence tells a fine-grained slip from a gross one.
-
-Blind spots: a backbone that cannot see what tells two classes apart makes them overlap; look at the images before merging. Classes that mean the same
-can lie far apart in a taxonomy: in WordNet sunglass and sunglasses have a similarity of 0.64.
-
-A dataset has many classes and pairs, so the false discovery rate is controlled over all of them.
+Blind spots: classes overlap where the backbone cannot see what distinguishes them; look at the images before merging. Classes that mean the same can
+be far apart in a taxonomy: in WordNet, sunglass and sunglasses have a similarity of 0.64.
 
 Papers: Northcutt, Jiang & Chuang 2021, "Confident Learning", JAIR; Wilson 1927, "Probable Inference, the Law of Succession, and Statistical
 Inference", JASA (the intervals); Benjamini & Hochberg 1995, "Controlling the False Discovery Rate", JRSS B.
@@ -50,45 +47,45 @@ KINDS = ("label_health", "confused_pair", "overlap_group", "poor_labels")
 FAMILY: Family = "confusion"
 EVIDENCE = {
     "images": Evidence("Images"),
-    "confused": Evidence("Confused"),
+    "confused": Evidence("Images predicted as the other class"),
     "share": Evidence("Share", "share"),
     "share_interval": Evidence("Its 95% interval", "share"),
-    "adjusted_p": Evidence("p, corrected for many tests", "p"),
-    "share_back": Evidence("Share the other way", "share"),
-    "confident": Evidence("Share by the confident joint", "share"),
+    "adjusted_p": Evidence("Adjusted p-value", "p"),
+    "share_back": Evidence("Share in the other direction", "share"),
+    "confident": Evidence("Share in the confident joint", "share"),
     "taxonomy": Evidence("Taxonomy"),
-    "common": Evidence("Common"),
+    "common": Evidence("Common ancestor"),
     "steps": Evidence("Steps"),
-    "similarity": Evidence("Likeness"),
-    "slip": Evidence("Slip", "name"),
+    "similarity": Evidence("Similarity"),
+    "slip": Evidence("Kind of slip", "name"),
     "classes": Evidence("Classes"),
-    "label_health": Evidence("Health of the labels", "share"),
+    "label_health": Evidence("Label health", "share"),
     "expected_errors": Evidence("Expected errors"),
     "worst_classes": Evidence("Worst classes", "share", by_name=True),
     "overlapping_pairs": Evidence("Overlapping pairs"),
-    "label_quality": Evidence("Share of right labels", "share"),
+    "label_quality": Evidence("Share of correct labels", "share"),
     "label_quality_interval": Evidence("Its 95% interval", "share"),
     "dataset_quality": Evidence("In the dataset", "share"),
 }
 
 _IMAGES_FOR_HEALTH = 100
-"""Judged images below which the expected share of wrong labels says more of the models than of the labels."""
+"""Judged images below which the expected share of wrong labels reflects the models more than the labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options of the check; the defaults are choices, there are no judged overlaps to measure them on."""
+    """Thresholds; conventions, since there are no judged overlaps to measure them on."""
 
     min_share: float = 0.1
-    """Report that a class is taken for another from this share of its images, 0..1."""
+    """A pair is reported where this share of a class's images is predicted as the other; above 0, at most 1."""
     group_share: float = 0.05
-    """Classes form a group where every two of them are taken for each other in this share of their images, both directions averaged, 0..1."""
+    """Classes form a group where every two are confused in this share of their images, averaged over both directions; above 0, at most 1."""
     min_errors: float = 0.01
-    """Report the dataset's label health where at least this share of its labels is expected to be wrong, 0..1."""
+    """Label health is reported where at least this share of labels is expected to be wrong; above 0, at most 1."""
     min_images: int = 10
-    """Judged images a class needs before anything is said of it, at least 1."""
+    """Judged images that a class needs to be reported; at least 1."""
     false_discoveries: float = 0.05
-    """Of all poor classes, and of all pairs that are warned of, at most this share is expected to be chance; above 0 and below 1."""
+    """False discovery rate of the poor classes, and of the pairs that are warnings; above 0, below 1."""
 
     def __post_init__(self) -> None:
         require_between_0_and_1(self, "false_discoveries")
@@ -106,7 +103,7 @@ def run(
     *,
     options: Options,
 ) -> Result | Skipped:
-    """Report pairs and groups of classes that overlap, and classes with poor labels. Findings are about classes; images have no score."""
+    """Report overlapping pairs and groups of classes, and classes with poor labels; images have no score."""
     if len(classes) < 2:
         return Skipped("fewer than two classes")
     if samples["labels"].notna().any():
@@ -128,7 +125,7 @@ def run(
 
 
 def _health(joint: csr_array, quality: pd.DataFrame, classes: list[str], options: Options) -> list[Finding]:
-    """The dataset's labels as a whole, in cleanlab's terms beside the expected share of wrong ones."""
+    """Return the finding about the dataset's labels: the expected share of wrong ones, and cleanlab's label health."""
     from scipy.sparse import triu
 
     health = label_health(joint)
@@ -149,7 +146,7 @@ def _health(joint: csr_array, quality: pd.DataFrame, classes: list[str], options
         "worst_classes": dict(zip(worst["label"].tolist(), worst["estimated_error_rate"].tolist(), strict=True)),
         "overlapping_pairs": [{"classes": [classes[a], classes[b]], "share": share} for a, b, share in pairs],
     }
-    message = f"An expected {wrong:.1%} of {images:,} labels are wrong; review the worst classes and label_errors from the top."
+    message = f"An expected {wrong:.1%} of {images:,} labels are wrong. Start with the worst classes and the top findings of label_errors."
     return [Finding(kind="label_health", score=min(wrong, 1.0), severity="info", message=message, evidence=evidence)]
 
 
@@ -162,11 +159,11 @@ def _confused_pairs(
     options: Options,
 ) -> list[Finding]:
     findings = []
-    place = {name: at for at, name in enumerate(classes)}
+    code_of = {name: at for at, name in enumerate(classes)}
     pairs = pairs_of_classes(counts, classes, min_images=options.min_images)
     pairs = pairs[pairs["share"] >= options.min_share]
-    # A class's shares sum to 1, and chance lifts a share above the limit the more rarely the smaller it is (the binomial's tail is convex below the
-    # limit), so that all pairs of a class err no oftener than as many tests as the limit fits into 1.
+    # A class's shares sum to 1, and the binomial tail is convex below the limit. So all pairs of a class together have no more false positives than
+    # 1 / limit tests at the limit.
     tests = math.ceil((counts.sum(1) >= options.min_images).sum() / options.min_share)
     adjusted = adjusted_p(share_p(pairs["confused"], pairs["images"], options.min_share), pairs["share"] > options.min_share, tests=tests)
     for pair in pairs.assign(adjusted_p=adjusted).to_dict("records"):
@@ -177,7 +174,7 @@ def _confused_pairs(
             "share_interval": [float(pair["low"]), float(pair["high"])],
             "adjusted_p": float(pair["adjusted_p"]),
             "share_back": float(pair["share_back"]),
-            "confident": float(joint[place[pair["label"]], place[pair["predicted"]]] / pair["images"]),
+            "confident": float(joint[code_of[pair["label"]], code_of[pair["predicted"]]] / pair["images"]),
         }
         if taxonomy:
             evidence |= taxonomy.evidence(pair["label"], pair["predicted"])
@@ -187,7 +184,7 @@ def _confused_pairs(
                 kind="confused_pair",
                 score=float(pair["share"]),
                 severity="warning" if pair["adjusted_p"] <= options.false_discoveries else "info",
-                message=f"{pair['share']:.0%} of the images labelled {first} are taken for {second}; compare the two classes.",
+                message=f"{pair['share']:.0%} of the images labelled {first} are predicted as {second}. Compare the two classes.",
                 label=pair["label"],
                 suggested_label=pair["predicted"],
                 evidence=evidence,
@@ -204,22 +201,22 @@ def _groups(counts: csr_array, classes: list[str], words: Mapping[str, str], opt
         if len(group) < 3:
             continue
         inside = share[group][:, group].toarray()
-        mistaken = float((inside.sum(1) - np.diag(inside)).mean())
+        confused = float((inside.sum(1) - np.diag(inside)).mean())
         findings.append(
             Finding(
                 kind="overlap_group",
-                score=min(mistaken, 1.0),
+                score=min(confused, 1.0),
                 severity="info",
-                message=f"{', '.join(names)} are taken for one another; consider merging or defining them anew.",
+                message=f"{', '.join(names)} are confused with one another. Merge them or define them more clearly.",
                 label=classes[group[0]],
-                evidence={"classes": [classes[at] for at in group], "share": mistaken},
+                evidence={"classes": [classes[at] for at in group], "share": confused},
             )
         )
     return findings
 
 
 def _poor_classes(quality: pd.DataFrame, words: Mapping[str, str], options: Options) -> list[Finding]:
-    """Classes whose labels are surely worse than the dataset's mean."""
+    """Return classes whose labels are significantly worse than the dataset's mean."""
     judged = quality[quality["n"] > 0]
     errors = judged["estimated_error_rate"] * judged["n"]
     overall = float(errors.sum() / max(int(judged["n"].sum()), 1))
@@ -233,7 +230,7 @@ def _poor_classes(quality: pd.DataFrame, words: Mapping[str, str], options: Opti
             kind="poor_labels",
             score=rate,
             severity="warning",
-            message=f"An expected {rate:.0%} of the labels {class_name(label, words)} are wrong ({overall:.0%} in the dataset); review it first.",
+            message=f"An expected {rate:.0%} of the labels {class_name(label, words)} are wrong ({overall:.0%} in the dataset). Review it first.",
             label=label,
             evidence={
                 "images": images,

@@ -1,13 +1,13 @@
-"""What the usual preprocessing throws away: detail outside the centre crop.
+"""Finds images and classes that lose much detail outside the usual centre crop.
 
-Why it matters: training and evaluation resize the shorter side to 256 pixels and keep the central 224; of a panorama, or of an object at the border,
-the model never sees what the label is about, and the error is counted against label or model.
+Why it matters: training and evaluation resize the shorter side to 256 pixels and keep the central 224. If the object is at the border or the image is
+a panorama, the model never sees what the label is about.
 
-Detail is the gradient energy of the stored thumbnail; lost is the share of it that lies outside the crop. A wide image loses more by nature; it is
-reported where it loses much in absolute terms and much more than is usual in its dataset.
+How it works: detail is the gradient energy of the stored thumbnail; the loss is the share outside the crop. Wide images always lose more, so an image
+is reported only if it loses much in absolute terms and much more than is usual in its dataset.
 
-Blind spots: detail is not the object: a plain object before a busy background, or the reverse, misleads. Training that crops at random sees the
-border now and then. The thumbnail has 32 pixels a side, so fine texture does not count.
+Blind spots: detail is not the object: a plain object before a busy background, or the reverse, misleads. Training with random crops sees the border
+now and then. Thumbnails have 32 pixels a side, so fine texture does not count.
 
 Papers: Krizhevsky, Sutskever & Hinton 2012, "ImageNet Classification with Deep Convolutional Neural Networks", NeurIPS (the centre crop); Touvron et
 al. 2019, "Fixing the train-test resolution discrepancy", NeurIPS; Iglewicz & Hoaglin 1993 (robust z-score).
@@ -34,38 +34,37 @@ if TYPE_CHECKING:
 KINDS = ("cropped", "class_crop", "dataset_crop")
 FAMILY: Family = "bias"
 EVIDENCE = {
-    "lost": Evidence("Detail lost in the centre crop", "share"),
-    "usual": Evidence("Usual", "share"),
-    "deviations": Evidence("Deviations from the usual"),
-    "aspect": Evidence("Aspect"),
+    "lost": Evidence("Detail lost to the centre crop", "share"),
+    "usual": Evidence("Median of the dataset", "share"),
+    "deviations": Evidence("Robust standard deviations above the median"),
+    "aspect": Evidence("Aspect ratio"),
     "images": Evidence("Images"),
-    "much_lost": Evidence("Images that lose much"),
+    "much_lost": Evidence("Images that lose much detail"),
 }
 
 _ROWS_AT_ONCE = 8192
 _LEAST_SPREAD = 0.05
 _LEAST_STEP = 1.0
-"""Gray levels, the root mean square step between neighbors in a thumbnail, below which no detail can be lost. A flat picture's steps are rounding
-and what is left of noise and JPEG, 0.7 at most, and the share of them outside the crop is chance. Of 24,000 photos of CIFAR-10 and Tiny ImageNet the
-flattest has 2.8."""
+"""Root mean square step between neighboring pixels of a thumbnail, in gray levels, below which an image has no detail. The steps of a flat image are
+rounding, noise and JPEG artefacts, at most 0.7. Of 24,000 photos of CIFAR-10 and Tiny ImageNet, the flattest has 2.8."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The crop, and how much loss is much; the limits are conventions."""
+    """The crop, and the limits, which are conventions."""
 
     crop: float = 224 / 256
     """Side of the central square, as a share of the shorter side; above 0, at most 1."""
     least_lost: float = 0.6
-    """An image is reported from this share of its detail; above 0, at most 1."""
+    """Share of detail lost from which an image is reported; above 0, at most 1."""
     deviations: float = 3.0
-    """Robust standard deviations above the dataset's median; above 0."""
+    """Robust standard deviations above the dataset's median from which an image is reported; above 0."""
     class_lost: float = 0.15
     """A class is reported where its median is this much above the dataset's; above 0, at most 1."""
     fewest: int = 20
-    """Images needed to tell what is usual, in the dataset or a class, at least 1."""
+    """Images that a median needs, in the dataset or a class; at least 1."""
 
     def __post_init__(self) -> None:
         require_shares(self, "crop", "least_lost", "class_lost", example=0.5)
@@ -73,7 +72,7 @@ class Options:
 
 
 def lost_detail(thumbnails: npt.NDArray[np.uint8], width: Floats, height: Floats, crop: float) -> Floats:
-    """Return the share of an image's gradient energy that a centre crop leaves out.
+    """Return the share of each image's gradient energy outside a centre crop.
 
     Args:
         thumbnails: uint8 ``[n, s, s, 3]`` whole images, squashed; may be memory-mapped, read in blocks.
@@ -92,7 +91,7 @@ def lost_detail(thumbnails: npt.NDArray[np.uint8], width: Floats, height: Floats
         part = slice(start, start + _ROWS_AT_ONCE)
         luma = np.asarray(thumbnails[part], np.float32) @ _LUMA
         kept = [crop * shorter[part] / whole[part] for whole in (height, width)]
-        # Squashed pixels are as wide as the image is to its thumbnail: a step across one is a gradient of that much less.
+        # A thumbnail pixel covers several image pixels, so a step across it is a gradient smaller by that factor.
         squares = [np.diff(luma, axis=axis + 1) ** 2 for axis in (0, 1)]
         steps = [square / whole[part, None, None] ** 2 for square, whole in zip(squares, (height, width), strict=True)]
         weights = ((_inside(kept[0], between), _inside(kept[1], edges)), (_inside(kept[0], edges), _inside(kept[1], between)))
@@ -104,13 +103,13 @@ def lost_detail(thumbnails: npt.NDArray[np.uint8], width: Floats, height: Floats
 
 
 def _inside(share: Floats, edges: Floats) -> Floats:
-    """Return ``[n, cells]``: how much of each cell of a line lies in its central share."""
+    """Return ``[n, cells]``: the part of each cell of a line that is inside its central share."""
     low, high = (1 - share[:, None]) / 2, (1 + share[:, None]) / 2
     return np.asarray(np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None) / (edges[1] - edges[0]), np.float64)
 
 
 def run(samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], class_words: Mapping[str, str] | None = None, *, options: Options) -> Result:
-    """Report images and classes that lose much more than the others, and the dataset once; the score is the share lost."""
+    """Report images and classes that lose more than usual, and the dataset once; the score is the share lost."""
     from scipy.stats import median_abs_deviation
 
     width, height = (samples[name].to_numpy(np.float64, na_value=np.nan) for name in ("width", "height"))
@@ -127,14 +126,16 @@ def run(samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], class_words: M
     cut = int((known >= options.least_lost).sum())
     if cut:
         evidence = {"images": len(known), "usual": usual, "much_lost": cut}
-        message = f"{cut:,} of {len(known):,} images lose {options.least_lost:.0%} of their detail or more to the centre crop; try padding."
+        message = f"{cut:,} of {len(known):,} images lose at least {options.least_lost:.0%} of their detail to the centre crop. Try padding."
         findings.append(Finding(kind="dataset_crop", score=cut / len(known), severity="info", message=message, evidence=evidence))
     return Result(lost.astype(np.float32), findings)
 
 
 def _of_image(row: int, lost: float, usual: float, spread: float, aspect: float) -> Finding:
     evidence = {"lost": lost, "usual": usual, "deviations": (lost - usual) / spread, "aspect": aspect}
-    message = f"Loses {lost:.0%} of its detail to the centre crop (usual: {usual:.0%}); if the object is cut off, pad it or crop it by hand."
+    message = (
+        f"Loses {lost:.0%} of its detail to the centre crop (typical here: {usual:.0%}). If the object is cut off, pad the image or crop it by hand."
+    )
     return Finding(kind="cropped", score=lost, severity="info", message=message, row=row, evidence=evidence)
 
 
@@ -148,6 +149,6 @@ def _of_classes(samples: pd.DataFrame, lost: Floats, usual: float, spread: float
         if median - usual >= options.class_lost:
             evidence = {"images": len(mine), "lost": median, "usual": usual, "deviations": (median - usual) / spread}
             name = class_name(str(label), words)
-            message = f"Images of {name} lose {median:.0%} of their detail to the centre crop (usual: {usual:.0%}); pad this class."
+            message = f"Images of {name} lose {median:.0%} of their detail to the centre crop (typical here: {usual:.0%}). Pad this class."
             findings.append(Finding(kind="class_crop", score=median, severity="info", message=message, label=str(label), evidence=evidence))
     return findings

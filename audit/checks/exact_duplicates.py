@@ -1,9 +1,9 @@
-"""Copies of the same picture: the same bytes, or different bytes that decode to the same pixels.
+"""Finds copies of the same image: identical bytes, or different files that decode to identical pixels.
 
-A copy counts twice in every average, and one under another name is easily split between training and evaluation. Of each group of copies one image,
-the representative, is kept and every other is a finding.
+Why it matters: a copy counts twice in every average, and easily ends up in another split than its original. One image of each group of copies, the
+representative, is kept; every other one is a finding.
 
-Blind spots: none for what it claims; a copy that differs in a single pixel is for ``near_duplicates``.
+Blind spots: none for exact copies. A copy that differs in a single pixel is for ``near_duplicates``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ EVIDENCE = {
 
 _SCORE = {"identical_bytes": 1.0, "identical_pixels": 0.99}
 _MESSAGE = {
-    "identical_bytes": "Has the same bytes as {partner!r}; keep one of the two.",
-    "identical_pixels": "Decodes to the same pixels as {partner!r} though the files differ; keep one of the two.",
+    "identical_bytes": "Same file as {partner}. Keep one of the two.",
+    "identical_pixels": "Same pixels as {partner}, although the files differ. Keep one of the two.",
 }
 
 
 def copy_scores(n: int, members: npt.NDArray[np.int64], relations: npt.NDArray[np.object_]) -> npt.NDArray[np.float32]:
-    """Score samples by how certainly they are a copy.
+    """Return the certainty that each sample is a copy.
 
     Args:
         n: number of samples.
@@ -41,7 +41,7 @@ def copy_scores(n: int, members: npt.NDArray[np.int64], relations: npt.NDArray[n
         relations: ``[m]`` the relation of each.
 
     Returns:
-        ``[n]``: 1 for the same bytes, 0.99 for the same pixels, 0 for images to keep.
+        ``[n]``: 1 for identical bytes, 0.99 for identical pixels, 0 for images to keep.
     """
     scores = np.zeros(n, np.float32)
     np.maximum.at(scores, members, np.array([_SCORE[relation] for relation in relations], np.float32))
@@ -49,13 +49,13 @@ def copy_scores(n: int, members: npt.NDArray[np.int64], relations: npt.NDArray[n
 
 
 def run(samples: pd.DataFrame, pairs: pd.DataFrame) -> Result:
-    """Report every copy beside its group's representative; failed images have no score."""
+    """Report every copy with its group's representative; failed images have no score."""
     exact = pairs[pairs["relation"].isin(list(_SCORE))]
     first, second, kept = (exact[name].to_numpy(np.int64) for name in ("i", "j", "group"))
-    # Where the first of a kind is in the group of a picture that only looks like it, its copies are in none; they are copies of it all the same.
+    # If an image is in the group of one that only looks like it, its exact copies are in no group. They are still its copies.
     grouped = pairs.loc[pairs["group"] >= 0, ["i", "j"]].to_numpy(np.int64)
     kept = np.where((kept < 0) & ~np.isin(second, grouped), first, np.where((kept < 0) & ~np.isin(first, grouped), second, kept))
-    # An edge without its group's representative says nothing that the two edges to the representative do not say.
+    # Each copy also has an edge to the representative, so other edges add nothing.
     to_kept = (first == kept) | (second == kept)
     members = np.where(first == kept, second, first)[to_kept]
     kept, relations = kept[to_kept], exact["relation"].to_numpy(object)[to_kept]

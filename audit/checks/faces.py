@@ -1,10 +1,10 @@
-"""Faces in the pictures, where and in which classes: people who may not have agreed, and classes that are half portraits.
+"""Finds faces in images, with their positions and classes.
 
-A published face is personal data in most laws, and a class that comes with faces teaches a model the people, not the object. Only where a face is is
-asked: nobody is recognised, and neither age nor sex nor origin is guessed.
+Why it matters: a published face is personal data in most jurisdictions, and a model trained on a class full of faces learns the people instead of the
+object. Faces are only located: nobody is recognised, and neither age nor sex nor origin is guessed.
 
-Blind spots: faces seen from behind or the side, covered, turned by more than about 30 degrees, smaller than a thirtieth of the picture or larger than
-it; drawings, statues and animals are sometimes taken for faces. Without faces found, people may still be seen.
+Blind spots: faces seen from behind or the side, covered, rotated by more than about 30 degrees, smaller than a thirtieth of the image or larger than
+it. Drawings, statues and animals are sometimes detected as faces. An image without a detected face may still show a person.
 
 Paper: Wu, Peng & Yu 2023, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 20.
 """
@@ -40,10 +40,10 @@ _MOST_BOXES = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """From when on a box counts as a face."""
+    """Which boxes count as faces."""
 
     least_confidence: float = 0.5
-    """The detector's confidence, 0.2 to 1; 0.5 is its authors' default."""
+    """Confidence from which a box counts, 0.2 to 1; 0.5 is the default of the detector's authors."""
 
     def __post_init__(self) -> None:
         if not 0.2 <= self.least_confidence <= 1:
@@ -51,7 +51,7 @@ class Options:
 
 
 def run(samples: pd.DataFrame, faces: pd.DataFrame, *, options: Options) -> Result:
-    """Report each image with faces, and the dataset once; an image's score is the confidence of its surest face."""
+    """Report each image with faces, and the dataset once; the score is the highest confidence in the image."""
     rows = faces["row"].to_numpy(np.int64)
     confidence = faces["confidence"].to_numpy(np.float32)
     scores = np.where((samples["outcome"] == "ok").to_numpy(bool), np.float32(0), np.float32(np.nan)).astype(np.float32)
@@ -68,13 +68,13 @@ def _of_image(boxes: pd.DataFrame) -> Finding:
     row = int(boxes["row"].iloc[0])
     edges: npt.NDArray[np.float64] = boxes[["left", "top", "right", "bottom"]].to_numpy(float)
     tallest = float((edges[:, 3] - edges[:, 1]).max())
-    many = "a face" if len(edges) == 1 else f"{len(edges)} faces, the largest"
+    many = "a face that is" if len(edges) == 1 else f"{len(edges)} faces, the largest of them"
     evidence = {
         "boxes": [[round(edge, 4) for edge in box] for box in edges[:_MOST_BOXES].tolist()],
         "confidences": [round(value, 2) for value in boxes["confidence"].tolist()[:_MOST_BOXES]],
         "faces": len(edges),
     }
-    message = f"Shows {many} of {tallest:.0%} of the picture's height; blur it or leave the image out where the person has not agreed."
+    message = f"Shows {many} {tallest:.0%} of the image's height. Blur it or drop the image unless the person has consented."
     return Finding(kind="face", score=float(boxes["confidence"].max()), severity="info", message=message, row=row, evidence=evidence)
 
 
@@ -82,6 +82,6 @@ def _of_dataset(images: npt.NDArray[np.int64], faces: int, samples: pd.DataFrame
     evidence = {"images": len(images), "faces": faces, **images_of_classes(samples, images)}
     share = len(images) / max(len(samples), 1)
     message = (
-        f"{len(images):,} of {len(samples):,} images ({share:.1%}) show faces; publishing them needs the people's consent or another ground in law."
+        f"{len(images):,} of {len(samples):,} images ({share:.1%}) show faces. Make sure you have consent or another legal basis to publish them."
     )
     return Finding(kind="faces", score=min(share, 1.0), severity="info", message=message, evidence=evidence)

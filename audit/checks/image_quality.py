@@ -1,11 +1,10 @@
-"""Images that are hard to see: blurred, dark, overexposed, nearly empty, of an odd size or shape, or gray in a colorful dataset.
+"""Finds images that are blurred, dark, overexposed, nearly empty, of unusual size or shape, or gray in a color dataset.
 
-An image is flagged only where three things hold: its measure is bad in absolute terms, it is far from what is usual in the dataset, and it is far
-from what is usual in its class. So night scenes, X-rays and product shots on white are not flagged wholesale, and a uniformly good dataset flags
-nothing.
+How it works: an image is flagged only if its measure is bad in absolute terms, far from the dataset's median, and far from its class's median. So
+night scenes, X-rays and product shots on white are not flagged wholesale, and a uniformly good dataset has no findings.
 
-Blind spots: motion blur along one direction, blur of the subject before a sharp background, noise (which measures as sharp), datasets that are bad
-throughout, and datasets too small to tell what is usual.
+Blind spots: motion blur along one direction, a blurred subject before a sharp background, noise (which measures as sharp), datasets that are bad
+throughout, and datasets too small for a median.
 
 Papers: Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy", ICPR (variance of the Laplacian); Iglewicz & Hoaglin 1993 (robust
 z-score).
@@ -34,14 +33,14 @@ FAMILY: Family = "quality"
 EVIDENCE = {
     "measure": Evidence("Measure", "name"),
     "value": Evidence("Value"),
-    "usual": Evidence("Usual"),
+    "usual": Evidence("Median of the dataset"),
     "limit": Evidence("Limit"),
     "unit": Evidence("Unit"),
 }
 
 
 _BLANK_ENTROPY = 0.05
-"""Bits per pixel; below this an image is one color, which needs no comparison."""
+"""Bits per pixel below which an image has one color, which needs no comparison."""
 
 _GRAY_SHARE = 0.2
 """A dataset or class with a larger share of gray images is gray by nature."""
@@ -49,56 +48,56 @@ _GRAY_SHARE = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Where the bounds lie; ``docs/checks/image_quality.md`` says where each was measured."""
+    """Bounds; ``docs/checks/image_quality.md`` says how they were set."""
 
     dark: float = 0.3
-    """An image is dark where the 99th percentile of its luma is below this, 0..1."""
+    """An image is dark if the 99th percentile of its luma is below this, 0..1."""
     bright: float = 0.6
-    """An image is bright where the 1st percentile of its luma is above this, 0..1."""
+    """An image is overexposed if the 1st percentile of its luma is above this, 0..1."""
     blurred: float = 2.4
-    """An image is blurred where log10(1 + variance of the Laplacian) is below this."""
+    """An image is blurred if log10(1 + variance of the Laplacian) is below this."""
     low_information: float = 2.0
-    """Entropy of the luma histogram below which an image says little, in bits."""
+    """An image is nearly empty if the entropy of its luma histogram is below this, in bits."""
     gray: float = 0.03
-    """Largest distance between color channels of an image called gray, 0..1."""
+    """An image is gray if the 99th percentile of the distance between its color channels is below this, 0..1."""
     odd_size: float = 4.0
-    """How many times smaller or larger than usual a side is odd; above 1."""
+    """Factor from the median size (square root of the area) from which a size is unusual; above 1."""
     odd_aspect: float = 2.5
-    """How many times wider or taller than usual a shape is odd; above 1."""
+    """Factor from the median aspect ratio from which a shape is unusual; above 1."""
     deviations: float = 3.0
-    """Robust standard deviations from the median of dataset and class; above 0."""
+    """Robust standard deviations from the medians of dataset and class; above 0."""
     fewest: int = 20
-    """Images needed to tell what is usual, at least 1; smaller classes are judged by the dataset alone."""
+    """Images that a median needs, at least 1; smaller classes are judged by the dataset alone."""
 
     def __post_init__(self) -> None:
         require_above(self, odd_size=1, odd_aspect=1, deviations=0, fewest=0)
 
 
 class Measure(NamedTuple):
-    """One measure and when it is bad."""
+    """One measure, and which values are bad."""
 
     kind: str
     numbers: Floats
     """``[n]``, NaN where not measured."""
     sign: int
-    """1: high is bad; -1: low is bad; 0: far from the usual is bad, with ``bound`` as distance from it."""
+    """1: high is bad; -1: low is bad; 0: far from the median is bad, and ``bound`` is the distance from it."""
     bound: float
     unit: float
-    """Distance beyond ``bound`` that counts as much as one standard deviation, and the least spread assumed."""
+    """Distance beyond ``bound`` that counts as one standard deviation; also the smallest spread assumed."""
 
 
 def margins(measure: Measure, classes: Sequence[Rows], deviations: float, fewest: int) -> Floats:
-    """Return how far each image lies beyond all of its limits, in units of a standard deviation.
+    """Return how far each image is beyond all of its limits, in standard deviations.
 
     Args:
         measure: the values and the absolute bound.
         classes: rows of each class.
-        deviations: robust standard deviations from the median that are too many.
-        fewest: images needed to tell what is usual.
+        deviations: limit in robust standard deviations from the median.
+        fewest: images that a median needs.
 
     Returns:
-        ``[n]``: the smallest of the distances beyond the bound, the dataset's fence and the class's fence; above 0 = bad; NaN where not measured;
-        minus infinity where there are too few images to tell.
+        ``[n]``: the smallest of the distances beyond the bound, the dataset's limit and the class's limit; above 0 = bad; NaN where not measured;
+        minus infinity where there are too few images.
     """
     values = measure.numbers
     every = np.arange(len(values))
@@ -114,7 +113,7 @@ def margins(measure: Measure, classes: Sequence[Rows], deviations: float, fewest
 
 
 def gray_scores(chroma: Floats, classes: Sequence[Rows], bound: float, fewest: int) -> Floats:
-    """Return ``[n]`` 0.6 for gray images where color is usual in dataset and class, else 0; NaN where not measured."""
+    """Return ``[n]``: 0.6 for gray images where dataset and class are mostly in color, else 0; NaN where not measured."""
     known = np.isfinite(chroma)
     gray = known & (chroma < bound)
     if known.sum() < fewest or gray.sum() > _GRAY_SHARE * known.sum():
@@ -142,7 +141,7 @@ def run(samples: pd.DataFrame, *, options: Options) -> Result:
     ]
     scores = {measure.kind: _logistic(margins(measure, classes, options.deviations, options.fewest)) for measure in measures}
     scores["low_information"][column["entropy"] < _BLANK_ENTROPY] = 1.0
-    # A dark, overexposed or empty image has no edges either: saying so twice helps nobody, and it says nothing about how sharp images usually are.
+    # A dark, overexposed or empty image has no edges either. It is not reported twice, and does not count in the usual sharpness.
     no_edges = np.fmax.reduce([scores["dark"], scores["bright"], scores["low_information"]]) > 0.5
     sharpness = Measure("blurred", np.where(no_edges, np.nan, column["sharpness"]), -1, options.blurred, 0.15)
     measures.append(sharpness)
@@ -170,23 +169,27 @@ _TEXT = {
     "dark": (
         "luma_p99",
         "0..1",
-        "Is very dark: 99% of it has a luma below {value:.2f} (usual: {usual:.2f}); see whether anything can be told on it.",
+        "Very dark: 99% of the pixels are below luma {value:.2f} (typical here: {usual:.2f}). Check that the object is still recognisable.",
     ),
     "bright": (
         "luma_p01",
         "0..1",
-        "Is overexposed: 99% of it has a luma above {value:.2f} (usual: {usual:.2f}); see whether anything can be told on it.",
+        "Overexposed: 99% of the pixels are above luma {value:.2f} (typical here: {usual:.2f}). Check that the object is still recognisable.",
     ),
-    "low_information": ("entropy", "bits", "Is nearly empty: {value:.1f} bits a pixel (usual: {usual:.1f}); see whether it shows anything."),
-    "blurred": ("sharpness", "log10", "Is blurred: sharpness {value:.1f} (usual: {usual:.1f}); see whether its class can still be told."),
-    "odd_size": ("size", "log2 px", "Is of an odd size for this dataset ({width:.0f} x {height:.0f} px); see whether it belongs here."),
-    "odd_aspect": ("aspect", "log2", "Is of an odd shape for this dataset ({width:.0f} x {height:.0f} px); cropping or squashing it loses much."),
-    "grayscale": ("chroma", "0..1", "Is gray where the other images are in color; see whether that is meant."),
+    "low_information": ("entropy", "bits", "Nearly empty: {value:.1f} bits per pixel (typical here: {usual:.1f}). Check that it shows anything."),
+    "blurred": ("sharpness", "log10", "Blurred: sharpness {value:.1f} (typical here: {usual:.1f}). Check that the object is still recognisable."),
+    "odd_size": ("size", "log2 px", "Unusual size for this dataset ({width:.0f} x {height:.0f} px). Check that it belongs here."),
+    "odd_aspect": (
+        "aspect",
+        "log2",
+        "Unusual aspect ratio for this dataset ({width:.0f} x {height:.0f} px). Pad it: cropping or squashing loses much of it.",
+    ),
+    "grayscale": ("chroma", "0..1", "Gray, although most images here are in color. Check that this is intended."),
 }
 
 
 def _fence(measure: Measure, rows: Rows) -> tuple[Floats, Floats]:
-    """Return the rows' robust standard deviations towards bad, and their distances from the median."""
+    """Return the rows' robust standard deviations in the bad direction, and their distances from the median."""
     from scipy.stats import median_abs_deviation
 
     values = measure.numbers[rows]

@@ -1,11 +1,11 @@
-"""Files that cannot be read, or that readers do not agree on.
+"""Finds files that are unreadable, truncated, empty, misnamed, EXIF-rotated, animated, CMYK or otherwise decoded differently by different readers.
 
-An image that fails to load stops a training run hours in, or is silently replaced by a loader's fallback. One that loads differently from library to
-library (EXIF rotation applied or not, the first of many frames, transparency on black or on white, CMYK with inverted channels) trains on one picture
-and is evaluated on another.
+Why it matters: an image that fails to load stops a training run hours in, or is silently replaced by a loader's fallback. If libraries decode an
+image differently (EXIF rotation applied or not, the first of many frames, transparency on black or white, CMYK with inverted channels), a model is
+trained on one image and evaluated on another.
 
-Blind spots: a file that decodes to the wrong picture without an error (bytes swapped inside a valid JPEG stream) is not seen here; ``image_quality``
-and ``outliers`` may see it.
+Blind spots: files that decode to a wrong image without an error (bytes swapped inside a valid JPEG stream); ``image_quality`` and ``outliers`` may
+find them.
 """
 
 from __future__ import annotations
@@ -51,29 +51,29 @@ _EXTENSIONS = {
 _KNOWN_EXTENSIONS = frozenset().union(*_EXTENSIONS.values())
 
 _ODD_MODES = {
-    "CMYK": "is stored as CMYK: libraries disagree on its colors; convert it to RGB",
-    "YCCK": "is stored as YCCK: libraries disagree on its colors; convert it to RGB",
-    "LAB": "is stored as CIELAB: few libraries convert it; convert it to RGB",
-    "HSV": "is stored as HSV: few libraries convert it; convert it to RGB",
-    "I": "is stored with 32 bits a pixel: many loaders cut it to 8 bits; convert it on purpose",
-    "F": "is stored as floating-point numbers: loaders scale it differently; convert it on purpose",
-    "1": "is stored with 1 bit a pixel: black and white only",
+    "CMYK": "Stored as CMYK: libraries disagree on its colors. Convert it to RGB.",
+    "YCCK": "Stored as YCCK: libraries disagree on its colors. Convert it to RGB.",
+    "LAB": "Stored as CIELAB: few libraries convert it. Convert it to RGB.",
+    "HSV": "Stored as HSV: few libraries convert it. Convert it to RGB.",
+    "I": "Stored with 32 bits per pixel: many loaders clip it to 8 bits. Convert it explicitly.",
+    "F": "Stored as floating-point numbers: loaders scale it differently. Convert it explicitly.",
+    "1": "Stored with 1 bit per pixel, so black and white only. Check that this is intended.",
 }
-_SIXTEEN_BITS = "is stored with 16 bits a channel: many loaders cut it to 8 bits; convert it on purpose"
+_SIXTEEN_BITS = "Stored with 16 bits per channel: many loaders clip it to 8 bits. Convert it explicitly."
 
 _FAILURES = {
-    "unreadable": "Cannot be decoded ({error}); replace or remove it.",
-    "truncated": "Ends too early ({error}); fetch it again or remove it.",
-    "empty": "Has zero bytes; fetch it again or remove it.",
-    "missing": "Is listed but its bytes cannot be read ({error}); restore it or take it off the list.",
-    "too_large": "Is larger than the limit ({error}); scale it down, or raise the scan's --max-pixels (max_pixels) if it is meant to be that large.",
-    "crashed": "Crashed the image decoder; remove or re-encode it.",
+    "unreadable": "Cannot be decoded ({error}). Replace or remove it.",
+    "truncated": "Truncated ({error}). Download it again or remove it.",
+    "empty": "Empty file (zero bytes). Download it again or remove it.",
+    "missing": "Listed, but the file cannot be read ({error}). Restore it or remove it from the list.",
+    "too_large": "Larger than the limit ({error}). Scale it down, or raise --max-pixels (max_pixels) if this size is intended.",
+    "crashed": "Crashed the image decoder. Remove or re-encode it.",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oddity:
-    """A way of being stored on which readers disagree."""
+    """One property of a file that makes it fail or that readers disagree on."""
 
     kind: str
     severity: str
@@ -83,7 +83,7 @@ class Oddity:
 
 
 def extension_score(sample_id: str, found: str | None) -> float:
-    """Return 1 where a name's extension belongs to another image format than the bytes, else 0; 0 where the name has none.
+    """Return 1 if the extension belongs to another image format than the bytes, else 0; also 0 without an extension.
 
     >>> extension_score("a.jpg", "PNG"), extension_score("a.JPEG", "JPEG"), extension_score("a", "PNG")
     (1.0, 0.0, 0.0)
@@ -95,7 +95,7 @@ def extension_score(sample_id: str, found: str | None) -> float:
 
 
 def run(samples: pd.DataFrame) -> Result:
-    """Report failed images as errors and oddly stored ones by how much readers disagree on them."""
+    """Report failed images as errors, and images that readers may decode differently."""
     scores: npt.NDArray[np.float32] = np.zeros(len(samples), np.float32)
     findings: list[Finding] = []
     columns = ["sample_id", "outcome", "error", "format", "mode", "frames", "orientation", "has_alpha"]
@@ -110,7 +110,7 @@ def run(samples: pd.DataFrame) -> Result:
 
 
 def _suspects(samples: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Return the rows worth a closer look: most datasets are almost all plain RGB, and a row-wise look at millions would take minutes."""
+    """Return rows that may have a finding: most images are plain RGB, and checking millions row by row would take minutes."""
     plain = (samples["outcome"] == "ok") & samples["mode"].isin(["RGB", "L", "P"])
     plain &= (samples["frames"].fillna(1) <= 1) & (samples["orientation"].fillna(1) == 1) & (samples["has_alpha"].fillna(value=0).astype(float) == 0)
     names = samples["sample_id"].str.lower()
@@ -124,7 +124,7 @@ def _suspects(samples: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 def _failure(facts: dict[str, Any]) -> Iterator[Oddity]:
     outcome, error = facts["outcome"], facts["error"] or "no reason given"
-    message = _FAILURES.get(outcome, "Could not be read ({error}); fetch it again or remove it.").format(error=error)
+    message = _FAILURES.get(outcome, "Could not be read ({error}). Download it again or remove it.").format(error=error)
     yield Oddity(kind=outcome, severity="error", score=1.0, message=message, evidence={"error": facts["error"], "format": facts["format"]})
 
 
@@ -132,18 +132,18 @@ def _oddities(facts: dict[str, Any]) -> Iterator[Oddity]:
     form, mode = facts["format"], facts["mode"] or ""
     if extension_score(facts["sample_id"], form):
         extension = PurePosixPath(facts["sample_id"]).suffix.lower()
-        message = f"Is named {extension} but holds {form} data; loaders that trust the name fail on it, so rename or convert it."
+        message = f"Named {extension}, but contains {form} data: loaders that trust the name fail. Rename or convert it."
         yield Oddity(kind="wrong_extension", severity="warning", score=0.6, message=message, evidence={"format": form, "extension": extension})
     if (orientation := int(facts["orientation"] or 1)) != 1:
-        message = f"Is stored turned (EXIF orientation {orientation}); loaders that ignore EXIF see it on its side, so store it upright."
+        message = f"Stored rotated (EXIF orientation {orientation}): loaders that ignore EXIF see it rotated. Store it upright."
         yield Oddity(kind="exif_rotated", severity="warning", score=0.5, message=message, evidence={"orientation": orientation})
     if reason := _SIXTEEN_BITS if ";16" in mode else _ODD_MODES.get(mode):
         severity = "info" if mode == "1" else "warning"
-        yield Oddity(kind="odd_mode", severity=severity, score=0.2 if mode == "1" else 0.5, message=f"I{reason[1:]}.", evidence={"mode": mode})
+        yield Oddity(kind="odd_mode", severity=severity, score=0.2 if mode == "1" else 0.5, message=reason, evidence={"mode": mode})
     if (frames := int(facts["frames"] or 1)) > 1:
-        message = f"Holds {frames} frames; only the first is looked at here and by most loaders, so keep one."
+        message = f"Contains {frames} frames: most loaders, and this scan, read only the first. Keep one frame."
         yield Oddity(kind="animated", severity="warning", score=0.4, message=message, evidence={"frames": frames})
     if facts["has_alpha"]:
         palette = mode == "P"
-        message = "Has transparency, which loaders lay on white, on black, or drop; flatten it on purpose."
+        message = "Has transparency: loaders put it on white, put it on black, or drop it. Flatten it explicitly."
         yield Oddity(kind="alpha", severity="info", score=0.3 if palette else 0.2, message=message, evidence={"mode": mode})

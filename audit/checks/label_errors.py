@@ -1,12 +1,13 @@
-"""Images whose label another class fits better, each with a verdict, a suggestion and how sure it is.
+"""Finds images whose label another class fits better, with a verdict, a suggested label and a probability.
 
-Why it matters: a wrong training label is learned, a wrong test label is scored, and test sets have them too (3.3% on average in the paper below).
+Why it matters: a model learns wrong training labels and is scored against wrong test labels. Test sets contain 3.3% on average (Northcutt, Athalye &
+Mueller 2021).
 
-A label's probability of being wrong combines the out-of-sample prediction with how labels go wrong in this dataset (`audit.labels.noise`).
-Verified copies that carry different labels are evidence of their own: not all of them are right, and all of them vote.
+How it works: the probability that a label is wrong combines the out-of-sample prediction with the noise of the dataset's labels
+(`audit.labels.noise`). Verified copies with different labels are further evidence: not all of them are correct, and each one votes.
 
-Blind spots: errors that a model makes as well, because most images of the kind are labelled so; classes that the backbone cannot see apart; a class
-of one image, which no model can know. Where images have several labels, there are no people's judgments that the probabilities were measured on.
+Blind spots: errors that a model makes too, because most such images are labelled so; classes that the backbone cannot distinguish; classes of one
+image, which no model can predict. With several labels per image, the probabilities were not measured against human judgements.
 
 Papers: Northcutt, Jiang & Chuang 2021, "Confident Learning", JAIR; Northcutt, Athalye & Mueller 2021, "Pervasive Label Errors in Test Sets", NeurIPS;
 Dawid & Skene 1979, "Maximum Likelihood Estimation of Observer Error-Rates", Applied Statistics.
@@ -46,38 +47,38 @@ EVIDENCE = {
     "sample_id": Evidence("Image"),
     "label": Evidence("Label"),
     "conflicting_copies": Evidence("Number of copies with another label"),
-    "label_set": Evidence("Labels that may be right"),
-    "list_precision": Evidence("Wrong labels expected in the list down to here", "share"),
+    "label_set": Evidence("Labels that may be correct"),
+    "list_precision": Evidence("Expected share of wrong labels down to this finding", "share"),
     "taxonomy": Evidence("Taxonomy"),
-    "common": Evidence("Common"),
+    "common": Evidence("Common ancestor"),
     "steps": Evidence("Steps"),
-    "similarity": Evidence("Likeness"),
-    "slip": Evidence("Slip", "name"),
+    "similarity": Evidence("Similarity"),
+    "slip": Evidence("Kind of slip", "name"),
 }
 
 SET_MASS, SET_SIZE = 0.8, 5
-"""Where no class fits, the likeliest ones are named: those that together hold this much of the probability, this many at most."""
+"""Where no class fits, the likeliest ones are listed until they reach this probability, up to this number."""
 
 CERTAIN = 0.9
-"""A wrong label is an error rather than a warning from this probability, or where a sure copy carries another one."""
+"""Probability from which a wrong label is an error instead of a warning. It also is one if a certain copy has another label."""
 
-COPIES_TOLD = 10
-"""Copies with another label that are named, the first by name; a picture may have thousands."""
+COPIES_LISTED = 10
+"""Copies with another label that are listed, in order of name; an image may have thousands."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options of the check."""
+    """Thresholds."""
 
     min_probability: float = 0.5
-    """Report an image from this probability that a reviewer would call its label wrong, 0..1. On CIFAR-10N 76% (aggregated labels) and 90% (single
-    labels) of those above 0.5 are wrong."""
+    """Probability that a reviewer would call the label wrong, from which an image is reported, 0..1. On CIFAR-10N, 76% (aggregated labels) and 90%
+    (single labels) of those above 0.5 are wrong."""
     valid_ratio: float = 0.5
-    """The given label is also valid where its own probability is at least this share of the best other class's, 0..1."""
+    """The given label is also valid if its probability is at least this share of the best other class's, 0..1."""
     fitting: float = 0.4
-    """A class fits from this probability; where none reaches it, the verdict is unclear, 0..1."""
+    """Probability from which a class fits, 0..1; if none fits, the verdict is unclear."""
     confusable: float = 0.25
-    """Two classes overlap where, both ways, this share of the one's images is predicted as the other, 0..1."""
+    """Two classes overlap if in both directions this share of the images is predicted as the other class, 0..1."""
 
     def __post_init__(self) -> None:
         for name in ("min_probability", "valid_ratio", "fitting", "confusable"):
@@ -86,13 +87,13 @@ class Options:
 
 
 def verdict(own: float, other: float, *, overlap: bool, copy_agrees: bool, options: Options) -> str:
-    """Say what kind of error a suspicious label is.
+    """Return the kind of a suspicious label's finding.
 
     Args:
         own: predicted probability of the given label.
         other: that of the best other class.
         overlap: whether the two classes overlap in this dataset.
-        copy_agrees: whether a copy carries the other class as its label.
+        copy_agrees: whether a copy is labelled with the other class.
         options: thresholds.
     """
     if copy_agrees:
@@ -104,7 +105,7 @@ def verdict(own: float, other: float, *, overlap: bool, copy_agrees: bool, optio
     return "also_valid" if own >= options.valid_ratio * other else "wrong"
 
 
-def run(  # noqa: PLR0913  a check names what it asks for
+def run(  # noqa: PLR0913  parameters are the tables that the check needs
     samples: pd.DataFrame,
     predictions: npt.NDArray[np.float32],
     label_quality: pd.DataFrame,
@@ -130,14 +131,14 @@ def run(  # noqa: PLR0913  a check names what it asks for
     judged = _SetsJudged if several else _LabelsJudged
     judge = judged(predictions, label_quality, classes, labels, class_words or {}, options)
     findings = []
-    for place, row in enumerate(flagged.tolist()):
+    for rank, row in enumerate(flagged.tolist()):
         near = [] if neighbors is None else [at for at in neighbors[row].tolist() if at >= 0 and labels[at]][:5]
         partners = copies.of(row)
         shown: dict[str, Any] = {
             "probability_wrong": round(float(probability[row]), 4),
-            "list_precision": [round(float(value[place]), 3) for value in (ahead.precision, ahead.low, ahead.high)],
-            "neighbors": [{"sample_id": str(names[at]), "label": _told(labels[at])} for at in near],
-            "copies": [{"sample_id": str(names[at]), "label": _told(labels[at])} for at in partners[:COPIES_TOLD].tolist()],
+            "list_precision": [round(float(value[rank]), 3) for value in (ahead.precision, ahead.low, ahead.high)],
+            "neighbors": [{"sample_id": str(names[at]), "label": _shown(labels[at])} for at in near],
+            "copies": [{"sample_id": str(names[at]), "label": _shown(labels[at])} for at in partners[:COPIES_LISTED].tolist()],
             "conflicting_copies": len(partners),
             **_shown_probabilities(predictions[row], float(label_quality["given_probability"].iloc[row]), classes),
         }
@@ -161,7 +162,7 @@ def run(  # noqa: PLR0913  a check names what it asks for
     return Result(score, findings)
 
 
-def _told(labels: tuple[str, ...]) -> str | list[str]:
+def _shown(labels: tuple[str, ...]) -> str | list[str]:
     return labels[0] if len(labels) == 1 else list(labels)
 
 
@@ -173,26 +174,26 @@ def _shown_probabilities(prediction: npt.NDArray[np.float32], own: float, classe
 
 
 class _Copies:
-    """The copies of an image that carry another label than it, or other ones."""
+    """Copies of each image that have other labels."""
 
     def __init__(self, pairs: pd.DataFrame | None, labels: list[tuple[str, ...]], names: npt.NDArray[np.object_]) -> None:
         self._labels, self._codes = labels, set_codes(labels)
-        self._picture: dict[int, npt.NDArray[np.int64]] = {}
+        self._copies: dict[int, npt.NDArray[np.int64]] = {}
         self.certainty = np.zeros(len(labels))
-        """``[n]`` how certain it is that there are any."""
+        """``[n]`` certainty that an image has any."""
         for parts in disagreeing_duplicate_sets(pairs, self._codes):
             by_name = np.array(sorted(parts[-1].rows.tolist(), key=lambda row: names[row]), np.int64)
-            self._picture |= dict.fromkeys(by_name.tolist(), by_name)
+            self._copies |= dict.fromkeys(by_name.tolist(), by_name)
             for part in parts:
                 self.certainty[part.rows] = np.maximum(self.certainty[part.rows], part.certainty)
 
     def of(self, row: int) -> npt.NDArray[np.int64]:
-        """Return them, ordered by name."""
-        copies = self._picture.get(row, np.empty(0, np.int64))
+        """Return the rows of an image's copies with other labels, ordered by name."""
+        copies = self._copies.get(row, np.empty(0, np.int64))
         return np.asarray(copies[self._codes[copies] != self._codes[row]], dtype=np.int64)
 
     def labels_of(self, copies: npt.NDArray[np.int64]) -> list[tuple[str, ...]]:
-        """Return what copies are labelled, each once, in their order."""
+        """Return the distinct labels of copies, in their order."""
         _, first = np.unique(self._codes[copies], return_index=True)
         return [self._labels[row] for row in copies[np.sort(first)].tolist()]
 
@@ -227,10 +228,10 @@ class _LabelsJudged:
         kind = verdict(own, best, overlap=bool(self.overlaps[mine, other]), copy_agrees=(suggestion,) in of_copies, options=self.options)
         given, fits = class_name(label, self.words), class_name(suggestion, self.words)
         message = {
-            "wrong": f"Labelled {given}, but {fits} fits better; correct the label.",
-            "also_valid": f"Labelled {given}, but {fits} fits as well; decide, or allow both.",
-            "overlapping_classes": f"Labelled {given}, but could be {fits}: the classes are mistaken for each other; compare definitions.",
-            "unclear": f"Labelled {given}, and no class fits well; look at the image.",
+            "wrong": f"Labelled {given}, but {fits} fits better. Correct the label.",
+            "also_valid": f"Labelled {given}, but {fits} fits as well. Choose one, or allow both.",
+            "overlapping_classes": f"Labelled {given}, but could be {fits}: the two classes are often confused. Compare their definitions.",
+            "unclear": f"Labelled {given}, but no class fits well. Look at the image.",
         }[kind]
         if kind == "unclear":
             return _Verdict(kind, message, None, [self.classes[at] for at in likely_set(self.predictions[row])])
@@ -254,36 +255,36 @@ class _SetsJudged:
 
     def __call__(self, row: int, of_copies: list[tuple[str, ...]]) -> _Verdict:
         mine = self.labels[row]
-        carried = np.isin(self.classes, mine)
+        given = np.isin(self.classes, mine)
         prediction = np.asarray(self.predictions[row])
         if not np.isfinite(prediction).all():
-            told = f"Labelled {self._listed(mine)}, but a copy is labelled {self._listed(of_copies[0])}; decide which is right."
-            return _Verdict("unclear", told, None, sorted({*mine, *of_copies[0]}))
-        kind, fitting, missing = corrected(prediction, carried, self.options.min_probability)
+            message = f"Labelled {self._listed(mine)}, but a copy is labelled {self._listed(of_copies[0])}. Decide which is correct."
+            return _Verdict("unclear", message, None, sorted({*mine, *of_copies[0]}))
+        kind, fitting, missing = corrected(prediction, given, self.options.min_probability)
         found = [self.classes[at] for at in fitting]
         extra = [name for name in mine if name not in found]
         lacking = self._listed([self.classes[at] for at in missing])
         if kind == "unclear":
-            message = f"Labelled {self._listed(mine)}, of which none fits well; look at the image."
+            message = f"Labelled {self._listed(mine)}, but none of these fits well. Look at the image."
         elif kind == "also_valid":
             message = (
-                f"Labelled {self._listed(mine)}; {lacking} fits as well: add it." if len(missing) else self._doubted(mine, self.alternative[row])
+                f"Labelled {self._listed(mine)}, but {lacking} fits as well. Add it." if len(missing) else self._doubted(mine, self.alternative[row])
             )
         elif len(missing):
-            message = f"Labelled {self._listed(mine)}, but {self._listed(extra)} does not fit and {lacking} does; correct the labels."
+            message = f"Labelled {self._listed(mine)}, but {self._listed(extra)} does not fit and {lacking} does. Correct the labels."
         else:
-            message = f"Labelled {self._listed(mine)}, but {self._listed(extra)} does not fit; remove it."
+            message = f"Labelled {self._listed(mine)}, but {self._listed(extra)} does not fit. Remove it."
         return _Verdict(kind, message, self.classes[missing[0]] if len(missing) else None, found)
 
     def _listed(self, names: Sequence[str]) -> str:
         return " and ".join(class_name(name, self.words) for name in names)
 
     def _doubted(self, mine: tuple[str, ...], doubtful: int) -> str:
-        return f"Labelled {self._listed(mine)}, but a copy disagrees about {class_name(self.classes[doubtful], self.words)}; compare the two."
+        return f"Labelled {self._listed(mine)}, but a copy disagrees about {class_name(self.classes[doubtful], self.words)}. Compare the two."
 
 
 def likely_set(prediction: npt.NDArray[np.float32]) -> list[int]:
-    """Return the likeliest classes that together hold `SET_MASS` of the probability, `SET_SIZE` at most; none where there is no prediction.
+    """Return the likeliest classes up to a total probability of `SET_MASS`, at most `SET_SIZE`; none without a prediction.
 
     >>> likely_set(np.array([0.3, 0.1, 0.55, 0.05]))
     [2, 0]

@@ -1,9 +1,9 @@
-"""The same picture in two splits: what was trained on is evaluated on.
+"""Finds the same image in two splits, so that a model is evaluated on what it was trained on.
 
-A test image whose copy is in train measures memory, not ability. Each finding proposes the image to drop: by default from train, so that published
-test numbers stay comparable.
+Why it matters: a test image with a copy in train measures memory, not ability. Each finding proposes the image to drop: by default from train, so
+that published test scores stay comparable.
 
-Blind spots: those of the verified pairs it reads; pictures of the same object or patient that differ in their pixels need a group column to be seen.
+Blind spots: those of the verified pairs that it reads. Different images of the same object or patient need a group column.
 
 Paper: Barz & Denzler 2020, "Do We Train on Test Data? Purging CIFAR of Near-Duplicates", J. Imaging 6(6).
 """
@@ -34,33 +34,33 @@ EVIDENCE = {
 }
 
 _SCENE_WEIGHT = 0.5
-"""Another shot of the same scene is a weaker leak than the same picture: half its certainty ranks it below every copy."""
+"""Another shot of the same scene leaks less than a copy; half its certainty ranks it below every copy."""
 
 _WORDS = {
-    "identical_bytes": "the same file as",
-    "identical_pixels": "the same picture as",
-    "re_encoded": "a re-encoded version of",
-    "edited_copy": "an edited copy of",
-    "same_scene": "the same scene as",
+    "identical_bytes": "Same file as",
+    "identical_pixels": "Same pixels as",
+    "re_encoded": "Re-encoded copy of",
+    "edited_copy": "Edited copy of",
+    "same_scene": "Same scene as",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Which side of a leak to drop."""
+    """Which image of a leak to drop."""
 
     keep: tuple[str, ...] = ("test", "val", "valid", "validation", "dev")
-    """Splits to leave whole, the most precious first; the copy in any other split is proposed to be dropped."""
+    """Splits to leave complete, the most important first; copies in other splits are dropped first."""
 
 
 def drop_order(splits: npt.NDArray[np.object_], keep: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Return ``[n]`` how willingly each sample is dropped: its split's place in ``keep``; splits not named there go first; -1 for no split."""
-    place = {split: at for at, split in enumerate(keep)}
-    return np.array([place.get(split.lower(), len(keep)) if isinstance(split, str) else -1 for split in splits], np.int64)
+    """Return ``[n]`` priority for dropping: the split's position in ``keep``; other splits are dropped first; -1 without a split."""
+    position = {split: at for at, split in enumerate(keep)}
+    return np.array([position.get(split.lower(), len(keep)) if isinstance(split, str) else -1 for split in splits], np.int64)
 
 
 def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Result | Skipped:
-    """Report every image that has a verified copy in another split; failed images and those in no split have no score."""
+    """Report every image with a verified copy in another split; failed images and images without a split have no score."""
     splits = samples["split"].to_numpy(object)
     named = sorted(samples["split"].dropna().unique())
     if len(named) < 2:
@@ -72,7 +72,7 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Resu
     first, second = pairs["i"].to_numpy(np.int64), pairs["j"].to_numpy(np.int64)
     across = (order[first] >= 0) & (order[second] >= 0) & (splits[first] != splits[second])
     crossing, first, second = pairs[across], first[across], second[across]
-    # Between two splits of equal standing the later name goes, whichever row comes first.
+    # Between two splits of equal priority, the image in the later name is dropped, so the order of rows does not matter.
     swap = np.array([(order[i], splits[i]) < (order[j], splits[j]) for i, j in zip(first, second, strict=True)], bool)
     dropped, kept = np.where(swap, second, first), np.where(swap, first, second)
     findings = []
@@ -81,7 +81,7 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Resu
     ):
         score = min(max(certainty, 0.0), 1.0) * (_SCENE_WEIGHT if relation == "same_scene" else 1.0)
         scores[row], scores[partner] = np.fmax(scores[row], score), np.fmax(scores[partner], score)
-        message = f"In {splits[row]!r}, is {_WORDS[relation]} {names[partner]!r} in {splits[partner]!r}; drop it from {splits[row]!r}."
+        message = f"{_WORDS[relation]} {names[partner]} ({splits[row]} ↔ {splits[partner]}). Drop it from {splits[row]}."
         evidence = {"relation": relation, "certainty": certainty, "drop_from": splits[row], "keep_in": splits[partner]}
         findings.append(
             Finding(
@@ -99,17 +99,17 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Resu
 
 
 def _implied(pairs: pd.DataFrame, splits: npt.NDArray[np.object_], order: npt.NDArray[np.int64], names: npt.NDArray[np.object_]) -> pd.DataFrame:
-    """Return a pair for every image that leaks only through an identical one: of those, one alone was compared with other pictures."""
-    # Of two images in different splits the one of the higher rank is dropped; of identical ones the lowest is joined to.
-    place, _ = pd.factorize(pd.Series(splits), sort=True)
-    rank = np.argsort(np.lexsort((np.argsort(np.argsort(names)), place, order)))
+    """Return a pair for every image that leaks only through an identical copy: only one of identical copies was compared with other images."""
+    # Of two images in different splits, the one with the higher rank is dropped; identical copies are joined to the lowest rank.
+    split_codes, _ = pd.factorize(pd.Series(splits), sort=True)
+    rank = np.argsort(np.lexsort((np.argsort(np.argsort(names)), split_codes, order)))
 
     def dropped(some: pd.DataFrame) -> npt.NDArray[np.int64]:
-        """Return the row that each pair drops; -1 where its images are not in two splits."""
+        """Return the row that each pair drops; -1 if both images are in one split."""
         i, j = some["i"].to_numpy(np.int64), some["j"].to_numpy(np.int64)
-        return np.where((place[i] != place[j]) & (order[i] >= 0) & (order[j] >= 0), np.where(rank[i] < rank[j], j, i), -1)
+        return np.where((split_codes[i] != split_codes[j]) & (order[i] >= 0) & (order[j] >= 0), np.where(rank[i] < rank[j], j, i), -1)
 
-    found = implied_by_identical_copies(pairs, np.where(order >= 0, place, -1), rank)
+    found = implied_by_identical_copies(pairs, np.where(order >= 0, split_codes, -1), rank)
     found = found.assign(
         dropped=dropped(found), rank=rank[found[["i", "j"]]].min(axis=1), relation=pd.Categorical(found["relation"], RELATIONS, ordered=True)
     )

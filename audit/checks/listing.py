@@ -1,10 +1,10 @@
-"""What of the dataset could not be listed, and entries of its list that may mean something else.
+"""Finds parts of a dataset that could not be listed, and entries that may be misread.
 
-An archive with a damaged header, or one that ends early, holds images that no other check can see: a run over what is left looks clean. Lists have
-faults of their own: an image named twice, a folder of splits read as classes, one class spelled two ways. The listing itself meets all of them and
-goes on; here they become findings about the dataset.
+Why it matters: an archive with a damaged header, or one that ends early, contains images that no other check can see, so the scan of the rest looks
+clean. Lists have mistakes too: an image listed twice, a folder of splits read as classes, one class spelled two ways. Listing continues past such
+problems, and this check reports them as findings about the dataset.
 
-Blind spots: files that are not there and that nothing names; damage inside an image, which ``integrity`` sees.
+Blind spots: missing files that nothing lists; damage inside an image, which ``integrity`` finds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ KINDS = (
 FAMILY: Family = "quality"
 EVIDENCE = {
     "archive": Evidence("Archive"),
-    "start": Evidence("Start"),
+    "start": Evidence("First byte"),
     "bytes": Evidence("Bytes"),
     "places": Evidence("Places"),
     "entries": Evidence("Entries"),
@@ -51,11 +51,11 @@ EVIDENCE = {
 }
 
 _SCORES = {"error": 1.0, "warning": 0.6, "info": 0.2}
-"""Rank only: what may be missing stands above what may be meant otherwise."""
+"""For ranking only: missing images rank above entries that may be misread."""
 
 
 def run(samples: pd.DataFrame, listing_problems: Sequence[Mapping[str, Any]]) -> Result:
-    """Report what the listing met; no image is scored, for none of it is about an image that is in the list."""
+    """Report the problems of the listing; images have no score, since no problem is about a listed image."""
     findings = [
         Finding(
             kind=problem["kind"],

@@ -1,15 +1,16 @@
-"""Marks that many images of one class bear at the same place: watermarks, logos, time stamps, frames, borders.
+"""Finds marks that many images of one class have in the same position: watermarks, logos, time stamps, frames, borders.
 
-A model takes the mark for the class; it then scores well on a test split that bears it too, and fails where it is missing.
+Why it matters: a model learns the mark instead of the class. It then scores well on a test split that has the mark too, and fails without it.
 
-A picture's edges lie anywhere; a mark's lie at the same pixels each time, however faint it is. So the mean gradient of a class's thumbnails, against
-that of other classes, shows the mark, and how well an image's own gradients agree with it tells whether the image bears it. Where a third as many of
-the class disagree with it as far, it is no mark but how the class is composed: a mark's edges run one way. The mark is learned on one half of a class
-and looked for in the other, and the false discovery rate is controlled over all classes. Copies of a picture lie in one half and count once.
+How it works: the edges of images are anywhere, but those of a mark are at the same pixels each time, however faint. So the mean gradient of a class's
+thumbnails, compared with other classes, shows the mark, and an image has the mark if its own gradients agree with it. If more than a third as many
+images of the class disagree as strongly, it is not a mark but the usual composition of the class: the edges of a mark run one way. The mark is
+learned on one half of a class and tested on the other, and the false discovery rate is controlled over all classes. Copies of an image are in one
+half and count once.
 
-Blind spots: a mark that moves about or changes its size; one smaller than a tenth of the picture's side; one on less than a fifth of a class, or on
-all classes alike. Rigidly aligned pictures, such as scans and mug shots, agree in their edges too: a finding says what is alike, not that it should
-not be. Of two or three classes the usual composition of one may be enough.
+Blind spots: a mark that moves or changes its size; one smaller than a tenth of the image's side; one on less than a fifth of a class, or on all
+classes alike. Rigidly aligned images, such as scans and mug shots, agree in their edges too: a finding shows what is alike, not that it is wrong.
+With two or three classes, the usual composition of one may be enough.
 
 Papers: Dekel et al. 2017, "On the Effectiveness of Visible Watermarks", CVPR (consistent gradients); Li et al. 2023, "A Whac-A-Mole Dilemma", CVPR
 (ImageNet's carton watermark); Benjamini & Yekutieli 2001, "The Control of the False Discovery Rate under Dependency", Annals of Statistics.
@@ -43,7 +44,7 @@ EVIDENCE = {
     "box": Evidence("Box"),
     "share_of_class": Evidence("Share of the class", "share"),
     "share_of_rest": Evidence("Share of the other classes", "share"),
-    "adjusted_p": Evidence("p, corrected for many tests", "p"),
+    "adjusted_p": Evidence("Adjusted p-value", "p"),
     "images": Evidence("Images"),
     "examples": Evidence("Examples"),
 }
@@ -51,19 +52,19 @@ EVIDENCE = {
 _REFERENCES = 1000
 _EXAMPLES = 5
 _TIMES = 3
-"""So many times the share of other images must a class have, and so many times its own images that disagree as far."""
+"""Smallest ratio of the share of a class to that of other images, and to the share of its images that disagree as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What counts as a mark; conventions, set before anything was planted."""
+    """Thresholds; conventions, set before any mark was planted."""
 
     least_share: float = 0.2
-    """Share of a class that must bear a mark, above 0 and at most 1."""
+    """Share of a class that must have the mark; above 0, at most 1."""
     false_discoveries: float = 0.05
-    """Of all findings, at most this share is expected to be chance; above 0 and below 1."""
+    """False discovery rate of the findings; above 0, below 1."""
     fewest: int = 20
-    """Pictures a class needs to be judged, at least 4; copies count once."""
+    """Distinct images that a class needs; at least 4."""
 
     def __post_init__(self) -> None:
         require_shares(self, "least_share", example=0.2)
@@ -73,10 +74,10 @@ class Options:
 
 
 def is_large(mark: Mark, least_share: float) -> bool:
-    """Tell whether so many bear a mark that it is worth a finding, if it is not chance.
+    """Return whether enough images have a mark to report it, if it is not chance.
 
-    Where the pictures of a class merely have more edges at a place than those of other classes, they disagree with their mean as often as they agree
-    with it: an edge runs from dark to light or from light to dark. A mark's run one way.
+    If a class merely has more edges in a position than other classes, its images disagree with their mean gradient as often as they agree, since an
+    edge runs from dark to light or from light to dark. The edges of a mark run one way.
     """
     return mark.share >= max(least_share, _TIMES * mark.elsewhere, _TIMES * mark.opposed)
 
@@ -84,11 +85,11 @@ def is_large(mark: Mark, least_share: float) -> bool:
 def run(
     samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], pairs: pd.DataFrame, class_words: Mapping[str, str], *, options: Options
 ) -> Result | Skipped:
-    """Report classes that bear a mark; images that bear it score how much more often their class does, other judged images 0."""
+    """Report classes with a mark; images with it score by how much more often their class has it, other judged images 0."""
     judged, named, codes, half, counted = class_halves(samples, pairs, options.fewest)
     if len(named) < 2:
-        return skipped_without_classes(samples, f"fewer than two classes have {options.fewest} pictures each")
-    # Content hashes are random: the first of them are a fair sample, whatever the order of rows.
+        return skipped_without_classes(samples, f"fewer than two classes have {options.fewest} distinct images")
+    # Content hashes are random, so the first of them are a fair sample that does not depend on the order of rows.
     once = np.flatnonzero(counted)
     sample = np.sort(once[np.lexsort((codes[once], samples["content_id"].to_numpy(object)[judged[once]]))[:_REFERENCES]])
     references = gradients(thumbnails[judged[sample]])
@@ -116,28 +117,29 @@ def run(
     return Result(scores, findings)
 
 
-def _finding(name: str, mark: Mark, adjusted: float, side: int, bearing: list[str], class_words: Mapping[str, str]) -> Finding:
+def _finding(name: str, mark: Mark, adjusted: float, side: int, marked: list[str], class_words: Mapping[str, str]) -> Finding:
     box = [edge / side for edge in mark.box]
     message = (
-        f"{mark.share:.0%} of the class {class_name(name, class_words)} but {mark.elsewhere:.0%} of other images clearly bear the same mark at the "
-        f"{_where(box)}: a watermark, a logo, a frame or a pose gives the class away; look at the examples, then crop it off or collect others."
+        f"{mark.share:.0%} of the class {class_name(name, class_words)} but {mark.elsewhere:.0%} of other images have the same mark {_where(box)}, "
+        "such as a watermark, a logo, a frame or a pose; a model can learn it instead of the class. "
+        "Look at the examples, then crop it off or collect others."
     )
     evidence = {
         "box": box,
         "share_of_class": mark.share,
         "share_of_rest": mark.elsewhere,
         "adjusted_p": adjusted,
-        "images": len(bearing),
-        "examples": bearing[:_EXAMPLES],
+        "images": len(marked),
+        "examples": marked[:_EXAMPLES],
     }
     return Finding(kind="mark", score=mark.share - mark.elsewhere, message=message, label=name, evidence=evidence)
 
 
 def _where(box: list[float]) -> str:
-    """Say in words where a box lies; edges are shares of width and height."""
+    """Return the position of a box in words; edges are shares of width and height."""
     left, top, right, bottom = box
     if right - left > 0.8 and bottom - top > 0.8:
-        return "whole picture"
+        return "all over the image"
     across = "left" if right <= 0.5 else "right" if left >= 0.5 else ""
     down = "top" if bottom <= 0.5 else "bottom" if top >= 0.5 else ""
-    return " ".join(filter(None, (down, across))) or "middle"
+    return f"at the {' '.join(filter(None, (down, across))) or 'middle'}"

@@ -1,13 +1,13 @@
-"""Images that two classes fit alike: two objects, or one that is hard to tell, where one label is asked for.
+"""Finds images that two classes fit about equally: two objects, or one that is ambiguous, with a single label.
 
-Why it matters: a softmax is told that only one of the two is there, and a correct answer is scored as wrong. Of ImageNet's validation images about a
-fifth shows several of its classes (Beyer et al.), and accuracy on those is the least to be trusted.
+Why it matters: with a softmax, only one of two objects can be correct, and a valid answer is scored as wrong. About a fifth of ImageNet's validation
+images show several of its classes (Beyer et al.); accuracy on those is least reliable.
 
-An image counts where the out-of-sample prediction divides nearly all of its probability between two classes, the second nearly as likely as
-the first. Two classes that are mistaken for each other throughout are left out: there the classes are the trouble, see ``class_overlap``.
+How it works: an image counts if the out-of-sample prediction gives nearly all of its probability to two classes, with the second nearly as likely as
+the first. Two classes that are confused in general are excluded; see ``class_overlap``.
 
-Blind spots: it tells doubt rather than number; a picture of one object that is hard to tell divides its probability as well, and most pictures of two
-objects do not: models fitted on one label an image learn to be sure. The docs page has the figures.
+Blind spots: it measures doubt, not the number of objects. An image of one ambiguous object divides its probability as well, and most images of two
+objects do not: models fitted on one label per image are overconfident. The docs page has the figures.
 
 Papers: Beyer et al. 2020, "Are we done with ImageNet?"; Tsipras et al. 2020, "From ImageNet to Image Classification", ICML; Wilson 1927, "Probable
 Inference, the Law of Succession, and Statistical Inference", JASA (the intervals); Benjamini & Hochberg 1995, "Controlling the False Discovery Rate",
@@ -40,11 +40,11 @@ EVIDENCE = {
     "classes": Evidence("Classes"),
     "probabilities": Evidence("Probabilities", "share"),
     "images": Evidence("Images"),
-    "two_classes": Evidence("Two classes"),
+    "two_classes": Evidence("Images that two classes fit"),
     "share": Evidence("Share", "share"),
     "share_interval": Evidence("Its 95% interval", "share"),
-    "adjusted_p": Evidence("p, corrected for many tests", "p"),
-    "most_often": Evidence("Most often"),
+    "adjusted_p": Evidence("Adjusted p-value", "p"),
+    "most_often": Evidence("Most frequent other classes"),
 }
 
 _ROWS_AT_ONCE = 8192
@@ -52,18 +52,18 @@ _ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """When two classes fit alike; conventions, there are no judged images to measure them on."""
+    """Thresholds; conventions, since there are no judged images to measure them on."""
 
     least_ratio: float = 0.7
-    """The second class is at least this share as likely as the first; above 0, at most 1."""
+    """Smallest ratio of the second probability to the first; above 0, at most 1."""
     least_together: float = 0.8
-    """The two hold at least this much of the probability; above 0, at most 1."""
+    """Smallest sum of the two probabilities; above 0, at most 1."""
     confusable: float = 0.1
-    """Two classes are left out where, both ways, this share of the one's images is predicted as the other; above 0, at most 1."""
+    """Two classes are excluded if in both directions this share of the images is predicted as the other class; above 0, at most 1."""
     class_share: float = 0.1
-    """A class is reported where surely more than this share of its images counts; above 0, at most 1."""
+    """A class is reported where significantly more than this share of its images counts; above 0, at most 1."""
     false_discoveries: float = 0.05
-    """Of all classes reported, at most this share is expected to be chance; above 0 and below 1."""
+    """False discovery rate of the reported classes; above 0, below 1."""
 
     def __post_init__(self) -> None:
         require_between_0_and_1(self, "false_discoveries")
@@ -71,7 +71,7 @@ class Options:
 
 
 def two_likeliest(predictions: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return the two likeliest classes of each row and their probabilities, likeliest first; NaN rows have probabilities of NaN.
+    """Return the two likeliest classes of each row with their probabilities, likeliest first; NaN for NaN rows.
 
     Args:
         predictions: float32 ``[n, c]``, c at least 2; may be memory-mapped, read in blocks.
@@ -97,17 +97,17 @@ def run(
     *,
     options: Options,
 ) -> Result | Skipped:
-    """Report images that two classes fit alike, and classes with many of them; the score is the ratio of the two, times what they hold together."""
+    """Report images that two classes fit equally, and classes with many of them; the score is ratio times sum of the two probabilities."""
     if len(classes) < 3:
-        return Skipped("with two classes a doubt between them says nothing of a second object")
+        return Skipped("fewer than three classes: doubt between two says nothing about a second object")
     if samples["labels"].notna().any():
         return SEVERAL_LABELS
     words = class_words or {}
     pair, likely = two_likeliest(predictions)
     given = label_quality["given"].to_numpy(np.int64)
-    mistaken = overlapping(confusion_matrix(given, label_quality["predicted"].to_numpy(), len(classes)), options.confusable)
+    confused = overlapping(confusion_matrix(given, label_quality["predicted"].to_numpy(), len(classes)), options.confusable)
     together, ratio = likely.sum(axis=1), likely[:, 1] / likely[:, 0]
-    apart = ~np.asarray(mistaken[pair[:, 0], pair[:, 1]])
+    apart = ~np.asarray(confused[pair[:, 0], pair[:, 1]])
     scores = np.where(np.isfinite(together), np.clip(ratio * together * apart, 0, 1), np.nan).astype(np.float32)
     counts = apart & (ratio >= options.least_ratio) & (together >= options.least_together)
     rows = np.flatnonzero(counts)
@@ -120,7 +120,9 @@ def _of_image(
 ) -> Finding:
     first, second = (class_name(classes[code], words) for code in pair.tolist())
     shares = [float(share) for share in likely]
-    message = f"Fits {first} ({shares[0]:.0%}) and {second} ({shares[1]:.0%}) alike; see which it is, or give it both labels if both are on it."
+    message = (
+        f"Fits {first} ({shares[0]:.0%}) and {second} ({shares[1]:.0%}) about equally. Decide which it is, or give it both labels if it shows both."
+    )
     evidence = {"classes": [classes[code] for code in pair.tolist()], "probabilities": shares}
     return Finding(kind="two_classes", score=score, severity="info", message=message, row=row, evidence=evidence)
 
@@ -148,7 +150,7 @@ def _of_classes(
         commonest = [name for name, _ in sorted(others.items(), key=lambda entry: (-entry[1], entry[0]))[:3]]
         share = several[code] / images[code]
         name, other = class_name(classes[code], words), class_name(commonest[0], words)
-        message = f"{share:.0%} of the images of {name} fit another class as well, most often {other}; score them by all of their labels."
+        message = f"{share:.0%} of the images of {name} fit another class as well, most often {other}. Score them with all valid labels."
         evidence = {
             "images": int(images[code]),
             "two_classes": int(several[code]),

@@ -1,10 +1,10 @@
-"""Pictures made from another: re-encoded, resized, cropped, mirrored, recolored, or another shot of the same scene.
+"""Finds resized, recompressed, cropped, mirrored and edited copies, and other shots of the same scene, verified on the pixels.
 
-Near-duplicates weigh a picture twice without a hash noticing, and vouch for each other's labels. Every finding stands on a comparison of pixels with
-the group's representative, never on a similarity of embeddings alone, and never on a chain of look-alikes.
+Why it matters: near-duplicates count an image twice without any hash revealing it, and confirm each other's labels. Every finding is a comparison of
+pixels with the group's representative, never a similarity of embeddings alone, and never a chain of similar images.
 
-Blind spots: what the candidate search does not bring up is not compared; a crop to a small part of a picture is the usual miss. Pictures of a series
-(frames of a video, a product on a turntable) are the same scene by design: judge those by ``leakage``.
+Blind spots: only candidates of the search are compared; it usually misses crops to a small part of an image. Images of a series (frames of a video, a
+product on a turntable) are the same scene by design: use ``leakage`` for those.
 
 Paper: Barz & Denzler 2020, "Do We Train on Test Data? Purging CIFAR of Near-Duplicates", J. Imaging 6(6).
 """
@@ -27,20 +27,20 @@ EVIDENCE = {
     "partner": Evidence("Compared with"),
     "relation": Evidence("Relation", "name"),
     "certainty": Evidence("Certainty", "share"),
-    "cosine": Evidence("Likeness of the embeddings"),
-    "hamming": Evidence("Bits of the perceptual hash that differ, of 64"),
+    "cosine": Evidence("Cosine similarity of the embeddings"),
+    "hamming": Evidence("Different bits of the perceptual hash, of 64"),
 }
 
 _MESSAGE = {
-    "re_encoded": "Is a re-encoded or resized version of {partner!r}; keep the better of the two.",
-    "edited_copy": "Is an edited copy (cropped, mirrored, recolored or overlaid) of {partner!r}; keep it only if it is meant as augmentation.",
-    "same_scene": "Shows the same scene as {partner!r}; count the two as one when splitting.",
+    "re_encoded": "Re-encoded or resized copy of {partner}. Keep the better of the two.",
+    "edited_copy": "Edited copy (cropped, mirrored, recolored or overlaid) of {partner}. Keep it only if it is intended as augmentation.",
+    "same_scene": "Same scene as {partner}. Keep both in the same split.",
 }
 _SEVERITY = {"re_encoded": "warning", "edited_copy": "warning", "same_scene": "info"}
 
 
 def member_scores(n: int, members: npt.NDArray[np.int64], certainty: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return ``[n]`` the certainty with which each sample is a near-duplicate of its representative; 0 where it is none.
+    """Return ``[n]`` the certainty that each sample is a near-duplicate of its representative; else 0.
 
     Args:
         n: number of samples.
@@ -53,10 +53,10 @@ def member_scores(n: int, members: npt.NDArray[np.int64], certainty: npt.NDArray
 
 
 def run(samples: pd.DataFrame, pairs: pd.DataFrame) -> Result:
-    """Report every member that is not an exact copy beside its group's representative; failed images have no score."""
+    """Report every near-duplicate with its group's representative; failed images have no score."""
     near = pairs[pairs["relation"].isin(list(_MESSAGE))]
     first, second, kept = (near[name].to_numpy(np.int64) for name in ("i", "j", "group"))
-    # A picture whose partners all belong to other groups is in none itself, but it still is a copy of one of them.
+    # An image whose partners are all in other groups has no group, but is still a copy of one of them.
     grouped = pairs.loc[pairs["group"] >= 0, ["i", "j"]].to_numpy(np.int64)
     alone = ~np.isin(first, grouped) | ~np.isin(second, grouped)
     kept = np.where((kept < 0) & alone, np.where(np.isin(first, grouped), first, second), kept)

@@ -1,11 +1,12 @@
-"""Images unlike everything around them: strays from another dataset, placeholders, renderings among photos, unique pictures.
+"""Finds images unlike all others: strays from another dataset, placeholders, renderings among photos, unique images.
 
-An outlier is worth a look because it is often not meant to be there; it may also be the rare case a model needs most. An image is judged by its
-similarity to its k-th nearest neighbor (Ramaswamy et al. 2000), compared with what is usual among images of its class. Copies of an image and
-verified shots of its scene are left out of its neighbors, so that they do not vouch for each other.
+Why it matters: an outlier often does not belong in the dataset; it may also be the rare case that a model needs most.
 
-Blind spots: a group of strays larger than the number of neighbors looks normal. An image with as many copies as a run keeps neighbors (20) has no
-other and is not judged. What counts as unlike depends on the backbone.
+How it works: an image is judged by its similarity to its k-th nearest neighbor (Ramaswamy et al. 2000), compared with what is usual in its class.
+Copies and verified shots of the same scene are excluded from its neighbors, so that they do not vouch for each other.
+
+Blind spots: a group of strays larger than the number of neighbors looks normal. An image with as many copies as a run stores neighbors (20) has no
+others and is not judged. What is unlike depends on the backbone.
 
 Paper: Ramaswamy, Rastogi & Shim 2000, "Efficient Algorithms for Mining Outliers from Large Data Sets", SIGMOD; modified z-score: Iglewicz & Hoaglin
 1993.
@@ -31,30 +32,30 @@ if TYPE_CHECKING:
 KINDS = ("outlier",)
 FAMILY: Family = "quality"
 EVIDENCE = {
-    "similarity": Evidence("Likeness to the nearest image"),
-    "usual_similarity": Evidence("Usual likeness in the class"),
-    "deviations": Evidence("Deviations from the usual"),
+    "similarity": Evidence("Similarity to the neighbors"),
+    "usual_similarity": Evidence("Usual similarity"),
+    "deviations": Evidence("Robust standard deviations beyond the median"),
     "nearest": Evidence("Nearest image"),
-    "nearest_label": Evidence("Its label"),
+    "nearest_label": Evidence("Label of the nearest image"),
 }
 
 
 _LEAST_SPREAD = 0.02
-"""Distances that spread less than this (1 - cosine) are all alike; a smaller scale would turn rounding into outliers."""
+"""Smallest spread of distances (1 - cosine) assumed; below it, rounding would become outliers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How far is far."""
+    """Thresholds."""
 
     threshold: float = 4.0
-    """Robust standard deviations beyond the median distance; above 0."""
+    """Robust standard deviations beyond the median distance from which an image is reported; above 0."""
     least_distance: float = 0.3
-    """An image nearer than this to its neighbor (1 - cosine, 0..2) is never an outlier."""
+    """An image closer than this to its neighbor (1 - cosine, 0..2) is never an outlier."""
     neighbor: int = 3
-    """Which nearest neighbor is looked at, at least 1; with fewer, the farthest there is."""
+    """Which nearest neighbor is used, at least 1; with fewer neighbors, the farthest of them."""
     fewest: int = 10
-    """Classes with fewer images are judged against the whole dataset; so many, at least 1, are also needed to judge at all."""
+    """Classes with fewer images are compared with the whole dataset, which needs as many; at least 1."""
 
     def __post_init__(self) -> None:
         require_above(self, threshold=0, neighbor=0, fewest=0)
@@ -63,11 +64,10 @@ class Options:
 def kth_distance(
     neighbors: npt.NDArray[np.int32], similarities: npt.NDArray[np.float32], pairs: pd.DataFrame, k: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Return each sample's distance to its k-th nearest neighbor that may vouch for it, and its nearest such neighbor.
+    """Return each sample's distance to its k-th nearest eligible neighbor, and its nearest eligible neighbor.
 
-    Copies of a picture may not, whichever of them were verified against each other: an exact copy is against the first of its kind only. Nor may a
-    verified shot of the same scene, nor a copy of one: it is near for what both show, which says nothing of whether either belongs. Scenes are not
-    chained: of a film's frames only those that were found alike are left out, or a class of one film would have no neighbors at all.
+    Images of the sample's duplicate set, verified shots of the same scene, and copies of those are not eligible: their similarity does not show that
+    the image belongs. Scenes are not chained: of a film, only verified frames are excluded, or a class of one film would have no neighbors.
 
     Args:
         neighbors: int32 ``[n, m]``, -1 for none.
@@ -82,11 +82,11 @@ def kth_distance(
     distance, nearest = np.full(n, np.nan, np.float32), np.full(n, -1, np.int64)
     usable = (neighbors >= 0) & np.isfinite(similarities)
     if len(pairs):
-        picture = duplicate_sets(pairs, n)
-        sides = picture[pairs[["i", "j"]].to_numpy(np.int64)]
+        sets = duplicate_sets(pairs, n)
+        sides = sets[pairs[["i", "j"]].to_numpy(np.int64)]
         alike = np.unique(np.concatenate([sides, sides[:, ::-1]]) @ np.array([n, 1]))
-        affected = np.flatnonzero(np.isin(picture, sides))
-        own, other = picture[affected, None], picture[neighbors[affected]]
+        affected = np.flatnonzero(np.isin(sets, sides))
+        own, other = sets[affected, None], sets[neighbors[affected]]
         usable[affected] &= (own != other) & ~np.isin(own * n + other, alike)
     if not width:
         return distance, nearest
@@ -99,7 +99,7 @@ def kth_distance(
 
 
 def robust_z(values: npt.NDArray[np.float32], least_spread: float) -> tuple[npt.NDArray[np.float64], float]:
-    """Return how many robust standard deviations each value lies above the median, and the median; NaN stays NaN."""
+    """Return robust standard deviations of each value above the median, and the median; NaN stays NaN."""
     from scipy.stats import median_abs_deviation
 
     known = values[np.isfinite(values)].astype(np.float64)
@@ -119,9 +119,9 @@ def run(
     *,
     options: Options,
 ) -> Result | Skipped:
-    """Report images far from everything; failed images and those without neighbors have no score."""
+    """Report images far from all others; failed images and images without neighbors have no score."""
     if len(samples) < options.fewest:
-        return Skipped(f"too few images to tell what is usual: {len(samples)}, where {options.fewest} are needed")
+        return Skipped(f"too few images: {len(samples)}, and {options.fewest} are needed")
     distance, nearest = kth_distance(neighbors, similarities, pairs, options.neighbor)
     z, overall = robust_z(distance, _LEAST_SPREAD)
     median = np.full(len(samples), overall)
@@ -139,8 +139,8 @@ def run(
         label = label if isinstance(label, str) else None
         own = f"images labelled {class_name(labels[row], class_words)}" if isinstance(labels[row], str) else "images of this dataset"
         message = (
-            f"Is unlike the rest: similarity {1 - distance[row]:.2f} to its neighbors where {own} usually have {1 - median[row]:.2f}; "
-            "see whether it belongs here."
+            f"Unlike the rest: similarity to its neighbors is {1 - distance[row]:.2f} (typical for {own}: {1 - median[row]:.2f}). "
+            "Check that it belongs here."
         )
         evidence = {
             "similarity": 1 - distance[row],

@@ -1,9 +1,9 @@
-"""Personal metadata inside the files: where a picture was taken, with which camera, by whom, and when.
+"""Finds personal metadata inside the files: where and when an image was taken, with which camera, and by whom.
 
-Publishing a dataset publishes its EXIF, XMP, IPTC and comments: coordinates lead to a home, serial numbers tie pictures to a person, and the embedded
-thumbnail may show what was cropped away. Only the kinds of metadata are named, never their values.
+Why it matters: publishing a dataset publishes its EXIF, XMP, IPTC and comments. Coordinates lead to a home, serial numbers link images to a person,
+and the embedded thumbnail may show what was cropped away. Only the kinds of metadata are reported, never their values.
 
-Blind spots: people and text visible in the picture; what maker notes and vendors' own blocks hold; blocks that Pillow does not read.
+Blind spots: people and text visible in the image; the contents of maker notes and vendor-specific blocks; blocks that Pillow does not read.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
 KINDS = ("gps", "place", "serial", "owner", "comment", "maker_note", "date", "thumbnail", "software", "copyright")
 FAMILY: Family = "bias"
 EVIDENCE = {
-    "families": Evidence("Metadata held"),
-    "family": Evidence("Family", "name"),
+    "families": Evidence("Metadata found"),
+    "family": Evidence("Kind of metadata", "name"),
     "images": Evidence("Images"),
-    "sources": Evidence("Sources", by_name=True),
+    "sources": Evidence("Metadata blocks", by_name=True),
     "classes": Evidence("Classes"),
     "images_per_class": Evidence("Images per class", by_name=True),
 }
 
 _PERSONAL = {
-    "gps": ("where it was taken (GPS)", 1.0),
+    "gps": ("GPS coordinates", 1.0),
     "serial": ("a serial number or unique id", 0.7),
-    "owner": ("names of people or of their machines", 0.7),
-    "place": ("the place it was taken", 0.7),
+    "owner": ("names of people or their computers", 0.7),
+    "place": ("a place name", 0.7),
 }
 _COMMON = {
     "comment": ("free text, which may name people", 0.3),
-    "maker_note": ("a maker's own block, which may hold serial numbers", 0.3),
-    "date": ("when it was taken or edited", 0.2),
+    "maker_note": ("a maker note, which may contain serial numbers", 0.3),
+    "date": ("a date of capture or editing", 0.2),
     "thumbnail": ("an embedded thumbnail, which may show what was cropped away", 0.2),
-    "software": ("the program it was made with", 0.1),
+    "software": ("the name of a program", 0.1),
 }
 _RIGHTS = "a licence or copyright note"
 
 
 def family_score(families: Sequence[str]) -> float:
-    """Return how personal a file's metadata is, 0..1: that of its most telling family.
+    """Return how personal a file's metadata is, 0..1: the highest score of its families.
 
     >>> family_score(["date/exif", "gps/xmp"]), family_score(["copyright/exif"])
     (1.0, 0.0)
@@ -59,14 +59,14 @@ def family_score(families: Sequence[str]) -> float:
 
 
 def run(samples: pd.DataFrame) -> Result:
-    """Report each image with coordinates, serial numbers, names or places, and the dataset once for every family; unread images have no score."""
+    """Report each image with coordinates, serial numbers, names or places, and each family once for the dataset; unread images have no score."""
     codes, distinct = _distinct(samples["exif_families"])
     read = (samples["outcome"] == "ok").to_numpy(bool)
-    told = np.array([family_score(families) for families in distinct], np.float32)
+    by_code = np.array([family_score(families) for families in distinct], np.float32)
     some = np.array([bool(families) for families in distinct], bool)
-    scores = np.where(read | some[codes], told[codes], np.float32(np.nan)).astype(np.float32)
-    telling = np.array([any(name in _PERSONAL for name in _names(families)) for families in distinct], bool)
-    findings = [_of_image(int(row), distinct[codes[row]]) for row in np.flatnonzero(telling[codes])]
+    scores = np.where(read | some[codes], by_code[codes], np.float32(np.nan)).astype(np.float32)
+    personal = np.array([any(name in _PERSONAL for name in _names(families)) for families in distinct], bool)
+    findings = [_of_image(int(row), distinct[codes[row]]) for row in np.flatnonzero(personal[codes])]
     return Result(scores, [*findings, *_of_dataset(codes, distinct, samples)])
 
 
@@ -75,7 +75,7 @@ def _names(families: Sequence[str]) -> list[str]:
 
 
 def _distinct(column: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], list[tuple[str, ...]]]:
-    """Return ``[n]`` codes and what they stand for: datasets hold few combinations of families."""
+    """Return ``[n]`` codes and their combinations of families, of which datasets have few."""
     known: dict[tuple[str, ...], int] = {(): 0}
     codes = np.zeros(len(column), np.int64)
     for row, value in enumerate(column):
@@ -86,21 +86,21 @@ def _distinct(column: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], list[tuple
 
 def _of_image(row: int, families: tuple[str, ...]) -> Finding:
     personal = [name for name in _PERSONAL if name in _names(families)]
-    message = f"Tells {' and '.join(_PERSONAL[name][0] for name in personal)} in its metadata; strip it before sharing."
+    message = f"Metadata contains {' and '.join(_PERSONAL[name][0] for name in personal)}. Strip it before you publish the image."
     return Finding(kind=personal[0], score=family_score(families), message=message, row=row, evidence={"families": sorted(families)})
 
 
 def _of_dataset(codes: npt.NDArray[np.int64], distinct: list[tuple[str, ...]], samples: pd.DataFrame) -> list[Finding]:
-    """Count each family by class and by the block it was found in."""
+    """Return one finding per family, with its number of images by class and by metadata block."""
     images = np.bincount(codes, minlength=len(distinct))
     findings = []
     for family in (*_PERSONAL, *_COMMON, "copyright"):
-        holds = np.array([family in _names(families) for families in distinct], bool)
-        count = int(images[holds].sum())
+        has = np.array([family in _names(families) for families in distinct], bool)
+        count = int(images[has].sum())
         if not count:
             continue
         sources: dict[str, int] = {}
-        for at in np.flatnonzero(holds):
+        for at in np.flatnonzero(has):
             for name, _, source in (entry.partition("/") for entry in distinct[at]):
                 if name == family:
                     sources[source or "unknown"] = sources.get(source or "unknown", 0) + int(images[at])
@@ -108,10 +108,10 @@ def _of_dataset(codes: npt.NDArray[np.int64], distinct: list[tuple[str, ...]], s
             "family": family,
             "images": count,
             "sources": dict(sorted(sources.items())),
-            **images_of_classes(samples, np.flatnonzero(holds[codes])),
+            **images_of_classes(samples, np.flatnonzero(has[codes])),
         }
         what, score = {**_PERSONAL, **_COMMON}.get(family, (_RIGHTS, 0.1))
-        advice = "check that it allows your use, and keep it if you strip the files" if family == "copyright" else "strip it before sharing"
-        message = f"{'1 image holds' if count == 1 else f'{count} images hold'} {what}, in the metadata; {advice}."
+        advice = "Check that it permits your use, and keep it if you strip the files" if family == "copyright" else "Strip it before you publish them"
+        message = f"Metadata of {'1 image' if count == 1 else f'{count} images'} contains {what}. {advice}."
         findings.append(Finding(kind=family, score=score, severity="info", message=message, evidence=evidence))
     return findings

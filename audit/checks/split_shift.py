@@ -1,15 +1,15 @@
-"""Splits whose pictures differ: a probe can tell train from test, for the whole dataset or for one class.
+"""Finds splits whose images differ: a probe can distinguish train from test, for the whole dataset or for one class.
 
-Numbers of a test split speak for the training task only where both show the same kind of pictures. The known case is ImageNet's *canoe*, whose
+Why it matters: scores on a test split describe the training task only if both show the same kind of images. A known case is ImageNet's *canoe*, whose
 validation images are kayaks.
 
-Embeddings of a class are compared between the largest split and each other one: the distance of the means against what shuffling the splits would
-give, with the false discovery rate controlled over all classes; and how well a single direction, learned on one half, tells the splits apart on the
-other. The dataset as a whole is compared class by class, so that other class shares (see ``class_balance``) do not count. Copies of a picture count
-once in each split.
+How it works: embeddings of a class are compared between the largest split and each other one, by the distance of the means against random splits,
+with the false discovery rate controlled over all classes, and by how well a single direction, learned on one half, separates the splits on the other.
+The dataset as a whole is compared class by class, so that different class shares (see ``class_balance``) do not count. Copies of an image count once
+in each split.
 
-Blind spots: what the backbone does not see, such as a label standard that differs; a shift of spread alone, with the same mean; classes with few
-images in a split. A shift may be meant: a test set from another year or place.
+Blind spots: differences that the backbone does not see, such as another labelling standard; a shift of the spread alone, with the same mean; classes
+with few images in a split. A shift may be intended: a test set from another year or place.
 
 Papers: Gretton et al. 2012, "A Kernel Two-Sample Test", JMLR (the statistic, with a linear kernel); Lopez-Paz & Oquab 2017, "Revisiting Classifier
 Two-Sample Tests", ICLR; Hanley & McNeil 1982, "The Meaning and Use of the Area under a ROC Curve", Radiology (the interval); van Elteren 1960, "On
@@ -43,12 +43,12 @@ KINDS = ("class_differs_in_*", "differs_in_*")
 FAMILY: Family = "bias"
 EVIDENCE = {
     "splits": Evidence("Splits"),
-    "auc": Evidence("AUC (0.5 by chance, 1 always)"),
+    "auc": Evidence("AUC (0.5 = chance)"),
     "interval": Evidence("Its 95% interval"),
-    "adjusted_p": Evidence("p, corrected for many tests", "p"),
-    "p": Evidence("p", "p"),
+    "adjusted_p": Evidence("Adjusted p-value", "p"),
+    "p": Evidence("Unadjusted p-value", "p"),
     "images": Evidence("Images"),
-    "pictures": Evidence("Different pictures"),
+    "pictures": Evidence("Distinct images"),
     "examples": Evidence("Examples"),
 }
 
@@ -60,16 +60,16 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What counts as a shift; conventions, as no judged list of shifted classes exists."""
+    """Thresholds; conventions, since there is no judged list of shifted classes."""
 
     least_auc: float = 0.75
-    """Area under the ROC curve, 0.5 = chance, from which the pictures of a class differ between splits; above 0.5 and at most 1."""
+    """Area under the ROC curve (0.5 = chance) from which a class is reported; above 0.5, at most 1."""
     least_auc_of_dataset: float = 0.6
-    """The same for the dataset as a whole; the lower end of its interval must reach it."""
+    """The same for the whole dataset, for the lower end of the interval; above 0.5, at most 1."""
     false_discoveries: float = 0.05
-    """Of the classes reported, at most this share is expected to be chance; above 0 and below 1."""
+    """False discovery rate of the reported classes; above 0, below 1."""
     fewest: int = 10
-    """Pictures of a class that each of the two splits needs, at least 4; copies count once."""
+    """Distinct images of a class that each of the two splits needs; at least 4."""
 
     def __post_init__(self) -> None:
         ranges = {"least_auc": (0.5, 1), "least_auc_of_dataset": (0.5, 1), "false_discoveries": (0, 1), "fewest": (3, float("inf"))}
@@ -82,14 +82,14 @@ class Shift(NamedTuple):
     """How two samples of vectors differ."""
 
     auc: float
-    """Area under the ROC curve of one direction learned on one half and measured on the other, 0..1; 0.5 = not at all."""
+    """Area under the ROC curve of one direction, learned on one half and measured on the other, 0..1; 0.5 = no difference."""
     low: float
     high: float
     """95% interval of the area."""
     p: float
-    """That the means would be so far apart by chance."""
+    """p-value of the distance between the means."""
     score: Floats
-    """``[m]`` how much each vector is like the second sample rather than the first; out of sample."""
+    """``[m]`` out-of-sample score of each vector: high = like the second sample, low = like the first."""
 
 
 def compare(
@@ -99,14 +99,14 @@ def compare(
     counted: npt.NDArray[np.bool_] | None = None,
     strata: npt.NDArray[np.int64] | None = None,
 ) -> Shift:
-    """Compare two samples of vectors, each with those of its stratum only.
+    """Compare two samples of vectors within strata.
 
     Args:
         vectors: float32 ``[m, k]``.
-        second: ``[m]`` which vectors are the second sample.
+        second: ``[m]`` whether a vector is in the second sample.
         half: ``[m]`` which half a vector belongs to.
-        counted: ``[m]`` those that statistics are made of; the others only get a score. By default all.
-        strata: ``[m]`` codes from 0; what strata differ by does not count, as in van Elteren's test. By default one.
+        counted: ``[m]`` vectors that the statistics use; the others only get a score. By default all.
+        strata: ``[m]`` codes from 0; differences between strata do not count, as in van Elteren's test. By default one.
     """
     counted = np.ones(len(vectors), bool) if counted is None else counted
     strata = np.zeros(len(vectors), np.int64) if strata is None else strata
@@ -115,19 +115,19 @@ def compare(
         learned, judged = counted & (half == side), half != side
         own = _centred(vectors[learned], strata[learned])
         spread = own.var(0) + 1e-12
-        # Within a stratum of both samples these are the difference of its means times n m / (n + m); within one of a single sample they cancel.
+        # A stratum with both samples contributes the difference of its means times n m / (n + m); one with a single sample contributes 0.
         direction = own[second[learned]].sum(0) / (spread + spread.mean())
         projected = (vectors[judged] @ direction)[:, None]
         score[judged] = _centred(projected, strata[judged], counted[judged])[:, 0] / (projected[counted[judged]].std() + 1e-12)
     areas = _Areas.of(score[counted], second[counted], strata[counted] * 2 + half[counted])
-    # Each half teaches the other, so chance moves both ways alike: their mean errs as one of them does, not as two that are independent.
+    # Each half trains the direction for the other, so their errors are correlated: the mean has the error of one, not of two independent ones.
     error = np.sqrt(2) * areas.error()
     p = _chance_of_distance(vectors[counted], second[counted], strata[counted])
     return Shift(areas.mean, max(areas.mean - 1.96 * error, 0.0), min(areas.mean + 1.96 * error, 1.0), p, score)
 
 
 def _centred(vectors: Floats, strata: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_] | None = None) -> Floats:
-    """Return vectors less the mean of their stratum, of those that are counted."""
+    """Return vectors minus the mean of the counted vectors of their stratum."""
     from scipy.sparse import csr_array
 
     weights = np.ones(len(vectors), np.float32) if counted is None else counted.astype(np.float32)
@@ -140,15 +140,15 @@ class _Areas(NamedTuple):
     """Areas under the ROC curve within strata."""
 
     mean: float
-    """Over all pairs of two vectors of one stratum: how often the second sample's scores higher; 0.5 where there is no pair."""
+    """Share of pairs within strata in which the second sample's vector scores higher; 0.5 without pairs."""
     own: npt.NDArray[np.float64]
-    """``[s]`` vectors of the second sample."""
+    """``[s]`` vectors of the second sample in each stratum."""
     other: npt.NDArray[np.float64]
-    """``[s]`` vectors of the first."""
+    """``[s]`` vectors of the first sample in each stratum."""
 
     @classmethod
     def of(cls, score: Floats, second: npt.NDArray[np.bool_], strata: npt.NDArray[np.int64]) -> _Areas:
-        # Of vectors in the order of stratum and score, each of the second sample has as many lower ones of the first as stand before it.
+        # Sorted by stratum and score, each vector of the second sample beats the vectors of the first sample before it.
         order = np.lexsort((score, strata))
         stratum, first = strata[order], (~second[order]).astype(np.float64)
         tied = np.cumsum(np.r_[True, (np.diff(stratum) != 0) | (np.diff(score[order]) != 0)])[: len(order)] - 1
@@ -160,7 +160,7 @@ class _Areas(NamedTuple):
         return cls(float(wins.sum() / pairs) if pairs else 0.5, own, other)
 
     def error(self) -> float:
-        """Return the standard error of the mean (Hanley & McNeil), of strata that are independent of each other."""
+        """Return the standard error of the mean over independent strata (Hanley & McNeil)."""
         area, pairs = self.mean, self.own * self.other
         q1, q2 = area / (2 - area) - area**2, 2 * area**2 / (1 + area) - area**2
         variance = pairs * (area * (1 - area) + np.maximum(self.own - 1, 0) * q1 + np.maximum(self.other - 1, 0) * q2)
@@ -168,7 +168,7 @@ class _Areas(NamedTuple):
 
 
 def _chance_of_distance(vectors: Floats, second: npt.NDArray[np.bool_], strata: npt.NDArray[np.int64]) -> float:
-    """Return how probably samples shuffled within strata have means this far apart: the squared distance against a gamma law of equal moments."""
+    """Return the p-value of the squared distance of the means under shuffling within strata, from a gamma distribution of equal moments."""
     from scipy.stats import gamma
 
     own, other = (np.bincount(strata, weights=weights, minlength=int(strata.max(initial=-1)) + 1) for weights in (second, ~second))
@@ -191,18 +191,18 @@ def _chance_of_distance(vectors: Floats, second: npt.NDArray[np.bool_], strata: 
 def run(
     samples: pd.DataFrame, embeddings: npt.NDArray[np.float16], pairs: pd.DataFrame, class_words: Mapping[str, str], *, options: Options
 ) -> Result | Skipped:
-    """Report splits and classes that differ; images of a shifted class that drive it have a score, other judged images 0."""
+    """Report splits and classes that differ; images that drive the shift of a class have a score, other judged images 0."""
     rows = np.flatnonzero(((samples["outcome"] == "ok") & samples["split"].notna()).to_numpy(bool))
-    table, pictures = samples.iloc[rows], duplicate_sets(pairs, len(samples))[rows]
-    counted = one_per_duplicate_set(table, pictures, ("label", "split"))
+    table, sets = samples.iloc[rows], duplicate_sets(pairs, len(samples))[rows]
+    counted = one_per_duplicate_set(table, sets, ("label", "split"))
     sizes = table["split"][counted].value_counts()
     if len(sizes) < 2:
         return Skipped("all images are in one split" if len(sizes) else "no splits in this dataset")
     ranked = sorted(sizes.index, key=lambda split: (-sizes[split], split))
     if sizes[ranked[1]] < options.fewest:
-        return Skipped(f"fewer than two splits have {options.fewest} pictures")
+        return Skipped(f"fewer than two splits have {options.fewest} distinct images")
     content, labels, ids, splits = (table[name].to_numpy(object) for name in ("content_id", "label", "sample_id", "split"))
-    half = second_half(table["content_id"], pictures)
+    half = second_half(table["content_id"], sets)
     vectors = _reduced(embeddings, rows, content, counted)
     scores = np.full(len(samples), np.nan, np.float32)
     scores[rows] = 0
@@ -226,17 +226,17 @@ class _Compared(NamedTuple):
     counted: npt.NDArray[np.bool_]
     names: tuple[str, str]
 
-    def is_judgeable(self, places: npt.NDArray[np.int64], fewest: int) -> bool:
-        """Tell whether each split has enough pictures, and some of them in each half."""
-        places = places[self.counted[places]]
-        sides = np.bincount(self.second[places] * 2 + self.half[places], minlength=4)
+    def is_large_enough(self, at: npt.NDArray[np.int64], fewest: int) -> bool:
+        """Return whether each split has enough distinct images, and some of them in each half."""
+        at = at[self.counted[at]]
+        sides = np.bincount(self.second[at] * 2 + self.half[at], minlength=4)
         return bool(sides.min() >= 2 and sides.reshape(2, 2).sum(1).min() >= fewest)
 
 
 def _reduced(
     embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], content: npt.NDArray[np.object_], counted: npt.NDArray[np.bool_]
 ) -> Floats:
-    """Return the embeddings' first principal components, each divided by the fourth root of its variance, fitted on a sample chosen by content."""
+    """Return the first principal components, each divided by the fourth root of its variance, fitted on a sample chosen by content."""
     from scipy.linalg import eigh
 
     once = np.flatnonzero(counted)
@@ -254,10 +254,10 @@ def _reduced(
 def _of_classes(
     compared: _Compared, class_words: Mapping[str, str], rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], options: Options
 ) -> list[Finding]:
-    """Return the findings, and raise the scores of the images that drive them."""
+    """Return the findings, and set the scores of the images that drive them."""
     vectors, labels, ids, second, half, counted, names = compared
     members: Mapping[Any, Any] = pd.Series(labels).groupby(labels).indices
-    judged = {str(label): mine for label, mine in sorted(members.items()) if compared.is_judgeable(mine, options.fewest)}
+    judged = {str(label): mine for label, mine in sorted(members.items()) if compared.is_large_enough(mine, options.fewest)}
     shifts = [compare(vectors[mine], second[mine], half[mine], counted[mine]) for mine in judged.values()]
     adjusted = adjusted_p([shift.p for shift in shifts], [shift.auc >= options.least_auc for shift in shifts])
     findings = []
@@ -268,8 +268,8 @@ def _of_classes(
         driving = rows[mine[second[mine] & (shift.score > 0)]]
         scores[driving] = np.maximum(scores[driving], strength)
         message = (
-            f"Pictures of {class_name(label, class_words)} in {names[1]!r} differ from those in {names[0]!r}: one direction tells them apart "
-            f"(area under the ROC curve {shift.auc:.2f}, 0.5 is chance); compare the two."
+            f"Images of {class_name(label, class_words)} in {names[1]!r} differ from those in {names[0]!r}: one direction of the embedding "
+            f"separates them (AUC {shift.auc:.2f}, 0.5 = chance). Compare the examples with the images in {names[0]!r}."
         )
         evidence = _evidence(shift, names) | {
             "adjusted_p": p,
@@ -288,16 +288,16 @@ def _most_unlike(shift: Shift, second: npt.NDArray[np.bool_], ids: npt.NDArray[n
 
 
 def _of_dataset(compared: _Compared, options: Options) -> list[Finding]:
-    """Compare two splits class by class: other class shares must not look like other pictures."""
+    """Compare two splits class by class, so that different class shares do not look like different images."""
     vectors, labels, ids, second, half, counted, names = compared
-    if not compared.is_judgeable(np.arange(len(labels)), options.fewest):
+    if not compared.is_large_enough(np.arange(len(labels)), options.fewest):
         return []
     shift = compare(vectors, second, half, counted, pd.factorize(labels, use_na_sentinel=False)[0])
     if shift.low < options.least_auc_of_dataset or shift.p > options.false_discoveries:
         return []
     message = (
-        f"Pictures in {names[1]!r} differ from those in {names[0]!r} beyond their class shares: one direction tells them apart "
-        f"(area under the ROC curve {shift.auc:.2f}, {shift.low:.2f} to {shift.high:.2f}); compare how the splits were collected."
+        f"Images in {names[1]!r} differ from those in {names[0]!r} beyond their class shares: one direction of the embedding separates them "
+        f"(AUC {shift.auc:.2f}, {shift.low:.2f} to {shift.high:.2f}, 0.5 = chance). Compare how the splits were collected."
     )
     evidence = _evidence(shift, names) | {"p": shift.p, "examples": _most_unlike(shift, second, ids)}
     return [Finding(kind=f"differs_in_{names[1]}", score=2 * shift.auc - 1, message=message, evidence=evidence)]

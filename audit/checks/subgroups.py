@@ -1,18 +1,16 @@
-"""Subgroups whose labels or predictions are worse than those of their classes: by metadata, by a property, or by what the pictures show.
+"""Finds subgroups (by metadata, measured property or visual cluster) whose labels or predictions are worse than the rest of their classes.
 
-An average hides who pays for it: photos of one source, dark pictures, or one kind of picture inside a class may be labelled carelessly or be hard for
-every model, while accuracy as a whole looks well.
+Why it matters: an average hides them. Photos of one source, dark images, or one type of image inside a class may be labelled carelessly or be hard
+for every model, while the overall accuracy looks good.
 
-Subgroups are the bins of every property and metadata column, and clusters of the embeddings. Two rates are compared with what the rest of the same
-classes would have, so that a subgroup is not blamed for the classes it holds: how often the out-of-sample prediction differs from the label, and how
-often the label is probably wrong. The false discovery rate is controlled over all subgroups and both rates. Copies of a picture count once.
-
-Where the backbone has a text tower, a cluster is described by the sentences that are most like its middle, compared with the middle of all images
-(Eyuboglu et al.).
+How it works: subgroups are the bins of every property and metadata column, and clusters of the embeddings. Two rates are compared with those of the
+rest of the same classes, so that a subgroup is not blamed for its classes: how often the out-of-sample prediction differs from the label, and how
+often the label is probably wrong. The false discovery rate is controlled over all subgroups and both rates. Copies of an image count once. If the
+backbone has a text tower, a cluster is described by the sentences closest to its centre, relative to the centre of all images (Eyuboglu et al.).
 
 Blind spots: subgroups smaller than ``fewest``, or that no column and no cluster describes; a class that is bad throughout (see ``class_overlap`` and
-``label_errors``). Predictions come from the same embeddings as the clusters, so a cluster at the border of two classes is worse by nature: the
-finding says that it is, not that somebody erred.
+``label_errors``). Predictions come from the same embeddings as the clusters, so a cluster at the border of two classes is worse by nature: a finding
+shows that it is worse, not that labels are wrong.
 
 Papers: Chung et al. 2019, "Slice Finder: Automated Data Slicing for Model Validation", ICDE; Eyuboglu et al. 2022, "Domino: Discovering Systematic
 Errors with Cross-Modal Embeddings", ICLR; Mantel & Haenszel 1959, "Statistical Aspects of the Analysis of Data from Retrospective Studies of
@@ -54,14 +52,14 @@ EVIDENCE = {
     "by": Evidence("Grouped by", "name"),
     "value": Evidence("Value"),
     "images": Evidence("Images"),
-    "pictures": Evidence("Different pictures"),
+    "pictures": Evidence("Distinct images"),
     "rates": Evidence("Rates"),
     "predictions": Evidence("Predictions"),
     "labels": Evidence("Labels"),
     "rate": Evidence("Rate", "share"),
     "expected": Evidence("Expected", "share"),
-    "adjusted_p": Evidence("p, corrected for many tests", "p"),
-    "commonest_classes": Evidence("Commonest classes"),
+    "adjusted_p": Evidence("Adjusted p-value", "p"),
+    "commonest_classes": Evidence("Most frequent classes"),
     "typical": Evidence("Typical images"),
     "looks_like": Evidence("Looks like"),
     "examples": Evidence("Examples"),
@@ -86,58 +84,58 @@ _SCENES = (
     *("of several people", "of a hand", "of a crowd", "of text", "of a screen", "of a toy", "of a statue", "of food on a plate", "in a box"),
     *("in snow", "in grass", "in a forest", "on sand", "in front of the sky", "on a white background", "on a black background", "behind a fence"),
 )
-"""What a picture may be besides its class; each is read as "a photo ..."."""
+"""Descriptions of a cluster besides its class; each follows "a photo"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What counts as worse; conventions."""
+    """Thresholds; conventions."""
 
     least_difference: float = 0.1
-    """A rate must be this much above what its classes have elsewhere; above 0, below 1."""
+    """Difference from the rate of the rest of its classes from which a subgroup is reported; above 0, below 1."""
     false_discoveries: float = 0.05
-    """Of the subgroups reported, at most this share is expected to be chance; above 0, below 1."""
+    """False discovery rate of the reported subgroups; above 0, below 1."""
     fewest: int = 20
-    """Pictures a subgroup needs, at least 5; copies count once."""
+    """Distinct images that a subgroup needs; at least 5."""
     clusters: int = 0
-    """Clusters of the embeddings; 0 takes one for every hundred images, up to 1,000."""
+    """Number of clusters of the embeddings; 0 = one for every hundred images, up to 1,000."""
 
     def __post_init__(self) -> None:
         require_between_0_and_1(self, "least_difference", "false_discoveries")
         if self.fewest < 5:
-            raise ConfigError("fewest", f"{self.fewest} is too few", "use at least 5")
+            raise ConfigError("fewest", f"{self.fewest} is too small", "use 5 or more")
         if self.clusters < 0:
-            raise ConfigError("clusters", f"{self.clusters} is negative", "use 0 for as many as fit the dataset, or a number")
+            raise ConfigError("clusters", f"{self.clusters} is negative", "use 0 to choose it by the size of the dataset, or a positive number")
 
 
 class _Grouping(NamedTuple):
     name: str
     words: str
-    """What messages call what the groups have in common."""
+    """Name of the property in messages."""
     codes: npt.NDArray[np.int64]
-    told: list[str] | None
-    """What each group is, in words; None for clusters."""
+    value_names: list[str] | None
+    """Text of each group's value; None for clusters."""
     compared: dict[str, Comparison]
-    """How each rate of the groups compares, by its name."""
+    """Rate -> its comparison for every group."""
 
 
 class _Subgroup(NamedTuple):
     grouping: _Grouping
     code: int
     adjusted: dict[str, float]
-    """The adjusted p-value of each rate that is worse."""
+    """Rate that is worse -> its adjusted p-value."""
 
     @property
     def value(self) -> str | None:
-        return None if self.grouping.told is None else self.grouping.told[self.code]
+        return None if self.grouping.value_names is None else self.grouping.value_names[self.code]
 
     @property
     def kind(self) -> str:
-        """Of its finding."""
-        told = self.grouping.told
-        if told is None:
+        """Kind of its finding."""
+        values = self.grouping.value_names
+        if values is None:
             return "cluster"
-        return distinct_kinds(["_".join(re.findall(r"\w+", f"{self.grouping.name} {value}")) for value in told], told)[self.code]
+        return distinct_kinds(["_".join(re.findall(r"\w+", f"{self.grouping.name} {value}")) for value in values], values)[self.code]
 
     def above(self, rate: str) -> float:
         compared = self.grouping.compared[rate]
@@ -155,13 +153,13 @@ def run(
     *,
     options: Options,
 ) -> Result | Skipped:
-    """Report subgroups that are worse than their classes; their images have the difference as their score, other judged images 0."""
+    """Report subgroups that are worse than their classes; their images score the difference, other judged images 0."""
     given, predicted = (label_quality[name].to_numpy(np.int64) for name in ("given", "predicted"))
     rows = np.flatnonzero((given >= 0) & (predicted >= 0) & (samples["outcome"] == "ok").to_numpy(bool))
     table = samples.iloc[rows]
     counted = one_per_duplicate_set(table, duplicate_sets(pairs, len(samples))[rows])
     if counted.sum() < 2 * options.fewest:
-        return skipped_without_classes(samples, f"{counted.sum()} pictures have a label and a prediction; {2 * options.fewest} are needed")
+        return skipped_without_classes(samples, f"{counted.sum()} distinct images have a label and a prediction; {2 * options.fewest} are needed")
     codes = given[rows]
     bad = {
         "predictions": predicted[rows] != codes,
@@ -170,14 +168,14 @@ def run(
     clusters = options.clusters or min(max(int(counted.sum()) // _IMAGES_PER_CLUSTER, 2), _MOST_CLUSTERS)
     partitions: list[tuple[str, str, npt.NDArray[np.int64], list[str] | None]]
     partitions = [(found.name, found.words, found.bins, found.bin_names) for found in properties(table) if found.bins.min() < found.bins.max()]
-    # Centres are learned from images in the order of their content, so that a new name of a file or a class moves none of them.
+    # Clusters are fitted on images sorted by content, so that renaming files or classes does not change them.
     once = rows[counted]
     images = identities(samples)
     teaching = once[np.argsort(images[once], kind="stable")]
     partitions.append(("cluster", "cluster", clustered(embeddings, rows, teaching, min(clusters, len(once))), None))
     groupings = [
-        _Grouping(name, called, bins, told, {rate: compare(is_bad[counted], bins[counted], codes[counted]) for rate, is_bad in bad.items()})
-        for name, called, bins, told in partitions
+        _Grouping(name, called, bins, values, {rate: compare(is_bad[counted], bins[counted], codes[counted]) for rate, is_bad in bad.items()})
+        for name, called, bins, values in partitions
     ]
     ids, words = samples["sample_id"].to_numpy(object), np.array([class_name(name, class_words) for name in classes], object)
     scores = np.full(len(samples), np.nan, np.float32)
@@ -187,19 +185,19 @@ def run(
     texts = encode_text(sentences) if encode_text is not None and any(subgroup.value is None for subgroup in worse) else None
     for subgroup in worse:
         mine = subgroup.grouping.codes == subgroup.code
-        told = rows[mine & counted]
+        members = rows[mine & counted]
         shown = bad["labels" if "labels" in subgroup.adjusted else "predictions"] & mine & counted
-        typical = typical_rows(embeddings, told, images)
+        typical = typical_rows(embeddings, members, images)
         finding = _finding(subgroup, int(mine.sum()), typical, ids, sorted(ids[rows[shown]])[:_EXAMPLES], words[codes[mine & counted]].tolist())
         if texts is not None and subgroup.value is None:
-            finding = replace(finding, evidence={**finding.evidence, "looks_like": described(embeddings, (told, once), images, texts, sentences)})
+            finding = replace(finding, evidence={**finding.evidence, "looks_like": described(embeddings, (members, once), images, texts, sentences)})
         scores[rows[mine]] = np.maximum(scores[rows[mine]], finding.score)
         findings.append(finding)
     return Result(scores, findings)
 
 
 def _worse(groupings: list[_Grouping], options: Options) -> list[_Subgroup]:
-    """Return the groups with a rate that is worse, by enough and not by chance."""
+    """Return the groups with a rate that is significantly worse, by at least the reported difference."""
     judged = [
         (grouping, rate, code)
         for grouping in groupings
@@ -218,10 +216,8 @@ def _worse(groupings: list[_Grouping], options: Options) -> list[_Subgroup]:
 def _finding(subgroup: _Subgroup, images: int, typical: list[int], ids: npt.NDArray[np.object_], examples: list[str], labels: list[str]) -> Finding:
     compared = {rate: (float(found.rate[subgroup.code]), float(found.expected[subgroup.code])) for rate, found in subgroup.grouping.compared.items()}
     commonest = [name for name, _ in sorted(Counter(labels).items(), key=lambda entry: (-entry[1], entry[0]))[:_CLASSES_NAMED]]
-    said = {"predictions": "predicted as another class", "labels": "probably labelled wrong"}
-    told = " and ".join(
-        f"{compared[rate][0]:.0%} are {said[rate]} where {compared[rate][1]:.0%} would be usual for their classes" for rate in subgroup.adjusted
-    )
+    words = {"predictions": "predicted as another class", "labels": "probably mislabelled"}
+    rates = " and ".join(f"{compared[rate][0]:.0%} are {words[rate]} (expected: {compared[rate][1]:.0%})" for rate in subgroup.adjusted)
     name, value = subgroup.grouping.name, subgroup.value
     who = f"{images} images " + (f"that look like {ids[typical[0]]}" if value is None else f"whose {subgroup.grouping.words} is {value}")
     evidence = {
@@ -239,7 +235,7 @@ def _finding(subgroup: _Subgroup, images: int, typical: list[int], ids: npt.NDAr
     return Finding(
         kind=subgroup.kind,
         score=min(max(subgroup.above(rate) for rate in subgroup.adjusted), 1.0),
-        message=f"Of {who} (mostly {', '.join(commonest)}), {told}; look at the examples, then at how they came into the dataset.",
+        message=f"Of {who} (mostly {', '.join(commonest)}), {rates}. Look at the examples, then at how these images were collected and labelled.",
         group=typical[0] if value is None else None,
         evidence=evidence,
     )

@@ -38,7 +38,7 @@ def benchmark(run: Path, files: tuple[str, ...], split: str | None, *, as_json: 
     """Score models before and after cleaning a benchmark.
 
     Reports accuracy on the original labels, on corrected labels, and without images leaked from other splits. Corrections are reviewers' decisions,
-    or the suggested labels where nobody has reviewed yet. Prediction files are .npy, .parquet or .csv, with rows keyed by sample_id or in the order
+    or the suggested labels of images without a review. Prediction files are .npy, .parquet or .csv, with rows keyed by sample_id or in the order
     of the split or dataset.
     """
     from audit import open_run

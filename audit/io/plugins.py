@@ -103,9 +103,9 @@ def _load(entry: EntryPoint, origin: str) -> Any:
 
 
 def _hint(entry: EntryPoint) -> str:
-    """Name the folder that hides the package: one of the same name in the working directory wins over the installed package."""
+    """Return a hint that names the folder which shadows the package, such as ``reports`` in the working directory."""
     top = sys.modules.get(entry.module.partition(".")[0])
     where = getattr(top, "__file__", None) or next(iter(getattr(top, "__path__", [])), None)
     provider = entry.dist.name if entry.dist else "the package that provides it"
-    hidden = f"; {where} may hide the installed package, then use the imagenet-audit command or python -P" if where else ""
-    return f"update or uninstall {provider}{hidden}"
+    shadow = f"; {where} may shadow the installed package: use the imagenet-audit command or python -P" if where else ""
+    return f"update or uninstall {provider}{shadow}"

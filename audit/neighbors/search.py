@@ -178,13 +178,13 @@ class Exact:
         """See `BlockSearch`."""
         indices = np.full((len(rows), self.width), -1, np.int32)
         similarities = np.full((len(rows), self.width), np.nan, np.float32)
-        open_rows, count = np.arange(len(rows)), self.width + 1 + _EXTRA
+        open_rows, count, rounding = np.arange(len(rows)), self.width + 1 + _EXTRA, _rounding(embeddings[rows[:1]].shape[1])
         while len(open_rows):
             at, floor = _nearest(embeddings, rows[open_rows], self.base.first, min(count, len(self.base.first)), self.backend)
             found, scores = _ranked(embeddings, rows[open_rows], at, self.base, self.width)
             indices[open_rows], similarities[open_rows] = found, scores
             # What was left out scores at most the floor, give or take rounding; equal to the last that is kept, it may precede it.
-            certain = (floor == -np.inf) | (scores[:, -1] > floor + _rounding(embeddings))
+            certain = (floor == -np.inf) | (scores[:, -1] > floor + rounding)
             open_rows, count = open_rows[~certain], 4 * count
         return indices, similarities
 
@@ -292,7 +292,7 @@ def _merge(
 ) -> npt.NDArray[np.bool_]:
     """Merge new rows into known neighbors; below its horizon a row knows nothing. Returns which rows came out certain."""
     found, floor = np.full((len(rows), 0), -1, np.int64), np.full(len(rows), -np.inf)
-    margin = horizon - _rounding(embeddings)
+    margin = horizon - _rounding(embeddings.shape[1])
     if len(fresh):
         count = min(indices.shape[1] + 1, len(fresh))
         rough, at = PROCESSORS.nearest(embeddings, rows, floats(embeddings, fresh), count)
@@ -307,9 +307,9 @@ def _merge(
     return certain
 
 
-def _rounding(embeddings: Halves) -> float:
+def _rounding(dimension: int) -> float:
     """Return a bound on how far a matrix product and the fixed-order sum of unit vectors differ: d / 2**24 each (Higham 2002, section 3.1)."""
-    return float(embeddings.shape[1]) / 2**23
+    return dimension / 2**23
 
 
 def _nearest(embeddings: Halves, rows: Rows, base: Rows, count: int, backend: Backend) -> tuple[Rows, npt.NDArray[np.float64]]:

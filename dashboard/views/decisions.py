@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 1000
 _GROUPS = 10
-_IMPORTED = "decisions told"
+_IMPORTED = "decisions imported"
 """Session key of the message about the last import; the page is drawn again after an import, so that its numbers are current."""
 
 

@@ -1,1 +1,1 @@
-"""What the formats print: the numbers of a run, pictures, evidence and words."""
+"""Content that the formats share: numbers of a run, images, evidence and wording."""

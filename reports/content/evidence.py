@@ -1,4 +1,4 @@
-"""Evidence of a finding in words: titles and units are those of its check, classes are called by their words. Nothing is escaped here."""
+"""Evidence of a finding as text: titles and units come from its check, classes are shown by their words. Nothing is escaped here."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from audit.checks.base import Evidence
 from reports.content.wording import cut, label, percent, title
 
 MOST = 6
-"""Entries of one piece of evidence that are listed; more are counted."""
+"""Listed entries of one evidence value; further ones are counted."""
 
 _LONGEST = 300
 _LONGEST_IN_A_LIST = 48
-"""Characters of a value, and of one entry of a list: a class may be called by a sentence."""
+"""Characters of a value, and of one entry of a list: a class name may be a sentence."""
 
 _SMALLEST_P = 1e-4
-"""Smaller probabilities are only said to be smaller: how many zeros there are tells nobody anything."""
+"""Smaller p-values are shown as below this."""
 
 _DRAWN = ("partner", "examples", "box", "boxes")
-"""Shown as pictures and on them."""
+"""Keys shown as images or drawn on them."""
 
 
 def evidence_lines(check: str, evidence: Mapping[str, Any], words: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return evidence as title and short text, without what is drawn and what is empty.
+    """Return evidence as titles and short texts, without empty values and those drawn on images.
 
     Args:
-        check: name of the check that found it; where it is not installed, keys are titles and numbers have no unit.
-        evidence: as a finding has it, decoded.
+        check: name of the check; if it is not installed, keys are used as titles and numbers have no unit.
+        evidence: the decoded evidence of a finding.
         words: label -> its words, where labels are codes.
 
     >>> evidence_lines("marks", {"share_of_class": 0.6, "adjusted_p": 1e-30}, {})
-    [('Share of the class', '60.0%'), ('p, corrected for many tests', '<0.0001')]
+    [('Share of the class', '60.0%'), ('Adjusted p-value', '<0.0001')]
     >>> evidence_lines("conflicting_labels", {"votes_of_neighbors": {"cat": 2, "dog": 9}}, {})
     [('Labels of the nearest images', 'dog 9, cat 2')]
     """
@@ -44,18 +44,18 @@ def evidence_lines(check: str, evidence: Mapping[str, Any], words: Mapping[str, 
 
 
 class _Writer:
-    """Writes the values of one check's evidence."""
+    """Formats the values of one check's evidence."""
 
     def __init__(self, entries: Mapping[str, Evidence], words: Mapping[str, str]) -> None:
         self._entries = entries
         self._words = words
 
     def entry(self, key: str) -> Evidence:
-        """Return what a key is; a key that the check does not list is its own title."""
+        """Return title and unit of a key; an unlisted key is its own title."""
         return self._entries.get(key) or Evidence(title(key))
 
     def text(self, key: str, value: Any) -> str:
-        """Return one value."""
+        """Return one value as text."""
         if isinstance(value, Mapping):
             return self._mapping(key, value)
         if isinstance(value, Sequence) and not isinstance(value, str):
@@ -81,7 +81,7 @@ class _Writer:
         if numbers and (self.entry(key).by_name or not self._entries.keys() & value.keys()):
             ordered = sorted(value.items(), key=lambda item: (-item[1], item[0]))
             return _some([f"{cut(label(name, self._words), _LONGEST_IN_A_LIST)} {self._number(key, number)}" for name, number in ordered], ", ")
-        if key == "source":  # its values say themselves what they are
+        if key == "source":  # its values need no keys
             return _some([str(entry) for entry in value.values()], ", ")
         nested = any(isinstance(entry, Mapping) for entry in value.values())
         names = {name: label(name, self._words) if self.entry(key).by_name else self.entry(name).title.lower() for name in value}

@@ -1,4 +1,4 @@
-"""What a report shows with pictures: examples of findings, groups of duplicates side by side, confused classes. Pictures are small and few."""
+"""Images in reports: examples of findings, groups of duplicates side by side, and confused classes. They are small and few."""
 
 from __future__ import annotations
 
@@ -23,48 +23,48 @@ EXAMPLES_PER_CHECK = 12
 EXAMPLES_PER_PAIR = 4
 
 BUDGET = 3_400_000
-"""Bytes of all pictures of a report before encoding: with a third more for base64 and the text, the file stays below 5 MB."""
+"""Bytes of all images of a report before encoding. Base64 adds a third, so with text the file stays below 5 MB."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One image as a report shows it."""
+class ShownImage:
+    """One image of a report."""
 
     sample_id: str
     label: str | None
     split: str | None
     data: str | None
-    """A data URI; None where there is no picture."""
+    """A data URI; None without a preview."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Images verified to show the same picture, each compared with the first."""
+    """A group of duplicates, each compared with the first."""
 
     relations: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[ShownImage, ...]
     more: int
     """Members not shown."""
 
 
-class Pictures:
-    """The pictures of a report, each made once, until `BUDGET` is used up."""
+class ImageLoader:
+    """Loads the images of a report, each once, until `BUDGET` is used up."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._left = BUDGET
-        self._known: dict[int, Picture] = {}
+        self._known: dict[int, ShownImage] = {}
         self._rows: dict[str, int] = {}
 
-    def of_names(self, names: Sequence[str]) -> list[Picture]:
-        """Return the pictures of images, in order; names the run does not have are passed over."""
+    def of_names(self, names: Sequence[str]) -> list[ShownImage]:
+        """Return images by name, in order; unknown names are ignored."""
         fresh = [name for name in dict.fromkeys(names) if name not in self._rows]
         if fresh:
             self._rows |= dict(zip(fresh, self._run.rows_of(fresh).tolist(), strict=True))
         return self.of_rows([self._rows[name] for name in names if self._rows[name] >= 0])
 
-    def of_rows(self, rows: Sequence[int]) -> list[Picture]:
-        """Return the pictures of rows, in order."""
+    def of_rows(self, rows: Sequence[int]) -> list[ShownImage]:
+        """Return images by row, in order."""
         fresh = [row for row in dict.fromkeys(rows) if row not in self._known]
         if fresh:
             samples = self._run.columns("sample_id", "label", "split", rows=np.asarray(fresh, np.int64)).to_dict("records")
@@ -72,18 +72,18 @@ class Pictures:
                 shown = data is not None and len(data) <= self._left
                 self._left -= len(data) if data is not None and shown else 0
                 uri = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" if data is not None and shown else None
-                self._known[row] = Picture(str(sample["sample_id"]), cell_value(sample["label"]), cell_value(sample["split"]), uri)
+                self._known[row] = ShownImage(str(sample["sample_id"]), cell_value(sample["label"]), cell_value(sample["split"]), uri)
         return [self._known[row] for row in rows]
 
 
-def of_findings(findings: Iterable[Top], pictures: Pictures) -> list[tuple[Top, list[Picture]]]:
-    """Return findings with the pictures they are about: an image and the one it was compared with, or examples of a class."""
+def of_findings(findings: Iterable[Top], loader: ImageLoader) -> list[tuple[Top, list[ShownImage]]]:
+    """Return findings with their images: an image and the one it was compared with, or examples of a class."""
     shown = [(finding, shown_images(finding.sample_id, finding.evidence)) for finding in findings]
-    pictures.of_names([name for _, names in shown for name in names])  # all in one reading
-    return [(finding, pictures.of_names(names)) for finding, names in shown]
+    loader.of_names([name for _, names in shown for name in names])  # read all at once
+    return [(finding, loader.of_names(names)) for finding, names in shown]
 
 
-def groups_of(run: Run, pictures: Pictures) -> list[Group]:
+def groups_of(run: Run, loader: ImageLoader) -> list[Group]:
     """Return the largest groups of duplicates, at most `GROUPS` of them with `MEMBERS` members each."""
     if not (run.path / "pairs.parquet").is_file():
         return []
@@ -95,12 +95,12 @@ def groups_of(run: Run, pictures: Pictures) -> list[Group]:
         own = pairs[pairs["group"] == first]
         members = sorted({*own["i"].tolist(), *own["j"].tolist()} - {first})
         groups.append((tuple(sorted(own["relation"].unique())), [int(str(first)), *members]))
-    pictures.of_rows([row for _, rows in groups for row in rows[:MEMBERS]])  # all in one reading
-    return [Group(relations, tuple(pictures.of_rows(rows[:MEMBERS])), max(len(rows) - MEMBERS, 0)) for relations, rows in groups]
+    loader.of_rows([row for _, rows in groups for row in rows[:MEMBERS]])  # read all at once
+    return [Group(relations, tuple(loader.of_rows(rows[:MEMBERS])), max(len(rows) - MEMBERS, 0)) for relations, rows in groups]
 
 
-def of_pairs(run: Run, pairs: Sequence[ConfusedPair], pictures: Pictures) -> list[tuple[ConfusedPair, list[Picture]]]:
-    """Return confused classes with images of the one whose label findings suggest the other; where there are none, images of either class."""
+def of_pairs(run: Run, pairs: Sequence[ConfusedPair], loader: ImageLoader) -> list[tuple[ConfusedPair, list[ShownImage]]]:
+    """Return confused classes with images whose label findings suggest the other class; if there are none, images of either class."""
     labels = run.columns("label")["label"] if pairs else None
     rows = []
     for pair in pairs:
@@ -108,5 +108,5 @@ def of_pairs(run: Run, pairs: Sequence[ConfusedPair], pictures: Pictures) -> lis
         names = [name for name in run.findings_page(where, limit=EXAMPLES_PER_PAIR).rows["sample_id"] if isinstance(name, str)]
         either = [row for label in (pair.label, pair.predicted) for row in np.flatnonzero(labels == label)[:2].tolist()]
         rows.append([int(row) for row in run.rows_of(names) if row >= 0] or either)
-    pictures.of_rows([row for own in rows for row in own])  # all in one reading
-    return [(pair, pictures.of_rows(own)) for pair, own in zip(pairs, rows, strict=True)]
+    loader.of_rows([row for own in rows for row in own])  # read all at once
+    return [(pair, loader.of_rows(own)) for pair, own in zip(pairs, rows, strict=True)]

@@ -1,6 +1,6 @@
 """The numbers that every format prints, computed once.
 
-A summary is small whatever the size of the run: it holds totals and the few worst findings, never all of them.
+A summary is small for any run: it contains totals and the few worst findings, never all of them.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ if TYPE_CHECKING:
     from audit import Run
 
 WORST_PER_CHECK = 3
-"""Findings shown of each check: enough to see what kind of thing it is, few enough that every check fits on a screen."""
+"""Findings shown per check: enough to recognise the problem, few enough that every check fits on a screen."""
 
 TOP = 10
-"""Findings in the list across all checks."""
+"""Findings listed over all checks."""
 
 _SIDES = 4
-"""Findings that are read for each one in that list: a pair may be found by two checks from both of its sides."""
+"""Findings read for each listed one: a pair may be reported by two checks, for both of its images."""
 
 CONFUSED_PAIRS = 10
-"""Confused classes listed."""
+"""Pairs of confused classes listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of the images. ``listed == scanned + failed``."""
+    """Numbers of images. ``listed == scanned + failed``."""
 
     listed: int
     scanned: int
     failed: int
     outcomes: Mapping[str, int]
-    """Outcome -> images; only the failures, most frequent first."""
+    """Outcome -> images; failures only, most frequent first."""
     splits: Mapping[str, int]
-    """Split -> images; empty where there are none."""
+    """Split -> images; empty without splits."""
     labelled: int
     """Images with one label or several."""
     classes: int
-    """Different labels; those of images with several labels are included."""
+    """Distinct labels, including those of images with several labels."""
     flagged: int
-    """Images that at least one finding is about."""
+    """Images with at least one finding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    """One finding as a person reads it."""
+    """One finding with its decoded evidence."""
 
     finding_id: str
     check: str
@@ -84,37 +84,37 @@ class CheckTotal:
     name: str
     findings: int
     severities: Mapping[str, int]
-    """Severity -> findings, the most severe first, without zeros."""
+    """Severity -> findings, most severe first, without zeros."""
     kinds: Mapping[str, int]
     """Kind -> findings, most frequent first."""
     worst: tuple[Top, ...]
-    """At most `WORST_PER_CHECK`, the worst first."""
+    """At most `WORST_PER_CHECK`, worst first."""
     flagged: int
-    """Images with an error or a warning of this check; notes do not count."""
+    """Images with an error or warning of this check."""
     health: float
     """Share of the listed images without one, 0..1."""
     classes: int
-    """Classes with an error or a warning that is about the class and no image."""
+    """Classes with an error or warning about the whole class."""
     groups: int
-    """Errors and warnings about a group of images as one."""
+    """Errors and warnings about a group of images."""
     dataset: int
-    """Errors and warnings about the dataset as a whole."""
+    """Errors and warnings about the whole dataset."""
     precision: Precision
 
     @property
     def without_image(self) -> bool:
-        """Whether its errors and warnings are all about no image: then its health says nothing."""
+        """Whether none of its errors and warnings is about an image; its health is then meaningless."""
         return not self.flagged and bool(self.classes or self.groups or self.dataset)
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How often a check was right, as far as its findings were decided; see `audit.review.agreement.precision`."""
+    """How many decided findings of a check were correct; see `audit.review.agreement.precision`."""
 
     decided: int
     right: int
     share: float | None
-    """None where nothing was decided."""
+    """None without decisions."""
     low: float
     high: float
 
@@ -128,10 +128,10 @@ class DecisionTotals:
     images: Mapping[str, int]
     """Action -> images, as `audit.review.consensus.consensus` returns them, without zeros."""
     shared: int
-    """Subjects that two or more decided, and of them `disputed`."""
+    """Subjects with decisions by two or more reviewers; `disputed` counts those that differ."""
     disputed: int
     alpha: float | None
-    """Krippendorff's."""
+    """Krippendorff's alpha."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +142,12 @@ class Duplicates:
     images: int
     """Images in a group."""
     relations: Mapping[str, int]
-    """Relation -> pairs, the most certain relation first, without zeros."""
+    """Relation -> pairs, most certain relation first, without zeros."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfusedPair:
-    """A class whose images are taken for another, as a finding of ``class_overlap`` says."""
+    """A class whose images are predicted as another, from a finding of ``class_overlap``."""
 
     finding_id: str
     label: str
@@ -159,7 +159,7 @@ class ConfusedPair:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A check that did not run, and why."""
+    """A check that did not run, with the reason."""
 
     name: str
     reason: str
@@ -167,7 +167,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A finished run in numbers."""
+    """The numbers of a finished run."""
 
     path: Path
     version: str
@@ -176,30 +176,30 @@ class Summary:
     counts: Counts
     findings: int
     severities: Mapping[str, int]
-    """Severity -> findings over all checks, the most severe first, zeros included."""
+    """Severity -> findings over all checks, most severe first, including zeros."""
     checks: tuple[CheckTotal, ...]
-    """Checks with findings, those most worth a person's time first."""
+    """Checks with findings, most important first."""
     clean: tuple[str, ...]
-    """Checks that ran and found nothing, by name."""
+    """Names of checks that ran without findings, sorted."""
     skipped: tuple[Skipped, ...]
     top: tuple[Top, ...]
-    """At most `TOP` findings over all checks, the worst first: those nobody decided, and of a pair or a group of copies one."""
+    """At most `TOP` undecided findings over all checks, worst first, one per pair or group of copies."""
     health: float
-    """Share of the listed images without any error or warning, 0..1."""
+    """Share of the listed images without an error or warning, 0..1."""
     decisions: DecisionTotals
     duplicates: Duplicates
     confused: tuple[ConfusedPair, ...]
-    """At most `CONFUSED_PAIRS`, the worst first."""
+    """At most `CONFUSED_PAIRS`, worst first."""
     leaving: Mapping[str, int]
-    """Split -> images that would leave it for a clean split: those that leakage findings are about."""
+    """Split -> images to remove for a clean split: those with leakage findings."""
     seconds: float
-    """Time of all stages together."""
+    """Total time of all stages."""
     finished_at: str | None
-    """When the scan finished, ISO 8601 in UTC; None where an older version made the run."""
+    """When the scan finished, ISO 8601 in UTC; None for runs of older versions."""
 
     @property
     def skipped_for(self) -> Mapping[str, list[str]]:
-        """Reason -> names of the checks that were skipped for it."""
+        """Reason -> names of the checks skipped for it."""
         reasons: dict[str, list[str]] = {}
         for skipped in self.skipped:
             reasons.setdefault(skipped.reason, []).append(skipped.name)
@@ -207,7 +207,7 @@ class Summary:
 
 
 def summarize(run: Run) -> Summary:
-    """Compute the numbers of a finished run; sentences and evidence are read of the few findings that are shown."""
+    """Compute the numbers of a finished run; messages and evidence are read only for the findings that are shown."""
     standing = Decisions(run.path).current()
     measured = precision(standing, run.findings_index)
     findings = ranked(run.findings_index, measured) if measured["decided"].any() else run.findings_index
@@ -217,7 +217,7 @@ def summarize(run: Run) -> Summary:
     groups = {str(name): group for name, group in findings.groupby("check", sort=False, observed=True)}
     open_ = findings[~findings["finding_id"].isin(standing["finding_id"])]
     first = open_[~open_.duplicated("group_id") | open_["group_id"].isna()].head(TOP * _SIDES)
-    shown = dict.fromkeys(place for group in (first, *(group.head(WORST_PER_CHECK) for group in groups.values())) for place in group.index)
+    shown = dict.fromkeys(at for group in (first, *(group.head(WORST_PER_CHECK) for group in groups.values())) for at in group.index)
     worst = {entry.finding_id: entry for entry in _top(run.read_findings(findings.loc[list(shown)]))}
     totals = [_total(name, group, worst, of_check[name], listed) for name, group in groups.items()]
     found = {total.name for total in totals}
@@ -247,18 +247,18 @@ def summarize(run: Run) -> Summary:
 
 
 def ordered(run: Run) -> pd.DataFrame:
-    """Return every finding whole, in the order that `Summary.top` is taken from: decisions made so far count."""
+    """Return all columns of every finding, in the order of `Summary.top`, which depends on the decisions so far."""
     measured = precision(Decisions(run.path).current(), run.findings_index)
     return run.findings_page(precision=measured).rows
 
 
 def examples(run: Run, check: str, limit: int) -> list[Top]:
-    """Return the worst findings of one check; none where it found none."""
+    """Return the worst findings of one check."""
     return _top(run.findings_page({"check": check}, limit=limit).rows)
 
 
 def _one_of_each(findings: list[Top]) -> tuple[Top, ...]:
-    """Return the first `TOP` findings, of those about the same two images one."""
+    """Return the first `TOP` findings, one per pair of images."""
     kept: dict[frozenset[str], Top] = {}
     for finding in findings:
         partner = finding.evidence.get("partner")
@@ -268,7 +268,7 @@ def _one_of_each(findings: list[Top]) -> tuple[Top, ...]:
 
 
 def _health(findings: pd.DataFrame, listed: int) -> tuple[int, float]:
-    """Return how many images have an error or a warning, and the share of the others."""
+    """Return the number of images with an error or warning, and the share of the others."""
     flagged = int(findings.loc[findings["severity"] != "info", "sample_id"].nunique())
     return flagged, 1 - flagged / listed if listed else 1.0
 

@@ -1,4 +1,4 @@
-"""How reports and the dashboard call checks, kinds, classes, shares and times: alike everywhere. Nothing is escaped here."""
+"""How reports and the dashboard write checks, kinds, classes, shares and times. Nothing is escaped here."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _TITLES = {
     "re_encoded": "Re-encoded",
     "unsure": "Not sure",
 }
-"""Names of which underscores and a capital letter do not make words."""
+"""Titles that cannot be derived from the name."""
 
 
 def title(name: str) -> str:
-    """Return the name of a kind, a severity or a verdict for people.
+    """Return the title of a kind, severity or verdict.
 
     >>> title("re_encoded"), title("gps"), title("info")
     ('Re-encoded', 'GPS', 'Note')
@@ -33,7 +33,7 @@ def title(name: str) -> str:
 
 
 def check_title(name: str) -> str:
-    """Return the name of a check for people: its ``TITLE``; of a check that is not installed, its name in words."""
+    """Return a check's ``TITLE``, or its name in words if it is not installed."""
     from audit.checks import discover
 
     known = discover()
@@ -41,7 +41,7 @@ def check_title(name: str) -> str:
 
 
 def label(name: str | None, words: Mapping[str, str]) -> str:
-    """Return a class for people: its words where the label is a code.
+    """Return a class's name: with its words if the label is a code.
 
     >>> label("n01440764", {"n01440764": "tench, Tinca tinca"})
     'tench (n01440764)'
@@ -52,11 +52,11 @@ def label(name: str | None, words: Mapping[str, str]) -> str:
 
 
 def subject(sample_id: str | None, of_class: str | None, kind: str, words: Mapping[str, str]) -> str:
-    """Return what a finding is about: an image's name, a class, a group or the dataset.
+    """Return the subject of a finding: an image's name, a class, a group or the dataset.
 
     Args:
-        sample_id: of the image; None where it is about none.
-        of_class: its label.
+        sample_id: name of the image, or None.
+        of_class: label of the class, or None.
         kind: one of ``audit.tables.SUBJECTS``.
         words: label -> its words, where labels are codes.
 
@@ -71,7 +71,7 @@ def subject(sample_id: str | None, of_class: str | None, kind: str, words: Mappi
 
 
 def percent(share: float) -> str:
-    """Say a share; what is not all is never said to be 100%, and what is not nothing never 0%.
+    """Format a share as a percentage; only 1 is shown as 100%, and only 0 as 0%.
 
     >>> percent(1.0), percent(0.9999), percent(0.5), percent(0.0001)
     ('100%', '>99.9%', '50.0%', '<0.1%')
@@ -82,19 +82,19 @@ def percent(share: float) -> str:
 
 
 def flagged(total: CheckTotal) -> str:
-    """Say what a check's errors and warnings are about: images, classes, groups, the dataset as a whole, or nothing."""
+    """Return the subjects of a check's errors and warnings: numbers of images, classes and groups, and the whole dataset."""
     numbers = ((total.flagged, "image", "images"), (total.classes, "class", "classes"), (total.groups, "group", "groups"))
     parts = [f"{number:,} {one if number == 1 else many}" for number, one, many in numbers if number]
     return ", ".join([*parts, *(["whole dataset"] if total.dataset else [])])
 
 
 def health(total: CheckTotal) -> str:
-    """Say the share of the images without an error or a warning of a check; a dash where its errors and warnings are about no image."""
+    """Return the share of images without an error or warning of a check; a dash if none of these is about an image."""
     return "-" if total.without_image else percent(total.health)
 
 
 def cut(text: str, length: int) -> str:
-    """Return text of at most this length, cut at its end.
+    """Shorten text to at most this length.
 
     >>> cut("a long sentence", 8)
     'a long…'
@@ -103,7 +103,7 @@ def cut(text: str, length: int) -> str:
 
 
 def when(time: str) -> str:
-    """Return a time (ISO 8601) as people write it, to the minute; what is no time as it is.
+    """Format an ISO 8601 time to the minute; return any other text unchanged.
 
     >>> when("2026-01-31T12:00:59.123+00:00")
     '2026-01-31 12:00 UTC'

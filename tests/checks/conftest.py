@@ -1,4 +1,4 @@
-"""Small tables made by hand: what a check reads, without a scan."""
+"""Small tables for checks, written by hand instead of by a scan."""
 
 import numpy as np
 import pyarrow as pa

@@ -29,7 +29,7 @@ def found(run_named, samples_of):
     return run
 
 
-def test_a_class_that_is_all_outdoors_is_reported_with_examples(found):
+def test_reports_class_outdoors_with_examples(found):
     labels = ["canoe"] * 30 + ["cup"] * 60
     result = found(labels, [1] * 29 + [0] + [0, 0, 1] * 20)
     dataset, canoe, cup = result.findings
@@ -38,18 +38,18 @@ def test_a_class_that_is_all_outdoors_is_reported_with_examples(found):
     one = next(finding for finding in result.findings if finding.label == "canoe")
     assert (one.evidence["share"], one.evidence["usual"]) == pytest.approx((29 / 30, 20 / 60))
     assert len(one.evidence["examples"]) == 5
-    assert "97% are answered 'outdoors' where 33% of the other classes are" in one.message
+    assert "97% of the images of 'canoe' are classified as 'outdoors', compared with 33% of the other classes" in one.message
 
 
-def test_classes_that_are_alike_and_small_ones_are_not_reported(found):
+def test_ignores_similar_and_small_classes(found):
     alike = found(["a"] * 40 + ["b"] * 40, [0, 1] * 40)
     assert [finding.kind for finding in alike.findings] == ["answers"]
     small = found(["a"] * 10 + ["b"] * 40, [1] * 10 + [0] * 40)
     assert "a" not in [finding.label for finding in small.findings]
 
 
-def test_copies_of_a_picture_are_one_answer(found, pairs_of):
-    """Five pictures, four of them taken outdoors, in eight copies each: no more than five pictures say."""
+def test_counts_copies_once(found, pairs_of):
+    """Five distinct images, four of them outdoors, in eight copies each."""
     labels, axes = ["canoe"] * 40 + ["cup"] * 60, [0] * 8 + [1] * 32 + [0, 0, 1] * 20
     copies = pairs_of([(at - at % 8, at, "re_encoded", 1.0, at - at % 8) for at in range(40) if at % 8])
     assert {finding.label for finding in found(labels, axes).findings if finding.label} == {"canoe", "cup"}
@@ -60,8 +60,8 @@ def test_copies_of_a_picture_are_one_answer(found, pairs_of):
     assert [finding.kind for finding in found(labels, axes, pairs=copies).findings] == ["answers"]
 
 
-def test_small_differences_let_no_chance_in():
-    """Large classes that truly differ, by less than is reported, beside classes of twenty that differ by chance."""
+def test_small_true_differences_add_no_false_findings():
+    """Large classes that truly differ, but less than is reported, and classes of twenty that differ by chance."""
     random = np.random.default_rng(4)
     labels = np.repeat([f"large {at}" for at in range(300)] + [f"small {at}" for at in range(300)], [500] * 300 + [20] * 300)
     chance = np.where(np.char.startswith(labels, "large"), np.where(np.arange(len(labels)) // 500 % 2 == 0, 0.4, 0.6), 0.5)
@@ -71,17 +71,17 @@ def test_small_differences_let_no_chance_in():
     assert [finding.label for finding in found] == []
 
 
-def test_what_the_model_is_not_sure_of_is_unsure(found):
+def test_counts_low_probabilities_as_unsure(found):
     result = found(["a"] * 30, [2] * 30)
     assert result.findings[0].evidence["unsure"] == 1
 
 
-def test_a_backbone_without_a_text_tower_skips_it_with_the_reason(found):
+def test_is_skipped_without_text_tower(found):
     assert found(["a"], [0], encode_text=Missing("the backbone has no text tower")).reason == "the backbone has no text tower"
 
 
-def test_questions_are_read_or_named(found):
+def test_parses_or_refuses_questions(found):
     assert read_question(" view : from above | from the side ") == Question("view", ("from above", "from the side"))
     for wrong in ("no answers", "one: answer", "twice: a | a", ": a | b", "empty: a | "):
-        with pytest.raises(ConfigError, match="is no question; write 'name: answer"):
+        with pytest.raises(ConfigError, match="is not a valid question; write 'name: answer"):
             found(["a"], [0], options={"questions": (wrong,)})

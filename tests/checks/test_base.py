@@ -28,7 +28,7 @@ SEVERAL = {"label": None, "labels": ["ant", "bee"]}
         ("outliers", "threshold", float("nan")),
     ],
 )
-def test_an_option_outside_the_range_that_it_documents_is_refused(check, option, value):
+def test_refuses_options_outside_their_documented_range(check, option, value):
     options = discover()[check].options
     with pytest.raises(ConfigError, match=f"^{option}: {value} is "):
         options(**{option: value})

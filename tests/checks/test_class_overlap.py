@@ -42,7 +42,7 @@ def test_a_pair_is_directed():
     assert np.isnan(found.scores).all()
 
 
-def test_the_group_is_reported():
+def test_reports_group():
     given = np.repeat([0, 1, 2, 3], 60)
     codes = np.where(given < 3, np.tile([0, 1, 2], 80), 3)
     found = overlap(given, codes)
@@ -50,18 +50,18 @@ def test_the_group_is_reported():
     assert groups == [["a", "b", "c"]]
 
 
-def test_small_classes_are_left_alone():
+def test_ignores_small_classes():
     given = np.array([0] * 5 + [1] * 50)
     codes = np.ones(55, int)
     assert not overlap(given, codes).findings
 
 
-def test_options_outside_their_range():
+def test_refuses_options_out_of_range():
     with pytest.raises(ConfigError, match="min_share: 0 is not above 0"):
         Options(min_share=0)
 
 
-def test_the_health_of_the_dataset():
+def test_reports_label_health():
     given = np.repeat([0, 1, 2, 3], 50)
     codes = given.copy()
     codes[:20] = 1
@@ -74,14 +74,14 @@ def test_the_health_of_the_dataset():
     assert evidence["overlapping_pairs"][0]["classes"] == ["a", "b"]
 
 
-def test_labels_that_are_right_have_no_health_finding():
+def test_correct_labels_have_no_findings():
     given = np.repeat([0, 1, 2, 3], 50)
     predictions = predicted(given, sure=0.9999)
     assert not run(frame(given), predictions, judge_labels(predictions, given), CLASSES, options=Options()).findings
 
 
-def test_of_a_thousand_equal_classes_none_is_poor_and_no_pair_is_warned_of():
-    """Fifty images each, of which 5% are wrong and 10% are taken for the next class: the border of the test."""
+def test_thousand_equal_classes_have_no_warnings():
+    """Fifty images each; 5% are wrong and 10% predicted as the next class, which is exactly at the limit."""
     random, names = np.random.default_rng(0), [f"c{at:04d}" for at in range(1000)]
     given = np.repeat(np.arange(1000), 50)
     codes = np.where(random.random(len(given)) < 0.1, (given + 1) % 1000, given)
@@ -98,7 +98,7 @@ def test_of_a_thousand_equal_classes_none_is_poor_and_no_pair_is_warned_of():
     assert [finding.label for finding in found if finding.kind == "poor_labels"] == ["c0000"]
 
 
-def test_a_pair_that_is_surely_confused_is_warned_of():
+def test_significant_pair_is_a_warning():
     given = np.repeat([0, 1, 2, 3], 50)
     codes = given.copy()
     codes[:20], codes[50:58] = 1, 2

@@ -8,7 +8,7 @@ from audit.tables import RELATIONS
 
 
 @pytest.mark.parametrize("odd", range(5))
-def test_of_five_copies_the_odd_one_is_the_error_in_whichever_row_it_stands(run_named, samples_of, pairs_of_sets, odd):
+def test_odd_one_of_five_copies_is_the_error(run_named, samples_of, pairs_of_sets, odd):
     samples = samples_of([{"label": "dog" if row == odd else "cat", "content_id": "0" * 64} for row in range(5)])
     result = run_named("conflicting_labels", samples=samples, pairs=pairs_of_sets([0] * 5))
     by_row = {finding.row: finding for finding in result.findings}
@@ -18,17 +18,17 @@ def test_of_five_copies_the_odd_one_is_the_error_in_whichever_row_it_stands(run_
     assert (wrong.severity, wrong.suggested_label, wrong.evidence["conflicting_copies"]) == ("error", "cat", 4)
     for finding in by_row.values():
         assert (finding.severity, finding.suggested_label, finding.partner, finding.evidence["conflicting_copies"]) == ("info", None, odd, 1)
-        assert "Labelled 'cat' like 4 of 5 copies, but is the same picture as" in finding.message
+        assert "Labelled 'cat' like 4 of 5 copies, but is a copy of" in finding.message
     np.testing.assert_allclose(result.scores, [1.0 if row == odd else 0.4 for row in range(5)])
 
 
-def test_of_two_copies_both_are_errors(run_named, samples_of, pairs_of_sets):
+def test_both_of_two_copies_are_errors(run_named, samples_of, pairs_of_sets):
     result = run_named("conflicting_labels", samples=samples_of([{"label": "cat"}, {"label": "dog"}]), pairs=pairs_of_sets([0, 0]))
     assert [(finding.row, finding.severity, finding.suggested_label) for finding in result.findings] == [(0, "error", None), (1, "error", None)]
     np.testing.assert_allclose(result.scores, [1, 1])
 
 
-def test_a_copy_of_a_copy_is_as_certain_as_the_weaker_link(run_named, samples_of, pairs_of):
+def test_chain_of_copies_has_certainty_of_weaker_link(run_named, samples_of, pairs_of):
     samples = samples_of([{"label": label} for label in ("cat", None, "dog")])
     pairs = pairs_of([(0, 1, "re_encoded", 0.95, 0), (1, 2, "edited_copy", 0.8, -1)])
     findings = run_named("conflicting_labels", samples=samples, pairs=pairs).findings
@@ -39,7 +39,7 @@ def test_a_copy_of_a_copy_is_as_certain_as_the_weaker_link(run_named, samples_of
     np.testing.assert_allclose([finding.score for finding in findings], 0.8)
 
 
-def test_the_scene_of_a_picture_is_that_of_its_copies(run_named, samples_of, pairs_of):
+def test_copies_share_their_scene(run_named, samples_of, pairs_of):
     """Only the first of two copies was compared with the other shot."""
     samples = samples_of([{"label": label} for label in ("cat", "cat", "dog")])
     findings = run_named(
@@ -49,7 +49,7 @@ def test_the_scene_of_a_picture_is_that_of_its_copies(run_named, samples_of, pai
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_rows_in_another_order_have_the_same_conflicts(run_named, samples_of, pairs_of, pairs_of_sets, seed):
+def test_order_of_rows_does_not_matter(run_named, samples_of, pairs_of, pairs_of_sets, seed):
     draw = np.random.default_rng(seed)
     pictures, labels = draw.integers(0, 20, 40), draw.choice(["cat", "dog", "bird"], 40)
     near = [(*draw.choice(20, 2, replace=False).tolist(), str(draw.choice(RELATIONS[2:])), float(draw.uniform(0.5, 1))) for _ in range(8)]
@@ -67,30 +67,30 @@ def test_rows_in_another_order_have_the_same_conflicts(run_named, samples_of, pa
         pairs = pd.concat([pairs_of_sets(shown.tolist()), pairs_of(links)], ignore_index=True)
         result = run_named("conflicting_labels", samples=samples, pairs=pairs)
         names = samples["sample_id"]
-        told = {
+        conflicts = {
             (names[finding.row], names[finding.partner], finding.kind, finding.severity, round(finding.score, 6), finding.suggested_label)
             for finding in result.findings
         }
-        return told, dict(zip(names, result.scores.tolist(), strict=True))
+        return conflicts, dict(zip(names, result.scores.tolist(), strict=True))
 
     assert found(np.arange(40)) == found(draw.permutation(40))
 
 
-def test_neighbors_decide_between_two(run_named, samples_of, pairs_of):
+def test_neighbors_break_a_tie(run_named, samples_of, pairs_of):
     samples = samples_of([{"label": label} for label in ("cat", "dog", "dog", "dog", "cat")])
     neighbors = np.array([[1, 2, 3], [0, 2, 3], [3, -1, -1], [2, -1, -1], [0, -1, -1]], np.int32)
     result = run_named("conflicting_labels", samples=samples, pairs=pairs_of([(0, 1, "re_encoded", 0.9, 0)]), neighbors=neighbors)
     assert [(finding.row, finding.suggested_label) for finding in result.findings] == [(0, "dog"), (1, None)]
 
 
-def test_a_scene_is_weaker_than_a_copy(run_named, samples_of, pairs_of):
+def test_scene_scores_below_copy(run_named, samples_of, pairs_of):
     samples = samples_of([{"label": "cat"}, {"label": "dog"}])
     result = run_named("conflicting_labels", samples=samples, pairs=pairs_of([(0, 1, "same_scene", 1, -1)]))
     assert {(finding.severity, finding.kind) for finding in result.findings} == {("warning", "same_scene")}
     assert result.scores.max() < 0.5
 
 
-def test_lists_of_labels_differ_as_sets(run_named, samples_of, pairs_of):
+def test_compares_label_sets(run_named, samples_of, pairs_of):
     rows = [{"label": None, "labels": labels} for labels in (["a", "b"], ["b", "a"], ["a"], [])]
     pairs = pairs_of([(0, 1, "identical_bytes", 1, 0), (1, 2, "identical_bytes", 1, 1), (2, 3, "identical_bytes", 1, 2)])
     result = run_named("conflicting_labels", samples=samples_of(rows), pairs=pairs)
@@ -98,7 +98,7 @@ def test_lists_of_labels_differ_as_sets(run_named, samples_of, pairs_of):
     assert np.isnan(result.scores[3])
 
 
-def test_without_labels_it_is_skipped(run_named, samples_of):
+def test_is_skipped_without_labels(run_named, samples_of):
     assert run_named("conflicting_labels", samples=samples_of([{"label": None}])) == Skipped("no labels in this dataset")
 
 
@@ -107,7 +107,7 @@ def test_majority(votes, label):
     assert majority(votes) == label
 
 
-def test_an_uncertain_pair_is_a_warning(run_named, samples_of, pairs_of):
+def test_uncertain_pair_is_a_warning(run_named, samples_of, pairs_of):
     samples = samples_of([{"label": "cat"}, {"label": "dog"}])
     for score, severity in ((0.95, "error"), (0.6, "warning")):
         findings = run_named("conflicting_labels", samples=samples, pairs=pairs_of([(0, 1, "edited_copy", score, 0)])).findings

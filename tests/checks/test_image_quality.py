@@ -22,29 +22,29 @@ def usual(n, seed=0, **changes):
         ({"chroma": 0.0}, "grayscale"),
     ],
 )
-def test_one_bad_among_good(run_named, samples_of, row, kind):
+def test_reports_the_bad_image(run_named, samples_of, row, kind):
     result = run_named("image_quality", samples=samples_of([*usual(60), row]))
     assert [(finding.row, finding.kind) for finding in result.findings] == [(60, kind)]
     assert result.scores[60] == result.scores.max() > 0.5
 
 
-def test_a_good_dataset_flags_nothing(run_named, samples_of):
+def test_good_dataset_has_no_findings(run_named, samples_of):
     result = run_named("image_quality", samples=samples_of(usual(200)))
     assert not result.findings
     assert (result.scores < 0.5).all()
 
 
 @pytest.mark.parametrize("nature", [{"luma_p99": 0.2}, {"luma_p01": 0.8}, {"chroma": 0.0}, {"sharpness": 1.5}, {"width": 32, "height": 32}])
-def test_a_class_is_judged_by_its_nature(run_named, samples_of, nature):
+def test_judges_class_by_its_own_median(run_named, samples_of, nature):
     samples = samples_of([*usual(300), *usual(40, label="night", **nature)])
     assert not run_named("image_quality", samples=samples).findings
 
 
-def test_a_gray_dataset_is_gray(run_named, samples_of):
+def test_ignores_gray_dataset(run_named, samples_of):
     assert not run_named("image_quality", samples=samples_of(usual(100, chroma=0.0))).findings
 
 
-def test_three_images_flag_nothing_but_a_blank(run_named, samples_of):
+def test_tiny_dataset_flags_only_blank_images(run_named, samples_of):
     rows = [{"luma_p99": 0.1}, {"chroma": 0}, {"entropy": 0.0, "luma_p99": 0.0}]
     assert [(finding.row, finding.kind) for finding in run_named("image_quality", samples=samples_of(rows)).findings] == [(2, "low_information")]
 

@@ -24,7 +24,7 @@ def test_every_failure_is_an_error(run_named, samples_of, outcome):
         ({"has_alpha": True, "mode": "RGBA", "format": "PNG", "sample_id": "a.png"}, "alpha"),
     ],
 )
-def test_oddities_are_named(run_named, samples_of, row, kind):
+def test_reports_oddities(run_named, samples_of, row, kind):
     result = run_named("integrity", samples=samples_of([row, {}]))
     assert [(finding.kind, finding.row) for finding in result.findings] == [(kind, 0)]
     assert result.scores[0] > 0
@@ -39,7 +39,7 @@ def test_extension(name, found, score):
     assert extension_score(name, found) == score
 
 
-def test_missing_facts_are_no_oddity(run_named, samples_of):
+def test_ignores_missing_facts(run_named, samples_of):
     result = run_named(
         "integrity", samples=samples_of([{"frames": None, "orientation": None, "has_alpha": None, "sample_id": "key without extension"}])
     )

@@ -26,7 +26,7 @@ def errors(samples, predictions, pairs=None, neighbors=None, words=None, **optio
     return run(samples, predictions, quality, CLASSES, pairs, neighbors, words, options=Options(**options))
 
 
-def test_reports_the_planted_error_with_its_evidence():
+def test_reports_planted_error_with_evidence():
     samples, predictions = dataset()
     neighbors = np.full((len(samples), 2), -1, np.int32)
     neighbors[0] = [2, 5]
@@ -41,9 +41,9 @@ def test_reports_the_planted_error_with_its_evidence():
     assert found.scores.argmax() == 0
 
 
-def test_labels_that_are_codes_are_shown_with_their_words():
+def test_shows_words_of_label_codes():
     (found,) = errors(*dataset(), words={"cat": "tabby, tabby cat", "dog": "Samoyed, Samoyede"}).findings
-    assert found.message == "Labelled 'cat' (tabby), but 'dog' (Samoyed) fits better; correct the label."
+    assert found.message == "Labelled 'cat' (tabby), but 'dog' (Samoyed) fits better. Correct the label."
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_verdicts(own, other, overlap, copy_agrees, expected):
     assert verdict(own, other, overlap=overlap, copy_agrees=copy_agrees, options=Options()) == expected
 
 
-def test_a_copy_with_another_label_puts_the_less_likely_one_on_the_list():
+def test_conflicting_copy_flags_the_less_likely_label():
     samples, predictions = dataset()
     predictions[4] = [0.02, 0.68, 0.30]  # labelled cat
     predictions[5] = [0.02, 0.68, 0.30]  # its copy, labelled dog
@@ -78,18 +78,18 @@ def test_a_copy_with_another_label_puts_the_less_likely_one_on_the_list():
 
 
 @pytest.mark.parametrize("odd", range(5))
-def test_of_five_copies_only_the_odd_one_is_reported_in_whichever_row_it_stands(pairs_of_sets, odd):
+def test_reports_only_the_odd_one_of_five_copies(pairs_of_sets, odd):
     samples, predictions = dataset()
     samples.loc[:4, "label"] = "cat"
     samples.loc[odd, "label"] = "dog"
     predictions[:5] = [0.05, 0.35, 0.6]
     (finding,) = errors(samples, predictions, pairs_of_sets([0] * 5 + list(range(5, 300)))).findings
     assert (finding.row, finding.kind, finding.severity, finding.suggested_label) == (odd, "wrong", "error", "cat")
-    assert finding.message == "Labelled 'dog', but 'cat' fits better; correct the label."
+    assert finding.message == "Labelled 'dog', but 'cat' fits better. Correct the label."
     assert [copy["label"] for copy in finding.evidence["copies"]] == ["cat"] * 4
 
 
-def test_an_unsure_copy_alone_makes_no_error():
+def test_uncertain_copy_alone_is_not_an_error():
     samples, predictions = dataset()
     predictions[4] = predictions[5] = [0.02, 0.68, 0.30]  # labelled cat and dog
     for score, severity in ((0.95, "error"), (0.85, "warning")):
@@ -99,7 +99,7 @@ def test_an_unsure_copy_alone_makes_no_error():
         assert found[5].severity == severity
 
 
-def test_of_many_copies_some_are_named_and_all_are_counted(pairs_of_sets):
+def test_lists_some_copies_and_counts_all(pairs_of_sets):
     samples, predictions = dataset()
     samples.loc[:49, "label"] = "cat"
     samples.loc[7, "label"] = "dog"
@@ -109,7 +109,7 @@ def test_of_many_copies_some_are_named_and_all_are_counted(pairs_of_sets):
     assert [copy["sample_id"] for copy in finding.evidence["copies"]] == [f"{row:03}.jpg" for row in (*range(7), 8, 9, 10)]
 
 
-def test_a_label_that_no_column_knows_is_not_judged():
+def test_ignores_label_without_predictions():
     samples, predictions = dataset()
     samples.loc[9, "label"] = "unicorn"
     samples.loc[10, "label"] = None
@@ -117,6 +117,6 @@ def test_a_label_that_no_column_knows_is_not_judged():
     assert np.flatnonzero(np.isnan(found.scores)).tolist() == [9, 10]
 
 
-def test_options_outside_their_range():
+def test_refuses_options_out_of_range():
     with pytest.raises(ConfigError, match="min_probability: 2 is not between"):
         Options(min_probability=2)

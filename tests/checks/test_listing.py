@@ -1,10 +1,10 @@
 import numpy as np
 
 
-def test_what_the_listing_met_becomes_findings_about_the_dataset(run_named, samples_of):
+def test_reports_listing_problems_about_the_dataset(run_named, samples_of):
     problems = [
         {"kind": "not_listed", "severity": "error", "message": "9 bytes are lost; fetch them again.", "evidence": {"bytes": 9}},
-        {"kind": "no_end_mark", "severity": "warning", "message": "It ends early; make it anew.", "evidence": {}},
+        {"kind": "no_end_mark", "severity": "warning", "message": "It ends early; create it again.", "evidence": {}},
     ]
     result = run_named("listing", samples=samples_of([{}, {}]), listing_problems=problems)
     found = [(finding.kind, finding.severity, finding.row) for finding in result.findings]
@@ -13,5 +13,5 @@ def test_what_the_listing_met_becomes_findings_about_the_dataset(run_named, samp
     assert np.isnan(result.scores).all()
 
 
-def test_a_whole_list_is_no_finding(run_named, samples_of):
+def test_complete_listing_has_no_findings(run_named, samples_of):
     assert not run_named("listing", samples=samples_of([{}]), listing_problems=[]).findings

@@ -14,7 +14,7 @@ SIDE = 32
 
 
 def dataset(samples_of, seed=0, classes=6, each=60):
-    """Smooth random pictures with edges of their own."""
+    """Return smooth random images with random edges."""
     random = np.random.default_rng(seed)
     rows = [{"label": f"class {at % classes}", "content_id": random.bytes(32).hex()} for at in range(classes * each)]
     coarse = random.integers(0, 256, (len(rows), 4, 4, 3)).astype(np.uint8)
@@ -22,7 +22,7 @@ def dataset(samples_of, seed=0, classes=6, each=60):
 
 
 def stamp(samples, thumbnails, share, where, picture, opacity=1.0, label="class 0", seed=1):
-    """Lay a picture over a share of a class; return the rows that bear it."""
+    """Put a mark on a share of a class; return its rows."""
     random = np.random.default_rng(seed)
     marked = np.flatnonzero((samples["label"] == label).to_numpy() & (random.random(len(samples)) < share))
     for row in marked:
@@ -39,13 +39,13 @@ TEXTURE = np.random.default_rng(9).integers(0, 256, (6, 6, 3))
 CORNER = (slice(25, 31), slice(2, 8))
 
 
-def test_chance_is_not_reported(samples_of):
+def test_ignores_chance(samples_of):
     for seed in range(5):
         assert found_in(*dataset(samples_of, seed)).findings == []
 
 
 @pytest.mark.parametrize("sizes", [(50, 50), (80, 20), (160, 40)])
-def test_chance_is_not_reported_beside_few_other_images(samples_of, sizes):
+def test_ignores_chance_with_few_other_images(samples_of, sizes):
     # What is usual is then known from few images, and they agree with it more than others would.
     reported = 0  # one in twenty is expected at the most; more than half were, of two classes
     for seed in range(20):
@@ -56,7 +56,7 @@ def test_chance_is_not_reported_beside_few_other_images(samples_of, sizes):
 
 
 @pytest.mark.parametrize(("share", "opacity"), [(0.6, 1.0), (0.6, 0.35), (0.35, 1.0), (0.35, 0.5), (1.0, 0.35)])
-def test_a_mark_is_found_where_it_is_and_on_whom(samples_of, share, opacity):
+def test_finds_position_and_images_of_mark(samples_of, share, opacity):
     samples, thumbnails = dataset(samples_of)
     marked = stamp(samples, thumbnails, share, CORNER, TEXTURE, opacity)
     result = found_in(samples, thumbnails)
@@ -71,37 +71,37 @@ def test_a_mark_is_found_where_it_is_and_on_whom(samples_of, share, opacity):
     assert len(named - set(marked)) <= 0.05 * 60 + 1
 
 
-def test_a_frame_is_found_as_the_whole_picture(samples_of):
+def test_finds_frame(samples_of):
     samples, thumbnails = dataset(samples_of)
     for edge in ((slice(None), slice(0, 2)), (slice(None), slice(-2, None)), (slice(0, 2),), (slice(-2, None),)):
         stamp(samples, thumbnails, 0.7, edge, 0)
     (finding,) = found_in(samples, thumbnails).findings
-    assert (finding.label, "whole picture" in finding.message) == ("class 0", True)
+    assert (finding.label, "all over the image" in finding.message) == ("class 0", True)
 
 
-def test_a_mark_on_all_classes_alike_gives_none_away(samples_of):
+def test_ignores_mark_on_all_classes(samples_of):
     samples, thumbnails = dataset(samples_of)
     for number in range(6):
         stamp(samples, thumbnails, 0.6, CORNER, TEXTURE, label=f"class {number}", seed=number)
     assert found_in(samples, thumbnails).findings == []
 
 
-def test_two_classes_may_bear_the_same_mark(samples_of):
+def test_finds_mark_of_two_classes(samples_of):
     samples, thumbnails = dataset(samples_of)
     for label in ("class 0", "class 3"):
         stamp(samples, thumbnails, 0.8, CORNER, TEXTURE, label=label)
     assert [finding.label for finding in found_in(samples, thumbnails).findings] == ["class 0", "class 3"]
 
 
-def test_of_two_classes_the_one_without_the_mark_is_not_reported(samples_of):
-    """It is as far from the other as the other from it."""
+def test_ignores_the_class_without_the_mark(samples_of):
+    """Both classes differ equally from each other."""
     for seed in range(5):
         samples, thumbnails = dataset(samples_of, seed, classes=2)
         stamp(samples, thumbnails, 0.7, CORNER, TEXTURE, seed=seed)
         assert {finding.label for finding in found_in(samples, thumbnails).findings} == {"class 0"}
 
 
-def test_a_mark_on_few_is_not_reported_unless_asked_for(samples_of):
+def test_least_share_limits_small_marks(samples_of):
     samples, thumbnails = dataset(samples_of, each=200)
     stamp(samples, thumbnails, 0.12, CORNER, TEXTURE)
     assert found_in(samples, thumbnails).findings == []
@@ -109,7 +109,7 @@ def test_a_mark_on_few_is_not_reported_unless_asked_for(samples_of):
 
 
 def copied(samples_of, pairs_of, seed=0, pictures=10, each=8):
-    """Twenty classes of so many pictures in so many copies, each with bytes and noise of its own."""
+    """Return twenty classes of distinct images in several copies, each with different bytes and noise."""
     random = np.random.default_rng(seed)
     samples, thumbnails = dataset(samples_of, seed, classes=20, each=pictures)
     rows = np.repeat(np.arange(len(samples)), each)
@@ -121,14 +121,14 @@ def copied(samples_of, pairs_of, seed=0, pictures=10, each=8):
     return samples, (thumbnails[rows] + noise).clip(0, 255).astype(np.uint8), pairs
 
 
-def test_copies_are_no_evidence(samples_of, pairs_of):
+def test_counts_copies_once(samples_of, pairs_of):
     reported = [len(found_in(*copied(samples_of, pairs_of, seed, pictures=20, each=4)).findings) for seed in range(3)]
     assert sum(reported) <= 1
     assert len(found_in(*copied(samples_of, pairs_of, pictures=20, each=4)[:2]).findings) > 10
-    assert "20 pictures each" in found_in(*copied(samples_of, pairs_of)).reason
+    assert "20 distinct images" in found_in(*copied(samples_of, pairs_of)).reason
 
 
-def test_all_copies_that_bear_a_mark_have_a_score_whatever_their_order(samples_of, pairs_of):
+def test_scores_all_copies_with_the_mark(samples_of, pairs_of):
     samples, thumbnails, pairs = copied(samples_of, pairs_of, pictures=30, each=3)
     first = np.flatnonzero((samples["label"] == "class 0").to_numpy())
     thumbnails[first[:60], *CORNER] = TEXTURE
@@ -144,7 +144,7 @@ def test_all_copies_that_bear_a_mark_have_a_score_whatever_their_order(samples_o
     assert again.findings[0].evidence["examples"] == finding.evidence["examples"]
 
 
-def test_a_large_class_is_read_in_blocks_with_the_same_result(samples_of, monkeypatch):
+def test_blocks_do_not_change_the_result(samples_of, monkeypatch):
     samples, thumbnails = dataset(samples_of, classes=2, each=1500)
     stamp(samples, thumbnails, 0.5, CORNER, TEXTURE)
     whole = found_in(samples, thumbnails)
@@ -159,15 +159,15 @@ def test_a_large_class_is_read_in_blocks_with_the_same_result(samples_of, monkey
     assert peak < 50e6  # 27 in blocks, most of it the references; 90 at once
 
 
-def test_small_classes_and_impossible_options(samples_of):
-    assert "20 pictures each" in found_in(*dataset(samples_of, each=5)).reason
+def test_skips_small_classes_and_refuses_bad_options(samples_of):
+    assert "20 distinct images" in found_in(*dataset(samples_of, each=5)).reason
     for options in ({"least_share": 0.0}, {"false_discoveries": 1.0}, {"fewest": 3}):
         with pytest.raises(ConfigError):
             Options(**options)
 
 
-def test_more_edges_at_a_place_than_in_the_other_class_are_no_mark_where_they_run_either_way(samples_of):
-    """Three in five run from dark to light, two from light to dark, where the other class is plain."""
+def test_ignores_edges_that_run_both_ways(samples_of):
+    """Three in five run from dark to light, two from light to dark; the other class is flat."""
     for seed in range(3):
         samples, thumbnails = dataset(samples_of, seed, classes=2, each=150)
         place = (slice(10, 22), slice(10, 22))

@@ -32,7 +32,7 @@ def found(run_named, samples_of):
     return run
 
 
-def test_two_classes_that_share_the_probability_are_named(found):
+def test_reports_two_classes_with_similar_probability(found):
     given = np.repeat(np.arange(4), 30)
     predictions = sure(given)
     predictions[5] = [0.5, 0.45, 0.03, 0.02]
@@ -48,14 +48,14 @@ def test_two_classes_that_share_the_probability_are_named(found):
     assert (result.scores[[0, 6, 7]] < 0.6).all()
 
 
-def test_classes_that_are_mistaken_throughout_are_left_to_class_overlap(found):
+def test_ignores_confused_classes(found):
     given = np.repeat(np.arange(4), 30)
     predictions = sure(given)
     predictions[:10, [0, 1]], predictions[30:40, [0, 1]] = [0.45, 0.51], [0.51, 0.45]
     assert found(given, predictions).findings == []
 
 
-def test_a_class_with_many_is_reported_with_what_else_is_on_its_images(found):
+def test_reports_class_with_its_most_frequent_other(found):
     given = np.repeat(np.arange(4), 40)
     predictions = sure(given)
     predictions[:16] = [0.5, 0.02, 0.02, 0.46]
@@ -65,7 +65,7 @@ def test_a_class_with_many_is_reported_with_what_else_is_on_its_images(found):
     assert of_class.evidence["share_interval"][0] < 0.4 < of_class.evidence["share_interval"][1]
 
 
-def test_of_many_classes_at_the_border_none_is_reported(found):
+def test_ignores_classes_at_the_limit(found):
     names = [f"c{at:03d}" for at in range(200)]
     given = np.repeat(np.arange(200), 50)
     predictions = np.full((len(given), 200), 1e-4, np.float32)
@@ -76,13 +76,13 @@ def test_of_many_classes_at_the_border_none_is_reported(found):
     assert images == []
 
 
-def test_two_classes_or_several_labels_are_skipped(found):
+def test_is_skipped_for_two_classes_or_label_sets(found):
     given = np.repeat([0, 1], 30)
-    assert "with two classes" in found(given, sure(given)[:, :2], CLASSES[:2]).reason
+    assert "fewer than three classes" in found(given, sure(given)[:, :2], CLASSES[:2]).reason
     assert "several labels" in found(given, sure(given), labels=["ant", "bee"]).reason
 
 
-def test_the_two_likeliest_are_those_of_a_sort_in_any_block(monkeypatch):
+def test_two_likeliest_match_a_sort(monkeypatch):
     predictions = np.random.default_rng(0).dirichlet(np.ones(7), 50).astype(np.float32)
     whole = two_likeliest(predictions)
     monkeypatch.setattr("audit.checks.multi_object._ROWS_AT_ONCE", 9)
@@ -92,6 +92,6 @@ def test_the_two_likeliest_are_those_of_a_sort_in_any_block(monkeypatch):
         np.testing.assert_array_equal(likely, np.take_along_axis(predictions, order, 1))
 
 
-def test_an_impossible_option_is_named(found):
+def test_refuses_options_out_of_range(found):
     with pytest.raises(ConfigError, match="least_ratio: 0 is not above 0"):
         found([0, 1], sure(np.array([0, 1])), options={"least_ratio": 0})

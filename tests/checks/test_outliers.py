@@ -14,7 +14,7 @@ def clustered(n=40, seed=0):
     return center + 0.05 * np.random.default_rng(seed).normal(size=(n, 16))
 
 
-def test_a_stray_is_found_and_nothing_else(run_named, samples_of, neighbors_of):
+def test_reports_only_the_stray(run_named, samples_of, neighbors_of):
     vectors = clustered()
     vectors[7] = np.eye(16)[5]
     neighbors, similarities = neighbors_of(vectors)
@@ -26,7 +26,7 @@ def test_a_stray_is_found_and_nothing_else(run_named, samples_of, neighbors_of):
 
 
 def photographs(count):
-    """Different cut-outs of photographs."""
+    """Return different crops of photos."""
     wholes = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
     random = np.random.default_rng(0)
     corners = [random.integers(0, np.array(wholes[at % 4].shape[:2]) - 100) for at in range(count)]
@@ -34,8 +34,8 @@ def photographs(count):
 
 
 @pytest.mark.parametrize("copies", [1, 2, 4, 5, 8, 19])
-def test_a_stray_is_found_in_all_its_copies_whatever_their_order(run_named, samples_of, neighbors_of, copies):
-    """Pairs as a scan finds them: each exact copy is joined to the first of its kind only."""
+def test_reports_all_copies_of_the_stray(run_named, samples_of, neighbors_of, copies):
+    """As in a scan, each exact copy is paired with the first one only."""
     pictures = photographs(41)
     for seed in range(3):
         kinds = np.random.default_rng(seed).permutation([*range(40), *[40] * copies])
@@ -54,7 +54,7 @@ def test_a_stray_is_found_in_all_its_copies_whatever_their_order(run_named, samp
         assert len(set(result.scores[kinds == 40])) == 1
 
 
-def test_shots_of_one_scene_do_not_vouch_for_each_other_nor_do_their_copies(run_named, samples_of, pairs_of, neighbors_of):
+def test_excludes_shots_of_one_scene_and_their_copies(run_named, samples_of, pairs_of, neighbors_of):
     vectors = clustered()
     vectors[7:13] = np.eye(16)[5]
     neighbors, similarities = neighbors_of(vectors, 20)
@@ -67,15 +67,15 @@ def test_shots_of_one_scene_do_not_vouch_for_each_other_nor_do_their_copies(run_
     assert [finding.row for finding in run_named("outliers", pairs=scene, **tables).findings] == [*range(7, 13)]
 
 
-def test_frames_of_a_film_are_not_all_left_out(pairs_of, neighbors_of):
-    """Each frame was found alike the next: only those two are no neighbors, not the whole film."""
+def test_does_not_chain_scenes(pairs_of, neighbors_of):
+    """Each frame is paired with the next, which excludes only that one, not the whole film."""
     neighbors, similarities = neighbors_of(clustered(), 20)
     film = pairs_of([(at, at + 1, "same_scene", 1, at) for at in range(39)])
     distance, _ = kth_distance(neighbors, similarities, film, 3)
     assert np.isfinite(distance).all()
 
 
-def test_a_spread_out_class_is_not_flagged_wholesale(run_named, samples_of, neighbors_of):
+def test_ignores_spread_out_class(run_named, samples_of, neighbors_of):
     rng = np.random.default_rng(0)
     vectors = np.concatenate([clustered(100), rng.normal(size=(20, 16))])
     neighbors, similarities = neighbors_of(vectors)
@@ -92,8 +92,8 @@ def test_kth_distance_skips_copies_and_gaps(pairs_of):
     assert nearest.tolist() == [2, -1, -1, 0]
 
 
-def test_too_few_images(run_named, samples_of, neighbors_of):
+def test_is_skipped_for_too_few_images(run_named, samples_of, neighbors_of):
     neighbors, similarities = neighbors_of(np.eye(3))
     skipped = run_named("outliers", samples=samples_of([{}] * 3), neighbors=neighbors, similarities=similarities)
     assert isinstance(skipped, Skipped)
-    assert skipped.reason.startswith("too few images to tell what is usual: 3, where ")
+    assert skipped.reason.startswith("too few images: 3, and ")

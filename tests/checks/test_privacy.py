@@ -1,7 +1,7 @@
 import numpy as np
 
 
-def test_each_image_that_tells_of_people_and_the_dataset_once_per_family(run_named, samples_of):
+def test_reports_each_image_and_each_family_once(run_named, samples_of):
     families = [
         ["date/exif", "gps/exif", "gps/xmp"],
         ["owner/iptc"],
@@ -25,14 +25,14 @@ def test_each_image_that_tells_of_people_and_the_dataset_once_per_family(run_nam
     np.testing.assert_allclose(result.scores, [1, 0.7, 0.2, 0, 0, 1])
 
 
-def test_runs_of_before_have_no_sources(run_named, samples_of):
+def test_old_runs_have_no_sources(run_named, samples_of):
     result = run_named("privacy", samples=samples_of([{"exif_families": ["serial"], "label": None}]))
     assert [finding.kind for finding in result.findings] == ["serial", "serial"]
     assert result.findings[1].evidence["sources"] == {"unknown": 1}
     assert result.findings[1].evidence["images_per_class"] == {}
 
 
-def test_an_image_with_several_labels_counts_in_each_of_its_classes(run_named, samples_of):
+def test_image_counts_for_each_label(run_named, samples_of):
     several = [["a", "b"], ["b", "b", "c"], [], ["d"]]
     rows = [{"exif_families": ["gps/exif"], "label": None, "labels": labels} for labels in several[:3]]
     result = run_named("privacy", samples=samples_of([*rows, {"exif_families": [], "label": None, "labels": several[3]}]))

@@ -12,7 +12,7 @@ NONE = PAIRS.empty_table().to_pandas()
 
 
 def dataset(samples_of, seed=0, classes=6, each=80, moved=None, everywhere=0.0, shares=None):
-    """Unit embeddings around one direction per class; a fifth of each is in val. ``moved`` shifts the val images of one class."""
+    """Return unit embeddings around one direction per class, a fifth in val; ``moved`` shifts the val images of one class."""
     random = np.random.default_rng(seed)
     rows, vectors = [], []
     for at in range(classes * each):
@@ -25,13 +25,13 @@ def dataset(samples_of, seed=0, classes=6, each=80, moved=None, everywhere=0.0, 
     return samples_of(rows), np.array(vectors, np.float16)
 
 
-def test_chance_and_other_class_shares_are_no_shift(samples_of):
+def test_ignores_chance_and_class_shares(samples_of):
     for seed in range(4):
         assert run(*dataset(samples_of, seed), NONE, {}, options=Options()).findings == []
     assert run(*dataset(samples_of, shares=[0.1, 0.6, 0.2, 0.5, 0.1, 0.3]), NONE, {}, options=Options()).findings == []
 
 
-def test_a_class_whose_val_images_are_something_else_is_named_with_them(samples_of):
+def test_reports_shifted_class_with_its_images(samples_of):
     samples, embeddings = dataset(samples_of, moved=3)
     found = run(samples, embeddings, NONE, {}, options=Options())
     assert [(finding.kind, finding.label) for finding in found.findings] == [("class_differs_in_val", "class 3")]
@@ -41,7 +41,7 @@ def test_a_class_whose_val_images_are_something_else_is_named_with_them(samples_
     assert (found.scores > 0).sum() > 0.9 * len(val)
 
 
-def test_a_shift_of_everything_is_one_finding_about_the_dataset(samples_of):
+def test_shift_of_all_classes_is_one_finding(samples_of):
     samples, embeddings = dataset(samples_of, everywhere=0.6)
     found = run(samples, embeddings, NONE, {"class 0": "tench"}, options=Options(least_auc=0.99))
     assert [(finding.kind, finding.label) for finding in found.findings] == [("differs_in_val", None)]
@@ -53,7 +53,7 @@ def test_a_shift_of_everything_is_one_finding_about_the_dataset(samples_of):
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10_000))
-def test_the_chance_of_a_distance_is_a_probability_and_seldom_small(seed):
+def test_p_value_is_rarely_small_by_chance(seed):
     random = np.random.default_rng(seed)
     vectors = random.normal(0, random.random(8) + 0.1, (120, 8)).astype(np.float32)
     shift = compare(vectors, np.arange(120) % 5 == 0, np.arange(120) < 60)
@@ -61,7 +61,7 @@ def test_the_chance_of_a_distance_is_a_probability_and_seldom_small(seed):
     assert 0 <= shift.low <= shift.auc <= shift.high <= 1
 
 
-def test_chances_are_spread_evenly_where_nothing_differs():
+def test_p_values_are_uniform_without_difference():
     random = np.random.default_rng(0)
     found = []
     for _ in range(400):
@@ -71,7 +71,7 @@ def test_chances_are_spread_evenly_where_nothing_differs():
 
 
 def compared_by_class(seed, shift=0.0, classes=50, train=20, val=1):
-    """Classes of many images in one split and few in the other, all moved alike."""
+    """Compare classes with many images in one split and few in the other, all shifted equally."""
     random = np.random.default_rng(seed)
     strata, second = np.repeat(np.arange(classes), train + val), np.tile(np.arange(train + val) >= train, classes)
     vectors = random.normal(0, 0.3, (len(strata), 64)) + random.normal(0, 0.5, (classes, 64))[strata]
@@ -79,14 +79,14 @@ def compared_by_class(seed, shift=0.0, classes=50, train=20, val=1):
     return compare(vectors.astype(np.float32), second, random.random(len(strata)) < 0.5, strata=strata)
 
 
-def test_no_difference_is_told_as_none_where_classes_have_few_images_in_a_split():
+def test_area_is_half_without_difference_for_small_classes():
     found = [compared_by_class(seed) for seed in range(60)]
     assert abs(np.mean([shift.auc for shift in found]) - 0.5) < 0.02  # 0.71 where each image was centred on a mean that it was part of
     assert np.mean([shift.p <= 0.05 for shift in found]) < 0.12
 
 
 @pytest.mark.parametrize("moved", [0.0, 0.2, 0.4])
-def test_the_interval_holds_the_mean_of_many_datasets(moved):
+def test_interval_contains_mean_of_many_datasets(moved):
     found = [compared_by_class(seed, moved) for seed in range(80)]
     mean = np.mean([shift.auc for shift in found])
     assert np.mean([shift.low <= mean <= shift.high for shift in found]) > 0.87
@@ -94,7 +94,7 @@ def test_the_interval_holds_the_mean_of_many_datasets(moved):
 
 @settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 5), st.integers(1, 40))
-def test_areas_are_counts_of_pairs_within_strata(seed, groups, count):
+def test_areas_count_pairs_within_strata(seed, groups, count):
     random = np.random.default_rng(seed)
     strata, second = random.integers(0, groups, count), random.random(count) < 0.4
     score = random.integers(0, 6, count).astype(np.float32)
@@ -108,7 +108,7 @@ def test_areas_are_counts_of_pairs_within_strata(seed, groups, count):
 
 
 def copied(samples_of, pairs_of, seed=0, classes=20, pictures=10, each=8):
-    """Classes of few pictures, as many in each split, in many copies with bytes of their own and nearly the same embedding."""
+    """Return classes of few distinct images per split, in many copies with different bytes and nearly the same embedding."""
     random = np.random.default_rng(seed)
     rows, vectors, pairs = [], [], []
     for at in range(classes * pictures):
@@ -122,13 +122,13 @@ def copied(samples_of, pairs_of, seed=0, classes=20, pictures=10, each=8):
     return samples_of(rows), np.array(vectors, np.float16), pairs_of(pairs)
 
 
-def test_copies_are_no_evidence(samples_of, pairs_of):
+def test_counts_copies_once(samples_of, pairs_of):
     samples, embeddings, pairs = copied(samples_of, pairs_of)
     assert len(run(samples, embeddings, NONE, {}, options=Options()).findings) >= 20
     assert run(samples, embeddings, pairs, {}, options=Options(fewest=5)).findings == []
 
 
-def test_copies_of_a_picture_that_drives_a_shift_all_have_a_score(samples_of, pairs_of):
+def test_scores_all_copies_that_drive_a_shift(samples_of, pairs_of):
     samples, embeddings, pairs = copied(samples_of, pairs_of, classes=2, pictures=80, each=3)
     val = ((samples["split"] == "val") & (samples["label"] == "class 0")).to_numpy()
     embeddings[val, 3] += 1
@@ -143,8 +143,8 @@ def test_copies_of_a_picture_that_drives_a_shift_all_have_a_score(samples_of, pa
     assert again.findings[0].evidence["examples"] == found.findings[0].evidence["examples"]
 
 
-def test_classes_that_differ_too_little_to_report_let_no_chance_in(samples_of):
-    """A hundred large classes that truly differ, mostly by less than is reported, beside small ones that differ by chance."""
+def test_small_true_differences_add_no_false_findings(samples_of):
+    """A hundred large classes that truly differ, mostly less than is reported, and small ones that differ by chance."""
     random = np.random.default_rng(0)
     rows, vectors = [], []
     for at in range(250):
@@ -159,7 +159,7 @@ def test_classes_that_differ_too_little_to_report_let_no_chance_in(samples_of):
     assert [finding.label for finding in found if "small" in (finding.label or "")] == []
 
 
-def test_one_split_and_impossible_options(samples_of):
+def test_is_skipped_for_one_split_and_refuses_bad_options(samples_of):
     samples, embeddings = dataset(samples_of, shares=[0.0] * 6)
     assert run(samples, embeddings, NONE, {}, options=Options()) == Skipped("all images are in one split")
     with pytest.raises(ConfigError, match="fewest: 2 is out of range"):

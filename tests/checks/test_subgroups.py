@@ -15,7 +15,7 @@ CLASSES = [f"class {at}" for at in range(5)]
 
 
 def dataset(samples_of, seed=0, each=200, worse=None):
-    """Images of five classes, of two sites, in ten kinds each; a tenth is predicted wrong, and half of the rows that are to be worse."""
+    """Return images of five classes and two sites, in ten clusters each; a tenth is predicted wrong, and half of the rows in ``worse``."""
     random = np.random.default_rng(seed)
     classes = np.arange(len(CLASSES) * each) % len(CLASSES)
     kinds, sites = random.integers(0, 10, len(classes)), np.where(random.random(len(classes)) < 0.2, "north", "south")
@@ -44,13 +44,13 @@ def dataset(samples_of, seed=0, each=200, worse=None):
     return (samples, quality, embeddings.astype(np.float16), CLASSES, NONE, WORDS), (classes, kinds, sites)
 
 
-def test_chance_is_not_reported(samples_of):
+def test_ignores_chance(samples_of):
     for seed in range(5):
         tables, _ = dataset(samples_of, seed)
         assert run(*tables, options=Options()).findings == []
 
 
-def test_a_source_that_is_worse_is_found_by_its_column(samples_of):
+def test_finds_worse_source_by_column(samples_of):
     tables, (_, _, sites) = dataset(samples_of, worse=lambda classes, kinds, sites: sites == "north")
     found = run(*tables, options=Options())
     finding = next(finding for finding in found.findings if finding.kind == "column_site_north")
@@ -64,7 +64,7 @@ def test_a_source_that_is_worse_is_found_by_its_column(samples_of):
     assert (found.scores[sites == "north"] > 0.2).all()
 
 
-def test_one_kind_of_picture_in_one_class_is_found_by_what_it_looks_like(samples_of):
+def test_finds_worse_cluster_in_a_class(samples_of):
     tables, (classes, kinds, _) = dataset(samples_of, each=400, worse=lambda classes, kinds, sites: (classes == 2) & (kinds == 3))
     found = run(*tables, options=Options(clusters=50))
     planted = {tables[0]["sample_id"][row] for row in np.flatnonzero((classes == 2) & (kinds == 3))}
@@ -75,7 +75,7 @@ def test_one_kind_of_picture_in_one_class_is_found_by_what_it_looks_like(samples
     assert found.findings[0].evidence["commonest_classes"] == ["'class 2'"]
 
 
-def test_a_cluster_is_described_by_the_sentences_it_is_most_like(samples_of):
+def test_describes_cluster_by_closest_sentences(samples_of):
     tables, (classes, kinds, _) = dataset(samples_of, each=400, worse=lambda classes, kinds, sites: (classes == 1) & (kinds == 4))
     middle = tables[2][(classes == 1) & (kinds == 4)].astype(np.float32).mean(0)
 
@@ -90,15 +90,15 @@ def test_a_cluster_is_described_by_the_sentences_it_is_most_like(samples_of):
     assert "looks_like" not in plain.evidence
 
 
-def test_a_subgroup_is_not_blamed_for_the_classes_it_holds(samples_of):
-    """Site is all that class 0 has, and class 0 is bad everywhere."""
+def test_does_not_blame_subgroup_for_its_classes(samples_of):
+    """Only class 0 has the site, and class 0 is bad everywhere."""
     tables, (classes, _, _) = dataset(samples_of, worse=lambda classes, kinds, sites: classes == 0)
     tables[0]["metadata"] = [json.dumps({"site": "north" if at == 0 else "south"}) for at in classes]
     assert [finding.evidence["by"] for finding in run(*tables, options=Options()).findings if finding.kind != "cluster"] == []
 
 
-def test_copies_of_one_picture_are_no_subgroup(samples_of, pairs_of):
-    """One picture that is predicted wrong, in thirty copies of bytes of their own, which one cluster holds."""
+def test_counts_copies_once(samples_of, pairs_of):
+    """One image that is predicted wrong, in thirty copies with different bytes, all in one cluster."""
     (samples, quality, embeddings, *_), _ = dataset(samples_of, each=150)
     quality.loc[0, "predicted"] = 1
     rows = [*range(len(samples)), *[0] * 29]
@@ -106,12 +106,12 @@ def test_copies_of_one_picture_are_no_subgroup(samples_of, pairs_of):
     samples["content_id"] = [f"{at * 7919 % 1000:064x}" for at in range(len(rows))]
     samples["sample_id"] = [f"{at:04}.jpg" for at in range(len(rows))]
     copies = pairs_of([(0, at, "re_encoded", 1.0, 0) for at in range(750, len(rows))])
-    without, told = (run(samples, quality, embeddings[rows], CLASSES, pairs, WORDS, options=Options(clusters=40)) for pairs in (NONE, copies))
+    without, found = (run(samples, quality, embeddings[rows], CLASSES, pairs, WORDS, options=Options(clusters=40)) for pairs in (NONE, copies))
     assert "cluster" in [finding.kind for finding in without.findings]
-    assert [finding for finding in told.findings if samples["sample_id"][0] in finding.evidence["examples"]] == []
+    assert [finding for finding in found.findings if samples["sample_id"][0] in finding.evidence["examples"]] == []
 
 
-def test_all_copies_in_a_subgroup_have_its_score(samples_of, pairs_of):
+def test_scores_all_copies_in_a_subgroup(samples_of, pairs_of):
     tables, (_, _, sites) = dataset(samples_of, worse=lambda classes, kinds, sites: sites == "north")
     rows = np.repeat(np.arange(len(sites)), 2)
     samples, quality = (table.iloc[rows].reset_index(drop=True) for table in tables[:2])
@@ -125,8 +125,8 @@ def test_all_copies_in_a_subgroup_have_its_score(samples_of, pairs_of):
     np.testing.assert_allclose(found.scores, once.scores[rows])
 
 
-def test_small_true_differences_let_no_chance_in(samples_of):
-    """What a numeric column tells of the rate is true but too little to report; the clusters tell nothing."""
+def test_small_true_differences_add_no_false_findings(samples_of):
+    """A numeric column has a true effect on the rate that is too small to report; the clusters have none."""
     reported = 0
     for seed in range(3):
         random = np.random.default_rng(seed)
@@ -143,7 +143,7 @@ def test_small_true_differences_let_no_chance_in(samples_of):
     assert reported == 0
 
 
-def test_images_that_are_not_judged_have_no_score(samples_of):
+def test_unjudged_images_have_no_score(samples_of):
     tables, _ = dataset(samples_of)
     tables[1].loc[3, "given"] = -1
     tables[0].loc[4, "outcome"] = "failed"
@@ -152,14 +152,14 @@ def test_images_that_are_not_judged_have_no_score(samples_of):
     assert np.isfinite(np.delete(scores, [3, 4])).all()
 
 
-def test_too_few_judged_images_are_no_dataset(samples_of):
+def test_is_skipped_for_too_few_images(samples_of):
     tables, _ = dataset(samples_of, each=5)
     skipped = run(*tables, options=Options())
     assert isinstance(skipped, Skipped)
-    assert skipped.reason == "25 pictures have a label and a prediction; 40 are needed"
+    assert skipped.reason == "25 distinct images have a label and a prediction; 40 are needed"
 
 
 @pytest.mark.parametrize("wrong", [{"least_difference": 0}, {"false_discoveries": 1}, {"fewest": 4}, {"clusters": -1}])
-def test_options_out_of_range_are_refused(wrong):
+def test_refuses_options_out_of_range(wrong):
     with pytest.raises(ConfigError):
         Options(**wrong)

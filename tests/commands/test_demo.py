@@ -77,7 +77,7 @@ def test_second_call_writes_nothing(images):
 def test_refuses_run_of_another_dataset(small_run, capsys):
     before = {path: path.stat().st_mtime_ns for path in small_run.path.rglob("*")}
     assert cli.invoke(["demo", "--out", str(small_run.path)]) == 2
-    assert "holds the run of /data/pets; name another --out" in capsys.readouterr().err
+    assert "holds the run of /data/pets; choose another --out" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in small_run.path.rglob("*")} == before
     assert not small_run.path.with_name(f"{small_run.path.name}-images").exists()
 

@@ -36,8 +36,8 @@ Generated from `--help` by `python tests/contracts/test_docs.py`; a test keeps i
 
 Results go to standard output, progress and notes to standard error.
 
-Exit codes: 0 success; 2 error (one line names the problem and the fix); 130 interrupted. Commands with further codes list them. Run the same command
-again to resume a scan that was interrupted or killed.
+Exit codes: 0 success; 2 error (one line names the problem and the fix); 130 interrupted. Commands with further codes
+list them. Run the same command again to resume a scan that was interrupted or killed.
 """
 
 

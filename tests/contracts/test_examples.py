@@ -73,7 +73,7 @@ def test_new_label_errors(runs, example):
 def test_too_small(runs, example):
     code, output = example("too_small.py", runs / "new")
     assert (code, len(output.splitlines())) == (0, 9)
-    assert "ant/0.png: 90 x 70 pixels; " in output
+    assert "ant/0.png: Only 90 x 70 pixels. " in output
 
 
 def test_too_small_has_the_shape_of_a_check(runs):

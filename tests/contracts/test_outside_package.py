@@ -1,4 +1,4 @@
-"""Another distribution adds a plug-in of every kind without a line of this repository: it is installed beside it, and everything shows it."""
+"""Another installed distribution adds a plug-in of every kind without a change to this repository."""
 
 import json
 import os
@@ -35,9 +35,9 @@ hello = outside.hello:hello
 MODULES = {
     "__init__": "",
     "reddish": '''
-"""Images whose name says that they are red.
+"""Finds images with red in their name.
 
-They are listed to show that a check of another package works.
+Blind spots: red images with other names.
 """
 
 import numpy as np
@@ -46,19 +46,19 @@ from audit.checks.base import Evidence, Finding, Result
 
 KINDS = ("red",)
 FAMILY = "bias"
-TITLE = "Red pictures"
+TITLE = "Red images"
 EVIDENCE = {"redness": Evidence("Share of red", "share")}
 
 
 def run(samples):
     red = samples["sample_id"].str.contains("red").to_numpy(float)
     findings = [
-        Finding(kind="red", score=0.9, message="Is red; look at it.", row=row, evidence={"redness": 0.875}) for row in np.flatnonzero(red).tolist()
+        Finding(kind="red", score=0.9, message="Red. Look at it.", row=row, evidence={"redness": 0.875}) for row in np.flatnonzero(red).tolist()
     ]
     return Result(red.astype(np.float32), findings)
 ''',
     "numbered": '''
-"""A folder whose name ends with .numbered."""
+"""A folder with the suffix .numbered."""
 
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def open_kind(location, options):
     return Numbered(location)
 ''',
     "id_list": '''
-"""Names of all images, one a line."""
+"""Names of all images, one per line."""
 
 ENDINGS = (".ids",)
 
@@ -145,7 +145,7 @@ print(*(part.value for kind in (test.title, test.markdown) for part in kind), se
 
 
 def install(folder, entry_points, modules):
-    """Write a distribution as an installer leaves it."""
+    """Write a distribution like an installer."""
     (folder / "outside").mkdir(parents=True)
     for name, source in modules.items():
         (folder / "outside" / f"{name}.py").write_text(source.lstrip("\n"), encoding="utf-8")
@@ -163,10 +163,10 @@ def python(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A run of a dataset that only the other package can read, scanned with its check."""
+    """Scan a dataset that only the other distribution can read, with its check."""
     world = tmp_path_factory.mktemp("outside")
     install(world / "site", ENTRY_POINTS, MODULES)
-    data = world / "pictures.numbered"
+    data = world / "images.numbered"
     data.mkdir()
     rng = np.random.default_rng(0)
     for number in range(6):
@@ -187,52 +187,52 @@ def command(world):
     return command
 
 
-def test_check_is_listed_documented_and_run(world, command):
-    assert "Images whose name says that they are red." in command("checks")
-    assert "They are listed to show" in command("checks", "reddish")
+def test_check(world, command):
+    assert "Finds images with red in their name." in command("checks")
+    assert "Blind spots: red images" in command("checks", "reddish")
     record = json.loads((world / "run" / "run.json").read_text(encoding="utf-8"))
     assert record["checks"]["reddish"]["findings"] == 1
 
 
-def test_finding_is_on_its_page_and_in_the_reports(world, command):
+def test_finding_in_dashboard_and_reports(world, command):
     page = python(world / "site", "-c", PAGE, world / "run")
     assert page.returncode == 0, page.stderr
-    for text in ("Bias & privacy", "Check: **Red pictures**", "Share of red: **87\\.5\\%**"):
+    for text in ("Bias & privacy", "Check: **Red images**", "Share of red: **87\\.5\\%**"):
         assert text in page.stdout
     command("report", world / "run", "--out", world / "out.html")
     html = (world / "out.html").read_text(encoding="utf-8")
-    assert all(text in html for text in ("<h2>Red pictures</h2>", "<dt>Share of red</dt><dd>87.5%</dd>", "Is red; look at it."))
+    assert all(text in html for text in ("<h2>Red images</h2>", "<dt>Share of red</dt><dd>87.5%</dd>", "Red. Look at it."))
     command("report", world / "run", "--out", world / "out.md")
     assert "`reddish`" in (world / "out.md").read_text(encoding="utf-8")
 
 
-def test_source_kind_is_named_and_read(world, command):
+def test_source_kind(world, command):
     assert "numbered" in command("scan", "--help")
     record = json.loads((world / "run" / "run.json").read_text(encoding="utf-8"))
     assert (record["source"]["kind"], record["counts"]["scanned"]) == ("numbered", 6)
 
 
-def test_export_is_named_and_written(world, command):
+def test_export(world, command):
     assert "id-list" in command("export", "--help")
     command("export", world / "run", "--what", "id-list", "--out", world / "all.ids")
     assert len((world / "all.ids").read_text(encoding="utf-8").splitlines()) == 6
 
 
-def test_report_format_is_named_and_written(world, command):
+def test_report_format(world, command):
     assert "one_line" in command("report", "--help")
     command("report", world / "run", "--out", world / "a.line")
     assert (world / "a.line").read_text(encoding="utf-8").endswith(" findings\n")
     assert command("report", world / "run", "--format", "one_line", "--out", "-") == (world / "a.line").read_text(encoding="utf-8")
 
 
-def test_gate_format_is_named_and_written(world, command):
+def test_gate_format(world, command):
     assert "short" in command("check", "--help")
     (world / "policy.toml").write_text("[limits]\nreddish = 0\n", encoding="utf-8")
     command("check", world / "run", "--policy", world / "policy.toml", "--report", f"short={world / 'verdict'}", code=1)
     assert (world / "verdict").read_text(encoding="utf-8") == "exit 1\n"
 
 
-def test_command_is_listed_and_run(command):
+def test_command(command):
     assert "Greet." in command("--help")
     assert command("hello") == "hello from outside\n"
 
@@ -245,7 +245,7 @@ def test_command_is_listed_and_run(command):
         ("[imagenet_audit.sources]\ntar = outside\n", ("scan", ".", "--out", "run"), "defined twice: by audit.sources.tar"),
     ],
 )
-def test_faulty_plugin_is_one_line(tmp_path, entry_points, arguments, line):
+def test_faulty_plugin_is_a_one_line_error(tmp_path, entry_points, arguments, line):
     result = python(install(tmp_path, entry_points, {"__init__": ""}), "-m", "audit.cli", *arguments)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""One small dataset stored every way: the same samples, bytes and guarantees."""
+"""The same dataset in every storage format has the same samples, bytes and guarantees."""
 
 import io
 import json
@@ -16,17 +16,14 @@ from audit.errors import SourceError
 from audit.sources import SourceOptions, find_kinds, open_source
 
 
-def picture(value: int) -> bytes:
+def png(value: int) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (4, 4), (value, 0, 255 - value)).save(out, "PNG")
     return out.getvalue()
 
 
 FILES = {
-    f"{split}/{label}/{i}.png": picture(40 * i + len(label) + len(split))
-    for split in ("train", "val")
-    for label in ("cat", "horse")
-    for i in range(3)
+    f"{split}/{label}/{i}.png": png(40 * i + len(label) + len(split)) for split in ("train", "val") for label in ("cat", "horse") for i in range(3)
 }
 
 
@@ -77,7 +74,7 @@ def as_webdataset(tmp: Path) -> Path:
     return tmp
 
 
-STORED = {
+FORMATS = {
     "folder": lambda tmp: write_folder(tmp / "set", FILES),
     "wrapped folder": lambda tmp: write_folder(tmp / "set", {f"top/{name}": data for name, data in FILES.items()}),
     "tar": lambda tmp: write_tar(tmp / "a.tar", FILES),
@@ -89,11 +86,11 @@ STORED = {
 }
 
 
-@pytest.mark.parametrize("way", STORED)
-def test_every_way_of_storing_gives_the_same_samples(way, tmp_path):
-    place = STORED[way](tmp_path)
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_the_same_samples(name, tmp_path):
+    location = FORMATS[name](tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    source = open_source(str(place))
+    source = open_source(str(location))
     samples = list(source.collect())
     assert {s.sample_id: (s.split, s.label) for s in samples} == {name: tuple(name.split("/")[:2]) for name in FILES}
     assert len({s.sample_id for s in samples}) == len(samples)
@@ -105,13 +102,13 @@ def test_every_way_of_storing_gives_the_same_samples(way, tmp_path):
     assert all((s.sample_id + s.source_ref + s.fingerprint).encode() for s in samples)
 
 
-def test_kinds_are_discovered_and_an_unknown_one_names_the_nearest(tmp_path):
+def test_kinds_are_discovered_and_unknown_ones_refused(tmp_path):
     assert {"folder", "tar", "ilsvrc", "manifest", "huggingface", "webdataset"} <= set(find_kinds())
     with pytest.raises(SourceError, match="did you mean 'folder'"):
         open_source(str(tmp_path), SourceOptions(kind="foldr"))
 
 
-def test_nothing_there_and_no_images(tmp_path):
+def test_refuses_missing_path_and_folder_without_images(tmp_path):
     with pytest.raises(SourceError, match="no such file or folder"):
         open_source(str(tmp_path / "nope"))
     with pytest.raises(SourceError, match="contains no images"):

@@ -186,5 +186,5 @@ def test_check_names_missing_and_wrong_labels():
     found = {finding.row: finding for finding in run(frame(labels), predictions, quality, CLASSES, options=Options()).findings}
     assert sorted(found) == [0, 1]
     assert (found[0].kind, found[0].suggested_label, found[0].evidence["label_set"]) == ("wrong", "dog", ["bird", "dog"])
-    assert found[0].message == "Labelled 'bird' and 'cat', but 'cat' does not fit and 'dog' does; correct the labels."
+    assert found[0].message == "Labelled 'bird' and 'cat', but 'cat' does not fit and 'dog' does. Correct the labels."
     assert (found[1].kind, found[1].suggested_label, found[1].evidence["label_set"]) == ("also_valid", "cat", ["bird", "cat"])

@@ -81,12 +81,12 @@ def test_rounding_hides_no_neighbor(monkeypatch):
     class Noisy(backends.Processors):
         def nearest(self, embeddings, rows, held, count):
             scores = backends.floats(embeddings, rows) @ held.T
-            scores += np.random.default_rng(0).uniform(-1, 1, scores.shape).astype(np.float32) * 0.4 * module._rounding(embeddings)
+            scores += np.random.default_rng(0).uniform(-1, 1, scores.shape).astype(np.float32) * 0.4 * module._rounding(64)
             at = np.argsort(-scores, axis=1)[:, :count]
             return np.take_along_axis(scores, at, 1), at
 
     monkeypatch.setattr(module, "_EXTRA", 0)
-    monkeypatch.setattr(module, "_rounding", lambda embeddings: 0.02)
+    monkeypatch.setattr(module, "_rounding", lambda dimension: 0.02)
     found = module.Exact(module.Vectors.of(embeddings, np.arange(300)), 11, Noisy())(embeddings, np.arange(300))
     assert np.array_equal(found[0], whole.indices)
 

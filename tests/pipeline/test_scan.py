@@ -290,7 +290,7 @@ def test_notes_outdated_reports_with_the_command_to_update_them(tmp_path):
     assert outdated() == []
     (data / "train/ant/0000.png").unlink()
     notes = outdated()
-    assert [note.partition(" ")[0] for note in notes] == [str(run / name) for name in ("report.html", "report.md", "dataset_card.md")]
+    assert [note.partition(" ")[0] for note in notes] == [str(run / name) for name in ("dataset_card.md", "report.html", "report.md")]
     assert notes[0].endswith(f"with: imagenet-audit report {run}")
     assert notes[2].endswith(f"with: imagenet-audit report {run} --format dataset_card")
     for place in (run / "report.md", run / "dataset_card.md"):

@@ -1,4 +1,4 @@
-"""A finished run of the demo, and one whose names are hostile."""
+"""A finished run of the demo, and a run with hostile names."""
 
 import base64
 
@@ -30,7 +30,7 @@ def demo_run(tmp_path_factory):
 
 @pytest.fixture
 def hostile_run(small_run):
-    """The small run with other people's text wherever a name, a label, a sentence or an evidence stands."""
+    """Return the small run with hostile names, labels, messages and evidence."""
     samples = to_frame(read_table(small_run.path / "samples.parquet"))
     names = dict(zip(samples["sample_id"], [*HOSTILE, "5.jpg", "6.jpg"], strict=True))
     samples["sample_id"] = samples["sample_id"].map(names)

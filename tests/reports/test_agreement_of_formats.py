@@ -1,4 +1,4 @@
-"""Every number is the same in every format, and the same as in the run's own tables."""
+"""All formats show the same numbers, and they match the tables of the run."""
 
 import csv
 import io
@@ -20,13 +20,13 @@ SCHEMA = json.loads((files("reports") / "report.schema.json").read_text(encoding
 
 
 @pytest.mark.parametrize("fixture", ["small_run", "hostile_run", "demo_run"])
-def test_json_fits_its_published_schema(request, fixture):
+def test_json_matches_its_schema(request, fixture):
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     document = json.loads(json_format.render(request.getfixturevalue(fixture)))
     jsonschema.Draft202012Validator(SCHEMA).validate(document)
 
 
-def test_the_schema_names_every_key(demo_run):
+def test_schema_has_every_key(demo_run):
     document = json.loads(json_format.render(demo_run))
     definitions = SCHEMA["$defs"]
     assert set(document) == set(SCHEMA["properties"])
@@ -37,12 +37,12 @@ def test_the_schema_names_every_key(demo_run):
 
 
 def numbers_of_tables(run):
-    """Check -> findings, straight from the Parquet files."""
+    """Return check -> findings from the Parquet files."""
     found = {path.stem: pd.read_parquet(path) for path in (run.path / "findings").glob("*.parquet")}
     return {name: frame for name, frame in found.items() if len(frame)}
 
 
-def test_findings_by_check(demo_run):
+def test_findings_by_check_agree(demo_run):
     truth = {name: len(frame) for name, frame in numbers_of_tables(demo_run).items()}
     summary = json.loads(json_format.render(demo_run))["summary"]
     assert {check["name"]: check["findings"] for check in summary["checks"]} == truth
@@ -60,7 +60,7 @@ def test_findings_by_check(demo_run):
     assert {name: int(number) for name, number in re.findall(r"^(\w+)  (\d+)(?:  \(.*\))?$", plain, re.MULTILINE)} == truth
 
 
-def test_totals(demo_run):
+def test_totals_agree(demo_run):
     every = pd.concat(numbers_of_tables(demo_run).values())
     flagged = every["sample_id"].nunique()
     listed = len(demo_run.samples)
@@ -73,11 +73,11 @@ def test_totals(demo_run):
     page = html.render(demo_run)
     assert f"<b>{len(every)}</b>findings about {flagged} images" in page
     assert f"<b>{listed}</b>images listed" in page
-    for said in (page, markdown.render(demo_run), dataset_card.render(demo_run)):
-        assert f"{healthy:.1%}" in said
+    for rendered in (page, markdown.render(demo_run), dataset_card.render(demo_run)):
+        assert f"{healthy:.1%}" in rendered
 
 
-def test_the_first_to_look_at_are_the_same_everywhere(demo_run):
+def test_top_findings_agree(demo_run):
     document = json.loads(json_format.render(demo_run))
     first = [finding["finding_id"] for finding in document["summary"]["top"]]
     order = [finding["finding_id"] for finding in document["findings"]]
@@ -89,7 +89,7 @@ def test_the_first_to_look_at_are_the_same_everywhere(demo_run):
     assert all(finding["sample_id"] in line for finding, line in zip(document["summary"]["top"], lines, strict=True))
 
 
-def test_decisions_change_the_order_in_every_format(small_run):
+def test_decisions_change_the_order_in_json_and_csv(small_run):
     Decisions(small_run.path).append(decide(small_run, small_run.findings_page({"check": "integrity"}).rows, "keep", reviewer="ada"))
     document = json.loads(json_format.render(small_run))
     first = [finding["finding_id"] for finding in document["summary"]["top"]]

@@ -8,7 +8,7 @@ WORDS = {"n1": "tench, Tinca tinca", "n2": "goldfish"}
 
 
 @pytest.mark.parametrize(
-    ("check", "evidence", "said"),
+    ("check", "evidence", "expected"),
     [
         ("label_errors", {"neighbors": [{"label": "n1"}, {"label": "n2"}, {"label": "n2"}]}, "goldfish (n2) x 2, tench (n1) x 1"),
         ("conflicting_labels", {"votes_of_neighbors": {"n1": 2, "n2": 7}}, "goldfish (n2) 7, tench (n1) 2"),
@@ -25,20 +25,20 @@ WORDS = {"n1": "tench, Tinca tinca", "n2": "goldfish"}
         ("of_another_package", {"complete": True}, "yes"),
     ],
 )  # fmt: skip
-def test_evidence_is_in_words(check, evidence, said):
-    assert [text for _, text in evidence_lines(check, evidence, WORDS)] == [said]
+def test_formats_evidence(check, evidence, expected):
+    assert [text for _, text in evidence_lines(check, evidence, WORDS)] == [expected]
 
 
-def test_what_is_drawn_and_what_is_empty_is_left_out():
+def test_omits_drawn_and_empty_values():
     assert evidence_lines("marks", {"partner": "a", "examples": ["b"], "box": [0, 0, 1, 1], "copies": [], "value": None}, {}) == []
 
 
-def test_a_measure_keeps_its_unit():
-    told = dict(evidence_lines("image_quality", {"usual": 0.25, "value": 0.5, "unit": "log10"}, {}))
-    assert (told["Usual"], told["Value"]) == ("0.25", "0.5")
+def test_measure_keeps_its_unit():
+    lines = dict(evidence_lines("image_quality", {"usual": 0.25, "value": 0.5, "unit": "log10"}, {}))
+    assert (lines["Median of the dataset"], lines["Value"]) == ("0.25", "0.5")
 
 
-def test_every_finding_of_a_real_run_is_told_in_short_lines_without_code(demo_run):
+def test_lines_of_a_real_run_are_short_without_code(demo_run):
     for check, evidence in demo_run.findings[["check", "evidence"]].itertuples(index=False):
         for name, text in evidence_lines(check, json.loads(evidence), {}):
             assert 0 < len(text) <= 300

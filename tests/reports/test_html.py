@@ -1,4 +1,4 @@
-"""The HTML report is valid, small, alone, and escapes what is not its own."""
+"""The HTML report is valid, small and self-contained, and escapes untrusted text."""
 
 import html
 import json
@@ -16,12 +16,12 @@ from reports.html import render
 
 
 def parse(text):
-    """Raise where the document is not valid HTML5 by html5lib's strict parser."""
+    """Parse HTML5 strictly; raise if it is not valid."""
     return html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(text)
 
 
 @pytest.mark.parametrize("fixture", ["small_run", "hostile_run", "demo_run"])
-def test_is_valid_alone_and_small(request, fixture):
+def test_is_valid_self_contained_and_small(request, fixture):
     text = render(request.getfixturevalue(fixture))
     tree = parse(text)
     assert len(text.encode()) < 5_000_000
@@ -38,7 +38,7 @@ def test_is_valid_alone_and_small(request, fixture):
     assert "default-src 'none'" in text
 
 
-def test_hostile_text_is_shown_not_run(hostile_run):
+def test_escapes_hostile_text(hostile_run):
     text = render(hostile_run)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&#34;onload=x/1.jpg" in text
     assert "&lt;script&gt;alert(2)" in text
@@ -47,7 +47,7 @@ def test_hostile_text_is_shown_not_run(hostile_run):
     assert r"\x1b[31m\u202e[a](http://x)\n# 3.jpg" in text
 
 
-def test_the_demo_shows_its_pictures(demo_run):
+def test_demo_has_images_and_sections(demo_run):
     tree = parse(render(demo_run))
     images = [element.attrib["src"] for element in tree.iter("img")]
     assert len(images) > 20
@@ -57,14 +57,14 @@ def test_the_demo_shows_its_pictures(demo_run):
     assert len([element for element in first.iter("article")]) == len(summarize(demo_run).top) == 10  # noqa: C416
 
 
-def test_decisions_are_told(small_run):
+def test_shows_decisions(small_run):
     Decisions(small_run.path).append(decide(small_run, small_run.findings_page({"check": "leakage"}).rows, "keep", reviewer="<ada>"))
     text = render(small_run)
     assert "0 of 5 (0% to " in text
     assert "5 decisions by &lt;ada&gt;" in text
 
 
-def test_an_empty_run_renders(small_run):
+def test_renders_an_empty_run(small_run):
     (small_run.path / "pairs.parquet").unlink()
     write_table(small_run.path / "samples.parquet", read_table(small_run.path / "samples.parquet").slice(0, 0))
     small_run.record["checks"] = {}
@@ -72,7 +72,7 @@ def test_an_empty_run_renders(small_run):
     assert "No findings." in render(small_run)
 
 
-def test_every_check_with_findings_has_a_section_that_is_linked(demo_run):
+def test_links_a_section_for_every_check_with_findings(demo_run):
     tree = parse(render(demo_run))
     ids = {element.attrib["id"] for element in tree.iter("section")}
     links = [element.attrib["href"].removeprefix("#") for element in tree.iter("a")]
@@ -81,22 +81,22 @@ def test_every_check_with_findings_has_a_section_that_is_linked(demo_run):
     assert {total.name for total in summarize(demo_run).checks} == {"".join(link.itertext()) for link in table.iter("a")}
 
 
-def test_classes_that_are_codes_have_their_words(small_run):
+def test_shows_words_of_label_codes(small_run):
     text = render(small_run)
     assert '<span class="given">cat (n1)</span> → <span class="suggested">dog (n2)</span>' in text
     assert "class cat (n1)" in text
 
 
-def test_a_command_to_copy_survives_any_path(small_run):
+def test_quotes_paths_in_commands(small_run):
     spaced = Run(small_run.path.rename(small_run.path.with_name("my run")))
     (command,) = re.findall(r"imagenet-audit export .*?split\.csv", render(spaced))
     assert shlex.split(html.unescape(command))[2] == str(spaced.path)
 
 
-def test_a_finding_about_a_class_shows_its_examples_and_where_to_look(marked_run):
+def test_class_finding_shows_examples_and_boxes(marked_run):
     (mark,) = marked_run.findings_page({"check": "marks"}).rows.to_dict("records")
     tree = parse(render(marked_run))
-    card = next(element for element in tree.iter("article") if "clearly bear the same mark" in "".join(element.itertext()))
+    card = next(element for element in tree.iter("article") if "have the same mark" in "".join(element.itertext()))
     names = ["".join(element.itertext()) for element in card.iter("span") if element.attrib.get("class") == "name"]
     assert names == json.loads(mark["evidence"])["examples"]
     assert len(list(card.iter("img"))) == len(list(card.iter("i"))) == len(names) == 5

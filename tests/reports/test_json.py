@@ -8,7 +8,7 @@ from audit.tables import FINDINGS
 from reports.json import plain, render
 
 
-def test_holds_every_finding_with_every_column(small_run):
+def test_contains_every_finding_and_column(small_run):
     document = json.loads(render(small_run))
     assert [finding["finding_id"] for finding in document["findings"]][:2] == ["f1", "f2"]
     assert {finding["finding_id"] for finding in document["findings"]} == set(small_run.findings["finding_id"])
@@ -30,6 +30,6 @@ def test_is_ascii_and_strict(small_run):
     json.loads(text, parse_constant=lambda name: (_ for _ in ()).throw(AssertionError(name)))
 
 
-def test_plain_values():
+def test_converts_values():
     mixed = {"a": np.float32(0.5), "b": np.array([1, 2]), "c": float("nan"), "d": pd.NA, "e": Path("x"), "f": (True, None), "g": np.float32("nan")}
     assert plain(mixed) == {"a": 0.5, "b": [1, 2], "c": None, "d": None, "e": "x", "f": [True, None], "g": None}

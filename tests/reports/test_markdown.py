@@ -1,4 +1,4 @@
-"""Markdown for a pull request: hostile names stay names. Checked with a Markdown parser."""
+"""Hostile names stay plain text in Markdown; checked with a Markdown parser."""
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +13,7 @@ PARSER = MarkdownIt("commonmark").enable("table")
 
 
 def kinds(text):
-    """The kinds of element in a text, with inline ones."""
+    """Return the kinds of elements in a text, including inline ones."""
     found = set()
     for token in PARSER.parse(text):
         found.add(token.type)
@@ -22,7 +22,7 @@ def kinds(text):
 
 
 @pytest.mark.parametrize("write", [render, card])
-def test_hostile_names_start_nothing(hostile_run, write):
+def test_hostile_names_start_no_markup(hostile_run, write):
     text = write(hostile_run)
     found = kinds(text)
     assert not found & {"link_open", "image", "html_block"}
@@ -47,7 +47,7 @@ def test_tables_keep_their_columns(hostile_run):
     assert set(cells) == {width}
 
 
-def test_nobody_is_called():
+def test_mentions_nobody():
     assert "@me" not in escape("@me")
     assert "#12" not in escape("fixes #12")
     assert "://" not in escape("http://x")
@@ -56,7 +56,7 @@ def test_nobody_is_called():
 
 @settings(deadline=None, max_examples=200)
 @given(st.text(max_size=40))
-def test_any_text_is_one_code_span_and_any_sentence_plain(text):
+def test_code_is_one_span_and_escaped_text_is_plain(text):
     (inline,) = [token for token in PARSER.parse(f"x {code(text)} y") if token.type == "inline"]
     assert [child.type for child in inline.children] == ["text", "code_inline", "text"]
     (inline,) = [token for token in PARSER.parse(f"x {escape(text)} y") if token.type == "inline"]

@@ -33,11 +33,11 @@ def test_totals_add_up(small_run):
         assert len(total.worst) == min(total.findings, WORST_PER_CHECK)
 
 
-def test_certain_label_evidence_comes_first_and_notes_last(small_run):
+def test_ranks_certain_label_errors_first_and_notes_last(small_run):
     assert [total.name for total in summarize(small_run).checks] == ["conflicting_labels", "integrity", "leakage", "class_balance"]
 
 
-def test_every_check_is_found_clean_or_skipped(small_run):
+def test_every_check_has_findings_or_is_clean_or_skipped(small_run):
     summary = summarize(small_run)
     assert summary.clean == ("outliers",)
     assert [(skipped.name, skipped.reason) for skipped in summary.skipped] == [("label_errors", "no predictions")]
@@ -46,13 +46,13 @@ def test_every_check_is_found_clean_or_skipped(small_run):
     )
 
 
-def test_worst_of_a_check_are_its_highest_scores(small_run):
+def test_worst_findings_have_the_highest_scores(small_run):
     leakage = next(total for total in summarize(small_run).checks if total.name == "leakage")
     assert [round(finding.score, 2) for finding in leakage.worst] == [0.57, 0.56, 0.55]
     assert leakage.worst[0].evidence == {"cosine": 0.991}
 
 
-def test_the_first_to_look_at_are_undecided_and_one_of_each_pair_and_group(demo_run, tmp_path):
+def test_top_is_undecided_and_one_per_pair_and_group(demo_run, tmp_path):
     run = Run(shutil.copytree(demo_run.path, tmp_path / "run"))
     top = summarize(run).top
     assert len(top) == 10
@@ -65,7 +65,7 @@ def test_the_first_to_look_at_are_undecided_and_one_of_each_pair_and_group(demo_
     assert top[0].finding_id not in {finding.finding_id for finding in summarize(run).top}
 
 
-def test_a_check_of_classes_is_not_said_to_leave_images_healthy(marked_run):
+def test_check_of_classes_has_no_health(marked_run):
     summary = summarize(marked_run)
     marks = next(total for total in summary.checks if total.name == "marks")
     assert (marks.flagged, marks.classes, marks.without_image, health(marks), flagged(marks)) == (0, 1, True, "-", "1 class")
@@ -76,7 +76,7 @@ def test_a_check_of_classes_is_not_said_to_leave_images_healthy(marked_run):
     assert "meter" not in table
 
 
-def test_a_run_without_findings(small_run):
+def test_summarizes_run_without_findings(small_run):
     empty = FINDINGS.empty_table().to_pandas()
     small_run.__dict__["findings_index"] = empty.assign(file=[], place=[])
     summary = summarize(small_run)
@@ -99,7 +99,7 @@ ROW = st.fixed_dictionaries(
 
 
 @given(st.lists(ROW, max_size=12, unique_by=lambda row: row["finding_id"]), st.randoms(use_true_random=False))
-def test_ranking_depends_on_the_findings_alone(rows, random):
+def test_ranking_ignores_the_order_of_findings(rows, random):
     columns = list(rows[0]) if rows else ["check", "severity", "score", "finding_id"]
     shuffled = random.sample(rows, len(rows))
     first, second = (list(ranked(pd.DataFrame(order, columns=columns))["finding_id"]) for order in (rows, shuffled))
