@@ -52,11 +52,7 @@ def _source_options() -> SourceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanOptions:
-    """The options of a scan.
-
-    Raises:
-        ConfigError: a value is outside its range; ``where`` is the option's name.
-    """
+    """The options of a scan. Raises ConfigError if a value is outside its range; ``where`` is the option's name."""
 
     source: SourceOptions = field(default_factory=_source_options)
     """How the dataset is stored and what its columns mean."""
@@ -135,16 +131,13 @@ class ScanOptions:
             )
 
 
-def load(
-    flags: Mapping[str, Any], cwd: Path, *, config: Path | None = None, options_of_checks: Mapping[str, type | None] | None = None
-) -> ScanOptions:
+def load(flags: Mapping[str, Any], cwd: Path, *, config: Path | None = None) -> ScanOptions:
     """Merge the command line, the files and the defaults into one set of options.
 
     Args:
         flags: options of the command line, structured like a file's tables; None means not given.
         cwd: folder whose ``audit.toml`` and ``pyproject.toml`` are read.
         config: file to read instead of ``cwd / "audit.toml"``; must exist.
-        options_of_checks: check name -> its options dataclass; by default those of all installed checks, discovered only if a check is named.
 
     Raises:
         ConfigError: a file is not valid TOML, or has an unknown key or table, or a value of the wrong type or range. ``where`` names the file and
@@ -154,7 +147,7 @@ def load(
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for where, table in layers:
-        _read_layer(where, table, values, origins, options_of_checks)
+        _read_layer(where, table, values, origins)
     source = {name.removeprefix("source."): values.pop(name) for name in list(values) if name.startswith("source.")}
     per_check: dict[str, dict[str, object]] = {}
     for name in [name for name in values if name.startswith("checks.")]:
@@ -210,9 +203,7 @@ def _absolute(table: Any, folder: Path) -> Any:
     return copy
 
 
-def _read_layer(
-    where: str, table: Mapping[str, Any], values: dict[str, Any], origins: dict[str, str], options_of_checks: Mapping[str, type | None] | None
-) -> None:
+def _read_layer(where: str, table: Mapping[str, Any], values: dict[str, Any], origins: dict[str, str]) -> None:
     """Validate one layer's keys and types and merge it into ``values``; both dictionaries have dotted option names as keys."""
 
     def take(name: str, value: Any, hint: Any) -> None:
@@ -230,7 +221,7 @@ def _read_layer(
                 _known(f"{where}: source", name, inner)
                 take(f"source.{name}", entry, inner[name])
         elif key == "checks":
-            known = _discovered() if options_of_checks is None else options_of_checks
+            known = _discovered()
             for check, options in _table(f"{where}: checks", value).items():
                 _known(f"{where}: checks", check, known, what="check")
                 inner = _check_hints(known[check])
@@ -240,9 +231,8 @@ def _read_layer(
         else:
             take(key, value, hints[key])
             if key in ("only", "skip"):
-                known = _discovered() if options_of_checks is None else options_of_checks
                 for check in values[key]:
-                    _known(f"{where}: {key}", check, known, what="check")
+                    _known(f"{where}: {key}", check, _discovered(), what="check")
 
 
 def scan_hints() -> dict[str, Any]:

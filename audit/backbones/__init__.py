@@ -14,19 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = [
-    "Backbone",
-    "Choice",
-    "Embedder",
-    "EncodeText",
-    "ModelState",
-    "Preprocessing",
-    "choose",
-    "embedder_of",
-    "list_models",
-    "of_run",
-    "text_tower",
-]
+__all__ = ["Backbone", "Choice", "Embedder", "EncodeText", "Preprocessing", "choose", "embedder_of", "list_models", "of_run", "text_tower"]
 
 
 def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -> Choice:
@@ -59,28 +47,14 @@ def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -
 
 
 def of_run(record: Mapping[str, Any]) -> Backbone:
-    """Return the backbone of a run; downloads nothing.
-
-    Args:
-        record: the run's ``run.json``.
-
-    Raises:
-        BackboneError: its weights are not on this machine.
-    """
+    """Return the backbone of a run, given its ``run.json``; downloads nothing. Raises BackboneError if its weights are not on this machine."""
     name, checkpoint = str(record["backbone"]["name"]), record["options"].get("checkpoint")
     requested = name.rpartition("/")[0] if checkpoint else name  # a checkpoint's file name takes the place of the tag
     return choose(requested, checkpoint=checkpoint, offline=True).backbone
 
 
 def embedder_of(record: Mapping[str, Any]) -> tuple[Preprocessing, Embedder]:
-    """Load the backbone of a run on this CPU; downloads nothing.
-
-    Args:
-        record: the run's ``run.json``.
-
-    Raises:
-        BackboneError: its weights are not on this machine.
-    """
+    """Load the backbone of a run on this CPU; see `of_run`."""
     from audit.backbones.runtime import OnnxModel, place, prepare
     from audit.processes import available_cpus
 

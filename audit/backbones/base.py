@@ -43,16 +43,14 @@ class Preprocessing:
 
         width, height = image.size
         side = self.input_size
-        scaled_width, scaled_height = (side, side) if self.squash else _scaled(width, height, self.resize)
+        scaled_width, scaled_height = (
+            side if self.squash else max(self.resize, int(self.resize * length / min(width, height))) for length in (width, height)
+        )
         left, top = round((scaled_width - side) / 2), round((scaled_height - side) / 2)
         step_x, step_y = width / scaled_width, height / scaled_height
         box = (left * step_x, top * step_y, min((left + side) * step_x, width), min((top + side) * step_y, height))
         method = pillow.Resampling.BICUBIC if self.resampling == "bicubic" else pillow.Resampling.BILINEAR
         return np.asarray(image.resize((side, side), method, box=box))
-
-
-def _scaled(width: int, height: int, short: int) -> tuple[int, int]:
-    return (short, max(short, int(short * height / width))) if width <= height else (max(short, int(short * width / height)), short)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

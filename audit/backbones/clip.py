@@ -54,6 +54,7 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
         if not Path(checkpoint).is_file():
             raise BackboneError(checkpoint, "no such checkpoint file", "pass the path of a file saved by open_clip or torch.save")
         pretrained, weights_id, source = checkpoint, _sha256(Path(checkpoint)), f"local checkpoint {Path(checkpoint).name}"
+        licence = "depends on your checkpoint"
     else:
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         if tag not in tags:
@@ -61,6 +62,7 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
                 f"clip:{name}", f"{architecture} has no published weights {tag!r}", nearest(tag, tags) if tags else "use --checkpoint"
             )
         pretrained, weights_id, source = tag, f"open_clip {architecture}/{tag}", f"open_clip {architecture}/{tag}"
+        licence = _DEFAULT_LICENCE if name == DEFAULT else "see its publisher in open_clip's list of pretrained models"
         if not _cached(architecture, tag) and (offline or not hub_reachable()):
             why = "--offline forbids downloading them" if offline else f"{_HUB[0]} cannot be reached"
             raise BackboneError(f"clip:{name}", f"its weights are not on this machine and {why}", "use --checkpoint FILE, or --backbone embedded")
@@ -71,7 +73,7 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
         weights_id=weights_id,
         dimension=int(open_clip.get_model_config(architecture)["embed_dim"]),
         preprocessing=preprocessing,
-        licence=_licence(architecture, tag) if not checkpoint else "depends on your checkpoint",
+        licence=licence,
         source=source,
         build=lambda: _build(architecture, pretrained, preprocessing, offline=offline),
         build_text=lambda: _build_text(architecture, pretrained, offline=offline),
@@ -80,7 +82,7 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
 
 def available(*, offline: bool) -> str | None:
     """Return why the default CLIP model cannot be used on this machine; None if it can."""
-    if _default_is_cached():
+    if _in_hub_cache(_DEFAULT_REPOSITORY):
         return None
     if offline:
         return "CLIP's weights are not on this machine and --offline forbids downloading them"
@@ -90,7 +92,7 @@ def available(*, offline: bool) -> str | None:
 def states(*, offline: bool) -> list[ModelState]:
     """Return CLIP's lines for ``imagenet-audit models``."""
     state: Literal["ready", "will download", "not reachable here"]
-    if _default_is_cached():
+    if _in_hub_cache(_DEFAULT_REPOSITORY):
         state, note = "ready", "weights are on this machine"
     elif available(offline=offline) is None:
         state, note = "will download", "downloaded on first use, then cached"
@@ -202,19 +204,11 @@ def _cached(architecture: str, tag: str) -> bool:
     return bool(repository) and _in_hub_cache(repository)
 
 
-def _default_is_cached() -> bool:
-    return _in_hub_cache(_DEFAULT_REPOSITORY)
-
-
 def _in_hub_cache(repository: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
-
-
-def _licence(architecture: str, tag: str) -> str:
-    return _DEFAULT_LICENCE if f"{architecture}/{tag}" == DEFAULT else "see its publisher in open_clip's list of pretrained models"
 
 
 def _sha256(path: Path) -> str:

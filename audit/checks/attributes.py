@@ -173,11 +173,7 @@ def _of_dataset(question: Question, sure: npt.NDArray[np.float32], images: int, 
 
 
 def _of_classes(
-    labelled: pd.DataFrame,
-    sets: npt.NDArray[np.int64],
-    answers: list[_Answer],
-    words: Mapping[str, str],
-    options: Options,
+    labelled: pd.DataFrame, sets: npt.NDArray[np.int64], answers: list[_Answer], words: Mapping[str, str], options: Options
 ) -> list[Finding]:
     """Compare every class with all others; ``labelled``, ``sets`` and the answers have a row for each labelled image."""
     ids = labelled["sample_id"].to_numpy(object)

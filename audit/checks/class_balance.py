@@ -274,12 +274,7 @@ def _lacking(labels: list[str], split: str, elsewhere: Counts, size: int, classe
         "would be expected. Enlarge the split, or do not report scores for these classes."
     )
     ordered = sorted(zip(labels, elsewhere.tolist(), strict=True), key=lambda entry: (-entry[1], entry[0]))
-    evidence = {
-        "absent_from": split,
-        "classes_absent": len(labels),
-        "pictures": size,
-        "pictures_elsewhere": dict(ordered[:_MOST_NAMED]),
-    }
+    evidence = {"absent_from": split, "classes_absent": len(labels), "pictures": size, "pictures_elsewhere": dict(ordered[:_MOST_NAMED])}
     return [Finding(kind="split_lacks_classes", score=len(labels) / classes, severity="info", message=message, evidence=evidence)]
 
 

@@ -23,15 +23,7 @@ import numpy as np
 
 from audit.checks.base import SEVERAL_LABELS, Evidence, Family, Finding, Result, Skipped, require_above, require_between_0_and_1, require_shares
 from audit.labels.class_names import class_name
-from audit.labels.statistics import (
-    confident_joint,
-    confusion_matrix,
-    label_health,
-    overlap_groups,
-    pairs_of_classes,
-    quality_of_classes,
-    shares_of,
-)
+from audit.labels.statistics import confident_joint, confusion_matrix, label_health, overlap_groups, pairs_of_classes, quality_of_classes, shares_of
 from audit.statistics.multiple_testing import adjusted_p, share_p
 
 if TYPE_CHECKING:
@@ -151,12 +143,7 @@ def _health(joint: csr_array, quality: pd.DataFrame, classes: list[str], options
 
 
 def _confused_pairs(
-    counts: csr_array,
-    joint: csr_array,
-    classes: list[str],
-    words: Mapping[str, str],
-    taxonomy: Taxonomy | None,
-    options: Options,
+    counts: csr_array, joint: csr_array, classes: list[str], words: Mapping[str, str], taxonomy: Taxonomy | None, options: Options
 ) -> list[Finding]:
     findings = []
     code_of = {name: at for at, name in enumerate(classes)}

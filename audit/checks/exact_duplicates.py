@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 KINDS = ("identical_bytes", "identical_pixels")
 FAMILY: Family = "duplicates"
-EVIDENCE = {
-    "partner": Evidence("Compared with"),
-    "relation": Evidence("Relation", "name"),
-}
+EVIDENCE = {"partner": Evidence("Compared with"), "relation": Evidence("Relation", "name")}
 
 _SCORE = {"identical_bytes": 1.0, "identical_pixels": 0.99}
 _MESSAGE = {

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from audit.checks.base import Evidence, Family, Finding, Result, require_above
+from audit.predictions.calibration import sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,6 @@ EVIDENCE = {
     "limit": Evidence("Limit"),
     "unit": Evidence("Unit"),
 }
-
 
 _BLANK_ENTROPY = 0.05
 """Bits per pixel below which an image has one color, which needs no comparison."""
@@ -139,13 +139,13 @@ def run(samples: pd.DataFrame, *, options: Options) -> Result:
         Measure("odd_size", size, 0, float(np.log2(options.odd_size)), 0.25),
         Measure("odd_aspect", aspect, 0, float(np.log2(options.odd_aspect)), 0.2),
     ]
-    scores = {measure.kind: _logistic(margins(measure, classes, options.deviations, options.fewest)) for measure in measures}
+    scores = {measure.kind: sigmoid(margins(measure, classes, options.deviations, options.fewest), limit=50) for measure in measures}
     scores["low_information"][column["entropy"] < _BLANK_ENTROPY] = 1.0
     # A dark, overexposed or empty image has no edges either. It is not reported twice, and does not count in the usual sharpness.
     no_edges = np.fmax.reduce([scores["dark"], scores["bright"], scores["low_information"]]) > 0.5
     sharpness = Measure("blurred", np.where(no_edges, np.nan, column["sharpness"]), -1, options.blurred, 0.15)
     measures.append(sharpness)
-    scores["blurred"] = _logistic(margins(sharpness, classes, options.deviations, options.fewest))
+    scores["blurred"] = sigmoid(margins(sharpness, classes, options.deviations, options.fewest), limit=50)
     scores["grayscale"] = gray_scores(column["chroma"], classes, options.gray, options.fewest)
     failed = (samples["outcome"] != "ok").to_numpy(bool)
     limits = {measure.kind: measure.bound for measure in measures} | {"grayscale": options.gray}
@@ -198,7 +198,3 @@ def _fence(measure: Measure, rows: Rows) -> tuple[Floats, Floats]:
     away = np.abs(values - median)
     spread = max(float(median_abs_deviation(known, scale="normal")), measure.unit)
     return (away if measure.sign == 0 else measure.sign * (values - median)) / spread, away
-
-
-def _logistic(values: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-np.clip(values, -50, 50))), np.float64)

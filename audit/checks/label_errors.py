@@ -16,6 +16,7 @@ Dawid & Skene 1979, "Maximum Likelihood Estimation of Observer Error-Rates", App
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import pandas as pd
+    from scipy.sparse import csr_array
 
     from audit.taxonomy import Taxonomy
 
@@ -205,21 +207,25 @@ class _Verdict(NamedTuple):
     label_set: list[str]
 
 
-class _LabelsJudged:
+@dataclass
+class _Judge:
+    predictions: npt.NDArray[np.float32]
+    quality: pd.DataFrame
+    classes: list[str]
+    labels: list[tuple[str, ...]]
+    words: Mapping[str, str]
+    options: Options
+
+    def __post_init__(self) -> None:
+        self.given, self.alternative = (self.quality[name].to_numpy().astype(np.int64) for name in ("given", "alternative"))
+
+
+class _LabelsJudged(_Judge):
     """Verdicts where every image has one label."""
 
-    def __init__(
-        self,
-        predictions: npt.NDArray[np.float32],
-        quality: pd.DataFrame,
-        classes: list[str],
-        labels: list[tuple[str, ...]],
-        words: Mapping[str, str],
-        options: Options,
-    ) -> None:
-        self.predictions, self.classes, self.labels, self.words, self.options = predictions, classes, labels, words, options
-        self.given, self.alternative = (quality[name].to_numpy().astype(np.int64) for name in ("given", "alternative"))
-        self.overlaps = overlapping(confusion_matrix(self.given, quality["predicted"].to_numpy(), len(classes)), options.confusable)
+    @cached_property
+    def overlaps(self) -> csr_array:
+        return overlapping(confusion_matrix(self.given, self.quality["predicted"].to_numpy(), len(self.classes)), self.options.confusable)
 
     def __call__(self, row: int, of_copies: list[tuple[str, ...]]) -> _Verdict:
         mine, other = int(self.given[row]), int(self.alternative[row])
@@ -238,20 +244,8 @@ class _LabelsJudged:
         return _Verdict(kind, message, suggestion, [] if kind == "wrong" else [label, suggestion])
 
 
-class _SetsJudged:
+class _SetsJudged(_Judge):
     """Verdicts where images have several labels."""
-
-    def __init__(
-        self,
-        predictions: npt.NDArray[np.float32],
-        quality: pd.DataFrame,
-        classes: list[str],
-        labels: list[tuple[str, ...]],
-        words: Mapping[str, str],
-        options: Options,
-    ) -> None:
-        self.predictions, self.classes, self.labels, self.words, self.options = predictions, classes, labels, words, options
-        self.alternative = quality["alternative"].to_numpy()
 
     def __call__(self, row: int, of_copies: list[tuple[str, ...]]) -> _Verdict:
         mine = self.labels[row]

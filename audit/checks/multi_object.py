@@ -71,7 +71,7 @@ class Options:
 
 
 def two_likeliest(predictions: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return the two likeliest classes of each row with their probabilities, likeliest first; NaN for NaN rows.
+    """Return the two likeliest classes of each row with their probabilities, likeliest first, ties by code; NaN for NaN rows.
 
     Args:
         predictions: float32 ``[n, c]``, c at least 2; may be memory-mapped, read in blocks.
@@ -82,8 +82,9 @@ def two_likeliest(predictions: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.
     classes, likely = np.zeros((len(predictions), 2), np.int64), np.full((len(predictions), 2), np.nan, np.float32)
     for start in range(0, len(predictions), _ROWS_AT_ONCE):
         block = np.asarray(predictions[start : start + _ROWS_AT_ONCE])
-        at = np.argpartition(-block, 1, axis=1)[:, :2]
-        at = np.take_along_axis(at, np.lexsort((at, -np.take_along_axis(block, at, 1)), axis=1), 1)
+        first = block.argmax(1)  # argpartition would choose among equal probabilities differently on different processors
+        others = np.where(np.arange(block.shape[1]) == first[:, None], -np.inf, block)
+        at = np.stack([first, others.argmax(1)], 1)
         classes[start : start + len(block)], likely[start : start + len(block)] = at, np.take_along_axis(block, at, 1)
     return classes, likely
 

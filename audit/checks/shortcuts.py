@@ -19,6 +19,7 @@ False Discovery Rate under Dependency", Annals of Statistics.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
@@ -98,12 +99,7 @@ class Options:
 
 
 def run(
-    samples: pd.DataFrame,
-    pairs: pd.DataFrame,
-    class_words: Mapping[str, str],
-    thumbnails: npt.NDArray[np.uint8] | None = None,
-    *,
-    options: Options,
+    samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, str], thumbnails: npt.NDArray[np.uint8] | None = None, *, options: Options
 ) -> Result | Skipped:
     """Report classes that a property predicts; images that show the cue have a score, other judged images 0."""
     classes = class_halves(samples, pairs, options.fewest)
@@ -154,7 +150,7 @@ def _findings(varied: list[Property], judged: _Judged, options: Options) -> Iter
     codes, count, counted = judged.classes.codes, len(judged.classes.named), judged.classes.counted
     names, kept = [found.name for found in varied], []
     # A finding's id depends on its kind, so two properties of one class need different kinds.
-    kinds = dict(zip(names, distinct_kinds([_kind(name) for name in names], names), strict=True))
+    kinds = dict(zip(names, distinct_kinds(["property_" + re.sub(r"\W", "_", name) for name in names], names), strict=True))
     for found in varied:
         given = _Given(np.zeros(count, bool), np.zeros(count), np.zeros(len(codes), bool), {})
         if found.written is not None:
@@ -305,7 +301,3 @@ def _ranked(found: Property, classes: ClassHalves) -> tuple[npt.NDArray[np.float
     known = np.flatnonzero(classes.counted & np.isfinite(found.numbers))
     order = known[np.argsort(found.numbers[known], kind="stable")]
     return found.numbers[order], classes.codes[order]
-
-
-def _kind(name: str) -> str:
-    return "property_" + "".join(character if character.isalnum() else "_" for character in name)

@@ -71,16 +71,8 @@ _MOST_CLUSTERS = 1000
 _EXAMPLES = 5
 _CLASSES_NAMED = 3
 _SCENES = (
-    *(
-        "taken indoors",
-        "taken outdoors",
-        "taken at night",
-        "taken under water",
-        "taken from above",
-        "taken from afar",
-        "seen close up",
-        "out of focus",
-    ),
+    *("taken indoors", "taken outdoors", "taken at night", "taken under water", "taken from above", "taken from afar"),
+    *("seen close up", "out of focus"),
     *("of several people", "of a hand", "of a crowd", "of text", "of a screen", "of a toy", "of a statue", "of food on a plate", "in a box"),
     *("in snow", "in grass", "in a forest", "on sand", "in front of the sky", "on a white background", "on a black background", "behind a fence"),
 )

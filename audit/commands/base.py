@@ -52,6 +52,12 @@ def listed(folder: PluginFolder) -> str:
     return "NAME"
 
 
+def limit_option(what: str) -> Callable[[Any], Any]:
+    """Return the option ``--limit`` of a command that lists changes."""
+    text = f"Maximum number of {what} listed per kind of change; --json lists all."
+    return click.option("--limit", type=click.IntRange(min=0), metavar="N", default=10, show_default=True, help=text)
+
+
 PATH = _NonEmptyPath(path_type=Path)
 
 OUTPUT = flags(

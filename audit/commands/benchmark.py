@@ -43,6 +43,7 @@ def benchmark(run: Path, files: tuple[str, ...], split: str | None, *, as_json: 
     """
     from audit import open_run
     from audit.labels.benchmark_scores import corrections, ranking_changes, scores
+    from audit.labels.quality import label_codes
 
     opened = open_run(run)
     rows, name = _split_rows(opened, split)
@@ -50,7 +51,7 @@ def benchmark(run: Path, files: tuple[str, ...], split: str | None, *, as_json: 
     notes: list[str] = []
     for file in files:
         predicted[_model(file, files)] = _predicted(opened, rows, file, notes)
-    given = _codes(opened)[rows]
+    given = label_codes(opened.samples["label"], opened.classes)[rows]
     findings, decided = _label_findings(opened, rows), _decided(opened, rows)
     corrected = corrections(given, findings, decided, opened.classes)
     leaked = _leaked(opened, rows, notes)
@@ -110,12 +111,6 @@ def _split_rows(run: Run, split: str | None) -> tuple[npt.NDArray[np.int64], str
         raise ConfigError("--split", f"unknown split {split!r}", nearest(split, known) if known else "omit the option: the run has no splits")
     name = split or next((one for wanted in EVALUATION_SPLITS for one in known if one.lower() == wanted), None)
     return np.flatnonzero(found == name) if name is not None else np.arange(len(run)), name
-
-
-def _codes(run: Run) -> npt.NDArray[np.int64]:
-    from audit.labels.quality import label_codes
-
-    return label_codes(run.samples["label"], run.classes)
 
 
 def _model(file: str, files: tuple[str, ...]) -> str:

@@ -53,7 +53,9 @@ def decisions(
         from audit.review.agreement import precision
         from audit.review.decision_files import write_sheet
 
-        where = _of_check(opened, check)
+        if check is not None:
+            opened.scores(check)  # raises if the check is unknown or did not run
+        where = {} if check is None else {"check": check}
         worst = opened.findings_page(where, precision=precision(log.current(), opened.findings_index), limit=limit).rows
         write_sheet(sheet, worst)
         done["sheet"] = {"file": str(sheet), "findings": len(worst)}
@@ -77,13 +79,6 @@ def _user() -> str:
     with suppress(Exception):  # a container may have no user name
         return getpass.getuser()
     return "unknown"
-
-
-def _of_check(run: Run, check: str | None) -> dict[str, str]:
-    if check is not None:
-        run.scores(check)  # raises if the check is unknown or did not run
-        return {"check": check}
-    return {}
 
 
 def _import(run: Run, log: Any, source: Path, reviewer: str) -> dict[str, Any]:

@@ -6,21 +6,14 @@ from pathlib import Path
 
 import click
 
-from audit.commands.base import OUTPUT, PATH, print_json, print_text, wants_color
+from audit.commands.base import OUTPUT, PATH, limit_option, print_json, print_text, wants_color
 from audit.diff.text import lines
 
 
 @click.command()
 @click.argument("old", type=PATH)
 @click.argument("new", type=PATH)
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=10,
-    show_default=True,
-    help="Maximum number of samples and findings listed per kind of change; --json lists all.",
-)
+@limit_option("samples and findings")
 @OUTPUT
 def diff(old: Path, new: Path, limit: int, *, as_json: bool, color: bool | None) -> None:
     """Compare the runs OLD and NEW of two dataset versions.

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 @click.argument("run", type=PATH)
 @click.argument("sample", type=str)
 @click.option(
-    "--saliency",
-    metavar="FILE",
-    type=PATH,
-    help="Also write an occlusion saliency map (PNG) for the given label and the best alternative.",
+    "--saliency", metavar="FILE", type=PATH, help="Also write an occlusion saliency map (PNG) for the given label and the best alternative."
 )
 @OUTPUT
 def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, color: bool | None) -> None:

@@ -18,11 +18,7 @@ _DECIDED = {"corrected-labels": "relabelled", "drop-list": "dropped"}
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option(
-    "--what",
-    metavar="KIND",
-    help=f"{listed(EXPORTS)}.",
-)
+@click.option("--what", metavar="KIND", help=f"{listed(EXPORTS)}.")
 @click.option("--out", metavar="PATH", type=PATH, help="File (.csv, .jsonl, .parquet, .json) or folder to write.")
 @click.option(
     "--strip-metadata",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.commands.base import OUTPUT, PATH, print_json, print_text, wants_color
+from audit.commands.base import OUTPUT, PATH, limit_option, print_json, print_text, wants_color
 from audit.errors import ConfigError
 from audit.io.console import counted, observer, safe, size
 
@@ -21,14 +21,7 @@ DIFFERS = 1
 @click.argument("source", metavar="SOURCE_OR_RUN")
 @click.option("--out", metavar="FILE", type=PATH, default=Path("audit.lock"), show_default=True, help="Lock file.")
 @click.option("--check", is_flag=True, help="Compare the dataset with the lock instead of writing it.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=10,
-    show_default=True,
-    help="Maximum number of images listed per kind of change; --json lists all.",
-)
+@limit_option("images")
 @click.option("-q", "--quiet", is_flag=True, help="Print results and errors only, no progress.")
 @OUTPUT
 def lock(source: str, out: Path, *, check: bool, limit: int, quiet: bool, as_json: bool, color: bool | None) -> int:

@@ -74,22 +74,12 @@ class FindingsDifference:
 
 
 def compare_findings(old: KnownFindings, new: Run) -> FindingsDifference:
-    """Compare a version with the findings of the previous one.
-
-    Args:
-        old: findings of the previous version.
-        new: run of the new version.
-    """
+    """Compare the run of a version with the findings of the previous one."""
     return _compare_findings(old, new, None, {})
 
 
 def compare(old: Run, new: Run) -> Difference:
-    """Compare two versions of a dataset.
-
-    Args:
-        old: run of the previous version.
-        new: run of the new version.
-    """
+    """Compare the runs of two versions of a dataset."""
     before, after = (one_label(run.columns(*COLUMNS)) for run in (old, new))
     changes = sample_changes(before, after, match(before, after))
     classes = changes.renamed_classes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from audit.engines.base import Engine, Job
@@ -15,13 +15,9 @@ __all__ = ["Engine", "Job", "LocalEngine", "open_engine"]
 
 
 def open_engine(options: ScanOptions) -> AbstractContextManager[Engine]:
-    """Return the requested engine; Ray is imported only if it is used.
-
-    Raises:
-        ConfigError: Ray is not installed, or no cluster answers at the address.
-    """
+    """Return the requested engine, importing Ray only for it. Raises ConfigError if Ray is not installed or no cluster answers at the address."""
     if options.engine == "ray":
         from audit.engines.ray.engine import RayEngine
 
         return RayEngine(options.address)
-    return LocalEngine()
+    return nullcontext(LocalEngine())

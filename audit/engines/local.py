@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 
 class LocalEngine:
     """Runs everything on this machine."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def place(self, *, device: str, precision: str) -> Placement:
         """See `audit.engines.base.Engine`."""

@@ -202,7 +202,7 @@ def _scores(run: Run, row: int, checks: Mapping[str, Mapping[str, Any]]) -> Iter
 
 
 def _duplicates(run: Run, row: int) -> Iterator[Other]:
-    pairs = run.pairs[(run.pairs["i"] == row) | (run.pairs["j"] == row)].sort_values("score", ascending=False)
+    pairs = run.pairs[(run.pairs["i"] == row) | (run.pairs["j"] == row)].sort_values(["score", "i", "j"], ascending=[False, True, True])
     for pair in pairs.to_dict("records"):
         partner = int(pair["j"] if pair["i"] == row else pair["i"])
         yield _other(run.samples, partner, str(pair["relation"]), float(pair["score"]), json.loads(pair["evidence"]))

@@ -9,7 +9,7 @@ import numpy as np
 
 from audit.errors import AuditError
 from audit.exports.base import write_text
-from audit.io.artifacts import create_array, write_array
+from audit.io.artifacts import filling, write_array
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,14 +38,9 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
     predictions = run.predictions
     rows = np.flatnonzero((codes >= 0) & np.isfinite(predictions[:, 0]))
     out.mkdir(exist_ok=True)
-    chosen = create_array(out / "pred_probs.npy", (len(rows), predictions.shape[1]), np.float32) if len(rows) else None
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        if chosen is not None:
+    with filling(out / "pred_probs.npy", (len(rows), predictions.shape[1]), np.float32) as chosen:
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
             chosen[start : start + _ROWS_AT_ONCE] = predictions[rows[start : start + _ROWS_AT_ONCE]]
-    if chosen is None:
-        write_array(out / "pred_probs.npy", np.zeros((0, predictions.shape[1]), np.float32))
-    else:
-        chosen.flush()
     write_array(out / "labels.npy", codes[rows])
     write_text(out / "ids.json", json.dumps(samples["sample_id"].iloc[rows].tolist()) + "\n")
     write_text(out / "classes.json", json.dumps(run.classes) + "\n")

@@ -82,10 +82,7 @@ def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
                 "@type": "cr:RecordSet",
                 "@id": "images-of-classes",
                 "name": "images-of-classes",
-                "field": [
-                    _field("path", "sc:Text", "fullpath"),
-                    _field("image", "sc:ImageObject", "content"),
-                ],
+                "field": [_field("path", "sc:Text", "fullpath"), _field("image", "sc:ImageObject", "content")],
             },
             _values("splits", splits),
             _values("classes", classes),

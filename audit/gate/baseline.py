@@ -31,11 +31,7 @@ class KnownFindings:
 
 
 def read_findings(path: Path) -> KnownFindings:
-    """Read a JSON report's findings.
-
-    Raises:
-        ConfigError: the file cannot be read, is not a JSON report, or was written by a newer version.
-    """
+    """Read a JSON report's findings. Raises ConfigError if it cannot be read, is not a JSON report, or was written by a newer version."""
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:

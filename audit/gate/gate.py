@@ -93,7 +93,10 @@ class Gate:
     def remarks(self) -> Iterator[str]:
         """Yield the notes for people: changes since the lock, invalid waivers, limits of the comparison."""
         if self.since is not None:
-            yield from _change_remarks(self.since, self.lock)
+            from audit.diff.text import change_lines
+
+            yield f"only findings about changes since {self.lock} count"
+            yield from (line.strip() for line in change_lines(self.since, _SHOWN, unlisted=("added",)))
         for problem, waivers in (("has expired", self.waived.expired), ("matches no finding", self.waived.unmatched)):
             for waiver in waivers:
                 yield f"waiver for {waiver.finding} (owner: {waiver.owner}) {problem}: {waiver.reason}"
@@ -218,10 +221,3 @@ def _touched(findings: pd.DataFrame, since: SampleChanges) -> npt.NDArray[np.boo
     of_image = causes(findings, since.samples, "new_id") != "context"
     of_class = findings["sample_id"].isna() & findings["label"].isin(since.classes_added)
     return np.asarray(of_image | of_class.to_numpy() | (findings["kind"] == NOT_LISTED).to_numpy(), bool)
-
-
-def _change_remarks(since: SampleChanges, lock: str) -> Iterator[str]:
-    from audit.diff.text import change_lines
-
-    yield f"only findings about changes since {lock} count"
-    yield from (line.strip() for line in change_lines(since, _SHOWN, unlisted=("added",)))

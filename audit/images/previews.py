@@ -87,12 +87,7 @@ def previews(run: Run, rows: Sequence[int], *, source: Source | None = None) -> 
 
 
 def make(
-    run: Run,
-    limit: int = 500,
-    *,
-    source: Source | None = None,
-    seconds: float | None = None,
-    advance: Callable[[int], None] = lambda _: None,
+    run: Run, limit: int = 500, *, source: Source | None = None, seconds: float | None = None, advance: Callable[[int], None] = lambda _: None
 ) -> int:
     """Create the missing previews of the worst flagged images and their partners.
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from audit.backbones.base import DeviceEmbedder, Embedder, Preprocessing
 from audit.backbones.runtime import OnnxModel
 from audit.errors import reason
-from audit.images.decode import Decoded, decode
+from audit.images.decode import decode
 from audit.images.measures import perceptual_hash, pixel_id, quality, thumbnail
 from audit.ingest.reuse import ReusableIds
 from audit.sources.base import Source
@@ -158,7 +159,9 @@ def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.ui
     if recipe.reusable is not None and content_id in recipe.reusable:
         return {"outcome": REUSABLE, "content_id": content_id}
     decoded = decode(data, max_pixels=recipe.max_pixels)
-    row = {"content_id": content_id, **_facts(decoded, len(data))}
+    facts = dataclasses.asdict(decoded.facts)
+    origin = facts.pop("origin")
+    row = {"content_id": content_id, "outcome": decoded.outcome, "error": decoded.error, "byte_size": len(data), **facts, **origin._asdict()}
     if decoded.image is None:
         return row
     pixels = np.asarray(decoded.image)
@@ -173,21 +176,3 @@ def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.ui
 def black(count: int, side: int) -> npt.NDArray[np.uint8]:
     """Return black images, ``[count, side, side, 3]``."""
     return np.zeros((count, side, side, 3), np.uint8)
-
-
-def _facts(decoded: Decoded, byte_size: int) -> dict[str, Any]:
-    facts = decoded.facts
-    return {
-        "outcome": decoded.outcome,
-        "error": decoded.error,
-        "byte_size": byte_size,
-        "format": facts.format,
-        "mode": facts.mode,
-        "width": facts.width,
-        "height": facts.height,
-        "frames": facts.frames,
-        "orientation": facts.orientation,
-        "has_alpha": facts.has_alpha,
-        "exif_families": list(facts.exif_families),
-        **facts.origin._asdict(),
-    }

@@ -60,25 +60,9 @@ def list_samples(source: Source, advance: Callable[[int], None]) -> Listing:
 def listing_key(table: pa.Table) -> str:
     """Return a digest of a listing's ids, references, fingerprints, splits, labels and metadata."""
     digest = hashlib.sha256()
-    with pa.ipc.new_stream(_Digest(digest), table.schema) as stream:
-        stream.write_table(table.combine_chunks(), max_chunksize=_ROWS_AT_ONCE)
+    for batch in table.combine_chunks().to_batches(_ROWS_AT_ONCE):
+        digest.update(batch.serialize())
     return digest.hexdigest()
-
-
-class _Digest:
-    """A writable file that hashes its content."""
-
-    closed = False
-
-    def __init__(self, digest: hashlib._Hash) -> None:
-        self._digest = digest
-
-    def write(self, data: bytes) -> int:
-        self._digest.update(data)
-        return len(data)
-
-    def flush(self) -> None:
-        pass
 
 
 def _batch(samples: list[Sample]) -> pa.RecordBatch:

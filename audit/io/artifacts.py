@@ -46,12 +46,21 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: the file cannot be written; the error names ``path``.
     """
-    part = _part(path)
+    with _renamed(path) as part, part.open("xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[Path]:
+    """Yield a new name next to ``path``; when the block ends without an error, rename that file to ``path``, else remove it.
+
+    The file gets the folder's default permissions, unlike a private temporary file.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
     try:
-        with part.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield part
         part.replace(path)
     except BaseException as error:
         with suppress(OSError):
@@ -59,11 +68,6 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError) and error.filename == str(part):
             error.filename, error.filename2 = str(path), None
         raise
-
-
-def _part(path: Path) -> Path:
-    """Return a new name next to ``path``, so that the file gets the folder's default permissions, unlike a private temporary file."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
 
 
 def sweep(folder: Path) -> None:
@@ -97,16 +101,10 @@ def filling(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterato
     Raises:
         OSError: the disk is full.
     """
-    part = _part(path)
-    try:
+    with _renamed(path) as part:
         array = create_array(part, shape, dtype)
         yield array
         array.flush()
-        part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
 
 
 def read_json(path: Path) -> Any:
@@ -199,11 +197,7 @@ def read_arrays(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
 
 
 def reopen_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap[Any, np.dtype[Any]]:
-    """Map an array created by `create_array` for writing again.
-
-    Raises:
-        RunError: the file is missing, corrupt, or of another shape or length.
-    """
+    """Map an array created by `create_array` for writing again. Raises RunError if it is missing, corrupt, or of another shape or length."""
     array = open_array(path)  # mapping a truncated file for writing would fill it with zeros instead of refusing it
     expected = np.dtype(dtype)
     offset = getattr(array, "offset", 0)
@@ -224,11 +218,7 @@ def release(*arrays: object) -> None:
 
 
 def create_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap[Any, np.dtype[Any]]:
-    """Create an ``.npy`` file of zeros with its disk space allocated, and map it for writing.
-
-    Raises:
-        OSError: the disk is full.
-    """
+    """Create an ``.npy`` file of zeros with its disk space allocated, and map it for writing. Raises OSError if the disk is full."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
     with path.open("r+b") as file:
         size = path.stat().st_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, TextIO
 
 from audit.io.progress import SILENT
@@ -172,20 +173,10 @@ class Bars:
         self._progress.stop()
 
 
-class _Quiet:
-    """`SILENT` as a context manager."""
-
-    def __enter__(self) -> Observer:
-        return SILENT
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pass
-
-
-def observer(*, quiet: bool = False, color: bool = True) -> Lines | Bars | _Quiet:
+def observer(*, quiet: bool = False, color: bool = True) -> Lines | Bars | nullcontext[Observer]:
     """Return a context manager with an observer for standard error: bars on a terminal, lines elsewhere, silent if quiet."""
     if quiet:
-        return _Quiet()
+        return nullcontext(SILENT)
     if not sys.stderr.isatty():
         return Lines(sys.stderr)
     from rich.console import Console
@@ -207,11 +198,5 @@ def _bars(console: Console) -> Progress:
             return super().make_tasks_table([task for task in tasks if (task.elapsed or 0) >= PATIENCE])
 
     bar = [] if console.width < NARROW else [BarColumn(bar_width=None)]
-    columns: list[ProgressColumn] = [
-        TextColumn("{task.description}", markup=False),
-        *bar,
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(compact=True),
-    ]
+    columns = [TextColumn("{task.description}", markup=False), *bar, MofNCompleteColumn(), Rate(), TimeRemainingColumn(compact=True)]
     return Patient(*columns, console=console, transient=True, expand=bool(bar), speed_estimate_period=20)

@@ -68,10 +68,7 @@ def corrections(given: npt.NDArray[np.integer], findings: pd.DataFrame, decided:
 
 
 def scores(
-    predicted: Mapping[str, npt.NDArray[np.integer]],
-    given: npt.NDArray[np.integer],
-    corrected: Corrections,
-    leaked: npt.NDArray[np.bool_] | None,
+    predicted: Mapping[str, npt.NDArray[np.integer]], given: npt.NDArray[np.integer], corrected: Corrections, leaked: npt.NDArray[np.bool_] | None
 ) -> pd.DataFrame:
     """Score every model on every variant of a benchmark, all models on the same images.
 
@@ -94,10 +91,7 @@ def scores(
 
 
 def ranking_changes(
-    predicted: Mapping[str, npt.NDArray[np.integer]],
-    given: npt.NDArray[np.integer],
-    corrected: Corrections,
-    leaked: npt.NDArray[np.bool_] | None,
+    predicted: Mapping[str, npt.NDArray[np.integer]], given: npt.NDArray[np.integer], corrected: Corrections, leaked: npt.NDArray[np.bool_] | None
 ) -> list[dict[str, Any]]:
     """Return the pairs of models whose order is reversed in another variant; arguments as for `scores`.
 

@@ -62,11 +62,7 @@ def judge_labels(
 
 
 def _with_copies(
-    found: Suspicion,
-    predictions: npt.NDArray[np.float32],
-    given: npt.NDArray[np.int64],
-    noise: Noise,
-    sets: Iterable[list[Part]],
+    found: Suspicion, predictions: npt.NDArray[np.float32], given: npt.NDArray[np.int64], noise: Noise, sets: Iterable[list[Part]]
 ) -> Suspicion:
     """Replace the scores of copies by their joint ones, weighted by the certainty that they are copies."""
     jointly, certainty, other = np.zeros(len(given)), np.zeros(len(given)), found.other.copy()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from audit.predictions.calibration import sigmoid
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -57,7 +59,7 @@ def calibrate(probability: npt.NDArray[np.floating], outcome: npt.NDArray[np.flo
     centre = np.array([0.0, 1.0])
     weights, hessian = centre.copy(), prior
     for _ in range(_STEPS):
-        expected = _sigmoid(design @ weights)
+        expected = sigmoid(design @ weights)
         gradient = design.T @ (expected - happened) + prior @ (weights - centre)
         hessian = (design * (expected * (1 - expected))[:, None]).T @ design + prior
         step = np.linalg.solve(hessian, gradient)
@@ -69,7 +71,7 @@ def calibrate(probability: npt.NDArray[np.floating], outcome: npt.NDArray[np.flo
 
 def calibrated(probability: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
     """Return corrected probabilities, 0..1; NaN stays NaN."""
-    return _sigmoid(calibration.shift + calibration.slope * _log_odds(probability))
+    return sigmoid(calibration.shift + calibration.slope * _log_odds(probability))
 
 
 def expected_yield(
@@ -114,7 +116,3 @@ def expected_yield(
 def _log_odds(probability: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     inside = np.clip(probability.astype(np.float64), 1e-4, 1 - 1e-4)
     return np.log(inside) - np.log1p(-inside)
-
-
-def _sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from audit.io.blocks import blocks
 from audit.labels.noise import PSEUDO_COUNT, TEMPER
+from audit.predictions.calibration import sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,12 +30,9 @@ def sets_of_labels(samples: pd.DataFrame) -> list[tuple[str, ...]]:
         if isinstance(one, str):
             found.append((one,))
         else:
-            found.append(tuple(sorted({name for name in several if isinstance(name, str)})) if _is_list(several) else ())
+            is_list = isinstance(several, list | tuple | np.ndarray)
+            found.append(tuple(sorted({name for name in several if isinstance(name, str)})) if is_list else ())
     return found
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple | np.ndarray)
 
 
 def membership(labels: Iterable[tuple[str, ...]], classes: list[str]) -> csr_array:
@@ -168,7 +166,7 @@ def _what_copies_show(
         prior = np.clip(alone[heard[:, None], split].mean(0), 1e-6, 1 - 1e-6) if len(heard) else np.full(len(split), 0.5)
         logits = np.log(prior / (1 - prior)) + (votes * more + (len(at) - votes) * less)[split]
         place = np.ix_(at, split)
-        shown[place] += part.weight * (1 / (1 + np.exp(-np.clip(logits, -30, 30))) - alone[place])
+        shown[place] += part.weight * (sigmoid(logits) - alone[place])
     return classes, shown
 
 

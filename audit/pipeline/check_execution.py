@@ -54,11 +54,7 @@ def run_check(check: Check, tables: Mapping[str, object], options: object | None
 
 
 def validated(check: Check, result: object, n: int) -> Result:
-    """Return a check's result with float32 scores.
-
-    Raises:
-        AuditError: scores or findings break the contract.
-    """
+    """Return a check's result with float32 scores. Raises AuditError if scores or findings break the contract."""
     if not isinstance(result, Result):
         raise _broken(check, f"returned {type(result).__name__}, not Result or Skipped")
     scores = np.asarray(result.scores)

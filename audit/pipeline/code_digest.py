@@ -25,7 +25,7 @@ def code_digest(*modules: str) -> str:
         ModuleNotFoundError: one of ``modules`` does not exist; a stale name would never invalidate its stage.
     """
     for name in modules:
-        if not _exists(name):
+        if name not in sys.modules and find_spec(name) is None:
             raise ModuleNotFoundError(f"no module named {name!r}", name=name)
     seen: set[str] = set()
     waiting = list(modules)
@@ -38,10 +38,6 @@ def code_digest(*modules: str) -> str:
     for name in sorted(seen):
         total.update(f"{name}\0{_module(name)[0]}\0".encode())
     return total.hexdigest()[:32]
-
-
-def _exists(name: str) -> bool:
-    return name in sys.modules or find_spec(name) is not None
 
 
 @cache  # a loaded module does not change when its file does

@@ -139,29 +139,23 @@ def read_images(job: Job, engine: Engine, staging: Staging, index: ReuseIndex, o
     Returns:
         The number of decoded images.
     """
-    seen = _read(dataclasses.replace(job, reusable=index.ids if len(index) else None), engine, staging, observer)
-    if not len(seen.rows):
+    rows, content_ids = _read(dataclasses.replace(job, reusable=index.ids if len(index) else None), engine, staging, observer)
+    if not len(rows):
         return len(job.rows)
-    lost = np.ones(len(seen.rows), bool)
-    for at, found in index.take(seen.content_ids, observer.note):
-        staging.store_reused(seen.rows[at], found)
+    lost = np.ones(len(rows), bool)
+    for at, found in index.take(content_ids, observer.note):
+        staging.store_reused(rows[at], found)
         lost[at] = False
     found_before = int(len(lost) - lost.sum())
     observer.note(f"Reused {found_before:,} of {len(job.rows):,} measurements (same content as before)")
     if lost.any():
-        again = np.flatnonzero(np.isin(job.rows, seen.rows[lost]))
+        again = np.flatnonzero(np.isin(job.rows, rows[lost]))
         _read(dataclasses.replace(job, rows=job.rows[again], source_refs=job.source_refs.take(pa.array(again))), engine, staging, observer)
     return len(job.rows) - found_before
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Seen:
-    rows: npt.NDArray[np.int64]
-    content_ids: pa.Array
-
-
-def _read(job: Job, engine: Engine, staging: Staging, observer: Observer) -> _Seen:
-    """Store the rows that were decoded; return those whose bytes are known."""
+def _read(job: Job, engine: Engine, staging: Staging, observer: Observer) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """Store the rows that were decoded; return those whose bytes are known, and their content ids."""
     parts: list[Ingested] = []
     rows: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     ids: list[str] = []
@@ -180,7 +174,7 @@ def _read(job: Job, engine: Engine, staging: Staging, observer: Observer) -> _Se
             _store(parts, staging)
         raise
     _store(parts, staging)
-    return _Seen(np.concatenate(rows), pa.array(ids, pa.string()))
+    return np.concatenate(rows), pa.array(ids, pa.string())
 
 
 def _fresh(part: Ingested, chosen: npt.NDArray[np.bool_]) -> Ingested:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,11 +148,7 @@ def notes(scan: Scan) -> Iterator[str]:
 
 
 def _code(options: ScanOptions) -> str:
-    """Return a digest of the code that makes predictions, and of the content of a file of the user's.
-
-    Raises:
-        AuditError: the file does not exist or cannot be read.
-    """
+    """Return a digest of the code that makes predictions, and of the user's file. Raises AuditError if that cannot be read."""
     if options.predictions is None:
         return code_digest(__name__)
     try:
@@ -199,14 +194,14 @@ def fit_or_reuse(  # noqa: PLR0913  a fit has that many inputs
     has_fit = {"changed_since_fit", "not_judged"} <= before.keys() and (run / MADE_OF).is_file() and (run / PREDICTOR).is_file()
     if before.get("plan") == plan and readable >= FROM_ROWS and has_fit:
         try:
-            last = _last_fit(run, images, int(before["changed_since_fit"]))
+            known, predictor, old_row = _last_fit(run, images, int(before["changed_since_fit"]))
         except RunError as error:
             observer.note(f"label predictions: {error.where}: {error.problem}; all models are fitted again")
         else:
-            changed = count_changed(last.known, last.old_row, labels, readable)
+            changed = count_changed(known, old_row, labels, readable)
             if changed <= MAX_CHANGED * readable:
-                with filling(run / "predictions.npy", (len(images), last.known.probabilities.shape[1]), np.float32) as into:
-                    updated = update(last.known, last.predictor, last.old_row, embeddings, groups, into)
+                with filling(run / "predictions.npy", (len(images), known.probabilities.shape[1]), np.float32) as into:
+                    updated = update(known, predictor, old_row, embeddings, groups, into)
                 _store(run, images, labels, updated.fold)
                 observer.note(f"label predictions: the models of the last full fit judge {updated.predicted:,} new images")
                 not_judged = int(before["not_judged"]) + updated.not_judged
@@ -222,20 +217,12 @@ def fit_or_reuse(  # noqa: PLR0913  a fit has that many inputs
     return {**found.record, "plan": plan, "changed_since_fit": 0, "predicted_anew": readable}
 
 
-@dataclass(frozen=True, slots=True)
-class _LastFit:
-    known: Fitted
-    predictor: Predictor
-    old_row: npt.NDArray[np.int64]
-    """``[n]`` each row's position in ``known``; -1 if its content is new."""
-
-
-def _last_fit(run: Path, images: npt.NDArray[np.bytes_], changed: int) -> _LastFit:
-    """Read the last scan's fit. Raises RunError if one of its files is damaged."""
+def _last_fit(run: Path, images: npt.NDArray[np.bytes_], changed: int) -> tuple[Fitted, Predictor, npt.NDArray[np.int64]]:
+    """Read the last scan's fit; also return each row's position in it, -1 if its content is new. Raises RunError if a file is damaged."""
     stored = read_arrays(run / MADE_OF, "of", "labels", "fold")
     of = stored["of"]
     known = Fitted(open_rows(run, "predictions", len(of)), stored["fold"], stored["labels"], int((of != b"").sum()), changed)
-    return _LastFit(known, load_predictor(run / PREDICTOR), old_rows(of, images))
+    return known, load_predictor(run / PREDICTOR), old_rows(of, images)
 
 
 def _store(run: Path, images: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int32], fold: npt.NDArray[np.int8]) -> None:

@@ -19,6 +19,11 @@ def softmax(logits: Floats) -> Floats:
     return np.asarray(shifted, dtype=np.float32)
 
 
+def sigmoid(logits: npt.NDArray[np.float64], *, limit: float = 30) -> npt.NDArray[np.float64]:
+    """Return logistic probabilities; logits beyond ``limit`` on either side count as it."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -limit, limit))))
+
+
 def most_to_calibrate(rows: int, classes: int) -> int:
     """Return the number of rows to fit a temperature on: ``rows``, or fewer with many classes (2,000 rows suffice for 22,000 classes)."""
     return min(rows, _CELLS // max(classes, 1))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from audit.io.artifacts import release
 from audit.io.blocks import rows_at_once, some_of
+from audit.predictions.calibration import sigmoid
 from audit.predictions.folds import folds_of, numbered
 from audit.predictions.out_of_sample import FOLDS, MAX_TRAINING_ROWS, Predictions, learned_features, rows_with_embedding
 
@@ -70,7 +71,8 @@ def out_of_sample_sets(
     rows, at_once = np.flatnonzero(usable), min(_ROWS_AT_ONCE, rows_at_once(given.shape[1]))
     for start in range(0, len(rows), at_once):
         block = rows[start : start + at_once]
-        probabilities[block] = _sigmoid(members(project(embeddings[block]), fold[block]), weights)
+        ridge, votes = members(project(embeddings[block]), fold[block])
+        probabilities[block] = sigmoid(weights[0] * ridge + weights[1] * votes + weights[2])
         release(probabilities, embeddings)
         if advance is not None:
             advance(len(block))
@@ -115,9 +117,9 @@ class _Members:
 
 
 def _fit(features: Floats, given: csr_array, fold: npt.NDArray[np.int8], folds: int, seed: int) -> _Members:
-    from audit.predictions.similarity_models import Voters, fit_ridge, references, unit_rows
+    from audit.predictions.similarity_models import MAX_REFERENCES, Voters, fit_ridge, unit_rows
 
-    chosen = references(len(features), seed)
+    chosen = some_of(np.arange(len(features)), MAX_REFERENCES, seed=seed)
     return _Members(fit_ridge(features, given, fold, folds, seed), Voters(unit_rows(features[chosen]), given[chosen], fold[chosen]))
 
 
@@ -138,8 +140,3 @@ def _stack(members: _Members, features: Floats, given: csr_array, fold: npt.NDAr
     weight = np.concatenate([np.ones(len(present)), np.full(len(some), len(absent) / len(some))])
     fitted = LogisticRegression(C=1e3, max_iter=500).fit(cells[taken], happened[taken], sample_weight=weight)
     return np.concatenate([fitted.coef_[0], fitted.intercept_])
-
-
-def _sigmoid(outputs: Floats, weights: npt.NDArray[np.float64]) -> Floats:
-    logits = weights[0] * outputs[0] + weights[1] * outputs[1] + weights[2]
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), dtype=np.float32)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from audit.predictions.predictor import Predictor
-    from audit.predictions.probes import Projection, Training
+    from audit.predictions.probes import Projection
 
 MAX_TRAINING_ROWS = 200_000
 """Maximum rows to train on, the same number of each class; bounds memory and time. All rows are predicted."""
@@ -82,7 +82,7 @@ def out_of_sample(
     """
     from audit.predictions.calibration import best_temperature, most_to_calibrate
     from audit.predictions.predictor import Predictor, log_of, tempered
-    from audit.predictions.probes import MEMBERS
+    from audit.predictions.probes import MEMBERS, Training
 
     classes = int(labels.max(initial=-1)) + 1
     usable = rows_with_embedding(embeddings)
@@ -96,7 +96,10 @@ def out_of_sample(
     kept = int(fold.max()) + 1
     judged = (fold >= 0) & (labels >= 0)
     chosen = order[judged[order]]
-    training, project = _training(embeddings, column[labels[chosen]], fold[chosen], chosen, kept, classes, seed, device)
+    if len(chosen) > MAX_TRAINING_ROWS:
+        chosen = chosen[_even_share(column[labels[chosen]], seed)]
+    features, project = learned_features(embeddings, chosen)
+    training = Training(features, column[labels[chosen]], fold[chosen], kept, classes, seed, device)
     predict = Predictor(project, {name: fit(training) for name, (fit, _) in MEMBERS.items()}, column)
 
     probabilities = np.empty((len(labels), classes), np.float32) if into is None else into
@@ -121,8 +124,8 @@ def out_of_sample(
             release(probabilities)
     record = {
         "folds": np.bincount(fold[judged], minlength=kept).tolist(),
-        "trained_on": len(training.labels),
-        "features": training.features.shape[1],
+        "trained_on": len(chosen),
+        "features": features.shape[1],
         "members": {name: 1 / len(predict.members) for name in predict.members},
         "temperature": temperature,
         "not_judged": int((judged & ~np.isfinite(probabilities[:, 0])).sum()),
@@ -136,26 +139,6 @@ def rows_with_embedding(embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.b
     for start in range(0, len(embeddings), _ROWS_AT_ONCE):
         usable[start : start + _ROWS_AT_ONCE] = np.isfinite(embeddings[start : start + _ROWS_AT_ONCE]).all(1)
     return usable
-
-
-def _training(
-    embeddings: npt.NDArray[np.float16],
-    labels: npt.NDArray[np.int64],
-    fold: npt.NDArray[np.int8],
-    rows: npt.NDArray[np.int64],
-    folds: int,
-    classes: int,
-    seed: int,
-    device: str,
-) -> tuple[Training, Projection]:
-    """Read the training data; ``labels``, ``fold`` and ``rows`` describe the labelled rows with an embedding, in training order."""
-    from audit.predictions.probes import Training
-
-    if len(rows) > MAX_TRAINING_ROWS:
-        even = _even_share(labels, seed)
-        rows, labels, fold = rows[even], labels[even], fold[even]
-    features, project = learned_features(embeddings, rows)
-    return Training(features, labels, fold, folds, classes, seed, device), project
 
 
 def learned_features(embeddings: npt.NDArray[np.float16], rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], Projection]:

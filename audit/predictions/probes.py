@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from audit.io.blocks import some_of
 from audit.predictions.calibration import best_temperature, most_to_calibrate, softmax
-from audit.predictions.similarity_models import Ridge, Voters, fit_ridge, one_hot, references, unit_rows
+from audit.predictions.similarity_models import MAX_REFERENCES, Ridge, Voters, fit_ridge, one_hot, unit_rows
 
 if TYPE_CHECKING:
     import torch
@@ -270,7 +270,7 @@ class NeighborVote:
 
 def neighbor_vote(training: Training) -> NeighborVote:
     """Choose the rows that vote."""
-    chosen = references(len(training.labels), training.seed)
+    chosen = some_of(np.arange(len(training.labels)), MAX_REFERENCES, seed=training.seed)
     labels = training.labels[chosen]
     prior = np.bincount(labels, minlength=training.classes).astype(np.float32) / np.float32(len(chosen))
     return NeighborVote(unit_rows(training.features[chosen]), labels, training.fold[chosen], prior)

@@ -134,8 +134,3 @@ class Voters:
             votes = csr_array((weight.ravel(), other[index.ravel()], starts), shape=(len(mine), len(self.fold)))
             out[mine] = (votes @ self.given).toarray()
         return out
-
-
-def references(rows: int, seed: int) -> npt.NDArray[np.int64]:
-    """Sample the rows that may vote."""
-    return np.sort(np.random.default_rng(seed).permutation(rows)[:MAX_REFERENCES])

@@ -119,24 +119,14 @@ def consensus(decisions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def consensus_of_run(run: Run, decisions: pd.DataFrame) -> pd.DataFrame:
-    """Return `consensus` for a run, reading only the samples whose content was decided about.
-
-    Args:
-        run: a finished run.
-        decisions: as `audit.review.decisions.Decisions.current` returns them.
-    """
+    """Return `consensus` for a finished run, reading only the samples whose content was decided about."""
     rows = _rows_read(run, decisions)
     found = consensus(decisions, run.columns("sample_id", "content_id", "label", rows=rows))
     return found.assign(row=rows[found["row"].to_numpy(np.int64)])
 
 
 def rows_of_run(run: Run, decisions: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Return `rows_of` for a run, reading only the samples whose content was decided about.
-
-    Args:
-        run: a finished run.
-        decisions: as `audit.review.decisions.Decisions.current` returns them.
-    """
+    """Return `rows_of` for a finished run, reading only the samples whose content was decided about."""
     rows = _rows_read(run, decisions)
     found = rows_of(decisions, run.columns("sample_id", "content_id", rows=rows))
     return np.where(found >= 0, np.append(rows, -1)[found], -1)

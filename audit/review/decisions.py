@@ -122,7 +122,8 @@ class Decisions:
             latest = max((decision.time for _, decision in self._decided.values()), default="")
             now = _after(latest)
             timed = [decision if decision.time else dataclasses.replace(decision, time=now) for decision in decisions]
-            self._write([{"action": action, **_compact(decision)} for decision in timed])
+            fields = [dataclasses.asdict(decision) for decision in timed]
+            self._write([{"action": action} | {name: value for name, value in row.items() if value not in (None, "")} for row in fields])
         return action
 
     def undo(self, reviewer: str) -> list[Decision]:
@@ -279,10 +280,6 @@ def _append(path: Path, lines: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _compact(decision: Decision) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(decision).items() if value not in (None, "")}
 
 
 def _after(latest: str) -> str:

@@ -60,11 +60,7 @@ def read_index(files: Sequence[Path]) -> pd.DataFrame:
 
 
 def select(index: pd.DataFrame, where: Where) -> pd.DataFrame:
-    """Return the findings whose columns have the wanted values.
-
-    Raises:
-        AuditError: the index has no such column.
-    """
+    """Return the findings whose columns have the wanted values. Raises AuditError if the index has no such column."""
     for column, wanted in where.items():
         if column not in SHORT:
             raise AuditError(column, "unknown column of findings", nearest(column, SHORT))

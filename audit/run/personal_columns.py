@@ -26,21 +26,8 @@ _PERSONAL_PAIRS = frozenset(
 )
 _ROLES = frozenset(
     {
-        *(
-            "observer",
-            "collector",
-            "annotator",
-            "labeler",
-            "labeller",
-            "rater",
-            "worker",
-            "radiologist",
-            "physician",
-            "doctor",
-            "cameraman",
-            "contact",
-        ),
-        *("participant", "subject", "turker", "device"),
+        *("observer", "collector", "annotator", "labeler", "labeller", "rater", "worker", "radiologist", "physician", "doctor"),
+        *("cameraman", "contact", "participant", "subject", "turker", "device"),
     }
 )
 _NOT_ALONE = frozenset({"subject", "device"})

@@ -7,22 +7,18 @@ from datetime import datetime
 from typing import Any
 
 _NUMBER = (int, float)
-_COUNTS = {"listed": int, "scanned": int, "failed": int, "outcomes": {str: int}}
-_CHECK = {"state": str, "findings": int}
-_STAGE = {"warnings?": [str], "changed_since_fit?": int, "not_judged?": int, "complete?": bool}
-_FILE = {"bytes": int, "modified_ns": int, "crc32": str}
 
 SHAPE: dict[str, Any] = {
-    "counts": _COUNTS,
-    "checks": {str: _CHECK},
+    "counts": {"listed": int, "scanned": int, "failed": int, "outcomes": {str: int}},
+    "checks": {str: {"state": str, "findings": int}},
     "source": {"location": str, "kind": str},
     "options": {"checks?": {str: {}}},
     "backbone": {"name": str},
     "class_words": {str: str},
     "timings": {str: _NUMBER},
     "seconds": _NUMBER,
-    "stages": {str: _STAGE},
-    "files": {str: _FILE},
+    "stages": {str: {"warnings?": [str], "changed_since_fit?": int, "not_judged?": int, "complete?": bool}},
+    "files": {str: {"bytes": int, "modified_ns": int, "crc32": str}},
     "classes": [str],
     "finished_at": str,
 }
@@ -59,7 +55,7 @@ def _wrong(where: str, value: Any, shape: Any) -> str | None:
         return None if isinstance(value, list) and all(isinstance(entry, shape[0]) for entry in value) else f"{where} is not a list of strings"
     if not isinstance(shape, Mapping):
         if not isinstance(value, shape) or isinstance(value, bool) != (shape is bool):
-            return f"{where} is not {_word(shape)}"
+            return f"{where} is not {'a string' if shape is str else 'a Boolean' if shape is bool else 'a number'}"
         return f"{where} is negative" if isinstance(value, int | float) and value < 0 else None
     if not isinstance(value, Mapping):
         return f"{where} is not an object"
@@ -74,7 +70,3 @@ def _is_time(text: str) -> bool:
         return datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
         return False
-
-
-def _word(kind: Any) -> str:
-    return {str: "a string", bool: "a Boolean"}.get(kind, "a number")

@@ -210,11 +210,7 @@ class Run:
         return [self.path / "findings" / f"{name}.parquet" for name in done]
 
     def scores(self, check: str) -> npt.NDArray[np.float32]:
-        """Return one check's scores, float32 ``[n]`` in [0, 1], higher = worse, NaN = not applicable.
-
-        Raises:
-            RunError: the run lacks the check or skipped it, with the reason.
-        """
+        """Return one check's scores, float32 ``[n]`` in [0, 1], higher = worse, NaN = not applicable. Raises RunError if it did not run."""
         known = self.record.get("checks", {})
         if check not in known:
             raise RunError(self.path, f"has no check {check!r}", nearest(check, known))
@@ -237,11 +233,7 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Open a finished run; see ``Run``.
-
-    Raises:
-        RunError: see ``Run``; or the scan is not finished, so that missing findings would count as clean.
-    """
+    """Open a finished run. Raises RunError as ``Run`` does, or if the scan is not finished: missing findings would count as clean."""
     run = Run(path)
     if not run.record.get("finished", True):  # records of the first version lack the key
         raise RunError(path, "its scan is not finished", "run the same scan command again to resume")

@@ -60,11 +60,7 @@ def find_kinds() -> dict[str, Kind]:
 
 
 def source_options(table: Mapping[str, Any]) -> SourceOptions:
-    """Return source options from a table of plain values, such as those in ``run.json``.
-
-    Raises:
-        ConfigError: a key is unknown or a value has the wrong type.
-    """
+    """Return source options from plain values, as in ``run.json``. Raises ConfigError for an unknown key or a value of the wrong type."""
     hints = typing.get_type_hints(SourceOptions)
     for name in table:
         if name not in hints:

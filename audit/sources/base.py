@@ -52,15 +52,10 @@ class SourceOptions:
 class Source(Protocol):
     """A stored dataset. Picklable: each process opens its own file handles, lazily."""
 
-    @property
-    def kind(self) -> str:
-        """The name of the source kind."""
-        ...
-
-    @property
-    def location(self) -> str:
-        """The location as the user gave it."""
-        ...
+    kind: str
+    """The name of the source kind."""
+    location: str
+    """The location as the user gave it."""
 
     def class_words(self, labels: Iterable[str]) -> Mapping[str, str]:
         """Return readable names of labels that are codes: ``n01440764`` -> ``tench, Tinca tinca``. Raises SourceError."""

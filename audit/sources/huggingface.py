@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from threading import Lock
 from typing import Any
 
 from audit.errors import SourceError
 from audit.io.console import counted
-from audit.sources.annotations.class_words import find_class_words
+from audit.sources.annotations.class_words import StoredSource
 from audit.sources.annotations.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, require_column, without_labels
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.storage.files import Storage
@@ -25,17 +24,11 @@ OPTIONS = frozenset({"image_column", "path_column", "label_column", "split_colum
 _SHARD = re.compile(r"^(?P<split>[^/]+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?\.parquet$")
 
 
-class ParquetImages:
+class ParquetImages(StoredSource):
     """Images in the rows of Parquet files. Holds the images of one row group in memory."""
 
-    kind = KIND
-
     def __init__(self, location: str, options: SourceOptions, shards: list[str], image_column: str) -> None:
-        self.location = location
-        self.options = options
-        self.ignored: Counter[str] = Counter()
-        self.problems: list[Problem] = []
-        self._storage = Storage(location, options.storage_options)
+        super().__init__(KIND, location, options, Storage(location, options.storage_options))
         self._shards = shards
         self._image_column = image_column
         self._lock = Lock()
@@ -47,22 +40,18 @@ class ParquetImages:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=Lock(), _group=("", []))
 
-    def class_words(self, labels: Iterable[str]) -> dict[str, str]:
-        """Return readable names of those labels that have one. Raises SourceError."""
-        return find_class_words(self._storage, self.options, labels)
-
     def collect(self) -> Iterator[Sample]:
         """Yield one sample per row; image bytes are not read."""
         import pyarrow.parquet as pq
 
         self.ignored.clear()
         self.problems.clear()
-        if not self._storage.root.endswith(".parquet"):  # a single file is a deliberate choice: its siblings are not missing
+        if not self.storage.root.endswith(".parquet"):  # a single file is a deliberate choice: its siblings are not missing
             self._report_missing_shards()
         splits: dict[str, str] = {}
         names: set[str] = set()
         for shard in self._shards:
-            with self._storage.open(self._path(shard)) as file:
+            with self.storage.open(self._path(shard)) as file:
                 table = pq.ParquetFile(file)
                 image = _image_column(table.schema_arrow, self.options, self._image_column)
                 if image is None:
@@ -73,7 +62,7 @@ class ParquetImages:
 
     def _rows(self, shard: str, table: Any, image: str, splits: dict[str, str], names: set[str]) -> Iterator[Sample]:
         """Yield a shard's samples; add to the splits and names seen so far."""
-        state = self._storage.fingerprint(self._path(shard))
+        state = self.storage.fingerprint(self._path(shard))
         named = _SHARD.match(shard.rpartition("/")[2])
         schema = table.schema_arrow
         others = [name for name in schema.names if name != image]
@@ -129,14 +118,14 @@ class ParquetImages:
     def _images(self, shard: str, group: int) -> Any:
         import pyarrow.parquet as pq
 
-        with self._storage.open(self._path(shard)) as file:
+        with self.storage.open(self._path(shard)) as file:
             table = pq.ParquetFile(file)
             image = _image_column(table.schema_arrow, self.options, self._image_column)
             return table.read_row_group(group, columns=[image]).column(image)
 
     def _path(self, shard: str) -> str:
-        root = self._storage.root
-        return root if root.endswith(".parquet") else self._storage.join(root, shard)
+        root = self.storage.root
+        return root if root.endswith(".parquet") else self.storage.join(root, shard)
 
 
 def matches(location: str, options: SourceOptions) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
 from audit.errors import SourceError
 from audit.io.console import counted
 from audit.io.spreadsheet import read_rows, require_text
-from audit.sources.annotations.class_words import find_class_words
+from audit.sources.annotations.class_words import StoredSource
 from audit.sources.annotations.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, refuse_nested, without_labels
 from audit.sources.annotations.json_lines import read_objects
 from audit.sources.base import Sample, Source, SourceOptions
@@ -33,21 +32,8 @@ _SHOWN_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
-class ManifestSource:
+class ManifestSource(StoredSource):
     """Images listed in a table; paths are relative to the table's folder."""
-
-    kind = KIND
-
-    def __init__(self, location: str, options: SourceOptions) -> None:
-        self.location = location
-        self.options = options
-        self.ignored: Counter[str] = Counter()
-        self.problems: list[Problem] = []
-        self._table = Storage(location, options.storage_options)
-
-    def class_words(self, labels: Iterable[str]) -> dict[str, str]:
-        """Return readable names of those labels that have one. Raises SourceError."""
-        return find_class_words(self._table, self.options, labels)
 
     def collect(self) -> Iterator[Sample]:
         """Yield one sample per row. Raises SourceError if a column is missing or a line is malformed."""
@@ -118,12 +104,12 @@ class ManifestSource:
         if "://" in path:
             storage = Storage(path, self.options.storage_options)
             return storage, storage.root
-        if path.startswith("/") and self._table.protocol is None:
-            return self._table, path
-        return self._table, self._table.join(self._table.parent(self._table.root), path)
+        if path.startswith("/") and self.storage.protocol is None:
+            return self.storage, path
+        return self.storage, self.storage.join(self.storage.parent(self.storage.root), path)
 
     def _text_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
-        with self._table.open(self._table.root) as file:
+        with self.storage.open(self.storage.root) as file:
             header, rows = read_rows(file, self.location, SourceError)
             path = find_columns(self.location, header, self.options).path
             for line, cells in rows:
@@ -137,9 +123,9 @@ class ManifestSource:
                 yield where, {name: cell if name == path else cell.strip() for name, cell in row.items()}
 
     def _json_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
-        with self._table.open(self._table.root) as file:
+        with self.storage.open(self.storage.root) as file:
             names = dict.fromkeys(name for _, row in read_objects(file, self.location) for name in row)
-        with self._table.open(self._table.root) as file:
+        with self.storage.open(self.storage.root) as file:
             for line, row in read_objects(file, self.location):
                 yield f"{self.location}:{line}", names | row
                 names = {}  # the first row carries every name, as a header does; other rows may omit some
@@ -147,7 +133,7 @@ class ManifestSource:
     def _parquet_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
         import pyarrow.parquet as pq
 
-        with self._table.open(self._table.root) as file:
+        with self.storage.open(self.storage.root) as file:
             table = pq.ParquetFile(file)
             find_columns(self.location, table.schema_arrow.names, self.options)
             number = 0
@@ -209,4 +195,4 @@ def open_kind(location: str, options: SourceOptions) -> Source:
     """Open a table. Raises SourceError."""
     storage = Storage(location, options.storage_options)
     require_file(storage, KIND)
-    return ManifestSource(location, options)
+    return ManifestSource(KIND, location, options, storage)

@@ -6,13 +6,13 @@ import fnmatch
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
 from audit.errors import SourceError
 from audit.io.console import counted
-from audit.sources.annotations.class_words import find_class_words
+from audit.sources.annotations.class_words import StoredSource
 from audit.sources.annotations.columns import read_labels, require_column
 from audit.sources.annotations.layout import is_split
 from audit.sources.base import Sample, Source, SourceOptions
@@ -30,25 +30,15 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 _SIDE = frozenset({"cls", "json", "txt", "cls.txt", "label"})
 
 
-class WebDatasetSource:
+class WebDatasetSource(StoredSource):
     """Images in a sequence of tar shards, with their labels in members of the same key."""
 
-    kind = KIND
-
     def __init__(self, location: str, options: SourceOptions, folder: Storage, shards: list[str], missing: list[str]) -> None:
-        self.location = location
-        self.options = options
-        self.ignored: Counter[str] = Counter()
-        self.problems: list[Problem] = []
+        super().__init__(KIND, location, options, folder)
         self._unread = Tally()
         self._keys: set[str] = set()
-        self._storage = folder
         self._shards = shards
         self._missing = missing
-
-    def class_words(self, labels: Iterable[str]) -> dict[str, str]:
-        """Return readable names of those labels that have one. Raises SourceError."""
-        return find_class_words(self._storage, self.options, labels)
 
     def collect(self) -> Iterator[Sample]:
         """Yield every image of every shard; read only the label and JSON members.
@@ -61,11 +51,11 @@ class WebDatasetSource:
         self._unread = Tally()
         self._keys.clear()
         for shard in self._shards:
-            path = self._storage.join(self._storage.root, shard)
+            path = self.storage.join(self.storage.root, shard)
             word = re.split(r"[-_.\d]", shard, maxsplit=1)[0]
             split = self.options.split or (word if is_split(word) else None)
-            with self._storage.open(path) as file:
-                members = read_members(file, path, self._storage.fingerprint(path), self.ignored, self.problems)
+            with self.storage.open(path) as file:
+                members = read_members(file, path, self.storage.fingerprint(path), self.ignored, self.problems)
                 for key, group in groupby(members, lambda member: _key(member.path)):
                     yield from self._samples(shard, key, list(group), split)
         for column in (self.options.label_column, self.options.split_column):
@@ -82,7 +72,7 @@ class WebDatasetSource:
 
     def read(self, source_ref: str) -> bytes:
         """Return one image's bytes. Raises OSError if they cannot be read."""
-        return read_ref(self._storage, source_ref)
+        return read_ref(self.storage, source_ref)
 
     def _samples(self, shard: str, key: str, members: list[Member], split: str | None) -> Iterator[Sample]:
         if is_hidden(key):
@@ -100,7 +90,7 @@ class WebDatasetSource:
                 self.ignored[extension(member.path)] += 1
                 continue
             state += "-" + member.fingerprint
-            text = read_ref(self._storage, member_ref(shard, member.offset, member.size)).decode("utf-8", "replace").strip()
+            text = read_ref(self.storage, member_ref(shard, member.offset, member.size)).decode("utf-8", "replace").strip()
             if side == "json":
                 found = _json_object(text)
                 metadata |= found or {}

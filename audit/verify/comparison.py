@@ -15,7 +15,7 @@ from audit.io.console import counted
 from audit.pairs.duplicate_sets import implied_by_identical_copies
 from audit.verify.datasets import Dataset, find_dataset
 from audit.verify.facts import Fact, published_facts
-from audit.verify.images import Images, Unknown, images_of, misfit, rows_by_number
+from audit.verify.images import Images, Unknown, images_of, require_fit, rows_by_number
 from audit.verify.label_files import human_labels, label_sets, listed_pairs, votes
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
         SourceError: a label file cannot be read or has another format.
     """
     facts, dataset = published_facts(name), find_dataset(name)
-    readers = {"duplicates": _listed_pairs, "human": _human, "mturk": _confirmed, "real": _real}
-    wanted = sorted(readers.keys() & {fact.needs for fact in facts})
+    wanted = sorted(_READERS.keys() & {fact.needs for fact in facts})
     for key in files:
         if key not in wanted:
             raise ConfigError("--labels", f"no published fact about {name} needs {key!r}", f"remove it; {name} uses: {', '.join(wanted)}")
@@ -53,8 +52,11 @@ def compare(run: Run, name: str, files: Mapping[str, Path]) -> list[dict[str, An
     mismatch = _no_class(images, name)
     numbers = _of_pairs(run.pairs, images)
     for key, path in files.items():
+        read, keys = _READERS[key]
         try:
-            numbers |= readers[key](run, images, dataset, path)
+            numbers |= read(run, images, dataset, path)
+        except Unknown as why:
+            numbers |= dict.fromkeys(keys, why)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SourceError(path, f"not a valid label file of kind {key!r} ({error})", "use the file as published, see docs/verify.md") from error
     rows = []
@@ -157,51 +159,40 @@ def _flagged(run: Run) -> set[str]:
     return set(findings.loc[findings["check"] == "label_errors", "sample_id"].dropna())
 
 
-def _out_of_range(numbers: Sequence[int], known: range, side: str) -> Unknown | None:
-    """Return a message if numbers of a file are outside the dataset's range, as in a file of another order."""
+def _require_valid(numbers: Sequence[int], known: range, side: str) -> None:
+    """Raise Unknown if numbers of a file are outside the dataset's range, as in a file of another order."""
     wrong = [number for number in numbers if number not in known]
-    if not wrong:
-        return None
-    found = f"{len(wrong):,} of the file's {counted(len(numbers), 'image')} have numbers that are not valid for {side} images (first: {wrong[0]})"
-    return Unknown(f"{found}; valid numbers are {known[0]} to {known[-1]}")
+    if wrong:
+        found = f"{len(wrong):,} of the file's {counted(len(numbers), 'image')} have numbers that are not valid for {side} images (first: {wrong[0]})"
+        raise Unknown(f"{found}; valid numbers are {known[0]} to {known[-1]}")
 
 
-def _none_found(listed: Sequence[object]) -> Unknown:
-    return Unknown("no image of the file is in the run" if listed else "the file is empty")
+def _require_some(present: Sequence[object], listed: Sequence[object]) -> None:
+    if not present:
+        raise Unknown("no image of the file is in the run" if listed else "the file is empty")
 
 
 def _listed_pairs(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
-    test, train = rows_by_number(images, dataset, held_out=True), rows_by_number(images, dataset, held_out=False)
     wanted = listed_pairs(path)
-    if isinstance(test, Unknown) or isinstance(train, Unknown):
-        return {"listed_pairs": test if isinstance(test, Unknown) else train}
-    invalid = _out_of_range([one for one, _ in wanted], dataset.held_out_numbers, "held-out")
-    invalid = invalid or _out_of_range([other for _, other in wanted], dataset.train_numbers, "train")
-    if invalid is not None:
-        return {"listed_pairs": invalid}
+    test, train = rows_by_number(images, dataset, held_out=True), rows_by_number(images, dataset, held_out=False)
+    _require_valid([one for one, _ in wanted], dataset.held_out_numbers, "held-out")
+    _require_valid([other for _, other in wanted], dataset.train_numbers, "train")
     present = [(test[one], train[other]) for one, other in wanted if one in test and other in train]
-    if not present:
-        return {"listed_pairs": _none_found(wanted)}
-    why = misfit([row for row, _ in present], [images.classes[row] for _, row in present], images, _HALF)
+    _require_some(present, wanted)
+    require_fit([row for row, _ in present], [images.classes[row] for _, row in present], images, _HALF)
     ours = {frozenset(pair) for pair in zip(run.pairs["i"].tolist(), run.pairs["j"].tolist(), strict=True)}
-    return {"listed_pairs": why or f"{sum(frozenset(pair) in ours for pair in present)} of {len(present)} in the run ({len(wanted)} listed)"}
+    return {"listed_pairs": f"{sum(frozenset(pair) in ours for pair in present)} of {len(present)} in the run ({len(wanted)} listed)"}
 
 
 def _human(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
-    keys = ("human_disagree", "human_flagged")
-    train, listed = rows_by_number(images, dataset, held_out=False), human_labels(path, dataset)
-    if isinstance(train, Unknown):
-        return dict.fromkeys(keys, train)
-    invalid = _out_of_range([one.number for one in listed], dataset.train_numbers, "train")
-    if invalid is not None:
-        return dict.fromkeys(keys, invalid)
+    listed = human_labels(path, dataset)
+    train = rows_by_number(images, dataset, held_out=False)
+    _require_valid([one.number for one in listed], dataset.train_numbers, "train")
     present = [(train[one.number], one) for one in listed if one.number in train]
-    if not present:
-        return dict.fromkeys(keys, _none_found(listed))
+    _require_some(present, listed)
     rows, people = [row for row, _ in present], [one.people for _, one in present]
-    why = misfit(rows, [one.own for _, one in present], images, _SAME_LABELS) or misfit(rows, people, images, _HALF)
-    if why is not None:
-        return dict.fromkeys(keys, why)
+    require_fit(rows, [one.own for _, one in present], images, _SAME_LABELS)
+    require_fit(rows, people, images, _HALF)
     differs = [row for row, name in zip(rows, people, strict=True) if name != images.classes[row]]
     flagged = _flagged(run)
     reported = f"{sum(images.ids[row] in flagged for row in differs)} of {len(differs)}"
@@ -209,37 +200,38 @@ def _human(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, 
 
 
 def _confirmed(run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
-    held_out, listed = rows_by_number(images, dataset, held_out=True), votes(path, dataset)
-    if isinstance(held_out, Unknown):
-        return {"confirmed_errors": held_out}
-    invalid = _out_of_range([one.number for one in listed], dataset.held_out_numbers, "held-out")
-    if invalid is not None:
-        return {"confirmed_errors": invalid}
+    listed = votes(path, dataset)
+    held_out = rows_by_number(images, dataset, held_out=True)
+    _require_valid([one.number for one in listed], dataset.held_out_numbers, "held-out")
     present = [(held_out[one.number], one) for one in listed if one.number in held_out]
-    if not present:
-        return {"confirmed_errors": _none_found(listed)}
-    why = misfit([row for row, _ in present], [one.own for _, one in present], images, _HALF) or _did_not_run(run, "label_errors")
+    _require_some(present, listed)
+    require_fit([row for row, _ in present], [one.own for _, one in present], images, _HALF)
     wrong, flagged = [row for row, one in present if one.wrong], _flagged(run)
     found = sum(images.ids[row] in flagged for row in wrong)
     reported = f"{found} of {len(wrong)} in the run reported ({sum(one.wrong for one in listed)} confirmed)"
-    return {"confirmed_errors": why or reported}
+    return {"confirmed_errors": _did_not_run(run, "label_errors") or reported}
 
 
 def _real(_run: Run, images: Images, dataset: Dataset, path: Path) -> dict[str, Any]:
-    keys = ("real_none", "real_several", "real_rejected")
-    val, sets = rows_by_number(images, dataset, held_out=True), label_sets(path, dataset)
-    if isinstance(val, Unknown):
-        return dict.fromkeys(keys, val)
+    sets = label_sets(path, dataset)
+    val = rows_by_number(images, dataset, held_out=True)
     place = {name: at for at, name in enumerate(dataset.classes)}
     present = [(row, place.get(images.classes[row]), sets[number - dataset.held_out_numbers[0]]) for number, row in val.items()]
     judged = [(row, own, valid) for row, own, valid in present if own is not None and valid]
     file_labels: list[str | None] = [dataset.classes[own if own in valid else min(valid)] for _, own, valid in judged]
-    why = misfit([row for row, *_ in judged], file_labels, images, _HALF)
-    if why is not None:
-        return dict.fromkeys(keys, why)
+    require_fit([row for row, *_ in judged], file_labels, images, _HALF)
     labelled = any(own is not None for _, own, _ in present)
     return {
         "real_none": sum(not valid for *_, valid in present),
         "real_several": sum(len(valid) > 1 for *_, valid in present),
         "real_rejected": sum(own not in valid for _, own, valid in judged) if labelled else Unknown("the run's val images have no labels"),
     }
+
+
+_READERS = {
+    "duplicates": (_listed_pairs, ("listed_pairs",)),
+    "human": (_human, ("human_disagree", "human_flagged")),
+    "mturk": (_confirmed, ("confirmed_errors",)),
+    "real": (_real, ("real_none", "real_several", "real_rejected")),
+}
+"""Key of a label file -> its reader, and the facts that it yields."""

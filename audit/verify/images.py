@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from audit.run.run import Run
 
 
-class Unknown(str):
+class Unknown(Exception):  # noqa: N818  also the value of a fact
     """The reason why a fact could not be checked."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +50,13 @@ def images_of(run: Run, dataset: Dataset) -> Images:
     )
 
 
-def rows_by_number(images: Images, dataset: Dataset, *, held_out: bool) -> dict[int, int] | Unknown:
-    """Map numbers in the dataset's original order to rows, for one side of the split; or return why the numbers cannot be trusted."""
+def rows_by_number(images: Images, dataset: Dataset, *, held_out: bool) -> dict[int, int]:
+    """Map numbers in the dataset's original order to rows, for one side of the split. Raises Unknown if the numbers cannot be trusted."""
     rows = np.flatnonzero(images.held_out if held_out else images.train).tolist()
     side, numbers = ("held-out", dataset.held_out_numbers) if held_out else ("train", dataset.train_numbers)
     if not rows:
         names = ", ".join(sorted(dataset.held_out if held_out else TRAIN))
-        return Unknown(f"the run has no {side} split (named {names})")
+        raise Unknown(f"the run has no {side} split (named {names})")
     found: dict[int, int] = {}
     for row in rows:
         match = dataset.numbered.search(PurePosixPath(images.ids[row]).stem)
@@ -66,15 +64,17 @@ def rows_by_number(images: Images, dataset: Dataset, *, held_out: bool) -> dict[
             continue
         number = int(match[1])
         if number not in numbers:
-            return Unknown(f"{images.ids[row]}: not a valid {side} number; valid numbers are {numbers[0]} to {numbers[-1]}")
+            raise Unknown(f"{images.ids[row]}: not a valid {side} number; valid numbers are {numbers[0]} to {numbers[-1]}")
         if number in found:
-            return Unknown(f"{images.ids[found[number]]} and {images.ids[row]} have the same number: not the dataset's original order")
+            raise Unknown(f"{images.ids[found[number]]} and {images.ids[row]} have the same number: not the dataset's original order")
         found[number] = row
-    return found or Unknown(f"no {side} file name contains the image's number in the dataset's original order (see docs/verify.md)")
+    if not found:
+        raise Unknown(f"no {side} file name contains the image's number in the dataset's original order (see docs/verify.md)")
+    return found
 
 
-def misfit(rows: list[int], labels: list[str | None], images: Images, least: float) -> Unknown | None:
-    """Return why a label file does not describe these images, judged by its labels; None if it may.
+def require_fit(rows: list[int], labels: list[str | None], images: Images, least: float) -> None:
+    """Raise Unknown if a label file does not describe these images, judged by its labels.
 
     Args:
         rows: rows of the run that the file lists.
@@ -84,9 +84,8 @@ def misfit(rows: list[int], labels: list[str | None], images: Images, least: flo
     """
     both = [images.classes[row] == name for row, name in zip(rows, labels, strict=True) if name is not None]
     share = float(np.mean(both)) if both else 1.0
-    if share >= least:
-        return None
-    return Unknown(
-        f"the file's labels match {share:.0%} of its {len(both):,} images, at least {least:.0%} must match: "
-        "the file names do not follow the dataset's order, or the run has other labels"
-    )
+    if share < least:
+        raise Unknown(
+            f"the file's labels match {share:.0%} of its {len(both):,} images, at least {least:.0%} must match: "
+            "the file names do not follow the dataset's order, or the run has other labels"
+        )

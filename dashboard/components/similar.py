@@ -43,7 +43,7 @@ def embed(run: Run, data: bytes) -> npt.NDArray[np.float32] | None:
 def most_similar(
     embeddings: npt.NDArray[np.float16], query: npt.NDArray[np.float32], limit: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return the rows most similar to a query and their cosine similarities, most similar first.
+    """Return the rows most similar to a query and their cosine similarities, most similar first, ties by row.
 
     Args:
         embeddings: float16 ``[n, d]``, rows of length 1, NaN for failed images; read in blocks.
@@ -54,10 +54,10 @@ def most_similar(
         [np.nan_to_num(embeddings[at : at + _ROWS_AT_ONCE].astype(np.float32) @ query, nan=-2.0) for at in range(0, len(embeddings), _ROWS_AT_ONCE)]
         or [np.empty(0, np.float32)]
     )
-    rows = np.argpartition(-similarity, min(limit, len(similarity)) - 1)[:limit] if len(similarity) else np.empty(0, np.int64)
-    rows = rows[np.lexsort((rows, -similarity[rows]))]
-    rows = rows[similarity[rows] > -2]
-    return rows.astype(np.int64), similarity[rows].astype(np.float32)
+    least = np.partition(similarity, -limit)[-limit] if len(similarity) > limit else -2.0
+    rows = np.flatnonzero((similarity >= least) & (similarity > -2))  # argpartition would choose among equal ones differently on different processors
+    rows = rows[np.argsort(-similarity[rows], kind="stable")][:limit]
+    return rows, similarity[rows].astype(np.float32)
 
 
 def encode(run: Run, text: str) -> npt.NDArray[np.float32]:

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 
 from audit.checks.multi_object import two_likeliest
 from audit.errors import ConfigError
@@ -90,6 +92,19 @@ def test_two_likeliest_match_a_sort(monkeypatch):
     for classes, likely in (whole, two_likeliest(predictions)):
         np.testing.assert_array_equal(classes, order)
         np.testing.assert_array_equal(likely, np.take_along_axis(predictions, order, 1))
+
+
+@drawn(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(2, 300))
+def test_two_likeliest_are_the_first_of_equal_ones(seed, rows, classes):
+    predictions = np.random.default_rng(seed).integers(0, 4, (rows, classes)).astype(np.float32) / 4
+    order = np.argsort(-predictions, axis=1, kind="stable")[:, :2]
+    found_classes, likely = two_likeliest(predictions)
+    np.testing.assert_array_equal(found_classes, order)
+    np.testing.assert_array_equal(likely, np.take_along_axis(predictions, order, 1))
+
+
+def test_two_likeliest_of_no_prediction_are_nan():
+    assert np.isnan(two_likeliest(np.full((1, 3), np.nan, np.float32))[1]).all()
 
 
 def test_refuses_options_out_of_range(found):

@@ -2,6 +2,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,8 @@ CHECKS = {"image_quality": Sharp, "leakage": None}
 
 
 def read(cwd, flags=None, **more):
-    return load(flags or {}, cwd, options_of_checks=CHECKS, **more)
+    with patch("audit.config._discovered", return_value=CHECKS):
+        return load(flags or {}, cwd, **more)
 
 
 def test_defaults(tmp_path):

@@ -7,6 +7,7 @@ dataset under the same name; each proves it before its first image. Moritz et al
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -31,7 +32,6 @@ from audit.engines.ray.capacity import capacity_of
 from audit.engines.ray.exit_message import exit_message
 from audit.errors import AuditError, BackboneError, ConfigError, SourceError, reason
 from audit.ingest.chunks import Chunk, Ingested, Recipe, embed_together
-from audit.ingest.reuse import ReusableIds
 from audit.ingest.workers import Workers
 from audit.tables import MEASURES, THUMBNAIL_SIDE
 
@@ -115,9 +115,8 @@ class RayEngine:
             for start in range(0, len(job.rows), size)
         ]
         note(f"Ray: {len(blocks)} blocks of images for up to {capacity.actors} actors on {len(self._machines())} machines")
-        reader = _Settings(
-            job.source, job.backbone, job.placement, job.max_pixels, job.batch_size, capacity.processes, _proof(job), _fingerprint(), job.reusable
-        )
+        without_images = dataclasses.replace(job, rows=job.rows[:0], source_refs=job.source_refs.slice(0, 0))
+        reader = _Settings(without_images, capacity.processes, _proof(job), _fingerprint())
         results = self._ray.data.from_arrow(blocks).map_batches(
             _Reader,
             fn_constructor_args=(reader,),
@@ -133,11 +132,11 @@ class RayEngine:
 
     def backend(self, device: str) -> Backend:
         """Choose what compares many rows with all others, on a worker with a GPU if the cluster has one."""
-        from audit.neighbors.backends import PROCESSORS
+        from audit.neighbors.backends import PROCESSORS, on_this_machine
 
         if device == "cpu" or not self._resource("GPU"):
             return PROCESSORS
-        found: Backend = self._ask_a_worker(_backend, device, on_gpu=True)
+        found: Backend = self._ask_a_worker(on_this_machine, device, on_gpu=True)
         return found
 
     def search(
@@ -181,17 +180,13 @@ class RayEngine:
 class _Settings:
     """Everything that an actor needs."""
 
-    source: Any
-    backbone: Any
-    placement: Placement
-    max_pixels: int
-    batch_size: int
+    job: Job
+    """Without rows."""
     processes: Mapping[str, int]
     """See `audit.engines.ray.capacity.Capacity`."""
     proof: tuple[str, str] | None
     """A reference and the digest of its bytes, as the driver reads them."""
     fingerprint: str
-    reusable: ReusableIds | None
 
 
 class _Reader:
@@ -199,12 +194,13 @@ class _Reader:
 
     def __init__(self, settings: _Settings) -> None:
         _prove(settings)
-        model = runtime.prepare(settings.backbone, settings.placement, lambda _: None, batch_size=settings.batch_size)
+        job = settings.job
+        model = runtime.prepare(job.backbone, job.placement, lambda _: None, batch_size=job.batch_size)
         shared = model if isinstance(model, OnnxModel) else None
         self._embedder = None if isinstance(model, OnnxModel) else model
-        recipe = Recipe(settings.source, settings.backbone.preprocessing, settings.max_pixels, shared, settings.reusable)
-        self._workers = Workers(recipe, settings.processes.get(_machine(), 1), settings.batch_size)
-        self._batch_size = settings.batch_size
+        recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.reusable)
+        self._workers = Workers(recipe, settings.processes.get(_machine(), 1), job.batch_size)
+        self._batch_size = job.batch_size
 
     def __call__(self, block: pa.Table) -> pa.Table:
         rows, refs = block["row"].to_numpy(), block["source_ref"]
@@ -279,12 +275,6 @@ def _placement(device: str, precision: str) -> Placement:
     return runtime.place(device=device, precision=precision)
 
 
-def _backend(device: str) -> Backend:
-    from audit.neighbors import backends
-
-    return backends.on_this_machine(device)
-
-
 def _fingerprint() -> str:
     """Return the versions that must be equal on all machines for equal results."""
     return ", ".join(f"{name} {version(name)}" for name in ("imagenet-audit", "numpy", "pillow", "opencv-python-headless"))
@@ -305,20 +295,20 @@ def _prove(settings: _Settings) -> None:
     if _fingerprint() != settings.fingerprint:
         problem = f"has {_fingerprint()}; the driver has {settings.fingerprint}"
         raise ConfigError(f"--engine ray: {machine}", problem, "install the same releases on every machine")
-    device = "cpu" if settings.placement.device == "cpu" else "cuda"
-    mine = runtime.place(device=device, precision=settings.placement.precision)
-    if mine != settings.placement:
-        raise BackboneError(machine, f"would embed in {mine}, others in {settings.placement}", "use --precision float32")
+    device = "cpu" if settings.job.placement.device == "cpu" else "cuda"
+    mine = runtime.place(device=device, precision=settings.job.placement.precision)
+    if mine != settings.job.placement:
+        raise BackboneError(machine, f"would embed in {mine}, others in {settings.job.placement}", "use --precision float32")
     if settings.proof is None:
         return
     ref, digest = settings.proof
     try:
-        found = hashlib.sha256(settings.source.read(ref)).hexdigest()
+        found = hashlib.sha256(settings.job.source.read(ref)).hexdigest()
     except Exception as error:  # noqa: BLE001  storage libraries raise their own types
         found = reason(error)
     if found != digest:
         problem = f"{machine} does not read the same bytes as the driver (image {ref}: {found})"
-        raise SourceError(settings.source.location, problem, "put the dataset where every machine of the cluster reaches it under this name")
+        raise SourceError(settings.job.source.location, problem, "put the dataset where every machine of the cluster reaches it under this name")
 
 
 @contextmanager

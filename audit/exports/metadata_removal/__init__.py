@@ -10,12 +10,11 @@ import io
 import struct
 import warnings
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from audit.errors import reason
 from audit.exports.metadata_removal.gif import without_metadata_blocks
 from audit.exports.metadata_removal.jpeg import without_metadata_segments
-from audit.exports.metadata_removal.orientation import orientation_block
 from audit.exports.metadata_removal.png import without_metadata_chunks as without_png_metadata
 from audit.exports.metadata_removal.recoded import MODES, encoded_again
 from audit.exports.metadata_removal.refused import Refused
@@ -63,7 +62,9 @@ def without_metadata(data: bytes) -> bytes:
 def _cleaned(image: Image.Image, data: bytes) -> bytes:
     if image.format in _WITH_EXIF:
         orientation = orientation_of(image)
-        return _WITH_EXIF[image.format](data, orientation_block(orientation) if orientation > 1 else b"")
+        # A TIFF structure that contains only the orientation tag (EXIF 3.0, section 4.6).
+        block = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, ExifTags.Base.Orientation, 3, 1, orientation, 0, 0)
+        return _WITH_EXIF[image.format](data, block if orientation > 1 else b"")
     if image.format == "GIF":
         return without_metadata_blocks(data)
     if image.format in MODES:

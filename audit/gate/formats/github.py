@@ -30,10 +30,11 @@ def render(gate: Gate) -> str:
         path = image_path(gate, row["sample_id"]) if named else policy
         errors.append(command("error", f"{subject(row['sample_id'], row['label'])}: {row['message']}", file=path, title=row["check"]))
     more = max(len(failed) - MOST, 0)
-    waivers = [(waiver, "has expired") for waiver in gate.waived.expired] + [(waiver, "matches no finding") for waiver in gate.waived.unmatched]
-    warnings = [
-        command("warning", f"waiver for {waiver.finding} {problem}: {waiver.reason}", **_file_and_line(waiver.where)) for waiver, problem in waivers
-    ]
+    warnings = []
+    for problem, waivers in (("has expired", gate.waived.expired), ("matches no finding", gate.waived.unmatched)):
+        for waiver in waivers:
+            path, _, line = waiver.where.rpartition(":")
+            warnings.append(command("warning", f"waiver for {waiver.finding} {problem}: {waiver.reason}", file=path, line=line))
     warnings += [
         command("warning", f"{verdict.rule} was not judged: {verdict.message}", file=policy, line=verdict.line)
         for verdict in gate.verdicts
@@ -55,11 +56,6 @@ def command(name: str, message: str, **properties: object) -> str:
 
 def _data(value: object) -> str:
     return safe(value).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _file_and_line(where: str) -> dict[str, object]:
-    path, _, line = where.rpartition(":")
-    return {"file": path, "line": line}
 
 
 def _cut(name: str, lines: list[str], more: int) -> list[str]:

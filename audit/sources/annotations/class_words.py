@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,10 +14,24 @@ from audit.errors import SourceError
 from audit.io.spreadsheet import text_of
 from audit.sources.base import SourceOptions
 from audit.sources.storage.files import Storage
+from audit.sources.storage.problems import Problem
 
 _SYNSET = re.compile(r"n\d{8}")
 _HINT = "write lines of a label and its words, or a JSON object"
 _NAMES = ("words.txt", "LOC_synset_mapping.txt", "synset_words.txt", "synset_mapping.txt")
+
+
+class StoredSource:
+    """What all kinds of source have in common."""
+
+    def __init__(self, kind: str, location: str, options: SourceOptions, storage: Storage) -> None:
+        self.kind, self.location, self.options, self.storage = kind, location, options, storage
+        self.ignored: Counter[str] = Counter()
+        self.problems: list[Problem] = []
+
+    def class_words(self, labels: Iterable[str]) -> dict[str, str]:
+        """Return readable names of those labels that have one. Raises SourceError."""
+        return find_class_words(self.storage, self.options, labels)
 
 
 def find_class_words(storage: Storage, options: SourceOptions, labels: Iterable[str]) -> dict[str, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile
 from typing import NamedTuple, Protocol
 
 from audit.errors import SourceError
 from audit.io.console import counted
-from audit.sources.annotations.class_words import find_class_words
+from audit.sources.annotations.class_words import StoredSource
 from audit.sources.annotations.given_labels import read_given
 from audit.sources.annotations.label_files import KNOWN_LABEL_FILES, TINY, Found, Labels, read_known
 from audit.sources.annotations.layout import Layout, class_folders, detect_layout, mistaken_splits, split_folders
@@ -46,20 +46,12 @@ class Tree(Protocol):
         ...
 
 
-class TreeSource:
+class TreeSource(StoredSource):
     """A tree of files, read by its layout and its label files."""
 
     def __init__(self, kind: str, location: str, tree: Tree, options: SourceOptions) -> None:
-        self.kind = kind
-        self.location = location
-        self.options = options
-        self.ignored: Counter[str] = Counter()
-        self.problems: list[Problem] = []
+        super().__init__(kind, location, options, tree.storage)
         self._tree = tree
-
-    def class_words(self, labels: Iterable[str]) -> dict[str, str]:
-        """Return readable names of those labels that have one. Raises SourceError."""
-        return find_class_words(self._tree.storage, self.options, labels)
 
     def read(self, source_ref: str) -> bytes:
         """Return one image's bytes. Raises OSError if they cannot be read."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 from collections import Counter
@@ -80,10 +79,6 @@ class Storage:
         """The location as a path for the other methods."""
         return self.location if self.protocol is None else self._remote[1]
 
-    def resolve(self, path: str) -> str:
-        """Return a path or URL of the same storage as a path for the other methods; relative ones are unchanged."""
-        return cast("str", self._remote[0]._strip_protocol(path)) if self.protocol is not None and "://" in path else path  # noqa: SLF001 - fsspec's own spelling
-
     def join(self, folder: str, name: str) -> str:
         """Return the path of a name in a folder."""
         return os.path.join(folder, name) if self.protocol is None else f"{folder.rstrip('/')}/{name}"  # noqa: PTH118 - names may hold any byte
@@ -123,16 +118,12 @@ class Storage:
         if self.protocol is not None:
             data = cast("bytes", self._remote[0].cat_file(path, start=offset, end=offset + size)) if size else b""
         else:
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - opening is cheap; open handles would run out on a thousand shards
+            with self.open(path) as file:  # opening is cheap; open handles would run out on a thousand shards
                 file.seek(offset)
-                data = _read_fully(file, size)
+                data = file.read(size)
         if len(data) != size:
             raise OSError(f"{path} ends after {offset + len(data)} bytes, inside a member that should reach byte {offset + size}")
         return data
-
-    def size(self, path: str) -> int:
-        """Return a file's size in bytes. Raises OSError."""
-        return os.stat(path).st_size if self.protocol is None else int(self._remote[0].size(path))  # noqa: PTH116
 
     def fingerprint(self, path: str) -> str:
         """Return a file's fingerprint without reading it: size and modification time, or the store's tag."""
@@ -229,14 +220,6 @@ def require_file(storage: Storage, kind: str) -> None:
         raise SourceError(storage.location, f"is a folder, but a {kind} source is a single file", "pass the file, or remove `kind`")
     if found is None:
         raise SourceError(storage.location, "no such file", "check the spelling")
-
-
-def _read_fully(file: io.FileIO, size: int) -> bytes:
-    parts = []
-    while size > 0 and (part := file.read(size)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
 
 
 def _local_fingerprint(state: os.stat_result) -> str:
