@@ -291,12 +291,12 @@ def test_notes_outdated_reports_with_the_command_to_update_them(tmp_path):
     (data / "train/ant/0000.png").unlink()
     notes = outdated()
     assert [note.partition(" ")[0] for note in notes] == [str(run / name) for name in ("dataset_card.md", "report.html", "report.md")]
-    assert notes[0].endswith(f"with: imagenet-audit report {run}")
-    assert notes[2].endswith(f"with: imagenet-audit report {run} --format dataset_card")
+    assert notes[0].endswith(f"with: imagenet-audit report {run} --format dataset_card")
+    assert notes[1].endswith(f"with: imagenet-audit report {run}")
     for place in (run / "report.md", run / "dataset_card.md"):
         os.utime(place, (0, 0))
     assert cli.invoke(["report", str(run)]) == 0
-    assert [note.partition(" ")[0] for note in outdated()] == [str(run / "report.md"), str(run / "dataset_card.md")]
+    assert [note.partition(" ")[0] for note in outdated()] == [str(run / "dataset_card.md"), str(run / "report.md")]
 
 
 def test_outdated_predictions_are_removed(tmp_path):
