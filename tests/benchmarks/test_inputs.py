@@ -1,6 +1,7 @@
 """Invalid inputs of a benchmark end in a one-line error, not a traceback."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -52,12 +53,15 @@ def place(tmp_path):
         ("transformations.py empty", "empty: contains no .jpeg, .jpg, .png file"),
     ],
 )
-def test_invalid_input_is_one_line(place, command, message):
+def test_invalid_input_is_one_line(place, monkeypatch, capsys, command, message):
     script, *arguments = command.split()
-    done = subprocess.run([sys.executable, str(BENCHMARKS / script), *arguments], capture_output=True, text=True, check=False, cwd=place)
-    assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    with pytest.raises(SystemExit) as ended:  # any other exception would be a traceback
+        runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_two_points_predict_similar_sizes(place):

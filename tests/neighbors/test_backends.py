@@ -75,7 +75,9 @@ def test_holds_part_of_the_base_for_all_queries_of_a_block(many):
     assert card.held == [300, 300, 300, 98] * 7  # blocks of 150 of 998 rows
 
 
-@pytest.mark.parametrize(("rows", "blocks"), [(200_000, [65_536] * 3 + [3_392]), (1_281_167, [80_073] * 15 + [80_072]), (40_000_000, [2**20] * 38)])
+@pytest.mark.parametrize(
+    ("rows", "blocks"), [(200_000, [65_536] * 3 + [3_392]), (1_281_167, [80_073] * 15 + [80_072]), (17_000_000, [2**20] * 16 + [222_784])]
+)
 def test_gpu_blocks_are_large_enough_to_load_the_base(monkeypatch, rows, blocks):
     sizes = []
 

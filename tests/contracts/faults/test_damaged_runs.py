@@ -86,6 +86,11 @@ def facts(run: Path) -> dict[str, pd.DataFrame]:
     return {path.name: pd.read_parquet(path) for path in sorted((run / "findings").iterdir())}
 
 
+def assert_same(found: dict[str, pd.DataFrame], expected: dict[str, pd.DataFrame]) -> None:
+    for check, findings in expected.items():
+        pd.testing.assert_frame_equal(found[check], findings)
+
+
 def readers(run: Path, out: Path) -> list[tuple[object, ...]]:
     return [
         ("explain", run, SAMPLE),
@@ -118,6 +123,7 @@ def scan_until_done(run: Path, images: Path, command) -> str:
 @pytest.mark.parametrize("name", FILES)
 def test_corrupt_file_is_reported_and_recreated(tmp_path, finished, command, tally, name):
     before, images = finished
+    whole = facts(before)
     for which in DAMAGES:
         run = tmp_path / which.replace(" ", "-")
         shutil.copytree(before, run)
@@ -126,8 +132,7 @@ def test_corrupt_file_is_reported_and_recreated(tmp_path, finished, command, tal
             answer = command(*arguments)
             assert answer.is_clean, (which, arguments, answer.err)
         scan_until_done(run, images, command)
-        for check, findings in facts(before).items():
-            pd.testing.assert_frame_equal(facts(run)[check], findings)
+        assert_same(facts(run), whole)
         shutil.rmtree(run)
     tally(f"`{name}` of a run lost, emptied, cut short, replaced by noise", len(DAMAGES), "named in one line, made again, the same findings")
 
@@ -184,8 +189,7 @@ def test_corrupt_content_is_noted_and_recreated_before_use(tmp_path, finished, o
     answer = command(*with_other_pairs(run, finished[1]))
     assert answer.code == 0, answer.err
     assert f"{name}: corrupt: content differs from what was written; recomputing it" in " ".join(answer.err.split())
-    for check, findings in other_pairs.items():
-        pd.testing.assert_frame_equal(facts(run)[check], findings)
+    assert_same(facts(run), other_pairs)
 
 
 @pytest.mark.parametrize("name", ["predictions.npy", "state/neighbors.npy", "state/faces-of.npy"])
