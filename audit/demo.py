@@ -77,17 +77,7 @@ class Outcome:
 
 
 def make(folder: Path) -> list[Planted]:
-    """Write the dataset as ``split/class/image``; existing identical files are left alone.
-
-    Args:
-        folder: created if it is missing.
-
-    Returns:
-        The planted defects.
-
-    Raises:
-        AuditError: the folder contains other files.
-    """
+    """Write the dataset as ``split/class/image`` and return its planted defects. Raises AuditError if the folder contains other files."""
     content, planted = _content()
     existing = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} if folder.is_dir() else set()
     if foreign := sorted(existing - content.keys()):

@@ -27,7 +27,6 @@ from audit.labels.quality import judge_labels
 from audit.labels.review_yield import expected_yield
 from audit.labels.statistics import confusion_matrix, overlapping
 from audit.pairs.duplicate_sets import connected_sets
-from audit.predictions.calibration import expected_calibration_error
 from audit.predictions.out_of_sample import out_of_sample
 
 FOLDS = 5
@@ -105,6 +104,21 @@ def yields(score: Array, probability: Array, wrong: Array) -> None:
     for at, depth in enumerate(depths):
         expected = [f"{found.precision[at]:.3f} ({found.low[at]:.3f} to {found.high[at]:.3f})" for found in (before, after)]
         print(f"| {depth} | {real[at]:.3f} | {expected[0]} | {expected[1]} |")
+
+
+def expected_calibration_error(probability: Array, happened: Array, *, bins: int = 15) -> float:
+    """Return the mean gap between stated probability and observed frequency over equally filled bins (Naeini et al. 2015), 0..1.
+
+    Args:
+        probability: ``[n]`` stated probabilities, in [0, 1].
+        happened: ``[n]`` outcomes.
+        bins: number of bins.
+    """
+    if not len(probability):
+        return 0.0
+    order = np.argsort(probability, kind="stable")
+    gaps = [len(part) * abs(float(probability[part].mean()) - float(happened[part].mean())) for part in np.array_split(order, min(bins, len(order)))]
+    return sum(gaps) / len(order)
 
 
 def row(name: str, score: Array, wrong: Array, seconds: float, probability: Array | None = None) -> float:

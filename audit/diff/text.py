@@ -48,12 +48,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def lines(difference: Difference, *, limit: int) -> Iterator[str]:
-    """Yield a comparison as text lines; lines below a heading are indented.
-
-    Args:
-        difference: the comparison.
-        limit: maximum number of samples and findings listed per kind of change.
-    """
+    """Yield a comparison as text lines, with at most ``limit`` samples and findings per kind of change; lines below a heading are indented."""
     yield from sample_lines(difference, limit)
     yield from _finding_lines(difference, limit)
     yield from _health_lines(difference.health, limit)

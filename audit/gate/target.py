@@ -24,11 +24,7 @@ _RUN_FILE = re.compile(
 
 
 def given_run(source: str) -> Run | None:
-    """Open a run; return None if the path is a dataset.
-
-    Raises:
-        RunError: the run cannot be opened, or its folder contains images, tables or archives that are not part of a run.
-    """
+    """Open a run; return None for a dataset. Raises RunError if it cannot be opened, or also contains images, tables or archives."""
     from audit import open_run
     from audit.run.run import RECORD
 

@@ -119,11 +119,7 @@ def require_text(cells: Iterable[str], where: str, error: type[AuditError] = Aud
 
 
 def read_csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and cells by lower-case column name of each row; see `read_rows`.
-
-    Raises:
-        AuditError: the file is missing, not text, has no header, or a row has more cells than the header.
-    """
+    """Yield line number and cells by lower-case column name of each row. Raises AuditError as `read_rows` does, or for a missing file or long row."""
     try:
         file = path.open("rb")
     except FileNotFoundError:

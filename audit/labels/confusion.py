@@ -33,13 +33,7 @@ def _counts(run: Run) -> csr_array:
 
 
 def confused_pairs(run: Run, limit: int | None = None, *, min_images: int = 1) -> pd.DataFrame:
-    """Return directed pairs of classes, the largest share first; see `pairs_of_classes`.
-
-    Args:
-        run: a finished run.
-        limit: maximum number of pairs; None for all.
-        min_images: judged images a class needs.
-    """
+    """Return directed pairs of classes, the largest share first, at most ``limit`` of them; see `pairs_of_classes`."""
     return pairs_of_classes(_counts(run), run.classes, min_images=min_images).head(limit if limit is not None else len(run.classes) ** 2)
 
 

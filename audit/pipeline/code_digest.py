@@ -11,15 +11,9 @@ from importlib.util import find_spec, resolve_name
 
 
 def code_digest(*modules: str) -> str:
-    """Return a digest of the sources of modules and of all modules of their top-level package that they import, directly or indirectly.
+    """Return a digest of the sources of modules (dotted names) and of all modules of their package that they import, directly or indirectly.
 
     Includes imports inside functions, but not those under ``TYPE_CHECKING``. A module without source, such as a compiled one, enters by name.
-
-    Args:
-        modules: dotted names.
-
-    Returns:
-        32 hexadecimal digits.
 
     Raises:
         ModuleNotFoundError: one of ``modules`` does not exist; a stale name would never invalidate its stage.

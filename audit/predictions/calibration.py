@@ -60,18 +60,3 @@ def best_temperature(logits: Floats, labels: npt.NDArray[np.int64]) -> float:
         return float(np.exp(-most))
     # The loss is flat at its minimum, so the root of the slope is more precise.
     return float(np.exp(-brentq(slope, least, most, xtol=1e-9)))
-
-
-def expected_calibration_error(probability: npt.NDArray[np.floating], happened: npt.NDArray[np.bool_], *, bins: int = 15) -> float:
-    """Return the mean gap between stated probability and observed frequency over equally filled bins (Naeini et al. 2015), 0..1.
-
-    Args:
-        probability: ``[n]`` stated probabilities, in [0, 1].
-        happened: ``[n]`` outcomes.
-        bins: number of bins.
-    """
-    if not len(probability):
-        return 0.0
-    order = np.argsort(probability, kind="stable")
-    gaps = [len(part) * abs(float(probability[part].mean()) - float(happened[part].mean())) for part in np.array_split(order, min(bins, len(order)))]
-    return sum(gaps) / len(order)

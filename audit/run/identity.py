@@ -26,11 +26,7 @@ def identities(samples: pd.DataFrame) -> npt.NDArray[np.bytes_]:
 
 
 def content_keys(content: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """Return the first 64 bits of each content id, uint64 ``[n]``; 0 for null.
-
-    Args:
-        content: content ids, hexadecimal.
-    """
+    """Return the first 64 bits of each content id, which is hexadecimal: uint64 ``[n]``; 0 for null."""
     digits = pc.utf8_rpad(pc.utf8_slice_codeunits(pc.fill_null(content, ""), 0, KEY_DIGITS), KEY_DIGITS, "0")
     joined = digits.combine_chunks() if isinstance(digits, pa.ChunkedArray) else digits
     if not len(joined):

@@ -58,11 +58,7 @@ def listed_pairs(path: Path) -> list[tuple[int, int]]:
 
 
 def human_labels(path: Path, dataset: Dataset) -> list[ListedImage]:
-    """Return people's labels of the train images, from CIFAR-N's ``.pt`` or a CSV with the same columns.
-
-    Raises:
-        SourceError: the file is a pickled ``.npy``, which can run arbitrary code.
-    """
+    """Return people's labels of the train images, from CIFAR-N's ``.pt`` or a CSV with its columns. Raises SourceError for a pickle (``.npy``)."""
     if path.suffix == ".npy":
         raise SourceError(path, "is a pickle, which can run arbitrary code", f"use the .pt file instead, or convert it: {_conversion(path)}")
     columns = _arrays(path) if path.suffix == ".pt" else _columns(_table(path, *((name,) for name in _PEOPLE)))

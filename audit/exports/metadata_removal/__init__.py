@@ -24,12 +24,7 @@ from audit.images.metadata import metadata_families, orientation_of
 
 __all__ = ["Refused", "without_metadata"]
 
-_WITH_EXIF = {
-    "JPEG": without_metadata_segments,
-    "MPO": without_metadata_segments,
-    "PNG": without_png_metadata,
-    "WEBP": without_webp_metadata,
-}
+_WITH_EXIF = {"JPEG": without_metadata_segments, "MPO": without_metadata_segments, "PNG": without_png_metadata, "WEBP": without_webp_metadata}
 _SUPPORTED = "JPEG, PNG, WebP, GIF, BMP, PNM and TIFF"
 
 
