@@ -21,7 +21,7 @@ _DECIDED = {"corrected-labels": "relabelled", "drop-list": "dropped"}
 @click.option(
     "--what",
     metavar="KIND",
-    help=f"{listed(EXPORTS)}.",
+    help=f"What to export: {listed(EXPORTS)}.",
 )
 @click.option("--out", metavar="PATH", type=PATH, help="File (.csv, .jsonl, .parquet, .json) or folder to write.")
 @click.option(

@@ -77,7 +77,7 @@ def test_second_call_writes_nothing(images):
 def test_refuses_run_of_another_dataset(small_run, capsys):
     before = {path: path.stat().st_mtime_ns for path in small_run.path.rglob("*")}
     assert cli.invoke(["demo", "--out", str(small_run.path)]) == 2
-    assert "holds the run of /data/pets; name another --out" in capsys.readouterr().err
+    assert "holds the run of /data/pets; choose another --out" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in small_run.path.rglob("*")} == before
     assert not small_run.path.with_name(f"{small_run.path.name}-images").exists()
 
@@ -102,7 +102,11 @@ def test_rewrites_corrupt_file(tmp_path):
     ("planted", "state", "reason"),
     [
         (Planted("train/cat/1.jpg", "d", "conflicting_labels"), "found", "is train/dog/1.jpg, labelled n2"),
-        (Planted("train/cat/2.jpg", "d", "conflicting_labels", original="train/cat/1.jpg"), "found", "is train/dog/1.jpg, labelled n2"),
+        (
+            Planted("train/cat/2.jpg", "d", "conflicting_labels", original="train/cat/1.jpg"),
+            "found",
+            "train/cat/1.jpg: is train/dog/1.jpg, labelled n2",
+        ),
         (Planted("train/cat/2.jpg", "d", "conflicting_labels"), "missed", "no finding about this image"),
         (Planted("train/dog/3.jpg", "d", "integrity", ("truncated",)), "found", "ends after 3 of 9 blocks"),
         (Planted("train/dog/3.jpg", "d", "integrity", ("empty",)), "missed", "no finding about this image"),
