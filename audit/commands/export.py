@@ -54,7 +54,7 @@ def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path |
     else:
         print_text(f"wrote {safe(out)}: {_summary(written)}")
         if what in _DECIDED and not written["images"]:
-            print_text(f"note: no reviewer has {_DECIDED[what]} an image; {how_to_decide(run)}")
+            print_text(f"note: no image was {_DECIDED[what]} by reviewers (disputed decisions do not count); {how_to_decide(run)}")
         if written.get("groups_gone"):
             number = counted(written["groups_gone"], "duplicate group")
             print_text(f"note: every image of {number} would be dropped; see Decisions & export in the dashboard")
