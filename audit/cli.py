@@ -31,7 +31,7 @@ STORAGE_HINTS = {
     errno.EACCES: "permission denied; change the permissions or choose another path",
     errno.EPERM: "permission denied; change the permissions or choose another path",
     errno.ENOENT: "no such file or folder; check the spelling, or create the folder first",
-    errno.EISDIR: "is a folder, not a file; name a file",
+    errno.EISDIR: "is a folder, not a file; choose a file",
     errno.ENOTDIR: "a parent of this path is a file, not a folder; choose another path",
     errno.EEXIST: "exists and is a file, not a folder; choose another path",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
@@ -107,7 +107,7 @@ def commands() -> None:
 
     Start with: imagenet-audit demo
 
-    Exit codes: 0 success; 2 error; 130 interrupted. Commands with further codes list them.
+    Exit codes: 0 success; 2 error; 130 interrupted. Commands with other codes list them.
     """
 
 

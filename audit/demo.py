@@ -68,7 +68,7 @@ class Outcome:
     state: str
     """``found``, ``missed``, or ``not looked for`` if its check did not run."""
     reason: str
-    """The finding's message, or the reason why there is none."""
+    """The finding's message, with its image if that is the original; or the reason why there is none."""
     finding_id: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -117,7 +117,8 @@ def _compare(run: Run, planted: Planted) -> Outcome:
         return Outcome(planted, "missed", "no finding about this image")
     # Prefer a finding about the planted image to one about its original.
     first = about.assign(itself=about["sample_id"] == planted.sample_id).sort_values(["itself", "score"], ascending=False).iloc[0]
-    return Outcome(planted, "found", str(first["message"]), str(first["finding_id"]))
+    subject = "" if first["itself"] else f"{first['sample_id']}: "
+    return Outcome(planted, "found", f"{subject}{first['message']}", str(first["finding_id"]))
 
 
 def _content() -> tuple[dict[str, bytes], list[Planted]]:

@@ -25,7 +25,7 @@ LISTING = pa.schema(
         pa.field("split", pa.string()),
         pa.field("label", pa.string()),
         pa.field("labels", pa.list_(pa.string())),  # several labels; then `label` is null
-        pa.field("metadata", pa.string()),  # JSON object of the manifest's further columns, or null
+        pa.field("metadata", pa.string()),  # JSON object of the manifest's other columns, or null
     ]
 )
 """What a source lists about an image before its bytes are read."""

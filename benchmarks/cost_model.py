@@ -14,7 +14,7 @@ predictions    fixed + a n c: fitting uses at most 200,000 rows, prediction ever
 checks         fixed + a n
 =============  ==================================================================================
 
-Each point is also predicted from the others, if there are enough, and printed beside its measured value. At least two points of different sizes are
+Each point is also predicted from the others, if there are enough, and printed next to its measured value. At least two points of different sizes are
 needed, and for sizes above 50,000 one point above 50,000, since larger datasets use a different search.
 """
 
@@ -196,7 +196,7 @@ def disk(rows: int, classes: int, dimension: int, neighbors: int = 20, spare: in
 
 
 def check(points: Sequence[Point]) -> None:
-    """Print every point beside its prediction from the other points."""
+    """Print every point with its prediction from the other points."""
     print("| point | stage | CPU seconds | from the other points | ratio |\n|---|---|---|---|---|")
     for point in points:
         for stage in (stage for stage in STAGES if stage in point.cpu):

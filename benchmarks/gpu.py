@@ -1,4 +1,4 @@
-"""Measure what a GPU contributes to a scan, each figure beside its limit; reports it if there is no GPU.
+"""Measure what a GPU contributes to a scan, each figure with its limit; says so if there is no GPU.
 
     python benchmarks/gpu.py                                  # everything, in at most 9 minutes; lists the parts that did not fit
     python benchmarks/gpu.py --parts neighbors,probes --rows 1281167 14000000
@@ -225,7 +225,7 @@ def main() -> int:
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--side", type=int, default=8192, help="of the matrix product")
-    parser.add_argument("--limit", type=float, default=540, help="seconds after which no further part starts")
+    parser.add_argument("--limit", type=float, default=540, help="seconds after which no other part starts")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):

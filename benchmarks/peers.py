@@ -191,7 +191,7 @@ def main() -> None:
             cifar_tables(arguments, parts, scratch)
     if "spurious" in parts:
         sizes = f"{arguments.classes} classes and 2, seeds: {arguments.seeds}"
-        print(f"\n## Shortcuts planted in one class: imagenet-audit beside {versioned('cleanlab')}; {sizes}\n")
+        print(f"\n## Shortcuts planted in one class: imagenet-audit and {versioned('cleanlab')}; {sizes}\n")
         spurious.beside(arguments.class_folders, arguments.cache, arguments.classes, 50, arguments.seeds)
 
 

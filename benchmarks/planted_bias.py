@@ -86,10 +86,10 @@ def valued(column: str, value: str, share: float) -> Plant:
 BESIDES = {
     "session": {"property_camera"},
     "camera": {"same_source"},
-    "JPEG coding": {"same_source"},
+    "JPEG encoding": {"same_source"},
     "frame": {"property_border_brightness", "property_border_contrast"},
 }
-"""Other correct findings of an effect: a session has one camera, one camera or one coding of equal-sized files is one source, a frame is a border."""
+"""Other correct findings of an effect: a session has one camera; a camera or one encoding of equal-sized files is a source; a frame is a border."""
 
 NOTHING = "mark on 0%"
 """A control without any effect: every finding about it is false."""
@@ -117,7 +117,7 @@ PLANTED: dict[str, tuple[Plant, str, bool]] = {
     "camera on 80%": (valued("camera", "ACME 1", 0.8), "property_camera", True),
     "camera on 20%": (valued("camera", "ACME 2", 0.2), "property_camera", False),
     "format of 70%": (valued("format", "PNG", 0.7), "property_format", True),
-    "JPEG coding of 70%": (valued("encoder", "quality 60", 0.7), "property_encoder", True),
+    "JPEG encoding of 70%": (valued("encoder", "quality 60", 0.7), "property_encoder", True),
     "session of 60%": (session(0.6), "same_source", True),
     "session of 30%": (session(0.3), "same_source", True),
     "session of 5%": (session(0.05), "same_source", False),

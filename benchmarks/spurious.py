@@ -191,8 +191,8 @@ def theirs(case: Case, variants: dict[str, dict[str, float]], extremes: dict[str
 
 def table(rows: dict[tuple[int, str, float], list[dict[str, float]]]) -> None:
     """Print one row per kind of dataset: means and counts over seeds."""
-    columns = ["classes", "planted in one class", "on", "AUC", "imagenet-audit names the class", "its examples bear it", "cleanlab's score, released"]
-    columns += ["right baseline", "cleanlab reports, released", "right baseline", "of the images it shows, bear it"]
+    columns = ["classes", "planted in one class", "on", "AUC", "imagenet-audit names the class", "its examples have it", "cleanlab's score, released"]
+    columns += ["right baseline", "cleanlab reports, released", "right baseline", "of the images it shows, have it"]
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for (classes, effect, share), seen in rows.items():
         results = pd.DataFrame(seen)

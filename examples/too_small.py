@@ -1,4 +1,4 @@
-"""Finds images smaller than the input of a model, which training has to enlarge.
+"""Images smaller than the input of a model, which training has to enlarge.
 
 Run it on a finished scan with ``python too_small.py RUN``. To run it in every scan, put it into a package with an entry point in the group
 ``imagenet_audit.checks``; see docs/writing-a-check.md.

@@ -50,7 +50,7 @@ def check_table(summary: Summary) -> str:
     rows += [f"| {code(name)} | 0 | | | 100% | |" for name in summary.clean]
     if not rows:
         return ""
-    return "\n".join(["| check | findings | kinds | errors and warnings about | health | correct, of decided |", "|---|--:|---|---|--:|---|", *rows])
+    return "\n".join(["| check | findings | kinds | errors and warnings about | health | correct of decided |", "|---|--:|---|---|--:|---|", *rows])
 
 
 def _right(precision: Precision) -> str:
@@ -73,7 +73,7 @@ def _rest(summary: Summary) -> str:
     lines = []
     if summary.duplicates.groups:
         pairs = _tally(summary.duplicates.relations)
-        lines.append(f"- Duplicates: {summary.duplicates.groups:,} groups of {summary.duplicates.images:,} images; pairs: {pairs}.")
+        lines.append(f"- Duplicates: {summary.duplicates.images:,} images in {summary.duplicates.groups:,} groups; pairs: {pairs}.")
     if summary.leaving:
         lines.append(f"- For a clean split, remove: {_tally(summary.leaving)}.")
     if summary.decisions.decisions:

@@ -177,7 +177,7 @@ def pairs_of_sets():
 
 @pytest.fixture(scope="session")
 def marked_run(tmp_path_factory):
-    """A real run of two classes, one of which bears a mark at its bottom left."""
+    """A real run of two classes, one of which has a mark at its bottom left."""
     folder = tmp_path_factory.mktemp("marked")
     random = np.random.default_rng(4)
     mark = random.integers(0, 256, (24, 24, 3), np.uint8)

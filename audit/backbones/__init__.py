@@ -34,7 +34,7 @@ def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -
     if checkpoint is not None and not name.startswith("clip:"):
         raise BackboneError("--checkpoint", "a checkpoint does not name its architecture", "add it, as in --backbone clip:ViT-B-32")
     if name == "embedded":
-        return Choice(backbone=embedded.backbone(), reason="requested")
+        return Choice(backbone=embedded.backbone(), reason="as requested")
     if name == "auto":
         missing = clip.available(offline=offline)
         if missing is None:
@@ -42,7 +42,7 @@ def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -
         return Choice(backbone=embedded.backbone(), reason=missing)
     family, _, rest = name.partition(":")
     if family == "clip":
-        return Choice(backbone=clip.backbone(rest or clip.DEFAULT, checkpoint, offline=offline), reason="requested")
+        return Choice(backbone=clip.backbone(rest or clip.DEFAULT, checkpoint, offline=offline), reason="as requested")
     raise BackboneError(name, "unknown backbone", "use auto, embedded, clip, or clip:ARCHITECTURE/TAG as in clip:ViT-B-32/openai")
 
 

@@ -26,7 +26,7 @@ class Preprocessing:
     input_size: int
     """Side of the square input, in pixels."""
     resize: int
-    """Length of the short side, in pixels, before the center crop of ``input_size``."""
+    """Length of the short side, in pixels, before the centre crop of ``input_size``."""
     resampling: Resampling
     mean: tuple[float, float, float]
     """Subtracted from 0..255 values, per channel; done inside the model."""

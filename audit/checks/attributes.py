@@ -1,4 +1,4 @@
-"""Finds what images show besides their class: people, indoors or outdoors, text, drawings, seasons, or your own questions, asked of CLIP.
+"""What images show besides their class, as judged by CLIP: people, indoors or outdoors, text, drawings, seasons, or your own questions.
 
 Why it matters: a model trained on a class whose images are all outdoors, or all show people, learns the scene instead of the object, and fails on
 other scenes.

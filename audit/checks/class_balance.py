@@ -1,4 +1,4 @@
-"""Finds classes with too few distinct images, with many copies, or with uneven shares across splits.
+"""Classes with too few distinct images, with many copies, or with uneven shares across splits.
 
 Why it matters: a model learns frequent classes first, and a test split whose class shares differ from train measures another task. Copies count once:
 a class of 500 files that are 80 distinct images has 80. Unreadable images do not count, since no model learns from them.

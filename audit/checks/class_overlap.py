@@ -1,4 +1,4 @@
-"""Finds classes that are confused with each other, and classes whose labels are poor.
+"""Classes that are confused with each other, and classes whose labels are poor.
 
 Why it matters: reviewing single images cannot fix two classes that mean the same. Merging them, or defining their boundary, can.
 

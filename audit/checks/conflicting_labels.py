@@ -1,4 +1,4 @@
-"""Finds the same image under different labels: the most certain evidence of label errors.
+"""The same image under different labels: the most certain evidence of label errors.
 
 How it works: no model is involved. If most copies, or else most of the nearest images, agree on a label, it is suggested. A copy labelled like most
 copies is reported too, but scores less, since the others are probably wrong.

@@ -1,4 +1,4 @@
-"""Finds images and classes that lose much detail outside the usual centre crop.
+"""Images and classes that lose much detail outside the usual centre crop.
 
 Why it matters: training and evaluation resize the shorter side to 256 pixels and keep the central 224. If the object is at the border or the image is
 a panorama, the model never sees what the label is about.

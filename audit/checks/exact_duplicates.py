@@ -1,4 +1,4 @@
-"""Finds copies of the same image: identical bytes, or different files that decode to identical pixels.
+"""Copies of the same image: identical bytes, or different files that decode to identical pixels.
 
 Why it matters: a copy counts twice in every average, and easily ends up in another split than its original. One image of each group of copies, the
 representative, is kept; every other one is a finding.

@@ -1,7 +1,7 @@
-"""Finds faces in images, with their positions and classes.
+"""Faces in images, with their positions and classes.
 
 Why it matters: a published face is personal data in most jurisdictions, and a model trained on a class full of faces learns the people instead of the
-object. Faces are only located: nobody is recognised, and neither age nor sex nor origin is guessed.
+object. Faces are only located: no person is identified, and age, sex and origin are not estimated.
 
 Blind spots: faces seen from behind or the side, covered, rotated by more than about 30 degrees, smaller than a thirtieth of the image or larger than
 it. Drawings, statues and animals are sometimes detected as faces. An image without a detected face may still show a person.

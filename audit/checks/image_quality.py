@@ -1,4 +1,4 @@
-"""Finds images that are blurred, dark, overexposed, nearly empty, of unusual size or shape, or gray in a color dataset.
+"""Images that are blurred, dark, overexposed, nearly empty, of unusual size or shape, or gray in a color dataset.
 
 How it works: an image is flagged only if its measure is bad in absolute terms, far from the dataset's median, and far from its class's median. So
 night scenes, X-rays and product shots on white are not flagged wholesale, and a uniformly good dataset has no findings.

@@ -1,4 +1,4 @@
-"""Finds files that are unreadable, truncated, empty, misnamed, EXIF-rotated, animated, CMYK or otherwise decoded differently by different readers.
+"""Files that are unreadable, truncated, empty, misnamed, EXIF-rotated, animated, CMYK or otherwise decoded differently by different readers.
 
 Why it matters: an image that fails to load stops a training run hours in, or is silently replaced by a loader's fallback. If libraries decode an
 image differently (EXIF rotation applied or not, the first of many frames, transparency on black or white, CMYK with inverted channels), a model is
@@ -65,7 +65,7 @@ _FAILURES = {
     "unreadable": "Cannot be decoded ({error}). Replace or remove it.",
     "truncated": "Truncated ({error}). Download it again or remove it.",
     "empty": "Empty file (zero bytes). Download it again or remove it.",
-    "missing": "Listed, but the file cannot be read ({error}). Restore it or remove it from the list.",
+    "missing": "Missing ({error}). Restore it or remove it from the list.",
     "too_large": "Larger than the limit ({error}). Scale it down, or raise --max-pixels (max_pixels) if this size is intended.",
     "crashed": "Crashed the image decoder. Remove or re-encode it.",
 }

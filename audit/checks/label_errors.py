@@ -1,10 +1,10 @@
-"""Finds images whose label another class fits better, with a verdict, a suggested label and a probability.
+"""Images whose label another class fits better, with a verdict, a suggested label and a probability.
 
 Why it matters: a model learns wrong training labels and is scored against wrong test labels. Test sets contain 3.3% on average (Northcutt, Athalye &
 Mueller 2021).
 
 How it works: the probability that a label is wrong combines the out-of-sample prediction with the noise of the dataset's labels
-(`audit.labels.noise`). Verified copies with different labels are further evidence: not all of them are correct, and each one votes.
+(`audit.labels.noise`). Verified copies with different labels are additional evidence: not all of them are correct, and each one votes.
 
 Blind spots: errors that a model makes too, because most such images are labelled so; classes that the backbone cannot distinguish; classes of one
 image, which no model can predict. With several labels per image, the probabilities were not measured against human judgements.

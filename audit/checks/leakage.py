@@ -1,4 +1,4 @@
-"""Finds the same image in two splits, so that a model is evaluated on what it was trained on.
+"""The same image in two splits, so that a model is evaluated on what it was trained on.
 
 Why it matters: a test image with a copy in train measures memory, not ability. Each finding proposes the image to drop: by default from train, so
 that published test scores stay comparable.

@@ -1,4 +1,4 @@
-"""Finds parts of a dataset that could not be listed, and entries that may be misread.
+"""Parts of the dataset that could not be listed, and ambiguous entries.
 
 Why it matters: an archive with a damaged header, or one that ends early, contains images that no other check can see, so the scan of the rest looks
 clean. Lists have mistakes too: an image listed twice, a folder of splits read as classes, one class spelled two ways. Listing continues past such

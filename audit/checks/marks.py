@@ -1,4 +1,4 @@
-"""Finds marks that many images of one class have in the same position: watermarks, logos, time stamps, frames, borders.
+"""Marks that many images of one class have in the same position: watermarks, logos, time stamps, frames.
 
 Why it matters: a model learns the mark instead of the class. It then scores well on a test split that has the mark too, and fails without it.
 

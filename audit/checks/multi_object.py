@@ -1,4 +1,4 @@
-"""Finds images that two classes fit about equally: two objects, or one that is ambiguous, with a single label.
+"""Images that two classes fit about equally: two objects, or an ambiguous one, with a single label.
 
 Why it matters: with a softmax, only one of two objects can be correct, and a valid answer is scored as wrong. About a fifth of ImageNet's validation
 images show several of its classes (Beyer et al.); accuracy on those is least reliable.

@@ -1,4 +1,4 @@
-"""Finds resized, recompressed, cropped, mirrored and edited copies, and other shots of the same scene, verified on the pixels.
+"""Resized, recompressed, cropped, mirrored and edited copies, and other shots of the same scene, verified on the pixels.
 
 Why it matters: near-duplicates count an image twice without any hash revealing it, and confirm each other's labels. Every finding is a comparison of
 pixels with the group's representative, never a similarity of embeddings alone, and never a chain of similar images.

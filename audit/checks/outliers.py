@@ -1,4 +1,4 @@
-"""Finds images unlike all others: strays from another dataset, placeholders, renderings among photos, unique images.
+"""Images unlike all others: strays from another dataset, placeholders, renderings among photos, unique images.
 
 Why it matters: an outlier often does not belong in the dataset; it may also be the rare case that a model needs most.
 

@@ -1,4 +1,4 @@
-"""Finds personal metadata inside the files: where and when an image was taken, with which camera, and by whom.
+"""Personal metadata inside the files: where and when an image was taken, with which camera, and by whom.
 
 Why it matters: publishing a dataset publishes its EXIF, XMP, IPTC and comments. Coordinates lead to a home, serial numbers link images to a person,
 and the embedded thumbnail may show what was cropped away. Only the kinds of metadata are reported, never their values.

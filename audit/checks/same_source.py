@@ -1,4 +1,4 @@
-"""Finds classes with a large share of images from one source: one camera on one day, or files of one size and encoding.
+"""Classes with a large share of images from one source: one camera on one day, or files of one size and encoding.
 
 Why it matters: fifty frames of one afternoon carry less information than fifty images. If only one class has a source, a model can learn the source
 instead of the class; and if its images are in both train and test, the test split measures memory.
@@ -53,7 +53,7 @@ EVIDENCE = {
     "adjusted_p": Evidence("Adjusted p-value", "p"),
     "splits": Evidence("Splits", by_name=True),
     "examples": Evidence("Examples"),
-    "further": Evidence("Further sources"),
+    "further": Evidence("Other sources"),
     "classes_given_away": Evidence("Classes with a source of their own"),
     "classes_judged": Evidence("Classes tested"),
     "classes_in_several_splits": Evidence("Classes whose source is in several splits"),
@@ -159,7 +159,7 @@ def large_sources(distinct: pd.DataFrame, options: Options) -> pd.DataFrame:
 
 def _of_class(label: str, sources: list[Any], samples: pd.DataFrame, class_words: Mapping[str, str]) -> Finding:
     first, *others = [_evidence(found, samples) for found in sources]
-    further = f" (further sources: {len(others)})" if others else ""
+    further = f" (other sources: {len(others)})" if others else ""
     splits = first["splits"]
     advice = f"Keep it in one split (it is in {' and '.join(splits)})" if len(splits) > 1 else "Collect from more sources"
     message = (

@@ -1,4 +1,4 @@
-"""Finds classes that a property of the file or image predicts, such as camera, format, background or brightness.
+"""Classes that a property of the file or image predicts, such as camera, format, background or brightness.
 
 Why it matters: a model learns the easiest cue: one camera, a white background, a smaller file. It then scores well on a test split that has the cue
 too, and fails without it. Marks such as watermarks have their own check, ``marks``.

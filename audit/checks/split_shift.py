@@ -1,4 +1,4 @@
-"""Finds splits whose images differ: a probe can distinguish train from test, for the whole dataset or for one class.
+"""Splits whose images differ: a probe can distinguish train from test, for the whole dataset or for one class.
 
 Why it matters: scores on a test split describe the training task only if both show the same kind of images. A known case is ImageNet's *canoe*, whose
 validation images are kayaks.

@@ -1,4 +1,4 @@
-"""Finds subgroups (by metadata, measured property or visual cluster) whose labels or predictions are worse than the rest of their classes.
+"""Subgroups (by metadata, measured property or visual cluster) whose labels or predictions are worse than the rest of their classes.
 
 Why it matters: an average hides them. Photos of one source, dark images, or one type of image inside a class may be labelled carelessly or be hard
 for every model, while the overall accuracy looks good.

@@ -41,7 +41,7 @@ class _NonEmptyPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
-            self.fail("is empty; name a file or a folder", param, ctx)
+            self.fail("is empty; pass a file or a folder", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -37,7 +37,7 @@ _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 @click.option("--since", metavar="LOCK", type=PATH, help="Count only findings about what changed since this lock; see the lock command.")
 @click.option("--first-run", is_flag=True, help="Rules whose baseline or lock does not exist yet are skipped and listed.")
 @click.option("--waivers", metavar="FILE", type=PATH, help="Accepted findings, with owner, reason and expiry.")
-@click.option("--decisions", metavar="FILE", type=PATH, help="Further review decisions (.jsonl or .csv), beside those of RUN and the baseline.")
+@click.option("--decisions", metavar="FILE", type=PATH, help="More review decisions (.jsonl or .csv), in addition to those of RUN and the baseline.")
 @click.option(
     "--report",
     "reports",
@@ -129,12 +129,12 @@ def _reports(given: tuple[str, ...], *, as_json: bool) -> list[tuple[str, Path]]
         if name not in FORMATS:
             raise ConfigError("--report", f"unknown format {name!r}", nearest(name, FORMATS))
         if path == "-" and (as_json or any(str(other) == "-" for _, other in found)):
-            raise ConfigError("--report", "only one document can go to standard output", "name a file for the others")
+            raise ConfigError("--report", "only one document can go to standard output", "write the others to files")
         if path != "-" and not Path(path).parent.is_dir():
-            raise ConfigError(Path(path).parent, "no such folder", "create it, or name another file")
+            raise ConfigError(Path(path).parent, "no such folder", "create it, or choose another file")
         other = next((other for other, file in found if os.path.realpath(file) == os.path.realpath(path)), None)
         if other is not None:
-            raise ConfigError("--report", f"{other} and {name} would be written to the same file, {path}", "name a file for each")
+            raise ConfigError("--report", f"{other} and {name} would be written to the same file, {path}", "choose a different file for each")
         found.append((name, Path(path)))
     return found
 
@@ -163,7 +163,7 @@ def _baseline(path: Path | None, *, first_run: bool) -> Run | KnownFindings | No
         say(f"note: baseline {path} does not exist yet: rules that need one are not judged")
         return None
     if not path.exists():
-        raise ConfigError(path, "no such baseline", "name the previous version's run or its JSON report, or add --first-run if there is none yet")
+        raise ConfigError(path, "no such baseline", "pass the previous version's run or its JSON report, or --first-run if there is none yet")
     return read_findings(path) if path.is_file() else open_run(path)
 
 
@@ -171,7 +171,7 @@ def _refuse_itself(baseline: Path | None, source: str, out: Path | None) -> None
     """Refuse the checked run, or the run directory its scan overwrites, as its own baseline: nothing would ever be new."""
     run = source if (Path(source) / "run.json").is_file() else out
     if baseline is not None and run is not None and os.path.realpath(baseline) == os.path.realpath(run):
-        raise ConfigError(baseline, "is the checked run itself, so nothing would be new", "name a copy of the previous version's run")
+        raise ConfigError(baseline, "is the checked run itself, so nothing would be new", "pass a copy of the previous version's run")
 
 
 def _judge(

@@ -23,7 +23,7 @@ def demo(out: Path, *, quiet: bool, as_json: bool, color: bool | None, **options
     from audit.config import load
     from audit.pipeline.run_folder import refuse_other_dataset
 
-    # Options are read beside the demo images: an audit.toml in the working directory is for another dataset.
+    # Options are read next to the demo images: an audit.toml in the working directory is for another dataset.
     options["backbone"] = options["backbone"] or "embedded"
     images = out.with_name(f"{out.name}-images")
     refuse_other_dataset(out, images)

@@ -19,7 +19,7 @@ def diff(old: Path, new: Path, limit: int, *, as_json: bool, color: bool | None)
     """Compare the runs OLD and NEW of two dataset versions.
 
     Lists samples that were added, removed, changed, renamed, moved between splits or relabelled; new, fixed and persisting findings; the share of
-    flagged images per check and class; and the drift of the embeddings. Samples are matched by content, so renamed files are recognized.
+    flagged images per check and class; and the drift of the embeddings. Samples are matched by content, so renamed files are recognised.
     """
     from audit import open_run
     from audit.diff.comparison import compare

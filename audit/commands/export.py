@@ -18,7 +18,7 @@ _DECIDED = {"corrected-labels": "relabelled", "drop-list": "dropped"}
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--what", metavar="KIND", help=f"{listed(EXPORTS)}.")
+@click.option("--what", metavar="KIND", help=f"What to export: {listed(EXPORTS)}.")
 @click.option("--out", metavar="PATH", type=PATH, help="File (.csv, .jsonl, .parquet, .json) or folder to write.")
 @click.option(
     "--strip-metadata",
@@ -50,7 +50,7 @@ def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path |
     else:
         print_text(f"wrote {safe(out)}: {_summary(written)}")
         if what in _DECIDED and not written["images"]:
-            print_text(f"note: no reviewer has {_DECIDED[what]} an image; {how_to_decide(run)}")
+            print_text(f"note: no image was {_DECIDED[what]} by reviewers (disputed decisions do not count); {how_to_decide(run)}")
         if written.get("groups_gone"):
             number = counted(written["groups_gone"], "duplicate group")
             print_text(f"note: every image of {number} would be dropped; see Decisions & export in the dashboard")

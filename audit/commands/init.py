@@ -23,5 +23,5 @@ def init(path: Path) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(STARTER)
     except FileExistsError:
-        raise ConfigError(path, "already exists", "name another file, or remove this one first") from None
+        raise ConfigError(path, "already exists", "choose another file, or remove this one first") from None
     print_text(f"wrote {path}; next: imagenet-audit check RUN --policy {path}")

@@ -37,7 +37,7 @@ def lock(source: str, out: Path, *, check: bool, limit: int, quiet: bool, as_jso
 
     locked = read_lock(out) if check else None
     if not out.parent.is_dir():
-        raise ConfigError(out.parent, "no such folder", "create it, or name another file")
+        raise ConfigError(out.parent, "no such folder", "create it, or choose another file")
     samples = _samples(source, quiet=quiet, color=color)
     if locked is None:
         data = pin(samples).encode("ascii")

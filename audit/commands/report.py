@@ -14,7 +14,7 @@ from audit.io.plugins import REPORT_FORMATS
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--format", "name", metavar="NAME", help=f"{listed(REPORT_FORMATS)}.  [default: by the suffix of --out, else html]")
+@click.option("--format", "name", metavar="NAME", help=f"Report format: {listed(REPORT_FORMATS)}.  [default: by the suffix of --out, else html]")
 @click.option("--out", metavar="FILE", type=PATH, help="File to write, or - for standard output.  [default: RUN/report.SUFFIX]")
 def report(run: Path, name: str | None, out: Path | None) -> None:
     """Write a report of a finished run.
@@ -32,7 +32,7 @@ def report(run: Path, name: str | None, out: Path | None) -> None:
         return
     path = out or run / chosen.file
     if not path.parent.is_dir():
-        raise ConfigError(path.parent, "no such folder", "create it, or name another --out")
+        raise ConfigError(path.parent, "no such folder", "create it, or choose another --out")
     data = text.encode("utf-8", "backslashreplace")
     with replacing(path) as file:
         file.write(data)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("source", type=str)
 @click.option("--out", required=True, metavar="RUN", type=PATH, help="Run directory to write; an interrupted scan resumes.")
 @click.option("--config", metavar="FILE", type=PATH, help="Options file.  [default: audit.toml, then pyproject.toml]")
-@click.option("--kind", metavar="KIND", help=f"Dataset format, if it is not recognized: {listed(SOURCES)}.")
+@click.option("--kind", metavar="KIND", help=f"Dataset format, if it is not recognised: {listed(SOURCES)}.")
 @click.option("--labels", "labels_file", metavar="FILE", help="Label file, for images whose folder is not their class.")
 @click.option("--class-words", "class_words_file", metavar="FILE", help="File that maps label codes to class names.")
 @click.option("--taxonomy", "taxonomy_file", metavar="FILE", help="Class hierarchy (WordNet's data.noun, JSON, ...).")

@@ -26,7 +26,7 @@ _NARROW = 72
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--dataset", metavar="NAME", help="imagenet-1k, cifar-10 or cifar-100.  [default: recognized from the labels]")
+@click.option("--dataset", metavar="NAME", help="imagenet-1k, cifar-10 or cifar-100.  [default: recognised from the labels]")
 @click.option(
     "--labels", "given", multiple=True, metavar="KEY=FILE", help="Local copy of a public label file; KEY is duplicates, human, mturk or real."
 )
@@ -45,7 +45,7 @@ def verify(run: Path, dataset: str | None, given: tuple[str, ...], *, as_json: b
     for entry in given:
         key, equals, file = entry.partition("=")
         if not equals or key not in _LABEL_FILES:
-            raise ConfigError("--labels", f"{entry!r} is not KEY=FILE", nearest(key, _LABEL_FILES))
+            raise ConfigError("--labels", f"{entry!r} is not KEY=FILE with a known key", nearest(key, _LABEL_FILES))
         files[key] = Path(file)
     opened = open_run(run)
     labels = opened.columns("label")["label"].dropna().unique().tolist()

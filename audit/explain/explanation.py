@@ -82,7 +82,7 @@ class Explanation:
     class_words: Mapping[str, str]
     """Label code -> class name, for the image's, the related images' and the suggested labels."""
     metadata: Mapping[str, Any]
-    """Further columns of the manifest; personal values are masked."""
+    """Other columns of the manifest; personal values are masked."""
     outcome: str
     error: str | None
     measures: tuple[Measure, ...]

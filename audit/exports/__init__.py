@@ -52,7 +52,7 @@ def export(run: Run, what: str, out: Path) -> dict[str, Any]:
     chosen = read_export(what, known[what].origin, known[what].load())
     _check_ending(out, chosen)
     if not out.parent.is_dir():
-        raise AuditError(out.parent, "no such folder", "create it, or name another --out")
+        raise AuditError(out.parent, "no such folder", "create it, or choose another --out")
     actions = consensus_of_run(run, Decisions(run.path).current())
     return chosen.write(run, actions, out)
 
@@ -63,5 +63,5 @@ def _check_ending(out: Path, chosen: Export) -> None:
     wrong = out.is_file() or (not out.is_dir() and ending in _OF_FILES) if folder else out.is_dir() or ending not in chosen.endings
     if wrong:
         named = "a folder" if out.is_dir() else repr(out.suffix) if out.suffix else "a file" if folder else "a folder"
-        hint = "name a folder" if folder else f"name {' or '.join(chosen.endings)}"
+        hint = "choose a folder" if folder else f"use {' or '.join(chosen.endings)}"
         raise AuditError(out, f"{chosen.name} cannot be written as {named}", hint)

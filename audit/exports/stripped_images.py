@@ -24,7 +24,7 @@ ENDINGS = ("",)
 def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
     """Write a copy of every decodable image below ``out``, under the names of `copy_names`; decisions do not matter.
 
-    ``<out>-refused.csv`` beside the folder lists the images that failed in the scan or cannot be copied without loss, with the reason;
+    ``<out>-refused.csv`` next to the folder lists the images that failed in the scan or cannot be copied without loss, with the reason;
     ``<out>-names.csv`` lists the copies that have another name than their image.
     """
     del actions
@@ -106,14 +106,14 @@ def _rooted(path: str) -> str:
 
 def _refuse_unsafe(run: Run, location: str, out: Path) -> None:
     if out.exists() and any(out.iterdir()):
-        raise AuditError(out, "is not empty", "name a new folder")
+        raise AuditError(out, "is not empty", "choose a new folder")
     for path in (refusals(out), new_names(out)):
         if path.exists():
-            raise AuditError(path, "is the list of an earlier export", "delete it, or name a new folder")
+            raise AuditError(path, "is the list of an earlier export", "delete it, or choose a new folder")
     whole = out.resolve()
     for path, what in ((Path(location), "the dataset"), (run.path, "the run")):
         if path.is_dir() and (whole == path.resolve() or path.resolve() in whole.parents):
-            raise AuditError(out, f"is inside {what}", "name a folder outside it")
+            raise AuditError(out, f"is inside {what}", "choose a folder outside it")
 
 
 def _write_new(path: Path, data: bytes) -> None:

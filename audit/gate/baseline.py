@@ -35,7 +35,7 @@ def read_findings(path: Path) -> KnownFindings:
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
-        raise ConfigError(path, f"cannot be read ({error.strerror})", "name a run, or the JSON report of one") from error
+        raise ConfigError(path, f"cannot be read ({error.strerror})", "pass a run or its JSON report") from error
     except ValueError as error:
         raise ConfigError(path, f"is not valid JSON ({error})", _HINT) from error
     rows, record = (document.get(name) if isinstance(document, dict) else None for name in ("findings", "run"))

@@ -173,7 +173,7 @@ def _nothing_judged(verdict: Verdict, *, first_run: bool) -> Verdict:
     missing = verdict.message == NO_BASELINE
     if verdict.state != NOT_JUDGED or (missing and first_run):
         return verdict
-    hint = "name one with --baseline, or add --first-run if there is none yet" if missing else "add a rule that can be, such as require.readable"
+    hint = "pass --baseline, or --first-run if there is none yet" if missing else "add a rule that can be, such as require.readable"
     return replace(verdict, state=UNKNOWN, message=f"{verdict.message}, and no rule of the policy could be judged: {hint}")
 
 

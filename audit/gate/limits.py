@@ -108,7 +108,7 @@ def _share(limit: Limit, most: float, run: Run, chosen: pd.DataFrame, since: Sam
         return NOT_JUDGED, f"{limit.check} applies to no image of this dataset, so a rate is undefined"
     low, high = rate_interval(flagged, images, confidence) if images else (0.0, 1.0)
     figures = f"{flagged:,} of {images:,} images ({flagged / max(images, 1):.2%}, {low:.2%} to {high:.2%}), limit {most:.2%}"
-    figures += f"; {counted(others, 'further finding')} not about single images" if others else ""
+    figures += f"; {counted(others, 'more finding')} not about single images" if others else ""
     if low > most:
         return FAILED, figures
     return PASSED, figures + ("; above the limit, but not significantly" if flagged > most * images else "")
@@ -152,7 +152,7 @@ def _labelled(run: Run, wanted: str) -> npt.NDArray[np.bool_]:
 def _unable(limit: Limit, run: Run, difference: Difference | FindingsDifference | None, since: SampleChanges | None) -> tuple[str, str] | None:
     """Return state and reason of a limit that cannot be judged, else None.
 
-    A check that the scan excluded makes its limit unknown: ``audit.toml`` is stored beside the dataset, so a change of the data could exclude it.
+    A check that the scan excluded makes its limit unknown: ``audit.toml`` is stored next to the dataset, so a change of the data could exclude it.
     """
     options, state = run.record.get("options", {}), None if limit.check == TOTAL else run.record.get("checks", {}).get(limit.check)
     missing = limit.check if limit.check != TOTAL and state is None else None

@@ -120,7 +120,7 @@ def read_content(source: Source, advance: Callable[[int], None]) -> pd.DataFrame
 
     Args:
         source: the dataset.
-        advance: called with the number of further images read.
+        advance: called with the number of images read since the last call.
 
     Returns:
         Columns `audit.diff.sample_changes.COLUMNS`.

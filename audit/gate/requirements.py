@@ -46,11 +46,9 @@ def requirement(name: str, wanted: Any, run: Run, difference: Difference | Findi
         return Verdict(rule, FAILED if small else PASSED, few if small else f"every class has at least {counted(wanted, 'image')}")
     found = {*(labels if name == "classes" else samples["split"].dropna())}
     wrong = [
-        f"{word}: {', '.join(sorted(names)[:_SHOWN])}"
-        for word, names in (("missing", {*wanted} - found), ("not declared", found - {*wanted}))
-        if names
+        f"{word}: {', '.join(sorted(names)[:_SHOWN])}" for word, names in (("missing", {*wanted} - found), ("unexpected", found - {*wanted})) if names
     ]
-    return Verdict(rule, FAILED if wrong else PASSED, "; ".join(wrong) or "as declared")
+    return Verdict(rule, FAILED if wrong else PASSED, "; ".join(wrong) or "as required")
 
 
 def _readable(rule: str, run: Run, waived: Waived, *, wanted: bool) -> Verdict:
@@ -76,7 +74,7 @@ def _drift(name: str, limit: float, difference: Difference | FindingsDifference 
     if name == "embedding_drift":
         if difference.drift is None:
             return Verdict(rule, NOT_JUDGED, "the embeddings cannot be compared")
-        found, what = difference.drift.shift, "shift in units of the old spread"
+        found, what = difference.drift.shift, "shift of the mean embedding, in units of the old spread:"
     else:
         classes = difference.health[difference.health["part"] == "class"]
         shares = [classes[side] / max(int(classes[side].sum()), 1) for side in ("images_old", "images_new")]

@@ -1,4 +1,4 @@
-"""Decide whether a path is a run or a dataset, and refuse a mix of both: a run put beside images would be judged instead of them."""
+"""Decide whether a path is a run or a dataset, and refuse a mix of both: a run placed next to images would be checked instead of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accepted findings: ``waivers.toml``, stored and reviewed beside the policy."""
+"""Accepted findings: ``waivers.toml``, stored and reviewed with the policy."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_waivers(path: Path) -> list[Waiver]:
     Raises:
         ConfigError: no such file, not TOML, or an entry lacks or misspells a key; ``where`` has the line and the entry's number, from 1.
     """
-    text, content = read_toml(path, missing="name an existing file with --waivers, or omit the option")
+    text, content = read_toml(path, missing="pass an existing file with --waivers, or omit the option")
     entries = content.get("waiver", [])
     if set(content) - {"waiver"} or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(path, "contains something other than [[waiver]] tables", "write each waiver as a [[waiver]] table")

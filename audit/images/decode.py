@@ -64,7 +64,7 @@ class Decoded:
 
 
 def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
-    """Decode an image from its bytes; never raises, whatever the bytes are.
+    """Decode an image from its bytes; never raises, even for corrupt or hostile bytes.
 
     Args:
         data: the file's bytes.
@@ -99,7 +99,7 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
 
 
 class _WithoutWarnings:
-    """Ignores warnings while any thread decodes. Filters are global: two threads that each save and restore them could disable warnings for good."""
+    """Ignores warnings while any thread decodes. Filters are global: two threads that save and restore them could leave them disabled."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

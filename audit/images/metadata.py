@@ -21,7 +21,7 @@ FAMILIES = ("gps", "place", "serial", "owner", "comment", "maker_note", "date", 
 and their document ids; licence and copyright."""
 
 SOURCES = ("exif", "xmp", "iptc", "photoshop", "comment", "text", "tiff", "mpf")
-"""Blocks: EXIF, XMP, IPTC-IIM, Photoshop resources, JPEG and GIF comments, PNG text and time, TIFF tags, further images after a JPEG (MPF)."""
+"""Blocks: EXIF, XMP, IPTC-IIM, Photoshop resources, JPEG and GIF comments, PNG text and time, TIFF tags, more images after a JPEG (MPF)."""
 
 _EXIF: Mapping[str, tuple[int, ...]] = {
     "serial": (0xA431, 0xA435, 0xA420, 0xC62F),  # body, lens, image id, DNG camera

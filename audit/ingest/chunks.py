@@ -137,7 +137,7 @@ def _embedded(result: Ingested, good: npt.NDArray[np.bool_], vectors: npt.NDArra
 
 
 def measure(chunk: Chunk, recipe: Recipe, inputs: npt.NDArray[np.uint8] | None = None) -> Ingested:
-    """Read, decode and measure a chunk's images; never raises, whatever their bytes are.
+    """Read, decode and measure a chunk's images; never raises, even for corrupt or hostile bytes.
 
     Args:
         chunk: the images.

@@ -48,7 +48,7 @@ class PluginFolder:
         return _find(self)
 
     def get(self, name: str) -> Plugin:
-        """Return one plug-in. Raises AuditError where there is none of this name."""
+        """Return one plug-in. Raises AuditError if it is not installed."""
         found = self.find()
         if name not in found:
             raise AuditError(f"{self.what} {name!r}", "is not installed", nearest(name, found) if found else "install imagenet-audit again")

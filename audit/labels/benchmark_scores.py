@@ -24,7 +24,7 @@ class Corrections:
     """Classes that count as right for each image of the corrected benchmark."""
 
     right: npt.NDArray[np.int64]
-    """``[m, 2]`` class codes that count as right, -1 = none; the second is a further true label."""
+    """``[m, 2]`` class codes that count as right, -1 = none; the second is another valid label."""
     kept: npt.NDArray[np.bool_]
     """``[m]``; False where no class fits or a reviewer dropped the image: excluded from the corrected benchmark."""
     reviewed: int

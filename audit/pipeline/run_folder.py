@@ -31,7 +31,7 @@ def refuse_inside(run: Path, source: str) -> None:
 
 
 def refuse_other_things(run: Path) -> None:
-    """Refuse a folder with other files before anything is written; `open_record` examines one with a lock further. Raises RunError."""
+    """Refuse a folder with other files before anything is written; `open_record` examines locked folders. Raises RunError."""
     if run.is_dir() and not any((run / name).exists() for name in (_LOCK, RECORD, INGEST_PLAN)) and any(run.iterdir()):
         raise RunError(run, "is not empty and holds no run", "choose a new or empty folder with --out")
 

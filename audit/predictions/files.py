@@ -127,7 +127,7 @@ def shape_of(file: Path) -> tuple[list[str], int]:
 _LINES_AT_ONCE = 65_536
 
 _LEAST_AT_ONCE = 1_024
-"""Minimum rows per block of a table, whatever the number of columns: each column of a block has a fixed cost."""
+"""Minimum rows per block of a table, for any number of columns: each column of a block has a fixed cost."""
 
 
 def _frames(file: Path, wanted: Collection[str] | None = None) -> Iterator[pd.DataFrame]:

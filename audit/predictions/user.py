@@ -113,7 +113,7 @@ def refuse_predictions(path: str | Path) -> None:
     file = Path(path)
     if not file.is_file():
         problem = "is a folder" if file.is_dir() else "no such file"
-        raise AuditError(file, problem, "give a .npy, .parquet or .csv file of class probabilities")
+        raise AuditError(file, problem, "pass a .npy, .parquet or .csv file of class probabilities")
     if file.suffix not in KINDS:
         raise AuditError(file, f"unknown file type {file.suffix!r}", f"use {', '.join(KINDS)}")
 

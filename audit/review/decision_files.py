@@ -59,7 +59,7 @@ def write_sheet(path: Path, findings: pd.DataFrame) -> None:
         with path.open("x", encoding="utf-8", newline="") as file:
             file.write(text)
     except FileExistsError:
-        raise AuditError(path, "already exists and may contain verdicts", "name another file, or remove this one first") from None
+        raise AuditError(path, "already exists and may contain verdicts", "choose another file, or remove this one first") from None
 
 
 def read_decisions(path: Path, run: Run, *, reviewer: str | None = None) -> list[Decision]:

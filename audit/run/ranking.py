@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CERTAIN = ("conflicting_labels",)
-"""Checks that come first at equal severity: the same image with two labels is an error whatever the labels mean."""
+"""Checks that come first at equal severity: the same image with two labels is an error for any meaning of the labels."""
 
 CREDIT = 2
 """Right decisions that every check is assumed to have at the start, so that one wrong finding does not demote it."""

@@ -90,7 +90,7 @@ def _open(location: str, options: SourceOptions) -> Source:
     kinds = find_kinds()
     if options.kind != "auto":
         if options.kind not in kinds:
-            raise SourceError(f"source kind {options.kind!r}", "unknown source kind", nearest(options.kind, ["auto", *kinds]))
+            raise SourceError("--kind", f"unknown kind {options.kind!r}", nearest(options.kind, ["auto", *kinds]))
         _refuse_unused(kinds[options.kind], options)
         return kinds[options.kind].open_kind(location, options)
     for kind in kinds.values():

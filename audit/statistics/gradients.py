@@ -29,19 +29,19 @@ _PART_OF_BOX = 4.0
 """Standard errors from which a pixel is inside the reported box."""
 _TAIL = 0.99
 _FAR = 4.0
-"""An image bears the mark if it agrees more than 99% of other images, or four robust standard deviations above their median. The lower of the two
-counts, as other classes may bear the mark too."""
+"""An image has the mark if it agrees more than 99% of other images, or four robust standard deviations above their median. The lower of the two
+counts, as other classes may have the mark too."""
 
 
 class Mark(NamedTuple):
     """Gradients that both halves of a class share in one window."""
 
     bears: Mask
-    """``[n]`` images of the class that bear it."""
+    """``[n]`` images of the class that have it."""
     share: float
-    """Share of the class's duplicate sets that bear it."""
+    """Share of the class's duplicate sets that have it."""
     elsewhere: float
-    """Share of the other classes' images that bear it."""
+    """Share of the other classes' images that have it."""
     opposed: float
     """Share of the class's duplicate sets that disagree with it as strongly."""
     p: float
@@ -65,21 +65,21 @@ class _Template(NamedTuple):
     weights: Floats
     """``[h, w, 6]``: an image's agreement is the sum of its gradients times these."""
     enough: float
-    """Images with more agreement bear the mark."""
+    """Images with more agreement have the mark."""
     opposite: float
     """``enough`` reflected at the median: images with less agreement disagree as strongly."""
     foreign: int
-    """Number of other classes' images that bear the mark."""
+    """Number of other classes' images that have the mark."""
     others: int
 
     def borne(self, images: npt.NDArray[np.int8]) -> Mask:
-        """Return ``[2, n]``: images that bear the mark, and images that disagree with it as strongly."""
+        """Return ``[2, n]``: images that have the mark, and images that disagree with it as strongly."""
         agreeing = _agreement(images, self.window, self.weights)
         return np.stack([agreeing > self.enough, agreeing < self.opposite])
 
 
 def gradients(thumbnails: Bytes) -> npt.NDArray[np.int8]:
-    """Return int8 ``[n, s, s, 6]``: differences to the next pixel right and below, per colour, clipped to +-60; 0 at the edge."""
+    """Return int8 ``[n, s, s, 6]``: differences to the next pixel right and below, per color, clipped to +-60; 0 at the edge."""
     signed = thumbnails.astype(np.int16)
     found = np.zeros((*thumbnails.shape[:3], 6), np.int8)
     found[:, :, :-1, :3] = np.clip(np.diff(signed, axis=2), -_STEEPEST, _STEEPEST)
@@ -186,7 +186,7 @@ def _template(window: tuple[slice, slice], weights: Floats, others: npt.NDArray[
 
 
 def _mark(borne: Mask, half: Mask, counted: Mask, templates: list[_Template], box: tuple[int, int, int, int], *, learned: bool) -> Mark:
-    """Summarise the images that bear the mark or disagree, ``[2, n]``; the p-value uses the half that did not choose the window."""
+    """Summarise the images that have the mark or disagree, ``[2, n]``; the p-value uses the half that did not choose the window."""
     from scipy.stats import betabinom
 
     p, (bears, disagrees) = 1.0, borne

@@ -1,4 +1,4 @@
-"""Association of a property with the label: columns that restate the label, and columns or properties that give most classes away."""
+"""Association of a property with the label: columns that restate the label, and columns or properties that predict most classes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def restates(column: str | None, association: LabelAssociation) -> bool:
 
 
 def most_classes(given: npt.NDArray[np.bool_]) -> bool:
-    """Return whether enough classes are given away to report the dataset once: at least half of them, and at least three (a convention).
+    """Return whether enough classes are predicted to report the dataset once: at least half of them, and at least three (a convention).
 
     >>> most_classes(np.array([True, True, True, False])), most_classes(np.array([True, True]))
     (True, False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def one_per_duplicate_set(samples: pd.DataFrame, sets: npt.NDArray[np.int64], within: Sequence[str] = ("label",)) -> npt.NDArray[np.bool_]:
-    """Return ``[n]``: which images represent their duplicate set, those with the smallest content id whatever the order of rows.
+    """Return ``[n]``: which images represent their duplicate set, those with the smallest content id, independent of row order.
 
     Args:
         samples: columns ``content_id``, ``sample_id`` and those of ``within``, of the images to choose from.

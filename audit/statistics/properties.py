@@ -43,7 +43,7 @@ _WORDS = {
     "format": "file format",
     "mode": "color mode",
     "camera": "camera",
-    "encoder": "JPEG coding",
+    "encoder": "JPEG encoding",
     "orientation": "EXIF orientation",
     "has_alpha": "alpha channel",
     "metadata families": "set of metadata families",
@@ -227,7 +227,7 @@ def properties(table: pd.DataFrame) -> Iterator[Property]:
         yield bins_of_values(name, values)
     if table["metadata"].notna().any():
         cells = [json.loads(text) if isinstance(text, str) else {} for text in table["metadata"]]
-        columns = pd.DataFrame(cells, index=table.index, dtype=object)  # else integers beside empty cells become floats
+        columns = pd.DataFrame(cells, index=table.index, dtype=object)  # else integers in a column with empty cells become floats
         for name in sorted(columns.columns):
             if is_running_number(columns[name], table["split"]):
                 continue

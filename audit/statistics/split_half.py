@@ -48,7 +48,7 @@ def class_halves(samples: pd.DataFrame, pairs: pd.DataFrame, fewest: int) -> Cla
 
 
 def second_half(content_ids: pd.Series[str], sets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Return ``[n]``: which of two halves each image is in. Copies share a half, whatever the order of rows.
+    """Return ``[n]``: which of two halves each image is in. Copies share a half, independent of row order.
 
     Args:
         content_ids: ``[n]``; the smallest of a duplicate set decides.

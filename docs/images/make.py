@@ -36,7 +36,7 @@ COMMAND = [sys.executable, "-m", "audit.cli"]
 
 
 def main() -> None:
-    """Write terminal.svg and dashboard.webp beside this script."""
+    """Write terminal.svg and dashboard.webp next to this script."""
     with tempfile.TemporaryDirectory() as folder:
         run(folder, "demo", "--offline", "--quiet")
         scan = ["scan", "demo-run-images", "--out", "demo-run", "--backbone", "embedded"]

@@ -11,7 +11,7 @@ from audit.checks.base import Evidence
 from reports.content.wording import cut, label, percent, title
 
 MOST = 6
-"""Listed entries of one evidence value; further ones are counted."""
+"""Listed entries of one evidence value; the others are counted."""
 
 _LONGEST = 300
 _LONGEST_IN_A_LIST = 48

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from reports.content.summary import CheckTotal
 
 _TITLES = {
-    "chroma": "Colour",
+    "chroma": "Color",
     "exif_rotated": "EXIF-rotated",
+    "fewer_pictures_than_images": "Many copies",
     "gps": "GPS",
     "info": "Note",
     "luma_p01": "Darkest parts",
     "luma_p99": "Brightest parts",
     "re_encoded": "Re-encoded",
+    "same_picture": "Same image",
     "unsure": "Not sure",
 }
 """Titles that cannot be derived from the name."""

@@ -22,7 +22,7 @@ def cost_model():
     spec = importlib.util.spec_from_file_location("cost_model", ROOT / "benchmarks" / "cost_model.py")
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patched:
-        patched.syspath_prepend(ROOT / "benchmarks")  # as when it is run: it imports what is beside it
+        patched.syspath_prepend(ROOT / "benchmarks")  # as when it is run: it imports modules from its own folder
         spec.loader.exec_module(module)
     return module
 

@@ -51,5 +51,5 @@ def test_checks_of_classes_report_why_they_are_skipped(run_named, samples_of, ch
     assert run_named(check, **tables).reason == reason
 
 
-def test_with_single_labels_the_check_gives_its_own_reason(samples_of):
+def test_reason_is_the_checks_own_with_single_labels(samples_of):
     assert skipped_without_classes(samples_of([{}, {"label": None}]), "fewer than two classes").reason == "fewer than two classes"

@@ -64,7 +64,7 @@ def test_sources_of_a_class_are_one_finding(found):
     first, second = ([{"label": "cat", "camera": "ACME 1", "day_code": day} for _ in range(count)] for day, count in ((1, 15), (2, 25)))
     (finding,) = found([*first, *second, *images(50, "dog")]).findings
     assert (finding.evidence["pictures"], finding.evidence["further"][0]["pictures"]) == (25, 15)
-    assert "further sources: 1" in finding.message
+    assert "other sources: 1" in finding.message
 
 
 def test_day_or_size_alone_is_not_a_source(found):
@@ -95,7 +95,7 @@ def test_tiny_sources_add_no_false_findings():
         reported += len(large_sources(table, Options()))
         planted = table.assign(source=np.where(np.arange(50_000) < 15, 10**6, source))
         assert 10**6 in large_sources(planted, Options())["source"].tolist()
-    assert reported <= 1  # one dataset in twenty is what is promised; seven findings a dataset were the rule
+    assert reported <= 1  # at most one dataset in twenty may have a finding; before, seven findings per dataset were usual
 
 
 def test_order_of_rows_does_not_matter(found):
@@ -106,7 +106,7 @@ def test_order_of_rows_does_not_matter(found):
 
 
 def sessions(classes, own, each=20):
-    """Return classes of which the first ones have a camera each, with growing shares."""
+    """Return classes, the first of which have a camera each, with growing shares."""
     rows = []
     for of in range(classes):
         shot = each // 2 + of % 5 if of < own else 0

@@ -286,7 +286,7 @@ def test_closed_stdout_is_not_an_error(tmp_path, small_run):
 def test_refuses_an_empty_path(capsys, small_run):
     code, _, err = run(capsys, "export", small_run.path, "--what", "cleanlab", "--out", "")
     assert code == 2
-    assert "is empty; name a file or a folder" in err
+    assert "is empty; pass a file or a folder" in err
 
 
 def test_no_color_prints_no_escape_codes(capsys, monkeypatch, small_run):
@@ -329,7 +329,7 @@ def test_checks_and_models_are_listed(capsys):
     code, out, _ = run(capsys, "checks", "marks", "privacy", "--no-color")
     assert code == 0
     assert [line for line in out.splitlines() if line and line[0] != " "] == ["marks", "privacy"]
-    assert "Blind spots: a mark that moves about" in " ".join(out.split())
+    assert "Blind spots: a mark that moves or changes its size" in " ".join(out.split())
     assert max(map(len, out.splitlines())) <= 110
     code, _, err = run(capsys, "checks", "mark")
     assert (code, err) == (2, "error: checks: unknown check 'mark'; did you mean 'marks'?\n")
@@ -357,7 +357,7 @@ def test_shadowed_reports_package_is_reported(monkeypatch, tmp_path):
     (tmp_path / "reports" / "__init__.py").touch()
     program = "from audit.run.report_formats import report_format; report_format('text')"
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "may shadow the installed package" in result.stderr
+    assert "may hide the installed package" in result.stderr
     assert str(tmp_path / "reports") in result.stderr
 
 

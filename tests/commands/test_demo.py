@@ -102,7 +102,11 @@ def test_rewrites_corrupt_file(tmp_path):
     ("planted", "state", "reason"),
     [
         (Planted("train/cat/1.jpg", "d", "conflicting_labels"), "found", "is train/dog/1.jpg, labelled n2"),
-        (Planted("train/cat/2.jpg", "d", "conflicting_labels", original="train/cat/1.jpg"), "found", "is train/dog/1.jpg, labelled n2"),
+        (
+            Planted("train/cat/2.jpg", "d", "conflicting_labels", original="train/cat/1.jpg"),
+            "found",
+            "train/cat/1.jpg: is train/dog/1.jpg, labelled n2",
+        ),
         (Planted("train/cat/2.jpg", "d", "conflicting_labels"), "missed", "no finding about this image"),
         (Planted("train/dog/3.jpg", "d", "integrity", ("truncated",)), "found", "ends after 3 of 9 blocks"),
         (Planted("train/dog/3.jpg", "d", "integrity", ("empty",)), "missed", "no finding about this image"),

@@ -36,7 +36,7 @@ Generated from `--help` by `python tests/contracts/test_docs.py`; a test keeps i
 
 Results go to standard output, progress and notes to standard error.
 
-Exit codes: 0 success; 2 error (one line names the problem and the fix); 130 interrupted. Commands with further codes
+Exit codes: 0 success; 2 error (one line names the problem and the fix); 130 interrupted. Commands with other codes
 list them. Run the same command again to resume a scan that was interrupted or killed.
 """
 

@@ -35,7 +35,7 @@ hello = outside.hello:hello
 MODULES = {
     "__init__": "",
     "reddish": '''
-"""Finds images with red in their name.
+"""Images with red in their name.
 
 Blind spots: red images with other names.
 """
@@ -188,7 +188,7 @@ def command(world):
 
 
 def test_check(world, command):
-    assert "Finds images with red in their name." in command("checks")
+    assert "Images with red in their name." in command("checks")
     assert "Blind spots: red images" in command("checks", "reddish")
     record = json.loads((world / "run" / "run.json").read_text(encoding="utf-8"))
     assert record["checks"]["reddish"]["findings"] == 1

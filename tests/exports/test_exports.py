@@ -147,13 +147,13 @@ def test_croissant_contains_audit_figures(decided, tmp_path):
     ("what", "out", "problem"),
     [
         ("drop-lst", "x.csv", "did you mean 'drop-list'"),
-        ("drop-list", "x.xlsx", "name .csv or .jsonl or .parquet"),
-        ("cleanlab", "x.csv", "name a folder"),
+        ("drop-list", "x.xlsx", "use .csv or .jsonl or .parquet"),
+        ("cleanlab", "x.csv", "choose a folder"),
         ("drop-list", "nowhere/x.csv", "no such folder"),
-        ("drop-list", "folder.csv", "cannot be written as a folder; name .csv"),
-        ("drop-list", "folder.v1", "cannot be written as a folder; name .csv"),
-        ("cleanlab", "file.v1", "cannot be written as '.v1'; name a folder"),
-        ("fiftyone", "new.jsonl", "cannot be written as '.jsonl'; name a folder"),
+        ("drop-list", "folder.csv", "cannot be written as a folder; use .csv"),
+        ("drop-list", "folder.v1", "cannot be written as a folder; use .csv"),
+        ("cleanlab", "file.v1", "cannot be written as '.v1'; choose a folder"),
+        ("fiftyone", "new.jsonl", "cannot be written as '.jsonl'; choose a folder"),
     ],
 )
 def test_refuses_unknown_kinds_and_wrong_endings(decided, tmp_path, what, out, problem):

@@ -89,7 +89,7 @@ def test_rate_is_undefined_for_class_findings_and_without_images(small_run, gate
         "1 finding is not about single images, so a rate is undefined; limit their `count` instead",
     )
     assert found["limits.outliers"] == ("not judged", "outliers applies to no image of this dataset, so a rate is undefined")
-    assert found["limits.total"][1].endswith("; 1 further finding not about single images")
+    assert found["limits.total"][1].endswith("; 1 more finding not about single images")
     both = results(gate(small_run, "[limits]\nclass_balance = { count = 0, rate = 0 }\noutliers = { count = 0, rate = 0 }"))
     assert [state for state, _ in both.values()] == ["failed", "passed"]
 
@@ -103,7 +103,7 @@ def test_class_scope_includes_multi_label_images(small_run, gate):
     assert results(gate(several, rules)) == {
         "limits.integrity[class=n1]": ("failed", "1 finding, limit 0; 1 of 5 images (20.00%, 1.02% to 65.74%), limit 0.00%"),
         "require.min_per_class": ("failed", "1 class with fewer than 4 images: n2"),
-        "require.classes": ("passed", "as declared"),
+        "require.classes": ("passed", "as required"),
     }
 
 
@@ -228,7 +228,7 @@ def test_does_not_pass_if_no_rule_was_judged(small_run, gate):
             ("new.total", "require.embedding_drift"),
             (
                 "unknown",
-                f"there is no baseline{NOTHING}: name one with --baseline, or add --first-run if there is none yet",
+                f"there is no baseline{NOTHING}: pass --baseline, or --first-run if there is none yet",
             ),
         ),
     }
@@ -261,7 +261,7 @@ def test_total_limit_is_unknown_if_a_check_of_the_baseline_was_excluded(small_ru
 
 def test_limit_on_faces_is_unknown_without_face_detection(small_run, gate):
     record = read_json(small_run.path / "run.json")
-    record["checks"]["faces"] = {"state": "skipped", "reason": "faces are looked for only when asked: scan with --faces", "findings": 0}
+    record["checks"]["faces"] = {"state": "skipped", "reason": "faces are not detected by default: scan with --faces", "findings": 0}
     write_json(small_run.path / "run.json", record)
     state, message = results(gate(Run(small_run.path), "[limits]\nleakage = 9\nfaces = 0"))["limits.faces"]
     assert (state, message.partition(":")[0]) == ("unknown", "face detection was off")

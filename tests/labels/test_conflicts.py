@@ -1,4 +1,4 @@
-"""Copies with different labels: the closure of all pairs counts, whatever the order of rows and the pairs proposed."""
+"""Copies with different labels: the closure of all pairs counts, independent of row order and proposed pairs."""
 
 import numpy as np
 import pandas as pd

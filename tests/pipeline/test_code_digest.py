@@ -68,7 +68,7 @@ def test_an_unknown_module_is_an_error(name):
         code_digest("audit.errors", name)
 
 
-def test_predictions_stand_on_what_makes_them():
+def test_digest_of_predictions_covers_their_code():
     from audit.pipeline.code_digest import _module
 
     def reached(name, seen):

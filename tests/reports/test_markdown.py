@@ -47,7 +47,7 @@ def test_tables_keep_their_columns(hostile_run):
     assert set(cells) == {width}
 
 
-def test_mentions_nobody():
+def test_output_mentions_no_user():
     assert "@me" not in escape("@me")
     assert "#12" not in escape("fixes #12")
     assert "://" not in escape("http://x")

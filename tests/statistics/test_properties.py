@@ -56,7 +56,7 @@ def test_few_numbers_are_values(values):
     assert [found.bin_names[at] for at in found.bins] == ["'1'", "'2'", "'3'", "'1'"]
 
 
-def test_whole_numbers_stay_whole_beside_empty_cells(samples_of):
+def test_integers_stay_integers_with_empty_cells(samples_of):
     large = 2**60
     rows = [{"metadata": json.dumps({"session": large + number % 2})} for number in range(8)] + [{"metadata": json.dumps({"other": 1})}]
     (found,) = (one for one in properties(samples_of(rows)) if one.name == "column session")

@@ -15,7 +15,7 @@ class Capacity:
 
     actors: int
     cpus: int
-    """CPUs that each actor requests: the smallest number per GPU of any machine, so that no request waits for ever."""
+    """CPUs that each actor requests: the smallest number per GPU of any machine, so that no request waits forever."""
     processes: Mapping[str, int]
     """Machine id -> decoding processes of an actor there: the machine's CPUs per GPU."""
 
@@ -29,7 +29,7 @@ def capacity_of(machines: Sequence[Mapping[str, Any]], *, on_gpu: bool, workers:
         workers: maximum number of actors; on GPUs, maximum number of decoding processes of each.
 
     Raises:
-        ConfigError: no machine can run an actor, which would wait for ever.
+        ConfigError: no machine can run an actor, which would wait forever.
     """
     resources_of = {machine["NodeID"]: machine["Resources"] for machine in machines if machine["Alive"]}
     cpus = {name: int(resources.get("CPU", 0)) for name, resources in resources_of.items()}

@@ -165,7 +165,7 @@ class RayEngine:
                 yield running.pop(done), ray.get(done)
 
     def _ask_a_worker(self, question: Callable[..., Any], *arguments: object, on_gpu: bool) -> Any:
-        capacity_of(self._machines(), on_gpu=on_gpu)  # raises if the request would wait for ever
+        capacity_of(self._machines(), on_gpu=on_gpu)  # raises if the request would wait forever
         with _explained():
             return self._ray.get(self._ray.remote(num_cpus=1, num_gpus=int(on_gpu))(question).remote(*arguments))
 

@@ -19,7 +19,7 @@ if not sys.stdin.buffer.read():
 
 @contextmanager
 def exit_message(line: str) -> Iterator[None]:
-    """Print a line on standard error if this process ends before the block does, for whatever reason."""
+    """Print a line on standard error if this process ends before the block does, for any reason."""
     command = [sys.executable, "-I", "-S", "-c", _WATCH, line]
     # In its own session: a keyboard interrupt is reported by the scan.
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603  this Python, no shell

@@ -1,6 +1,6 @@
 """GitHub workflow commands: annotations on the change and on the run's page.
 
-GitHub shows at most ten errors, ten warnings and ten notices per step and silently drops the rest, so the last annotation gives the number of further
+GitHub shows at most ten errors, ten warnings and ten notices per step and silently drops the rest, so the last annotation gives the number of other
 ones. In a command, ``%`` and newlines are escaped, and in properties also ``:`` and ``,``.
 """
 

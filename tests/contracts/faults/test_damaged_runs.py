@@ -282,7 +282,7 @@ def test_restructured_record_is_read_or_refused(tmp_path, finished, command, cou
             answer = command(*arguments)
             assert answer.is_clean or answer.code == 1, (arguments, damaged, answer.err)
             refused += answer.code == 2
-    tally("`run.json` of which a value is lost or of another type", times * len(commands), f"{refused} refused in one line, the others read")
+    tally("`run.json` with a missing value or one of another type", times * len(commands), f"{refused} refused in one line, the others read")
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_file_size_limit_is_one_line(tmp_path, dataset, tally):
         assert done.returncode == 2, done.stderr
         assert "Traceback" not in done.stderr
     assert len(audit.scan(data, tmp_path / "run", options=OPTIONS)) == 51
-    tally("a file may not grow further", 3, "one line each time; without the limit, the scan goes on")
+    tally("a file reaches its size limit", 3, "one line each time; without the limit, the scan goes on")
 
 
 class Flaky(DirFileSystem):
