@@ -124,7 +124,7 @@ def test_offline_never_contacts_the_hub(monkeypatch):
         raise AssertionError("contacted the model hub")
 
     monkeypatch.setattr(clip, "hub_reachable", fail)
-    monkeypatch.setattr(clip, "_default_is_cached", lambda: False)
+    monkeypatch.setattr(clip, "_in_hub_cache", lambda _: False)
     chosen = choose("auto", offline=True)
     assert chosen.backbone.name == "embedded"
     assert "--offline" in chosen.reason
