@@ -217,9 +217,10 @@ class _Shards:
 
     def __init__(self, parts: list[npt.NDArray[np.float16]], size: int) -> None:
         self._parts, self._size = parts, size
+        self.shape = sum(map(len, parts)), parts[0].shape[1]
 
     def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
-        found = np.empty((len(rows), self._parts[0].shape[1]), np.float16)
+        found = np.empty((len(rows), self.shape[1]), np.float16)
         shard_of = rows // self._size
         for shard in np.unique(shard_of):
             mine = shard_of == shard
