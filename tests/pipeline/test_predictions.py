@@ -175,7 +175,7 @@ def test_images_with_several_labels_are_judged(tmp_path, capsys, monkeypatch):
     assert run.record["checks"]["label_errors"]["state"] == "done"
     assert 3 in np.argsort(-run.scores("label_errors"))[:5]
     message = run.findings.set_index("sample_id").loc["03.png", "message"]
-    assert f"{absent!r} does not fit; remove it." in message
+    assert f"{absent!r} does not fit. Remove it." in message
     own = pd.DataFrame(np.full((90, 3), 0.5), columns=["red", "green", "blue"])
     own.to_parquet("p.parquet")
     assert cli.invoke([*arguments, "--predictions", "p.parquet"]) == 0, capsys.readouterr().err
