@@ -54,7 +54,7 @@ def copied(tmp_path_factory, photo):
 def test_exact_copies_are_counted_by_split_and_label(copied, fact):
     rows = compare(copied, "imagenet-1k", {})
     assert fact(rows, "val images with an exact copy in train")["found"] == 3
-    assert fact(rows, "of these under another label")["found"] == 2
+    assert fact(rows, "of those, under another label")["found"] == 2
     assert fact(rows, "exact pairs within val")["found"] == 1
     assert fact(rows, "train images in exact groups")["found"] == 2
 
@@ -62,7 +62,7 @@ def test_exact_copies_are_counted_by_split_and_label(copied, fact):
 def test_near_copies_exclude_exact_ones_and_the_test_split(copied, fact):
     rows = compare(copied, "imagenet-1k", {})
     assert fact(rows, "near-duplicate groups within val")["found"] == 1
-    assert fact(rows, "val images in them")["found"] == 2
+    assert fact(rows, "val images in these groups")["found"] == 2
     assert fact(rows, "val images with a near duplicate in train")["found"] == 1
     assert fact(rows, "train images with a near duplicate in val")["found"] == 2
 
@@ -70,7 +70,7 @@ def test_near_copies_exclude_exact_ones_and_the_test_split(copied, fact):
 def test_other_shots_of_a_scene_are_near_duplicates_as_in_the_paper(written, fact):
     run = written([(f"{split}/{number}.png", split, SUNGLASS) for number, split in enumerate(("val", "val", "train"))], [(0, 1, "same_scene")])
     rows = compare(run, "imagenet-1k", {})
-    assert (fact(rows, "near-duplicate groups")["found"], fact(rows, "val images in them")["found"]) == (1, 2)
+    assert (fact(rows, "near-duplicate groups")["found"], fact(rows, "val images in these groups")["found"]) == (1, 2)
     assert fact(rows, "val images with a near duplicate")["found"] == 0
 
 
@@ -258,13 +258,13 @@ def test_counts_human_disagreement_and_how_much_is_flagged(cifar, tmp_path, fact
     people = ["cat", "dog", "cat", "bird", *own[4:]]
     rows = compare(cifar, "cifar-10", {"human": human(tmp_path, own, people)})
     assert fact(rows, "train images that people")["found"] == 0.1
-    assert fact(rows, "of these reported")["found"] == "1 of 2"
+    assert fact(rows, "of those, reported")["found"] == "1 of 2"
 
 
 def test_human_labels_in_another_order_are_not_counted(cifar, tmp_path, fact):
     own = ["cat"] * 10 + ["dog"] * 10
     rows = compare(cifar, "cifar-10", {"human": human(tmp_path, own[::-1], own)})
-    for what in ("train images that people", "of these reported"):
+    for what in ("train images that people", "of those, reported"):
         assert fact(rows, what)["found"] is None
         assert "match 0% of its 20 images" in fact(rows, what)["not_checked"]
     bare = write(tmp_path / "human.csv", "\n".join(["aggre_label", *own[::-1]]))
@@ -340,7 +340,7 @@ def test_flagged_errors_need_label_errors_to_run(written, tmp_path, fact):
     files = {"human": human(tmp_path, ["cat"] * 4, ["cat", "cat", "cat", "dog"]), "mturk": votes(tmp_path, (3, 3, 1))}
     rows = compare(run, "cifar-10", files)
     assert fact(rows, "train images that people")["found"] == 0.25
-    assert fact(rows, "of these reported")["not_checked"] == "label_errors did not run"
+    assert fact(rows, "of those, reported")["not_checked"] == "label_errors did not run"
     assert fact(rows, "test labels confirmed")["not_checked"] == "label_errors did not run"
 
 
