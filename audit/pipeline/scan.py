@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from audit.backbones import Choice, choose
 from audit.config import ScanOptions
-from audit.engines import open_engine
+from audit.engines import Engine, open_engine
 from audit.errors import ConfigError
 from audit.images.faces import require_detector
 from audit.images.previews import make
@@ -39,9 +39,12 @@ from audit.sources.storage.faults import readable
 from audit.sources.storage.files import network_forbidden, require_reachable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
 
     from audit.backbones.runtime import Placement
+    from audit.checks import Check
 
 STAGES: tuple[Stage, ...] = (Ingest(), Cache(), Neighbors(), Pairs(), Predictions(), Faces(), Checks())
 
@@ -86,50 +89,9 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
         for folder in (run, *(run / name for name in ("state", *FOLDERS))):
             sweep(folder)
         record = open_record(run, observer.note)
-        held, before = dataset_of(record.content), _work_done(record)
+        before = _work_done(record)
         publish(run)
-        observer.stage("listing", None)
-        listing, problems = list_samples(dataset, observer.advance)
-        for problem in problems:
-            observer.note(problem.message)
-        choice = _choose(options, record)
-        placement = engine.place(device=options.device, precision=options.precision)
-        observer.note(f"backbone {choice.backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
-        plan = measuring_plan(choice.backbone, placement, options)
-        classes = _labels(listing)
-        record.content |= {
-            "version": version("imagenet-audit"),
-            "source": {
-                "kind": dataset.kind,
-                "location": dataset.location,
-                "absolute": _absolute(dataset),
-                "ignored": dict(getattr(dataset, "ignored", {})),
-                "problems": [problem.as_json() for problem in problems],
-            },
-            "options": _public(options),
-            "backbone": _about_backbone(choice, placement, options),
-            "classes": classes,
-            **_about_classes(dataset, classes, options),
-        }
-        if held not in (None, _absolute(dataset)):
-            observer.note(f"{run} held the run of {held}; replacing it with the run of {_absolute(dataset)}")
-        finished = _run_stages(
-            Scan(
-                run=run,
-                source=dataset,
-                listing=listing,
-                classes=classes,
-                options=options,
-                checks=checks,
-                backbone=choice.backbone,
-                placement=placement,
-                plan=plan,
-                cache=None if options.cache is None else ImageCache(options.cache, plan=plan, dimension=choice.backbone.dimension),
-                engine=engine,
-                record=record,
-                observer=observer,
-            )
-        )
+        finished = _run_stages(_prepared(run, dataset, checks, options, engine, record, observer))
         for note in notes(finished):
             observer.note(note)
         idle = _work_done(record) == before
@@ -140,6 +102,53 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
         observer.stage("previews", None)
         make(Run(run), source=dataset, seconds=_PREVIEWS_SHARE * (time.perf_counter() - began), advance=observer.advance)
     return Run(run)
+
+
+def _prepared(
+    run: Path, dataset: Source, checks: Mapping[str, Check], options: ScanOptions, engine: Engine, record: Record, observer: Observer
+) -> Scan:
+    """List the dataset, choose the backbone, and describe both in the record."""
+    held = dataset_of(record.content)
+    observer.stage("listing", None)
+    listing, problems = list_samples(dataset, observer.advance)
+    for problem in problems:
+        observer.note(problem.message)
+    choice = _choose(options, record)
+    placement = engine.place(device=options.device, precision=options.precision)
+    observer.note(f"backbone {choice.backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
+    plan = measuring_plan(choice.backbone, placement, options)
+    classes = _labels(listing)
+    record.content |= {
+        "version": version("imagenet-audit"),
+        "source": {
+            "kind": dataset.kind,
+            "location": dataset.location,
+            "absolute": _absolute(dataset),
+            "ignored": dict(getattr(dataset, "ignored", {})),
+            "problems": [problem.as_json() for problem in problems],
+        },
+        "options": _public(options),
+        "backbone": _about_backbone(choice, placement, options),
+        "classes": classes,
+        **_about_classes(dataset, classes, options),
+    }
+    if held not in (None, _absolute(dataset)):
+        observer.note(f"{run} held the run of {held}; replacing it with the run of {_absolute(dataset)}")
+    return Scan(
+        run=run,
+        source=dataset,
+        listing=listing,
+        classes=classes,
+        options=options,
+        checks=checks,
+        backbone=choice.backbone,
+        placement=placement,
+        plan=plan,
+        cache=None if options.cache is None else ImageCache(options.cache, plan=plan, dimension=choice.backbone.dimension),
+        engine=engine,
+        record=record,
+        observer=observer,
+    )
 
 
 def _run_stages(scan: Scan) -> Scan:
