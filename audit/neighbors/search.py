@@ -23,79 +23,78 @@ EXACT_UP_TO = 50_000
 """Rows up to which every pair is compared: at 1280 dimensions about two minutes on two cores, growing with the square."""
 
 GPU_FROM = 10_000
-"""Rows from which a GPU is used where there is one: fewer take processors seconds, as does starting on a card."""
+"""Rows from which an available GPU is used: fewer take seconds on the CPU, as long as starting on a GPU."""
 
 GPU_UP_TO = 4e17
-"""Multiplications and additions, two for each pair and dimension, up to which a GPU compares every pair, however little of the base it can hold: 20
-million rows of 512. Half an hour at 200 TFLOP/s, which a large card gives, and six hours at 20, a small one; beyond it the approximate search on
-processors, which grows more slowly, takes less. Not decided by a clock: the same rows give the same neighbors on the same kind of machine."""
+"""Operations (two per pair and dimension) up to which a GPU compares every pair, even if its memory holds only a part of the rows: 20 million rows of
+512. That takes half an hour at 200 TFLOP/s and six hours at 20; beyond it the approximate search on the CPU is faster. A count and not a clock, so
+that the same rows have the same neighbors on the same kind of machine."""
 
 SPARE = 6
-"""More neighbors found than asked for: rounding in the search cannot drop one that counts, and a row that loses a few later need not be searched
-again."""
+"""Neighbors stored beyond the requested ones, so that a row that loses a few in a later version of the dataset need not be searched again."""
 
 _QUERY_BLOCK, _RERANK_BLOCK = 4096, 128
 _GPU_BLOCKS = 16
 _GPU_BLOCK = 65_536, 2**20
-"""A GPU's share of the queries at a time: a sixteenth, so that several GPUs have work, but enough for a base that is sent to it each time, and few
-enough that what was found for them (2 GB) lies in memory."""
+"""Queries per GPU task, least and most: a sixteenth of all, so that all GPUs have work, but enough to pay for sending the rows, and few enough for
+their results (2 GB) to fit in memory."""
 _PROJECTED = 192
 _LISTS_PROBED = 64
 _TRAINED_ON = 100_000
 _RECALL_SAMPLE = 500
 _EXTRA = 6
-"""Candidates beyond those that are kept: usually enough to prove that rounding hid no neighbor. A row for which it is not asks for more."""
+"""Candidates beyond the stored neighbors: usually enough to prove that rounding hid no neighbor; other rows are searched again for more."""
 _SEARCH_ALL_FROM = 0.3
-"""Share of rows to search anew from which an update is no cheaper than a whole exact search."""
+"""Share of rows to search from which an update costs as much as a full exact search."""
 _UPDATED_UP_TO = 20
-"""Times the square root of all rows: so many are compared with every row before a whole approximate search is cheaper. The lists probed grow with
-that root; by the seconds that a row took in either search, 26 at 110,000 x 1280 and 22 at 1,281,167 x 512. As many where a GPU searches all: what
-changed is compared by processors."""
+"""Multiples of the square root of all rows up to which an update compares changed rows with every row; beyond, a full approximate search is cheaper.
+Its probed lists grow with that root. Measured break-even: 26 at 110,000 x 1280 and 22 at 1,281,167 x 512. The same limit holds with a GPU, because
+the CPU compares changed rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Every row's nearest rows, some more than were asked for; nothing nearer than the last of a row is missing from it."""
+    """Every row's nearest rows, with some to spare. All rows nearer than the last one stored are stored."""
 
     indices: npt.NDArray[np.int32]
-    """``[n, k + SPARE]``; -1 at the end where fewer are known."""
+    """``[n, k + SPARE]``; -1 = fewer neighbors are known."""
     similarities: Floats
     complete: bool
-    """Whether there were so few rows that every row knows all others."""
+    """Whether every row stores all other rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbors:
-    """Every row's nearest rows, never itself."""
+    """Every row's nearest other rows."""
 
     indices: npt.NDArray[np.int32]
-    """``[n, k]`` rows, nearest first; -1 where there is none."""
+    """``[n, k]`` rows, nearest first; -1 = none."""
     similarities: Floats
     """``[n, k]`` cosines, NaN where there is no neighbor."""
     method: str
     recall: float | None
     """Share of true neighbors found, measured on a sample; None where the search was exact."""
     known: Known
-    """What a later search can start from."""
+    """Input of a later, incremental search."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreviousNeighbors:
-    """What an earlier search found, and where its rows are now."""
+    """The result of an earlier search, and the new position of its rows."""
 
     known: Known
     exact: bool
-    """Whether every search it stands on was."""
+    """Whether it and all results that it was updated from are exact."""
     old_row_of_new: Rows
-    """``[n]``: which old row each row was; -1 for a new one."""
+    """``[n]``: the old row of each row; -1 = new."""
 
 
 Found = tuple[npt.NDArray[np.int32], Floats]
-"""A block's nearest rows ``[m, width]`` and their cosines; -1 and NaN where there is none."""
+"""A block's nearest rows ``[m, width]`` and their cosines; -1 and NaN = none."""
 
 
 class BlockSearch(Protocol):
-    """Finds the nearest rows of a block of rows. Picklable: blocks may be searched in other processes, on other machines."""
+    """Finds the nearest rows of a block of rows. Picklable, since blocks may be searched in other processes or on other machines."""
 
     @property
     def on_gpu(self) -> bool:
@@ -103,12 +102,12 @@ class BlockSearch(Protocol):
         ...
 
     def __call__(self, embeddings: Halves, rows: Rows) -> Found:
-        """Search for some rows; the embeddings are asked for nothing but rows, as ``embeddings[rows]``."""
+        """Search the neighbors of some rows. Reads the embeddings only as ``embeddings[rows]`` and ``embeddings.shape``."""
         ...
 
 
 Spread = Callable[[BlockSearch, Halves, list[Rows]], Iterator[tuple[Rows, Found]]]
-"""Where blocks are searched: takes the work, the embeddings and the blocks; yields each block and what it found, in any order."""
+"""Searches blocks, in this process or elsewhere: takes the search, the embeddings and the blocks; yields each block with its result, in any order."""
 
 
 def here(work: BlockSearch, embeddings: Halves, blocks: list[Rows]) -> Iterator[tuple[Rows, Found]]:
@@ -218,13 +217,13 @@ def search(
     """Find every row's ``k`` nearest rows.
 
     Args:
-        embeddings: float16 ``[n, d]`` unit rows, may be memory-mapped; NaN rows have no neighbors and are nobody's.
+        embeddings: float16 ``[n, d]`` unit rows, may be memory-mapped; NaN rows have no neighbors and are no row's neighbor.
         k: neighbors to keep.
         seed: for the approximate search's training sample.
-        previous: an earlier result for most of the same rows; only what changed is searched, with the same result where both searches are exact.
-        advance: told how many more rows are done.
-        spread: where blocks of rows are searched; wherever that is, the result is the same.
-        backend: what compares every pair where they are more than a few; the processors where a GPU would not pay.
+        previous: an earlier result for most of the same rows; only changed rows are searched, with the same result if both searches are exact.
+        advance: called with the number of rows done since the last call.
+        spread: searches the blocks of rows; the result does not depend on it.
+        backend: compares every pair in large datasets; small ones use the CPU.
     """
     advance = advance or (lambda _: None)
     valid = np.flatnonzero(~np.isnan(np.asarray(embeddings[:, 0])))
@@ -260,7 +259,7 @@ def search(
 def _reuse(
     embeddings: Halves, valid: Rows, previous: Known, old_row_of_new: Rows, k: int, indices: npt.NDArray[np.int32], similarities: Floats
 ) -> Rows:
-    """Fill in the rows that still know enough neighbors, new rows merged in; return the rows that must be searched."""
+    """Fill in the rows with enough known neighbors left, merge new rows into them, and return the rows that must be searched."""
     new_row_of_old = np.full(len(previous.indices) + 1, -1, np.int64)  # the last entry stands for "no neighbor"
     known = valid[old_row_of_new[valid] >= 0]
     new_row_of_old[old_row_of_new[known]] = known
@@ -272,7 +271,7 @@ def _reuse(
         moved = new_row_of_old[previous.indices[old_row_of_new[rows]]]
         carried = previous.similarities[old_row_of_new[rows]]
         horizon = np.full(len(rows), -np.inf) if previous.complete else np.nanmin(carried, axis=1, initial=np.inf)
-        if reordered:  # of rows that tie at the horizon others than those that were kept may now come first
+        if reordered:  # among rows tied at the horizon, others than the stored ones may come first now
             moved = np.where(carried > horizon[:, None], moved, -1)
         enough = np.flatnonzero(((moved >= 0).sum(axis=1) >= k) | previous.complete)
         rows, moved, carried, horizon = rows[enough], moved[enough], carried[enough], horizon[enough]
@@ -290,7 +289,7 @@ def _merge(
     indices: npt.NDArray[np.int32],
     similarities: Floats,
 ) -> npt.NDArray[np.bool_]:
-    """Merge new rows into known neighbors; below its horizon a row knows nothing. Returns which rows came out certain."""
+    """Merge new rows into known neighbors, which are incomplete below the horizon. Return for which rows the result is certain."""
     found, floor = np.full((len(rows), 0), -1, np.int64), np.full(len(rows), -np.inf)
     margin = horizon - _rounding(embeddings.shape[1])
     if len(fresh):
@@ -299,7 +298,7 @@ def _merge(
         found = np.where(rough >= margin[:, None], fresh[at], -1)
         floor = rough[:, -1] if count < len(fresh) else floor
     scores = _similarities(embeddings, rows, found)
-    # At the horizon an old row just as near may have been left out; above it, a new one if there are more than were asked for.
+    # An old row tied at the horizon may be missing, and so may a new one above it if more exist than were compared.
     certain: npt.NDArray[np.bool_] = ~(scores == horizon[:, None]).any(axis=1) & ((floor == -np.inf) | (floor < margin))
     found = np.where(scores > horizon[:, None], found, -1)
     both = np.concatenate([np.where(old >= 0, carried, -np.inf), scores], axis=1)
