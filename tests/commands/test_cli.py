@@ -357,7 +357,7 @@ def test_shadowed_reports_package_is_reported(monkeypatch, tmp_path):
     (tmp_path / "reports" / "__init__.py").touch()
     program = "from audit.run.report_formats import report_format; report_format('text')"
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "may hide the installed package" in result.stderr
+    assert "may shadow the installed package" in result.stderr
     assert str(tmp_path / "reports") in result.stderr
 
 

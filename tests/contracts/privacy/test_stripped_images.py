@@ -373,7 +373,7 @@ def test_refuses_a_moved_dataset(tmp_path, making, capsys, options):
     assert invoke(["export", run, "--strip-metadata", str(tmp_path / "clean")]) == 2
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: {data}: the dataset is not where the scan found it (")
-    assert printed.endswith("); put it back there, or scan it anew where it is now\n")
+    assert printed.endswith("); move it back, or scan it at its new location\n")
     assert not (tmp_path / "clean").exists()
 
 
