@@ -50,10 +50,16 @@ LABELS_DOWN = """return [...document.querySelectorAll('.st-key-wide_map .role-ax
 """Vertical middle of each row label of the heat map."""
 
 WHEN_DRAWING = """(act) => {
-    const wait = () => document.querySelector('[data-test-script-state=running]') ? act() : setTimeout(wait, 1);
-    wait();
+    const app = document.querySelector('[data-testid=stApp]');
+    const seen = new MutationObserver(() => {
+        if (app.dataset.testScriptState !== 'running') return;
+        seen.disconnect();
+        window.calls = (window.calls || 0) + 1;
+        act();
+    });
+    seen.observe(app, {attributes: true, attributeFilter: ['data-test-script-state']});
 }"""
-"""Call a function while the page is being drawn."""
+"""Call a function when the page is drawn next. A timer may miss a short drawing and call it in a later one."""
 
 
 class Browser:
@@ -258,6 +264,7 @@ def test_keys_decide_only_about_the_visible_finding(own_run):
         browser.sees("Finding 3 of")
         browser.settles()
         assert current_decisions(own_run)["verdict"].tolist() == ["keep", "keep"]
+        assert browser.driver.execute_script("return window.calls") == 2
         browser.press("z")
         browser.sees("1 decided")
         browser.settles()
