@@ -177,7 +177,7 @@ class Exact:
         """See `BlockSearch`."""
         indices = np.full((len(rows), self.width), -1, np.int32)
         similarities = np.full((len(rows), self.width), np.nan, np.float32)
-        open_rows, count, rounding = np.arange(len(rows)), self.width + 1 + _EXTRA, _rounding(embeddings[rows[:1]].shape[1])
+        open_rows, count, rounding = np.arange(len(rows)), self.width + 1 + _EXTRA, _rounding(embeddings.shape[1])
         while len(open_rows):
             at, floor = _nearest(embeddings, rows[open_rows], self.base.first, min(count, len(self.base.first)), self.backend)
             found, scores = _ranked(embeddings, rows[open_rows], at, self.base, self.width)
