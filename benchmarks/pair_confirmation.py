@@ -26,9 +26,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from inputs import photos_of
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from transformations import text
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -340,16 +341,6 @@ def inset(image: Image.Image) -> Image.Image:
     return whole
 
 
-def captioned(image: Image.Image) -> Image.Image:
-    """Lay a line of text, an eighth of the height, over the image."""
-    changed = image.copy()
-    font = ImageFont.load_default(size=max(12, image.height // 8))
-    ImageDraw.Draw(changed).text(
-        (image.width * 0.05, image.height * 0.4), "SAMPLE photo", fill="white", font=font, stroke_width=2, stroke_fill="black"
-    )
-    return changed
-
-
 def cast(image: Image.Image) -> Image.Image:
     """Shift the colors, as another white balance does."""
     return Image.fromarray((np.asarray(image, np.float32) * [0.7, 1, 1.25] + [15, 0, 5]).clip(0, 255).astype(np.uint8))
@@ -365,7 +356,7 @@ EDITS: dict[str, tuple[Edit, int]] = {
     "corner 33%": (corner(1 / 3), 92),
     "squash 20%": (lambda image: image.resize((max(round(image.width * 0.8), 1), image.height), Image.Resampling.LANCZOS), 92),
     "inset 40%": (inset, 92),
-    "caption": (captioned, 92),
+    "caption": (text, 92),
     "color cast": (cast, 92),
     "contrast": (lambda image: ImageEnhance.Contrast(ImageEnhance.Brightness(image).enhance(1.3)).enhance(1.3), 92),
     "blur": (lambda image: image.filter(ImageFilter.GaussianBlur(max(image.size) / 160)), 92),
@@ -387,12 +378,12 @@ class Field:
             return ImageOps.exif_transpose(opened).convert("RGB")
 
 
-def field(text: str) -> Field:
+def field(argument: str) -> Field:
     """Read ``NAME=FOLDER[:PAIRS.csv]``."""
-    name, _, paths = text.partition("=")
+    name, _, paths = argument.partition("=")
     folder, _, table = paths.partition(":")
     if not name or not photos_of(Path(folder)) or (table and not Path(table).is_file()):
-        raise argparse.ArgumentTypeError(f"{text}: give NAME=FOLDER or NAME=FOLDER:PAIRS.csv, with images in the folder")
+        raise argparse.ArgumentTypeError(f"{argument}: give NAME=FOLDER or NAME=FOLDER:PAIRS.csv, with images in the folder")
     return Field(name, Path(folder), Path(table) if table else None)
 
 
