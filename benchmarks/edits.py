@@ -121,7 +121,8 @@ def blurred(image: Image.Image) -> Image.Image:
 def combined(image: Image.Image) -> Image.Image:
     """Apply two or three of the other edits, drawn by the image's content."""
     draw = random.Random(np.asarray(image.resize((8, 8))).tobytes())
-    for change in draw.sample((crop, ImageOps.mirror, contrasted(1.3), turned(5), turned(90), text, cast, scaled(0.6, 0.6), corner(0.6)), draw.choice((2, 3))):
+    changes = (crop, ImageOps.mirror, contrasted(1.3), turned(5), turned(90), text, cast, scaled(0.6, 0.6), corner(0.6))
+    for change in draw.sample(changes, draw.choice((2, 3))):
         image = change(image)
     return image
 
@@ -151,7 +152,7 @@ EDITS: dict[str, Edit] = {
     "mirror, turned by 90°": Edit(turned(90, mirrored=True)),
     "corner crop to 50% of the area": Edit(corner(0.5)),
     "corner crop to 33% of the area": Edit(corner(1 / 3)),
-    "squash by 20%": Edit(scaled(0.8, 1), "edited_copy"),
+    "squash by 20%": Edit(scaled(0.8, 1), "re_encoded"),
     "inset at 40%": Edit(inset),
     "letterbox": Edit(letterbox),
     "meme caption": Edit(meme),
@@ -161,4 +162,4 @@ EDITS: dict[str, Edit] = {
     "JPEG quality 15": Edit(same, "re_encoded", 15),
     "two or three combined": Edit(combined),
 }
-"""Name -> edit. A copy that is only compressed or resized again is ``re_encoded``."""
+"""Name -> edit. A copy of which only compression or size changed is ``re_encoded``."""

@@ -29,11 +29,14 @@ _CODED_CONTRAST = 0.01
 _CELLS = 4
 """Cells along each side over which features are spread: else a caption takes them all."""
 
+_LARGE, _LARGE_ONES = 4.5, 24
+"""Size in pixels of spots that remain when the image is reduced to 0.4, as inside a screenshot, and how many of the stored ones have it."""
+
 COMPARED_SIDE = 320
 """Long side, in pixels, at which two images are compared; smaller images keep their size."""
-_DETECTED_SIDE = 160
+_DETECTED_SIDE = 224
 """Long side at which the features of an image to be compared are found. SIFT itself doubles it."""
-_MOST_FEATURES = 300
+_MOST_FEATURES = 400
 _CONTRAST = 0.02
 """Half of SIFT's default: smooth images such as X-rays have few strong spots."""
 
@@ -93,7 +96,7 @@ def features(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return stored
     gray = _resized(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), _CODED_SIDE)
     detector = _detector(0, _CODED_CONTRAST)
-    keypoints = _spread(detector.detect(gray, None), gray.shape[:2])
+    keypoints = _chosen(detector.detect(gray, None), gray.shape)
     if keypoints:
         keypoints, found = detector.compute(gray, keypoints)
         place = np.array([(*keypoint.pt, keypoint.angle * 256 / 360, keypoint.size) for keypoint in keypoints])
@@ -104,8 +107,17 @@ def features(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return stored
 
 
-def _spread(keypoints: Sequence[Any], shape: Sequence[int]) -> list[Any]:
-    """Return the strongest keypoints of each cell by turns: the strongest of each first."""
+def _chosen(keypoints: Sequence[Any], shape: Sequence[int]) -> list[Any]:
+    """Return the keypoints to be stored: the strongest large ones, then the strongest of the others."""
+    by_size: list[list[Any]] = [[], []]
+    for keypoint in keypoints:
+        by_size[keypoint.size < _LARGE].append(keypoint)
+    large = _spread(by_size[0], shape)
+    return (large[:_LARGE_ONES] + _spread(by_size[1] + large[_LARGE_ONES:], shape))[:FEATURES]
+
+
+def _spread(keypoints: list[Any], shape: Sequence[int]) -> list[Any]:
+    """Return keypoints ordered by turns: the strongest of each cell first."""
     if not keypoints:
         return []
     response = np.array([keypoint.response for keypoint in keypoints])
@@ -113,14 +125,13 @@ def _spread(keypoints: Sequence[Any], shape: Sequence[int]) -> list[Any]:
     across, down = (np.minimum(place[:, axis] * _CELLS // shape[1 - axis], _CELLS - 1).astype(np.int64) for axis in (0, 1))
     cell = down * _CELLS + across
     order = np.lexsort((place[:, 0], place[:, 1], -response, cell))
-    first = np.searchsorted(cell[order], cell[order])
-    turn = np.arange(len(order)) - first
-    return [keypoints[at] for at in order[np.lexsort((-response[order], turn))][:FEATURES]]
+    turn = np.arange(len(order)) - np.searchsorted(cell[order], cell[order])
+    return [keypoints[at] for at in order[np.lexsort((-response[order], turn))]]
 
 
 @cache
 def _detector(most: int, contrast: float) -> Any:
-    return cv2.SIFT_create(most, contrastThreshold=contrast)
+    return cv2.SIFT.create(nfeatures=most, contrastThreshold=contrast)
 
 
 def _rooted(descriptors: Floats) -> Floats:

@@ -31,6 +31,9 @@ _LEAST_DETAIL = 1.0
 _BLURS = (0.0, 0.7, 1.0, 1.5, 2.0, 3.0)
 """Standard deviations, in pixels, of the blur that is tried on the sharper image: a blurred copy has lost details, but not gained others."""
 
+_CELLS = 32
+"""Cells along the long side in which colors are compared."""
+
 _HOPELESS = 0.35
 """Upper quartile of the coarse blocks' correlations before refinement below which two images are not copies: refinement, most of the cost, is
 skipped."""
@@ -49,9 +52,9 @@ class Details:
     residual: float
     """Mean absolute difference of luma after brightness and contrast are matched, 0..1."""
     color_difference: float
-    """Mean absolute difference of the RGB values, 0..1."""
+    """Mean absolute difference of the cells' RGB values, 0..1."""
     local_difference: float
-    """The same, in the block where it is largest."""
+    """The same, in the cell where it is largest."""
     overlap: float
     """Share of the first image that the other covers, 0..1."""
     matrix: Doubles
@@ -67,21 +70,24 @@ def compare(first: LocalFeatures, second: LocalFeatures, registration: Registrat
     inside = covered(fine.gray, matrix, coarse.gray)
     if inside.mean() < LEAST_OVERLAP:
         return None
-    start = [image.astype(np.float32) for image in (coarse.gray, warped(fine.gray, matrix, coarse.gray))]
-    before = _band(*start, BANDS[2], _block_means(inside.astype(np.float32), side) >= _WHOLE, side)
+    seen, start = coarse.gray.astype(np.float32), warped(fine.gray, matrix, coarse.gray).astype(np.float32)
+    before = _band(seen, start, BANDS[2], _block_means(inside.astype(np.float32), side) >= _WHOLE, side)
     if len(before) and np.percentile(before, 75) >= _HOPELESS:
         matrix = refine(coarse, fine, matrix)
         inside = covered(fine.gray, matrix, coarse.gray)
     mine, theirs = coarse.color.astype(np.float32), warped(fine.color, matrix, coarse.gray).astype(np.float32)
-    luma = tuple(image @ np.array([0.299, 0.587, 0.114], np.float32) for image in (mine, theirs))
+    luma = [image @ np.array([0.299, 0.587, 0.114], np.float32) for image in (mine, theirs)]
     within = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1).astype(bool)
     if not within.any():
         return None
     whole = _block_means(within.astype(np.float32), side) >= _WHOLE
-    luma = _equally_sharp(*luma, within)
-    bands = [_band(*luma, band, whole, side) for band in BANDS]
-    difference = np.abs(mine - theirs).mean(axis=2) / 255
-    a, b = (image[within] - image[within].mean() for image in luma)
+    one, other = _equally_sharp(luma[0], luma[1], within)
+    bands = [_band(one, other, band, whole, side) for band in BANDS]
+    # Means of cells, since what compression adds averages out and what an edit adds does not.
+    cell = max(max(coarse.gray.shape) // _CELLS, 2)
+    difference = np.mean([np.abs(_block_means(channel, cell)) for channel in cv2.split(mine - theirs)], axis=0) / 255
+    compared = _block_means(within.astype(np.float32), cell) >= _WHOLE
+    a, b = (image[within] - image[within].mean() for image in (one, other))
     squares, product = float(b @ b), float(a @ b)
     onto_first = matrix if scale <= 1 else inverse(matrix)
     return Details(
@@ -89,8 +95,8 @@ def compare(first: LocalFeatures, second: LocalFeatures, registration: Registrat
         np.array([np.percentile(band, (25, 50, 75)) if len(band) else (np.nan,) * 3 for band in bands]),
         product / max(float(np.sqrt(squares * float(a @ a))), 1.0),
         float(np.abs(a - max(product, 0.0) / max(squares, 1.0) * b).mean()) / 255,
-        float(difference[within].mean()),
-        float(_block_means(difference, side)[whole].max(initial=0.0)),
+        float(difference[compared].mean()) if compared.any() else 0.0,
+        float(difference[compared].max(initial=0.0)),
         float(inside.mean() if scale <= 1 else covered(second.gray, onto_first, first.gray).mean()),
         onto_first,
     )

@@ -73,9 +73,7 @@ def _codes(features: Bytes) -> npt.NDArray[np.uint64]:
     return np.ascontiguousarray(features[:, :, :16]).view(np.uint64)
 
 
-def _agreeing(
-    mine: npt.NDArray[np.uint64], theirs: npt.NDArray[np.uint64], one: Bytes, other: Bytes, widths: Floats | None
-) -> Floats:
+def _agreeing(mine: npt.NDArray[np.uint64], theirs: npt.NDArray[np.uint64], one: Bytes, other: Bytes, widths: Floats | None) -> Floats:
     """Return ``[m]`` weighted spots that agree; with ``widths``, of the mirrored second images."""
     apart = np.bitwise_count(mine[:, :, None, 0] ^ theirs[:, None, :, 0]) + np.bitwise_count(mine[:, :, None, 1] ^ theirs[:, None, :, 1])
     apart[one[:, :, 19] == 0] = 255
@@ -106,8 +104,8 @@ def _agreeing(
     x, y, to_x, to_y = (np.take_along_axis(places[:, :, column], order, 1) for places in (placed, at) for column in (16, 17))
     shift_x = to_x - factor * (np.cos(angle) * x - np.sin(angle) * y)
     shift_y = to_y - factor * (np.sin(angle) * x + np.cos(angle) * y)
-    # The shift is uncertain in proportion to the scale, the rotation, and the distance from the origin: allow for it.
-    near = np.maximum(np.abs(shift_x[:, :, None] - shift_x[:, None]), np.abs(shift_y[:, :, None] - shift_y[:, None])) <= _SHIFT * np.maximum(factor, 1)[..., None]
+    apart_by = np.maximum(*(np.abs(shift[:, :, None] - shift[:, None]) for shift in (shift_x, shift_y)))
+    near = apart_by <= _SHIFT * np.maximum(factor, 1)[..., None]
     near &= (weight > 0)[:, :, None] & (weight > 0)[:, None]
     found[worth] = np.einsum("mij,mj->mi", near, weight).max(axis=1, initial=0)
     return found
