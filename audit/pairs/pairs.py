@@ -16,10 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from audit.images.local_features import LEAST_SIDE
+from audit.images.measures import orientation_free_hashes
 from audit.pairs.alignment import backwards
-from audit.pairs.candidates import Candidates, candidates, distinct
+from audit.pairs.candidates import BLOCK, Candidates, candidates, distinct
 from audit.pairs.confirmation import Confirm
-from audit.pairs.edits import edits
+from audit.pairs.edits import edits, shares
 from audit.pairs.evidence import Evidence, concatenated, nothing
 from audit.pairs.groups import group
 from audit.pairs.reuse import Digests, KnownPairs, digests, remember
@@ -111,7 +112,8 @@ def find_pairs(
     hashes, content = _hashes(samples), _short_ids(samples)
     long_side = samples[["width", "height"]].max(axis=1).fillna(0).to_numpy(np.float64)
     search = _Search(content, thumbnails, similarities, known, images, long_side, samples["width"].fillna(0).to_numpy(np.float64), options)
-    for block in candidates(neighbors[:, : options.neighbors], similarities[:, : options.neighbors], hashes, ok, leaders, options.hamming):
+    near = neighbors[:, : options.neighbors], similarities[:, : options.neighbors]
+    for block in candidates(*near, (hashes, _orientation_free(thumbnails)), ok, leaders, options.hamming):
         search.look(block)
         if advance is not None:
             advance(block.rows)
@@ -265,6 +267,11 @@ class _Near:
 _NO_ROWS, _NO_COSINE = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
+def _orientation_free(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    parts = (orientation_free_hashes(thumbnails[start : start + BLOCK]) for start in range(0, len(thumbnails), BLOCK))
+    return np.concatenate([np.zeros(0, np.uint64), *parts])
+
+
 def _short_ids(samples: pd.DataFrame) -> npt.NDArray[np.uint64]:
     """Return the last 64 bits of each content id; 0 for none."""
     digits = samples["content_id"].fillna("0" * 16).str.slice(-16)
@@ -292,6 +299,7 @@ def _describe(evidence: Evidence, swapped: Flags, first_size: npt.NDArray[np.flo
     matrix = evidence.transform.astype(np.float64)
     matrix[swapped] = backwards(matrix[swapped], evidence.mirrored[swapped])
     done = edits(evidence, matrix, first_size, second_size)
+    evidence = replace(evidence, overlap=shares(matrix)[0].astype(np.float32))
     numbers = np.stack([getattr(evidence, name) for name in _NUMBERS], axis=1).astype(np.float64).round(4).tolist()
     flat = matrix.reshape(-1, 6).round(4).tolist()
     return [
