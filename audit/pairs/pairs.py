@@ -48,7 +48,9 @@ class PairOptions:
     least_votes: float = 0.25
     """Local features that must agree before two images are compared."""
     most_compared: float = 2.0
-    """Pairs of images that are compared, most votes first, for each image of the dataset."""
+    """Pairs of images that are compared, most votes first, for each image of the dataset; ``at_once`` at least."""
+    at_once: int = 256
+    """Pairs that are compared before the search decides whether more are worth it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,18 @@ class Pairs:
     compared: int
     """Pairs of images that were compared."""
     left_out: int
-    """Pairs whose features agree that were not compared: those above agree more, and hardly any of the last of them was a copy."""
+    """Pairs whose features agree that were not compared: fewer features of these agree."""
+    limited: bool
+    """Whether they were left out although copies were still found, at ``PairOptions.most_compared``."""
+    unreadable: int
+    """Pairs that were not compared because an image can no longer be read."""
 
 
 _NUMBERS = ("correlation", "detail_correlation", "residual", "color_difference", "local_difference", "overlap")
-_COMPARED_AT_ONCE = 256
-"""Pairs that are compared before the search decides whether more are worth it."""
 _LIKELY = 0.9
+"""Probability from which a compared pair counts as a copy or another shot."""
 _LEAST_YIELD = 0.01
-"""Share of copies and other shots among these below which the search stops: the pairs that follow agree less."""
+"""Share of these among the last compared pairs below which the search stops: the pairs that follow agree less."""
 
 
 def find_pairs(
@@ -140,7 +145,7 @@ def find_pairs(
     table["group"] = group(table["i"].to_numpy(), table["j"].to_numpy(), area, samples["content_id"].fillna("").to_numpy(object))
     table = table.sort_values(["i", "j"], ignore_index=True)[PAIRS.names]
     typed = table.astype({"i": np.int32, "j": np.int32, "score": np.float32, "cosine": np.float32, "hamming": np.int16, "group": np.int32})
-    return Pairs(typed, found.known, point, found.compared, found.left_out)
+    return Pairs(typed, found.known, point, found.compared, found.left_out, found.limited, found.unreadable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,8 @@ class _Found:
     known: KnownPairs
     compared: int
     left_out: int
+    limited: bool
+    unreadable: int
 
 
 class _Search:
@@ -211,12 +218,12 @@ class _Search:
         lacking = evidence.compared_at == _LACKING
         by_votes = np.flatnonzero(evidence.votes > 0)
         by_votes = by_votes[np.lexsort((digests(self._content[near.one], self._content[near.other])[by_votes], -evidence.votes[by_votes]))]
-        limit = int(self._options.most_compared * len(self._content)) + _COMPARED_AT_ONCE
-        compared = 0
+        limit = int(self._options.most_compared * len(self._content)) + self._options.at_once
+        compared, limited = 0, True
         unreadable = np.zeros(len(near.one), bool)
         done[by_votes] = False
         while compared < min(limit, len(by_votes)):
-            batch = by_votes[compared : compared + _COMPARED_AT_ONCE]
+            batch = by_votes[compared : compared + self._options.at_once]
             fresh = batch[lacking[batch]]
             if self._images is not None and len(fresh):
                 found, readable = self._images.confirm(near.one[fresh], near.other[fresh], evidence.mirrored[fresh])
@@ -226,6 +233,7 @@ class _Search:
             compared += len(batch)
             scores = score(evidence.take(batch), np.zeros(len(batch), np.float32))
             if (np.maximum(scores.copy, scores.same_thing) >= _LIKELY).mean() < _LEAST_YIELD:
+                limited = False
                 break
         kept = np.flatnonzero(done & ~unreadable)
         near = _Near(near.one[kept], near.other[kept], near.cosine[kept], evidence.take(kept))
@@ -235,7 +243,8 @@ class _Search:
         pairs = digests(self._content[near.one], self._content[near.other])
         known = remember(pairs, near.evidence, np.concatenate(self._unlike) if self._unlike else np.zeros(0, np.uint64))
         first, second = np.minimum(near.one, near.other), np.maximum(near.one, near.other)
-        return _Found(first, second, near.cosine, near.evidence, scores, known, compared, len(by_votes) - compared)
+        left_out = len(by_votes) - compared
+        return _Found(first, second, near.cosine, near.evidence, scores, known, compared, left_out, limited and left_out > 0, int(unreadable.sum()))
 
 
 _LACKING = -1

@@ -51,6 +51,10 @@ class Pairs(Stage):
         )
         write_table(run / "pairs.parquet", pa.Table.from_pandas(found.table, PAIRS, preserve_index=False))
         found.known.save(run)
+        if found.limited:
+            observer.note(f"pairs: {found.left_out:,} likely pairs were left out after {found.compared:,}, the most that are compared")
+        if found.unreadable:
+            observer.note(f"pairs: {found.unreadable:,} likely pairs were not compared: an image can no longer be read")
         point = found.operating_point
         return {
             "plan": plan,
