@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from skimage import data
 
 import audit
@@ -141,3 +141,15 @@ def test_a_scan_keeps_other_photographs_apart(scanned):
     copies = {f"{name}.png" for name in (*CHANGES, "whole")}
     for one, other in zip(scanned.run.pairs["i"], scanned.run.pairs["j"], strict=True):
         assert {scanned.ids[one], scanned.ids[other]} <= copies
+
+
+def test_another_subject_before_one_camera_is_another_shot():
+    """Light and noise vary, and a cup stands where there was none; a caption is printed over a copy."""
+    draw = np.random.default_rng(0)
+    ground = data.chelsea().astype(np.float32)
+    first, second = (np.clip(ground * light + draw.normal(0, 3, ground.shape), 0, 255).astype(np.uint8) for light in (0.95, 1.05))
+    second[120:220, 60:180] = data.coffee()[150:250, 250:370]
+    assert score(compared(Image.fromarray(first), Image.fromarray(second)), np.zeros(1, np.float32)).copy[0] == 0
+    captioned = photo()
+    ImageDraw.Draw(captioned).text((20, 120), "SAMPLE photo", fill="white", font=ImageFont.load_default(40), stroke_width=2, stroke_fill="black")
+    assert score(compared(photo(), captioned), np.zeros(1, np.float32)).copy[0] > 0.95
