@@ -27,7 +27,7 @@ Doubles = npt.NDArray[np.float64]
 
 _AT_ONCE = 32
 """Pairs to a batch, within which each image is read once; an image takes 0.5 MB."""
-_SAME_GRAIN = 0.9
+_SAME_GRAIN = 0.97
 """Correlation of the finest details from which an image with a changed part is an edited copy; another exposure has other noise."""
 _MOST_CORRELATED = 0.995
 """Correlation above which Fisher's z counts rounding."""

@@ -95,7 +95,7 @@ def compare(first: LocalFeatures, second: LocalFeatures, registration: Registrat
     return Details(
         np.array([len(band) for band in bands]),
         np.array([np.percentile(band, (25, 50, 75)) if len(band) else (np.nan,) * 3 for band in bands]),
-        _contradicted(luma[0], luma[1], whole, side),
+        _contradicted(luma[0], luma[1], inside, side),
         product / max(float(np.sqrt(squares * float(a @ a))), 1.0),
         float(np.abs(a - max(product, 0.0) / max(squares, 1.0) * b).mean()) / 255,
         float(difference[compared].mean()) if compared.any() else 0.0,
@@ -130,9 +130,11 @@ def _strength(image: Floats, within: npt.NDArray[np.bool_]) -> float:
     return float(fine[within].std() / max(coarse[within].std(), 1e-3))
 
 
-def _contradicted(one: Floats, other: Floats, whole: npt.NDArray[np.bool_], side: int) -> float:
+def _contradicted(one: Floats, other: Floats, inside: npt.NDArray[np.bool_], side: int) -> float:
     correlations, least, _ = _correlations(one, other, BANDS[2], side)
-    there = whole & (least >= _DISTINCT_DETAIL)
+    reach = round(4 * BANDS[2][1]) + 1  # the blur carries what surrounds a framed copy into it
+    within = cv2.erode(inside.astype(np.uint8), np.ones((reach, reach), np.uint8), borderValue=1)
+    there = (_block_means(within.astype(np.float32), side) >= 1) & (least >= _DISTINCT_DETAIL)
     extreme = [(image <= _BLACK) | (image >= _WHITE) for image in (one, other)]
     printed = _block_means((extreme[0] != extreme[1]).astype(np.float32), side) >= _PRINTED
     return float(((correlations < _DISAGREES) & ~printed)[there].mean()) if there.any() else 0.0

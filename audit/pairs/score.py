@@ -108,7 +108,7 @@ def score(evidence: Evidence, margins: Floats) -> Scores:
     )
     # A fixed camera gives the same ground and another subject: another shot, however much of the ground agrees.
     copy = np.where(evidence.contradicted >= _ANOTHER_SUBJECT, 0.0, copy)
-    by_features = evidence.votes > 0
+    by_features = evidence.measures.any(axis=1)
     alike = evidence.detail_correlation >= _SAME_DETAILS
     return Scores(np.where(by_features, copy, small * alike), np.where(by_features, same, small))
 

@@ -47,14 +47,6 @@ def test_different_images_are_not_copies():
             assert score(compared(photo(one), photo(other)), np.zeros(1, np.float32)).copy[0] < 0.05
 
 
-def test_two_grounds_with_one_texture_are_not_copies():
-    """Another thing on the same carpet: features agree all around, details in the middle do not."""
-    ground = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
-    one, other = ground.copy(), ground.copy()
-    one[60:260, 60:260], other[60:260, 60:260] = data.coffee()[100:300, 200:400], data.astronaut()[0:200, 150:350]
-    assert score(compared(Image.fromarray(one), Image.fromarray(other)), np.zeros(1, np.float32)).copy[0] < 0.5
-
-
 class Files:
     """A source of files in memory."""
 
@@ -144,11 +136,11 @@ def test_a_scan_keeps_other_photographs_apart(scanned):
 
 
 def test_another_subject_before_one_camera_is_another_shot():
-    """Light and noise vary, and a cup stands where there was none; a caption is printed over a copy."""
+    """Light and noise vary, and something stands where there was none; a caption is printed over a copy."""
     draw = np.random.default_rng(0)
     ground = data.chelsea().astype(np.float32)
-    first, second = (np.clip(ground * light + draw.normal(0, 3, ground.shape), 0, 255).astype(np.uint8) for light in (0.95, 1.05))
-    second[120:220, 60:180] = data.coffee()[150:250, 250:370]
+    first, second = (np.clip(ground * light + draw.normal(0, 4, ground.shape), 0, 255).astype(np.uint8) for light in (0.95, 1.05))
+    second[150:250, 20:140] = ground[50:150, 250:370]
     assert score(compared(Image.fromarray(first), Image.fromarray(second)), np.zeros(1, np.float32)).copy[0] == 0
     captioned = photo()
     ImageDraw.Draw(captioned).text((20, 120), "SAMPLE photo", fill="white", font=ImageFont.load_default(40), stroke_width=2, stroke_fill="black")
