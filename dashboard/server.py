@@ -1,20 +1,28 @@
-"""Start Streamlit and read the run in parallel: ``python -m dashboard.server RUN --OPTION=VALUE ...``."""
+"""Serve a run and read it in parallel: ``python -m dashboard.server RUN PORT [HOST ...]``, with the token in the environment."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
+from dashboard.command import SETTINGS, TOKEN
 
-def main(run: str, settings: list[str]) -> None:
+
+def main(run: str, port: int, hosts: Sequence[str]) -> None:
     """Serve the dashboard of a run until the process is stopped."""
     threading.Thread(target=_warm, args=(run,), daemon=True).start()
-    from streamlit.web.cli import main as streamlit
+    from starlette.middleware import Middleware
+    from streamlit import App
 
-    streamlit(["run", str(Path(__file__).with_name("app.py")), *settings, "--", run], prog_name="streamlit")
+    from dashboard.guard import Guard
+
+    guard = Middleware(Guard, token=os.environ.pop(TOKEN), hosts=hosts, port=port)
+    App(Path(__file__).with_name("app.py"), middleware=[guard]).run(config={**SETTINGS, "server.port": port})
 
 
 def _warm(run: str) -> None:
@@ -31,4 +39,4 @@ def _warm(run: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])
