@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -17,7 +18,7 @@ from typing import Any
 
 import click
 
-from audit.commands.base import PATH, say
+from audit.commands.base import PATH, SOURCE, say
 from audit.errors import ConfigError
 
 ADDRESS = "127.0.0.1"
@@ -57,8 +58,10 @@ for neutral controls, and its captions have less than the contrast of 4.5 to 1 t
 @click.argument("run", type=PATH)
 @click.option("--port", type=click.IntRange(1024, 65535), metavar="N", help=f"Port on this machine.  [default: {PORT}, or the next free one]")
 @click.option("--host", "hosts", metavar="NAME", multiple=True, help="Also answer to this host name, as of a reverse proxy; may be repeated.")
+@SOURCE
+@click.option("--offline", is_flag=True, help="Do not use the network for datasets.")
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in the browser.")
-def dashboard(run: Path, port: int | None, hosts: tuple[str, ...], *, browser: bool) -> None:
+def dashboard(run: Path, port: int | None, hosts: tuple[str, ...], source: str | None, *, offline: bool, browser: bool) -> None:
     """Review a finished run in the browser: confirm, relabel, drop or dismiss findings.
 
     Listens on this machine only and sends no data to other servers. Stores decisions in RUN/decisions.jsonl; the dataset does not change. Only a
@@ -70,7 +73,7 @@ def dashboard(run: Path, port: int | None, hosts: tuple[str, ...], *, browser: b
     chosen, token = free_port(port), secrets.token_urlsafe(32)
     address = f"http://{ADDRESS}:{chosen}/?token={token}"
     say(f"dashboard of {run}: {address}  (press Ctrl+C to stop)")
-    process = subprocess.Popen(server_command(run, chosen, hosts), env=_environment(token), stdout=subprocess.DEVNULL)  # noqa: S603 - this interpreter
+    process = subprocess.Popen(server_command(run, chosen, hosts, source, offline=offline), env=_environment(token), stdout=subprocess.DEVNULL)  # noqa: S603
     with tempfile.TemporaryDirectory(prefix="imagenet-audit-") as private:
         if browser:
             threading.Thread(target=_open_when_ready, args=(address, Path(private), chosen, process), daemon=True).start()
@@ -103,9 +106,10 @@ def free_port(requested: int | None) -> int:
     raise ConfigError("--port", f"{candidates[0]} is in use by another program", "choose another port, or omit --port to use a free one")
 
 
-def server_command(run: Path, port: int, hosts: tuple[str, ...] = ()) -> list[str]:
+def server_command(run: Path, port: int, hosts: tuple[str, ...], source: str | None, *, offline: bool) -> list[str]:
     """Return the command that serves the dashboard; ``-P`` keeps a local ``audit`` or ``reports`` folder from shadowing the packages."""
-    return [sys.executable, "-P", "-m", "dashboard.server", str(run.absolute()), str(port), *hosts]
+    served = json.dumps({"run": str(run.absolute()), "source": source, "offline": offline, "port": port, "hosts": hosts})
+    return [sys.executable, "-P", "-m", "dashboard.server", served]
 
 
 def _environment(token: str) -> dict[str, str]:

@@ -33,6 +33,7 @@ from audit.pipeline.stage import Scan, Stage
 from audit.predictions.user import refuse_predictions
 from audit.run.record import DamagedError, Record, as_json, key_of
 from audit.run.run import Run
+from audit.run.scanned_datasets import PRIVATE, remember
 from audit.sources import Source, open_source
 from audit.sources.annotations.taxonomy_files import find_taxonomy
 from audit.sources.storage.faults import readable
@@ -91,6 +92,7 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
         record = open_record(run, observer.note)
         before = _work_done(record)
         publish(run)
+        remember(_absolute(dataset), options.source)
         finished = _run_stages(_prepared(run, dataset, checks, options, engine, record, observer))
         for note in notes(finished):
             observer.note(note)
@@ -233,5 +235,6 @@ def _absolute(dataset: Source) -> str:
 def _public(options: ScanOptions) -> dict[str, Any]:
     """Return the options as JSON, without what may hold secrets."""
     content: dict[str, Any] = as_json(dataclasses.asdict(options))
-    content["source"].pop("storage_options", None)
+    for name in PRIVATE:
+        content["source"].pop(name, None)
     return content

@@ -24,6 +24,9 @@ _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "crea
 _LOCAL_PROTOCOLS = frozenset({"file", "local", "memory", "zip", "tar", "libarchive", "dir", "simplecache", "filecache", "blockcache"})
 """fsspec protocols that do not use the network by themselves; any other one may."""
 
+LISTED_PROTOCOLS = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hf"})
+"""Protocols of images that a table may list. Others read local files or other processes' memory, start programs, or expand templates."""
+
 _offline: ContextVar[bool] = ContextVar("offline", default=False)
 
 
@@ -72,7 +75,11 @@ class Storage:
     def _remote(self) -> tuple[Any, str]:
         import fsspec
 
-        return cast("tuple[Any, str]", fsspec.core.url_to_fs(self.location, **self.options))
+        try:
+            return cast("tuple[Any, str]", fsspec.core.url_to_fs(self.location, **self.options))
+        except ImportError as error:
+            hint = "install the packages that this URL scheme needs, then run the same command again"
+            raise SourceError(self.location, f"cannot be opened ({reason(error)})", hint) from error
 
     @property
     def root(self) -> str:
