@@ -26,7 +26,7 @@ from audit.gate.waivers import Waived, Waiver
 SARIF_SHA256 = "c3b4bb2d6093897483348925aaa73af03b3e3f4bd4ca38cef26dcb4212a2682e"
 """SHA-256 of the schema at https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"""
 
-POLICY = "[limits]\nleakage = 0\nintegrity = 5\nlabel_errors = 0\n\n[new]\ntotal = 0\n\n[require]\nsplits = ['train']\n"
+POLICY = "[limits]\nleakage = 0\nintegrity = 5\nlabel_errors = { count = 0, optional = true }\n\n[new]\ntotal = 0\n\n[require]\nsplits = ['train']\n"
 HOSTILE = "::error::%0A\r\n\x1b[31m]]><b>|`x`|</b> ##[add-mask]e @all [l](http://x) {0} \u202e\ufffe \"' &amp;"
 
 
