@@ -72,6 +72,8 @@ class ScanOptions:
     """Processes that read and decode images, at least 1; None means one per CPU."""
     offline: bool = False
     """Use no network: fetch no model weights and refuse a dataset or cache on another machine."""
+    trust_mtime: bool = True
+    """Take files with the size and modification time of the last scan for unchanged; else their digests are compared by reading them."""
     cache: str | None = None
     """A folder or fsspec URL that keeps the measures of images by content, shared by all scans that name it; see ``docs/cache.md``."""
     engine: str = "local"

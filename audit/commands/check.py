@@ -49,6 +49,7 @@ _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
     "--github/--no-github", default=None, help="Write annotations and a job summary for GitHub Actions.  [default: if GITHUB_ACTIONS is true]"
 )
 @click.option("--out", metavar="RUN", type=PATH, help="Run directory for a SOURCE.  [default: a temporary one]")
+@click.option("--trust-mtime", is_flag=True, help="Do not read files of the size and modification time that --out holds to compare their digests.")
 @SCANNING
 @OUTPUT
 def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **options: Any) -> int:

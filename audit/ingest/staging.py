@@ -216,6 +216,25 @@ class Staging:
         return EarlierIngest(listed, stored["row"].to_numpy(), *(open_array(folder / name, rows) for name in _ARRAYS))
 
 
+def stored_content(run: Path) -> dict[tuple[str, str], set[str]]:
+    """Return (sample id, fingerprint) -> the content ids stored for it, by finished and interrupted scans. Raises RunError if a file is corrupt."""
+    tables = []
+    if (run / "samples.parquet").is_file():
+        tables.append(read_table(run / "samples.parquet", columns=["sample_id", "fingerprint", "content_id"]))
+    for folder in (run / FOLDER, run / _SUPERSEDED):
+        if (folder / "listing.parquet").is_file():
+            listed = read_table(folder / "listing.parquet", columns=["sample_id", "fingerprint"])
+            for segment in sorted((folder / "segments").glob("[0-9]*.parquet")):
+                rows = read_table(segment, columns=["row", "content_id"])
+                tables.append(listed.take(rows["row"]).append_column("content_id", rows["content_id"]))
+    found: dict[tuple[str, str], set[str]] = {}
+    for table in tables:
+        for name, fingerprint, content_id in zip(*(table[column].to_pylist() for column in ("sample_id", "fingerprint", "content_id")), strict=True):
+            if content_id is not None:
+                found.setdefault((name, fingerprint), set()).add(content_id)
+    return found
+
+
 def finished_ingest(run: Path, samples: pa.Table) -> EarlierIngest:
     """Return the images of a finished ingest."""
     return EarlierIngest(samples, np.arange(len(samples)), *(open_rows(run, Path(name).stem, len(samples)) for name in _ARRAYS))

@@ -20,7 +20,9 @@ from audit.images.previews import make
 from audit.ingest.cache import ImageCache
 from audit.ingest.listing import list_samples
 from audit.ingest.staging import publish
+from audit.ingest.verification import verified
 from audit.io.artifacts import sweep
+from audit.io.console import counted
 from audit.io.progress import SILENT, Observer
 from audit.pipeline.checks import FOLDERS, Checks, wanted_checks
 from audit.pipeline.faces import Faces
@@ -115,6 +117,11 @@ def _prepared(
     listing, problems = list_samples(dataset, observer.advance)
     for problem in problems:
         observer.note(problem.message)
+    if not options.trust_mtime:
+        observer.stage("verifying", None)
+        listing, replaced = verified(listing, run, dataset, observer.advance)
+        if replaced:
+            observer.note(f"{counted(replaced, 'file')} changed without a change of size and modification time; read again")
     choice = _choose(options, record)
     placement = engine.place(device=options.device, precision=options.precision)
     observer.note(f"backbone {choice.backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
