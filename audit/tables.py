@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 THUMBNAIL_SIDE = 32
 """Side, in pixels, of the stored thumbnails, which pair verification compares; the aspect ratio is not kept."""
 
-OUTCOMES = ("ok", "empty", "missing", "unreadable", "truncated", "too_large", "crashed")
+OUTCOMES = ("ok", "empty", "missing", "unreadable", "truncated", "too_large", "crashed", "timed_out")
 """Outcomes of a listed image. Only ``ok`` rows have an embedding; all others count as failed."""
 
 LISTING = pa.schema(

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 @click.option("--neighbors", type=int, metavar="K", help="Nearest neighbors stored per image.  [default: 20]")
 @click.option("--faces", is_flag=True, default=None, help="Detect faces locally; needs imagenet-audit[faces] and reads the images again.")
 @click.option("--max-pixels", type=int, metavar="N", help="Do not decode images with more pixels.  [default: 178956970]")
+@click.option("--max-bytes", type=int, metavar="N", help="Do not read larger files and archive members.  [default: 536870912]")
+@click.option("--seconds-per-image", type=float, metavar="S", help="Give up on an image that takes longer.  [default: 30]")
 @click.option("--min-precision", type=float, metavar="SHARE", help="Report duplicates down to this expected precision.  [default: 0.95]")
 @click.option("--only", multiple=True, metavar="CHECK", help="Run only this check; may be repeated.")
 @click.option("--skip", multiple=True, metavar="CHECK", help="Do not run this check; may be repeated.")

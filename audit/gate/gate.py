@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _SHOWN = 5
 """Samples listed per kind of change."""
 
-_WEAKENING = ("min_precision", "max_pixels", "neighbors", "predictions", "only", "skip")
+_WEAKENING = ("min_precision", "max_pixels", "max_bytes", "seconds_per_image", "neighbors", "predictions", "only", "skip")
 """Scan options whose values other than the default may hide findings, in addition to those of the source and of checks."""
 
 

@@ -133,7 +133,8 @@ class Staging:
             new, old = missing[old >= 0], old[old >= 0]
             before = np.asarray(earlier.samples["fingerprint"].take(pa.array(old)))
             same = before == np.asarray(self._column("fingerprint", new))
-            lost = np.asarray(pc.equal(earlier.samples["outcome"], "missing").take(pa.array(old)))  # may be readable now
+            retried = pa.array(["missing", "timed_out"])  # may be readable now
+            lost = np.asarray(pc.is_in(earlier.samples["outcome"], retried).take(pa.array(old)))
             new, old = new[same & ~lost], old[same & ~lost]
             for start in range(0, len(new), _ROWS_COPIED_AT_ONCE):
                 part = slice(start, start + _ROWS_COPIED_AT_ONCE)

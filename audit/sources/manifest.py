@@ -134,14 +134,14 @@ class ManifestSource(StoredSource):
                 names = {}  # the first row carries every name, as a header does; other rows may omit some
 
     def _parquet_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
-        import pyarrow.parquet as pq
+        from audit.sources.storage.parquet import open_parquet, rows_of
 
         with self.storage.open(self.storage.root) as file:
-            table = pq.ParquetFile(file)
+            table = open_parquet(file, self.location)
             find_columns(self.location, table.schema_arrow.names, self.options)
             number = 0
             for batch in table.iter_batches(8192):
-                for row in batch.to_pylist():
+                for row in rows_of(batch, self.location):
                     yield f"{self.location} row {number}", row
                     number += 1
 
