@@ -85,7 +85,8 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
     before = _baseline(baseline, first_run=first_run)
     since = options.pop("since")
     locked = None
-    if since is not None and (since.exists() or not first_run):
+    # `git show BRANCH:audit.lock > FILE` leaves an empty file if the branch has no lock.
+    if since is not None and not (first_run and (not since.exists() or since.stat().st_size == 0)):
         locked = since, read_lock(since)
     elif since is not None:
         say(f"note: lock {since} does not exist yet: all findings count")

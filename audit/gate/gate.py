@@ -15,6 +15,7 @@ import numpy.typing as npt
 from audit.checks import discover
 from audit.diff.comparison import Difference, FindingsDifference
 from audit.diff.finding_matching import causes
+from audit.diff.sample_changes import MORE_THAN_NAMES
 from audit.errors import ConfigError, nearest
 from audit.gate.changes import counts, judge_changes
 from audit.gate.limits import FILE_CHECKS, judge_limit
@@ -56,8 +57,8 @@ class Gate:
     """Path of the policy."""
     verdicts: tuple[Verdict, ...]
     findings: pd.DataFrame
-    """Columns of ``audit.tables.FINDINGS``; ``state``: new, persisting, or None without a baseline; ``waived`` (bool); ``counted`` (bool): not
-    waived and, with a lock, about a change since the lock."""
+    """Columns of ``audit.tables.FINDINGS``; ``file``: the image that reports point at; ``state``: new, persisting, or None without a baseline;
+    ``waived`` (bool); ``counted`` (bool): not waived and, with a lock, about a change since the lock."""
     waived: Waived
     notes: tuple[str, ...]
     difference: Difference | FindingsDifference | None = None
@@ -148,6 +149,7 @@ def judge(
         seen = difference.findings[difference.findings["state"] != "fixed"].set_index("finding_id")
         findings["state"] = findings["finding_id"].map(seen["state"])
         findings["cause"] = findings["finding_id"].map(seen["cause"])
+    findings["file"] = _files(findings, since or (difference if isinstance(difference, Difference) else None))
     findings["waived"] = findings["finding_id"].isin(waived.ids)
     findings["counted"] = ~findings["waived"] & (True if since is None else _touched(findings, since))
     counting = findings[findings["counted"]]
@@ -248,6 +250,18 @@ def _refuse_unknown_kinds(run: Run, policy: Policy) -> None:
             where = f"{policy.path}:{limit.line}: {limit.name}"
             reporter = "no check reports" if limit.check == TOTAL else f"{limit.check} never reports"
             raise ConfigError(where, f"{reporter} kind {wanted!r}", nearest(wanted, known))
+
+
+def _files(findings: pd.DataFrame, changes: SampleChanges | None) -> npt.NDArray[np.object_]:
+    """Return the image that a report points at: the one that changed, if a finding is about an unchanged image and its changed partner."""
+    found = findings["sample_id"].to_numpy(object, copy=True)
+    if changes is not None:
+        changed = {*changes.samples.loc[changes.samples[[*MORE_THAN_NAMES]].any(axis=1), "new_id"].dropna()}
+        for at, evidence in enumerate(findings["evidence"]):
+            partner = json.loads(evidence).get("partner")
+            if found[at] not in changed and partner in changed:
+                found[at] = partner
+    return found
 
 
 def _touched(findings: pd.DataFrame, since: SampleChanges) -> npt.NDArray[np.bool_]:

@@ -147,3 +147,24 @@ def test_options_that_may_hide_findings_are_listed(small_run):
     (note,) = weakening(Run(small_run.path))
     assert note == ('the scan used options that may hide findings: checks.image_quality.nonsense = 1, min_precision = 1.0, source.split = "all"')
     json.dumps(note)
+
+
+def test_reports_point_at_the_new_copy(small_run):
+    from audit.gate.gate import _files
+
+    findings = pd.DataFrame({"sample_id": ["old", "new", "old", None], "evidence": ['{"partner": "new"}', '{"partner": "old"}', "{}", "{}"]})
+    before = pd.DataFrame({"sample_id": ["old"], "content_id": ["a"], "split": ["train"], "label": ["0"]})
+    after = pd.concat([before, before.assign(sample_id="new", content_id="b")], ignore_index=True)
+    assert _files(findings, changes(after, before))[:3].tolist() == ["new", "new", "old"]
+    assert _files(findings, None)[:3].tolist() == ["old", "new", "old"]
+
+
+def test_empty_lock_is_none_on_the_first_run(small_run, tmp_path, capsys):
+    """`git show main:audit.lock > FILE` leaves an empty file if there is none."""
+    (tmp_path / "audit.lock").touch()
+    (tmp_path / "policy.toml").write_text("[limits]\ntotal = 99\n[changes]\nremoved = 0\n")
+    words = ["check", str(small_run.path), "--policy", str(tmp_path / "policy.toml"), "--since", str(tmp_path / "audit.lock")]
+    assert invoke(words) == 2
+    assert "is empty, so there is no accepted version yet; pass --first-run" in capsys.readouterr().err
+    assert invoke([*words, "--first-run"]) == 0
+    assert "not judged changes.removed: there is no baseline" in capsys.readouterr().out

@@ -49,6 +49,7 @@ def gate(small_run, tmp_path):
 def hostile(gate, name=HOSTILE):
     found = gate.findings.astype(object)
     found = found.assign(sample_id=found["sample_id"].where(found["sample_id"].isna(), name), message=name, label=name)
+    found = found.assign(file=found["sample_id"])
     verdicts = tuple(dataclasses.replace(verdict, message=name) for verdict in gate.verdicts)
     waived = dataclasses.replace(gate.waived, expired=(Waiver(name, name, name),))
     return dataclasses.replace(gate, findings=found, verdicts=verdicts, waived=waived, notes=(name,), source=name, policy=f"{name}\udcff.toml")

@@ -41,7 +41,7 @@ def render(gate: Gate) -> str:
             rules_of.setdefault(finding, []).append(verdict.rule)
     results = [_of_rule(verdict, policy, numbers) for verdict in gate.blocking]
     for row in rows:
-        path = _uri(image_path(gate, row["sample_id"])) if isinstance(row["sample_id"], str) else None
+        path = _uri(image_path(gate, row["file"])) if isinstance(row["file"], str) else None
         results.append(_of_finding(row, path, policy, numbers, rules_of.get(row["finding_id"], [])))
     notes = [{"level": "note", "message": {"text": _message(line)}} for line in gate.remarks()]
     if len(found) > room:

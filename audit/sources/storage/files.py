@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from audit.errors import AuditError, SourceError, reason
-from audit.sources.storage.names import HIDDEN, is_hidden, sample_id
+from audit.sources.storage.names import HIDDEN, is_hidden, is_image, sample_id
 from audit.sources.storage.problems import NOT_LISTED, Problem, Tally
 
 MISSING = "missing"
@@ -196,7 +196,7 @@ class Storage:
         return self._walk_local(ignored, problems) if self.protocol is None else self._walk_remote(ignored, problems)
 
     def _walk_local(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
-        special = Tally()
+        special, hidden = Tally(), _HiddenImages()
         top = os.stat(self.root)  # noqa: PTH116
         followed: set[tuple[int, int]] = set()
         pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(self.root, "", frozenset({(top.st_dev, top.st_ino)}))]
@@ -211,6 +211,7 @@ class Storage:
                 path = prefix + entry.name
                 if is_hidden(entry.name):
                     ignored[HIDDEN] += 1
+                    hidden.note(path)
                     continue
                 try:
                     state = entry.stat()
@@ -231,7 +232,7 @@ class Storage:
                     ignored["(special file)"] += 1
                     special.add(sample_id(path))
             pending.extend(reversed(below))
-        problems += _special_files(special)
+        problems += _passed_over(special, hidden)
 
     def _walk_remote(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
         filesystem, root = self._remote
@@ -259,12 +260,24 @@ class Storage:
                     yield path, _remote_fingerprint(info)
 
 
-def _special_files(found: Tally) -> list[Problem]:
-    if not found.count:
-        return []
-    verb = "device, pipe or socket was" if found.count == 1 else "devices, pipes or sockets were"
-    hint = "replace them with regular files, or remove them"
-    return [Problem(kind="special_file", problem=f"{found.count:,} {verb} not read: {found}", hint=hint, evidence={"entries": found.count})]
+class _HiddenImages(Tally):
+    """Hidden files with the extension of an image."""
+
+    def note(self, path: str) -> None:
+        name = path.rpartition("/")[2]
+        if is_image(name) and not name.startswith("._"):  # macOS's companions of files are not images
+            self.add(sample_id(path))
+
+
+def _passed_over(special: Tally, hidden: Tally) -> Iterator[Problem]:
+    if special.count:
+        verb = "device, pipe or socket was" if special.count == 1 else "devices, pipes or sockets were"
+        hint = "replace them with regular files, or remove them"
+        yield Problem(kind="special_file", problem=f"{special.count:,} {verb} not read: {special}", hint=hint, evidence={"entries": special.count})
+    if hidden.count:
+        verb = "hidden image was" if hidden.count == 1 else "hidden images were"
+        problem = f"{hidden.count:,} {verb} not listed, but many loaders read them: {hidden}"
+        yield Problem(kind="hidden_image", problem=problem, hint="rename or remove them", evidence={"entries": hidden.count})
 
 
 def _without_waiting(path: str, flags: int) -> int:

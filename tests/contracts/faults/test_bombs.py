@@ -113,6 +113,16 @@ def test_special_and_endless_files(data, tmp_path):
     assert special.startswith("2 devices, pipes or sockets were not read: cat/pipe.png, cat/zero.png")
 
 
+def test_hidden_images_are_found(data, tmp_path):
+    """A leaked image with a hidden name is not scanned, but training reads it."""
+    (data / ".a.png").write_bytes(encoded(photo(), "PNG"))
+    (data / "._a.png").write_bytes(b"resource fork")
+    run, outcomes, _ = scanned(data.parent, tmp_path)
+    assert outcomes == {"cat/a.png": "ok"}
+    (hidden,) = run.findings.loc[run.findings["kind"] == "hidden_image", "message"]
+    assert hidden == "1 hidden image was not listed, but many loaders read them: cat/.a.png; rename or remove them."
+
+
 def test_special_files_in_a_table(data, tmp_path):
     os.mkfifo(data / "pipe.png")
     (data / "list.csv").write_text("path,label\na.png,cat\n/dev/zero,cat\npipe.png,cat\n")
