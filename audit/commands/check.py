@@ -188,7 +188,7 @@ def _judge(
 ) -> Gate:
     from datetime import UTC, datetime
 
-    from audit.diff.comparison import compare, compare_findings
+    from audit.diff.comparison import Difference, FindingsDifference, compare, compare_findings
     from audit.diff.sample_changes import COLUMNS
     from audit.gate.gate import judge
     from audit.gate.lock import changes_since
@@ -204,7 +204,12 @@ def _judge(
     root = next((Path(os.environ[name]) for name in _ROOTS if os.environ.get(name)), Path())
     since = None if locked is None else changes_since(locked[1], run.columns(*COLUMNS))
     lock = "" if locked is None else str(locked[0])
-    difference = None if before is None else compare(before, run) if isinstance(before, Run) else compare_findings(before, run)
+    difference: Difference | FindingsDifference | None = None
+    if isinstance(before, Run):
+        difference = compare(before, run)
+    elif before is not None:
+        changes = None if before.lock is None else changes_since(before.lock, run.columns(*COLUMNS))
+        difference = compare_findings(before, run, changes)
     return judge(run, policy, waived, difference, root, since=since, lock=lock, first_run=first_run)
 
 

@@ -18,7 +18,7 @@ from audit.diff.finding_matching import causes
 from audit.diff.sample_changes import MORE_THAN_NAMES
 from audit.errors import ConfigError, nearest
 from audit.gate.changes import counts, judge_changes
-from audit.gate.limits import FILE_CHECKS, judge_limit
+from audit.gate.limits import FILE_CHECKS, changes_of, judge_limit
 from audit.gate.policy import TOTAL, Policy
 from audit.gate.requirements import requirement
 from audit.gate.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
@@ -99,7 +99,7 @@ class Gate:
 
     def remarks(self) -> Iterator[str]:
         """Yield the notes for people: changes since the lock, invalid waivers, limits of the comparison."""
-        changes = self.since or (self.difference if isinstance(self.difference, Difference) else None)
+        changes = self.since or changes_of(self.difference)
         if changes is not None:
             from audit.diff.text import change_lines
 
@@ -149,13 +149,13 @@ def judge(
         seen = difference.findings[difference.findings["state"] != "fixed"].set_index("finding_id")
         findings["state"] = findings["finding_id"].map(seen["state"])
         findings["cause"] = findings["finding_id"].map(seen["cause"])
-    findings["file"] = _files(findings, since or (difference if isinstance(difference, Difference) else None))
+    findings["file"] = _files(findings, since or changes_of(difference))
     findings["waived"] = findings["finding_id"].isin(waived.ids)
     findings["counted"] = ~findings["waived"] & (True if since is None else _touched(findings, since))
     counting = findings[findings["counted"]]
     verdicts = [replace(judge_limit(limit, run, counting, difference, since, policy.confidence), line=limit.line) for limit in policy.limits]
     required = (requirement(name, wanted, run, difference, waived) for name, wanted in policy.require.items())
-    changes = since or (difference if isinstance(difference, Difference) else None)
+    changes = since or changes_of(difference)
     verdicts += [replace(judge_changes(limit, changes, of_report=difference is not None), line=limit.line) for limit in policy.changes]
     verdicts += [replace(verdict, line=policy.lines.get(name, 1)) for name, verdict in zip(policy.require, required, strict=True)]
     if not any(verdict.state in (PASSED, FAILED) for verdict in verdicts):

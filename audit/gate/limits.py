@@ -96,12 +96,18 @@ def _caused_by_change(new: pd.DataFrame, difference: Difference | FindingsDiffer
     be listed always counts.
     """
     ours = (new["cause"] != "context") | (new["kind"] == NOT_LISTED)
-    if isinstance(difference, Difference) and any(difference.counts[change] for change in MORE_THAN_NAMES):
+    changes = changes_of(difference)
+    if changes is not None and any(changes.counts[change] for change in MORE_THAN_NAMES):
         from audit.checks import discover
 
         fitted = [name for name, check in discover().items() if {"predictions", "label_quality"} & {*check.needs}]
         ours |= new["sample_id"].isna() & ~new["check"].isin(fitted)
     return ours
+
+
+def changes_of(difference: Difference | FindingsDifference | None) -> SampleChanges | None:
+    """Return the changes of the images since the baseline; None if they are unknown."""
+    return difference.changes if isinstance(difference, FindingsDifference) else difference
 
 
 def _share(limit: Limit, most: float, run: Run, chosen: pd.DataFrame, since: SampleChanges | None, confidence: float) -> tuple[str, str]:

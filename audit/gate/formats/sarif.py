@@ -104,7 +104,8 @@ def _of_finding(row: dict[Any, Any], path: str | None, policy: str, numbers: Map
         "properties": {**properties, "severity": row["severity"], "score": round(float(row["score"]), 6), "failed_rules": rules},
     }
     if row["state"] in ("new", "persisting"):
-        result["baselineState"] = "new" if row["state"] == "new" else "unchanged"
+        # A finding that only refitted models cause, on an unchanged image, is no new alert.
+        result["baselineState"] = "new" if row["state"] == "new" and row["cause"] != "context" else "unchanged"
     return result
 
 
