@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin
 
 import audit
 from audit import ScanOptions
@@ -76,6 +76,19 @@ def test_nothing_but_the_header_of_a_bomb_is_decoded(bomb, monkeypatch):
     assert "more than the limit of" in found.error
     assert found.facts.width == found.facts.height >= 20_000
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA", "PCX", "DDS", "SGI"])
+def test_no_format_decodes_pixels_above_the_limit(kind, monkeypatch, tally):
+    data = encoded(photo(), kind)
+
+    def loaded(*_):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", loaded)
+    monkeypatch.setattr(Image.Image, "load", loaded)
+    assert decode(data, max_pixels=48 * 40 - 1).outcome == "too_large"
+    tally(f"{kind} above the limit of pixels", 1, "only its header is read")
 
 
 def test_formats_that_start_programs_are_not_decoded(monkeypatch):
