@@ -20,11 +20,12 @@ from audit.backbones.base import DeviceEmbedder, Embedder, Preprocessing
 from audit.backbones.runtime import OnnxModel
 from audit.errors import reason
 from audit.images.decode import decode, has_many_parts
+from audit.images.local_features import features
 from audit.images.measures import perceptual_hash, pixel_id, quality, thumbnail
 from audit.ingest.reuse import ReusableIds
 from audit.sources.base import Source
 from audit.sources.storage.files import DEFAULT_MAX_BYTES, TooLargeError, at_most
-from audit.tables import THUMBNAIL_SIDE
+from audit.tables import FEATURE_BYTES, FEATURES, THUMBNAIL_SIDE
 
 DEFAULT_SECONDS = 30.0
 
@@ -71,6 +72,8 @@ class Ingested:
     """Columns of ``audit.tables.MEASURES``."""
     thumbnails: npt.NDArray[np.uint8]
     """``[m, side, side, 3]``; black for failed images."""
+    features: npt.NDArray[np.uint8]
+    """``[m, FEATURES, FEATURE_BYTES]`` local features; zero for failed images."""
     inputs: npt.NDArray[np.uint8] | None
     """``[m, s, s, 3]``; black for failed images. None once embedded."""
     embeddings: npt.NDArray[np.float16] = field(default_factory=lambda: np.empty((0, 0), np.float16))
@@ -163,16 +166,16 @@ def measure(
         inputs: ``[m, s, s, 3]``, black, filled with the model's inputs; None allocates a new array.
         timed: given a row, the context in which its image is decoded and measured.
     """
-    thumbnails = black(len(chunk.rows), THUMBNAIL_SIDE)
+    thumbnails, local = black(len(chunk.rows), THUMBNAIL_SIDE), no_features(len(chunk.rows))
     inputs = black(len(chunk.rows), recipe.preprocessing.input_size) if inputs is None else inputs
     measures = []
     for at, (row, ref) in enumerate(zip(chunk.rows.tolist(), chunk.source_refs, strict=True)):
         data = _read(ref, recipe)
         if isinstance(data, bytes):
             with timed(row):
-                data = _measure_one(data, recipe, inputs[at], thumbnails[at])
+                data = _measure_one(data, recipe, inputs[at], thumbnails[at], local[at])
         measures.append(data)
-    return Ingested(chunk.rows, measures, thumbnails, inputs)
+    return Ingested(chunk.rows, measures, thumbnails, local, inputs)
 
 
 def _read(source_ref: str, recipe: Recipe) -> bytes | dict[str, Any]:
@@ -186,7 +189,9 @@ def _read(source_ref: str, recipe: Recipe) -> bytes | dict[str, Any]:
         return {"outcome": "missing", "error": f"the bytes cannot be read: {reason(error)}"}
 
 
-def _measure_one(data: bytes, recipe: Recipe, model_input: npt.NDArray[np.uint8], small: npt.NDArray[np.uint8]) -> dict[str, Any]:
+def _measure_one(
+    data: bytes, recipe: Recipe, model_input: npt.NDArray[np.uint8], small: npt.NDArray[np.uint8], local: npt.NDArray[np.uint8]
+) -> dict[str, Any]:
     content_id = hashlib.sha256(data).hexdigest()
     if recipe.reusable is not None and content_id in recipe.reusable:
         return {"outcome": REUSABLE, "content_id": content_id}
@@ -201,6 +206,7 @@ def _measure_one(data: bytes, recipe: Recipe, model_input: npt.NDArray[np.uint8]
     pixels = np.asarray(decoded.image)
     model_input[:] = recipe.preprocessing.prepare(decoded.image)
     small[:] = thumbnail(pixels)
+    local[:] = features(pixels)
     row["pixel_id"] = pixel_id(pixels)
     row["perceptual_hash"] = perceptual_hash(small)
     row.update(quality(pixels))
@@ -210,3 +216,8 @@ def _measure_one(data: bytes, recipe: Recipe, model_input: npt.NDArray[np.uint8]
 def black(count: int, side: int) -> npt.NDArray[np.uint8]:
     """Return black images, ``[count, side, side, 3]``."""
     return np.zeros((count, side, side, 3), np.uint8)
+
+
+def no_features(count: int) -> npt.NDArray[np.uint8]:
+    """Return the local features of images that have none, ``[count, FEATURES, FEATURE_BYTES]``."""
+    return np.zeros((count, FEATURES, FEATURE_BYTES), np.uint8)

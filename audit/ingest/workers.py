@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from audit.backbones.base import DeviceEmbedder, Embedder
 from audit.errors import AuditError
-from audit.ingest.chunks import SLOW, Chunk, Ingested, Recipe, black, embed, embed_together, measure
+from audit.ingest.chunks import SLOW, Chunk, Ingested, Recipe, black, embed, embed_together, measure, no_features
 from audit.processes import available_cpus, begin_worker, process_context
 from audit.sources.storage.files import at_most
 from audit.tables import THUMBNAIL_SIDE
@@ -77,7 +77,7 @@ def _measure_here(chunk: Chunk, recipe: Recipe) -> Ingested:
     for at, measured in enumerate(result.measures):
         if measured["outcome"] == SLOW and result.inputs is not None:
             single = _isolate(Chunk(chunk.rows[at : at + 1], [chunk.source_refs[at]]), replace(recipe, model=None))
-            result.measures[at], result.thumbnails[at] = single.measures[0], single.thumbnails[0]
+            result.measures[at], result.thumbnails[at], result.features[at] = single.measures[0], single.thumbnails[0], single.features[0]
             result.inputs[at] = 0 if single.inputs is None else single.inputs[0]
     return result
 
@@ -271,6 +271,7 @@ def _joined(rows: npt.NDArray[np.int64], parts: Sequence[Ingested]) -> Ingested:
         rows,
         [measured for part in parts for measured in part.measures],
         np.concatenate([part.thumbnails for part in parts]),
+        np.concatenate([part.features for part in parts]),
         np.concatenate(inputs) if inputs else None,
         np.concatenate([part.embeddings for part in parts]),
     )
@@ -281,10 +282,10 @@ def _failed(single: Chunk, recipe: Recipe, outcome: str, error: str) -> Ingested
     with contextlib.suppress(Exception), at_most(recipe.max_bytes):
         data = recipe.source.read(single.source_refs[0])
         row |= {"content_id": hashlib.sha256(data).hexdigest(), "byte_size": len(data)}
-    thumbnails = black(1, THUMBNAIL_SIDE)
+    thumbnails, local = black(1, THUMBNAIL_SIDE), no_features(1)
     if recipe.model is None:
-        return Ingested(single.rows, [row], thumbnails, black(1, recipe.preprocessing.input_size))
-    return Ingested(single.rows, [row], thumbnails, None, np.full((1, recipe.model.dimension), np.nan, np.float16))
+        return Ingested(single.rows, [row], thumbnails, local, black(1, recipe.preprocessing.input_size))
+    return Ingested(single.rows, [row], thumbnails, local, None, np.full((1, recipe.model.dimension), np.nan, np.float16))
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[..., Any], *arguments: object) -> Future[Any]:
