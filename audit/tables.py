@@ -17,7 +17,7 @@ THUMBNAIL_SIDE = 32
 FEATURES, FEATURE_BYTES = 64, 20
 """Stored local features of an image, and bytes of each: ``audit.images.local_features.features``."""
 
-OUTCOMES = ("ok", "empty", "missing", "unreadable", "truncated", "too_large", "crashed")
+OUTCOMES = ("ok", "empty", "missing", "unreadable", "truncated", "too_large", "crashed", "timed_out")
 """Outcomes of a listed image. Only ``ok`` rows have an embedding; all others count as failed."""
 
 LISTING = pa.schema(

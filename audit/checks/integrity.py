@@ -24,7 +24,20 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-KINDS = ("unreadable", "truncated", "empty", "missing", "too_large", "crashed", "wrong_extension", "exif_rotated", "odd_mode", "animated", "alpha")
+KINDS = (
+    "unreadable",
+    "truncated",
+    "empty",
+    "missing",
+    "too_large",
+    "crashed",
+    "timed_out",
+    "wrong_extension",
+    "exif_rotated",
+    "odd_mode",
+    "animated",
+    "alpha",
+)
 FAMILY: Family = "quality"
 EVIDENCE = {
     "error": Evidence("Error"),
@@ -66,8 +79,9 @@ _FAILURES = {
     "truncated": "Truncated ({error}). Download it again or remove it.",
     "empty": "Empty file (zero bytes). Download it again or remove it.",
     "missing": "Missing ({error}). Restore it or remove it from the list.",
-    "too_large": "Larger than the limit ({error}). Scale it down, or raise --max-pixels (max_pixels) if this size is intended.",
+    "too_large": "Larger than the limit ({error}). Scale it down, or raise --max-pixels or --max-bytes if this size is intended.",
     "crashed": "Crashed the image decoder. Remove or re-encode it.",
+    "timed_out": "Too slow to decode ({error}). Remove or re-encode it, or raise --seconds-per-image if it is intended.",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import sys
@@ -64,6 +65,22 @@ OUTPUT = flags(
     click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."),
     click.option("--color/--no-color", default=None, help="Use colors.  [default: on a terminal, unless NO_COLOR is set]"),
 )
+
+SOURCE = click.option("--source", metavar="SOURCE", help="Where the dataset of RUN is.  [default: where this machine scanned it]")
+
+
+def OFFLINE(function: Any) -> Any:  # noqa: N802 - an option, as those above
+    """Add ``--offline`` to a command that is not a scan."""
+
+    @functools.wraps(function)
+    def command(*args: Any, offline: bool, **options: Any) -> Any:
+        from audit.sources.storage.files import network_forbidden
+
+        with network_forbidden(forbidden=offline):
+            return function(*args, **options)
+
+    return click.option("--offline", is_flag=True, help="Do not use the network for datasets.")(command)
+
 
 SCANNING = flags(
     click.option(

@@ -28,12 +28,15 @@ if TYPE_CHECKING:
 @click.option("--label-column", metavar="NAME", help="Column with the label.")
 @click.option("--split-column", metavar="NAME", help="Column with the split.")
 @click.option("--split", metavar="NAME", help="Put every image in this split, ignoring folders and columns.")
+@click.option("--allow-remote", is_flag=True, default=None, help="Allow a table to list images by URL.")
 @click.option("--checkpoint", metavar="FILE", help="Local checkpoint for the CLIP architecture of --backbone.")
 @click.option("--predictions", metavar="FILE", help="Your own out-of-sample class probabilities (.npy, .parquet or .csv).")
 @SCANNING
 @click.option("--neighbors", type=int, metavar="K", help="Nearest neighbors stored per image.  [default: 20]")
 @click.option("--faces", is_flag=True, default=None, help="Detect faces locally; needs imagenet-audit[faces] and reads the images again.")
 @click.option("--max-pixels", type=int, metavar="N", help="Do not decode images with more pixels.  [default: 178956970]")
+@click.option("--max-bytes", type=int, metavar="N", help="Do not read larger files and archive members.  [default: 536870912]")
+@click.option("--seconds-per-image", type=float, metavar="S", help="Give up on an image that takes longer.  [default: 30]")
 @click.option("--min-precision", type=float, metavar="SHARE", help="Report duplicates down to this expected precision.  [default: 0.95]")
 @click.option("--only", multiple=True, metavar="CHECK", help="Run only this check; may be repeated.")
 @click.option("--skip", multiple=True, metavar="CHECK", help="Do not run this check; may be repeated.")
@@ -50,7 +53,8 @@ def scan(
     """
     from audit.config import load
 
-    of_source = ("kind", "labels_file", "class_words_file", "taxonomy_file", "path_column", "image_column", "label_column", "split_column", "split")
+    columns = ("path_column", "image_column", "label_column", "split_column")
+    of_source = ("kind", "labels_file", "class_words_file", "taxonomy_file", *columns, "split", "allow_remote")
     flags = {name: value for name, value in options.items() if name not in of_source}
     flags |= {"source": {name: options[name] for name in of_source}, "checks": check_settings(settings)}
     show_run(run_scan(source, out, load(flags, Path.cwd(), config=config), quiet=quiet, color=color), as_json=as_json, color=color)

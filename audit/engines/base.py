@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from audit.backbones.base import Backbone
 from audit.backbones.runtime import Placement
-from audit.ingest.chunks import Chunk, Ingested
+from audit.ingest.chunks import DEFAULT_SECONDS, Chunk, Ingested
 from audit.ingest.reuse import ReusableIds
 from audit.sources.base import Source
+from audit.sources.storage.files import DEFAULT_MAX_BYTES
 
 if TYPE_CHECKING:
     from audit.neighbors.backends import Backend
@@ -38,6 +39,9 @@ class Job:
     """One reference per row."""
     reusable: ReusableIds | None = None
     """Images that need no decoding."""
+    max_bytes: int = DEFAULT_MAX_BYTES
+    seconds: float = DEFAULT_SECONDS
+    """Time per image."""
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the images in batches."""

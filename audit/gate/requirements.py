@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from audit.diff.comparison import Difference, FindingsDifference
-from audit.gate.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, Verdict
+from audit.gate.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
 from audit.io.console import counted
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def requirement(name: str, wanted: Any, run: Run, difference: Difference | Findi
     if name == "readable":
         return _readable(rule, run, waived, wanted=wanted)
     samples = run.columns("split", "label", "labels")
+    if name == "min_per_split":
+        return _split_sizes(rule, samples["split"].value_counts(), wanted)
     labels = pd.concat([samples["label"].dropna(), samples["labels"].dropna().explode().dropna()])
     if name == "min_per_class":
         sizes = labels.value_counts()
@@ -49,6 +51,15 @@ def requirement(name: str, wanted: Any, run: Run, difference: Difference | Findi
         f"{word}: {', '.join(sorted(names)[:_SHOWN])}" for word, names in (("missing", {*wanted} - found), ("unexpected", found - {*wanted})) if names
     ]
     return Verdict(rule, FAILED if wrong else PASSED, "; ".join(wrong) or "as required")
+
+
+def _split_sizes(rule: str, sizes: pd.Series[int], wanted: int | dict[str, int]) -> Verdict:
+    """Judge whether each split has enough images; a dataset without splits has none."""
+    least = wanted if isinstance(wanted, dict) else dict.fromkeys(sizes.index, wanted)
+    small = [f"{split} has {int(sizes.get(split, 0)):,} of {number:,}" for split, number in sorted(least.items()) if sizes.get(split, 0) < number]
+    if small:
+        return Verdict(rule, FAILED, f"too few images: {', '.join(small[:_SHOWN])}{' ...' * (len(small) > _SHOWN)}")
+    return Verdict(rule, PASSED, "every split has enough images" if len(sizes) else "the dataset has no splits")
 
 
 def _readable(rule: str, run: Run, waived: Waived, *, wanted: bool) -> Verdict:
@@ -73,7 +84,7 @@ def _drift(name: str, limit: float, difference: Difference | FindingsDifference 
         return Verdict(rule, NOT_JUDGED, NO_BASELINE if difference is None else "the baseline is a report, which has no image data")
     if name == "embedding_drift":
         if difference.drift is None:
-            return Verdict(rule, NOT_JUDGED, "the embeddings cannot be compared")
+            return Verdict(rule, UNKNOWN, "the embeddings cannot be compared: scan both versions with the same backbone")
         found, what = difference.drift.shift, "shift of the mean embedding, in units of the old spread:"
     else:
         classes = difference.health[difference.health["part"] == "class"]

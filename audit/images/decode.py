@@ -28,6 +28,14 @@ SUFFICIENT_SIDE = 512
 DEFAULT_MAX_PIXELS = 178_956_970
 """Larger images are refused as decompression bombs. Equals Pillow's error limit (2 x 1 GiB / 4 / 3 pixels)."""
 
+_STARTS_PROGRAMS = frozenset({"EPS", "WMF"})
+"""Formats that Pillow renders with another program."""
+
+_POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+
+_MANY_PARTS = 200
+"""Scans or frames of a small file that may take minutes; common files have at most about ten scans."""
+
 _DEPTHS = (8, 10, 12, 14, 16)
 """Bit depths of cameras and scanners; a 16-bit file with 12-bit content is scaled by the depth of its content."""
 
@@ -79,11 +87,12 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
     try:
         with _WITHOUT_WARNINGS:  # Pillow warns about odd metadata and large images; findings report both
             with _own_limit():
-                image = Image.open(io.BytesIO(data))
+                image = Image.open(io.BytesIO(data), formats=_formats())
+            width, height = image.size
+            if width * height > max_pixels:  # before anything but the header is read: Pillow decodes a PNG to read its text, a GIF to count frames
+                facts = FileFacts(format=image.format, width=min(width, _MAX_SIZE), height=min(height, _MAX_SIZE))
+                return Decoded("too_large", f"{width} x {height} pixels, more than the limit of {max_pixels}", facts)
             facts = _facts(image, data)
-            pixels = image.size[0] * image.size[1]
-            if pixels > max_pixels:
-                return Decoded("too_large", f"{image.size[0]} x {image.size[1]} pixels, more than the limit of {max_pixels}", facts)
             _scale_in_decoder(image)
             image.load()
             if image.format == "PNG":  # text chunks may follow the pixels
@@ -96,6 +105,18 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
         message = reason(error)
         truncated = "truncated" in message.lower() or isinstance(error, EOFError)
         return Decoded("truncated" if truncated else "unreadable", message, facts)
+
+
+def has_many_parts(data: bytes) -> bool:
+    """Return whether an image has so many scans or frames that decoding or counting them may take minutes."""
+    if data.startswith(b"\xff\xd8"):
+        return data.count(b"\xff\xda") > _MANY_PARTS  # entropy-coded data contains no markers
+    return max(data.count(b"\x21\xf9\x04"), data.count(b"ANMF"), data.count(b"fcTL")) > _MANY_PARTS
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in Image.ID if name not in _STARTS_PROGRAMS]
 
 
 class _WithoutWarnings:
@@ -222,6 +243,8 @@ def _unreadable_reason(data: bytes) -> str:
     head = data[:64].lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):
         return "not an image: the file holds an HTML page, as left by a failed download"
+    if data.startswith(_POSTSCRIPT):
+        return "PostScript, which would be run as a program; convert the file to PNG or TIFF"
     if head.startswith((b"<?xml", b"<svg")):
         return "not a raster image: the file holds XML or SVG"
     if not any(data[:4096]):

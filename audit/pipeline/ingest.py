@@ -21,7 +21,7 @@ from audit.io.progress import Observer
 from audit.pipeline.stage import Scan, Stage
 from audit.run.record import as_json, key_of
 from audit.run.tables import read_samples
-from audit.sources.storage.files import MISSING
+from audit.sources.storage.files import DEFAULT_MAX_BYTES, MISSING
 from audit.tables import OUTCOMES
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Ingest(Stage):
             observer.stage("images", len(missing))
             refs, options = listing["source_ref"].take(pa.array(missing)), scan.options
             job = Job(scan.source, scan.backbone, scan.placement, options.max_pixels, options.batch_size, options.workers, missing, refs)
+            job = dataclasses.replace(job, max_bytes=options.max_bytes, seconds=options.seconds_per_image)
             stores = [*staging.stores(), *(scan.cache.stores(observer.note) if scan.cache is not None else ())]
             decoded = read_images(job, scan.engine, staging, ReuseIndex(stores, staging.path / "known.npy"), observer)
         record.begin(self)
@@ -112,6 +113,8 @@ def measuring_plan(backbone: Backbone, placement: Placement, options: ScanOption
             "preprocessing": dataclasses.asdict(backbone.preprocessing),
             "placement": dataclasses.asdict(placement),
             "max_pixels": options.max_pixels,
+            # Only another limit changes the plan, so that earlier rows stay valid.
+            **({} if options.max_bytes == DEFAULT_MAX_BYTES else {"max_bytes": options.max_bytes}),
         }
     )
     return plan

@@ -20,7 +20,9 @@ from audit.images.previews import make
 from audit.ingest.cache import ImageCache
 from audit.ingest.listing import list_samples
 from audit.ingest.staging import publish
+from audit.ingest.verification import verified
 from audit.io.artifacts import sweep
+from audit.io.console import counted
 from audit.io.progress import SILENT, Observer
 from audit.pipeline.checks import FOLDERS, Checks, wanted_checks
 from audit.pipeline.faces import Faces
@@ -33,6 +35,7 @@ from audit.pipeline.stage import Scan, Stage
 from audit.predictions.user import refuse_predictions
 from audit.run.record import DamagedError, Record, as_json, key_of
 from audit.run.run import Run
+from audit.run.scanned_datasets import PRIVATE, remember
 from audit.sources import Source, open_source
 from audit.sources.annotations.taxonomy_files import find_taxonomy
 from audit.sources.storage.faults import readable
@@ -91,6 +94,7 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
         record = open_record(run, observer.note)
         before = _work_done(record)
         publish(run)
+        remember(_absolute(dataset), options.source)
         finished = _run_stages(_prepared(run, dataset, checks, options, engine, record, observer))
         for note in notes(finished):
             observer.note(note)
@@ -113,6 +117,11 @@ def _prepared(
     listing, problems = list_samples(dataset, observer.advance)
     for problem in problems:
         observer.note(problem.message)
+    if not options.trust_mtime:
+        observer.stage("verifying", None)
+        listing, replaced = verified(listing, run, dataset, observer.advance)
+        if replaced:
+            observer.note(f"{counted(replaced, 'file')} changed without a change of size and modification time; read again")
     choice = _choose(options, record)
     placement = engine.place(device=options.device, precision=options.precision)
     observer.note(f"backbone {choice.backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
@@ -233,5 +242,6 @@ def _absolute(dataset: Source) -> str:
 def _public(options: ScanOptions) -> dict[str, Any]:
     """Return the options as JSON, without what may hold secrets."""
     content: dict[str, Any] = as_json(dataclasses.asdict(options))
-    content["source"].pop("storage_options", None)
+    for name in PRIVATE:
+        content["source"].pop(name, None)
     return content

@@ -47,6 +47,8 @@ class SourceOptions:
     """Class hierarchy: WordNet's ``data.noun``, ILSVRC's ``meta.mat``, lines of parent and child, or a JSON object of child: parent."""
     storage_options: Mapping[str, object] = field(default_factory=dict)
     """fsspec options for URLs: endpoints, profiles, anonymous access."""
+    allow_remote: bool = False
+    """Whether a table may list images by URL."""
 
 
 class Source(Protocol):

@@ -9,7 +9,7 @@ from audit.errors import SourceError
 from audit.sources.annotations.tree import Entry, TreeSource
 from audit.sources.base import Source, SourceOptions
 from audit.sources.storage.files import Storage
-from audit.sources.storage.names import escape, unescape
+from audit.sources.storage.names import escape, is_inside, unescape
 from audit.sources.storage.problems import Problem
 
 KIND = "folder"
@@ -30,7 +30,10 @@ class FolderTree:
 
     def read(self, source_ref: str) -> bytes:
         """Return a file's bytes. Raises OSError."""
-        return self.storage.read(self.storage.join(self.storage.root, unescape(source_ref)))
+        path = unescape(source_ref)
+        if not is_inside(path):
+            raise PermissionError(f"{source_ref!r} is outside of {self.storage.location}")
+        return self.storage.read(self.storage.join(self.storage.root, path))
 
 
 def matches(location: str, options: SourceOptions) -> bool:

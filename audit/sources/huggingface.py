@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from threading import Lock
 from typing import Any
 
@@ -13,8 +14,9 @@ from audit.io.console import counted
 from audit.sources.annotations.class_words import StoredSource
 from audit.sources.annotations.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, require_column, without_labels
 from audit.sources.base import Sample, Source, SourceOptions
-from audit.sources.storage.files import Storage
+from audit.sources.storage.files import Storage, require_size
 from audit.sources.storage.names import escape, is_image, unescape
+from audit.sources.storage.parquet import open_parquet, rows_of
 from audit.sources.storage.problems import EXAMPLES, NOT_LISTED, Problem, named
 
 KIND = "huggingface"
@@ -42,8 +44,6 @@ class ParquetImages(StoredSource):
 
     def collect(self) -> Iterator[Sample]:
         """Yield one sample per row; image bytes are not read."""
-        import pyarrow.parquet as pq
-
         self.ignored.clear()
         self.problems.clear()
         if not self.storage.root.endswith(".parquet"):  # a single file is a deliberate choice: its siblings are not missing
@@ -52,7 +52,7 @@ class ParquetImages(StoredSource):
         names: set[str] = set()
         for shard in self._shards:
             with self.storage.open(self._path(shard)) as file:
-                table = pq.ParquetFile(file)
+                table = open_parquet(file, shard)
                 image = _image_column(table.schema_arrow, self.options, self._image_column)
                 if image is None:
                     self._report_no_images(shard, table.metadata.num_rows)
@@ -71,9 +71,9 @@ class ParquetImages(StoredSource):
         classes = _classes(schema.metadata, columns.label)
         wanted = [*others, *([f"{image}.path"] if _has_field(schema.field(image), "path") else [])]
         for group in range(table.num_row_groups):
-            rows = table.read_row_group(group, columns=wanted).to_pylist()
-            for number in range(table.metadata.row_group(group).num_rows):
-                row = rows[number] if rows else {}
+            rows = rows_of(table.read_row_group(group, columns=wanted), self.location) if wanted else repeat({})
+            for number, given in zip(range(table.metadata.row_group(group).num_rows), rows, strict=False):
+                row = dict(given)
                 path = (row.pop(image, None) or {}).get("path") or ""
                 value = row.get(columns.label or "")
                 if classes and isinstance(value, int):
@@ -111,15 +111,14 @@ class ParquetImages(StoredSource):
                 self._group = (f"{shard}#{group}", self._images(unescape(shard), int(group)))
             data = self._group[1][int(number)].as_py()
         data = data.get("bytes") if isinstance(data, dict) else data
+        require_size(None if data is None else len(data))
         if data is None:
             raise FileNotFoundError(f"row {position} of {shard} has no image bytes")
         return bytes(data)
 
     def _images(self, shard: str, group: int) -> Any:
-        import pyarrow.parquet as pq
-
         with self.storage.open(self._path(shard)) as file:
-            table = pq.ParquetFile(file)
+            table = open_parquet(file, shard)
             image = _image_column(table.schema_arrow, self.options, self._image_column)
             return table.read_row_group(group, columns=[image]).column(image)
 
@@ -208,7 +207,8 @@ def _image_column(schema: Any, options: SourceOptions, usual: str | None) -> str
 def _is_blob(field: Any) -> bool:
     import pyarrow as pa
 
-    return bool(pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _has_field(field: Any, name: str) -> bool:

@@ -14,7 +14,7 @@ from audit.sources.annotations.class_words import StoredSource
 from audit.sources.annotations.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, refuse_nested, without_labels
 from audit.sources.annotations.json_lines import read_objects
 from audit.sources.base import Sample, Source, SourceOptions
-from audit.sources.storage.files import MISSING, Storage, require_file
+from audit.sources.storage.files import LISTED_PROTOCOLS, MISSING, Storage, require_file, require_reachable
 from audit.sources.storage.names import escape, sample_id, unescape
 from audit.sources.storage.problems import Problem, Tally
 
@@ -67,6 +67,8 @@ class ManifestSource(StoredSource):
             if not isinstance(written, str) or not written.strip():
                 paths.pathless.add(where)
                 continue
+            if "://" in written:
+                _require_allowed(where, written.strip(), self.options)
             path, fingerprint = self._stored(written, listed)
             paths.note(written, path, fingerprint)
             refuse_nested(where, row, columns)
@@ -102,6 +104,7 @@ class ManifestSource(StoredSource):
 
     def _image(self, path: str) -> tuple[Storage, str]:
         if "://" in path:
+            _require_allowed(self.location, path, self.options)
             storage = Storage(path, self.options.storage_options)
             return storage, storage.root
         if path.startswith("/") and self.storage.protocol is None:
@@ -131,14 +134,14 @@ class ManifestSource(StoredSource):
                 names = {}  # the first row carries every name, as a header does; other rows may omit some
 
     def _parquet_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
-        import pyarrow.parquet as pq
+        from audit.sources.storage.parquet import open_parquet, rows_of
 
         with self.storage.open(self.storage.root) as file:
-            table = pq.ParquetFile(file)
+            table = open_parquet(file, self.location)
             find_columns(self.location, table.schema_arrow.names, self.options)
             number = 0
             for batch in table.iter_batches(8192):
-                for row in batch.to_pylist():
+                for row in rows_of(batch, self.location):
                     yield f"{self.location} row {number}", row
                     number += 1
 
@@ -172,6 +175,18 @@ class _Paths:
         if count := self.pathless.count:
             problem = f"{counted(count, 'row')} without a path: {self.pathless}"
             yield Problem(kind="no_path", problem=problem, hint="add the path, or delete the row", evidence={"entries": count})
+
+
+def _require_allowed(where: str, url: str, options: SourceOptions) -> None:
+    """Refuse an image that a table lists by URL unless it is on a server and the user allows it. Raises SourceError."""
+    protocol = url.partition("://")[0]
+    if protocol not in LISTED_PROTOCOLS or "::" in url:
+        hint = f"write a path, or a URL of {', '.join(sorted(LISTED_PROTOCOLS))}"
+        raise SourceError(where, f"lists {url}, but {protocol}:// is not allowed in a table", hint)
+    require_reachable(url, where=where)
+    if not options.allow_remote:
+        hint = "add --allow-remote (allow_remote = true), or copy the images to this machine"
+        raise SourceError(where, f"lists an image on another machine, {url}", hint)
 
 
 def _slashed(path: str) -> str:

@@ -188,14 +188,14 @@ def test_concurrent_decodes_restore_pixel_limit_and_warning_filters(monkeypatch)
     opened, filters = Image.open, list(warnings.filters)
     second_began, first_is_done = threading.Event(), threading.Event()
 
-    def slow_open(file):
+    def slow_open(file, **options):
         if threading.current_thread() is first:
             second.start()
             second_began.wait(0.5)
         else:
             second_began.set()
             first_is_done.wait(0.5)
-        return opened(file)
+        return opened(file, **options)
 
     outcomes = []
     first, second = (threading.Thread(target=lambda: outcomes.append(decode(encoded(photo(), "PNG")).outcome)) for _ in range(2))

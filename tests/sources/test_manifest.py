@@ -126,7 +126,7 @@ def test_remote_manifest_lists_folders_instead_of_images(monkeypatch):
 
 def test_missing_package_of_a_url_scheme():
     fsspec.register_implementation("uninstalled", "no_such_package.FileSystem", errtxt="Install no-such-package", clobber=True)
-    with pytest.raises(SourceError, match=r"uninstalled://m\.csv: cannot be listed \(Install no-such-package\); install the packages"):
+    with pytest.raises(SourceError, match=r"uninstalled://m\.csv: cannot be opened \(Install no-such-package\); install the packages"):
         open_source("uninstalled://m.csv")
 
 

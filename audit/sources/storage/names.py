@@ -54,6 +54,11 @@ def safe_relative(path: str) -> str | None:
     return None if ".." in parts or not parts else "/".join(parts)
 
 
+def is_inside(path: str) -> bool:
+    """Return whether a relative path stays below its folder; references in a run that somebody else made may not."""
+    return not path.startswith("/") and ".." not in path.split("/")
+
+
 def sample_id(path: str) -> str:
     r"""Return a path as valid UTF-8: invalid bytes become ``\xff``."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
