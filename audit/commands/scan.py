@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--config", metavar="FILE", type=PATH, help="Options file.  [default: audit.toml, then pyproject.toml]")
 @click.option("--kind", metavar="KIND", help=f"Dataset format, if it is not recognised: {listed(SOURCES)}.")
 @click.option("--labels", "labels_file", metavar="FILE", help="Label file, for images whose folder is not their class.")
+@click.option("--layout", metavar="LEVELS", help="What the levels of folders are, such as split/class, domain/class or */class.")
 @click.option("--class-words", "class_words_file", metavar="FILE", help="File that maps label codes to class names.")
 @click.option("--taxonomy", "taxonomy_file", metavar="FILE", help="Class hierarchy (WordNet's data.noun, JSON, ...).")
 @click.option("--path-column", metavar="NAME", help="Manifest column with the image paths.")
@@ -50,7 +51,18 @@ def scan(
     """
     from audit.config import load
 
-    of_source = ("kind", "labels_file", "class_words_file", "taxonomy_file", "path_column", "image_column", "label_column", "split_column", "split")
+    of_source = (
+        "kind",
+        "labels_file",
+        "layout",
+        "class_words_file",
+        "taxonomy_file",
+        "path_column",
+        "image_column",
+        "label_column",
+        "split_column",
+        "split",
+    )
     flags = {name: value for name, value in options.items() if name not in of_source}
     flags |= {"source": {name: options[name] for name in of_source}, "checks": check_settings(settings)}
     show_run(run_scan(source, out, load(flags, Path.cwd(), config=config), quiet=quiet, color=color), as_json=as_json, color=color)

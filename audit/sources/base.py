@@ -34,6 +34,8 @@ class SourceOptions:
     """Source kind (see ``docs/sources.md``); ``auto`` detects it."""
     labels_file: str | None = None
     """Labels for images whose folder is not their class: lines of ``name label``, or a CSV."""
+    layout: str | None = None
+    """What the levels of folders are: ``split/class``, ``domain/class``, ``*/class``, ``flat``; any other word names a metadata column."""
     path_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
