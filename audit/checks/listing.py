@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 KINDS = (
     *("not_listed", "behind_end_mark", "no_end_mark", "nothing_found", "splits_as_classes", "listed_twice", "similar_classes", "similar_splits"),
     *("assumed_layout", "assumed_splits", "other_names", "unread_containers", "labels_from_tables", "unused_labels", "ambiguous_names"),
-    *("unmatched_names", "one_hot_labels", "float_labels", "missing_labels", "unknown_class_numbers", "unmatched_labels", "unlisted_images"),
+    *(
+        "unmatched_names",
+        "one_hot_labels",
+        "float_labels",
+        "missing_labels",
+        "unknown_class_numbers",
+        "unmatched_labels",
+        "unlisted_images",
+        "scaled_values",
+    ),
     *("joined_labels", "unread_metadata", "no_path", "no_image_column", "empty_classes", "empty_splits", "no_label_column", "backslashes"),
 )
 FAMILY: Family = "quality"
@@ -38,6 +47,9 @@ EVIDENCE = {
     "others": Evidence("Others"),
     "layout": Evidence("Layout"),
     "other": Evidence("Other layout"),
+    "mode": Evidence("Mode"),
+    "low": Evidence("Black"),
+    "high": Evidence("White"),
 }
 
 _SCORES = {"error": 1.0, "warning": 0.6, "info": 0.2}

@@ -19,6 +19,7 @@ from audit.backbones.base import DeviceEmbedder, Embedder, Preprocessing
 from audit.backbones.runtime import OnnxModel
 from audit.errors import reason
 from audit.images.decode import decode
+from audit.images.deep import Ranges
 from audit.images.measures import perceptual_hash, pixel_id, quality, thumbnail
 from audit.ingest.reuse import ReusableIds
 from audit.sources.base import Source
@@ -39,6 +40,8 @@ class Recipe:
     """The model that each worker runs; None if the parent embeds."""
     reusable: ReusableIds | None = None
     """Images that need no decoding because their measurements are stored."""
+    ranges: Ranges = field(default_factory=dict)
+    """How deep values are scaled, by mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.ui
     content_id = hashlib.sha256(data).hexdigest()
     if recipe.reusable is not None and content_id in recipe.reusable:
         return {"outcome": REUSABLE, "content_id": content_id}
-    decoded = decode(data, max_pixels=recipe.max_pixels)
+    decoded = decode(data, max_pixels=recipe.max_pixels, ranges=recipe.ranges)
     facts = dataclasses.asdict(decoded.facts)
     origin = facts.pop("origin")
     row = {"content_id": content_id, "outcome": decoded.outcome, "error": decoded.error, "byte_size": len(data), **facts, **origin._asdict()}
@@ -167,7 +170,7 @@ def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.ui
     pixels = np.asarray(decoded.image)
     model_input[:] = recipe.preprocessing.prepare(decoded.image)
     small[:] = thumbnail(pixels)
-    row["pixel_id"] = pixel_id(pixels)
+    row["pixel_id"] = pixel_id(pixels if decoded.stored is None else decoded.stored)
     row["perceptual_hash"] = perceptual_hash(small)
     row.update(quality(pixels))
     return row
