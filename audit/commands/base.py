@@ -13,9 +13,10 @@ import click
 
 from audit.errors import AuditError, of_an_interrupt
 from audit.io.console import observer, safe
+from audit.io.plugins import SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from audit import Run
     from audit.io.plugins import PluginFolder
@@ -64,6 +65,30 @@ OUTPUT = flags(
     click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."),
     click.option("--color/--no-color", default=None, help="Use colors.  [default: on a terminal, unless NO_COLOR is set]"),
 )
+
+READING = flags(
+    click.option("--kind", metavar="KIND", help=f"Dataset format, if it is not recognised: {listed(SOURCES)}."),
+    click.option("--labels", "labels_file", metavar="FILE", help="Label file, for images whose folder is not their class."),
+    click.option("--layout", metavar="LEVELS", help="What the levels of folders are, such as split/class, domain/class or */class."),
+    click.option("--class-words", "class_words_file", metavar="FILE", help="File that maps label codes to class names."),
+    click.option("--taxonomy", "taxonomy_file", metavar="FILE", help="Class hierarchy (WordNet's data.noun, JSON, ...)."),
+    click.option("--path-column", metavar="NAME", help="Manifest column with the image paths."),
+    click.option("--image-column", metavar="NAME", help="Parquet column with the image bytes."),
+    click.option("--label-column", metavar="NAME", help="Column with the label."),
+    click.option("--split-column", metavar="NAME", help="Column with the split."),
+    click.option("--split", metavar="NAME", help="Put every image in this split, ignoring folders and columns."),
+)
+"""How SOURCE is read: the fields of `audit.sources.SourceOptions`."""
+
+
+def of_source(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a command's options that say how SOURCE is read."""
+    from dataclasses import fields
+
+    from audit.sources import SourceOptions
+
+    return {field.name: options[field.name] for field in fields(SourceOptions) if field.name in options}
+
 
 SCANNING = flags(
     click.option(
