@@ -9,6 +9,7 @@ from audit.errors import SourceError
 from audit.sources.annotations.layout import split_word
 from audit.sources.annotations.tree import Entry, Tree, TreeSource
 from audit.sources.base import Source, SourceOptions
+from audit.sources.folder import FolderTree
 from audit.sources.storage.files import Storage
 from audit.sources.storage.names import escape, is_hidden, is_image, unescape
 from audit.sources.storage.problems import NOT_LISTED, Problem
@@ -58,6 +59,19 @@ class ArchivesTree:
         """Return the first bytes of a member. Raises OSError."""
         archive, mark, inner = source_ref.rpartition("#")
         return self._trees[unescape(archive)].head(inner) if mark else b""
+
+
+def open_tree(location: str, options: SourceOptions) -> Tree:
+    """Return the files of a folder, tar or zip. Raises SourceError if the location is none of them."""
+    storage = Storage(location, options.storage_options)
+    what = storage.what_is(storage.root)
+    if what == "folder":
+        return FolderTree(storage)
+    if what is None:
+        raise SourceError(location, "no such file or folder", "check the spelling")
+    if not location.lower().endswith(_ENDINGS):
+        raise SourceError(location, "is not a folder, tar or zip", "pass the one that has both images and annotations")
+    return ZipTree(storage) if location.lower().endswith(".zip") else TarTree(storage)
 
 
 def matches(location: str, options: SourceOptions) -> bool:

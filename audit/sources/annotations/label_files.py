@@ -78,7 +78,8 @@ class Labels:
         whole = list(dict.fromkeys(name for full in (relative, placed, path) for name in (full, full.rpartition(".")[0])))
         for spelling in map(sample_id, [*whole, *((base, base.rpartition(".")[0]) if inside else ())]):
             name = spelling if spelling in self._labels else self._slashed.get(spelling)
-            if name is not None and spelling in (base, base.rpartition(".")[0]) and spelling not in whole and spelling in self.repeated:
+            by_base_name = self._folder is None and spelling not in map(sample_id, whole)
+            if name is not None and by_base_name and spelling in self.repeated:
                 self.ambiguous.add(repr(name))
                 self._used.add(name)
                 return None

@@ -64,8 +64,8 @@ class Tree(Protocol):
 
 
 @dataclass(slots=True)
-class _Files:
-    """What a tree contains besides its images."""
+class Files:
+    """What a tree contains in addition to its images."""
 
     side: SideFiles
     folders: set[str] = field(default_factory=set)
@@ -74,14 +74,17 @@ class _Files:
     """Empty folders."""
     known: dict[str, bytes] = field(default_factory=dict)
     """Label files of known datasets, by path."""
+    kept: dict[str, str] = field(default_factory=dict)
+    """References of annotations that the source reads itself, by path."""
 
 
 class TreeSource(StoredSource):
     """A tree of files, read by its layout and its label files."""
 
-    def __init__(self, kind: str, location: str, tree: Tree, options: SourceOptions) -> None:
+    def __init__(self, kind: str, location: str, tree: Tree, options: SourceOptions, kept: tuple[str, ...] = ()) -> None:
         super().__init__(kind, location, options, tree.storage)
         self._tree = tree
+        self._kept = kept
 
     def read(self, source_ref: str) -> bytes:
         """Return one image's bytes. Raises OSError if they cannot be read."""
@@ -93,7 +96,7 @@ class TreeSource(StoredSource):
         self.problems.clear()
         with SpooledTemporaryFile(_SPOOL_BYTES, "w+", encoding="utf-8", newline="\n") as spool:
             files = self._files(spool)
-            layout = detect_layout(files.folders) if self.options.layout is None else given_layout(self.options.layout, files.folders)
+            layout = self._layout(files)
             label_files = self._label_files(files, layout)
 
             def entries() -> Iterator[Entry]:
@@ -113,9 +116,12 @@ class TreeSource(StoredSource):
                 yield self._sample(entry, layout, label_files)
         for label_file in label_files:
             if label_file.overrides:
-                yield from self._missing(label_file)
+                yield from self._missing(label_file, alone=len(label_files) == 1)
 
-    def _label_files(self, files: _Files, layout: Layout) -> list[Labels]:
+    def _layout(self, files: Files) -> Layout:
+        return detect_layout(files.folders) if self.options.layout is None else given_layout(self.options.layout, files.folders)
+
+    def _label_files(self, files: Files, layout: Layout) -> list[Labels]:
         """Return the label files to use: the user's, those of known datasets, or standard tables if the folders are no classes."""
         if self.options.labels_file:
             return [self._given_labels(files.folders)]
@@ -133,9 +139,9 @@ class TreeSource(StoredSource):
             self.problems += [Problem(kind="labels_from_tables", severity="info", problem=problem, hint=hint, evidence=evidence), *_assumed(layout)]
         return tables
 
-    def _files(self, spool: SpooledTemporaryFile[str]) -> _Files:
+    def _files(self, spool: SpooledTemporaryFile[str]) -> Files:
         """Write every image's entry to the spool, one per line; return what else the tree has."""
-        files = _Files(SideFiles(self._tree.read))
+        files = Files(SideFiles(self._tree.read))
         renamed, recognised = Tally(), Tally()
         for entry in self._tree.entries(self.ignored, self.problems):
             if is_hidden(entry.path):
@@ -147,13 +153,15 @@ class TreeSource(StoredSource):
                 spool.write(json.dumps(entry) + "\n")
             elif entry.path.rpartition("/")[2] in KNOWN_LABEL_FILES:
                 files.known[entry.path] = self._tree.read(entry.ref)
+            elif self._kept and entry.path.lower().endswith(self._kept):
+                files.kept[entry.path] = entry.ref
             else:
                 files.side.add(entry.path, entry.ref)
                 self.ignored[extension(entry.path)] += 1
         if not files.folders:
             for problem in self.problems:
                 raise SourceError(self.location, f"no images could be listed: {problem.problem}", problem.hint)
-            raise SourceError(self.location, f"contains no images{_most_ignored(self.ignored)}", "pass the folder or archive that contains them")
+            raise SourceError(self.location, f"contains no images{_most_ignored(self.ignored)}", _way_forward(self.ignored))
         self.problems += _other_names(renamed, recognised)
         return files
 
@@ -190,13 +198,15 @@ class TreeSource(StoredSource):
                     break
         return self._listed(path, entry.ref, entry.fingerprint, split, label, labels, columns)
 
-    def _missing(self, label_file: Labels) -> Iterator[Sample]:
-        """Yield the images that a label file lists but that do not exist."""
+    def _missing(self, label_file: Labels, *, alone: bool) -> Iterator[Sample]:
+        """Yield the images that a label file lists but that do not exist; none if it is one of several and belongs to other images altogether."""
         self.problems += label_file.problems
         if not label_file.found:
             problem = f"{label_file.path}: none of the {len(label_file):,} listed images is in {self.location}"
             hint = "write names relative to the dataset's folder, or pass the right file"
             self.problems.append(Problem(kind="nothing_found", severity="error", problem=problem, hint=hint))
+            if not alone:
+                return
         if count := label_file.ambiguous.count:
             problem = f"{label_file.path}: {counted(count, 'image')} without a label, because several images have their names: {label_file.ambiguous}"
             hint = "write paths relative to the dataset's folder"
@@ -287,6 +297,23 @@ def _empty_folders(empty: list[str], folders: set[str], layout: Layout) -> Itera
             hint = "download the images again, or remove the folder"
             evidence = {"entries": len(found), "names": found[:EXAMPLES]}
             yield Problem(kind=kind, severity="info", problem=problem, hint=hint, evidence=evidence)
+
+
+_WAYS = {
+    **dict.fromkeys(
+        (".h5", ".hdf5", ".mat", ".mdb", ".pkl", ".pickle", ".pt", ".npy"), "save the images as .npz (arrays images and labels) or as files"
+    ),
+    **dict.fromkeys((".rar", ".7z", ".bz2", ".xz", ".gz"), "extract it and scan the folder"),
+    **dict.fromkeys((".zip", ".tar", ".tgz"), "scan each archive, or extract them"),
+    **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), "extract frames, such as with: ffmpeg -i VIDEO FOLDER/%05d.jpg"),
+    **dict.fromkeys((".csv", ".tsv", ".jsonl"), "scan the table itself if it lists the images: imagenet-audit scan TABLE"),
+    ".bin": "use CIFAR's Python version, or save the images as .npz",
+}
+"""What to do with files that are not read, by extension."""
+
+
+def _way_forward(ignored: Counter[str]) -> str:
+    return next((_WAYS[name] for name, _ in ignored.most_common() if name in _WAYS), "pass the folder or archive that contains them")
 
 
 def _most_ignored(ignored: Counter[str]) -> str:
