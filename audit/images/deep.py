@@ -22,6 +22,9 @@ _DEPTHS = (8, 10, 12, 14, 16)
 _LEAST_SHARE = 1 / 8
 """A smaller share of the depth means that the values are far from zero or faint: then the scale starts at their minimum."""
 
+_LEAST_LEVELS = 16
+"""Fewer values than this are no gray scale but classes of a mask."""
+
 _TAILS = (0.1, 99.9)
 """Percentiles of the values that a range holds: single hot or padded pixels must not set the scale."""
 
@@ -73,7 +76,7 @@ def window_of(samples: Sequence[npt.NDArray[np.float64]], *, is_float: bool, tai
         depth = next((2.0**bits - 1 for bits in _DEPTHS if high < 2**bits), high)
         padded = whole[whole > whole.min()]
         inner = np.percentile(padded, tails) if padded.size else (low, high)
-        if inner[0] < depth / 4 or inner[1] - inner[0] >= depth * _LEAST_SHARE or high == low:
+        if inner[0] < depth / 4 or not _LEAST_LEVELS <= inner[1] - inner[0] < depth * _LEAST_SHARE:
             return 0.0, depth
         low, high = (float(part) for part in inner)  # without the value of padding, from which the others are far
     if high <= low or tails == (0, 100):

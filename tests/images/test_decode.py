@@ -307,6 +307,14 @@ def test_reads_dicom():
     assert np.abs(255 - np.asarray(decode(out.getvalue()).image.convert("L"), int) - shown).max() <= 1
 
 
+def test_reads_jpeg_xl_with_a_plugin():
+    pytest.importorskip("pillow_jxl")
+    out = io.BytesIO()
+    photo().save(out, "JXL", lossless=True)
+    found = decode(out.getvalue())
+    assert (found.outcome, found.image.size) == ("ok", (60, 40))
+
+
 @pytest.mark.parametrize(("name", "module"), [("HEIC", "pi_heif"), ("DICOM", "pydicom"), ("JPEG XL", "pillow_jxl"), ("camera raw", "rawpy")])
 def test_names_the_package_of_a_format(monkeypatch, name, module):
     data = {
@@ -316,6 +324,7 @@ def test_names_the_package_of_a_format(monkeypatch, name, module):
         "camera raw": b"FUJIFILMCCD-RAW " + bytes(100),
     }[name]
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(Image, "ID", [known for known in Image.ID if known not in ("JXL", "HEIF")])
     found = decode(data)
     assert found.outcome == "unreadable"
     assert found.error.startswith(f"{name}, which needs the package {module}: pip install")
