@@ -32,6 +32,7 @@ KINDS = (
         "unmatched_labels",
         "unlisted_images",
         "scaled_values",
+        "not_fetched",
     ),
     *("joined_labels", "unread_metadata", "no_path", "no_image_column", "empty_classes", "empty_splits", "no_label_column", "backslashes"),
 )

@@ -154,7 +154,7 @@ def _by_package(name: str, data: bytes, max_pixels: int, ranges: Ranges, found: 
 
 
 def _multiband(data: bytes, fields: Mapping[int, int], max_pixels: int, ranges: Ranges, found: list[FileFacts]) -> Decoded:
-    """Decode a TIFF of more than 4 bands: the image shows the first three."""
+    """Decode a TIFF of several bands: the image shows the first three, or the first of two."""
     bands, width, height = fields[BANDS], fields.get(WIDTH, 0), fields.get(HEIGHT, 0)
     facts = FileFacts(
         format="TIFF", mode=f"{bands} bands", width=min(width, _MAX_SIZE), height=min(height, _MAX_SIZE), frames=1, orientation=1, has_alpha=False
@@ -163,6 +163,8 @@ def _multiband(data: bytes, fields: Mapping[int, int], max_pixels: int, ranges: 
     if width * height * bands > 3 * max_pixels:
         return _too_large(facts, (width, height), max_pixels)
     values = read_multiband(data)
+    if values.dtype == np.uint8 and values.ndim == 3:
+        values = values.astype(np.uint16)  # read as values, not as a picture with transparency
     facts = replace(facts, mode=f"{bands} bands;{8 * values.dtype.itemsize}")
     found.append(facts)
     return _of_values(values, facts.mode or "", facts, ranges)
@@ -170,8 +172,9 @@ def _multiband(data: bytes, fields: Mapping[int, int], max_pixels: int, ranges: 
 
 def _of_values(values: Values, mode: str, facts: FileFacts, ranges: Ranges) -> Decoded:
     """Return the decode of deep or multiband values, scaled to 8 bits."""
-    scaled = eight_bits(values[..., :3] if values.ndim == 3 else values, ranges.get(mode))
-    if values.ndim == 3 and values.shape[2] == 4:  # transparency
+    shown = values if values.ndim == 2 else values[..., :3] if values.shape[2] >= 3 else values[..., 0]
+    scaled = eight_bits(shown, ranges.get(mode))
+    if values.ndim == 3 and values.shape[2] == 4 and " bands" not in mode:  # transparency
         alpha = eight_bits(values[..., 3], (0, 2 ** (8 * values.dtype.itemsize) - 1 if values.dtype.kind == "u" else 1))
         rgb, _ = _to_rgb(Image.fromarray(np.dstack([scaled, alpha])))
         return Decoded("ok", None, facts, rgb, values)

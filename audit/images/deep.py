@@ -121,13 +121,21 @@ def tiff_fields(data: bytes) -> dict[int, int]:
     return fields
 
 
-BANDS, BITS, SUBFILE, SUB_IMAGES, DNG_VERSION, WIDTH, HEIGHT = 277, 258, 254, 330, 50706, 256, 257
+BANDS, SUBFILE, SUB_IMAGES, DNG_VERSION, WIDTH, HEIGHT = 277, 254, 330, 50706, 256, 257
 """Tags of TIFF fields."""
+_PHOTOMETRIC, _EXTRA_SAMPLES = 262, 338
+_COLORS = {0: 1, 1: 1, 2: 3}
+"""Channels of gray and RGB, by photometric interpretation; all others are transparency or bands (TIFF 6.0, ExtraSamples)."""
 
 
 def is_multiband(fields: Mapping[int, int]) -> bool:
-    """Return whether a TIFF has more channels than an image with transparency, given its `tiff_fields`."""
-    return fields.get(BANDS, 1) > 4
+    """Return whether a TIFF has channels besides color and transparency, given its `tiff_fields`."""
+    bands, colors = fields.get(BANDS, 1), _COLORS.get(fields.get(_PHOTOMETRIC, -1))
+    if colors is None or bands <= colors:
+        return bands > 5
+    if colors == 3 and bands == 4:
+        return False  # many writers of RGBA do not say what the fourth channel is
+    return bands > colors + 1 or fields.get(_EXTRA_SAMPLES, 0) not in (1, 2)
 
 
 def read_multiband(data: bytes) -> Values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ from audit.sources.storage.faults import readable
 from audit.sources.storage.problems import EXAMPLES, Problem, Tally, named
 from audit.tables import LISTING
 
+_JOINTS = re.compile(r"[|;,]")
 _ROWS_AT_ONCE = 65_536
 
 
@@ -140,9 +142,9 @@ def _normalized(name: str) -> str:
 
 
 def _joined(classes: list[str]) -> dict[str, list[str]]:
-    """Return the labels that are several joined by ``|`` or ``;``, and their parts: each part is also a class of its own."""
+    """Return the labels that are several joined by ``|``, ``;`` or commas, and their parts: each part is also a class of its own."""
     known = set(classes)
-    parts = {name: [part.strip() for part in name.replace(";", "|").split("|")] for name in classes if "|" in name or ";" in name}
+    parts = {name: [part.strip() for part in _JOINTS.split(name)] for name in classes if _JOINTS.search(name)}
     return {name: found for name, found in parts.items() if known.issuperset(found)}
 
 
@@ -161,5 +163,5 @@ def _of_joined(parts: Mapping[str, list[str]]) -> Iterator[Problem]:
     if parts:
         shown = named(map(repr, sorted(parts)), len(parts))
         problem = f"{counted(len(parts), 'label')} joined from other class names, read as several labels: {shown}"
-        hint = "if these are classes of their own, rename them without | and ;"
+        hint = "if these are classes of their own, rename them without | ; and commas"
         yield Problem(kind="joined_labels", problem=problem, hint=hint, evidence={"entries": len(parts), "names": sorted(parts)[:EXAMPLES]})

@@ -68,6 +68,9 @@ SCENES = [f"seg_{split}/seg_{split}/{name}" for split in ("train", "test") for n
         (["images/train", "images/val"], {"train", "val"}, {None}, None),
         (["train/images", "val/images"], {"train", "val"}, {None}, "info"),
         (["pets/train/cat", "pets/val/cat"], {"train", "val"}, {"cat"}, None),
+        (["amazon/images/mug", "amazon/images/pen", "dslr/images/mug", "dslr/images/pen"], {None}, {"mug", "pen"}, "info"),
+        (["JPEGImages", "SegmentationClass"], {None}, {None}, "warning"),
+        (["imagesTr", "imagesTs"], {"imagesTr", "imagesTs"}, {None}, "info"),
         (["cat", "dog"], {None}, {"cat", "dog"}, None),
         (["train", "plane"], {None}, {"train", "plane"}, None),
     ],
@@ -110,6 +113,7 @@ def rows(*cells, header="path,label"):
         (["1.5", "2.0", "2.0", "3.5"], {"1.5": 1, "2.0": 2, "3.5": 1}, set()),
         (["None", "cat", "NaN", "cat"], {"None": 1, "cat": 2, None: 1}, {"missing_labels"}),
         (["cat|dog", "cat", "dog", "dog"], {("cat", "dog"): 1, "cat": 1, "dog": 2}, {"joined_labels"}),
+        (['"cat, dog"', "cat", "dog", "dog"], {("cat", "dog"): 1, "cat": 1, "dog": 2}, {"joined_labels"}),
         (["cat|dog", "cat", "emu", "emu"], {"cat|dog": 1, "cat": 1, "emu": 2}, set()),
     ],
 )
@@ -316,3 +320,18 @@ def test_refuses_zip_without_members(tmp_path):
     zipfile.ZipFile(tmp_path / "a.zip", "w").close()
     with pytest.raises(SourceError, match="is a zip without members"):
         read(tmp_path / "a.zip")
+
+
+def test_links_of_git_annex_are_named(tmp_path):
+    write(tmp_path, images("cat", "dog"))
+    for number in range(3):
+        (tmp_path / "dog" / f"x{number}.png").symlink_to("../.git/annex/objects/aa/SHA256E-s1--00.png")
+    found = read(tmp_path)
+    assert found[2]["not_fetched"].evidence == {"entries": 3}
+    assert found[2]["not_fetched"].message.endswith("run git annex get.")
+
+
+def test_text_files_of_labels_are_offered(tmp_path):
+    files = images("images", count=3) | {"labels.txt": "0.png cat\n1.png dog\n2.png cat\n", "README.txt": "About these images\n"}
+    found = read(write(tmp_path, files))
+    assert "labels.txt lists 3 of them; pass --labels" in found[2]["unused_labels"].message

@@ -24,7 +24,10 @@ _ONE_SPLIT = (
 SPLIT_NAMES = frozenset({*chain(*_ONE_SPLIT), "trainval", "holdout", "extra"})
 """Folder names that are splits if all their sibling folders are; compared case-insensitively."""
 
-_WORDS = {word: names[0] for names in _ONE_SPLIT for word in names} | {"holdout": "test", "eval": "test", "evaluation": "test", "dev": "val"}
+_WORDS = {word: names[0] for names in _ONE_SPLIT for word in names} | {
+    **dict.fromkeys(("holdout", "eval", "evaluation", "ts"), "test"),
+    "dev": "val", "development": "val", "tr": "train",
+}
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 _CONTAINERS = frozenset(
@@ -37,6 +40,9 @@ _DOMAINS = frozenset(
 )
 _VIEWS = frozenset("left right front back side top bottom indoor outdoor day night images masks good bad".split())  # noqa: SIM905
 _FOLD = re.compile(r"(k?fold|cv)[-_ ]?\d+", re.IGNORECASE)
+
+_PAIRED = re.compile(r"segmentation(class|object)?|masks?|labels?|annotations?|gt|ground[_-]?truths?|depth|heatmaps?|edges?|trimaps?", re.IGNORECASE)
+"""Names of folders with images that belong to other images, such as masks."""
 
 SPLIT, CLASS, SKIPPED = "split", "class", "*"
 """Roles of a level of folders; any other role is the name of a metadata column."""
@@ -176,8 +182,19 @@ def detect_layout(folders: Iterable[str]) -> Layout:
         if (tops and all(map(is_split, tops))) or len(tops) != 1 or any(len(path) < depth + 2 for path in paths):
             break
         depth += 1
-    roles, readings = _roles([path[depth:] for path in paths])
+    below = [path[depth:] for path in paths]
+    hidden = _containers_between(below)
+    roles, readings = _roles([tuple(part for at, part in enumerate(path) if at not in hidden) for path in below])
+    for at in hidden:  # a level that holds all images of the level above it says nothing: amazon/images/mug
+        if at <= len(roles):
+            roles.insert(at, SKIPPED)
     return Layout(depth, tuple(roles), tuple(readings))
+
+
+def _containers_between(paths: Sequence[tuple[str, ...]]) -> list[int]:
+    """Return the levels at which every path has the same folder that is named as one that holds all images, with folders below it."""
+    least = min(map(len, paths), default=0)
+    return [at for at in range(1, least - 1) if len({path[at] for path in paths}) == 1 and paths[0][at].lower() in _CONTAINERS]
 
 
 def _roles(paths: Sequence[tuple[str, ...]]) -> tuple[list[str], list[Reading]]:  # noqa: C901  one case per kind of level
@@ -204,6 +221,10 @@ def _roles(paths: Sequence[tuple[str, ...]]) -> tuple[list[str], list[Reading]]:
             roles.append(SKIPPED)
             if not children:
                 readings += _alone(next(iter(names)), roles)
+        elif any(map(_PAIRED.fullmatch, names)) and all(_PAIRED.fullmatch(name) or _is_container([name]) for name in names) and len(names) > 1:
+            roles.append("folder")
+            why = f"{_listed(names)} have names of folders of images and of their masks, and are not read as classes"
+            readings.append(Reading(why, "/".join([*roles[:-1], CLASS]), "warning"))
         elif not flat and SPLIT not in roles and _as_splits({name: set() for name in children}, mixed=False, strict=True) is not None:
             more = {path[level + 2] for path in paths if len(path) > level + 2}
             roles += [SKIPPED if len(names) == 1 else "folder" if len(more) > 1 else CLASS, SPLIT]

@@ -49,6 +49,8 @@ class SideFiles:
             if len(self.tables) < _MOST_TABLES or path.rpartition("/")[2] in STANDARD_TABLES:
                 self.tables[path] = ref
         elif ending in (".xml", ".txt"):
+            if ending == ".txt" and len(self.tables) < _MOST_TABLES:
+                self.tables[path] = ref
             self.counts[ending] = self.counts.get(ending, 0) + 1
             stems = self.sidecars.setdefault(ending, [])
             if len(stems) < _STEMS:

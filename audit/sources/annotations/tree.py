@@ -142,13 +142,15 @@ class TreeSource(StoredSource):
     def _files(self, spool: SpooledTemporaryFile[str]) -> Files:
         """Write every image's entry to the spool, one per line; return what else the tree has."""
         files = Files(SideFiles(self._tree.read))
-        renamed, recognised = Tally(), Tally()
+        renamed, recognised, missing = Tally(), Tally(), Tally()
         for entry in self._tree.entries(self.ignored, self.problems):
             if is_hidden(entry.path):
                 self.ignored[HIDDEN] += 1
             elif entry.path.endswith("/"):
                 files.empty.append(entry.path[:-1])
             elif is_image(entry.path) or self._is_image_by_another_name(entry, renamed, recognised):
+                if entry.fingerprint == MISSING:
+                    missing.add(entry.path)
                 files.folders.add(entry.path.rpartition("/")[0])
                 spool.write(json.dumps(entry) + "\n")
             elif entry.path.rpartition("/")[2] in KNOWN_LABEL_FILES:
@@ -162,7 +164,7 @@ class TreeSource(StoredSource):
             for problem in self.problems:
                 raise SourceError(self.location, f"no images could be listed: {problem.problem}", problem.hint)
             raise SourceError(self.location, f"contains no images{_most_ignored(self.ignored)}", _way_forward(self.ignored))
-        self.problems += _other_names(renamed, recognised)
+        self.problems += [*_other_names(renamed, recognised), *_annexed(self.storage, missing)]
         return files
 
     def _is_image_by_another_name(self, entry: Entry, renamed: Tally, recognised: Tally) -> bool:
@@ -277,6 +279,15 @@ def _other_names(renamed: Tally, recognised: Tally) -> Iterator[Problem]:
         problem = f"{counted(count, 'image')} without the extension of an image, which many loaders skip: {shown}"
         hint = "rename them, so that every loader reads them"
         yield Problem(kind="other_names", problem=problem, hint=hint, evidence={"entries": count})
+
+
+def _annexed(storage: Storage, missing: Tally) -> Iterator[Problem]:
+    """Yield a problem if links to nothing are those of git-annex."""
+    if missing.count and storage.protocol is None:
+        link = Path(storage.join(storage.root, missing.examples[0]))
+        if link.is_symlink() and "annex/objects" in str(link.readlink()):
+            problem = f"{counted(missing.count, 'link')} to files of git-annex that are not on this machine: {missing}"
+            yield Problem(kind="not_fetched", severity="error", problem=problem, hint="run git annex get", evidence={"entries": missing.count})
 
 
 def _splits_as_classes(folders: set[str], layout: Layout) -> Iterator[Problem]:
