@@ -33,7 +33,9 @@ KINDS = (
         "unlisted_images",
         "scaled_values",
         "not_fetched",
+        "no_objects",
     ),
+    *("empty_boxes", "repeated_boxes", "boxes_outside", "tiny_boxes"),
     *("joined_labels", "unread_metadata", "no_path", "no_image_column", "empty_classes", "empty_splits", "no_label_column", "backslashes"),
 )
 FAMILY: Family = "quality"

@@ -70,6 +70,7 @@ READING = flags(
     click.option("--kind", metavar="KIND", help=f"Dataset format, if it is not recognised: {listed(SOURCES)}."),
     click.option("--labels", "labels_file", metavar="FILE", help="Label file, for images whose folder is not their class."),
     click.option("--layout", metavar="LEVELS", help="What the levels of folders are, such as split/class, domain/class or */class."),
+    click.option("--objects", is_flag=True, default=None, help="Make each annotated object one sample; with --kind coco, voc or yolo."),
     click.option("--class-words", "class_words_file", metavar="FILE", help="File that maps label codes to class names."),
     click.option("--taxonomy", "taxonomy_file", metavar="FILE", help="Class hierarchy (WordNet's data.noun, JSON, ...)."),
     click.option("--path-column", metavar="NAME", help="Manifest column with the image paths."),

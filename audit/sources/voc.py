@@ -8,7 +8,7 @@ from audit.sources.base import Source, SourceOptions
 
 KIND = "voc"
 RANK = 95
-OPTIONS: frozenset[str] = frozenset({"layout"})
+OPTIONS = frozenset({"layout", "objects"})
 
 
 def matches(location: str, options: SourceOptions) -> bool:  # noqa: ARG001

@@ -170,3 +170,67 @@ def test_error_says_what_to_do_with_what_is_not_read(name, hint):
     with pytest.raises(SourceError, match="contains no images, only other files") as caught:
         listed("set")
     assert hint in caught.value.hint
+
+
+def objects(folder, boxes):
+    """Write one image of 100 x 80 pixels with boxes of (class, left, top, width, height)."""
+    pixels = np.random.default_rng(5).integers(0, 256, (80, 100, 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    layouts.write(f"{folder}/train/1.png", out.getvalue())
+    layouts.write(f"{folder}/train/2.png", layouts.png(2))
+    content = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 100, "height": 80}, {"id": 2, "file_name": "2.png", "width": 8, "height": 8}],
+        "annotations": [{"image_id": 1, "category_id": number, "bbox": box} for number, *box in boxes],
+        "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+    }
+    layouts.write(f"{folder}/train/_annotations.coco.json", json.dumps(content))
+    return pixels
+
+
+def test_objects_are_samples():
+    boxes = [(0, 20, 20, 20, 40), (1, 90, 60, 30, 10), (1, 90, 60, 30, 10), (0, 5, 5, 0, 9), (0, 200, 5, 10, 10), (1, 50, 50, 4, 20)]
+    pixels = objects("set", boxes)
+    found, source = listed("set", kind="coco", objects=True)
+    assert {name: (sample.label, sample.split, sample.metadata["image"]) for name, sample in found.items()} == {
+        "train/1.png#000": ("cat", "train", "train/1.png"),
+        "train/1.png#001": ("dog", "train", "train/1.png"),
+        "train/1.png#005": ("dog", "train", "train/1.png"),
+    }
+    again = pickle.loads(pickle.dumps(source))
+    crop = np.asarray(Image.open(io.BytesIO(again.read(found["train/1.png#000"].source_ref))))
+    assert np.array_equal(crop, pixels[16:64, 18:42])
+    assert np.asarray(Image.open(io.BytesIO(source.read(found["train/1.png#001"].source_ref)))).shape == (12, 13, 3)
+    assert {problem.kind: (problem.severity, problem.evidence["entries"]) for problem in source.problems} == {
+        "empty_boxes": ("error", 2),
+        "repeated_boxes": ("warning", 1),
+        "boxes_outside": ("warning", 1),
+        "tiny_boxes": ("info", 1),
+        "no_objects": ("info", 1),
+    }
+    assert any("2 annotations without an area inside the image, not listed: 'train/1.png#003'" in problem.message for problem in source.problems)
+
+
+@pytest.mark.parametrize(("build", "kind"), [(layouts.coco, "coco"), (layouts.voc, "voc"), (layouts.yolo, "yolo")])
+def test_objects_of_every_format(build, kind):
+    build()
+    if kind == "voc":
+        box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>6</ymax></bndbox>"
+        layouts.write("voc/Annotations/0.xml", f"<a><size><width>8</width><height>8</height></size><object><name>cat</name>{box}</object></a>")
+    found, source = listed(kind, kind=kind, objects=True)
+    assert found
+    assert {sample.label for sample in found.values()} <= {"cat", "dog"}
+    assert all(Image.open(io.BytesIO(source.read(sample.source_ref))).size[0] >= 1 for sample in found.values())
+
+
+def test_crop_of_a_broken_image_is_its_bytes():
+    objects("set", [(0, 20, 20, 20, 40)])
+    layouts.write("set/train/1.png", b"<html>gone</html>")
+    found, source = listed("set", kind="coco", objects=True)
+    assert source.read(found["train/1.png#000"].source_ref) == b"<html>gone</html>"
+
+
+def test_objects_need_annotations():
+    layouts.folders("pets/cat")
+    with pytest.raises(SourceError, match="`objects`: has no effect on a folder source"):
+        listed("pets", objects=True)

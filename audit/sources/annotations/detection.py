@@ -6,12 +6,12 @@ import html
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from audit.errors import SourceError
 from audit.io.console import counted
-from audit.sources.annotations.label_files import Found, Labels
+from audit.sources.annotations.label_files import Box, Found, Labels
 from audit.sources.annotations.layout import split_in, split_word
 from audit.sources.storage.problems import Problem, Tally
 
@@ -20,6 +20,7 @@ Read = Callable[[str], bytes]
 
 _OBJECT = re.compile(r"<object>.*?<name>(.*?)</name>.*?</object>", re.DOTALL)
 """Parts of objects have names as well; the first is that of the object."""
+_FLOAT = re.compile(r"-?\d*\.?\d+(?:[eE][+-]?\d+)?")
 _NAMES_LINE = re.compile(r"^names:[ \t]*(?P<inline>.*)$", re.MULTILINE)
 
 
@@ -32,9 +33,10 @@ class Format(NamedTuple):
     """Returns the labels, given the paths of the files, the function that reads them, the folders with images, and the dataset for messages."""
 
 
-def _found(names: Iterable[str], split: str | None = None) -> Found:
-    unique = tuple(dict.fromkeys(names))
-    return Found(unique[0] if len(unique) == 1 else None, split, unique if len(unique) > 1 else None)
+def _found(boxes: Iterable[Box], split: str | None = None) -> Found:
+    every = tuple(boxes)
+    unique = tuple(sorted({box.label for box in every}))
+    return Found(unique[0] if len(unique) == 1 else None, split, unique if len(unique) > 1 else None, every)
 
 
 def read_coco(paths: Collection[str], read: Read, folders: Collection[str], dataset: str) -> list[Labels]:
@@ -49,12 +51,17 @@ def read_coco(paths: Collection[str], read: Read, folders: Collection[str], data
             continue
         try:
             categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
-            of_image: dict[object, list[str]] = defaultdict(list)
+            sizes = {entry["id"]: (float(entry.get("width", 0)), float(entry.get("height", 0))) for entry in content["images"]}
+            of_image: dict[object, list[Box]] = defaultdict(list)
             for entry in content["annotations"]:
-                of_image[entry["image_id"]].append(categories.get(entry["category_id"], str(entry["category_id"])))
+                label = categories.get(entry["category_id"], str(entry["category_id"]))
+                left, top, width, height = (float(part) for part in entry.get("bbox", (0, 0, 0, 0)))
+                size = sizes.get(entry["image_id"], (0.0, 0.0))
+                box = Box(label, left, top, left + width, top + height, relative=False, size=size if min(size) > 0 else None)
+                of_image[entry["image_id"]].append(box)
             split = split_word(path.rpartition("/")[2].partition(".")[0])
-            labels = {str(entry["file_name"]): _found(sorted(of_image[entry["id"]]), None) for entry in content["images"]}
-        except (KeyError, TypeError) as error:
+            labels = {str(entry["file_name"]): _found(of_image[entry["id"]]) for entry in content["images"]}
+        except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"{dataset}/{path}", f"is not in COCO's format: {error!r} is missing or of another type", "repair it") from error
         files.append(Labels(f"{dataset}/{path}", labels, base=_folder_of(path, split, folders), overrides=True))
     if not files:
@@ -80,13 +87,28 @@ def read_voc(paths: Collection[str], read: Read, folders: Collection[str], datas
             splits |= {line.split()[0]: name for line in read(path).decode("utf-8", "replace").splitlines() if line.strip()}
     labels: dict[str, Found] = {}
     for path in sorted(path for path in paths if path.endswith(".xml")):
-        names = [html.unescape(name.strip()) for name in _OBJECT.findall(read(path).decode("utf-8", "replace"))]
+        boxes = list(_voc_boxes(read(path).decode("utf-8", "replace")))
         stem = path.rpartition("/")[2].removesuffix(".xml")
         for key in _keys(path, stem, folders, "Annotations", "JPEGImages"):
-            labels[key] = _found(sorted(names), splits.get(stem))
+            labels[key] = _found(boxes, splits.get(stem))
     if not labels:
         raise SourceError(dataset, "contains no XML files of Pascal VOC", "pass the folder that has both images and annotations")
     return [Labels(f"{dataset}: its .xml files", labels, overrides=True)]
+
+
+def _voc_boxes(text: str) -> Iterator[Box]:
+    size = tuple(_number(text, name) for name in ("width", "height"))
+    for found in _OBJECT.finditer(text):
+        content = found[0]
+        box = content[content.find("<bndbox>") :]
+        left, top, right, bottom = (_number(box, name) for name in ("xmin", "ymin", "xmax", "ymax"))
+        yield Box(html.unescape(found[1].strip()), left, top, right, bottom, relative=False, size=(size[0], size[1]) if min(size) > 0 else None)
+
+
+def _number(text: str, name: str) -> float:
+    """Return the number in the first element of a name; 0 if there is none."""
+    found = re.search(rf"<{name}>\s*(-?\d+(?:\.\d+)?)\s*</{name}>", text)
+    return float(found[1]) if found else 0.0
 
 
 def read_yolo(paths: Collection[str], read: Read, folders: Collection[str], dataset: str) -> list[Labels]:
@@ -96,13 +118,14 @@ def read_yolo(paths: Collection[str], read: Read, folders: Collection[str], data
     labels: dict[str, Found] = {}
     for path in sorted(path for path in paths if path.endswith(".txt")):
         rows = [line.split() for line in read(path).decode("utf-8", "replace").splitlines() if line.strip()]
-        if any(len(row) < 5 or not row[0].isdigit() for row in rows):
+        if any(len(row) < 5 or not row[0].isdigit() or not all(map(_FLOAT.fullmatch, row[1:])) for row in rows):
             continue
         for number in sorted({row[0] for row in rows} - names.keys()) if names else ():
             unknown.add(number)
+        boxes = [_yolo_box(names.get(row[0], row[0]), [float(part) for part in row[1:]]) for row in rows]
         stem = path.rpartition("/")[2].removesuffix(".txt")
         for key in _keys(path, stem, folders, "labels", "images"):
-            labels[key] = _found(sorted(names.get(row[0], row[0]) for row in rows))
+            labels[key] = _found(boxes)
     if not labels:
         raise SourceError(dataset, "contains no annotations of YOLO", "pass the folder that has both images and labels")
     problems = []
@@ -112,6 +135,15 @@ def read_yolo(paths: Collection[str], read: Read, folders: Collection[str], data
             Problem(kind="unknown_class_numbers", problem=problem, hint="add the names to data.yaml", evidence={"entries": unknown.count})
         )
     return [Labels(f"{dataset}: its .txt files", labels, overrides=True, problems=problems)]
+
+
+def _yolo_box(label: str, values: list[float]) -> Box:
+    """Return a box from center and size, or from the corners of a polygon."""
+    if len(values) > 5:
+        across, down = values[::2], values[1::2]
+        return Box(label, min(across), min(down), max(across), max(down), relative=True)
+    x, y, width, height = values[:4]
+    return Box(label, x - width / 2, y - height / 2, x + width / 2, y + height / 2, relative=True)
 
 
 def _keys(path: str, stem: str, folders: Collection[str], annotations: str, images: str) -> list[str]:

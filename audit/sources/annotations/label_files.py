@@ -19,6 +19,20 @@ META = "meta.mat"
 KNOWN_LABEL_FILES = frozenset({TINY, SOLUTION, GROUND_TRUTH, META})
 
 
+class Box(NamedTuple):
+    """One annotated object."""
+
+    label: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    relative: bool
+    """Whether the edges are fractions of the image's size instead of pixels."""
+    size: tuple[float, float] | None = None
+    """Width and height of the image in pixels, if the annotations say."""
+
+
 class Found(NamedTuple):
     """A label file's entry for one image."""
 
@@ -26,6 +40,8 @@ class Found(NamedTuple):
     split: str | None = None
     labels: tuple[str, ...] | None = None
     """Labels of a multi-label image; ``label`` is then None."""
+    boxes: tuple[Box, ...] = ()
+    """The annotated objects of the image."""
 
 
 class Labels:

@@ -26,7 +26,9 @@ SPLIT_NAMES = frozenset({*chain(*_ONE_SPLIT), "trainval", "holdout", "extra"})
 
 _WORDS = {word: names[0] for names in _ONE_SPLIT for word in names} | {
     **dict.fromkeys(("holdout", "eval", "evaluation", "ts"), "test"),
-    "dev": "val", "development": "val", "tr": "train",
+    "dev": "val",
+    "development": "val",
+    "tr": "train",
 }
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 

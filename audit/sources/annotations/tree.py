@@ -113,7 +113,7 @@ class TreeSource(StoredSource):
                     self.problems += files.side.offered(self.location, self.options, lambda: (entry.path for entry in entries()))
             self.problems += files.side.unread()
             for entry in entries():
-                yield self._sample(entry, layout, label_files)
+                yield from self._samples(entry, layout, label_files)
         for label_file in label_files:
             if label_file.overrides:
                 yield from self._missing(label_file, alone=len(label_files) == 1)
@@ -181,6 +181,9 @@ class TreeSource(StoredSource):
         if found is not None:
             recognised.add(repr(sample_id(entry.path)))
         return found is not None
+
+    def _samples(self, entry: Entry, layout: Layout, label_files: list[Labels]) -> Iterator[Sample]:
+        yield self._sample(entry, layout, label_files)
 
     def _sample(self, entry: Entry, layout: Layout, label_files: list[Labels]) -> Sample:
         path, split, label, columns = layout.read(entry.path)
