@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 _GRAY = 128
@@ -150,42 +151,55 @@ def _zeros(data: bytes, stream: _Stream) -> str | None:
 
 
 def _gray_end(data: bytes, stream: _Stream, image: Image.Image) -> str | None:
-    """Return the missing share if the image ends with rows of gray that are not coded in the file.
+    """Return the missing share if the image ends with gray that is not coded in the file.
 
-    A picture may end with such rows itself. Then their bits are at the end of the data, and the rows above do not change if those bits are removed.
+    A picture may end with gray itself. Then its bits are at the end of the data, and nothing else changes if those bits are removed.
     """
     width, height = image.size
-    if any(low != _GRAY or high != _GRAY for low, high in _extremes(image.crop((0, height - 1, width, height)))):
+    if any(low != _GRAY or high != _GRAY for low, high in _extremes(image.crop((max(width - 4, 0), height - 1, width, height)))):
         return None
     pixels = np.asarray(image.convert("RGB"))
-    flat = (pixels == _GRAY).all(axis=(1, 2))
-    rows = len(flat) if flat.all() else int(np.argmin(flat[::-1]))
-    columns, unit_rows = _units(stream)
-    band = int(rows / len(flat) * unit_rows)
-    if band < 1 or len(stream.scans) != 1:
+    columns, rows = _units(stream)
+    gray = _gray_units(pixels, columns, rows)
+    units = len(gray) if gray.all() else int(np.argmin(gray[::-1]))
+    if not units or len(stream.scans) != 1:
         return None
     start, end, parts, _ = stream.scans[0]
     bits, codes = 0, _codes(stream)
     for component, dc, ac in parts:
         across, down = stream.sampling.get(component, (1, 1)) if len(parts) > 1 else (1, 1)
         bits += across * down * (len(codes.get(dc, "1")) + len(codes.get(16 + ac, "1")))
-    coded = columns * band * bits // 8
-    share = f"the lower {rows / len(flat):.0%} of the image is not in the file: decoders show gray"
-    if flat.all():
+    coded = units * bits // 8
+    share = f"the last {units / len(gray):.0%} of the image is not in the file: decoders show gray"
+    if gray.all() or coded >= end - start:
         return share if end - start < coded else None
-    if coded >= end - start:
-        return share
-    # Half of the bits: the first unit of the rows may need more than the shortest codes, and its remains would reach into the rows above.
+    # Half of the bits: the first unit of the gray may need more than the shortest codes, and its remains would reach into others.
     kept = data[start : end - max(coded // 2, 1)].rstrip(b"\xff")
-    scale = max(round(stream.height / len(flat)), 1)
+    scale = max(round(stream.height / height), 1)
     with Image.open(io.BytesIO(data[:start] + kept + b"\xff\xd9")) as shorter:
         if scale > 1:
             shorter.draft(None, (math.ceil(stream.width / scale), math.ceil(stream.height / scale)))
         less = np.asarray(shorter.convert("RGB"))
-    above = len(flat) - rows
     if less.shape != pixels.shape:
         return None
-    return share if not np.array_equal(less[:above], pixels[:above]) else None
+    changed = _blocks((less != pixels).any(axis=2), columns, rows)
+    return share if changed[: len(gray) - units].any() else None
+
+
+def _gray_units(pixels: npt.NDArray[np.uint8], columns: int, rows: int) -> npt.NDArray[np.bool_]:
+    """Return which coding units are entirely gray, in the order in which they are coded."""
+    return ~_blocks((pixels != _GRAY).any(axis=2), columns, rows)
+
+
+def _blocks(marked: npt.NDArray[np.bool_], columns: int, rows: int) -> npt.NDArray[np.bool_]:
+    """Return which coding units have a marked pixel; the edges of a unit do not count, since colors of neighbors are blended there."""
+    height, width = marked.shape
+    tall, wide = math.ceil(height / rows), math.ceil(width / columns)
+    padded = np.zeros((rows * tall, columns * wide), bool)
+    padded[: min(height, rows * tall), : min(width, columns * wide)] = marked[: rows * tall, : columns * wide]
+    units = padded.reshape(rows, tall, columns, wide)
+    inner = units[:, 1 : tall - 1, :, 1 : wide - 1] if min(tall, wide) > 3 else units
+    return np.asarray(inner.any(axis=(1, 3)).ravel())
 
 
 def _extremes(image: Image.Image) -> list[tuple[float, float]]:

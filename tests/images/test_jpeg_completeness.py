@@ -46,6 +46,14 @@ def test_finds_half_jpegs(options, share, size):
     assert half.image is None
 
 
+@pytest.mark.parametrize("share", [0.6, 0.75, 0.9])
+def test_finds_small_jpegs_without_their_last_units(share):
+    whole = jpeg(photo(64, 64), quality=90)
+    header = whole.index(b"\xff\xda") + 14
+    found = decode(whole[: header + int((len(whole) - header) * share)] + b"\xff\xd9")
+    assert found.outcome == "truncated"
+
+
 def test_finds_gray_jpegs():
     gray = photo().convert("L")
     assert decode(jpeg(gray)).outcome == "ok"
