@@ -38,6 +38,10 @@ _LEVELS = ("", "raw/", "MNIST/raw/", "FashionMNIST/raw/", "cifar-10-batches-py/"
 """Folders in which publishers and torchvision keep the files."""
 
 
+_MOST_BYTES = 8 << 30
+"""Decompressed bytes of one file that are read: a small file can hold more than the memory."""
+
+
 class Part(NamedTuple):
     """Images of one file, with what is known of each."""
 
@@ -144,7 +148,9 @@ def _mnist_split(name: str) -> str | None:
 
 def _idx(data: bytes) -> npt.NDArray[np.uint8]:
     """Return the array of an IDX file. Source of the format: http://yann.lecun.com/exdb/mnist/."""
-    data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    if data[:2] == b"\x1f\x8b":
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+            data = packed.read(_MOST_BYTES)
     if data[:3] != b"\0\0\x08" or not data[3:4]:
         raise ValueError("no IDX file of bytes")
     shape = struct.unpack(f">{data[3]}I", data[4 : 4 + 4 * data[3]])
@@ -187,6 +193,9 @@ def _cifar(storage: Storage, path: str, name: str) -> Part:
 
 
 def _npz(data: bytes, name: str) -> Iterator[tuple[str, Part]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if (size := sum(member.file_size for member in archive.infolist())) > _MOST_BYTES:
+            raise ValueError(f"{size:,} bytes of arrays; store at most {_MOST_BYTES:,} in a file")
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         arrays: Mapping[str, npt.NDArray[Any]] = {key: file[key] for key in file.files}
     stem = name.removesuffix(".npz")

@@ -24,6 +24,10 @@ _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 """PKWARE's APPNOTE 4.3.7; the lengths of name and extra field are its last two values."""
 
 
+_MOST_BYTES = 1 << 30
+"""A larger member is not decompressed: a small archive can hold more than the memory."""
+
+
 class ZipTree:
     """The files in one zip."""
 
@@ -78,6 +82,8 @@ class ZipTree:
         header = _LOCAL_HEADER.unpack(self.storage.read_range(self.storage.root, offset, _LOCAL_HEADER.size))
         start = offset + _LOCAL_HEADER.size + header[-2] + header[-1]
         wanted = size if most is None else min(size, most)
+        if wanted > _MOST_BYTES:
+            raise OSError(f"a member of {self.storage.location} has {size:,} bytes, more than any image")
         if method == zipfile.ZIP_STORED:
             return self.storage.read_range(self.storage.root, start, min(packed, wanted))
         data = self.storage.read_range(self.storage.root, start, packed if most is None else min(packed, 2 * most))

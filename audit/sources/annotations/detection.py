@@ -18,8 +18,6 @@ from audit.sources.storage.problems import Problem, Tally
 Read = Callable[[str], bytes]
 """Returns the bytes of a file of the tree by its path. Raises OSError."""
 
-_OBJECT = re.compile(r"<object>.*?<name>(.*?)</name>.*?</object>", re.DOTALL)
-"""Parts of objects have names as well; the first is that of the object."""
 _FLOAT = re.compile(r"-?\d*\.?\d+(?:[eE][+-]?\d+)?")
 _NAMES_LINE = re.compile(r"^names:[ \t]*(?P<inline>.*)$", re.MULTILINE)
 
@@ -98,11 +96,22 @@ def read_voc(paths: Collection[str], read: Read, folders: Collection[str], datas
 
 def _voc_boxes(text: str) -> Iterator[Box]:
     size = tuple(_number(text, name) for name in ("width", "height"))
-    for found in _OBJECT.finditer(text):
-        content = found[0]
+    for part in text.split("<object>")[1:]:
+        content, closed, _ = part.partition("</object>")
+        _, named, rest = content.partition("<name>")  # parts of objects have names as well; the first is that of the object
+        if not closed or not named:
+            continue
         box = content[content.find("<bndbox>") :]
         left, top, right, bottom = (_number(box, name) for name in ("xmin", "ymin", "xmax", "ymax"))
-        yield Box(html.unescape(found[1].strip()), left, top, right, bottom, relative=False, size=(size[0], size[1]) if min(size) > 0 else None)
+        yield Box(
+            html.unescape(rest.partition("</name>")[0].strip()),
+            left,
+            top,
+            right,
+            bottom,
+            relative=False,
+            size=(size[0], size[1]) if min(size) > 0 else None,
+        )
 
 
 def _number(text: str, name: str) -> float:
