@@ -335,3 +335,13 @@ def test_text_files_of_labels_are_offered(tmp_path):
     files = images("images", count=3) | {"labels.txt": "0.png cat\n1.png dog\n2.png cat\n", "README.txt": "About these images\n"}
     found = read(write(tmp_path, files))
     assert "labels.txt lists 3 of them; pass --labels" in found[2]["unused_labels"].message
+
+
+def test_zip_member_larger_than_any_image_is_not_decompressed(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/1.png", bytes(10_000))
+    monkeypatch.setattr("audit.sources.zip._MOST_BYTES", 9_999)
+    source = open_source(str(tmp_path / "a.zip"))
+    (sample,) = source.collect()
+    with pytest.raises(OSError, match="has 10,000 bytes, more than any image"):
+        source.read(sample.source_ref)
