@@ -345,3 +345,20 @@ def test_zip_member_larger_than_any_image_is_not_decompressed(tmp_path, monkeypa
     (sample,) = source.collect()
     with pytest.raises(OSError, match="has 10,000 bytes, more than any image"):
         source.read(sample.source_ref)
+
+
+@pytest.mark.parametrize(
+    ("names", "offered"),
+    [
+        (["cat.0", "cat.1", "dog.0", "dog.1"], ["cat", "dog"]),
+        (["golden_retriever_1", "golden_retriever_2", "pug_1", "pug_2"], ["golden_retriever", "pug"]),
+        (["IMG_1", "IMG_2", "IMG_3"], None),
+        (["train_1", "train_2", "test_1", "test_2"], None),
+        (["2007_1", "2007_2"], None),
+        (["a1", "b1", "c1"], None),
+    ],
+)
+def test_classes_in_file_names_are_offered(tmp_path, names, offered):
+    found = read(write(tmp_path, {f"train/{name}.png": png() for name in names}))
+    assert found[1] == {None: len(names)}
+    assert (found[2]["unused_labels"].evidence["names"] if "unused_labels" in found[2] else None) == offered

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -9,6 +11,7 @@ from audit.errors import SourceError
 from audit.io.console import counted
 from audit.sources.annotations.given_labels import read_given
 from audit.sources.annotations.label_files import Labels
+from audit.sources.annotations.layout import split_in
 from audit.sources.base import SourceOptions
 from audit.sources.storage.names import extension
 from audit.sources.storage.problems import EXAMPLES, Problem, Tally, named
@@ -23,6 +26,9 @@ _CONTAINERS = frozenset(
         ".mp4 .avi .mov .mkv .webm .pdf"
     ).split()
 )
+_NUMBERED = re.compile(r"([A-Za-z][A-Za-z_ -]*[A-Za-z]|[A-Za-z])[._ -]*\(?\d+")
+"""A file name of a word and a number."""
+_MOST_WORDS = 200
 _MOST_TABLES = 20
 _MOST_BYTES = 64 << 20
 _STEMS = 200
@@ -100,6 +106,7 @@ class SideFiles:
                 hint = f"pass --labels {labels.path} (labels_file)"
                 yield Problem(kind="unused_labels", problem=problem, hint=hint, evidence={"entries": labels.found, "names": [labels.path]})
         yield from self._sidecars(images)
+        yield from _named_classes(images)
 
     def _candidate(self, dataset: str, path: str, ref: str, options: SourceOptions) -> Labels | Problem | None:
         """Read a table that may list the images; a problem if only the name of a column is missing."""
@@ -138,6 +145,24 @@ class SideFiles:
             problem = f"{counted(count, 'file')} next to the images may contain images that are not listed: {self.containers}"
             hint = "scan each of them separately, extract them, or move them away"
             yield Problem(kind="unread_containers", severity="info", problem=problem, hint=hint, evidence={"entries": count})
+
+
+def _named_classes(images: Callable[[], Iterable[str]]) -> Iterator[Problem]:
+    """Yield a problem if file names start with what look like classes: ``cat.0.jpg``, ``dog_17.jpg``."""
+    words: Counter[str] = Counter()
+    others = 0
+    for image in images():
+        found = _NUMBERED.match(image.rpartition("/")[2])
+        if found is not None:
+            words[found[1]] += 1
+        else:
+            others += 1
+    if 2 <= len(words) <= _MOST_WORDS and others * 20 <= words.total() and min(words.values()) > 1 and not all(map(split_in, words)):
+        problem = f"the images have no labels, but their file names start with {counted(len(words), 'word')} that may be classes: "
+        problem += named(map(repr, sorted(words)), len(words))
+        hint = "if they are, pass a table of file names and labels as --labels FILE (labels_file)"
+        evidence = {"entries": words.total(), "names": sorted(words)[:EXAMPLES]}
+        yield Problem(kind="unused_labels", severity="info", problem=problem, hint=hint, evidence=evidence)
 
 
 def repeated_names(images: Iterable[str]) -> Collection[str]:
