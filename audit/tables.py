@@ -50,7 +50,7 @@ MEASURES = pa.schema(
         pa.field("camera", pa.string()),  # EXIF make and model
         pa.field("day_code", pa.int8()),  # 0..15, equal for images taken on one day; reveals the day to a reader who knows the week
         pa.field("encoder", pa.string()),  # of a JPEG: quality or digest of its luma quantization table, progressive
-        pa.field("pixel_id", pa.string()),  # hash of size and upright decoded 8-bit RGB pixels, hex
+        pa.field("pixel_id", pa.string()),  # hash of size and upright decoded pixels, all channels as stored, hex
         pa.field("perceptual_hash", pa.uint64()),  # 64-bit DCT hash
         pa.field("brightness", pa.float32()),  # mean luma, 0..1
         pa.field("luma_p01", pa.float32()),  # percentiles of luma, 0..1

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.commands.base import OUTPUT, PATH, SCANNING, listed, run_scan, show_run
+from audit.commands.base import OUTPUT, PATH, READING, SCANNING, of_source, run_scan, show_run
 from audit.errors import ConfigError
-from audit.io.plugins import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,16 +18,7 @@ if TYPE_CHECKING:
 @click.argument("source", type=str)
 @click.option("--out", required=True, metavar="RUN", type=PATH, help="Run directory to write; an interrupted scan resumes.")
 @click.option("--config", metavar="FILE", type=PATH, help="Options file.  [default: audit.toml, then pyproject.toml]")
-@click.option("--kind", metavar="KIND", help=f"Dataset format, if it is not recognised: {listed(SOURCES)}.")
-@click.option("--labels", "labels_file", metavar="FILE", help="Label file, for images whose folder is not their class.")
-@click.option("--class-words", "class_words_file", metavar="FILE", help="File that maps label codes to class names.")
-@click.option("--taxonomy", "taxonomy_file", metavar="FILE", help="Class hierarchy (WordNet's data.noun, JSON, ...).")
-@click.option("--path-column", metavar="NAME", help="Manifest column with the image paths.")
-@click.option("--image-column", metavar="NAME", help="Parquet column with the image bytes.")
-@click.option("--label-column", metavar="NAME", help="Column with the label.")
-@click.option("--split-column", metavar="NAME", help="Column with the split.")
-@click.option("--split", metavar="NAME", help="Put every image in this split, ignoring folders and columns.")
-@click.option("--allow-remote", is_flag=True, default=None, help="Allow a table to list images by URL.")
+@READING
 @click.option("--checkpoint", metavar="FILE", help="Local checkpoint for the CLIP architecture of --backbone.")
 @click.option("--predictions", metavar="FILE", help="Your own out-of-sample class probabilities (.npy, .parquet or .csv).")
 @SCANNING
@@ -53,10 +43,9 @@ def scan(
     """
     from audit.config import load
 
-    columns = ("path_column", "image_column", "label_column", "split_column")
-    of_source = ("kind", "labels_file", "class_words_file", "taxonomy_file", *columns, "split", "allow_remote")
-    flags = {name: value for name, value in options.items() if name not in of_source}
-    flags |= {"source": {name: options[name] for name in of_source}, "checks": check_settings(settings)}
+    source_flags = of_source(options)
+    flags = {name: value for name, value in options.items() if name not in source_flags}
+    flags |= {"source": source_flags, "checks": check_settings(settings)}
     show_run(run_scan(source, out, load(flags, Path.cwd(), config=config), quiet=quiet, color=color), as_json=as_json, color=color)
 
 

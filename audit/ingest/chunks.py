@@ -20,6 +20,7 @@ from audit.backbones.base import DeviceEmbedder, Embedder, Preprocessing
 from audit.backbones.runtime import OnnxModel
 from audit.errors import reason
 from audit.images.decode import decode, has_many_parts
+from audit.images.deep import Ranges
 from audit.images.local_features import features
 from audit.images.measures import perceptual_hash, pixel_id, quality, thumbnail
 from audit.ingest.reuse import ReusableIds
@@ -53,6 +54,8 @@ class Recipe:
     """Time to decode and measure one image; more ends the process (outcome ``timed_out``)."""
     in_processes: bool = True
     """Whether this runs in a process that may be ended. If not, images that may be too slow get the outcome `SLOW`."""
+    ranges: Ranges = field(default_factory=dict)
+    """How deep values are scaled, by mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,7 @@ def _measure_one(
         return {"outcome": REUSABLE, "content_id": content_id}
     if not recipe.in_processes and has_many_parts(data):
         return {"outcome": SLOW}
-    decoded = decode(data, max_pixels=recipe.max_pixels)
+    decoded = decode(data, max_pixels=recipe.max_pixels, ranges=recipe.ranges)
     facts = dataclasses.asdict(decoded.facts)
     origin = facts.pop("origin")
     row = {"content_id": content_id, "outcome": decoded.outcome, "error": decoded.error, "byte_size": len(data), **facts, **origin._asdict()}
@@ -207,7 +210,7 @@ def _measure_one(
     model_input[:] = recipe.preprocessing.prepare(decoded.image)
     small[:] = thumbnail(pixels)
     local[:] = features(pixels)
-    row["pixel_id"] = pixel_id(pixels)
+    row["pixel_id"] = pixel_id(pixels if decoded.stored is None else decoded.stored)
     row["perceptual_hash"] = perceptual_hash(small)
     row.update(quality(pixels))
     return row

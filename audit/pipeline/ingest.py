@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from audit.engines import Engine, Job
 from audit.errors import of_an_interrupt
+from audit.images.deep import Ranges
 from audit.ingest.chunks import REUSABLE, Ingested
 from audit.ingest.listing import listing_key
 from audit.ingest.reuse import Measurements, ReuseIndex
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from audit.backbones.runtime import Placement
     from audit.config import ScanOptions
 
-_MEASURES_VERSION = 6
+_MEASURES_VERSION = 7
 """Increased by hand when decoding or measuring changes its result for the same bytes: stored rows are then measured again.
 
 Not a digest of the code, as in later stages: a digest changes with every comment, and each change would decode all images again, which takes hours at
@@ -74,7 +75,8 @@ class Ingest(Stage):
         if len(missing):
             observer.stage("images", len(missing))
             refs, options = listing["source_ref"].take(pa.array(missing)), scan.options
-            job = Job(scan.source, scan.backbone, scan.placement, options.max_pixels, options.batch_size, options.workers, missing, refs)
+            of_images = options.max_pixels, options.batch_size, options.workers
+            job = Job(scan.source, scan.backbone, scan.placement, *of_images, missing, refs, ranges=scan.plan.get("ranges", {}))
             job = dataclasses.replace(job, max_bytes=options.max_bytes, seconds=options.seconds_per_image)
             stores = [*staging.stores(), *(scan.cache.stores(observer.note) if scan.cache is not None else ())]
             decoded = read_images(job, scan.engine, staging, ReuseIndex(stores, staging.path / "known.npy"), observer)
@@ -104,7 +106,7 @@ class Cache(Stage):
             scan.observer.note(f"cache {scan.options.cache}: {added:,} images added")
 
 
-def measuring_plan(backbone: Backbone, placement: Placement, options: ScanOptions) -> dict[str, Any]:
+def measuring_plan(backbone: Backbone, placement: Placement, options: ScanOptions, ranges: Ranges) -> dict[str, Any]:
     """Return what an image's row depends on besides its bytes."""
     plan: dict[str, Any] = as_json(
         {
@@ -115,6 +117,7 @@ def measuring_plan(backbone: Backbone, placement: Placement, options: ScanOption
             "max_pixels": options.max_pixels,
             # Only another limit changes the plan, so that earlier rows stay valid.
             **({} if options.max_bytes == DEFAULT_MAX_BYTES else {"max_bytes": options.max_bytes}),
+            **({"ranges": ranges} if ranges else {}),
         }
     )
     return plan

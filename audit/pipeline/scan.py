@@ -18,6 +18,7 @@ from audit.errors import ConfigError
 from audit.images.faces import require_detector
 from audit.images.previews import make
 from audit.ingest.cache import ImageCache
+from audit.ingest.deep_values import of_ranges, survey_ranges
 from audit.ingest.listing import list_samples
 from audit.ingest.staging import publish
 from audit.ingest.verification import verified
@@ -125,7 +126,8 @@ def _prepared(
     choice = _choose(options, record)
     placement = engine.place(device=options.device, precision=options.precision)
     observer.note(f"backbone {choice.backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
-    plan = measuring_plan(choice.backbone, placement, options)
+    ranges = survey_ranges(dataset, listing, options.max_pixels)
+    plan = measuring_plan(choice.backbone, placement, options, ranges)
     classes = _labels(listing)
     record.content |= {
         "version": version("imagenet-audit"),
@@ -134,7 +136,8 @@ def _prepared(
             "location": dataset.location,
             "absolute": _absolute(dataset),
             "ignored": dict(getattr(dataset, "ignored", {})),
-            "problems": [problem.as_json() for problem in problems],
+            "problems": [problem.as_json() for problem in (*problems, *of_ranges(ranges))],
+            "ranges": ranges,
         },
         "options": _public(options),
         "backbone": _about_backbone(choice, placement, options),

@@ -34,6 +34,10 @@ class SourceOptions:
     """Source kind (see ``docs/sources.md``); ``auto`` detects it."""
     labels_file: str | None = None
     """Labels for images whose folder is not their class: lines of ``name label``, or a CSV."""
+    layout: str | None = None
+    """What the levels of folders are: ``split/class``, ``domain/class``, ``*/class``, ``flat``; any other word names a metadata column."""
+    objects: bool = False
+    """Make each annotated object of a ``coco``, ``voc`` or ``yolo`` source one sample: its crop with a margin."""
     path_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from audit.errors import SourceError
+from audit.images.signatures import HEAD_BYTES
 from audit.sources.annotations.tree import Entry, TreeSource
 from audit.sources.base import Source, SourceOptions
 from audit.sources.storage.files import Storage
@@ -14,7 +15,7 @@ from audit.sources.storage.problems import Problem
 
 KIND = "folder"
 RANK = 90
-OPTIONS = frozenset({"labels_file"})
+OPTIONS = frozenset({"labels_file", "layout"})
 
 
 class FolderTree:
@@ -34,6 +35,13 @@ class FolderTree:
         if not is_inside(path):
             raise PermissionError(f"{source_ref!r} is outside of {self.storage.location}")
         return self.storage.read(self.storage.join(self.storage.root, path))
+
+    def head(self, source_ref: str) -> bytes:
+        """Return the first bytes of a local file. Raises OSError."""
+        if self.storage.protocol is not None:
+            return b""
+        with self.storage.open(self.storage.join(self.storage.root, unescape(source_ref))) as file:
+            return file.read(HEAD_BYTES)
 
 
 def matches(location: str, options: SourceOptions) -> bool:

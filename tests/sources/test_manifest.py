@@ -325,7 +325,7 @@ def test_refuses_record_as_label_in_parquet(tmp_path):
         (["a\\1.jpg,cat"], "1 path of "),
         (["1.jpg,cat", "1.jpg,cat"], "1 entry of "),
         (["1.jpg,cat", "1.jpg,cat", "1.jpg,cat"], "2 entries of "),
-        (["1.jpg,cat", "2.jpg,dog", "3.jpg,cat|dog"], "1 of 3 class names joins other class names: "),
+        (["1.jpg,cat", "2.jpg,dog", "3.jpg,cat|dog"], "1 label joined from other class names, read as several labels: "),
     ],
 )
 def test_singular_and_plural_of_problems(tmp_path, rows, expected):

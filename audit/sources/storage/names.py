@@ -11,10 +11,14 @@ from urllib.parse import unquote
 IMAGE_EXTENSIONS = frozenset(
     (  # noqa: SIM905  as a list, one line each
         "jpg jpeg jpe jfif jif png apng webp gif bmp dib tif tiff jp2 j2k j2c jpx jpf jpc avif avifs heic heif ppm pgm pbm pnm "
-        "pfm ico tga pcx sgi rgb ras sun exr hdr dds psd jxl qoi xbm xpm"
+        "pfm ico tga pcx sgi rgb ras sun exr hdr dds psd jxl qoi xbm xpm dcm dicom "
+        "dng cr2 cr3 nef nrw arw srw orf rw2 raf pef"
     ).split()
 )
-"""Extensions of image files, without the dot, in lower case."""
+"""Extensions of image files, without the dot, in lower case; the second line has those of cameras' raw files."""
+
+_DOWNLOADED = re.compile(r"(?:\?[^/]*|\.\d{1,3}|[ _]?\(\d+\))$")
+"""What downloaders add to a name: the query of its URL, or a number if the name was taken."""
 
 HIDDEN = "(hidden)"
 UNSAFE = "(unsafe path)"
@@ -33,6 +37,16 @@ def extension(path: str) -> str:
 def is_image(path: str) -> bool:
     """Return whether a path's extension is that of an image file."""
     return extension(path)[1:] in IMAGE_EXTENSIONS
+
+
+def is_renamed_image(path: str) -> bool:
+    """Return whether a path's extension was that of an image before a downloader added to the name.
+
+    >>> is_renamed_image("a.jpg?w=500"), is_renamed_image("a.jpg.1"), is_renamed_image("a.1")
+    (True, True, False)
+    """
+    name = path.rpartition("/")[2]
+    return is_image(_DOWNLOADED.sub("", name)) and not is_image(name)
 
 
 def is_hidden(path: str) -> bool:
