@@ -4,7 +4,8 @@ Why it matters: a model learns wrong training labels and is scored against wrong
 Mueller 2021).
 
 How it works: the probability that a label is wrong combines the out-of-sample prediction with the noise of the dataset's labels
-(`audit.labels.noise`). Verified copies with different labels are additional evidence: not all of them are correct, and each one votes.
+(`audit.labels.noise`), and is tested on labels that are changed on purpose (`audit.labels.self_test`). Verified copies with different labels are
+additional evidence: not all of them are correct, and each one votes.
 
 Blind spots: errors that a model makes too, because most such images are labelled so; classes that the backbone cannot distinguish; classes of one
 image, which no model can predict. With several labels per image, the probabilities were not measured against human judgements.
@@ -27,7 +28,7 @@ from audit.labels.class_names import class_name
 from audit.labels.conflicts import SURE, disagreeing_duplicate_sets
 from audit.labels.review_yield import expected_yield
 from audit.labels.sets import corrected, set_codes, sets_of_labels
-from audit.labels.statistics import confusion_matrix, overlapping
+from audit.labels.statistics import confusion_matrix, ends_of, overlapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ KINDS = ("wrong", "unclear", "overlapping_classes", "also_valid")
 FAMILY: Family = "labels"
 EVIDENCE = {
     "probability_wrong": Evidence("Probability that the label is wrong", "share"),
+    "probability_interval": Evidence("Interval of this probability", "share"),
     "probabilities": Evidence("Probabilities", "share", by_name=True),
     "given_probability": Evidence("Probability of the given label", "share"),
     "neighbors": Evidence("Nearest images"),
@@ -63,6 +65,9 @@ SET_MASS, SET_SIZE = 0.8, 5
 
 CERTAIN = 0.9
 """Probability from which a wrong label is an error instead of a warning. It also is one if a certain copy has another label."""
+
+LIKELY = 0.5
+"""A class is suggested from this probability that it is the right one: from there it is more likely right than all others together."""
 
 COPIES_LISTED = 10
 """Copies with another label that are listed, in order of name; an image may have thousands."""
@@ -126,7 +131,8 @@ def run(  # noqa: PLR0913  parameters are the tables that the check needs
     names = samples["sample_id"].to_numpy(object)
     flagged = np.flatnonzero(probability >= options.min_probability)
     flagged = np.array(sorted(flagged.tolist(), key=lambda row: (-score[row], names[row])), np.int64)
-    ahead = expected_yield(score[flagged], probability[flagged])
+    low, high = ends_of(label_quality)
+    ahead = expected_yield(score[flagged], probability[flagged], ends=(low[flagged], high[flagged]))
     several = bool(samples["labels"].notna().any())
     labels = sets_of_labels(samples)
     copies = _Copies(pairs, labels, names)
@@ -138,6 +144,7 @@ def run(  # noqa: PLR0913  parameters are the tables that the check needs
         partners = copies.of(row)
         shown: dict[str, Any] = {
             "probability_wrong": round(float(probability[row]), 4),
+            "probability_interval": [round(float(end[row]), 4) for end in (low, high)],
             "list_precision": [round(float(value[rank]), 3) for value in (ahead.precision, ahead.low, ahead.high)],
             "neighbors": [{"sample_id": str(names[at]), "label": _shown(labels[at])} for at in near],
             "copies": [{"sample_id": str(names[at]), "label": _shown(labels[at])} for at in partners[:COPIES_LISTED].tolist()],
@@ -218,6 +225,8 @@ class _Judge:
 
     def __post_init__(self) -> None:
         self.given, self.alternative = (self.quality[name].to_numpy().astype(np.int64) for name in ("given", "alternative"))
+        known = "alternative_probability" in self.quality
+        self.fits = self.quality["alternative_probability"].to_numpy(np.float32) if known else None
 
 
 class _LabelsJudged(_Judge):
@@ -232,16 +241,17 @@ class _LabelsJudged(_Judge):
         label, suggestion = self.classes[mine], self.classes[other]
         own, best = (float(value) for value in np.nan_to_num(self.predictions[row, [mine, other]]))
         kind = verdict(own, best, overlap=bool(self.overlaps[mine, other]), copy_agrees=(suggestion,) in of_copies, options=self.options)
+        likely = self.fits is None or not self.fits[row] < LIKELY
         given, fits = class_name(label, self.words), class_name(suggestion, self.words)
         message = {
-            "wrong": f"Labelled {given}, but {fits} fits better. Correct the label.",
+            "wrong": f"Labelled {given}, but {fits} fits better. {'Correct the label.' if likely else 'Look at the image.'}",
             "also_valid": f"Labelled {given}, but {fits} fits as well. Choose one, or allow both.",
             "overlapping_classes": f"Labelled {given}, but could be {fits}: the two classes are often confused. Compare their definitions.",
             "unclear": f"Labelled {given}, but no class fits well. Look at the image.",
         }[kind]
         if kind == "unclear":
             return _Verdict(kind, message, None, [self.classes[at] for at in likely_set(self.predictions[row])])
-        return _Verdict(kind, message, suggestion, [] if kind == "wrong" else [label, suggestion])
+        return _Verdict(kind, message, suggestion if likely else None, [] if kind == "wrong" else [label, suggestion])
 
 
 class _SetsJudged(_Judge):

@@ -1,6 +1,7 @@
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 
@@ -110,7 +111,13 @@ def test_pairs_are_directed_and_sorted_by_share():
 
 
 def test_class_quality_is_the_mean_of_judged_images():
-    found = quality_of_classes(np.array([0.5, 0.1, np.nan, 0.9]), np.array([0, 0, 0, -1]), ["a", "b"])
+    wrong = np.array([0.5, 0.1, np.nan, 0.9])
+    quality = pd.DataFrame({"given": [0, 0, 0, -1], "probability_wrong": wrong, "probability_low": wrong / 2, "probability_high": np.sqrt(wrong)})
+    found = quality_of_classes(quality, ["a", "b"])
+    assert found["least_error_rate"][0] == 0.15
+    assert found["low"][0] < 0.15 < 0.3 < np.sqrt(0.1) < found["high"][0]
+    found = quality_of_classes(quality[["given", "probability_wrong"]], ["a", "b"])  # a run of an older version
+    assert found["least_error_rate"][0] == 0.3
     assert found["n"].tolist() == [2, 0]
     assert found["estimated_error_rate"].tolist()[0] == 0.3
     assert np.isnan(found["estimated_error_rate"][1])

@@ -4,9 +4,9 @@ from reports.content.wording import check_title, label, percent, title, when
 
 
 def test_titles_and_labels():
-    assert (check_title("label_errors"), check_title("multi_object"), check_title("not_installed")) == (
+    assert (check_title("label_errors"), check_title("split_shift"), check_title("not_installed")) == (
         "Label errors",
-        "Multi-object",
+        "Split shift",
         "Not installed",
     )
     assert (title("re_encoded"), title("gps"), title("info")) == ("Re-encoded", "GPS", "Note")
