@@ -152,14 +152,22 @@ def overlap_groups(share: csr_array, threshold: float) -> list[list[int]]:
     return sorted(found.values())
 
 
-def overlapping(counts: csr_array, confusable: float) -> csr_array:
-    """Return symmetric bool ``[c, c]``: classes whose images are predicted as each other in at least this share, both ways."""
+def taken_for(given: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], wrong: npt.NDArray[np.floating], classes: int) -> csr_array:
+    """Return the share of each class's images (row) that are predicted as another class (column) although their label is right, ``[c, c]``.
+
+    Args:
+        given: ``[n]`` columns of the labels; -1 = none.
+        predicted: ``[n]`` columns of the predictions; -1 = none.
+        wrong: ``[n]`` probability that the label is wrong; NaN = not judged.
+        classes: number of classes.
+    """
     from scipy.sparse import csr_array
 
-    share = shares_of(counts)
-    both = share.minimum(share.T).tocoo()
-    enough = (both.data >= max(confusable, _LEAST_SHARE)) & (both.coords[0] != both.coords[1])
-    return csr_array((np.ones(int(enough.sum()), bool), tuple(side[enough] for side in both.coords)), shape=counts.shape)
+    both = (given >= 0) & (predicted >= 0)
+    images = np.maximum(np.bincount(given[both], minlength=classes), 1)
+    other = both & (given != predicted)
+    right = (1 - np.nan_to_num(wrong[other].astype(np.float64))) / images[given[other]]
+    return csr_array((right, (given[other], predicted[other])), shape=(classes, classes))
 
 
 def label_health(joint: csr_array) -> float:
