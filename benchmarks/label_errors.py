@@ -228,21 +228,25 @@ def ranking(sets: list[Labels]) -> None:
     print("| labels | images | wrong | ours | best of cleanlab, same probabilities | ratio | best of cleanlab, logistic regression | ratio |")
     print("|---|---|---|---|---|---|---|---|")
     ratios = []
+    lists = []
     for one in sets:
         score = judge_labels(one.predictions, one.given, supplied=one.supplied)["score"].to_numpy()
+        peers = cleanlab(one.predictions, one.given)
+        if not np.isfinite(one.wrong).all():  # which labels were judged depends on the methods that listed them
+            lists += [
+                f"| {one.name} | {name} | {precision_at(peer, one.wrong, 25)} | {precision_at(peer, one.wrong, 50)} |" for name, peer in peers.items()
+            ]
+            lists.append(f"| {one.name} | **ours** | {precision_at(score, one.wrong, 25)} | {precision_at(score, one.wrong, 50)} |")
+            continue
         ours = average_precision(one.wrong, score)
-        same = {name: average_precision(one.wrong, peer) for name, peer in cleanlab(one.predictions, one.given).items()}
-        cells = [f"{max(same.values()):.3f} ({max(same, key=lambda name: same[name])})", f"{ours / max(same.values()):.3f}"]
+        same = {name: average_precision(one.wrong, peer) for name, peer in peers.items()}
+        cells = [f"{max(same.values()):.3f} ({max(same, key=lambda name: same[name])})", f"{ours / max(same.values()):.3f}", "", ""]
         if one.embeddings is not None:
             other = {name: average_precision(one.wrong, peer) for name, peer in cleanlab(logistic(one.embeddings, one.given), one.given).items()}
             ratios.append(ours / max(other.values()))
-            cells += [f"{max(other.values()):.3f} ({max(other, key=lambda name: other[name])})", f"{ratios[-1]:.3f}"]
-        share = f"{np.nanmean(one.wrong):.1%}" + ("" if np.isfinite(one.wrong).all() else f" of {int(np.isfinite(one.wrong).sum())} judged")
-        print(f"| {one.name} | {len(one.given):,} | {share} | {ours:.3f} | {' | '.join(cells)} |", flush=True)
-        if not np.isfinite(one.wrong).all():
-            peers = {"ours": score, **cleanlab(one.predictions, one.given)}
-            lists = "; ".join(f"{name} {precision_at(peer, one.wrong, 25)}, {precision_at(peer, one.wrong, 50)}" for name, peer in peers.items())
-            print(f"| {one.name}: wrong of judged at 25 and 50 | | | {lists} | | | | |")
+            cells[2:] = [f"{max(other.values()):.3f} ({max(other, key=lambda name: other[name])})", f"{ratios[-1]:.3f}"]
+        print(f"| {one.name} | {len(one.given):,} | {one.wrong.mean():.1%} | {ours:.3f} | {' | '.join(cells)} |", flush=True)
+    print("\n| judged by eye | score | wrong of the judged among the first 25 | among the first 50 |\n|---|---|---|---|", *lists, sep="\n")
     if ratios:
         print(f"\nMean ratio to logistic regression where the embeddings are ours: {np.mean(ratios):.3f}.")
 
@@ -336,7 +340,7 @@ def leave_one_out(sets: list[Labels]) -> None:
     print("| left out | chosen on the others | ECE with these | ECE with those in use |\n|---|---|---|---|")
     for name in dict.fromkeys(of.values()):
         mine = [column for column in errors if of[str(column)] == name]
-        best = errors.drop(columns=mine).max(axis=1).idxmin()
+        best = tuple(float(value) for value in errors.drop(columns=mine).max(axis=1).idxmin())
         for column in mine:
             print(f"| {column} | {best} | {errors.loc[best, column]:.3f} | {errors.loc[chosen, column]:.3f} |")
 
