@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from audit.backbones.runtime import Placement
     from audit.config import ScanOptions
 
-_MEASURES_VERSION = 5
+_MEASURES_VERSION = 6
 """Increased by hand when decoding or measuring changes its result for the same bytes: stored rows are then measured again.
 
 Not a digest of the code, as in later stages: a digest changes with every comment, and each change would decode all images again, which takes hours at
@@ -96,7 +96,7 @@ class Cache(Stage):
         images = finished_ingest(scan.run, samples)
 
         def sound_rows(positions: npt.NDArray[np.int64]) -> Measurements:
-            scan.record.rely_on("embeddings.npy", "thumbnails.npy")
+            scan.record.rely_on("embeddings.npy", "thumbnails.npy", "features.npy")
             return images.rows(positions)
 
         if added := scan.cache.add(samples, sound_rows, scan.observer.note):
@@ -181,7 +181,7 @@ def _fresh(part: Ingested, chosen: npt.NDArray[np.bool_]) -> Ingested:
     if chosen.all():
         return part
     measures = [measured for measured, wanted in zip(part.measures, chosen, strict=True) if wanted]
-    return Ingested(part.rows[chosen], measures, part.thumbnails[chosen], None, part.embeddings[chosen])
+    return Ingested(part.rows[chosen], measures, part.thumbnails[chosen], part.features[chosen], None, part.embeddings[chosen])
 
 
 def _store(parts: list[Ingested], staging: Staging) -> None:
