@@ -101,7 +101,10 @@ LABEL_QUALITY = pa.schema(
         pa.field("predicted_probability", pa.float32()),  # its probability, 0..1; NaN here and below if there is none
         pa.field("given_probability", pa.float32()),  # predicted probability of the given label, 0..1
         pa.field("alternative", pa.int32(), nullable=False),  # most probable class other than the given one; -1 = not judged
+        pa.field("alternative_probability", pa.float32()),  # probability that ``alternative`` is right, 0..1; NaN with several labels per image
         pa.field("probability_wrong", pa.float32()),  # probability that a reviewer would call the given label wrong, 0..1
+        pa.field("probability_low", pa.float32()),  # the same if only errors count that the labels prove; NaN with several labels per image
+        pa.field("probability_high", pa.float32()),  # the same if errors are of the kind that the self-test finds least
         pa.field("score", pa.float32()),  # 0..1, higher = review earlier
     ]
 )
