@@ -67,7 +67,12 @@ OUTPUT = flags(
 
 SCANNING = flags(
     click.option(
-        "--backbone", metavar="NAME", help="Image model: auto, embedded, clip or clip:ARCHITECTURE/TAG; see the models command.  [default: auto]"
+        "--backbone",
+        metavar="NAME",
+        multiple=True,
+        callback=lambda _context, _option, names: ",".join(names) or None,
+        help="Image model: auto, embedded, clip:ARCHITECTURE/TAG, timm:NAME, or a model file; if repeated, the others improve label predictions; "
+        "see the models command.  [default: auto]",
     ),
     click.option("--device", metavar="DEVICE", help="Device of the image model: auto, cpu, cuda or cuda:N.  [default: auto]"),
     click.option("--precision", metavar="TYPE", help="Precision of the image model: auto, float32 or bfloat16.  [default: auto]"),

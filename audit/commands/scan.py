@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 @click.option("--label-column", metavar="NAME", help="Column with the label.")
 @click.option("--split-column", metavar="NAME", help="Column with the split.")
 @click.option("--split", metavar="NAME", help="Put every image in this split, ignoring folders and columns.")
-@click.option("--checkpoint", metavar="FILE", help="Local checkpoint for the CLIP architecture of --backbone.")
+@click.option("--checkpoint", metavar="FILE", help="Local checkpoint for the CLIP or timm architecture of --backbone.")
+@click.option("--embeddings", metavar="FILE", help="Your own embeddings (.npy or .parquet) instead of a backbone's.")
 @click.option("--predictions", metavar="FILE", help="Your own out-of-sample class probabilities (.npy, .parquet or .csv).")
 @SCANNING
 @click.option("--neighbors", type=int, metavar="K", help="Nearest neighbors stored per image.  [default: 20]")

@@ -16,9 +16,10 @@ import pandas as pd
 import pyarrow as pa
 
 from audit.errors import AuditError, RunError
-from audit.io.artifacts import filling, read_arrays, replacing, write_table
+from audit.io.artifacts import filling, open_array, read_arrays, replacing, write_table
 from audit.pairs.duplicate_sets import connected_sets
 from audit.pipeline.code_digest import code_digest
+from audit.pipeline.ingest import FEATURES
 from audit.pipeline.stage import Scan, Stage
 from audit.predictions.incremental import FROM_ROWS, MAX_CHANGED, Fitted, count_changed, update
 from audit.predictions.predictor import Predictor, load_predictor
@@ -45,14 +46,14 @@ class Predictions(Stage):
 
     def key(self, scan: Scan) -> str:
         """Return a digest of the pairs, the classes, and the code or the user's file."""
-        return key_of(scan.state("pairs")["key"], scan.classes, _code(scan.options))
+        return key_of(scan.state("pairs")["key"], scan.state("features").get("key"), scan.classes, _code(scan.options))
 
     def run(self, scan: Scan) -> dict[str, object] | None:
         """Write the probabilities and the judgement of each label."""
         if why_none(scan) is not None:
             return None
         if scan.options.predictions is None:
-            scan.record.rely_on("embeddings.npy")
+            scan.record.rely_on(FEATURES if scan.extra else "embeddings.npy")
         quality, facts = self._label_sets(scan) if scan.samples["labels"].notna().any() else self._labels(scan)
         write_table(scan.run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
         return facts
@@ -64,7 +65,8 @@ class Predictions(Stage):
         options, record, rows = scan.options, scan.record, len(scan.samples)
         codes = label_codes(scan.samples["label"], scan.classes)
         before = {name: value for name, value in scan.state(self.name).items() if name not in ("state", "key")}
-        plan = key_of(record.content["backbone"], _code(options), scan.classes, options.seed, options.min_precision)
+        backbones = [record.content["backbone"], *record.content["extra_backbones"]]
+        plan = key_of(backbones, _code(options), scan.classes, options.seed, options.min_precision)
         if before.get("plan") == plan:
             record.is_sound("predictions.npy")  # else damaged rows would be reused
         record.begin(self)
@@ -74,6 +76,7 @@ class Predictions(Stage):
 
             facts = fit_or_reuse(
                 scan.run,
+                _features(scan),
                 scan.images,
                 codes.astype(np.int32),
                 connected_sets(scan.pairs, rows),
@@ -107,7 +110,7 @@ class Predictions(Stage):
             if options.predictions is None:
                 from audit.predictions.multilabel import out_of_sample_sets
 
-                embeddings, groups = open_rows(scan.run, "embeddings", rows), connected_sets(scan.pairs, rows)
+                embeddings, groups = _features(scan), connected_sets(scan.pairs, rows)
                 found = out_of_sample_sets(embeddings, given, groups, images=scan.images, seed=options.seed, into=into, advance=scan.observer.advance)
             else:
                 from audit.predictions.user import load_predictions
@@ -117,6 +120,12 @@ class Predictions(Stage):
         del found, into  # a mapped table without references no longer counts as memory
         disagreeing = disagreeing_duplicate_sets(scan.pairs, set_codes(labels))
         return judge_label_sets(open_rows(scan.run, "predictions", rows), given, disagreeing), facts
+
+
+def _features(scan: Scan) -> npt.NDArray[np.float16]:
+    """Map the embeddings of all backbones, side by side."""
+    rows = len(scan.samples)
+    return open_array(scan.run / FEATURES, rows, kind="f", dimensions=2) if scan.extra else open_rows(scan.run, "embeddings", rows)
 
 
 def why_none(scan: Scan) -> str | None:
@@ -163,6 +172,7 @@ def _code(options: ScanOptions) -> str:
 
 def fit_or_reuse(  # noqa: PLR0913  a fit has that many inputs
     run: Path,
+    embeddings: npt.NDArray[np.float16],
     images: npt.NDArray[np.bytes_],
     labels: npt.NDArray[np.int32],
     groups: npt.NDArray[np.int64],
@@ -176,7 +186,8 @@ def fit_or_reuse(  # noqa: PLR0913  a fit has that many inputs
     """Write ``predictions.npy`` and what a later scan needs to reuse them.
 
     Args:
-        run: the run directory, with ``embeddings.npy``.
+        run: the run directory.
+        embeddings: float16 ``[n, d]``; NaN rows for none.
         images: ``[n]`` the content that each embedding was computed from; empty if there is none.
         labels: ``[n]`` class codes; -1 = unlabelled.
         groups: ``[n]``; images in one connected set of duplicates share a number.
@@ -189,7 +200,6 @@ def fit_or_reuse(  # noqa: PLR0913  a fit has that many inputs
     Returns:
         Facts for the run's record.
     """
-    embeddings = open_rows(run, "embeddings", len(images))
     readable = int((images != b"").sum())
     has_fit = {"changed_since_fit", "not_judged"} <= before.keys() and (run / MADE_OF).is_file() and (run / PREDICTOR).is_file()
     if before.get("plan") == plan and readable >= FROM_ROWS and has_fit:
