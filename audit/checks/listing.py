@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KINDS = (
     *("not_listed", "behind_end_mark", "no_end_mark", "nothing_found", "splits_as_classes", "listed_twice", "similar_classes", "similar_splits"),
     *("joined_labels", "unread_metadata", "no_path", "no_image_column", "empty_classes", "empty_splits", "no_label_column", "backslashes"),
+    "possible_groups",
 )
 FAMILY: Family = "quality"
 EVIDENCE = {

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 @click.option("--label-column", metavar="NAME", help="Column with the label.")
 @click.option("--split-column", metavar="NAME", help="Column with the split.")
 @click.option("--split", metavar="NAME", help="Put every image in this split, ignoring folders and columns.")
+@click.option("--group-column", metavar="NAME", help="Column with the patient, product, video, session or sender of an image.")
+@click.option("--group-pattern", metavar="REGEX", help="Pattern that finds an image's group in its sample id.")
 @click.option("--checkpoint", metavar="FILE", help="Local checkpoint for the CLIP or timm architecture of --backbone.")
 @click.option("--embeddings", metavar="FILE", help="Your own embeddings (.npy or .parquet) instead of a backbone's.")
 @click.option("--predictions", metavar="FILE", help="Your own out-of-sample class probabilities (.npy, .parquet or .csv).")
@@ -51,7 +53,8 @@ def scan(
     """
     from audit.config import load
 
-    of_source = ("kind", "labels_file", "class_words_file", "taxonomy_file", "path_column", "image_column", "label_column", "split_column", "split")
+    columns = ("path_column", "image_column", "label_column", "split_column", "split", "group_column", "group_pattern")
+    of_source = ("kind", "labels_file", "class_words_file", "taxonomy_file", *columns)
     flags = {name: value for name, value in options.items() if name not in of_source}
     flags |= {"source": {name: options[name] for name in of_source}, "checks": check_settings(settings)}
     show_run(run_scan(source, out, load(flags, Path.cwd(), config=config), quiet=quiet, color=color), as_json=as_json, color=color)

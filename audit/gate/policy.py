@@ -18,7 +18,15 @@ TOTAL = "total"
 
 _CONFIDENCE = 0.95
 _SCOPES = ("kind", "severity", "split", "class")
-_REQUIRED = {"readable": bool, "classes": list, "splits": list, "min_per_class": int, "embedding_drift": float, "class_balance_drift": float}
+_REQUIRED = {
+    "readable": bool,
+    "whole_groups": bool,
+    "classes": list,
+    "splits": list,
+    "min_per_class": int,
+    "embedding_drift": float,
+    "class_balance_drift": float,
+}
 _TABLES = {"limits": dict, "new": dict, "require": dict, "confidence": float}
 
 

@@ -66,7 +66,9 @@ class Predictions(Stage):
         codes = label_codes(scan.samples["label"], scan.classes)
         before = {name: value for name, value in scan.state(self.name).items() if name not in ("state", "key")}
         backbones = [record.content["backbone"], *record.content["extra_backbones"]]
-        plan = key_of(backbones, _code(options), scan.classes, options.seed, options.min_precision)
+        plan = key_of(
+            backbones, options.source.group_column, options.source.group_pattern, _code(options), scan.classes, options.seed, options.min_precision
+        )
         if before.get("plan") == plan:
             record.is_sound("predictions.npy")  # else damaged rows would be reused
         record.begin(self)
@@ -79,7 +81,7 @@ class Predictions(Stage):
                 _features(scan),
                 scan.images,
                 codes.astype(np.int32),
-                connected_sets(scan.pairs, rows),
+                connected_sets(scan.pairs, rows, scan.samples["group"]),
                 plan=plan,
                 before=before,
                 seed=options.seed,
@@ -110,7 +112,7 @@ class Predictions(Stage):
             if options.predictions is None:
                 from audit.predictions.multilabel import out_of_sample_sets
 
-                embeddings, groups = _features(scan), connected_sets(scan.pairs, rows)
+                embeddings, groups = _features(scan), connected_sets(scan.pairs, rows, scan.samples["group"])
                 found = out_of_sample_sets(embeddings, given, groups, images=scan.images, seed=options.seed, into=into, advance=scan.observer.advance)
             else:
                 from audit.predictions.user import load_predictions
@@ -137,12 +139,13 @@ def why_none(scan: Scan) -> str | None:
         return f"all labelled images have the same class, {scan.classes[0]!r}"
     if scan.options.predictions is None:
         judged = (samples["outcome"] == "ok") & (samples["label"].notna() | several)
-        groups = pd.Series(connected_sets(scan.pairs, len(samples)))[judged]
+        groups = pd.Series(connected_sets(scan.pairs, len(samples), samples["group"]))[judged]
         if several.any():
             if groups.nunique() < 2:
-                return "all labelled images are duplicates of each other"
+                return "all labelled images are duplicates of each other or in one group"
         elif (groups.groupby(samples["label"][judged]).nunique() >= 2).sum() < 2:
-            return "fewer than two classes have two distinct images, and a class is judged by its other images"
+            what = "groups" if samples["group"].notna().any() else "images"
+            return f"fewer than two classes have two distinct {what}, and a class is judged by its other {what}"
     if not any({"predictions", "label_quality"} & set(check.needs) for check in scan.checks.values()):
         return "no selected check needs predictions"
     return None

@@ -37,6 +37,7 @@ from audit.predictions.user import refuse_predictions
 from audit.run.record import DamagedError, Record, as_json, key_of
 from audit.run.run import Run
 from audit.sources import Source, open_source
+from audit.sources.annotations.grouping import Grouping
 from audit.sources.annotations.taxonomy_files import find_taxonomy
 from audit.sources.storage.faults import readable
 from audit.sources.storage.files import network_forbidden, require_reachable
@@ -117,7 +118,7 @@ def _prepared(
     """List the dataset, choose the backbone, and describe both in the record."""
     held = dataset_of(record.content)
     observer.stage("listing", None)
-    listing, problems = list_samples(dataset, observer.advance)
+    listing, problems = list_samples(dataset, observer.advance, Grouping(options.source.group_column, options.source.group_pattern))
     for problem in problems:
         observer.note(problem.message)
     vectors = None if options.embeddings is None else load_vectors(options.embeddings, listing["sample_id"].to_pylist())

@@ -6,10 +6,11 @@ import codecs
 import io
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 from audit.errors import SourceError, nearest
 from audit.io.spreadsheet import delimiter_of, read_rows, require_text, text_of
-from audit.sources.annotations.columns import LABELS, PATHS, find_columns, read_labels
+from audit.sources.annotations.columns import LABELS, PATHS, find_columns, read_labels, require_column
 from audit.sources.annotations.label_files import Found, Labels
 from audit.sources.annotations.layout import is_split
 from audit.sources.base import SourceOptions
@@ -40,34 +41,50 @@ def read_given(path: str, data: bytes, options: SourceOptions) -> Labels:
     header = [cell.strip() for cell in first[1]]
     if not header:
         raise SourceError(path, "lists no image", _HINT)
-    named = options.path_column or options.label_column or options.split_column
-    if named or _is_header(header):
-        columns = find_columns(path, header, options, needs=("path", "label"), paths=_NAMES)
-        name_at, label_at = header.index(columns.path or ""), header.index(columns.label or "")
-        split_at = None if columns.split is None else header.index(columns.split)
-    else:
-        rows = chain([first], rows)
-        header, name_at, label_at, split_at = ["name", "label"], 0, 1, None
+    header, at, has_header = _columns(path, header, options)
+    rows = rows if has_header else chain([first], rows)
     labels: dict[str, Found] = {}
     for line, row in rows:
         where = f"{path}:{line}"
         require_text(row, where, SourceError)
-        if len(row) <= max(name_at, label_at):
+        if len(row) <= max(at.name, at.label or 0, at.group or 0):
             raise SourceError(where, f"has no label: {' '.join(row)[:80]!r}", _HINT)
-        split = row[split_at].strip() or None if split_at is not None and split_at < len(row) else None
+        split = row[at.split].strip() or None if at.split is not None and at.split < len(row) else None
         if split is not None and not is_split(split):
             raise SourceError(where, f"unknown split {split!r}", nearest(split, {"train", "val", "test"}))
-        name = row[name_at].strip().removeprefix("./")
+        name = row[at.name].strip().removeprefix("./")
         if safe_relative(name) is None:
             raise SourceError(where, f"the name {name!r} points outside the dataset", "write names relative to the dataset's folder")
-        label, several = read_labels(row[label_at].strip(), header[label_at])
-        found = Found(label, split, several)
+        label, several = (None, None) if at.label is None else read_labels(row[at.label].strip(), header[at.label])
+        found = Found(label, split, several, row[at.group].strip() or None if at.group is not None else None)
         if name in labels and labels[name] != found:
             raise SourceError(where, f"lists {name!r} again with another label", "keep one of the two lines")
         labels[name] = found
     if not labels:
         raise SourceError(path, "lists no image", _HINT)
-    return Labels(path, labels, overrides=True, corrects=_CORRECTIONS in map(str.lower, header))
+    return Labels(path, labels, overrides=True, corrects=_CORRECTIONS in map(str.lower, header), has_labels=at.label is not None)
+
+
+class _At(NamedTuple):
+    """Positions of the columns."""
+
+    name: int
+    label: int | None
+    split: int | None = None
+    group: int | None = None
+
+
+def _columns(path: str, first: list[str], options: SourceOptions) -> tuple[list[str], _At, bool]:
+    """Return the header, the positions of its columns, and whether the first line is that header. Raises SourceError."""
+    named = options.path_column or options.label_column or options.split_column or options.group_column
+    if not named and not _is_header(first):
+        return ["name", "label"], _At(0, 1), False
+    needs = ("path", "label") if options.group_column is None else ("path",)
+    columns = find_columns(path, first, options, needs=needs, paths=_NAMES)
+    if options.group_column is not None:
+        require_column(path, options.group_column, first)
+    wanted = (columns.label, columns.split, options.group_column)
+    return first, _At(first.index(columns.path or ""), *(None if name is None else first.index(name) for name in wanted)), True
 
 
 _OTHERS = (".json", ".jsonl", ".parquet")

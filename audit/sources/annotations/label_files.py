@@ -25,6 +25,8 @@ class Found(NamedTuple):
     split: str | None = None
     labels: tuple[str, ...] | None = None
     """Labels of a multi-label image; ``label`` is then None."""
+    group: str | None = None
+    """The cell of the group column, if there is one."""
 
 
 class Labels:
@@ -36,10 +38,21 @@ class Labels:
         folder: the folder that directly contains the images, and that is then not a class; None for images anywhere.
         overrides: whether the file overrides class folders.
         corrects: whether images that it does not list still keep the label of their folder.
+        has_labels: False for a file of groups only: all images keep the label of their folder.
     """
 
-    def __init__(self, path: str, labels: Mapping[str, Found], folder: str | None = None, *, overrides: bool = False, corrects: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        labels: Mapping[str, Found],
+        folder: str | None = None,
+        *,
+        overrides: bool = False,
+        corrects: bool = False,
+        has_labels: bool = True,
+    ) -> None:
         self.path = path
+        self.has_labels = has_labels
         self.overrides = overrides
         self.corrects = corrects
         self._labels = labels

@@ -99,14 +99,15 @@ class TreeSource(StoredSource):
 
     def _sample(self, entry: Entry, layout: Layout, label_files: list[Labels]) -> Sample:
         path, split, label = layout.read(entry.path)
-        labels = None
+        labels, group = None, None
         if label == "images" and any(label_file.path.endswith(TINY) for label_file in label_files):
             label = None  # tiny-imagenet's val/images and test/images are not a class
         for label_file in label_files:
             if (label is None or label_file.overrides) and label_file.covers(entry.path):
                 found = label_file.find(entry.path, path) or (Found(label) if label_file.corrects else Found(None))
-                label, labels, split = found.label, found.labels, found.split or split
-        return self._listed(path, entry.ref, entry.fingerprint, split, label, labels)
+                label, labels = (found.label, found.labels) if label_file.has_labels else (label, labels)
+                split, group = found.split or split, found.group
+        return self._listed(path, entry.ref, entry.fingerprint, Found(label, split, labels, group))
 
     def _missing(self, label_file: Labels) -> Iterator[Sample]:
         """Yield the images that a label file lists but that do not exist."""
@@ -116,12 +117,13 @@ class TreeSource(StoredSource):
             self.problems.append(Problem(kind="nothing_found", severity="error", problem=problem, hint=hint))
         for name, found in label_file.unused():
             if is_image(name):
-                yield self._listed(name, escape(name), MISSING, found.split, found.label, found.labels)
+                yield self._listed(name, escape(name), MISSING, found)
 
-    def _listed(self, path: str, ref: str, fingerprint: str, split: str | None, label: str | None, labels: tuple[str, ...] | None) -> Sample:
-        label = None if label is None else sample_id(label)
-        split = self.options.split or (None if split is None else sample_id(split))
-        return Sample(sample_id(path), ref, fingerprint, split, label, labels)
+    def _listed(self, path: str, ref: str, fingerprint: str, found: Found) -> Sample:
+        label = None if found.label is None else sample_id(found.label)
+        split = self.options.split or (None if found.split is None else sample_id(found.split))
+        metadata = {} if found.group is None else {str(self.options.group_column): found.group}
+        return Sample(sample_id(path), ref, fingerprint, split, label, found.labels, metadata)
 
     def _given_labels(self) -> Labels:
         name = str(self.options.labels_file)
