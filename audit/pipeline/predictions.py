@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from audit.errors import AuditError, RunError
+from audit.errors import AuditError, ConfigError, RunError
 from audit.io.artifacts import filling, open_array, read_arrays, replacing, write_table
 from audit.pairs.duplicate_sets import connected_sets
 from audit.pipeline.code_digest import code_digest
@@ -46,7 +46,8 @@ class Predictions(Stage):
 
     def key(self, scan: Scan) -> str:
         """Return a digest of the pairs, the classes, and the code or the user's file."""
-        return key_of(scan.state("pairs")["key"], scan.state("features").get("key"), scan.classes, _code(scan.options))
+        how = [scan.options.predict, scan.options.finetune_pixels]
+        return key_of(scan.state("pairs")["key"], scan.state("features").get("key"), scan.classes, how, _code(scan.options))
 
     def run(self, scan: Scan) -> dict[str, object] | None:
         """Write the probabilities and the judgement of each label."""
@@ -73,7 +74,11 @@ class Predictions(Stage):
             record.is_sound("predictions.npy")  # else damaged rows would be reused
         record.begin(self)
         scan.observer.stage("predictions", rows)
-        if options.predictions is None:
+        if options.predict == "finetune":
+            from audit.pipeline.finetuning import fine_tuned
+
+            facts = fine_tuned(scan, codes.astype(np.int32), _features(scan))
+        elif options.predictions is None:
             from audit.backbones.runtime import own_device
 
             facts = fit_or_reuse(
@@ -104,6 +109,8 @@ class Predictions(Stage):
         from audit.labels.sets import judge_label_sets, membership, set_codes, sets_of_labels
 
         options, rows = scan.options, len(scan.samples)
+        if options.predict == "finetune":
+            raise ConfigError("--predict finetune", "images of this dataset have several labels each", "use --predict embeddings")
         labels = sets_of_labels(scan.samples)
         given = membership(labels, scan.classes)
         scan.record.begin(self)

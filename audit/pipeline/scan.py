@@ -27,6 +27,7 @@ from audit.io.artifacts import sweep
 from audit.io.progress import SILENT, Observer
 from audit.pipeline.checks import FOLDERS, Checks, wanted_checks
 from audit.pipeline.faces import Faces
+from audit.pipeline.finetuning import refuse_unsuitable
 from audit.pipeline.ingest import Cache, Features, Ingest, measuring_plan
 from audit.pipeline.neighbors import Neighbors
 from audit.pipeline.pairs import Pairs
@@ -133,6 +134,8 @@ def _prepared(
         plan = measuring_plan(choice.backbone, placement, options)
         placed.append(ExtraBackbone(backbone=choice.backbone, placement=placement, plan=plan))
     (choice, *_), (first, *extra) = choices, placed
+    if options.predict == "finetune":
+        refuse_unsuitable(first.backbone)
     classes = _labels(listing)
     record.content |= {
         "version": version("imagenet-audit"),
