@@ -66,7 +66,7 @@ class Predictions(Stage):
         options, record, rows = scan.options, scan.record, len(scan.samples)
         codes = label_codes(scan.samples["label"], scan.classes)
         before = {name: value for name, value in scan.state(self.name).items() if name not in ("state", "key")}
-        backbones = [record.content["backbone"], *record.content["extra_backbones"]]
+        backbones = [record.content["backbone"], *(extra.plan for extra in scan.extra)]
         plan = key_of(
             backbones, options.source.group_column, options.source.group_pattern, _code(options), scan.classes, options.seed, options.min_precision
         )
