@@ -42,6 +42,8 @@ FIELDS = {
     "cifar": "cifar10/cifar10-dev",
 }
 PLANTED, DRAWS = 2, 10
+Embeddings = npt.NDArray[np.float16]
+
 CHECKS = ("near_duplicates", "leakage", "outliers", "label_errors")
 
 
@@ -59,11 +61,11 @@ def rows_of(run: audit.Run) -> dict[str, int]:
     return {name: row for row, name in enumerate(run.columns("sample_id")["sample_id"])}
 
 
-def label_scores(run: audit.Run, rows: npt.NDArray[np.int64], given: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def label_scores(run: audit.Run, embeddings: Embeddings, rows: npt.NDArray[np.int64], given: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Score the given labels of some rows as a scan would."""
     pairs = run.pairs
     groups = connected_sets(pairs, len(run))[rows]
-    found = out_of_sample(run.embeddings[rows], given.astype(np.int32), groups, seed=0)
+    found = out_of_sample(embeddings[rows], given.astype(np.int32), groups, seed=0)
     place_of = np.full(len(run), -1)
     place_of[rows] = np.arange(len(rows))
     inside = pairs[(place_of[pairs["i"]] >= 0) & (place_of[pairs["j"]] >= 0)]
@@ -71,18 +73,18 @@ def label_scores(run: audit.Run, rows: npt.NDArray[np.int64], given: npt.NDArray
     return judge_labels(found.probabilities, given, inside)["score"].fillna(0).to_numpy(float)
 
 
-def labels(run: audit.Run, field: str, verdicts: Path) -> float | str:
+def labels(run: audit.Run, embeddings: Embeddings, field: str, verdicts: Path) -> float | str:
     if field == "cifar":
         people = pd.read_csv(verdicts / "cifar10-human-labels-dev.csv")
         at = {int(Path(name).stem): row for name, row in rows_of(run).items() if name.startswith("train/")}
         rows = np.array([at[index] for index in people["index"]])
         classes = {name: code for code, name in enumerate(sorted(people["clean_label"].unique()))}
         given = people["aggre_label"].map(classes).to_numpy()
-        return float(average_precision_score(people["aggre_label"] != people["clean_label"], label_scores(run, rows, given)))
+        return float(average_precision_score(people["aggre_label"] != people["clean_label"], label_scores(run, embeddings, rows, given)))
     if field not in ("clothing", "signs"):
         return ""
     names, codes = run.columns("sample_id", "label"), {name: code for code, name in enumerate(run.classes)}
-    score = label_scores(run, np.arange(len(run)), names["label"].map(codes).to_numpy())
+    score = label_scores(run, embeddings, np.arange(len(run)), names["label"].map(codes).to_numpy())
     judged = pd.read_csv(verdicts / f"{field}-labels-dev.csv")
     row = judged["sample"].map(rows_of(run))
     wrong = (judged["verdict"] == "wrong").to_numpy()
@@ -145,6 +147,12 @@ def shown(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.3f}"
 
 
+def together(data: Path, out: Path, backbones: list[str], field: str, verdicts: Path) -> float | str:
+    """Measure labels on the embeddings of several backbones, side by side."""
+    runs = [run for backbone in backbones if (run := scanned(data, out, backbone, field)) is not None]
+    return labels(runs[0], np.concatenate([run.embeddings for run in runs], axis=1), field, verdicts) if runs else ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -158,13 +166,16 @@ def main() -> None:
     for backbone in arguments.backbone:
         runs = {field: run for field in arguments.field if (run := scanned(arguments.data, arguments.out, backbone, field)) is not None}
         rows = {
-            "labels": [labels(run, field, arguments.verdicts) for field, run in runs.items()],
+            "labels": [labels(run, run.embeddings, field, arguments.verdicts) for field, run in runs.items()],
             "pairs": [pairs(run, field, arguments.verdicts) for field, run in runs.items()],
             "outliers": [outliers(run, [other for other in runs.values() if other is not run]) for run in runs.values()],
         }
         cost = seconds_per_thousand(backbone)
         for measure, values in rows.items():
             print(f"| {backbone} | {cost:.1f} | {measure} |", " | ".join(map(shown, values)), "|", flush=True)
+    if len(arguments.backbone) > 1:
+        values = [together(arguments.data, arguments.out, arguments.backbone, field, arguments.verdicts) for field in arguments.field]
+        print(f"| {', '.join(arguments.backbone)} | | labels |", " | ".join(map(shown, values)), "|")
 
 
 if __name__ == "__main__":
