@@ -9,10 +9,14 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from types import ModuleType
+from typing import TypeVar
 
 from audit.errors import AuditError
 
@@ -24,6 +28,11 @@ else:
     from multiprocessing.context import ForkServerContext as _Context
     from multiprocessing.context import ForkServerProcess as _Process
 
+
+_Batch = TypeVar("_Batch")
+_Result = TypeVar("_Result")
+
+_BATCHES_AHEAD_PER_WORKER = 4
 
 _TRIES = 3
 _PAUSE_SECONDS = 0.5
@@ -52,6 +61,34 @@ def begin_worker() -> None:
     if parent is None:
         raise AssertionError("begin_worker must be called in a worker process")
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def in_processes(work: Callable[[_Batch], _Result], batches: Iterable[_Batch], processes: int) -> Iterator[_Result]:
+    """Yield the result of each batch, in order; only a few batches per process are in memory.
+
+    Raises:
+        BrokenProcessPool: a process died.
+    """
+    running: deque[Future[_Result]] = deque()
+    with ProcessPoolExecutor(processes, mp_context=process_context(), initializer=_begin_one_thread_worker) as pool:
+        try:
+            for batch in batches:
+                running.append(pool.submit(work, batch))
+                if len(running) == processes * _BATCHES_AHEAD_PER_WORKER:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _begin_one_thread_worker() -> None:
+    import cv2
+
+    begin_worker()
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when a library that uses it is loaded
+    cv2.setNumThreads(1)
 
 
 def _end_with(sentinel: int) -> None:

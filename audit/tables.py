@@ -12,7 +12,10 @@ import pyarrow as pa
 SCHEMA_VERSION = 1
 
 THUMBNAIL_SIDE = 32
-"""Side, in pixels, of the stored thumbnails, which pair verification compares; the aspect ratio is not kept."""
+"""Side, in pixels, of the stored thumbnails; the aspect ratio is not kept."""
+
+FEATURES, FEATURE_BYTES = 64, 20
+"""Stored local features of an image, and bytes of each: ``audit.images.local_features.features``."""
 
 OUTCOMES = ("ok", "empty", "missing", "unreadable", "truncated", "too_large", "crashed")
 """Outcomes of a listed image. Only ``ok`` rows have an embedding; all others count as failed."""

@@ -1,12 +1,16 @@
 """Find test images of CIFAR-10 with a duplicate in train: imagenet-audit compared with raw cosine, imagehash and fastdup.
 
-    python benchmarks/duplicates.py cifar10-dev cifar10-duplicates-dev.csv [--peers FOLDER] [--sheet sheet.png]
+    python benchmarks/duplicates.py cifar10-dev cifar10-duplicates-dev.csv [--peers FOLDER] [--sheet sheet.png] [--field NAME=FOLDER:PAIRS.csv]
 
 The first argument is a folder ``{train,test}/class/index.jpg``, the second a table ``test_index, train_index, verdict``. A test image whose pairs
 were all judged *unsure* is left out. Average precision is printed three ways: with every test image outside the list counted as having no duplicate
 (*list only*), among the judged test images (*judged*), and with ``duplicates_seen.csv`` added to the list, the verdicts by eye on the best 240 test
 images outside it (*with seen*). ``--sheet`` draws the pairs kept beyond the list. Peers run in virtual environments below ``--peers``, each named
 after its package.
+
+``--field``, which may be repeated, adds a table of other fields: what a default scan keeps and states, by the verdicts of ``PAIRS.csv`` (sample_i,
+sample_j, verdict: copy, same_scene, different), and the average precision of copies among the judged pairs beside raw cosine and the perceptual hash
+in eight orientations.
 """
 
 from __future__ import annotations
@@ -21,10 +25,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from inputs import images, photos_of, table
+from inputs import Field, field, images, photos_of, table
 from sklearn.metrics import average_precision_score
 
 import audit
+from audit.images.measures import orientation_free_hashes
 from audit.pairs.pairs import PairOptions, find_pairs
 
 Scores = dict[tuple[int, int], float]
@@ -114,6 +119,43 @@ def operating(kept: Scores, verdicts: Mapping[tuple[int, int], str]) -> str:
     return f"precision {right / max(right + wrong, 1):.3f} ({right} right, {wrong} wrong), recall {right / possible:.3f} of {possible}"
 
 
+def of_field(one: Field, out: Path) -> str:
+    """Scan a field; return a line of the table."""
+    run = audit.scan(one.folder, out, options=audit.ScanOptions(backbone="embedded", offline=True, only=("near_duplicates",)))
+    names = run.samples["sample_id"].tolist()
+    at = {name: row for row, name in enumerate(names)}
+    judged = pd.read_csv(one.verdicts)
+    judged = judged[judged["sample_i"].isin(names) & judged["sample_j"].isin(names) & (judged["verdict"] != "unsure")]
+    verdicts = {tuple(sorted((at[i], at[j]))): verdict for i, j, verdict in judged[["sample_i", "sample_j", "verdict"]].itertuples(index=False)}
+    kept = {pair[:2]: pair[2:] for pair in run.pairs[["i", "j", "relation", "score"]].itertuples(index=False, name=None)}
+    said = {}
+    for group, scene in (("copies", False), ("other shots", True)):
+        found = [verdicts.get(pair, "not judged") for pair, (relation, _) in kept.items() if (relation == "same_scene") == scene]
+        said[group] = ", ".join(f"{count} {verdict}" for verdict, count in pd.Series(found).value_counts().items()) or "none"
+    true = [pair for pair, verdict in verdicts.items() if verdict == "copy"]
+    recalled = sum(pair in kept and kept[pair][0] != "same_scene" for pair in true)
+    facts = run.record["stages"]["pairs"]
+    stated = "none"
+    if facts["expected_precision"] is not None:
+        stated = f"{facts['expected_precision']:.3f} ({facts['interval'][0]:.2f} to {facts['interval'][1]:.2f})"
+    pairs = np.array(list(verdicts))
+    hashes = orientation_free_hashes(run.thumbnails)
+    embeddings = np.asarray(run.embeddings, np.float32)
+    scores = {
+        "ours": [_rank(kept.get(pair)) for pair in verdicts],
+        "cosine": np.einsum("md,md->m", embeddings[pairs[:, 0]], embeddings[pairs[:, 1]]),
+        "hash": -np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]).astype(float),
+    }
+    right = [verdict == "copy" for verdict in verdicts.values()]
+    precision = " | ".join(f"{average_precision_score(right, score):.2f}" if any(right) else "" for score in scores.values())
+    return f"| {one.name} | {stated} | {said['copies']} | {said['other shots']} | {recalled} of {len(true)} | {precision} |"
+
+
+def _rank(found: tuple[str, float] | None) -> float:
+    """Return a score that ranks copies before other shots before pairs that are not kept."""
+    return 0.0 if found is None else found[1] + (found[0] != "same_scene")
+
+
 def sheet(folder: Path, pairs: list[tuple[int, int]], path: Path) -> None:
     """Draw pairs side by side, ten to a row."""
     from PIL import Image
@@ -141,6 +183,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--run", type=Path, help="folder to keep the run in; a temporary folder by default")
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--field", type=field, action="append", default=[], metavar="NAME=FOLDER:PAIRS.csv")
     arguments = parser.parse_args()
     judged, seen = pd.read_csv(arguments.verdicts), pd.read_csv(SEEN)
     tests = numbered(arguments.images, parser)
@@ -173,6 +216,12 @@ def main() -> None:
     print(f"Expected precision {facts['expected_precision']}, 95% interval {facts['interval']}, from score {facts['least_score']:.3f}")
     if arguments.sheet:
         sheet(arguments.images, beyond, arguments.sheet)
+    if arguments.field:
+        print("\n| field | expected precision | kept as copies | kept as other shots | judged copies found | AP of copies: ours | cosine | hash |")
+        print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch:
+        for one in arguments.field:
+            print(of_field(one, Path(scratch) / one.name), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from PIL import Image, ImageOps
 
 _ENDINGS = frozenset({".jpg", ".jpeg", ".png"})
 
@@ -53,3 +57,26 @@ def noted(text: str) -> Any:
         return json.loads(Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"{text}: is not readable JSON ({error})") from error
+
+
+@dataclass(frozen=True)
+class Field:
+    """Images of one field, and verdicts on some of their pairs."""
+
+    name: str
+    folder: Path
+    verdicts: Path | None
+
+    def pixels(self, name: str) -> npt.NDArray[np.uint8]:
+        """Return an upright image."""
+        with Image.open(self.folder / name) as opened:
+            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+
+
+def field(argument: str) -> Field:
+    """Read ``NAME=FOLDER[:PAIRS.csv]``."""
+    name, _, paths = argument.partition("=")
+    folder, _, table = paths.partition(":")
+    if not name or not photos_of(Path(folder)) or (table and not Path(table).is_file()):
+        raise argparse.ArgumentTypeError(f"{argument}: give NAME=FOLDER or NAME=FOLDER:PAIRS.csv, with images in the folder")
+    return Field(name, Path(folder), Path(table) if table else None)

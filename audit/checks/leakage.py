@@ -40,7 +40,7 @@ EVIDENCE = {
 }
 
 _SCENE_WEIGHT = 0.5
-"""Another shot of the same scene leaks less than a copy; half its certainty ranks it below every copy."""
+"""Another shot of the same thing leaks less than a copy; half its certainty ranks it below every copy."""
 
 _GROUP_SCORE = 0.4
 """Score of the images of a group in several splits: below copies and most scenes, because other images of a patient or product differ more."""
@@ -50,7 +50,7 @@ _WORDS = {
     "identical_pixels": "Same pixels as",
     "re_encoded": "Re-encoded copy of",
     "edited_copy": "Edited copy of",
-    "same_scene": "Same scene as",
+    "same_scene": "Another shot of the same thing as",
 }
 
 
@@ -90,7 +90,8 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Resu
     ):
         score = min(max(certainty, 0.0), 1.0) * (_SCENE_WEIGHT if relation == "same_scene" else 1.0)
         scores[row], scores[partner] = np.fmax(scores[row], score), np.fmax(scores[partner], score)
-        message = f"{_WORDS[relation]} {names[partner]} ({splits[row]} ↔ {splits[partner]}). Drop it from {splits[row]}."
+        fix = "Keep both in one split." if relation == "same_scene" else f"Drop it from {splits[row]}."
+        message = f"{_WORDS[relation]} {names[partner]} ({splits[row]} ↔ {splits[partner]}). {fix}"
         evidence = {"relation": relation, "certainty": certainty, "drop_from": splits[row], "keep_in": splits[partner]}
         findings.append(
             Finding(

@@ -1,16 +1,17 @@
-"""Resized, recompressed, cropped, mirrored and edited copies, and other shots of the same scene, verified on the pixels.
+"""Resized, recompressed, cropped, turned, mirrored and edited copies, and other shots of the same thing, confirmed on the images.
 
 Why it matters: near-duplicates count an image twice without any hash revealing it, and confirm each other's labels. Every finding is a comparison of
 pixels with the group's representative, never a similarity of embeddings alone, and never a chain of similar images.
 
-Blind spots: only candidates of the search are compared; it usually misses crops to a small part of an image. Images of a series (frames of a video, a
-product on a turntable) are the same scene by design: use ``leakage`` for those.
+Blind spots: only candidates of the search are compared; where everything looks alike, it misses crops to a small part of an image. Images of a series
+(frames of a video, a product on a turntable) are shots of the same thing by design: use ``leakage`` for those.
 
 Paper: Barz & Denzler 2020, "Do We Train on Test Data? Purging CIFAR of Near-Duplicates", J. Imaging 6(6).
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,12 +30,13 @@ EVIDENCE = {
     "certainty": Evidence("Certainty", "share"),
     "cosine": Evidence("Cosine similarity of the embeddings"),
     "hamming": Evidence("Different bits of the perceptual hash, of 64"),
+    "edits": Evidence("What was edited"),
 }
 
 _MESSAGE = {
     "re_encoded": "Re-encoded or resized copy of {partner}. Keep the better of the two.",
-    "edited_copy": "Edited copy (cropped, mirrored, recolored or overlaid) of {partner}. Keep it only if it is intended as augmentation.",
-    "same_scene": "Same scene as {partner}. Keep both in the same split.",
+    "edited_copy": "Edited copy of {partner}{edits}. Keep it only if it is intended as augmentation.",
+    "same_scene": "Another shot of the same thing as {partner}. Keep both in the same split.",
 }
 _SEVERITY = {"re_encoded": "warning", "edited_copy": "warning", "same_scene": "info"}
 
@@ -67,18 +69,25 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame) -> Result:
     scores = member_scores(len(samples), members, certainty)
     scores[(samples["outcome"] != "ok").to_numpy(bool)] = np.nan
     names = samples["sample_id"].to_numpy(object)
-    rows = zip(members.tolist(), kept.tolist(), certainty.tolist(), near["relation"], near["cosine"], near["hamming"], strict=True)
+    done = [json.loads(evidence).get("edits", []) for evidence in near["evidence"]]
+    rows = zip(
+        members.tolist(), kept.tolist(), certainty.tolist(), near["relation"], near["cosine"], near["hamming"], done, second.tolist(), strict=True
+    )
     findings = [
         Finding(
             kind=relation,
             score=score,
             severity=_SEVERITY[relation],
-            message=_MESSAGE[relation].format(partner=names[partner]),
+            message=_MESSAGE[relation].format(partner=names[partner], edits=_edits(edits, names[edited])),
             row=row,
             partner=partner,
             group=partner,
-            evidence={"relation": relation, "certainty": score, "cosine": cosine, "hamming": hamming},
+            evidence={"relation": relation, "certainty": score, "cosine": cosine, "hamming": hamming, "edits": edits},
         )
-        for row, partner, score, relation, cosine, hamming in rows
+        for row, partner, score, relation, cosine, hamming, edits, edited in rows
     ]
     return Result(scores, findings)
+
+
+def _edits(edits: list[str], edited: str) -> str:
+    return f": {edited} is {', '.join(edits)}" if edits else ""

@@ -7,9 +7,7 @@ It returns boxes only: neither identity nor age nor sex is estimated.
 from __future__ import annotations
 
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +21,7 @@ import pyarrow as pa
 
 from audit.errors import AuditError
 from audit.images.decode import decode
-from audit.processes import available_cpus, begin_worker, process_context
+from audit.processes import available_cpus, in_processes
 from audit.tables import FACES
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ _MAX_UPSCALING = 4
 """Largest factor by which small images are enlarged: the detector misses a face that fills an image of 25 px."""
 _MIN_CONFIDENCE = 0.2
 """Boxes below are not stored; the check applies its own, higher threshold."""
-_AT_ONCE, _BATCHES_AHEAD_PER_WORKER = 32, 4
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +101,14 @@ def find_faces(
     starts = range(0, len(rows), _AT_ONCE)
     batches = (tuple(zip(rows[start : start + _AT_ONCE].tolist(), source_refs[start : start + _AT_ONCE], strict=True)) for start in starts)
     flat = array("d")  # a fifth of the memory of tuples, which matters for millions of faces
-    for images, boxes in _in_processes(partial(_detect_batch, source, max_pixels), batches, min(workers or available_cpus(), max(len(starts), 1))):
-        advance(images)
-        flat.extend(chain.from_iterable(boxes))
+    work, processes = partial(_detect_batch, source, max_pixels), min(workers or available_cpus(), max(len(starts), 1))
+    # Use processes even for a few images: the detector's threads busy-wait for each other and cannot be limited once it is loaded.
+    try:
+        for images, boxes in in_processes(work, batches, processes):
+            advance(images)
+            flat.extend(chain.from_iterable(boxes))
+    except BrokenProcessPool:
+        raise AuditError("faces", "the detector crashed on an image", "scan without --faces, or find the image with --workers 1") from None
     columns = np.array(flat).reshape(-1, len(FACES)).T
     order = np.lexsort(columns[::-1])
     return pa.table([pa.array(column[order].astype(kind.type.to_pandas_dtype())) for column, kind in zip(columns, FACES, strict=True)], schema=FACES)
@@ -113,37 +116,6 @@ def find_faces(
 
 _Box = tuple[int, float, float, float, float, float]
 _Batch = tuple[tuple[int, str], ...]
-
-
-def _in_processes(
-    detect_batch: Callable[[_Batch], tuple[int, list[_Box]]], batches: Iterator[_Batch], processes: int
-) -> Iterator[tuple[int, list[_Box]]]:
-    """Yield the result of each batch, in order; only a few batches per process are in memory."""
-    # Use processes even for a few images: the detector's threads busy-wait for each other and cannot be limited once it is loaded.
-    running: deque[Future[tuple[int, list[_Box]]]] = deque()
-    with ProcessPoolExecutor(processes, mp_context=process_context(), initializer=_start_worker) as pool:
-        try:
-            for batch in batches:
-                running.append(pool.submit(detect_batch, batch))
-                if len(running) == processes * _BATCHES_AHEAD_PER_WORKER:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        except BrokenProcessPool:
-            raise AuditError("faces", "the detector crashed on an image", "scan without --faces, or find the image with --workers 1") from None
-        finally:
-            for future in running:
-                future.cancel()
-
-
-def _start_worker() -> None:
-    import os
-
-    import cv2
-
-    begin_worker()
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when the detector is loaded
-    cv2.setNumThreads(1)
 
 
 def _detect_batch(source: Source, max_pixels: int, batch: _Batch) -> tuple[int, list[_Box]]:

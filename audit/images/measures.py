@@ -74,6 +74,33 @@ def perceptual_hash(small: Pixels) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
+def orientation_free_hashes(smalls: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Return a hash per image that is the same in all eight orientations: ``perceptual_hash`` of the image once turned and mirrored to a standard.
+
+    The standard is read from the two lowest frequencies: both are positive, and the horizontal one is the stronger. A mirror changes the signs of the
+    odd frequencies of one axis; a turn by 90 degrees exchanges the axes as well.
+
+    Args:
+        smalls: uint8 ``[m, 32, 32, 3]``, from ``thumbnail``.
+    """
+    luma = smalls.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    low = np.matmul(np.matmul(_DCT, luma), _DCT.T)
+    low = np.where((np.abs(low[:, 1, 0]) > np.abs(low[:, 0, 1]))[:, None, None], low.transpose(0, 2, 1), low)
+    odd = np.arange(8) % 2 == 1
+    low = np.where((low[:, 0, 1] < 0)[:, None, None] & odd[None, None, :], -low, low)
+    low = np.where((low[:, 1, 0] < 0)[:, None, None] & odd[None, :, None], -low, low)
+    flat = low.reshape(len(low), 64)
+    bits = flat > np.median(flat[:, 1:], axis=1, keepdims=True)
+    return np.packbits(bits, axis=1).view(">u8").astype(np.uint64).ravel()
+
+
+_FREQUENCIES = np.arange(8)[:, None] * (2 * np.arange(THUMBNAIL_SIDE)[None] + 1)
+_DCT = (np.cos(np.pi / (2 * THUMBNAIL_SIDE) * _FREQUENCIES) * np.where(np.arange(8) == 0, 1, np.sqrt(2))[:, None] / np.sqrt(THUMBNAIL_SIDE)).astype(
+    np.float32
+)
+"""The 8 lowest frequencies of the orthonormal discrete cosine transform (type II)."""
+
+
 def quality(pixels: Pixels) -> dict[str, float]:
     """Measure luma, sharpness, entropy and color.
 

@@ -25,10 +25,10 @@ from audit.errors import ConfigError, RunError, reason
 from audit.ingest.reuse import Measurements, Store, reusable_ids
 from audit.io.artifacts import replacing
 from audit.run.record import key_of
-from audit.tables import MEASURES, THUMBNAIL_SIDE
+from audit.tables import FEATURE_BYTES, FEATURES, MEASURES, THUMBNAIL_SIDE
 
 _ROWS_PER_SHARD = 4_096
-"""About 25 MB at 1280 dimensions: few files for millions of images, small downloads for a few."""
+"""About 30 MB at 1280 dimensions: few files for millions of images, small downloads for a few."""
 
 _ROW_GROUP = 512
 _THUMBNAIL_BYTES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * 3
@@ -99,7 +99,9 @@ class ImageCache:
         return len(first)
 
     def _write(self, rows: Measurements) -> None:
-        table = rows.measures.append_column("embedding", _packed(rows.embeddings)).append_column("thumbnail", _packed(rows.thumbnails))
+        table = rows.measures
+        for name, array in (("embedding", rows.embeddings), ("thumbnail", rows.thumbnails), ("features", rows.features)):
+            table = table.append_column(name, _packed(array))
         digest = hashlib.sha256("".join(sorted(rows.measures["content_id"].to_pylist())).encode()).hexdigest()[:32]
         path = f"{self._folder}/{digest}.parquet"
         content = io.BytesIO()
@@ -117,7 +119,8 @@ class ImageCache:
         table = table.take(pa.array(np.searchsorted(groups, rows // _ROW_GROUP) * _ROW_GROUP + rows % _ROW_GROUP))
         embeddings = _unpacked(table["embedding"]).view(np.float16)
         thumbnails = _unpacked(table["thumbnail"]).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
-        return Measurements(table.select(MEASURES.names).cast(MEASURES), embeddings, thumbnails)
+        features = _unpacked(table["features"]).reshape(-1, FEATURES, FEATURE_BYTES)
+        return Measurements(table.select(MEASURES.names).cast(MEASURES), embeddings, thumbnails, features)
 
     @contextlib.contextmanager
     def _open(self, name: str) -> Iterator[pq.ParquetFile]:
@@ -125,6 +128,7 @@ class ImageCache:
         expected = {
             "embedding": pa.binary(2 * self._dimension),
             "thumbnail": pa.binary(_THUMBNAIL_BYTES),
+            "features": pa.binary(FEATURES * FEATURE_BYTES),
             **{field.name: field.type for field in MEASURES},
         }
         try:

@@ -18,10 +18,11 @@ import numpy.typing as npt
 from audit.backbones.base import CpuModel, DeviceEmbedder, Embedder, Preprocessing
 from audit.errors import reason
 from audit.images.decode import decode
+from audit.images.local_features import features
 from audit.images.measures import perceptual_hash, pixel_id, quality, thumbnail
 from audit.ingest.reuse import ReusableIds
 from audit.sources.base import Source
-from audit.tables import THUMBNAIL_SIDE
+from audit.tables import FEATURE_BYTES, FEATURES, THUMBNAIL_SIDE
 
 REUSABLE = "reusable"
 """Outcome of an image that was read but not decoded; its row has only a content id."""
@@ -57,6 +58,8 @@ class Ingested:
     """Columns of ``audit.tables.MEASURES``."""
     thumbnails: npt.NDArray[np.uint8]
     """``[m, side, side, 3]``; black for failed images."""
+    features: npt.NDArray[np.uint8]
+    """``[m, FEATURES, FEATURE_BYTES]`` local features; zero for failed images."""
     inputs: npt.NDArray[np.uint8] | None
     """``[m, s, s, 3]``; black for failed images. None once embedded."""
     embeddings: npt.NDArray[np.float16] = field(default_factory=lambda: np.empty((0, 0), np.float16))
@@ -143,13 +146,15 @@ def measure(chunk: Chunk, recipe: Recipe, inputs: npt.NDArray[np.uint8] | None =
         recipe: how to read and measure them.
         inputs: ``[m, s, s, 3]``, black, filled with the model's inputs; None allocates a new array.
     """
-    thumbnails = black(len(chunk.rows), THUMBNAIL_SIDE)
+    thumbnails, local = black(len(chunk.rows), THUMBNAIL_SIDE), no_features(len(chunk.rows))
     inputs = black(len(chunk.rows), recipe.preprocessing.input_size) if inputs is None else inputs
-    measures = [_measure_one(ref, recipe, inputs[at], thumbnails[at]) for at, ref in enumerate(chunk.source_refs)]
-    return Ingested(chunk.rows, measures, thumbnails, inputs)
+    measures = [_measure_one(ref, recipe, inputs[at], thumbnails[at], local[at]) for at, ref in enumerate(chunk.source_refs)]
+    return Ingested(chunk.rows, measures, thumbnails, local, inputs)
 
 
-def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.uint8], small: npt.NDArray[np.uint8]) -> dict[str, Any]:
+def _measure_one(
+    source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.uint8], small: npt.NDArray[np.uint8], local: npt.NDArray[np.uint8]
+) -> dict[str, Any]:
     try:
         data = recipe.source.read(source_ref)
     except Exception as error:  # noqa: BLE001  storage libraries raise their own types; one unreadable file never stops a scan
@@ -166,6 +171,7 @@ def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.ui
     pixels = np.asarray(decoded.image)
     model_input[:] = recipe.preprocessing.prepare(decoded.image)
     small[:] = thumbnail(pixels)
+    local[:] = features(pixels)
     row["pixel_id"] = pixel_id(pixels)
     row["perceptual_hash"] = perceptual_hash(small)
     row.update(quality(pixels))
@@ -175,3 +181,8 @@ def _measure_one(source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.ui
 def black(count: int, side: int) -> npt.NDArray[np.uint8]:
     """Return black images, ``[count, side, side, 3]``."""
     return np.zeros((count, side, side, 3), np.uint8)
+
+
+def no_features(count: int) -> npt.NDArray[np.uint8]:
+    """Return the local features of images that have none, ``[count, FEATURES, FEATURE_BYTES]``."""
+    return np.zeros((count, FEATURES, FEATURE_BYTES), np.uint8)

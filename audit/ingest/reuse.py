@@ -33,6 +33,8 @@ class Measurements:
     """``[m, d]``."""
     thumbnails: npt.NDArray[np.uint8]
     """``[m, side, side, 3]``."""
+    features: npt.NDArray[np.uint8]
+    """``[m, FEATURES, FEATURE_BYTES]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class ReuseIndex:
                 note(f"{store.name}: {problem}; its {len(mine)} images are read again")
                 continue
             same = np.flatnonzero(pc.equal(rows.measures["content_id"], wanted.take(pa.array(mine))).to_numpy(zero_copy_only=False))
-            yield mine[same], Measurements(rows.measures.take(pa.array(same)), rows.embeddings[same], rows.thumbnails[same])
+            yield mine[same], Measurements(rows.measures.take(pa.array(same)), rows.embeddings[same], rows.thumbnails[same], rows.features[same])
 
 
 def reusable_ids(measures: pa.Table) -> pa.ChunkedArray:

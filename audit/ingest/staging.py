@@ -25,7 +25,7 @@ from audit.ingest.reuse import Measurements, Store, reusable_ids
 from audit.ingest.vectors import Vectors
 from audit.io.artifacts import create_array, open_array, read_json, read_table, reopen_array, write_json, write_table
 from audit.run.tables import conforming, fields, open_rows
-from audit.tables import MEASURES, SAMPLES, THUMBNAIL_SIDE
+from audit.tables import FEATURE_BYTES, FEATURES, MEASURES, SAMPLES, THUMBNAIL_SIDE
 
 FOLDER = "unfinished"
 INGEST_PLAN = "ingest.json"
@@ -33,7 +33,7 @@ INGEST_PLAN = "ingest.json"
 _SUPERSEDED = "unfinished-before"
 _PUBLISHED = "unfinished-published"
 _ROWS_COPIED_AT_ONCE = 65_536
-_ARRAYS = ("embeddings.npy", "thumbnails.npy")
+_ARRAYS = ("embeddings.npy", "thumbnails.npy", "features.npy")
 FILES = ("samples.parquet", *_ARRAYS)
 """The output of an ingest; if one file is lost, all are recreated."""
 _SEGMENT = pa.schema([pa.field("row", pa.int64(), nullable=False), *MEASURES])
@@ -48,11 +48,13 @@ class EarlierIngest:
     array_rows: npt.NDArray[np.int64]
     embeddings: npt.NDArray[np.float16]
     thumbnails: npt.NDArray[np.uint8]
+    features: npt.NDArray[np.uint8]
 
     def rows(self, positions: npt.NDArray[np.int64]) -> Measurements:
         """Return the measurements of some images."""
         at = self.array_rows[positions]
-        return Measurements(self.samples.select(MEASURES.names).take(pa.array(positions)), self.embeddings[at], self.thumbnails[at])
+        measures = self.samples.select(MEASURES.names).take(pa.array(positions))
+        return Measurements(measures, self.embeddings[at], self.thumbnails[at], self.features[at])
 
 
 class Staging:
@@ -96,8 +98,9 @@ class Staging:
 
     def _open(self) -> None:
         rows = len(self._listing)
-        self.embeddings = reopen_array(self.path / "embeddings.npy", (rows, self._dimension), np.float16)
-        self.thumbnails = reopen_array(self.path / "thumbnails.npy", (rows, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
+        self.embeddings, self.thumbnails, self.features = self._arrays = [
+            reopen_array(self.path / name, shape, dtype) for name, shape, dtype in _layouts(rows, self._dimension)
+        ]
 
     def _drop_corrupt_segments(self) -> None:
         for segment in self._segments():
@@ -116,8 +119,8 @@ class Staging:
             shutil.rmtree(self.path, ignore_errors=True)
         (self.path / "segments").mkdir(parents=True)
         rows = len(self._listing)
-        create_array(self.path / "embeddings.npy", (rows, self._dimension), np.float16)
-        create_array(self.path / "thumbnails.npy", (rows, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
+        for name, shape, dtype in _layouts(rows, self._dimension):
+            create_array(self.path / name, shape, dtype)
         write_table(self.path / "listing.parquet", self._listing)
         write_json(self.path / "plan.json", wanted)
 
@@ -133,7 +136,7 @@ class Staging:
         tables = []
         for part in parts:
             measures = pa.Table.from_pylist(part.measures, MEASURES)
-            tables.append(self._fill(part.rows, Measurements(measures, part.embeddings, part.thumbnails)))
+            tables.append(self._fill(part.rows, Measurements(measures, part.embeddings, part.thumbnails, part.features)))
         self._store_segment(pa.concat_tables(tables))
 
     def adopt(self, missing: npt.NDArray[np.int64]) -> int:
@@ -173,6 +176,7 @@ class Staging:
             measures = measures.set_column(at, MEASURES.field("embedding_norm"), pa.array(lengths, pa.float32(), mask=failed))
         self.embeddings[rows] = embeddings
         self.thumbnails[rows] = found.thumbnails
+        self.features[rows] = found.features
         return measures.add_column(0, "row", pa.array(rows)).cast(_SEGMENT)
 
     def finish(self) -> pa.Table:
@@ -189,8 +193,8 @@ class Staging:
             table = table.append_column(field, segments[field.name])
         table = table.cast(SAMPLES)
         write_table(self.path / "samples.parquet", table)
-        self.embeddings.flush()
-        self.thumbnails.flush()
+        for array in self._arrays:
+            array.flush()
         shutil.rmtree(self._run / _SUPERSEDED, ignore_errors=True)
         (self.path / "complete").touch()
         publish(self._run)
@@ -200,8 +204,8 @@ class Staging:
         return self._listing[name].take(pa.array(rows)).to_pandas()
 
     def _store_segment(self, segment: pa.Table) -> None:
-        self.embeddings.flush()
-        self.thumbnails.flush()
+        for array in self._arrays:
+            array.flush()
         numbers = [int(path.stem) for path in self._segments()]
         write_table(self.path / "segments" / f"{max(numbers, default=-1) + 1:06}.parquet", segment)
 
@@ -242,6 +246,12 @@ class Staging:
         for field in MEASURES:
             listed = listed.append_column(field, stored[field.name])
         return EarlierIngest(listed, stored["row"].to_numpy(), *(open_array(folder / name, rows) for name in _ARRAYS))
+
+
+def _layouts(rows: int, dimension: int) -> tuple[tuple[str, tuple[int, ...], Any], ...]:
+    """Return the name, the shape and the dtype of each of ``_ARRAYS``."""
+    shapes = (rows, dimension), (rows, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), (rows, FEATURES, FEATURE_BYTES)
+    return tuple(zip(_ARRAYS, shapes, (np.float16, np.uint8, np.uint8), strict=True))
 
 
 def finished_ingest(run: Path, samples: pa.Table) -> EarlierIngest:

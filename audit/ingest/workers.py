@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from audit.backbones.base import DeviceEmbedder, Embedder
 from audit.errors import AuditError
-from audit.ingest.chunks import Chunk, Ingested, Recipe, black, embed, embed_together, measure
+from audit.ingest.chunks import Chunk, Ingested, Recipe, black, embed, embed_together, measure, no_features
 from audit.processes import available_cpus, begin_worker, process_context
 from audit.tables import THUMBNAIL_SIDE
 
@@ -212,6 +212,7 @@ def _joined(rows: npt.NDArray[np.int64], parts: Sequence[Ingested]) -> Ingested:
         rows,
         [measured for part in parts for measured in part.measures],
         np.concatenate([part.thumbnails for part in parts]),
+        np.concatenate([part.features for part in parts]),
         np.concatenate(inputs) if inputs else None,
         np.concatenate([part.embeddings for part in parts]),
     )
@@ -222,10 +223,10 @@ def _crashed(single: Chunk, recipe: Recipe) -> Ingested:
     with contextlib.suppress(Exception):
         data = recipe.source.read(single.source_refs[0])
         row |= {"content_id": hashlib.sha256(data).hexdigest(), "byte_size": len(data)}
-    thumbnails = black(1, THUMBNAIL_SIDE)
+    thumbnails, local = black(1, THUMBNAIL_SIDE), no_features(1)
     if recipe.model is None:
-        return Ingested(single.rows, [row], thumbnails, black(1, recipe.preprocessing.input_size))
-    return Ingested(single.rows, [row], thumbnails, None, np.full((1, recipe.model.dimension), np.nan, np.float16))
+        return Ingested(single.rows, [row], thumbnails, local, black(1, recipe.preprocessing.input_size))
+    return Ingested(single.rows, [row], thumbnails, local, None, np.full((1, recipe.model.dimension), np.nan, np.float16))
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[..., Any], *arguments: object) -> Future[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,28 +42,33 @@ class Candidates:
 
 
 def candidates(
-    neighbors: npt.NDArray[np.int32], similarities: Floats, hashes: npt.NDArray[np.uint64], usable: npt.NDArray[np.bool_], leaders: Rows, radius: int
+    neighbors: npt.NDArray[np.int32],
+    similarities: Floats,
+    hashes: Sequence[npt.NDArray[np.uint64]],
+    usable: npt.NDArray[np.bool_],
+    leaders: Rows,
+    radius: int,
 ) -> Iterator[Candidates]:
     """Propose pairs, block by block; a pair may occur in two blocks.
 
     Args:
         neighbors: int32 ``[n, k]`` rows; -1 = none.
         similarities: float32 ``[n, k]`` cosines.
-        hashes: uint64 ``[n]`` perceptual hashes.
+        hashes: uint64 ``[n]`` perceptual hashes, of one or several kinds.
         usable: ``[n]`` rows with a hash.
         leaders: ``[n]`` the representative of each row: identical copies are compared once.
         radius: bits by which hashes may differ, at most 7.
     """
     own = np.flatnonzero(usable & (leaders == np.arange(len(leaders))))
-    codes = hashes[own].view(np.uint8).reshape(-1, 8)
-    index, counts = _index(codes), np.zeros(len(codes), np.int32)
+    kinds = [kind[own].view(np.uint8).reshape(-1, 8) for kind in hashes]
+    indices, counts = [_index(codes) for codes in kinds], [np.zeros(len(own), np.int32) for _ in kinds]
     for start in range(0, len(neighbors), BLOCK):
         stop = min(start + BLOCK, len(neighbors))
         near = _near(neighbors, similarities, leaders, start, stop)
         low, high = np.searchsorted(own, [start, stop])
-        alike = _alike(index, codes, own, int(low), int(high), radius, counts)
-        first, second = (np.concatenate([near[side], alike[side]]) for side in (0, 1))
-        yield _distinct(first, second, np.concatenate([near[2], np.full(len(alike[0]), np.nan, np.float32)]), stop - start)
+        alike = [_alike(index, codes, own, int(low), int(high), radius, count) for index, codes, count in zip(indices, kinds, counts, strict=True)]
+        first, second = (np.concatenate([near[side], *(found[side] for found in alike)]) for side in (0, 1))
+        yield _distinct(first, second, np.concatenate([near[2], np.full(len(first) - len(near[0]), np.nan, np.float32)]), stop - start)
 
 
 def _near(neighbors: npt.NDArray[np.int32], similarities: Floats, leaders: Rows, start: int, stop: int) -> tuple[Rows, Rows, Floats]:

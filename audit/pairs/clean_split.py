@@ -22,7 +22,7 @@ _WORDS = {
     "identical_pixels": "is the same picture as",
     "re_encoded": "is a re-encoded version of",
     "edited_copy": "is an edited copy of",
-    "same_scene": "shows the same scene as",
+    "same_scene": "is another shot of the same thing as",
 }
 
 

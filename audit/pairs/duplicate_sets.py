@@ -14,7 +14,7 @@ IDENTICAL = frozenset({"identical_bytes", "identical_pixels"})
 """Relations of images with the same pixels."""
 
 COPIES = frozenset({"identical_bytes", "identical_pixels", "re_encoded", "edited_copy"})
-"""Relations of copies; another shot of the same scene is not a copy."""
+"""Relations of copies; another shot of the same thing is not a copy."""
 
 
 def duplicate_sets(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:

@@ -1,28 +1,36 @@
-"""Find pairs of copies: proposed by neighbors and hashes, verified on pixels, classified and grouped.
+"""Find pairs of copies: proposed by neighbors and hashes, screened on stored features, confirmed on the images, classified and grouped.
 
-Identical bytes and identical pixels are certain. Any other pair is a candidate (``audit.pairs.candidates``) until its thumbnails are aligned and
-compared (``audit.pairs.verification``); ``audit.pairs.score`` computes its probability and relation.
+Identical bytes and identical pixels are certain. Any other pair is a candidate (``audit.pairs.candidates``). Local features that agree
+(``audit.pairs.screening``) choose which candidates are worth a look at the images (``audit.pairs.confirmation``); images too small for local features
+are compared as thumbnails (``audit.pairs.verification``). ``audit.pairs.score`` computes probabilities and relations.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from audit.images.local_features import LEAST_SIDE
+from audit.images.measures import orientation_free_hashes
 from audit.pairs.alignment import backwards
-from audit.pairs.candidates import Candidates, candidates, distinct
+from audit.pairs.candidates import BLOCK, Candidates, candidates, distinct
+from audit.pairs.confirmation import Confirm
+from audit.pairs.edits import edits, shares
+from audit.pairs.evidence import Evidence, concatenated, nothing
 from audit.pairs.groups import group
 from audit.pairs.reuse import Digests, KnownPairs, digests, remember
-from audit.pairs.score import LEAST_SCORE, OperatingPoint, margin, operating_point, relations, score
-from audit.pairs.verification import Evidence, concatenated, promising, verify
+from audit.pairs.score import LEAST_SCORE, OperatingPoint, Scores, margin, operating_point, relations, score, with_own_share
+from audit.pairs.screening import votes
+from audit.pairs.verification import promising, verify
 from audit.tables import PAIRS
 
 Rows = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +45,21 @@ class PairOptions:
     """Nearest neighbors that are candidates; 96% of the judged CIFAR-10 duplicates are among the first 10, 98% among 20."""
     hamming: int = 6
     """Perceptual hashes that differ in at most this many of their 64 bits are candidates, too; at most 7."""
+    least_votes: float = 0.25
+    """Local features that must agree before two images are compared."""
+    most_compared: float = 2.0
+    """Pairs of images that are compared, most votes first, for each image of the dataset; ``at_once`` at least."""
+    at_once: int = 256
+    """Pairs that are compared before the search decides whether more are worth it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What is needed to compare images beyond their thumbnails."""
+
+    features: npt.NDArray[np.uint8]
+    """uint8 ``[n, FEATURES, FEATURE_BYTES]``, may be memory-mapped."""
+    confirm: Confirm
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +71,21 @@ class Pairs:
     known: KnownPairs
     """Measured candidates, to be reused by the next call."""
     operating_point: OperatingPoint
+    compared: int
+    """Pairs of images that were compared."""
+    left_out: int
+    """Pairs whose features agree that were not compared: fewer features of these agree."""
+    limited: bool
+    """Whether they were left out although copies were still found, at ``PairOptions.most_compared``."""
+    unreadable: int
+    """Pairs that were not compared because an image can no longer be read."""
 
 
 _NUMBERS = ("correlation", "detail_correlation", "residual", "color_difference", "local_difference", "overlap")
+_LIKELY = 0.9
+"""Probability from which a compared pair counts as a copy or another shot."""
+_LEAST_YIELD = 0.01
+"""Share of these among the last compared pairs below which the search stops: the pairs that follow agree less."""
 
 
 def find_pairs(
@@ -58,18 +93,20 @@ def find_pairs(
     thumbnails: npt.NDArray[np.uint8],
     neighbors: npt.NDArray[np.int32],
     similarities: npt.NDArray[np.float32],
+    images: Images | None = None,
     *,
     options: PairOptions = PairOptions(),
     known: KnownPairs | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Pairs:
-    """Find the pairs of images that are copies of each other.
+    """Find the pairs of images that are copies of each other, or other shots of one thing.
 
     Args:
         samples: columns ``outcome``, ``content_id``, ``pixel_id``, ``perceptual_hash``, ``width`` and ``height``.
         thumbnails: uint8 ``[n, s, s, 3]`` whole images, squashed; may be memory-mapped.
         neighbors: int32 ``[n, k]`` rows; -1 = none.
         similarities: float32 ``[n, k]`` cosines.
+        images: local features, and how to compare two images; without, all are compared as thumbnails.
         options: options of the search.
         known: ``Pairs.known`` of an earlier call on most of the same images.
         advance: called with the number of rows done since the last call.
@@ -78,57 +115,170 @@ def find_pairs(
     ok = (samples["outcome"] == "ok").to_numpy()
     leaders, exact = _identical(samples, ok)
     hashes, content = _hashes(samples), _short_ids(samples)
-    near, parts, scores, unlike = [], [], [], []
-    for block in candidates(neighbors[:, : options.neighbors], similarities[:, : options.neighbors], hashes, ok, leaders, options.hamming):
-        kept, evidence, others = _look(thumbnails, content, block, known)
-        unlike.append(others)
-        near.append((block.first[kept], block.second[kept], block.cosine[kept]))
-        parts.append(evidence)
-        scores.append(score(evidence, margin(block.cosine[kept], block.first[kept], block.second[kept], similarities)))
+    long_side = samples[["width", "height"]].max(axis=1).fillna(0).to_numpy(np.float64)
+    search = _Search(content, thumbnails, similarities, known, images, long_side, samples["width"].fillna(0).to_numpy(np.float64), options)
+    near = neighbors[:, : options.neighbors], similarities[:, : options.neighbors]
+    for block in candidates(*near, (hashes, _orientation_free(thumbnails)), ok, leaders, options.hamming):
+        search.look(block)
         if advance is not None:
             advance(block.rows)
-    first, second, cosine = (np.concatenate(side) for side in zip(*near, strict=True)) if near else (_NO_ROWS, _NO_ROWS, _NO_COSINE)
-    evidence, certainty = concatenated(parts), np.concatenate(scores) if scores else np.zeros(0)
-    fresh = distinct(first, second, cosine)
-    first, second, cosine, evidence, certainty = first[fresh], second[fresh], cosine[fresh], evidence.take(fresh), certainty[fresh]
-    point = operating_point(certainty, options.min_precision, options.least_score)
-    good = (certainty >= point.least_score) & (point.pairs > 0)
-    found = _table(
+    found = search.finish()
+    first, second, cosine, evidence, scores = found.first, found.second, found.cosine, found.evidence, found.scores
+    point = operating_point(scores.copy, options.min_precision, options.least_score)
+    kind = relations(evidence, scores, point)
+    good = kind != ""
+    certainty = np.where(kind == "same_scene", scores.same_thing, scores.copy)
+    swapped = content[first[good]] > content[second[good]]
+    height = samples["height"].fillna(0).to_numpy(np.float64)
+    size = np.stack([search.width, height], axis=1)
+    pairs = _table(
         first[good],
         second[good],
-        relations(evidence.take(good)),
+        kind[good],
         certainty[good],
         cosine[good],
-        _describe(evidence.take(good), content[first[good]] > content[second[good]]),
+        _describe(evidence.take(good), swapped, size[first[good]], size[second[good]]),
     )
-    table = pd.concat([exact, found], ignore_index=True) if len(found) else exact
+    table = pd.concat([exact, pairs], ignore_index=True) if len(pairs) else exact
     table["hamming"] = np.bitwise_count(hashes[table["i"].to_numpy()] ^ hashes[table["j"].to_numpy()]).astype(np.int16)
-    area = (samples["width"].fillna(0) * samples["height"].fillna(0)).to_numpy(np.float64)
+    area = size.prod(axis=1)
     table["group"] = group(table["i"].to_numpy(), table["j"].to_numpy(), area, samples["content_id"].fillna("").to_numpy(object))
     table = table.sort_values(["i", "j"], ignore_index=True)[PAIRS.names]
     typed = table.astype({"i": np.int32, "j": np.int32, "score": np.float32, "cosine": np.float32, "hamming": np.int16, "group": np.int32})
-    looked_at = digests(*np.sort([content[first], content[second]], axis=0))
-    return Pairs(typed, remember(looked_at, evidence, np.concatenate(unlike) if unlike else np.zeros(0, np.uint64)), point)
+    return Pairs(typed, found.known, point, found.compared, found.left_out, found.limited, found.unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Distinct measured pairs, ``first`` < ``second``."""
+
+    first: Rows
+    second: Rows
+    cosine: npt.NDArray[np.float32]
+    evidence: Evidence
+    scores: Scores
+    known: KnownPairs
+    compared: int
+    left_out: int
+    limited: bool
+    unreadable: int
+
+
+class _Search:
+    """Measures candidates: those of small images at once, those whose features agree at the end, most votes first.
+
+    Evidence must not depend on row order, so it is measured from the image with the smaller content id to the other.
+    """
+
+    def __init__(
+        self,
+        content: npt.NDArray[np.uint64],
+        thumbnails: npt.NDArray[np.uint8],
+        similarities: npt.NDArray[np.float32],
+        known: KnownPairs,
+        images: Images | None,
+        long_side: npt.NDArray[np.float64],
+        width: npt.NDArray[np.float64],
+        options: PairOptions,
+    ) -> None:
+        self._content, self._thumbnails, self._similarities, self._known, self._images = content, thumbnails, similarities, known, images
+        self.width, self._options = width, options
+        self._small = (long_side < LEAST_SIDE) | (images is None)
+        self._widths = (255 * width / np.maximum(long_side, 1)).astype(np.float32)
+        self._near: list[_Near] = []
+        self._unlike: list[Digests] = []
+
+    def look(self, block: Candidates) -> None:
+        """Screen the candidates of a block, and measure those of small images."""
+        swap = self._content[block.first] > self._content[block.second]
+        one, other = np.where(swap, block.second, block.first), np.where(swap, block.first, block.second)
+        pairs = digests(self._content[one], self._content[other])
+        at = self._known.find(pairs)
+        fresh = np.flatnonzero((at < 0) & ~self._known.are_unlike(pairs))
+        seen = np.flatnonzero(at >= 0)
+        small = self._small[one[fresh]] | self._small[other[fresh]]
+        by_thumbnail, by_features = fresh[small], fresh[~small]
+        close, starts = promising(self._thumbnails, one[by_thumbnail], other[by_thumbnail])
+        by_thumbnail = by_thumbnail[close]
+        parts = [(seen, self._known.evidence.take(at[seen]))]
+        parts.append((by_thumbnail, verify(self._thumbnails, one[by_thumbnail], other[by_thumbnail], starts[close])))
+        if self._images is not None and len(by_features):
+            agree = votes(self._images.features, self._widths, one[by_features], other[by_features])
+            worth = agree.count >= self._options.least_votes
+            by_features = by_features[worth]
+            parts.append((by_features, _unconfirmed(agree.count[worth], agree.mirrored[worth])))
+        which = np.concatenate([part for part, _ in parts])
+        self._near.append(_Near(one[which], other[which], block.cosine[which], concatenated([part for _, part in parts])))
+        self._unlike.append(np.delete(pairs, which))
+
+    def finish(self) -> _Found:
+        """Compare the images of the pairs whose features agree most, and return all measured pairs."""
+        near = _Near.joined(self._near)
+        evidence, done = near.evidence, near.evidence.compared_at > 0
+        lacking = evidence.compared_at == _LACKING
+        by_votes = np.flatnonzero(evidence.votes > 0)
+        by_votes = by_votes[np.lexsort((digests(self._content[near.one], self._content[near.other])[by_votes], -evidence.votes[by_votes]))]
+        limit = int(self._options.most_compared * len(self._content)) + self._options.at_once
+        compared, limited = 0, True
+        unreadable = np.zeros(len(near.one), bool)
+        done[by_votes] = False
+        while compared < min(limit, len(by_votes)):
+            batch = by_votes[compared : compared + self._options.at_once]
+            fresh = batch[lacking[batch]]
+            if self._images is not None and len(fresh):
+                found, readable = self._images.confirm(near.one[fresh], near.other[fresh], evidence.mirrored[fresh])
+                evidence = evidence.put(fresh, replace(found, votes=evidence.votes[fresh]))
+                unreadable[fresh] = ~readable
+            done[batch] = True
+            compared += len(batch)
+            scores = score(evidence.take(batch), np.zeros(len(batch), np.float32))
+            if (np.maximum(scores.copy, scores.same_thing) >= _LIKELY).mean() < _LEAST_YIELD:
+                limited = False
+                break
+        kept = np.flatnonzero(done & ~unreadable)
+        near = _Near(near.one[kept], near.other[kept], near.cosine[kept], evidence.take(kept))
+        scores = score(near.evidence, margin(near.cosine, near.one, near.other, self._similarities))
+        by_features = near.evidence.votes > 0
+        scores.copy[by_features] = with_own_share(scores.copy[by_features])
+        pairs = digests(self._content[near.one], self._content[near.other])
+        known = remember(pairs, near.evidence, np.concatenate(self._unlike) if self._unlike else np.zeros(0, np.uint64))
+        first, second = np.minimum(near.one, near.other), np.maximum(near.one, near.other)
+        left_out = len(by_votes) - compared
+        return _Found(first, second, near.cosine, near.evidence, scores, known, compared, left_out, limited and left_out > 0, int(unreadable.sum()))
+
+
+_LACKING = -1
+"""``compared_at`` of pairs whose images are not compared yet."""
+
+
+def _unconfirmed(count: npt.NDArray[np.float32], mirrored: Flags) -> Evidence:
+    return replace(nothing(len(count)), votes=count, mirrored=mirrored, compared_at=np.full(len(count), _LACKING, np.int16))
+
+
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """Candidates that look alike, from the image with the smaller content id to the other."""
+
+    one: Rows
+    other: Rows
+    cosine: npt.NDArray[np.float32]
+    evidence: Evidence
+
+    @staticmethod
+    def joined(parts: list[_Near]) -> _Near:
+        """Return the distinct pairs of all parts, by rows."""
+        one, other = (np.concatenate([_NO_ROWS, *(getattr(part, side) for part in parts)]) for side in ("one", "other"))
+        cosine = np.concatenate([_NO_COSINE, *(part.cosine for part in parts)])
+        fresh = distinct(np.minimum(one, other), np.maximum(one, other), cosine)
+        return _Near(one[fresh], other[fresh], cosine[fresh], concatenated([part.evidence for part in parts]).take(fresh))
 
 
 _NO_ROWS, _NO_COSINE = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
-def _look(thumbnails: npt.NDArray[np.uint8], content: npt.NDArray[np.uint64], block: Candidates, known: KnownPairs) -> tuple[Rows, Evidence, Digests]:
-    """Return which of the candidates look alike, their evidence, and the digests of the others."""
-    # Evidence must not depend on row order, so it is measured from the image with the smaller content id to the other.
-    swap = content[block.first] > content[block.second]
-    one, other = np.where(swap, block.second, block.first), np.where(swap, block.first, block.second)
-    pairs = digests(content[one], content[other])
-    at = known.find(pairs)
-    fresh = np.flatnonzero((at < 0) & ~known.are_unlike(pairs))
-    close, starts = promising(thumbnails, one[fresh], other[fresh])
-    fresh = fresh[close]
-    seen = np.flatnonzero(at >= 0)
-    kept = np.concatenate([seen, fresh])
-    parts = [known.evidence.take(at[seen]), verify(thumbnails, one[fresh], other[fresh], starts[close])]
-    order = np.argsort(kept)
-    return kept[order], concatenated(parts).take(order), np.delete(pairs, kept)
+def _orientation_free(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    parts = (orientation_free_hashes(thumbnails[start : start + BLOCK]) for start in range(0, len(thumbnails), BLOCK))
+    return np.concatenate([np.zeros(0, np.uint64), *parts])
 
 
 def _short_ids(samples: pd.DataFrame) -> npt.NDArray[np.uint64]:
@@ -153,15 +303,22 @@ def _identical(samples: pd.DataFrame, ok: npt.NDArray[np.bool_]) -> tuple[Rows, 
     return leaders, _table(leaders[copies], copies, relations, np.ones(len(copies)), cosine, ["{}"] * len(copies))
 
 
-def _describe(evidence: Evidence, swapped: npt.NDArray[np.bool_]) -> list[str]:
+def _describe(evidence: Evidence, swapped: Flags, first_size: npt.NDArray[np.float64], second_size: npt.NDArray[np.float64]) -> list[str]:
     """Return the evidence as JSON, with the transformation from the first row's image to the second's."""
     matrix = evidence.transform.astype(np.float64)
     matrix[swapped] = backwards(matrix[swapped], evidence.mirrored[swapped])
+    done = edits(evidence, matrix, first_size, second_size)
+    evidence = replace(evidence, overlap=shares(matrix)[0].astype(np.float32))
     numbers = np.stack([getattr(evidence, name) for name in _NUMBERS], axis=1).astype(np.float64).round(4).tolist()
     flat = matrix.reshape(-1, 6).round(4).tolist()
     return [
-        json.dumps(dict(zip(_NUMBERS, values, strict=True)) | {"mirrored": mirrored, "transform": transform})
-        for values, mirrored, transform in zip(numbers, evidence.mirrored.tolist(), flat, strict=True)
+        json.dumps(
+            dict(zip(_NUMBERS, values, strict=True))
+            | {"mirrored": mirrored, "transform": transform, "edits": changed, "compared_at": side, "inliers": round(float(np.expm1(inliers)))}
+        )
+        for values, mirrored, transform, changed, side, inliers in zip(
+            numbers, evidence.mirrored.tolist(), flat, done, evidence.compared_at.tolist(), evidence.measures[:, -1].tolist(), strict=True
+        )
     ]
 
 

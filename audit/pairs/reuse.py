@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from audit.errors import RunError
 from audit.io.artifacts import open_array, read_arrays, replacing, write_array
-from audit.pairs.verification import Evidence, concatenated
+from audit.pairs.evidence import Evidence, concatenated
 
 Digests = npt.NDArray[np.uint64]
 

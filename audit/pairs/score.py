@@ -10,13 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from audit.pairs.verification import Evidence
+from audit.pairs.evidence import Evidence
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-# Logistic regression on judged CIFAR-10 pairs and on candidates that align badly.
+# Thumbnails: logistic regression on judged CIFAR-10 pairs and on candidates that align badly.
 _DETAIL, _LUMA, _RESIDUAL, _MARGIN, _INTERCEPT = 5.22, 9.13, -18.19, 27.73, -13.96
+
+_COPY, _COPY_INTERCEPT = (0.43, 0.27, 0.16, 0.42, 0.0), -4.27
+"""Images: logistic regression on ``audit.pairs.evidence.MEASURES``, fitted on five fields by ``benchmarks/pair_confirmation.py``; in the fit, half of
+the pairs are copies."""
+
+_SAME_THING, _SAME_THING_INTERCEPT = (0.0, 0.0, 0.0, 0.0, 1.986), -6.162
+"""The same for "another shot of the same thing", among pairs that are not copies: fabric, floors and hands agree in details, too, but in fewer
+places."""
 
 _LOGIT_ERROR = 0.72
 """Standard error of a kept pair's logit, from 40 fits on images drawn with replacement."""
@@ -27,17 +35,30 @@ _NONE_SEEN = 3.0
 LEAST_SCORE = 0.5
 """Pairs below this score are never kept: they are more likely wrong than right."""
 
-SAME_ENCODING_DIFFERENCE = 0.03
-"""Mean absolute RGB difference of aligned thumbnails up to which an unmoved pair is a re-encoding; recompression to JPEG quality 30 stays below."""
+LEAST_SAME_THING = 0.95
+"""Probability from which a pair that is no copy is reported as two shots of the same thing."""
 
-_SAME_ENCODING_LOCALLY = 0.04
+SAME_ENCODING_DIFFERENCE = 0.03
+"""Mean absolute RGB difference of aligned images, averaged over cells, up to which an unmoved pair is a re-encoding."""
+
+SAME_ENCODING_LOCALLY = 0.04
 """The same in the cell where the difference is largest; nine of ten text overlays exceed it, recompression to quality 30 stays below."""
 
 _SAME_PLACE = 0.03
 """Share of the side by which a corner may move in a re-encoding: one pixel of a thumbnail."""
 
 _SAME_DETAILS = 0.5
-"""Correlation of details below which two aligned images are two shots of one scene rather than an edited copy."""
+"""Correlation of the details of thumbnails below which two aligned images are two shots of one scene rather than copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Probabilities of ``m`` pairs, 0..1."""
+
+    copy: Doubles
+    """The images are the same photograph."""
+    same_thing: Doubles
+    """If they are not, they are two shots of the same thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +88,52 @@ def margin(cosine: Floats, first: npt.NDArray[np.int64], second: npt.NDArray[np.
     return np.asarray(np.nan_to_num(cosine - (usual[at[:half]] + usual[at[half:]]) / 2), dtype=np.float32)
 
 
-def score(evidence: Evidence, margins: Floats) -> Doubles:
-    """Return the probability that each pair shows the same image, 0..1; 0 if an image has too little detail."""
+def score(evidence: Evidence, margins: Floats) -> Scores:
+    """Return the probabilities of each pair; 0 if the images do not align or have too little detail.
+
+    Args:
+        evidence: ``m`` pairs.
+        margins: ``[m]`` from ``margin``; used for thumbnails, which contain less.
+    """
     detail = np.arctanh(evidence.detail_correlation.clip(0, 0.99).astype(np.float64))
     logit = _DETAIL * detail + _LUMA * evidence.correlation + _RESIDUAL * evidence.residual + _MARGIN * margins + _INTERCEPT
-    return np.asarray(np.where(evidence.detail_correlation > 0, _sigmoid(logit), 0), dtype=np.float64)
+    small = np.where(evidence.detail_correlation > 0, _sigmoid(logit), 0)
+    measures, aligned = evidence.measures.astype(np.float64), evidence.compared_at > 0
+    copy, same = (
+        np.where(aligned, _sigmoid(measures @ np.array(weights) + intercept), 0)
+        for weights, intercept in ((_COPY, _COPY_INTERCEPT), (_SAME_THING, _SAME_THING_INTERCEPT))
+    )
+    by_features = evidence.votes > 0
+    alike = evidence.detail_correlation >= _SAME_DETAILS
+    return Scores(np.where(by_features, copy, small * alike), np.where(by_features, same, small))
 
 
-def operating_point(scores: Doubles, min_precision: float, least_score: float = LEAST_SCORE) -> OperatingPoint:
-    """Return the lowest score down to which the mean probability of the kept pairs is at least ``min_precision``."""
-    falling = -np.sort(-scores[scores >= least_score])
+def with_own_share(copy: Doubles) -> Doubles:
+    """Return the probabilities for the share of copies among these pairs, which expectation maximisation estimates from the probabilities.
+
+    Where everything looks alike, hardly any of the pairs that are compared is a copy, and the same evidence is worth less (Saerens, Latinne &
+    Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a Priori Probabilities", Neural Computation 14(1)).
+
+    Args:
+        copy: ``[m]`` probabilities for a share of one half.
+    """
+    share, adjusted = 0.5, copy
+    for _ in range(_MOST_STEPS):
+        adjusted = copy * share / np.maximum(copy * share + (1 - copy) * (1 - share), 1e-300)
+        before, share = share, max(float(adjusted.mean()), _LEAST_SHARE) if len(copy) else share
+        if abs(before - share) < _STEP:
+            break
+    return adjusted
+
+
+_MOST_STEPS, _STEP = 1000, 1e-7
+_LEAST_SHARE = 1e-4
+"""Share of copies below which a few hundred pairs say nothing."""
+
+
+def operating_point(copy: Doubles, min_precision: float, least_score: float = LEAST_SCORE) -> OperatingPoint:
+    """Return the lowest P(copy) down to which the mean of the kept copies is at least ``min_precision``."""
+    falling = -np.sort(-copy[copy >= least_score])
     means = np.cumsum(falling) / np.arange(1, len(falling) + 1)
     kept = int(np.searchsorted(-means, -min_precision, side="right"))  # the means fall
     if kept == 0:
@@ -90,14 +147,15 @@ def operating_point(scores: Doubles, min_precision: float, least_score: float = 
     return OperatingPoint(float(found[-1]) if kept < len(falling) else least_score, kept, mean, (max(low, 0.0), min(high, 1.0)))
 
 
-def relations(evidence: Evidence) -> npt.NDArray[np.str_]:
-    """Return the relation of each pair: one of the last three of ``audit.tables.RELATIONS``."""
+def relations(evidence: Evidence, scores: Scores, point: OperatingPoint) -> npt.NDArray[np.str_]:
+    """Return the relation of each pair: one of the last three of ``audit.tables.RELATIONS``, or empty for a pair that is not kept."""
     corners = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1]], np.float32)
     moved = np.abs(np.einsum("mij,cj->mci", evidence.transform, corners) - corners[None, :, :2]).max(axis=(1, 2), initial=0)
     same = (moved <= _SAME_PLACE) & ~evidence.mirrored
-    same &= (evidence.color_difference <= SAME_ENCODING_DIFFERENCE) & (evidence.local_difference <= _SAME_ENCODING_LOCALLY)
-    another = evidence.detail_correlation < _SAME_DETAILS
-    return np.where(same, "re_encoded", np.where(another, "same_scene", "edited_copy"))
+    same &= (evidence.color_difference <= SAME_ENCODING_DIFFERENCE) & (evidence.local_difference <= SAME_ENCODING_LOCALLY)
+    copy = (scores.copy >= point.least_score) & (point.pairs > 0)
+    other_shot = scores.same_thing >= LEAST_SAME_THING
+    return np.where(copy, np.where(same, "re_encoded", "edited_copy"), np.where(other_shot, "same_scene", ""))
 
 
 def _sigmoid(logit: Doubles) -> Doubles:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from audit.pairs.alignment import Alignment, align, describe, guess, luma, overlap
+from audit.pairs.evidence import MEASURES, Evidence, concatenated
 from audit.processes import available_cpus
 from audit.tables import THUMBNAIL_SIDE
 
@@ -43,39 +43,6 @@ _LEAST_OF_BLOCK = 0.4
 _LEAST_BLOCKS = 3
 
 _BLOCK = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Measurements of ``m`` aligned pairs."""
-
-    correlation: Floats
-    """Correlation of luma, -1..1."""
-    detail_correlation: Floats
-    """Correlation of luma details, -1..1, mean over blocks with detail in either image; 0 if an image has too little detail."""
-    residual: Floats
-    """Mean absolute difference of luma after matching brightness and contrast, 0..1."""
-    color_difference: Floats
-    """Mean absolute difference of the RGB values, 0..1."""
-    local_difference: Floats
-    """The same in the cell where it is largest: an overlay changes only part of an image."""
-    overlap: Floats
-    """Share of the first image that the second one covers, 0..1."""
-    mirrored: npt.NDArray[np.bool_]
-    transform: Floats
-    """``[m, 2, 3]``: coordinates in the first image -> in the second one (mirrored first if ``mirrored``); 0..1 along both sides."""
-
-    def take(self, which: npt.NDArray[np.bool_] | Rows) -> Evidence:
-        """Return the selected pairs."""
-        return Evidence(*(getattr(self, field.name)[which] for field in fields(self)))
-
-
-def concatenated(parts: list[Evidence]) -> Evidence:
-    """Concatenate evidence in order; empty without parts."""
-    if not parts:
-        none = np.zeros(0, np.float32)
-        return Evidence(none, none, none, none, none, none, np.zeros(0, bool), np.zeros((0, 2, 3), np.float32))
-    return Evidence(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Evidence)))
 
 
 def promising(thumbnails: npt.NDArray[np.uint8], first: Rows, second: Rows) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
@@ -143,6 +110,9 @@ def measure(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8], alignment:
         inside.mean(axis=(1, 2)).astype(np.float32),
         alignment.mirrored,
         _in_unit_coordinates(alignment.matrix, side),
+        np.full(len(one), side, np.int16),
+        np.zeros((len(one), len(MEASURES)), np.float32),
+        np.zeros(len(one), np.float32),
     )
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FOLDER = "state/finetune"
 """Pixels and finished folds of an interrupted fine-tuning; removed at its end."""
 
-_LEAST_SIDE, _MOST_ON_CPU, _ENLARGED = 64, 96, 1.5
+_LEAST_SIDE, _MOST_ON_CPU, _ENLARGED = 64, 96, 3
 """Smallest side, the largest on a CPU, and the factor by which small images are enlarged, in multiples of 32 pixels."""
 
 _ROWS_AT_ONCE = 256

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from audit.ingest.reuse import Store
     from audit.ingest.vectors import Vectors
 
-FEATURES = "state/features.npy"
+LABEL_EMBEDDINGS = "state/label-embeddings.npy"
 """Embeddings of all backbones side by side, where there are several."""
 
-_MEASURES_VERSION = 5
+_MEASURES_VERSION = 6
 """Increased by hand when decoding or measuring changes its result for the same bytes: stored rows are then measured again.
 
 Not a digest of the code, as in later stages: a digest changes with every comment, and each change would decode all images again, which takes hours at
@@ -81,26 +81,26 @@ class Ingest(Stage):
         return {"read": read, "decoded": decoded}
 
 
-class Features(Stage):
+class LabelEmbeddings(Stage):
     """Embeds the images with extra backbones, and stores all embeddings side by side for label predictions.
 
     Each extra backbone reads and decodes the images again, into a folder of its own that resumes and is reused like the run's.
     """
 
-    name = "features"
-    files = (FEATURES,)
+    name = "label_embeddings"
+    files = (LABEL_EMBEDDINGS,)
 
     def key(self, scan: Scan) -> str | None:
         """Return a digest of the embeddings and the extra backbones; None if there are none."""
         return key_of(scan.state("ingest")["key"], [extra.plan for extra in scan.extra]) if scan.extra else None
 
     def run(self, scan: Scan) -> dict[str, object] | None:
-        """Write ``state/features.npy``; remove what an earlier scan with more backbones left."""
+        """Write ``state/label-embeddings.npy``; remove what an earlier scan with more backbones left."""
         folders = [scan.run / "state" / f"backbone-{number}" for number, _ in enumerate(scan.extra, 2)]
         for folder in set((scan.run / "state").glob("backbone-*")) - {*folders}:
             shutil.rmtree(folder)
         if not scan.extra:
-            (scan.run / FEATURES).unlink(missing_ok=True)
+            (scan.run / LABEL_EMBEDDINGS).unlink(missing_ok=True)
             return None
         scan.record.rely_on("embeddings.npy")
         rows = len(scan.listing)
@@ -112,7 +112,7 @@ class Features(Stage):
                 _filled(scan, folder, extra.backbone, (), placement=extra.placement, plan=extra.plan)[0].finish()
         parts = [open_rows(folder, "embeddings", rows) for folder in (scan.run, *folders)]
         scan.record.begin(self)
-        with filling(scan.run / FEATURES, (rows, sum(part.shape[1] for part in parts)), np.float16) as into:
+        with filling(scan.run / LABEL_EMBEDDINGS, (rows, sum(part.shape[1] for part in parts)), np.float16) as into:
             for block in blocks(np.arange(rows), into.shape[1]):
                 into[block] = np.concatenate([part[block] for part in parts], axis=1)
                 release(into, *parts)
@@ -168,7 +168,7 @@ class Cache(Stage):
         images = finished_ingest(scan.run, samples)
 
         def sound_rows(positions: npt.NDArray[np.int64]) -> Measurements:
-            scan.record.rely_on("embeddings.npy", "thumbnails.npy")
+            scan.record.rely_on("embeddings.npy", "thumbnails.npy", "features.npy")
             return images.rows(positions)
 
         if added := scan.cache.add(samples, sound_rows, scan.observer.note):
@@ -253,7 +253,7 @@ def _fresh(part: Ingested, chosen: npt.NDArray[np.bool_]) -> Ingested:
     if chosen.all():
         return part
     measures = [measured for measured, wanted in zip(part.measures, chosen, strict=True) if wanted]
-    return Ingested(part.rows[chosen], measures, part.thumbnails[chosen], None, part.embeddings[chosen])
+    return Ingested(part.rows[chosen], measures, part.thumbnails[chosen], part.features[chosen], None, part.embeddings[chosen])
 
 
 def _store(parts: list[Ingested], staging: Staging) -> None:

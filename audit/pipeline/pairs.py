@@ -28,10 +28,11 @@ class Pairs(Stage):
 
     def run(self, scan: Scan) -> dict[str, object]:
         """Write the verified pairs."""
-        from audit.pairs.pairs import PairOptions, find_pairs
+        from audit.pairs.confirmation import Confirmation
+        from audit.pairs.pairs import Images, PairOptions, find_pairs
 
-        run, samples, observer = scan.run, scan.samples, scan.observer
-        scan.record.rely_on("thumbnails.npy", "neighbors.npy", "similarities.npy")
+        run, samples, observer, options = scan.run, scan.samples, scan.observer, scan.options
+        scan.record.rely_on("thumbnails.npy", "features.npy", "neighbors.npy", "similarities.npy")
         scan.record.is_sound(UNLIKE)
         plan = code_digest(_CODE)
         known = load(run) if scan.state(self.name).get("plan") == plan else KnownPairs()
@@ -43,17 +44,24 @@ class Pairs(Stage):
             open_rows(run, "thumbnails", rows),
             open_rows(run, "neighbors", rows),
             open_rows(run, "similarities", rows),
-            options=PairOptions(min_precision=scan.options.min_precision),
+            Images(open_rows(run, "features", rows), Confirmation(scan.source, samples["source_ref"].tolist(), options.max_pixels, options.workers)),
+            options=PairOptions(min_precision=options.min_precision),
             known=known,
             advance=observer.advance,
         )
         write_table(run / "pairs.parquet", pa.Table.from_pandas(found.table, PAIRS, preserve_index=False))
         found.known.save(run)
+        if found.limited:
+            observer.note(f"pairs: {found.left_out:,} likely pairs were left out after {found.compared:,}, the most that are compared")
+        if found.unreadable:
+            observer.note(f"pairs: {found.unreadable:,} likely pairs were not compared: an image can no longer be read")
         point = found.operating_point
         return {
             "plan": plan,
             "pairs": len(found.table),
             "verified": point.pairs,
+            "compared": found.compared,
+            "left_out": found.left_out,
             "least_score": point.least_score,
             "expected_precision": point.expected_precision,
             "interval": point.interval,

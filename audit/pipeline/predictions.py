@@ -19,7 +19,7 @@ from audit.errors import AuditError, ConfigError, RunError
 from audit.io.artifacts import filling, open_array, read_arrays, replacing, write_table
 from audit.pairs.duplicate_sets import connected_sets
 from audit.pipeline.code_digest import code_digest
-from audit.pipeline.ingest import FEATURES
+from audit.pipeline.ingest import LABEL_EMBEDDINGS
 from audit.pipeline.stage import Scan, Stage
 from audit.predictions.incremental import FROM_ROWS, MAX_CHANGED, Fitted, count_changed, update
 from audit.predictions.predictor import Predictor, load_predictor
@@ -47,14 +47,14 @@ class Predictions(Stage):
     def key(self, scan: Scan) -> str:
         """Return a digest of the pairs, the classes, and the code or the user's file."""
         how = [scan.options.predict, scan.options.finetune_pixels]
-        return key_of(scan.state("pairs")["key"], scan.state("features").get("key"), scan.classes, how, _code(scan.options))
+        return key_of(scan.state("pairs")["key"], scan.state("label_embeddings").get("key"), scan.classes, how, _code(scan.options))
 
     def run(self, scan: Scan) -> dict[str, object] | None:
         """Write the probabilities and the judgement of each label."""
         if why_none(scan) is not None:
             return None
         if scan.options.predictions is None:
-            scan.record.rely_on(FEATURES if scan.extra else "embeddings.npy")
+            scan.record.rely_on(LABEL_EMBEDDINGS if scan.extra else "embeddings.npy")
         quality, facts = self._label_sets(scan) if scan.samples["labels"].notna().any() else self._labels(scan)
         write_table(scan.run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
         return facts
@@ -77,13 +77,13 @@ class Predictions(Stage):
         if options.predict == "finetune":
             from audit.pipeline.finetuning import fine_tuned
 
-            facts = fine_tuned(scan, codes.astype(np.int32), _features(scan))
+            facts = fine_tuned(scan, codes.astype(np.int32), _embeddings(scan))
         elif options.predictions is None:
             from audit.backbones.runtime import own_device
 
             facts = fit_or_reuse(
                 scan.run,
-                _features(scan),
+                _embeddings(scan),
                 scan.images,
                 codes.astype(np.int32),
                 connected_sets(scan.pairs, rows, scan.samples["group"]),
@@ -119,7 +119,7 @@ class Predictions(Stage):
             if options.predictions is None:
                 from audit.predictions.multilabel import out_of_sample_sets
 
-                embeddings, groups = _features(scan), connected_sets(scan.pairs, rows, scan.samples["group"])
+                embeddings, groups = _embeddings(scan), connected_sets(scan.pairs, rows, scan.samples["group"])
                 found = out_of_sample_sets(embeddings, given, groups, images=scan.images, seed=options.seed, into=into, advance=scan.observer.advance)
             else:
                 from audit.predictions.user import load_predictions
@@ -131,10 +131,10 @@ class Predictions(Stage):
         return judge_label_sets(open_rows(scan.run, "predictions", rows), given, disagreeing), facts
 
 
-def _features(scan: Scan) -> npt.NDArray[np.float16]:
+def _embeddings(scan: Scan) -> npt.NDArray[np.float16]:
     """Map the embeddings of all backbones, side by side."""
     rows = len(scan.samples)
-    return open_array(scan.run / FEATURES, rows, kind="f", dimensions=2) if scan.extra else open_rows(scan.run, "embeddings", rows)
+    return open_array(scan.run / LABEL_EMBEDDINGS, rows, kind="f", dimensions=2) if scan.extra else open_rows(scan.run, "embeddings", rows)
 
 
 def why_none(scan: Scan) -> str | None:

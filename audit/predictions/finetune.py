@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 
 _BATCH = 64
-_STEPS_WANTED = 1_200
-_EPOCHS = (4, 12)
+_STEPS_WANTED = 2_400
+_EPOCHS = (4, 16)
 """Fewest and most epochs; between them, about `_STEPS_WANTED` batches."""
 
 _RATE, _HEAD_RATE, _DECAY = 7e-4, 5e-3, 0.02

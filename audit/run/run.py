@@ -98,6 +98,11 @@ class Run:
         return open_rows(self.path, "thumbnails", len(self))
 
     @cached_property
+    def features(self) -> npt.NDArray[np.uint8]:
+        """uint8 ``[n, FEATURES, FEATURE_BYTES]`` local features, as `audit.images.local_features.features` describes them."""
+        return open_rows(self.path, "features", len(self))
+
+    @cached_property
     def neighbors(self) -> npt.NDArray[np.int32]:
         """int32 ``[n, k]`` rows, nearest first; -1 for none."""
         return open_rows(self.path, "neighbors", len(self))

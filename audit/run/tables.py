@@ -18,7 +18,14 @@ from audit.tables import FACES, LABEL_QUALITY, OUTCOMES, PAIRS, SAMPLES, SEVERIT
 _VALUES = {"outcome": OUTCOMES, "severity": SEVERITIES}
 """Columns with a fixed set of values."""
 
-_LAYOUTS = {"embeddings": ("f", 2), "thumbnails": ("u", 4), "neighbors": ("i", 2), "similarities": ("f", 2), "predictions": ("f", 2)}
+_LAYOUTS = {
+    "embeddings": ("f", 2),
+    "thumbnails": ("u", 4),
+    "features": ("u", 3),
+    "neighbors": ("i", 2),
+    "similarities": ("f", 2),
+    "predictions": ("f", 2),
+}
 """Array -> NumPy's kind of its dtype, and its number of dimensions."""
 
 

@@ -203,14 +203,14 @@ def test_extra_backbones_add_features_for_labels_only(models, data, tmp_path):
     alone = scan(data, tmp_path / "alone", backbone="embedded")
     both = scan(data, tmp_path / "both", backbone=f"embedded,{models.folder / 'model.onnx'}")
     assert np.array_equal(alone.embeddings, both.embeddings)
-    features = np.load(tmp_path / "both" / "state" / "features.npy")
+    features = np.load(tmp_path / "both" / "state" / "label-embeddings.npy")
     assert features.shape == (13, 1280 + 512)
     assert np.array_equal(features[:, :1280], both.embeddings)
     assert [one["name"] for one in both.record["extra_backbones"]] == ["onnx:model.onnx"]
     assert both.record["stages"]["neighbors"]["key"] == alone.record["stages"]["neighbors"]["key"]
     assert not np.array_equal(alone.predictions, both.predictions)
     again = scan(data, tmp_path / "both", backbone="embedded")
-    assert not (tmp_path / "both" / "state" / "features.npy").exists()
+    assert not (tmp_path / "both" / "state" / "label-embeddings.npy").exists()
     assert np.array_equal(again.predictions, alone.predictions)
 
 

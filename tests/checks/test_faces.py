@@ -119,21 +119,3 @@ def test_processes_find_the_same_faces(pictures, tmp_path, monkeypatch):
     assert several.equals(one)
     assert sum(counted) == len(names)
     assert [row for row, confidence in zip(*one.select(["row", "confidence"]).to_pydict().values(), strict=True) if confidence >= 0.5] == [0]
-
-
-def first_row(batch):
-    return len(batch), [(batch[0][0], 0.0, 0.0, 1.0, 1.0, 1.0)]
-
-
-def test_limits_batches_in_flight():
-    taken = []
-
-    def batches():
-        for row in range(100):
-            taken.append(row)
-            yield ((row, "name"),)
-
-    found = faces._in_processes(first_row, batches(), 2)
-    assert next(found) == (1, [(0, 0.0, 0.0, 1.0, 1.0, 1.0)])
-    assert len(taken) <= 2 * faces._BATCHES_AHEAD_PER_WORKER
-    assert [boxes[0][0] for _, boxes in found] == list(range(1, 100))

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from skimage import data
 
-from audit.images.measures import perceptual_hash, pixel_id, quality, thumbnail
+from audit.images.measures import orientation_free_hashes, perceptual_hash, pixel_id, quality, thumbnail
 
 RANGES = {"brightness": 1, "luma_p01": 1, "luma_p99": 1, "contrast": 0.5, "sharpness": 7, "entropy": 8, "chroma": 1}
 
@@ -86,3 +87,13 @@ def test_odd_shapes_are_measured(shape):
     pixels = np.full(shape, 7, np.uint8)
     assert thumbnail(pixels).shape == (32, 32, 3)
     assert quality(pixels)["brightness"] == pytest.approx(7 / 255)
+
+
+@pytest.mark.parametrize("turn", [*range(4)])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_orientation_free_hashes_are_equal_in_all_orientations(turn, mirror):
+    smalls = np.stack([thumbnail(image) for image in (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())])
+    turned = np.rot90(smalls, turn, axes=(1, 2))
+    turned = turned[:, :, ::-1] if mirror else turned
+    apart = np.bitwise_count(orientation_free_hashes(smalls) ^ orientation_free_hashes(np.ascontiguousarray(turned)))
+    assert apart.max() <= 1

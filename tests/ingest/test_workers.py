@@ -16,7 +16,7 @@ from PIL import Image
 
 from audit.backbones.base import Preprocessing
 from audit.ingest import workers as module
-from audit.ingest.chunks import REUSABLE, Chunk, Ingested, Recipe, embed, embed_together, measure
+from audit.ingest.chunks import REUSABLE, Chunk, Ingested, Recipe, embed, embed_together, measure, no_features
 from audit.ingest.workers import Workers, ingest
 
 SIDE = 16
@@ -92,7 +92,14 @@ def test_large_batches_equal_single_images(monkeypatch, processes):
 
 def single(part):
     return [
-        Ingested(part.rows[at : at + 1], part.measures[at : at + 1], part.thumbnails[at : at + 1], None, part.embeddings[at : at + 1])
+        Ingested(
+            part.rows[at : at + 1],
+            part.measures[at : at + 1],
+            part.thumbnails[at : at + 1],
+            part.features[at : at + 1],
+            None,
+            part.embeddings[at : at + 1],
+        )
         for at in range(len(part.rows))
     ]
 
@@ -112,7 +119,13 @@ def test_chunks_without_images_to_embed():
 
     def results(count):
         for at in range(count):
-            yield Ingested(np.arange(at, at + 1), [{"outcome": REUSABLE}], np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, SIDE, SIDE, 3), np.uint8))
+            yield Ingested(
+                np.arange(at, at + 1),
+                [{"outcome": REUSABLE}],
+                np.zeros((1, 32, 32, 3), np.uint8),
+                no_features(1),
+                np.zeros((1, SIDE, SIDE, 3), np.uint8),
+            )
 
     for count in (0, 1, 9):
         found = list(embed_together(results(count), Means(4)))

@@ -13,7 +13,7 @@ def proposed(neighbors, hashes, leaders=None):
     count = len(hashes)
     leaders = np.arange(count) if leaders is None else np.array(leaders)
     similarities = np.where(neighbors >= 0, 0.5, np.nan).astype(np.float32)
-    blocks = candidates(neighbors, similarities, hashes, np.ones(count, bool), leaders, 6)
+    blocks = candidates(neighbors, similarities, (hashes,), np.ones(count, bool), leaders, 6)
     return {(i, j) for block in blocks for i, j in zip(block.first.tolist(), block.second.tolist(), strict=True)}
 
 

@@ -11,7 +11,9 @@ from PIL import Image
 from skimage import data
 
 from audit.images.measures import perceptual_hash, pixel_id, thumbnail
-from audit.pairs.pairs import PairOptions, find_pairs
+from audit.pairs.confirmation import compare_images
+from audit.pairs.evidence import concatenated, nothing
+from audit.pairs.pairs import Images, PairOptions, find_pairs
 from audit.pairs.reuse import FILES, load
 from audit.pairs.verification import verify
 
@@ -164,3 +166,62 @@ def test_higher_precision_keeps_fewer_pairs():
     images = [*originals, *(EDITS["gray"][0](image) for image in originals)]
     kept = [len(found(images, min_precision=precision)) for precision in (0.9, 0.95, 0.999)]
     assert kept == sorted(kept, reverse=True)
+
+
+def with_features(images):
+    """Tables, and images that are compared in this process."""
+    from audit.images.local_features import features, local_features
+
+    def confirm(first, second, mirrored):
+        parts = [
+            compare_images(local_features(images[one]), local_features(images[other]), mirrored=bool(turned))
+            for one, other, turned in zip(first, second, mirrored, strict=True)
+        ]
+        return concatenated(parts), np.ones(len(parts), bool)
+
+    return tables(images), Images(np.stack([features(image) for image in images]), confirm)
+
+
+def test_images_are_compared_where_their_features_agree():
+    originals = photographs()[::3]
+    (samples, smalls, neighbors, similarities), compare = with_features([*originals, *(np.ascontiguousarray(np.rot90(one)) for one in originals)])
+    found = find_pairs(samples, smalls, neighbors, similarities, compare)
+    assert (found.table["j"] - found.table["i"]).tolist() == [len(originals)] * len(originals)
+    assert found.table["relation"].tolist() == ["edited_copy"] * len(originals)
+    assert all(json.loads(evidence)["edits"] == ["turned by 270°"] for evidence in found.table["evidence"])
+    assert not found.limited
+    assert found.unreadable == 0
+
+
+def test_compared_pairs_are_reused():
+    originals = photographs()[::3]
+    (samples, smalls, neighbors, similarities), compare = with_features([*originals, *(np.ascontiguousarray(np.rot90(one)) for one in originals)])
+    first = find_pairs(samples, smalls, neighbors, similarities, compare)
+
+    def fail(*_):
+        raise AssertionError("compared again")
+
+    again = find_pairs(samples, smalls, neighbors, similarities, Images(compare.features, fail), known=first.known)
+    pd.testing.assert_frame_equal(again.table, first.table)
+
+
+def test_the_likeliest_pairs_are_compared_within_the_limit():
+    originals = photographs()[::3]
+    (samples, smalls, neighbors, similarities), compare = with_features([*originals, *(np.ascontiguousarray(np.rot90(one)) for one in originals)])
+    options = PairOptions(most_compared=0, at_once=2)
+    found = find_pairs(samples, smalls, neighbors, similarities, compare, options=options)
+    assert found.compared == 2
+    assert found.limited
+    assert found.left_out > 0
+    assert len(found.table) == 2
+
+
+def test_unreadable_images_are_counted_and_compared_next_time():
+    originals = photographs()[::3]
+    (samples, smalls, neighbors, similarities), compare = with_features([*originals, *(np.ascontiguousarray(np.rot90(one)) for one in originals)])
+    gone = find_pairs(
+        samples, smalls, neighbors, similarities, Images(compare.features, lambda one, _, __: (nothing(len(one)), np.zeros(len(one), bool)))
+    )
+    assert gone.table.empty
+    assert gone.unreadable > 0
+    assert len(find_pairs(samples, smalls, neighbors, similarities, compare, known=gone.known).table) == len(originals)

@@ -1,12 +1,16 @@
 """The operating point: its expected precision, its interval, and the effect of a higher precision."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.pairs.score import LEAST_SCORE, margin, operating_point, relations
-from audit.pairs.verification import Evidence
+from audit.pairs.evidence import nothing
+from audit.pairs.score import LEAST_SCORE, OperatingPoint, Scores, margin, operating_point, relations, score, with_own_share
+
+KEPT_FROM_HALF = OperatingPoint(0.5, 1, 0.9, (0.0, 1.0))
 
 probabilities = st.lists(st.floats(0, 1), max_size=40).map(np.array)
 
@@ -49,11 +53,28 @@ def test_margin_is_measured_from_the_farther_neighbors():
         ({"color_difference": 0.1}, "edited_copy"),
         ({"mirrored": True}, "edited_copy"),
         ({"transform": [[0.8, 0, 0.1], [0, 0.8, 0.1]]}, "edited_copy"),
-        ({"color_difference": 0.1, "detail_correlation": 0.3}, "same_scene"),
     ],
 )
 def test_relations(change, relation):
     plain = {"correlation": 0.99, "detail_correlation": 0.95, "residual": 0.01, "color_difference": 0.01, "local_difference": 0.02, "overlap": 1.0}
     values = plain | {"mirrored": False, "transform": [[1, 0, 0], [0, 1, 0]]} | change
-    evidence = Evidence(**{name: np.array([value], bool if name == "mirrored" else np.float32) for name, value in values.items()})
-    assert relations(evidence).tolist() == [relation]
+    measured = {name: np.array([value], bool if name == "mirrored" else np.float32) for name, value in values.items()}
+    evidence = replace(nothing(1), **measured)
+    assert relations(evidence, Scores(np.array([0.99]), np.array([0.99])), KEPT_FROM_HALF).tolist() == [relation]
+
+
+@pytest.mark.parametrize(("copy", "same_thing", "relation"), [(0.4, 0.97, "same_scene"), (0.4, 0.8, ""), (0.6, 0.1, "re_encoded")])
+def test_a_copy_then_another_shot_then_nothing(copy, same_thing, relation):
+    assert relations(nothing(1), Scores(np.array([copy]), np.array([same_thing])), KEPT_FROM_HALF).tolist() == [relation]
+
+
+def test_likenesses_are_worth_less_where_hardly_any_is_a_copy():
+    rare = with_own_share(np.array([0.99] + [0.02] * 999))
+    frequent = with_own_share(np.array([0.99] * 500 + [0.02] * 500))
+    assert rare[0] < 0.5 < 0.98 < frequent[0]
+    assert with_own_share(np.zeros(0)).tolist() == []
+
+
+def test_images_that_do_not_align_are_not_copies():
+    scores = score(nothing(2), np.zeros(2, np.float32))
+    assert scores.copy.tolist() == scores.same_thing.tolist() == [0, 0]

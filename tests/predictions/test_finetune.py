@@ -70,7 +70,7 @@ def test_wrong_labels_are_doubted(given, tmp_path):
     assert set(np.argsort(of_given)[:3]) == {3, 40, 77}
     assert found.record["method"] == "finetune"
     assert watch.done == watch.total > 0
-    assert "fine-tuning 5 networks, up to 12 epochs at 16 px, on cpu: about" in watch.notes[0]
+    assert "fine-tuning 5 networks, up to 16 epochs at 16 px, on cpu: about" in watch.notes[0]
 
 
 def test_no_network_sees_the_images_that_it_judges(given, tmp_path, monkeypatch):

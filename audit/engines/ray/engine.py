@@ -33,7 +33,7 @@ from audit.engines.ray.exit_message import exit_message
 from audit.errors import AuditError, BackboneError, ConfigError, SourceError, reason
 from audit.ingest.chunks import Chunk, Ingested, Recipe, embed_together
 from audit.ingest.workers import Workers
-from audit.tables import MEASURES, THUMBNAIL_SIDE
+from audit.tables import FEATURE_BYTES, FEATURES, MEASURES, THUMBNAIL_SIDE
 
 if TYPE_CHECKING:
     from audit.neighbors.backends import Backend
@@ -245,7 +245,7 @@ def _opened(everything: Any) -> tuple[BlockSearch, Any]:
 
 def _to_table(part: Ingested) -> pa.Table:
     table = pa.Table.from_pylist(part.measures, MEASURES).add_column(0, "row", pa.array(part.rows))
-    for name, array in (("thumbnail", part.thumbnails), ("embedding", part.embeddings)):
+    for name, array in (("thumbnail", part.thumbnails), ("features", part.features), ("embedding", part.embeddings)):
         width = array[0].nbytes
         packed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(array), [None, pa.py_buffer(np.ascontiguousarray(array))])
         table = table.append_column(name, packed)
@@ -260,6 +260,7 @@ def _from_table(table: pa.Table, dimension: int) -> Ingested:
         table["row"].to_numpy(),
         table.select(MEASURES.names).to_pylist(),
         unpacked("thumbnail", np.uint8, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3),
+        unpacked("features", np.uint8, FEATURES, FEATURE_BYTES),
         None,
         unpacked("embedding", np.float16, dimension),
     )

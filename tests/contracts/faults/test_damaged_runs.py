@@ -17,7 +17,16 @@ from audit.cli import invoke
 from audit.pipeline import predictions as prediction_stage
 
 LEFT_FOR_THE_NEXT_SCAN = (
-    *("embeddings.npy", "thumbnails.npy", "samples.parquet", "predictions.npy", "faces.parquet", "state/faces-of.npy", "state/predicted.npz"),
+    *(
+        "embeddings.npy",
+        "thumbnails.npy",
+        "features.npy",
+        "samples.parquet",
+        "predictions.npy",
+        "faces.parquet",
+        "state/faces-of.npy",
+        "state/predicted.npz",
+    ),
     *("state/predictor.npz", "state/neighbors.npy", "state/neighbors-of.npy", "state/similarities.npy", "state/unlike.npy", "state/verified.npz"),
 )
 FILES = (
@@ -182,7 +191,7 @@ def damage_content(path: Path) -> None:
     os.utime(path, ns=(when.st_atime_ns, when.st_mtime_ns))
 
 
-@pytest.mark.parametrize("name", ["embeddings.npy", "thumbnails.npy", "neighbors.npy", "similarities.npy", "state/unlike.npy"])
+@pytest.mark.parametrize("name", ["embeddings.npy", "thumbnails.npy", "features.npy", "neighbors.npy", "similarities.npy", "state/unlike.npy"])
 def test_corrupt_content_is_noted_and_recreated_before_use(tmp_path, finished, other_pairs, command, name):
     run = shutil.copytree(finished[0], tmp_path / "run")
     damage_content(run / name)

@@ -75,7 +75,7 @@ def test_resumes_killed_scan(tmp_path, killed):
     assert watcher.images == IMAGES - STORED
 
 
-FILES = ("embeddings.npy", "thumbnails.npy", "segments/000000.parquet", "plan.json", "listing.parquet")
+FILES = ("embeddings.npy", "thumbnails.npy", "features.npy", "segments/000000.parquet", "plan.json", "listing.parquet")
 
 
 def test_truncated_array_is_not_filled_with_zeros(tmp_path, killed):

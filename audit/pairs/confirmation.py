@@ -1,0 +1,144 @@
+"""Confirm on the images themselves, in worker processes, which pairs show the same photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.errors import AuditError
+from audit.images.decode import decode
+from audit.images.local_features import COMPARED_SIDE, LocalFeatures, local_features
+from audit.pairs.details import Details, compare
+from audit.pairs.evidence import Evidence, concatenated, nothing
+from audit.pairs.registration import Registration, inverse, register
+from audit.processes import available_cpus, in_processes
+
+if TYPE_CHECKING:
+    from audit.sources import Source
+
+Rows = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+
+_AT_ONCE = 32
+"""Pairs to a batch, within which each image is read once; an image takes 0.5 MB."""
+_MOST_CORRELATED = 0.995
+"""Correlation above which Fisher's z counts rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """How to read the images of a run, to compare them.
+
+    Args:
+        source: the dataset.
+        source_refs: one reference for each row of the run.
+        max_pixels: larger images are not decoded.
+        workers: number of processes; None uses one per CPU.
+    """
+
+    source: Source
+    source_refs: Sequence[str]
+    max_pixels: int
+    workers: int | None
+
+    def __call__(self, first: Rows, second: Rows, mirrored: npt.NDArray[np.bool_]) -> tuple[Evidence, npt.NDArray[np.bool_]]:
+        """Compare pairs of images.
+
+        Args:
+            first: ``[m]`` rows.
+            second: ``[m]`` rows.
+            mirrored: ``[m]`` whether to compare with the mirrored second image.
+
+        Returns:
+            The evidence, in order, and which pairs could be read, ``[m]``.
+
+        Raises:
+            AuditError: an image crashed its process.
+        """
+        order = np.lexsort((second, first))
+        starts = range(0, len(first), _AT_ONCE)
+        batches = (
+            tuple(
+                (self.source_refs[one], self.source_refs[other], turned)
+                for one, other, turned in zip(first[part].tolist(), second[part].tolist(), mirrored[part].tolist(), strict=True)
+            )
+            for part in (order[start : start + _AT_ONCE] for start in starts)
+        )
+        work = partial(_compare_batch, self.source, self.max_pixels)
+        try:
+            found = list(in_processes(work, batches, min(self.workers or available_cpus(), max(len(starts), 1))))
+        except BrokenProcessPool:
+            raise AuditError("pairs", "the comparison of two images crashed", "run the same command again to resume") from None
+        back = np.argsort(order)
+        readable = np.concatenate([np.zeros(0, bool), *(part for _, part in found)])
+        return concatenated([part for part, _ in found]).take(back), readable[back]
+
+
+def compare_images(first: LocalFeatures, second: LocalFeatures, *, mirrored: bool) -> Evidence:
+    """Return the evidence of one pair."""
+    registration = register(first, second, mirrored=mirrored)
+    details = compare(first, second, registration) if registration else None
+    return _evidence(first, second, registration, details) if registration and details else nothing(1)
+
+
+def _compare_batch(source: Source, max_pixels: int, batch: Sequence[tuple[str, str, bool]]) -> tuple[Evidence, npt.NDArray[np.bool_]]:
+    parts, readable = [], []
+    known: dict[str, LocalFeatures | None] = {}
+    for one, other, mirrored in batch:
+        for source_ref in (one, other):
+            if source_ref not in known:
+                known[source_ref] = _features(source, max_pixels, source_ref)
+        sides = known[one], known[other]
+        readable.append(all(side is not None for side in sides))
+        parts.append(compare_images(sides[0], sides[1], mirrored=mirrored) if sides[0] is not None and sides[1] is not None else nothing(1))
+    return concatenated(parts), np.array(readable, bool)
+
+
+def _features(source: Source, max_pixels: int, source_ref: str) -> LocalFeatures | None:
+    try:
+        image = decode(source.read(source_ref), max_pixels=max_pixels).image
+    except Exception:  # noqa: BLE001  storage libraries raise their own types; ingest has already reported the file
+        return None
+    return None if image is None else local_features(np.asarray(image))
+
+
+def _evidence(first: LocalFeatures, second: LocalFeatures, registration: Registration, details: Details) -> Evidence:
+    z = np.arctanh(np.nan_to_num(details.quartiles).clip(-_MOST_CORRELATED, _MOST_CORRELATED))
+    blocks = np.log1p(details.blocks[1])
+    measures = [*(z[:, 1] * blocks), z[1, 0] * blocks, np.log1p(registration.inliers)]
+    scale = float(np.sqrt(abs(np.linalg.det(details.matrix[:, :2]))))
+    coarser = first if scale <= 1 else second
+
+    def number(value: float) -> npt.NDArray[np.float32]:
+        return np.array([value], np.float32)
+
+    return Evidence(
+        number(details.correlation),
+        number(float(np.nan_to_num(details.quartiles[1, 1]))),
+        number(details.residual),
+        number(details.color_difference),
+        number(details.local_difference),
+        number(details.overlap),
+        np.array([registration.mirrored]),
+        _in_unit_coordinates(details.matrix, first.gray.shape, second.gray.shape)[None],
+        np.array([min(max(coarser.gray.shape), COMPARED_SIDE)], np.int16),
+        np.array([measures], np.float32),
+        np.zeros(1, np.float32),
+    )
+
+
+def _in_unit_coordinates(matrix: Doubles, first: Sequence[int], second: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Return the transformation from unit coordinates of the first image to those of the second one; pixel centers are at integers."""
+    back = np.vstack([inverse(matrix), [0, 0, 1]])
+    pixels = np.array([[first[1], 0, -0.5], [0, first[0], -0.5], [0, 0, 1]])
+    unit = np.array([[1 / second[1], 0, 0.5 / second[1]], [0, 1 / second[0], 0.5 / second[0]], [0, 0, 1]])
+    return np.asarray((unit @ back @ pixels)[:2], np.float32)
+
+
+Confirm = Callable[[Rows, Rows, npt.NDArray[np.bool_]], tuple[Evidence, npt.NDArray[np.bool_]]]

@@ -1,0 +1,142 @@
+"""Compare the details of two registered images, block by block and scale by scale.
+
+The grain of a sensor, of fabric or of compression is the same in a copy and in nothing else: outline and layout, which other shots and look-alikes
+share, are left out by the blur that is subtracted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from audit.images.local_features import LocalFeatures
+from audit.pairs.registration import LEAST_OVERLAP, Registration, covered, inverse, refine, warped
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+BANDS = ((0.5, 1.0), (0.8, 2.5), (1.6, 5.0))
+"""Standard deviations, in pixels, of the two blurs whose difference is compared: the finest details, which compression removes first, to coarse ones,
+which survive a strong blur."""
+
+_BLOCKS, _BLOCK_SIDES = 5, (8, 24)
+"""Blocks along the short side, as far as their sides in pixels stay within these limits."""
+
+_LEAST_DETAIL = 1.0
+"""Standard deviation of a block, in 8-bit luma, below which neither image has details there: compression noise alone reaches it."""
+
+_BLURS = (0.0, 0.7, 1.0, 1.5, 2.0, 3.0)
+"""Standard deviations, in pixels, of the blur that is tried on the sharper image: a blurred copy has lost details, but not gained others."""
+
+_CELLS = 32
+"""Cells along the long side in which colors are compared."""
+
+_HOPELESS = 0.35
+"""Upper quartile of the coarse blocks' correlations before refinement below which two images are not copies: refinement, most of the cost, is
+skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """How well two registered images fit."""
+
+    blocks: npt.NDArray[np.int64]
+    """``[bands]`` blocks with details in either image."""
+    quartiles: Doubles
+    """``[bands, 3]`` quartiles of the blocks' correlations, -1..1; NaN without blocks."""
+    correlation: float
+    """Of luma over the overlap, -1..1."""
+    residual: float
+    """Mean absolute difference of luma after brightness and contrast are matched, 0..1."""
+    color_difference: float
+    """Mean absolute difference of the cells' RGB values, 0..1."""
+    local_difference: float
+    """The same, in the cell where it is largest."""
+    overlap: float
+    """Share of the first image that the other covers, 0..1."""
+    matrix: Doubles
+    """``[2, 3]``: pixels of the second image, mirrored before where it is registered so -> pixels of the first one, refined."""
+
+
+def compare(first: LocalFeatures, second: LocalFeatures, registration: Registration) -> Details | None:
+    """Refine a registration and compare the details; None where the images hardly overlap."""
+    second = second.mirrored() if registration.mirrored else second
+    scale = float(np.sqrt(abs(np.linalg.det(registration.matrix[:, :2]))))
+    coarse, fine, matrix = (first, second, registration.matrix) if scale <= 1 else (second, first, inverse(registration.matrix))
+    side = int(np.clip(min(coarse.gray.shape) // _BLOCKS, *_BLOCK_SIDES))
+    inside = covered(fine.gray, matrix, coarse.gray)
+    if inside.mean() < LEAST_OVERLAP:
+        return None
+    seen, start = coarse.gray.astype(np.float32), warped(fine.gray, matrix, coarse.gray).astype(np.float32)
+    before = _band(seen, start, BANDS[2], _block_means(inside.astype(np.float32), side) >= _WHOLE, side)
+    if len(before) and np.percentile(before, 75) >= _HOPELESS:
+        matrix = refine(coarse, fine, matrix)
+        inside = covered(fine.gray, matrix, coarse.gray)
+    mine, theirs = coarse.color.astype(np.float32), warped(fine.color, matrix, coarse.gray).astype(np.float32)
+    luma = [image @ np.array([0.299, 0.587, 0.114], np.float32) for image in (mine, theirs)]
+    within = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1).astype(bool)
+    if not within.any():
+        return None
+    whole = _block_means(within.astype(np.float32), side) >= _WHOLE
+    one, other = _equally_sharp(luma[0], luma[1], within)
+    bands = [_band(one, other, band, whole, side) for band in BANDS]
+    # Means of cells, since what compression adds averages out and what an edit adds does not.
+    cell = max(max(coarse.gray.shape) // _CELLS, 2)
+    difference = np.mean([np.abs(_block_means(channel, cell)) for channel in cv2.split(mine - theirs)], axis=0) / 255
+    compared = _block_means(within.astype(np.float32), cell) >= _WHOLE
+    a, b = (image[within] - image[within].mean() for image in (one, other))
+    squares, product = float(b @ b), float(a @ b)
+    onto_first = matrix if scale <= 1 else inverse(matrix)
+    return Details(
+        np.array([len(band) for band in bands]),
+        np.array([np.percentile(band, (25, 50, 75)) if len(band) else (np.nan,) * 3 for band in bands]),
+        product / max(float(np.sqrt(squares * float(a @ a))), 1.0),
+        float(np.abs(a - max(product, 0.0) / max(squares, 1.0) * b).mean()) / 255,
+        float(difference[compared].mean()) if compared.any() else 0.0,
+        float(difference[compared].max(initial=0.0)),
+        float(inside.mean() if scale <= 1 else covered(second.gray, onto_first, first.gray).mean()),
+        onto_first,
+    )
+
+
+_WHOLE = 0.9
+"""Share of a block that the other image must cover."""
+
+
+def _equally_sharp(one: Floats, other: Floats, within: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Blur the sharper image until its details are as strong as those of the other."""
+    weak, strong = _strength(one, within), _strength(other, within)
+    swapped = weak > strong
+    sharp, weak = (one, strong) if swapped else (other, weak)
+    tried = (cv2.GaussianBlur(sharp, (0, 0), blur) if blur else sharp for blur in _BLURS)
+    best, least = sharp, np.inf
+    for image in tried:  # the strength falls with the blur
+        off = abs(np.log((_strength(image, within) + 0.1) / (weak + 0.1)))
+        if off >= least:
+            break
+        best, least = image, off
+    return (best, other) if swapped else (one, best)
+
+
+def _strength(image: Floats, within: npt.NDArray[np.bool_]) -> float:
+    """Return the standard deviation of the fine details, relative to that of all details, so that contrast does not count."""
+    fine, coarse = (cv2.GaussianBlur(image, (0, 0), low) - cv2.GaussianBlur(image, (0, 0), high) for low, high in (BANDS[1], (2.0, 8.0)))
+    return float(fine[within].std() / max(coarse[within].std(), 1e-3))
+
+
+def _band(one: Floats, other: Floats, band: tuple[float, float], whole: npt.NDArray[np.bool_], side: int) -> Floats:
+    """Return the correlations of the blocks that have details in either image."""
+    mine, theirs = (cv2.GaussianBlur(image, (0, 0), band[0]) - cv2.GaussianBlur(image, (0, 0), band[1]) for image in (one, other))
+    means = [_block_means(image, side) for image in (mine, theirs)]
+    squares = [np.maximum(_block_means(image * image, side) - mean * mean, 0) for image, mean in zip((mine, theirs), means, strict=True)]
+    together = _block_means(mine * theirs, side) - means[0] * means[1]
+    there = whole & (np.maximum(*squares) >= _LEAST_DETAIL**2)
+    return np.asarray(together[there] / np.maximum(np.sqrt(squares[0] * squares[1])[there], 1e-6), np.float32)
+
+
+def _block_means(image: Floats, side: int) -> Floats:
+    down, right = image.shape[0] // side, image.shape[1] // side
+    return np.asarray(image[: down * side, : right * side].reshape(down, side, right, side).mean(axis=(1, 3)), np.float32)

@@ -1,0 +1,143 @@
+"""Confirmation on the images: copies in any orientation, named edits, other images, and unreadable files."""
+
+import io
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from skimage import data
+
+import audit
+from audit.images.local_features import local_features
+from audit.pairs.confirmation import Confirmation, compare_images
+from audit.pairs.score import score
+
+
+def photo(name="chelsea"):
+    return Image.fromarray(getattr(data, name)())
+
+
+def compared(one, other, *, mirrored=False):
+    return compare_images(*(local_features(np.asarray(image)) for image in (one, other)), mirrored=mirrored)
+
+
+@pytest.mark.parametrize(
+    ("change", "mirrored"),
+    [
+        (lambda image: image.rotate(90, expand=True), False),
+        (lambda image: image.rotate(25, Image.Resampling.BICUBIC), False),
+        (ImageOps.mirror, True),
+        (ImageOps.flip, True),
+        (lambda image: image.crop((0, 0, round(image.width * 0.58), round(image.height * 0.58))), False),
+        (lambda image: image.resize((image.width // 2, image.height // 2)), False),
+        (lambda image: ImageOps.expand(image, 60, "white"), False),
+    ],
+)
+def test_copies_are_copies_in_any_orientation(change, mirrored):
+    found = score(compared(photo(), change(photo()), mirrored=mirrored), np.zeros(1, np.float32))
+    assert found.copy[0] > 0.99
+
+
+def test_different_images_are_not_copies():
+    names = ("astronaut", "chelsea", "coffee", "rocket")
+    for number, one in enumerate(names):
+        for other in names[number + 1 :]:
+            assert score(compared(photo(one), photo(other)), np.zeros(1, np.float32)).copy[0] < 0.05
+
+
+def test_two_grounds_with_one_texture_are_not_copies():
+    """Another thing on the same carpet: features agree all around, details in the middle do not."""
+    ground = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    one, other = ground.copy(), ground.copy()
+    one[60:260, 60:260], other[60:260, 60:260] = data.coffee()[100:300, 200:400], data.astronaut()[0:200, 150:350]
+    assert score(compared(Image.fromarray(one), Image.fromarray(other)), np.zeros(1, np.float32)).copy[0] < 0.5
+
+
+class Files:
+    """A source of files in memory."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def read(self, source_ref):
+        return self.content[source_ref]
+
+
+def encoded(image):
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_reads_the_images_in_processes_and_skips_unreadable_ones():
+    content = {"a": encoded(photo()), "b": encoded(photo().rotate(180)), "broken": b"not an image"}
+    confirm = Confirmation(Files(content), ["a", "b", "broken", "gone"], 10**8, 2)
+    first, second = np.array([1, 0, 0, 0]), np.array([2, 3, 1, 2])
+    found, readable = confirm(first, second, np.zeros(4, bool))
+    assert readable.tolist() == [False, False, True, False]
+    assert found.detail_correlation[2] > 0.95
+    assert found.compared_at.tolist() == [0, 0, 320, 0]
+    empty, none = confirm(first[:0], second[:0], np.zeros(0, bool))
+    assert len(none) == len(empty.votes) == 0
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory):
+    """A scan of twelve photographs and of edited copies of one of them."""
+    folder = tmp_path_factory.mktemp("scanned") / "images"
+    folder.mkdir()
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        image = photo(name)
+        for number, box in enumerate(((0, 0, 0.5, 1), (0.5, 0, 1, 0.5), (0.5, 0.5, 1, 1))):
+            part = image.crop(tuple(round(edge * side) for edge, side in zip(box, image.size * 2, strict=True)))
+            part.save(folder / f"{name}-{number}.png")
+    whole = photo("retina").resize((400, 400))
+    whole.save(folder / "whole.png")
+    for name, change in CHANGES.items():
+        change(whole).save(folder / f"{name}.png")
+    run = audit.scan(folder, folder.parent / "run", options=audit.ScanOptions(only=("near_duplicates",), offline=True))
+    return SimpleNamespace(run=run, ids=list(run.samples["sample_id"]))
+
+
+SEEN_FROM_THE_COPY = {
+    "turned by 90°": "turned by 270°",
+    "cropped to 46%": "contained, as 46% of the image",
+    "contained, as 64% of the image": "cropped to 64%",
+}
+
+CHANGES = {
+    "turned": lambda image: image.rotate(-90, expand=True),
+    "mirrored": ImageOps.mirror,
+    "flipped": ImageOps.flip,
+    "cropped": lambda image: image.crop((20, 30, 290, 300)),
+    "framed": lambda image: ImageOps.expand(image, 50, "white"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "edits"),
+    [
+        ("turned", ["turned by 90°"]),
+        ("mirrored", ["mirrored"]),
+        ("flipped", ["flipped upside down"]),
+        ("cropped", ["cropped to 46%"]),
+        ("framed", ["contained, as 64% of the image"]),
+    ],
+)
+def test_a_scan_finds_edited_copies_and_names_the_edits(scanned, name, edits):
+    pairs = scanned.run.pairs
+    whole, copy = scanned.ids.index("whole.png"), scanned.ids.index(f"{name}.png")
+    pair = pairs[(pairs["i"] == min(whole, copy)) & (pairs["j"] == max(whole, copy))].iloc[0]
+    assert pair["relation"] == "edited_copy"
+    found = json.loads(pair["evidence"])["edits"]
+    if copy < whole:  # the evidence is about the second image
+        edits = [SEEN_FROM_THE_COPY.get(edit, edit) for edit in edits]
+    assert found == edits
+
+
+def test_a_scan_keeps_other_photographs_apart(scanned):
+    copies = {f"{name}.png" for name in (*CHANGES, "whole")}
+    for one, other in zip(scanned.run.pairs["i"], scanned.run.pairs["j"], strict=True):
+        assert {scanned.ids[one], scanned.ids[other]} <= copies
