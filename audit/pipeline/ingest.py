@@ -20,7 +20,7 @@ from audit.ingest.staging import FILES, INGEST_PLAN, Staging, finished_ingest, p
 from audit.io.artifacts import filling, read_json, read_table, release
 from audit.io.blocks import blocks
 from audit.io.progress import Observer
-from audit.pipeline.stage import Scan, Stage
+from audit.pipeline.stage import LABEL_EMBEDDINGS, Scan, Stage
 from audit.run.record import as_json, key_of
 from audit.run.tables import open_rows, read_samples
 from audit.sources.storage.files import MISSING
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from audit.config import ScanOptions
     from audit.ingest.reuse import Store
     from audit.ingest.vectors import Vectors
-
-LABEL_EMBEDDINGS = "state/label-embeddings.npy"
-"""Embeddings of all backbones side by side, where there are several."""
 
 _MEASURES_VERSION = 6
 """Increased by hand when decoding or measuring changes its result for the same bytes: stored rows are then measured again.

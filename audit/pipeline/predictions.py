@@ -6,7 +6,7 @@ After a small change of the dataset, the models of the last full fit judge the n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,7 @@ from audit.errors import AuditError, ConfigError, RunError
 from audit.io.artifacts import filling, open_array, read_arrays, replacing, write_table
 from audit.pairs.duplicate_sets import connected_sets
 from audit.pipeline.code_digest import code_digest
-from audit.pipeline.ingest import LABEL_EMBEDDINGS
-from audit.pipeline.stage import Scan, Stage
+from audit.pipeline.stage import LABEL_EMBEDDINGS, Scan, Stage
 from audit.predictions.incremental import FROM_ROWS, MAX_CHANGED, Fitted, count_changed, update
 from audit.predictions.predictor import Predictor, load_predictor
 from audit.run.identity import old_rows
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
     from audit.config import ScanOptions
     from audit.io.progress import Observer
 
+FineTuned = Callable[[Scan, npt.NDArray[np.int32], npt.NDArray[np.float16]], dict[str, object]]
+"""Fine-tunes the backbone: the scan, class codes and embeddings -> facts for the record; see `audit.pipeline.finetuning`."""
+
 MADE_OF, PREDICTOR = "state/predicted.npz", "state/predictor.npz"
 """The inputs of the last fit, and its models."""
 
@@ -43,6 +45,10 @@ class Predictions(Stage):
 
     name = "predictions"
     files = ("predictions.npy", "label_quality.parquet")
+
+    def __init__(self, fine_tuned: FineTuned) -> None:
+        # Not imported here: it reads images, and a change of that code must not refit the models on embeddings.
+        self._fine_tuned = fine_tuned
 
     def key(self, scan: Scan) -> str:
         """Return a digest of the pairs, the classes, and the code or the user's file."""
@@ -75,9 +81,7 @@ class Predictions(Stage):
         record.begin(self)
         scan.observer.stage("predictions", rows)
         if options.predict == "finetune":
-            from audit.pipeline.finetuning import fine_tuned
-
-            facts = fine_tuned(scan, codes.astype(np.int32), _embeddings(scan))
+            facts = self._fine_tuned(scan, codes.astype(np.int32), _embeddings(scan))
         elif options.predictions is None:
             from audit.backbones.runtime import own_device
 
@@ -169,7 +173,7 @@ def notes(scan: Scan) -> Iterator[str]:
 def _code(options: ScanOptions) -> str:
     """Return a digest of the code that makes predictions, and of the user's file. Raises AuditError if that cannot be read."""
     if options.predictions is None:
-        return code_digest(__name__)
+        return code_digest(__name__, *(["audit.predictions.finetune"] if options.predict == "finetune" else ()))
     try:
         with Path(options.predictions).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()

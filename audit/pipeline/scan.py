@@ -27,7 +27,7 @@ from audit.io.artifacts import sweep
 from audit.io.progress import SILENT, Observer
 from audit.pipeline.checks import FOLDERS, Checks, wanted_checks
 from audit.pipeline.faces import Faces
-from audit.pipeline.finetuning import refuse_unsuitable
+from audit.pipeline.finetuning import fine_tuned, refuse_unsuitable
 from audit.pipeline.ingest import Cache, Ingest, LabelEmbeddings, measuring_plan
 from audit.pipeline.neighbors import Neighbors
 from audit.pipeline.pairs import Pairs
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from audit.checks import Check
 
-STAGES: tuple[Stage, ...] = (Ingest(), Cache(), LabelEmbeddings(), Neighbors(), Pairs(), Predictions(), Faces(), Checks())
+STAGES: tuple[Stage, ...] = (Ingest(), Cache(), LabelEmbeddings(), Neighbors(), Pairs(), Predictions(fine_tuned), Faces(), Checks())
 
 _NO_MODEL = Placement("none", "cpu", "float32")
 """Where the user's embeddings were computed is not known."""

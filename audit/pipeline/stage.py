@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from audit.sources import Source
 
 
+LABEL_EMBEDDINGS = "state/label-embeddings.npy"
+"""Embeddings of all backbones side by side, where there are several."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExtraBackbone:
     """A backbone besides the first, for label predictions."""
