@@ -322,3 +322,17 @@ def test_onnx_file_is_refused_on_a_gpu(models):
     backbone = choose(str(models.folder / "model.onnx")).backbone
     with pytest.raises(BackboneError, match="does not run on a GPU"):
         placed(backbone, place(device="cpu", precision="auto"), device="cuda", precision="auto")
+
+
+def test_models_lists_a_file_with_its_size_and_speed(models, monkeypatch, capsys):
+    import audit.backbones
+    from audit.cli import invoke
+
+    monkeypatch.setattr(audit.backbones, "_SECONDS", 0.01)
+    assert invoke(["models", str(models.folder / "model.onnx"), "--speed", "--offline", "--json"]) == 0
+    (state,) = json.loads(capsys.readouterr().out)
+    assert (state["name"], state["state"]) == ("onnx:model.onnx", "ready")
+    assert state["megabytes"] == round((models.folder / "model.onnx").stat().st_size / 1e6)
+    assert state["images_per_second"] > 0
+    assert invoke(["models", str(models.folder / "none.onnx"), "--offline"]) == 2
+    assert "no such model file" in capsys.readouterr().err
