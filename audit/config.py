@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from audit.backbones.names import FORMS, is_file, malformed, split_names
 from audit.errors import ConfigError, nearest
 from audit.io.option_values import converted
 from audit.io.toml import read_toml
@@ -29,12 +30,18 @@ FILE_NAME = "audit.toml"
 TOOL_TABLE = "imagenet-audit"
 """The table below ``[tool]`` in ``pyproject.toml``."""
 
-PATH_OPTIONS = frozenset({"cache", "checkpoint", "predictions", "source.labels_file", "source.class_words_file", "source.taxonomy_file"})
+PATH_OPTIONS = frozenset(
+    {"cache", "checkpoint", "embeddings", "predictions", "source.labels_file", "source.class_words_file", "source.taxonomy_file"}
+)
 """Options that are paths: in a file, relative to the file's folder; on the command line, to the working directory."""
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 ENGINES = ("local", "ray")
+
+PREDICT = ("embeddings", "finetune")
+
+FINETUNE_PIXELS = range(32, 1025)
 
 MOST_NEIGHBORS = 1_000
 """FAISS returns at most 2,048 on a GPU, and the approximate search requests twice the number kept. Each takes 8 bytes per image: 1,000 for ImageNet's
@@ -42,7 +49,6 @@ MOST_NEIGHBORS = 1_000
 
 _LEAST_SECONDS = 0.1
 
-BACKBONE_FORM = re.compile(r"auto|embedded|clip(:[^/\s]+(/[^\s]+)?)?")
 DEVICE_FORM = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -59,11 +65,20 @@ class ScanOptions:
     source: SourceOptions = field(default_factory=_source_options)
     """How the dataset is stored and what its columns mean."""
     backbone: str = "auto"
-    """``auto`` (CLIP if its weights are available, else the embedded model), ``embedded``, ``clip`` or ``clip:ARCHITECTURE/TAG``."""
+    """``auto`` (CLIP if its weights are available, else the embedded model), ``embedded``, ``embedded-large``, ``clip:ARCHITECTURE/TAG``,
+    ``timm:NAME``, or a ``.onnx``, ``.pt`` or ``.safetensors`` file. Several, separated by commas, are concatenated for label predictions; see
+    ``docs/models.md``."""
     checkpoint: str | None = None
-    """A local checkpoint file for the CLIP architecture that ``backbone`` names."""
+    """A local checkpoint file for the CLIP or timm architecture that ``backbone`` names."""
+    embeddings: str | None = None
+    """A file of embeddings to use instead of a backbone: ``.npy`` or Parquet; see ``docs/models.md``."""
     predictions: str | None = None
     """A file of out-of-sample class probabilities to use instead of computing them: ``.npy``, Parquet or CSV; see ``docs/predictions.md``."""
+    predict: str = "embeddings"
+    """What predicts labels: ``embeddings`` (small models on them) or ``finetune`` (the backbone, fine-tuned in every fold); see
+    ``docs/predictions.md``."""
+    finetune_pixels: int | None = None
+    """Side of the images for ``finetune``, 32 to 1024; None chooses it by the dataset and the device."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     precision: str = "auto"
@@ -120,10 +135,32 @@ class ScanOptions:
             raise ConfigError("precision", f"unknown precision {self.precision!r}", nearest(self.precision, PRECISIONS))
         if not DEVICE_FORM.fullmatch(self.device):
             raise ConfigError("device", f"unknown device {self.device!r}", "use auto, cpu, cuda or cuda:N")
-        if not BACKBONE_FORM.fullmatch(self.backbone):
-            raise ConfigError("backbone", f"unknown backbone {self.backbone!r}", "use auto, embedded, clip or clip:ARCHITECTURE/TAG")
+        self._check_backbone()
+        self._check_predict()
         self._check_engine()
         self._check_names()
+
+    def _check_backbone(self) -> None:
+        if (wrong := malformed(self.backbone)) is not None:
+            repeated = split_names(self.backbone).count(wrong) > 1
+            raise ConfigError("backbone", f"{'repeated' if repeated else 'unknown'} backbone {wrong!r}", f"use {FORMS}")
+        if self.embeddings is not None and (self.backbone != "auto" or self.checkpoint is not None):
+            raise ConfigError("embeddings", "replaces the backbone, but one is named", "remove --backbone and --checkpoint, or --embeddings")
+        if self.checkpoint is not None and len(split_names(self.backbone)) > 1:
+            hint = "use a .safetensors file with a description; see docs/models.md"
+            raise ConfigError("checkpoint", "belongs to one backbone, but several are named", hint)
+
+    def _check_predict(self) -> None:
+        if self.predict not in PREDICT:
+            raise ConfigError("predict", f"unknown method {self.predict!r}", nearest(self.predict, PREDICT))
+        if self.predict == "finetune":
+            for name in ("predictions", "embeddings"):
+                if getattr(self, name) is not None:
+                    raise ConfigError("predict", f"'finetune' contradicts {name}", f"remove --predict finetune, or --{name}")
+        if self.finetune_pixels is not None and (self.predict != "finetune" or self.finetune_pixels not in FINETUNE_PIXELS):
+            needed = f"use {FINETUNE_PIXELS[0]} to {FINETUNE_PIXELS[-1]}" if self.predict == "finetune" else "add --predict finetune, or remove it"
+            problem = f"{self.finetune_pixels} is out of range" if self.predict == "finetune" else f"{self.finetune_pixels} has no effect"
+            raise ConfigError("finetune_pixels", problem, needed)
 
     def _check_names(self) -> None:
         for name in ("only", "skip"):
@@ -210,6 +247,8 @@ def _absolute(table: Any, folder: Path) -> Any:
         inner, key = (copy.get("source", {}), name.removeprefix("source.")) if "." in name else (copy, name)
         if isinstance(inner, dict) and isinstance(inner.get(key), str) and "://" not in inner[key]:
             inner[key] = str(folder / inner[key])
+    if isinstance(named := copy.get("backbone"), str):
+        copy["backbone"] = ",".join(str(folder / name) if is_file(name) else name for name in split_names(named))
     return copy
 
 

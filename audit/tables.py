@@ -29,6 +29,7 @@ LISTING = pa.schema(
         pa.field("label", pa.string()),
         pa.field("labels", pa.list_(pa.string())),  # several labels; then `label` is null
         pa.field("metadata", pa.string()),  # JSON object of the manifest's other columns, or null
+        pa.field("group", pa.string()),  # patient, product, video, session or sender, if a column or pattern was given
     ]
 )
 """What a source lists about an image before its bytes are read."""

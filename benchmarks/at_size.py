@@ -202,7 +202,7 @@ def scan_until(run: Path, stage: str) -> None:
         observer=Until(stage),
     )
     try:
-        for behind_ingest in scan.STAGES[2:]:
+        for behind_ingest in scan.STAGES[3:]:
             scan.run_stage(behind_ingest, drawn)
     except _Reached:
         return

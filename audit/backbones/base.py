@@ -72,6 +72,14 @@ class Backbone:
     """Builds the text tower; None if there is none."""
     check_weights: Callable[[], object] | None = None
     """Raises BackboneError if the weights on this machine are not those of `weights_id`; None if this is unknown, or the id is computed from them."""
+    cpu_model: CpuModel | None = None
+    """What runs on a CPU; None: the image tower, exported to ONNX."""
+    cpu_runtime: str | None = None
+    """Name of the runtime of `cpu_model`."""
+    any_size: bool = False
+    """Whether the image tower takes images of any size."""
+    on_gpu: bool = True
+    """Whether the image tower runs on a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +96,7 @@ class ModelState:
 
     name: str
     kind: str
-    state: Literal["ready", "will download", "not reachable here"]
+    state: Literal["ready", "will download", "not reachable here", "not installed"]
     megabytes: int
     licence: str
     note: str
@@ -96,6 +104,10 @@ class ModelState:
     """SHA-256 of the weights file, hex, if this version accepts no other; verified whenever they are loaded."""
     weights_file: str | None = None
     """The weights file, relative to the folder of installed packages."""
+    path: str | None = None
+    """The model file, if it is the user's."""
+    images_per_second: float | None = None
+    """Speed on this machine, of the model alone; None if it was not measured."""
 
 
 class Embedder(Protocol):
@@ -103,6 +115,19 @@ class Embedder(Protocol):
 
     def embed(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed ``[b, s, s, 3]`` RGB inputs; float32 ``[b, dimension]``, not scaled to length 1. ``b`` is at most its batch size."""
+        ...
+
+
+class CpuModel(Protocol):
+    """A backbone that worker processes open on a CPU; picklable."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of an embedding."""
+        ...
+
+    def open(self, threads: int) -> Embedder:
+        """Load the model into this process."""
         ...
 
 

@@ -6,22 +6,19 @@ Weights are loaded as data only (safetensors, or ``torch.load`` with ``weights_o
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pickle
-import socket
-import threading
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from audit.backbones.base import Backbone, EncodeText, ModelState, Preprocessing
+from audit.backbones.hub import HUB, file_sha256, hub_forbidden, hub_reachable, in_hub_cache
 from audit.errors import BackboneError, nearest, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     import torch
@@ -30,9 +27,7 @@ DEFAULT = "ViT-B-32/laion2b_s34b_b79k"
 _DEFAULT_REPOSITORY = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 _DEFAULT_LICENCE = "MIT"
 _DEFAULT_MEGABYTES = 605
-_HUB = ("huggingface.co", 443)
-_HUB_PATIENCE_SECONDS = 4.0
-"""Timeout after which the model hub counts as unreachable; name resolution alone may hang far longer."""
+_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
@@ -54,7 +49,7 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
     if checkpoint is not None:
         if not Path(checkpoint).is_file():
             raise BackboneError(checkpoint, "no such checkpoint file", "pass the path of a file saved by open_clip or torch.save")
-        pretrained, weights_id, source = checkpoint, _sha256(Path(checkpoint)), f"local checkpoint {Path(checkpoint).name}"
+        pretrained, weights_id, source = checkpoint, file_sha256(Path(checkpoint)), f"local checkpoint {Path(checkpoint).name}"
         licence = "depends on your checkpoint"
     else:
         tags = open_clip.list_pretrained_tags_by_model(architecture)
@@ -65,7 +60,7 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
         pretrained, weights_id, source = tag, f"open_clip {architecture}/{tag}", f"open_clip {architecture}/{tag}"
         licence = _DEFAULT_LICENCE if name == DEFAULT else "see its publisher in open_clip's list of pretrained models"
         if not _cached(architecture, tag) and (offline or not hub_reachable()):
-            why = "--offline forbids downloading them" if offline else f"{_HUB[0]} cannot be reached"
+            why = "--offline forbids downloading them" if offline else f"{HUB[0]} cannot be reached"
             raise BackboneError(f"clip:{name}", f"its weights are not on this machine and {why}", "use --checkpoint FILE, or --backbone embedded")
 
     preprocessing = _preprocessing(architecture, None if checkpoint else tag)
@@ -83,17 +78,17 @@ def backbone(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
 
 def available(*, offline: bool) -> str | None:
     """Return why the default CLIP model cannot be used on this machine; None if it can."""
-    if _in_hub_cache(_DEFAULT_REPOSITORY):
+    if in_hub_cache(_DEFAULT_REPOSITORY, *_WEIGHT_FILES):
         return None
     if offline:
         return "CLIP's weights are not on this machine and --offline forbids downloading them"
-    return None if hub_reachable() else f"CLIP's weights are not on this machine and {_HUB[0]} cannot be reached"
+    return None if hub_reachable() else f"CLIP's weights are not on this machine and {HUB[0]} cannot be reached"
 
 
 def states(*, offline: bool) -> list[ModelState]:
     """Return CLIP's lines for ``imagenet-audit models``."""
     state: Literal["ready", "will download", "not reachable here"]
-    if _in_hub_cache(_DEFAULT_REPOSITORY):
+    if in_hub_cache(_DEFAULT_REPOSITORY, *_WEIGHT_FILES):
         state, note = "ready", "weights are on this machine"
     elif available(offline=offline) is None:
         state, note = "will download", "downloaded on first use, then cached"
@@ -101,26 +96,6 @@ def states(*, offline: bool) -> list[ModelState]:
         state, note = "not reachable here", "use --checkpoint FILE for weights you have"
     kind = "CLIP ViT-B/32, 512 dimensions, 224 px"
     return [ModelState(name=f"clip:{DEFAULT}", kind=kind, state=state, megabytes=_DEFAULT_MEGABYTES, licence=_DEFAULT_LICENCE, note=note)]
-
-
-def hub_reachable() -> bool:
-    """Return whether the model hub answers within five seconds; not contacted if Hugging Face's own offline switch is set."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
-        return False
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            with socket.create_connection(_HUB, timeout=_HUB_PATIENCE_SECONDS):
-                answered.set()
-        except OSError:
-            return
-
-    # In a thread, because name resolution has no timeout and may hang for half a minute.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(_HUB_PATIENCE_SECONDS)
-    return answered.is_set()
 
 
 def _build(architecture: str, pretrained: str, preprocessing: Preprocessing, *, offline: bool) -> torch.nn.Module:
@@ -138,7 +113,7 @@ def _build_text(architecture: str, pretrained: str, *, offline: bool) -> EncodeT
 
     model = _load(architecture, pretrained, offline=offline).eval()
     try:
-        with _hub_forbidden() if offline else nullcontext():
+        with hub_forbidden() if offline else nullcontext():
             tokenize = open_clip.get_tokenizer(architecture)
     except Exception as error:
         problem = f"its tokenizer is not available: {reason(error)}"
@@ -152,27 +127,12 @@ def _build_text(architecture: str, pretrained: str, *, offline: bool) -> EncodeT
     return encode
 
 
-@contextmanager
-def _hub_forbidden() -> Iterator[None]:
-    """Disable network access of Hugging Face's library inside the block, without affecting other models or child processes.
-
-    The library reads its environment variable only when it is imported, so the imported value is changed.
-    """
-    from huggingface_hub import constants
-
-    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
 def _load(architecture: str, pretrained: str, *, offline: bool) -> Any:
     """Return open_clip's model with both towers, float32 on the CPU. Raises BackboneError."""
     import open_clip
 
     try:
-        with _hub_forbidden() if offline else nullcontext():
+        with hub_forbidden() if offline else nullcontext():
             return open_clip.create_model(architecture, pretrained=pretrained, precision="fp32", device="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # PyTorch's own message explains how to switch the protection off
         problem = "is a pickle with more than tensors, which could run any code when it is loaded"
@@ -205,16 +165,4 @@ def _cached(architecture: str, tag: str) -> bool:
     import open_clip
 
     repository = (open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub") or "").rstrip("/")
-    return bool(repository) and _in_hub_cache(repository)
-
-
-def _in_hub_cache(repository: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return bool(repository) and in_hub_cache(repository, *_WEIGHT_FILES)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from audit.backbones.base import Backbone, Embedder
+from audit.backbones.base import Backbone, CpuModel, Embedder
 from audit.backbones.exported import ONNX_BATCH, exported
 from audit.errors import BackboneError
 
@@ -71,6 +71,21 @@ def place(*, device: str, precision: str) -> Placement:
     return Placement("ONNX Runtime", "cpu", "float32")
 
 
+def placed(backbone: Backbone, placement: Placement, *, device: str, precision: str) -> Placement:
+    """Return where a backbone runs, given where this machine runs backbones: a model file runs in its own runtime, in float32.
+
+    Raises:
+        BackboneError: the backbone does not run on the requested device or in the requested precision.
+    """
+    if backbone.cpu_runtime is None or (placement.runtime == "PyTorch" and backbone.on_gpu):
+        return placement
+    if device not in ("auto", "cpu"):
+        raise BackboneError(backbone.name, "does not run on a GPU", "use --device cpu")
+    if precision == "bfloat16":
+        raise BackboneError(backbone.name, "runs in float32 on a CPU", "use --precision float32")
+    return Placement(backbone.cpu_runtime, "cpu", "float32")
+
+
 def own_device(requested: str) -> str:
     """Return the requested device if this machine has it, else ``cpu``. Images may be embedded on other machines."""
     try:
@@ -92,7 +107,7 @@ class OnnxModel:
         return OnnxEmbedder(self, threads)
 
 
-def prepare(backbone: Backbone, placement: Placement, note: Callable[[str], None], *, batch_size: int = 32) -> OnnxModel | TorchEmbedder:
+def prepare(backbone: Backbone, placement: Placement, note: Callable[[str], None], *, batch_size: int = 32) -> CpuModel | TorchEmbedder:
     """Prepare a backbone: for a CPU, a model that every worker process opens; for a GPU, an embedder for the parent process.
 
     Args:
@@ -106,7 +121,7 @@ def prepare(backbone: Backbone, placement: Placement, note: Callable[[str], None
     """
     if placement.runtime == "PyTorch":
         return TorchEmbedder(backbone, placement, together=BATCHES_TOGETHER * batch_size)
-    return OnnxModel(str(exported(backbone, note)), backbone.dimension, placement.precision)
+    return backbone.cpu_model or OnnxModel(str(exported(backbone, note)), backbone.dimension, placement.precision)
 
 
 class OnnxEmbedder:

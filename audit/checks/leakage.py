@@ -1,9 +1,11 @@
-"""The same image in two splits, so that a model is evaluated on what it was trained on.
+"""The same image or group in two splits, so that a model is evaluated on what it was trained on.
 
 Why it matters: a test image with a copy in train measures memory, not ability. Each finding proposes the image to drop: by default from train, so
 that published test scores stay comparable.
 
-Blind spots: those of the verified pairs that it reads. Different images of the same object or patient need a group column.
+Different images of one patient, product, video or sender leak too. They are found if the scan was given a group column or pattern.
+
+Blind spots: those of the verified pairs that it reads; groups that the scan was not given.
 
 Paper: Barz & Denzler 2020, "Do We Train on Test Data? Purging CIFAR of Near-Duplicates", J. Imaging 6(6).
 """
@@ -17,13 +19,16 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Evidence, Family, Finding, Result, Skipped
+from audit.pairs.clean_split import whole_groups
 from audit.pairs.duplicate_sets import implied_by_identical_copies
 from audit.tables import RELATIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
-KINDS = ("identical_bytes", "identical_pixels", "re_encoded", "edited_copy", "same_scene")
+KINDS = ("identical_bytes", "identical_pixels", "re_encoded", "edited_copy", "same_scene", "same_group")
 FAMILY: Family = "duplicates"
 EVIDENCE = {
     "partner": Evidence("Compared with"),
@@ -31,10 +36,14 @@ EVIDENCE = {
     "certainty": Evidence("Certainty", "share"),
     "drop_from": Evidence("Drop from"),
     "keep_in": Evidence("Keep in"),
+    "images": Evidence("Images of the group", by_name=True),
 }
 
 _SCENE_WEIGHT = 0.5
 """Another shot of the same thing leaks less than a copy; half its certainty ranks it below every copy."""
+
+_GROUP_SCORE = 0.4
+"""Score of the images of a group in several splits: below copies and most scenes, because other images of a patient or product differ more."""
 
 _WORDS = {
     "identical_bytes": "Same file as",
@@ -60,7 +69,7 @@ def drop_order(splits: npt.NDArray[np.object_], keep: tuple[str, ...]) -> npt.ND
 
 
 def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Result | Skipped:
-    """Report every image with a verified copy in another split; failed images and images without a split have no score."""
+    """Report images with a verified copy in another split, and groups in several splits; failed images and images without a split have no score."""
     splits = samples["split"].to_numpy(object)
     named = sorted(samples["split"].dropna().unique())
     if len(named) < 2:
@@ -96,7 +105,28 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Resu
                 evidence=evidence,
             )
         )
-    return Result(scores, findings)
+    return Result(scores, [*findings, *_of_groups(samples, scores, options.keep)])
+
+
+def _of_groups(samples: pd.DataFrame, scores: npt.NDArray[np.float32], keep: tuple[str, ...]) -> Iterator[Finding]:
+    """Yield a finding for each group in several splits, about one of its images outside the split with most of them; raise its images' scores."""
+    names = samples["sample_id"].to_numpy(object)
+    split_of = whole_groups(samples, keep=keep)
+    for _, members in split_of.groupby("group", sort=True):
+        rows, inside = members["row"].to_numpy(), (members["split"] == members["new_split"]).to_numpy()
+        scores[rows] = np.fmax(scores[rows], np.where(np.isfinite(scores[rows]), np.float32(_GROUP_SCORE), np.float32(np.nan)))
+        row, partner = (min(some.tolist(), key=lambda at: str(names[at])) for some in (rows[~inside], rows[inside]))
+        counts = {str(split): int(count) for split, count in sorted(members["split"].value_counts().items())}
+        other, most = samples["split"].iloc[row], members["new_split"].iloc[0]
+        shares = ", ".join(f"{split} {count:,}" for split, count in counts.items())
+        yield Finding(
+            kind="same_group",
+            score=_GROUP_SCORE,
+            message=f"Same group as {names[partner]} ({other} ↔ {most}); images of the group: {shares}. Move the whole group to one split.",
+            row=row,
+            partner=partner,
+            evidence={"relation": "same_group", "images": counts, "drop_from": other, "keep_in": most},
+        )
 
 
 def _implied(pairs: pd.DataFrame, splits: npt.NDArray[np.object_], order: npt.NDArray[np.int64], names: npt.NDArray[np.object_]) -> pd.DataFrame:

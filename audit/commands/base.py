@@ -96,6 +96,8 @@ READING = flags(
     click.option("--split-column", metavar="NAME", help="Column with the split."),
     click.option("--split", metavar="NAME", help="Put every image in this split, ignoring folders and columns."),
     click.option("--allow-remote", is_flag=True, default=None, help="Allow a table to list images by URL."),
+    click.option("--group-column", metavar="NAME", help="Column with the patient, product, video, session or sender of an image."),
+    click.option("--group-pattern", metavar="REGEX", help="Pattern that finds an image's group in its sample id."),
 )
 """How SOURCE is read: the fields of `audit.sources.SourceOptions`."""
 
@@ -111,7 +113,12 @@ def of_source(options: Mapping[str, Any]) -> dict[str, Any]:
 
 SCANNING = flags(
     click.option(
-        "--backbone", metavar="NAME", help="Image model: auto, embedded, clip or clip:ARCHITECTURE/TAG; see the models command.  [default: auto]"
+        "--backbone",
+        metavar="NAME",
+        multiple=True,
+        callback=lambda _context, _option, names: ",".join(names) or None,
+        help="Image model: auto, embedded, clip:ARCHITECTURE/TAG, timm:NAME, or a model file; if repeated, the others improve label predictions; "
+        "see the models command.  [default: auto]",
     ),
     click.option("--device", metavar="DEVICE", help="Device of the image model: auto, cpu, cuda or cuda:N.  [default: auto]"),
     click.option("--precision", metavar="TYPE", help="Precision of the image model: auto, float32 or bfloat16.  [default: auto]"),

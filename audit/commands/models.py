@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from audit.commands.base import OUTPUT, print_json, print_text, wants_color
 from audit.io.console import safe
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from audit.backbones import ModelState
+
 
 @click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--speed", is_flag=True, help="Measure how many images each available model embeds per second on this machine.")
 @click.option("--offline", is_flag=True, help="Do not contact the model hub.")
 @click.option("--checksums", is_flag=True, help="Print only the checksums of the weight files, in sha256sum format.")
 @OUTPUT
-def models(*, offline: bool, checksums: bool, as_json: bool, color: bool | None) -> None:
-    """List the image models and whether their weights are available."""
+def models(names: tuple[str, ...], *, speed: bool, offline: bool, checksums: bool, as_json: bool, color: bool | None) -> None:
+    """List the image models and whether their weights are available.
+
+    NAME is what --backbone accepts: timm:NAME, clip:ARCHITECTURE/TAG or a model file. Without one, the list has the embedded models, the default CLIP
+    model, and the timm models whose weights are on this machine.
+    """
     import dataclasses
 
     from audit.backbones import list_models
 
-    states = [dataclasses.asdict(state) for state in list_models(offline=offline)]
     if checksums:
-        for state in states:
-            if state["sha256"]:
-                print_text(f"{state['sha256']}  {state['weights_file']}")
+        for state in list_models(offline=offline):
+            if state.sha256 and state.state == "ready":
+                print_text(f"{state.sha256}  {state.weights_file}")
         return
+    found = _measured(names, offline=offline, speed=speed)
     if as_json:
-        print_json(states)
+        print_json([dataclasses.asdict(state) for state in found])
         return
-    for state in states:
-        size = f" {state['megabytes']:,.0f} MB" if state["state"] == "will download" and state["megabytes"] else ""
-        print_text(safe(state["name"]), bold=True, color=wants_color(color=color), nl=False)
-        print_text(f"  {state['state']}{size}  licence: {safe(state['licence'])}")
-        if state["note"]:
-            print_text(f"  {safe(state['note'])}")
-        if state["sha256"]:
-            print_text(f"  SHA-256 {state['sha256']}")
+    for state in found:
+        print_text(safe(state.name), bold=True, color=wants_color(color=color), nl=False)
+        rate = "" if state.images_per_second is None else f"  {state.images_per_second:,.0f} images/s"
+        print_text(f"  {state.state}  {state.megabytes:,.0f} MB{rate}  licence: {safe(state.licence)}")
+        for line in (state.kind, state.note, f"SHA-256 {state.sha256}" if state.sha256 else ""):
+            if line:
+                print_text(f"  {safe(line)}")
+    if not names:
+        print_text("also: clip:ARCHITECTURE/TAG (open_clip), timm:NAME, and .onnx, .pt or .safetensors files; see docs/models.md")
+
+
+def _measured(names: Sequence[str], *, offline: bool, speed: bool) -> list[ModelState]:
+    import dataclasses
+
+    from audit.backbones import list_models, state_of
+
+    states = [state_of(name, offline=offline) for name in names] or list_models(offline=offline)
+    if not speed:
+        return states
+    return [dataclasses.replace(state, images_per_second=_rate(state, offline=offline)) for state in states]
+
+
+def _rate(state: ModelState, *, offline: bool) -> float | None:
+    from audit.backbones import images_per_second
+
+    return images_per_second(state.path or state.name, offline=offline) if state.state == "ready" else None

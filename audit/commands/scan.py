@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 @click.option("--out", required=True, metavar="RUN", type=PATH, help="Run directory to write; an interrupted scan resumes.")
 @click.option("--config", metavar="FILE", type=PATH, help="Options file.  [default: audit.toml, then pyproject.toml]")
 @READING
-@click.option("--checkpoint", metavar="FILE", help="Local checkpoint for the CLIP architecture of --backbone.")
+@click.option("--checkpoint", metavar="FILE", help="Local checkpoint for the CLIP or timm architecture of --backbone.")
+@click.option("--embeddings", metavar="FILE", help="Your own embeddings (.npy or .parquet) instead of a backbone's.")
 @click.option("--predictions", metavar="FILE", help="Your own out-of-sample class probabilities (.npy, .parquet or .csv).")
+@click.option("--predict", metavar="METHOD", help="What predicts labels: embeddings, or finetune (slower, finds more).  [default: embeddings]")
+@click.option("--finetune-pixels", type=int, metavar="N", help="Side of the images for --predict finetune.  [default: by dataset and device]")
 @SCANNING
 @click.option("--neighbors", type=int, metavar="K", help="Nearest neighbors stored per image.  [default: 20]")
 @click.option("--faces", is_flag=True, default=None, help="Detect faces locally; needs imagenet-audit[faces] and reads the images again.")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.backbones import runtime
-from audit.backbones.runtime import OnnxModel, Placement
+from audit.backbones.runtime import Placement, TorchEmbedder
 from audit.engines.base import Job
 from audit.ingest.chunks import Ingested, Recipe
 from audit.ingest.workers import ingest
@@ -30,7 +30,7 @@ class LocalEngine:
     def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:
         """See `audit.engines.base.Engine`."""
         model = runtime.prepare(job.backbone, job.placement, note, batch_size=job.batch_size)
-        shared, embedder = (model, None) if isinstance(model, OnnxModel) else (None, model)
+        shared, embedder = (None, model) if isinstance(model, TorchEmbedder) else (model, None)
         recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.reusable, job.max_bytes, job.seconds, ranges=job.ranges)
         workers = job.workers or available_cpus()
         return ingest(job.chunks(), len(job.rows), recipe, embedder, workers=workers, together=job.batch_size)

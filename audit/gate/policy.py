@@ -21,6 +21,7 @@ _CONFIDENCE = 0.95
 _SCOPES = ("kind", "severity", "split", "class")
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "readable": bool,
+    "whole_groups": bool,
     "classes": list,
     "splits": list,
     "min_per_class": int,

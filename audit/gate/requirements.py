@@ -31,8 +31,8 @@ def requirement(name: str, wanted: Any, run: Run, difference: Difference | Findi
     rule = f"require.{name}"
     if name.endswith("_drift"):
         return _drift(name, wanted, difference)
-    if name == "readable":
-        return _readable(rule, run, waived, wanted=wanted)
+    if name in ("readable", "whole_groups"):
+        return _readable(rule, run, waived, wanted=wanted) if name == "readable" else _whole_groups(rule, run, wanted=wanted)
     samples = run.columns("split", "label", "labels")
     if name == "min_per_split":
         return _split_sizes(rule, samples["split"].value_counts(), wanted)
@@ -76,6 +76,19 @@ def _readable(rule: str, run: Run, waived: Waived, *, wanted: bool) -> Verdict:
         message += f"; {len(failed) - len(left):,} more are waived"
     message = "; ".join([message, *(problem.rstrip(".") for problem in run.not_listed)])
     return Verdict(rule, FAILED if wanted and (left or run.not_listed) else PASSED, message)
+
+
+def _whole_groups(rule: str, run: Run, *, wanted: bool) -> Verdict:
+    """Judge whether every group of images is in one split."""
+    samples = run.columns("sample_id", "split", "group").dropna(subset=["group", "split"])
+    if not len(samples):
+        return Verdict(rule, UNKNOWN if wanted else NOT_JUDGED, "the scan has no groups: set group_column or group_pattern in audit.toml")
+    splits = samples.groupby("group")["split"].nunique()
+    torn = samples[samples["group"].map(splits) > 1].drop_duplicates("group")["sample_id"].tolist()
+    message = f"{len(torn):,} of {counted(len(splits), 'group')} are in several splits"
+    if torn:
+        message += f", those of {', '.join(torn[:_SHOWN])}{' ...' * (len(torn) > _SHOWN)}"
+    return Verdict(rule, FAILED if wanted and torn else PASSED, message)
 
 
 def _drift(name: str, limit: float, difference: Difference | FindingsDifference | None) -> Verdict:

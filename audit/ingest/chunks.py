@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audit.backbones.base import DeviceEmbedder, Embedder, Preprocessing
-from audit.backbones.runtime import OnnxModel
+from audit.backbones.base import CpuModel, DeviceEmbedder, Embedder, Preprocessing
 from audit.errors import reason
 from audit.images.decode import decode, has_many_parts
 from audit.images.deep import Ranges
@@ -44,7 +43,7 @@ class Recipe:
     source: Source
     preprocessing: Preprocessing
     max_pixels: int
-    model: OnnxModel | None
+    model: CpuModel | None
     """The model that each worker runs; None if the parent embeds."""
     reusable: ReusableIds | None = None
     """Images that need no decoding because their measurements are stored."""

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from audit.errors import SourceError
 from audit.io.console import counted
 from audit.sources import Sample, Source
+from audit.sources.annotations.grouping import Grouping, possible_groups, refuse_unknown
 from audit.sources.annotations.layout import usual_split
 from audit.sources.storage.faults import readable
 from audit.sources.storage.problems import EXAMPLES, Problem, Tally, named
@@ -36,32 +37,37 @@ class Listing(NamedTuple):
     """Problems of the listing as a whole."""
 
 
-def list_samples(source: Source, advance: Callable[[int], None]) -> Listing:
+def list_samples(source: Source, advance: Callable[[int], None], grouping: Grouping | None = None) -> Listing:
     """List a source's samples, sorted by sample id.
 
     Args:
         source: the dataset.
         advance: called with the number of newly listed samples.
+        grouping: how the groups of images are found; None for no groups.
 
     Raises:
         SourceError: there are no samples, two entries of one id have different labels or splits, or the source is corrupt or unreachable.
     """
-    samples = source.collect()
+    samples, grouping = source.collect(), grouping or Grouping()
     batches = []
+    columns: dict[str, None] = {}
     with readable(source.location):
         while some := list(islice(samples, _ROWS_AT_ONCE)):
-            batches.append(_batch(some))
+            batches.append(_batch(some, grouping))
+            columns |= dict.fromkeys(name for sample in some for name in sample.metadata) if grouping.column is not None else {}
             advance(len(some))
     table = pa.Table.from_batches(batches, LISTING).sort_by("sample_id").combine_chunks()
     if not len(table):
         raise SourceError(source.location, "contains no images", "pass a folder, tar, manifest or shard pattern that does; see docs/sources.md")
+    refuse_unknown(grouping, source.location, len(table) - table["group"].null_count, list(columns))
     table, repeated = _without_repeats(table, source)
     classes = _names(table["label"], pc.list_flatten(table["labels"]))
     parts = _joined(classes)
     if parts:
         table = _parted(table, parts)
         classes = _names(table["label"], pc.list_flatten(table["labels"]))
-    problems = (*source.problems, *repeated, *_similar(classes, _names(table["split"])), *_of_joined(parts))
+    named = () if grouping != Grouping() else possible_groups(*(table[name].to_pylist() for name in ("sample_id", "label", "split")))
+    problems = (*source.problems, *repeated, *_similar(classes, _names(table["split"])), *_of_joined(parts), *named)
     return Listing(table, problems)
 
 
@@ -73,7 +79,7 @@ def listing_key(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _batch(samples: list[Sample]) -> pa.RecordBatch:
+def _batch(samples: list[Sample], grouping: Grouping) -> pa.RecordBatch:
     columns = {
         "sample_id": [sample.sample_id for sample in samples],
         "source_ref": [sample.source_ref for sample in samples],
@@ -82,6 +88,7 @@ def _batch(samples: list[Sample]) -> pa.RecordBatch:
         "label": [sample.label for sample in samples],
         "labels": [None if sample.labels is None else list(sample.labels) for sample in samples],
         "metadata": [json.dumps(dict(sample.metadata), sort_keys=True, default=str) if sample.metadata else None for sample in samples],
+        "group": [grouping.of(sample) for sample in samples],
     }
     return pa.RecordBatch.from_pydict(columns, LISTING)
 

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from audit.errors import RunError
 from audit.ingest.chunks import Ingested
 from audit.ingest.reuse import Measurements, Store, reusable_ids
+from audit.ingest.vectors import Vectors
 from audit.io.artifacts import create_array, open_array, read_json, read_table, reopen_array, write_json, write_table
 from audit.run.tables import conforming, fields, open_rows
 from audit.tables import FEATURE_BYTES, FEATURES, MEASURES, SAMPLES, THUMBNAIL_SIDE
@@ -65,11 +66,22 @@ class Staging:
         plan: what the rows depend on besides the images; stored rows of another plan are discarded.
         listing_key: digest of the listing.
         dimension: length of an embedding.
+        vectors: embeddings that the user has, stored instead of measured ones; None for measured ones.
         note: called for stored rows that are corrupt and read again.
     """
 
-    def __init__(self, run: Path, listing: pa.Table, *, plan: dict[str, Any], listing_key: str, dimension: int, note: Callable[[str], None]) -> None:
-        self._run, self._listing, self._plan, self._dimension, self._note = run, listing, plan, dimension, note
+    def __init__(
+        self,
+        run: Path,
+        listing: pa.Table,
+        *,
+        plan: dict[str, Any],
+        listing_key: str,
+        dimension: int,
+        vectors: Vectors | None = None,
+        note: Callable[[str], None],
+    ) -> None:
+        self._run, self._listing, self._plan, self._dimension, self._vectors, self._note = run, listing, plan, dimension, vectors, note
         self.path = run / FOLDER
         wanted = {"plan": plan, "listing_key": listing_key}
         if _plan_of(self.path) == wanted:
@@ -121,13 +133,11 @@ class Staging:
 
     def store(self, parts: Sequence[Ingested]) -> None:
         """Store some rows: first the arrays, then the segment that lists them."""
+        tables = []
         for part in parts:
-            self.embeddings[part.rows] = part.embeddings
-            self.thumbnails[part.rows] = part.thumbnails
-            self.features[part.rows] = part.features
-        rows = pa.array(np.concatenate([part.rows for part in parts]))
-        measures = pa.Table.from_pylist([measured for part in parts for measured in part.measures], MEASURES)
-        self._store_segment(measures.add_column(0, "row", rows).cast(_SEGMENT))
+            measures = pa.Table.from_pylist(part.measures, MEASURES)
+            tables.append(self._fill(part.rows, Measurements(measures, part.embeddings, part.thumbnails, part.features)))
+        self._store_segment(pa.concat_tables(tables))
 
     def adopt(self, missing: npt.NDArray[np.int64]) -> int:
         """Reuse missing rows that an earlier scan measured with the same id, fingerprint and plan. Return how many."""
@@ -154,10 +164,21 @@ class Staging:
 
     def store_reused(self, rows: npt.NDArray[np.int64], found: Measurements) -> None:
         """Store rows that were measured before."""
-        self.embeddings[rows] = found.embeddings
+        self._store_segment(self._fill(rows, found))
+
+    def _fill(self, rows: npt.NDArray[np.int64], found: Measurements) -> pa.Table:
+        """Fill the arrays of some rows; return their segment."""
+        measures, embeddings = found.measures, found.embeddings
+        if self._vectors is not None:
+            embeddings, lengths = self._vectors.rows(rows)
+            failed = pc.not_equal(measures["outcome"], "ok").to_numpy(zero_copy_only=False)
+            embeddings[failed] = np.nan
+            at = measures.column_names.index("embedding_norm")
+            measures = measures.set_column(at, MEASURES.field("embedding_norm"), pa.array(lengths, pa.float32(), mask=failed))
+        self.embeddings[rows] = embeddings
         self.thumbnails[rows] = found.thumbnails
         self.features[rows] = found.features
-        self._store_segment(found.measures.add_column(0, "row", pa.array(rows)).cast(_SEGMENT))
+        return measures.add_column(0, "row", pa.array(rows)).cast(_SEGMENT)
 
     def finish(self) -> pa.Table:
         """Combine the stored rows and move them into place; can be killed and called again.
@@ -203,15 +224,21 @@ class Staging:
             if stored is not None:
                 yield stored
         plan = self._run / INGEST_PLAN
-        if plan.is_file() and all((self._run / name).is_file() for name in FILES) and read_json(plan) == self._plan:
+        if plan.is_file() and all((self._run / name).is_file() for name in FILES) and self._reusable(read_json(plan)):
             table = read_table(self._run / "samples.parquet", columns=["sample_id", "fingerprint", *MEASURES.names])
             yield finished_ingest(self._run, conforming(fields(SAMPLES, table.column_names), table, self._run / "samples.parquet"))
+
+    def _reusable(self, plan: Any) -> bool:
+        """Return whether rows of a plan can be reused; with embeddings of the user's, those of any backbone can."""
+        if self._vectors is None or not isinstance(plan, dict):
+            return bool(plan == self._plan)
+        return all(plan.get(name) == self._plan[name] for name in ("measures", "max_pixels"))
 
     def _superseded(self, folder: Path) -> EarlierIngest | None:
         """Return the rows of a scan that was killed before the dataset changed, if any. Raises RunError if they are corrupt."""
         before = _plan_of(folder)
         segments = sorted((folder / "segments").glob("[0-9]*.parquet"))
-        if before is None or before["plan"] != self._plan or not segments:
+        if before is None or not self._reusable(before["plan"]) or not segments:
             return None
         stored = pa.concat_tables([read_table(path) for path in segments])
         listed = read_table(folder / "listing.parquet", columns=["sample_id", "fingerprint"])

@@ -1,6 +1,7 @@
 """Propose a leak-free split: which images to drop, and why, so that no verified pair remains across two splits.
 
-Of each verified pair across two splits, the image in the split of lower priority is dropped. Copies within one split do not leak and stay.
+Of each verified pair across two splits, the image in the split of lower priority is dropped. Copies within one split do not leak and stay. Whole
+groups (patients, videos, senders) move into one split first.
 """
 
 from __future__ import annotations
@@ -23,6 +24,25 @@ _WORDS = {
     "edited_copy": "is an edited copy of",
     "same_scene": "is another shot of the same thing as",
 }
+
+
+def whole_groups(samples: pd.DataFrame, *, keep: Sequence[str] = KEEP) -> pd.DataFrame:
+    """Return the images of groups that are in several splits, with the split that each whole group should be in.
+
+    A group moves to the split that has most of its images; of equal ones, to the one of highest priority. Images without a split do not move.
+
+    Args:
+        samples: columns ``sample_id``, ``split`` and ``group``.
+        keep: splits of highest priority first, case ignored; other splits follow in alphabetical order.
+
+    Returns:
+        One line per image, by row: ``row``, ``group``, ``split``, ``new_split``.
+    """
+    known = samples.assign(row=np.arange(len(samples)), rank=_drop_rank(samples["split"], keep)).dropna(subset=["group", "split"])
+    known = known[known.groupby("group")["split"].transform("nunique") > 1]
+    sizes = known.groupby(["group", "split", "rank"], as_index=False).size().sort_values(["group", "size", "rank"], ascending=[True, False, True])
+    best = sizes.drop_duplicates("group").set_index("group")["split"]
+    return known.assign(new_split=known["group"].map(best))[["row", "group", "split", "new_split"]].reset_index(drop=True)
 
 
 def propose(samples: pd.DataFrame, pairs: pd.DataFrame, *, keep: Sequence[str] = KEEP) -> pd.DataFrame:

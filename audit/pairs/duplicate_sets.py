@@ -59,15 +59,22 @@ def implied_by_identical_copies(pairs: pd.DataFrame, splits: npt.NDArray[np.int6
     return found.loc[~pd.MultiIndex.from_frame(found[["i", "j"]]).isin(known), ["i", "j", *columns]].reset_index(drop=True)
 
 
-def connected_sets(pairs: pd.DataFrame, n: int) -> npt.NDArray[np.int64]:
-    """Return ``[n]``: the set of each row; rows that pairs connect, directly or through others, share one.
+def connected_sets(pairs: pd.DataFrame, n: int, groups: pd.Series | None = None) -> npt.NDArray[np.int64]:
+    """Return ``[n]``: the set of each row; rows that pairs or groups connect, directly or through others, share one.
 
     Args:
         pairs: columns ``i`` and ``j``.
         n: rows of the run.
+        groups: ``[n]`` group of each row, null for none; None if the dataset has no groups.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    links = coo_array((np.ones(len(pairs), bool), (pairs["i"].to_numpy(), pairs["j"].to_numpy())), shape=(n, n))
+    one, other = pairs["i"].to_numpy(), pairs["j"].to_numpy()
+    if groups is not None:
+        codes, _ = pd.factorize(groups)
+        rows = np.flatnonzero(codes >= 0)
+        _, first, group = np.unique(codes[rows], return_index=True, return_inverse=True)
+        one, other = np.concatenate([one, rows]), np.concatenate([other, rows[first][group]])
+    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(n, n))
     return np.asarray(connected_components(links, directed=False)[1], np.int64)

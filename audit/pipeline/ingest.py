@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,19 +17,25 @@ from audit.images.deep import Ranges
 from audit.ingest.chunks import REUSABLE, Ingested
 from audit.ingest.listing import listing_key
 from audit.ingest.reuse import Measurements, ReuseIndex
-from audit.ingest.staging import FILES, INGEST_PLAN, Staging, finished_ingest
-from audit.io.artifacts import read_json
+from audit.ingest.staging import FILES, INGEST_PLAN, Staging, finished_ingest, publish
+from audit.io.artifacts import filling, read_json, read_table, release
+from audit.io.blocks import blocks
 from audit.io.progress import Observer
-from audit.pipeline.stage import Scan, Stage
+from audit.pipeline.stage import LABEL_EMBEDDINGS, Scan, Stage
 from audit.run.record import as_json, key_of
-from audit.run.tables import read_samples
+from audit.run.tables import open_rows, read_samples
 from audit.sources.storage.files import DEFAULT_MAX_BYTES, MISSING
-from audit.tables import OUTCOMES
+from audit.tables import LISTING, OUTCOMES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from audit.backbones import Backbone
     from audit.backbones.runtime import Placement
     from audit.config import ScanOptions
+    from audit.ingest.reuse import Store
+    from audit.ingest.vectors import Vectors
 
 _MEASURES_VERSION = 7
 """Increased by hand when decoding or measuring changes its result for the same bytes: stored rows are then measured again.
@@ -62,27 +69,89 @@ class Ingest(Stage):
 
     def run(self, scan: Scan) -> dict[str, object]:
         """Read the images, decode those with new content, and write samples, embeddings and thumbnails."""
-        record, listing, observer = scan.record, scan.listing, scan.observer
+        record, observer = scan.record, scan.observer
         record.is_sound(*self.files)  # else damaged rows would be reused
         record.save()
-        staging = Staging(scan.run, listing, plan=scan.plan, listing_key=listing_key(listing), dimension=scan.backbone.dimension, note=observer.note)
-        missing = staging.missing_rows()
-        earlier = len(listing) - len(missing) + (staging.adopt(missing) if len(missing) else 0)
-        if earlier:
-            observer.note(f"{earlier:,} of {len(listing):,} images are known from an earlier scan")
-            missing = staging.missing_rows()
-        decoded = 0
-        if len(missing):
-            observer.stage("images", len(missing))
-            refs, options = listing["source_ref"].take(pa.array(missing)), scan.options
-            of_images = options.max_pixels, options.batch_size, options.workers
-            job = Job(scan.source, scan.backbone, scan.placement, *of_images, missing, refs, ranges=scan.plan.get("ranges", {}))
-            job = dataclasses.replace(job, max_bytes=options.max_bytes, seconds=options.seconds_per_image)
-            stores = [*staging.stores(), *(scan.cache.stores(observer.note) if scan.cache is not None else ())]
-            decoded = read_images(job, scan.engine, staging, ReuseIndex(stores, staging.path / "known.npy"), observer)
+        cached = scan.cache.stores(observer.note) if scan.cache is not None else ()
+        staging, read, decoded = _filled(scan, scan.run, scan.backbone, cached, vectors=scan.vectors)
         record.begin(self)
         record.content["counts"] = _counts(staging.finish())
-        return {"read": len(missing), "decoded": decoded}
+        return {"read": read, "decoded": decoded}
+
+
+class LabelEmbeddings(Stage):
+    """Embeds the images with extra backbones, and stores all embeddings side by side for label predictions.
+
+    Each extra backbone reads and decodes the images again, into a folder of its own that resumes and is reused like the run's.
+    """
+
+    name = "label_embeddings"
+    files = (LABEL_EMBEDDINGS,)
+
+    def key(self, scan: Scan) -> str | None:
+        """Return a digest of the embeddings and the extra backbones; None if there are none."""
+        return key_of(scan.state("ingest")["key"], [extra.plan for extra in scan.extra]) if scan.extra else None
+
+    def run(self, scan: Scan) -> dict[str, object] | None:
+        """Write ``state/label-embeddings.npy``; remove what an earlier scan with more backbones left."""
+        folders = [scan.run / "state" / f"backbone-{number}" for number, _ in enumerate(scan.extra, 2)]
+        for folder in set((scan.run / "state").glob("backbone-*")) - {*folders}:
+            shutil.rmtree(folder)
+        if not scan.extra:
+            (scan.run / LABEL_EMBEDDINGS).unlink(missing_ok=True)
+            return None
+        scan.record.rely_on("embeddings.npy")
+        rows = len(scan.listing)
+        for folder, extra in zip(folders, scan.extra, strict=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            publish(folder)
+            if not (folder / INGEST_PLAN).is_file() or read_json(folder / INGEST_PLAN) != extra.plan or not _same_images(folder, scan.listing):
+                scan.observer.note(f"extra backbone {extra.backbone.name}: the images are read again")
+                _filled(scan, folder, extra.backbone, (), placement=extra.placement, plan=extra.plan)[0].finish()
+        parts = [open_rows(folder, "embeddings", rows) for folder in (scan.run, *folders)]
+        scan.record.begin(self)
+        with filling(scan.run / LABEL_EMBEDDINGS, (rows, sum(part.shape[1] for part in parts)), np.float16) as into:
+            for block in blocks(np.arange(rows), into.shape[1]):
+                into[block] = np.concatenate([part[block] for part in parts], axis=1)
+                release(into, *parts)
+        return {"dimensions": [part.shape[1] for part in parts]}
+
+
+def _same_images(folder: Path, listing: pa.Table) -> bool:
+    """Return whether an extra backbone's folder has the images of the listing."""
+    held = read_table(folder / "samples.parquet", columns=LISTING.names)
+    return listing_key(held.cast(LISTING)) == listing_key(listing)
+
+
+def _filled(
+    scan: Scan,
+    folder: Path,
+    backbone: Backbone,
+    cached: Iterable[Store],
+    *,
+    placement: Placement | None = None,
+    plan: dict[str, Any] | None = None,
+    vectors: Vectors | None = None,
+) -> tuple[Staging, int, int]:
+    """Measure and embed the images that no earlier scan has; return the filled staging area and how many were read and decoded."""
+    listing, observer, options = scan.listing, scan.observer, scan.options
+    plan, placement = plan or scan.plan, placement or scan.placement
+    key = listing_key(listing)
+    staging = Staging(folder, listing, plan=plan, listing_key=key, dimension=backbone.dimension, vectors=vectors, note=observer.note)
+    missing = staging.missing_rows()
+    earlier = len(listing) - len(missing) + (staging.adopt(missing) if len(missing) else 0)
+    if earlier:
+        observer.note(f"{earlier:,} of {len(listing):,} images are known from an earlier scan")
+        missing = staging.missing_rows()
+    decoded = 0
+    if len(missing):
+        observer.stage("images", len(missing))
+        refs = listing["source_ref"].take(pa.array(missing))
+        of_images = options.max_pixels, options.batch_size, options.workers
+        job = Job(scan.source, backbone, placement, *of_images, missing, refs, ranges=plan.get("ranges", {}))
+        job = dataclasses.replace(job, max_bytes=options.max_bytes, seconds=options.seconds_per_image)
+        decoded = read_images(job, scan.engine, staging, ReuseIndex([*staging.stores(), *cached], staging.path / "known.npy"), observer)
+    return staging, len(missing), decoded
 
 
 class Cache(Stage):

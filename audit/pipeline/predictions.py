@@ -6,7 +6,7 @@ After a small change of the dataset, the models of the last full fit judge the n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from audit.errors import AuditError, RunError
-from audit.io.artifacts import filling, read_arrays, replacing, write_table
+from audit.errors import AuditError, ConfigError, RunError
+from audit.io.artifacts import filling, open_array, read_arrays, replacing, write_table
 from audit.pairs.duplicate_sets import connected_sets
 from audit.pipeline.code_digest import code_digest
-from audit.pipeline.stage import Scan, Stage
+from audit.pipeline.stage import LABEL_EMBEDDINGS, Scan, Stage
 from audit.predictions.incremental import FROM_ROWS, MAX_CHANGED, Fitted, count_changed, update
 from audit.predictions.predictor import Predictor, load_predictor
 from audit.run.identity import old_rows
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from audit.config import ScanOptions
     from audit.io.progress import Observer
 
+FineTuned = Callable[[Scan, npt.NDArray[np.int32], npt.NDArray[np.float16]], dict[str, object]]
+"""Fine-tunes the backbone: the scan, class codes and embeddings -> facts for the record; see `audit.pipeline.finetuning`."""
+
 MADE_OF, PREDICTOR = "state/predicted.npz", "state/predictor.npz"
 """The inputs of the last fit, and its models."""
 
@@ -43,16 +46,21 @@ class Predictions(Stage):
     name = "predictions"
     files = ("predictions.npy", "label_quality.parquet")
 
+    def __init__(self, fine_tuned: FineTuned) -> None:
+        # Not imported here: it reads images, and a change of that code must not refit the models on embeddings.
+        self._fine_tuned = fine_tuned
+
     def key(self, scan: Scan) -> str:
         """Return a digest of the pairs, the classes, and the code or the user's file."""
-        return key_of(scan.state("pairs")["key"], scan.classes, _code(scan.options))
+        how = [scan.options.predict, scan.options.finetune_pixels]
+        return key_of(scan.state("pairs")["key"], scan.state("label_embeddings").get("key"), scan.classes, how, _code(scan.options))
 
     def run(self, scan: Scan) -> dict[str, object] | None:
         """Write the probabilities and the judgement of each label."""
         if why_none(scan) is not None:
             return None
         if scan.options.predictions is None:
-            scan.record.rely_on("embeddings.npy")
+            scan.record.rely_on(LABEL_EMBEDDINGS if scan.extra else "embeddings.npy")
         quality, facts = self._label_sets(scan) if scan.samples["labels"].notna().any() else self._labels(scan)
         write_table(scan.run / "label_quality.parquet", pa.Table.from_pandas(quality, LABEL_QUALITY, preserve_index=False))
         return facts
@@ -64,19 +72,25 @@ class Predictions(Stage):
         options, record, rows = scan.options, scan.record, len(scan.samples)
         codes = label_codes(scan.samples["label"], scan.classes)
         before = {name: value for name, value in scan.state(self.name).items() if name not in ("state", "key")}
-        plan = key_of(record.content["backbone"], _code(options), scan.classes, options.seed, options.min_precision)
+        backbones = [record.content["backbone"], *(extra.plan for extra in scan.extra)]
+        plan = key_of(
+            backbones, options.source.group_column, options.source.group_pattern, _code(options), scan.classes, options.seed, options.min_precision
+        )
         if before.get("plan") == plan:
             record.is_sound("predictions.npy")  # else damaged rows would be reused
         record.begin(self)
         scan.observer.stage("predictions", rows)
-        if options.predictions is None:
+        if options.predict == "finetune":
+            facts = self._fine_tuned(scan, codes.astype(np.int32), _embeddings(scan))
+        elif options.predictions is None:
             from audit.backbones.runtime import own_device
 
             facts = fit_or_reuse(
                 scan.run,
+                _embeddings(scan),
                 scan.images,
                 codes.astype(np.int32),
-                connected_sets(scan.pairs, rows),
+                connected_sets(scan.pairs, rows, scan.samples["group"]),
                 plan=plan,
                 before=before,
                 seed=options.seed,
@@ -101,6 +115,8 @@ class Predictions(Stage):
         from audit.labels.sets import judge_label_sets, membership, set_codes, sets_of_labels
 
         options, rows = scan.options, len(scan.samples)
+        if options.predict == "finetune":
+            raise ConfigError("--predict finetune", "images of this dataset have several labels each", "use --predict embeddings")
         labels = sets_of_labels(scan.samples)
         given = membership(labels, scan.classes)
         scan.record.begin(self)
@@ -109,7 +125,7 @@ class Predictions(Stage):
             if options.predictions is None:
                 from audit.predictions.multilabel import out_of_sample_sets
 
-                embeddings, groups = open_rows(scan.run, "embeddings", rows), connected_sets(scan.pairs, rows)
+                embeddings, groups = _embeddings(scan), connected_sets(scan.pairs, rows, scan.samples["group"])
                 found = out_of_sample_sets(embeddings, given, groups, images=scan.images, seed=options.seed, into=into, advance=scan.observer.advance)
             else:
                 from audit.predictions.user import load_predictions
@@ -121,6 +137,12 @@ class Predictions(Stage):
         return judge_label_sets(open_rows(scan.run, "predictions", rows), given, disagreeing), facts
 
 
+def _embeddings(scan: Scan) -> npt.NDArray[np.float16]:
+    """Map the embeddings of all backbones, side by side."""
+    rows = len(scan.samples)
+    return open_array(scan.run / LABEL_EMBEDDINGS, rows, kind="f", dimensions=2) if scan.extra else open_rows(scan.run, "embeddings", rows)
+
+
 def why_none(scan: Scan) -> str | None:
     """Return why this scan needs no predictions or cannot make them; None if it makes them."""
     samples, several = scan.samples, scan.samples["labels"].notna()
@@ -130,12 +152,13 @@ def why_none(scan: Scan) -> str | None:
         return f"all labelled images have the same class, {scan.classes[0]!r}"
     if scan.options.predictions is None:
         judged = (samples["outcome"] == "ok") & (samples["label"].notna() | several)
-        groups = pd.Series(connected_sets(scan.pairs, len(samples)))[judged]
+        groups = pd.Series(connected_sets(scan.pairs, len(samples), samples["group"]))[judged]
         if several.any():
             if groups.nunique() < 2:
-                return "all labelled images are duplicates of each other"
+                return "all labelled images are duplicates of each other or in one group"
         elif (groups.groupby(samples["label"][judged]).nunique() >= 2).sum() < 2:
-            return "fewer than two classes have two distinct images, and a class is judged by its other images"
+            what = "groups" if samples["group"].notna().any() else "images"
+            return f"fewer than two classes have two distinct {what}, and a class is judged by its other {what}"
     if not any({"predictions", "label_quality"} & set(check.needs) for check in scan.checks.values()):
         return "no selected check needs predictions"
     return None
@@ -152,7 +175,7 @@ def notes(scan: Scan) -> Iterator[str]:
 def _code(options: ScanOptions) -> str:
     """Return a digest of the code that makes predictions, and of the user's file. Raises AuditError if that cannot be read."""
     if options.predictions is None:
-        return code_digest(__name__)
+        return code_digest(__name__, *(["audit.predictions.finetune"] if options.predict == "finetune" else ()))
     try:
         with Path(options.predictions).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -165,6 +188,7 @@ def _code(options: ScanOptions) -> str:
 
 def fit_or_reuse(  # noqa: PLR0913  a fit has that many inputs
     run: Path,
+    embeddings: npt.NDArray[np.float16],
     images: npt.NDArray[np.bytes_],
     labels: npt.NDArray[np.int32],
     groups: npt.NDArray[np.int64],
@@ -178,7 +202,8 @@ def fit_or_reuse(  # noqa: PLR0913  a fit has that many inputs
     """Write ``predictions.npy`` and what a later scan needs to reuse them.
 
     Args:
-        run: the run directory, with ``embeddings.npy``.
+        run: the run directory.
+        embeddings: float16 ``[n, d]``; NaN rows for none.
         images: ``[n]`` the content that each embedding was computed from; empty if there is none.
         labels: ``[n]`` class codes; -1 = unlabelled.
         groups: ``[n]``; images in one connected set of duplicates share a number.
@@ -191,7 +216,6 @@ def fit_or_reuse(  # noqa: PLR0913  a fit has that many inputs
     Returns:
         Facts for the run's record.
     """
-    embeddings = open_rows(run, "embeddings", len(images))
     readable = int((images != b"").sum())
     has_fit = {"changed_since_fit", "not_judged"} <= before.keys() and (run / MADE_OF).is_file() and (run / PREDICTOR).is_file()
     if before.get("plan") == plan and readable >= FROM_ROWS and has_fit:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from audit.backbones import Choice, choose
+from audit.backbones import Choice, choose, runtime
+from audit.backbones.names import split_names
+from audit.backbones.runtime import Placement
 from audit.config import ScanOptions
 from audit.engines import Engine, open_engine
 from audit.errors import ConfigError
@@ -21,23 +23,26 @@ from audit.ingest.cache import ImageCache
 from audit.ingest.deep_values import of_ranges, survey_ranges
 from audit.ingest.listing import list_samples
 from audit.ingest.staging import publish
+from audit.ingest.vectors import load_vectors, refuse_vectors
 from audit.ingest.verification import verified
 from audit.io.artifacts import sweep
 from audit.io.console import counted
 from audit.io.progress import SILENT, Observer
 from audit.pipeline.checks import FOLDERS, Checks, wanted_checks
 from audit.pipeline.faces import Faces
-from audit.pipeline.ingest import Cache, Ingest, measuring_plan
+from audit.pipeline.finetuning import fine_tuned, refuse_unsuitable
+from audit.pipeline.ingest import Cache, Ingest, LabelEmbeddings, measuring_plan
 from audit.pipeline.neighbors import Neighbors
 from audit.pipeline.pairs import Pairs
 from audit.pipeline.predictions import Predictions, notes
 from audit.pipeline.run_folder import dataset_of, locked, note_outdated_reports, open_record, refuse_inside, refuse_other_things
-from audit.pipeline.stage import Scan, Stage
+from audit.pipeline.stage import ExtraBackbone, Scan, Stage
 from audit.predictions.user import refuse_predictions
 from audit.run.record import DamagedError, Record, as_json, key_of
 from audit.run.run import Run
 from audit.run.scanned_datasets import PRIVATE, remember
 from audit.sources import Source, open_source
+from audit.sources.annotations.grouping import Grouping
 from audit.sources.annotations.taxonomy_files import find_taxonomy
 from audit.sources.storage.faults import readable
 from audit.sources.storage.files import network_forbidden, require_reachable
@@ -47,10 +52,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from audit.backbones.runtime import Placement
     from audit.checks import Check
 
-STAGES: tuple[Stage, ...] = (Ingest(), Cache(), Neighbors(), Pairs(), Predictions(), Faces(), Checks())
+STAGES: tuple[Stage, ...] = (Ingest(), Cache(), LabelEmbeddings(), Neighbors(), Pairs(), Predictions(fine_tuned), Faces(), Checks())
+
+_NO_MODEL = Placement("none", "cpu", "float32")
+"""Where the user's embeddings were computed is not known."""
 
 _PREVIEWS_SHARE = 0.04
 """Share of a scan's time spent on previews of the worst findings; others are made when they are first shown."""
@@ -84,6 +91,8 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
     dataset = open_source(str(source), options.source)
     if options.predictions is not None:
         refuse_predictions(options.predictions)
+    if options.embeddings is not None:
+        refuse_vectors(options.embeddings)
     if options.faces:
         require_detector()
     checks = wanted_checks(options)
@@ -115,7 +124,7 @@ def _prepared(
     """List the dataset, choose the backbone, and describe both in the record."""
     held = dataset_of(record.content)
     observer.stage("listing", None)
-    listing, problems = list_samples(dataset, observer.advance)
+    listing, problems = list_samples(dataset, observer.advance, Grouping(options.source.group_column, options.source.group_pattern))
     for problem in problems:
         observer.note(problem.message)
     if not options.trust_mtime:
@@ -123,11 +132,21 @@ def _prepared(
         listing, replaced = verified(listing, run, dataset, observer.advance)
         if replaced:
             observer.note(f"{counted(replaced, 'file')} changed without a change of size and modification time; read again")
-    choice = _choose(options, record)
-    placement = engine.place(device=options.device, precision=options.precision)
-    observer.note(f"backbone {choice.backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
+    vectors = None if options.embeddings is None else load_vectors(options.embeddings, listing["sample_id"].to_pylist())
+    if vectors is not None and vectors.unknown:
+        observer.note(f"{vectors.file}: {vectors.unknown:,} rows are for images that the dataset lacks; they are ignored")
+    choices = _choose(options, record) if vectors is None else [Choice(backbone=vectors.backbone(), reason="--embeddings")]
     ranges = survey_ranges(dataset, listing, options.max_pixels)
-    plan = measuring_plan(choice.backbone, placement, options, ranges)
+    placed = []
+    for choice in choices:
+        placement = engine.place(device=options.device if vectors is None else "cpu", precision=options.precision)
+        placement = runtime.placed(choice.backbone, placement, device=options.device, precision=options.precision) if vectors is None else _NO_MODEL
+        observer.note(f"backbone {choice.backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
+        plan = measuring_plan(choice.backbone, placement, options, ranges)
+        placed.append(ExtraBackbone(backbone=choice.backbone, placement=placement, plan=plan))
+    (choice, *_), (first, *extra) = choices, placed
+    if options.predict == "finetune":
+        refuse_unsuitable(first.backbone)
     classes = _labels(listing)
     record.content |= {
         "version": version("imagenet-audit"),
@@ -140,7 +159,8 @@ def _prepared(
             "ranges": ranges,
         },
         "options": _public(options),
-        "backbone": _about_backbone(choice, placement, options),
+        "backbone": _about_backbone(choice, first.placement, options),
+        "extra_backbones": [{"name": one.backbone.name, "weights_id": one.backbone.weights_id, **one.plan["placement"]} for one in extra],
         "classes": classes,
         **_about_classes(dataset, classes, options),
     }
@@ -153,10 +173,12 @@ def _prepared(
         classes=classes,
         options=options,
         checks=checks,
-        backbone=choice.backbone,
-        placement=placement,
-        plan=plan,
-        cache=None if options.cache is None else ImageCache(options.cache, plan=plan, dimension=choice.backbone.dimension),
+        backbone=first.backbone,
+        placement=first.placement,
+        plan=first.plan,
+        extra=tuple(extra),
+        vectors=vectors,
+        cache=None if options.cache is None else ImageCache(options.cache, plan=first.plan, dimension=first.backbone.dimension),
         engine=engine,
         record=record,
         observer=observer,
@@ -193,13 +215,13 @@ def _work_done(record: Record) -> str:
     return key_of(record.content["stages"], record.content.get("checks"))
 
 
-def _choose(options: ScanOptions, record: Record) -> Choice:
-    """Choose the backbone; ``auto`` keeps the run's own, so that a hub that comes and goes does not mix two models' embeddings."""
+def _choose(options: ScanOptions, record: Record) -> list[Choice]:
+    """Choose the backbones; ``auto`` keeps the run's own, so that a hub that comes and goes does not mix two models' embeddings."""
     had = record.content.get("backbone", {})
-    if options.backbone == "auto" and options.checkpoint is None and had.get("asked") == "auto":
+    if options.backbone == "auto" and options.checkpoint is None and had.get("asked") == "auto" and had["reason"] != "--embeddings":
         kept = choose(had["name"], offline=options.offline)
-        return dataclasses.replace(kept, reason=had["reason"])
-    return choose(options.backbone, checkpoint=options.checkpoint, offline=options.offline)
+        return [dataclasses.replace(kept, reason=had["reason"])]
+    return [choose(name, checkpoint=options.checkpoint, offline=options.offline) for name in split_names(options.backbone)]
 
 
 def _about_backbone(choice: Choice, placement: Placement, options: ScanOptions) -> dict[str, Any]:

@@ -26,9 +26,24 @@ if TYPE_CHECKING:
     from audit.config import ScanOptions
     from audit.engines import Engine
     from audit.ingest.cache import ImageCache
+    from audit.ingest.vectors import Vectors
     from audit.io.progress import Observer
     from audit.run.record import Record
     from audit.sources import Source
+
+
+LABEL_EMBEDDINGS = "state/label-embeddings.npy"
+"""Embeddings of all backbones side by side, where there are several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtraBackbone:
+    """A backbone besides the first, for label predictions."""
+
+    backbone: Backbone
+    placement: Placement
+    plan: dict[str, Any]
+    """As `Scan.plan`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +67,10 @@ class Scan:
     placement: Placement
     plan: dict[str, Any]
     """What a row of the tables of ingest depends on besides the image's bytes."""
+    extra: tuple[ExtraBackbone, ...] = ()
+    """Backbones whose embeddings are added for label predictions."""
+    vectors: Vectors | None = None
+    """The user's embeddings, in place of the backbone's."""
     cache: ImageCache | None
     engine: Engine
     record: Record

@@ -113,7 +113,7 @@ def out_of_sample(
         if advance is not None:
             advance(len(block))
 
-    probabilities[_own_class_unseen(labels, fold, classes, kept)] = np.nan
+    probabilities[own_class_unseen(labels, fold, classes, kept)] = np.nan
     known = order[(judged & np.isfinite(probabilities[:, 0]))[order]]
     temperature = 1.0
     if len(known):
@@ -170,7 +170,7 @@ def _even_share(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int6
     return np.sort(by_class[rank < low])
 
 
-def _own_class_unseen(labels: npt.NDArray[np.int32], fold: npt.NDArray[np.int8], classes: int, folds: int) -> npt.NDArray[np.bool_]:
+def own_class_unseen(labels: npt.NDArray[np.int32], fold: npt.NDArray[np.int8], classes: int, folds: int) -> npt.NDArray[np.bool_]:
     """Return bool ``[n]``: rows whose class has no example in another fold, so that their model does not know it."""
     held = np.zeros((classes, folds), np.int64)
     judged = (fold >= 0) & (labels >= 0)

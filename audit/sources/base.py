@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from audit.errors import ConfigError
 from audit.sources.storage.problems import Problem
 
 
@@ -45,6 +47,10 @@ class SourceOptions:
     """Parquet column with the image bytes."""
     split: str | None = None
     """Split of every sample; overrides folders and columns."""
+    group_column: str | None = None
+    """Column with what several images share, such as the patient, product, video or sender; see ``docs/sources.md``."""
+    group_pattern: str | None = None
+    """Regular expression, searched in the sample id; its first group, or else its match, is the image's group."""
     class_words_file: str | None = None
     """Readable names of labels that are codes: a JSON object, or lines of ``code<TAB>words``."""
     taxonomy_file: str | None = None
@@ -53,6 +59,17 @@ class SourceOptions:
     """fsspec options for URLs: endpoints, profiles, anonymous access."""
     allow_remote: bool = False
     """Whether a table may list images by URL."""
+
+    def __post_init__(self) -> None:
+        if self.group_pattern is None:
+            return
+        if self.group_column is not None:
+            raise ConfigError("group_pattern", "contradicts group_column", "use one of them")
+        try:
+            re.compile(self.group_pattern)
+        except re.error as error:
+            hint = r"write it as Python's re does, such as '([^/_]+)_[^/]*$'"
+            raise ConfigError("group_pattern", f"{self.group_pattern!r} is not a regular expression: {error}", hint) from None
 
 
 class Source(Protocol):

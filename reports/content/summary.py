@@ -192,7 +192,7 @@ class Summary:
     confused: tuple[ConfusedPair, ...]
     """At most `CONFUSED_PAIRS`, worst first."""
     leaving: Mapping[str, int]
-    """Split -> images to remove for a clean split: those with leakage findings."""
+    """Split -> images to remove for a clean split: those with leakage findings about copies."""
     seconds: float
     """Total time of all stages."""
     label_test: str | None
@@ -224,7 +224,8 @@ def summarize(run: Run) -> Summary:
     worst = {entry.finding_id: entry for entry in _top(run.read_findings(findings.loc[list(shown)]))}
     totals = [_total(name, group, worst, of_check[name], listed) for name, group in groups.items()]
     found = {total.name for total in totals}
-    leaks = findings.loc[findings["check"] == "leakage", ["sample_id", "split"]].drop_duplicates("sample_id")
+    copies = (findings["check"] == "leakage") & (findings["kind"] != "same_group")  # groups move, they are not removed
+    leaks = findings.loc[copies, ["sample_id", "split"]].drop_duplicates("sample_id")
     return Summary(
         path=run.path,
         version=str(run.record.get("version", "")),

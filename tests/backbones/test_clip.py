@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import audit
-from audit.backbones import choose, clip, list_models
+from audit.backbones import choose, clip, hub, list_models
 from audit.backbones.runtime import OnnxModel, Placement, TorchEmbedder, prepare
 from audit.errors import BackboneError
 from dashboard.components import similar
@@ -113,7 +113,7 @@ def test_unknown_names_suggest_the_nearest():
         choose("clip:ViT-B-23/openai", offline=True)
     with pytest.raises(BackboneError, match="openai"):
         choose("clip:ViT-B-32/openia", offline=True)
-    with pytest.raises(BackboneError, match="auto, embedded, clip"):
+    with pytest.raises(BackboneError, match="use auto, embedded, embedded-large, clip"):
         choose("resnet")
     with pytest.raises(BackboneError, match="--backbone clip:"):
         choose("auto", checkpoint="x.pt")
@@ -141,10 +141,10 @@ def test_hub_timeout(monkeypatch):
         raise TimeoutError
 
     monkeypatch.setattr(socket, "create_connection", hang)
-    monkeypatch.setattr(clip, "_HUB_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(hub, "_PATIENCE_SECONDS", 0.2)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     asking = set(threading.enumerate())
-    assert clip.hub_reachable() is False
+    assert hub.hub_reachable() is False
     over.set()
     for thread in set(threading.enumerate()) - asking:
         thread.join()
@@ -167,7 +167,7 @@ def test_offline_forbids_the_hub_regardless_of_imports(monkeypatch, tmp_path):
         with pytest.raises(Exception, match=r"(?i)offline|network|connection|cache"):
             hf_hub_download("nobody/nothing", "weights.bin", cache_dir=tmp_path, endpoint="http://127.0.0.1:9")
 
-    with clip._hub_forbidden():
+    with hub.hub_forbidden():
         fetch()
     assert not asked
     fetch()

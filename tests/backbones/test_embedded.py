@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,8 @@ def test_two_models_share_no_weights():
 def test_refuses_unexpected_weights(monkeypatch):
     from audit.errors import BackboneError
 
-    monkeypatch.setattr(embedded, "_SHA256", "0" * 64)
+    lite0 = embedded.VARIANTS["embedded"]
+    monkeypatch.setitem(embedded.VARIANTS, "embedded", replace(lite0, sha256=lite0.sha256[:8] + 56 * "0"))
     with pytest.raises(BackboneError, match="SHA-256"):
         embedded.classifier()
 

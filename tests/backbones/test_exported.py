@@ -1,5 +1,7 @@
 """The exported model in the user's cache: created once, verified on every use, recreated if corrupt."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,7 @@ def test_checks_weights_despite_exported_model(cache, monkeypatch):
 def test_refuses_unexpected_weights_despite_exported_model(cache, monkeypatch):
     monkeypatch.setattr(exported, "_export", lambda _: b"a model")
     prepare(embedded.backbone(), PLACEMENT, lambda _: None)
-    monkeypatch.setattr(embedded, "_SHA256", embedded._SHA256[:8] + 56 * "0")
+    lite0 = embedded.VARIANTS["embedded"]
+    monkeypatch.setitem(embedded.VARIANTS, "embedded", replace(lite0, sha256=lite0.sha256[:8] + 56 * "0"))
     with pytest.raises(BackboneError, match="the weights' SHA-256 is 57934424"):
         prepare(embedded.backbone(), PLACEMENT, lambda _: None)

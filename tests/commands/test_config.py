@@ -67,6 +67,16 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
     assert read(tmp_path, {"checkpoint": "here.pt"}).checkpoint == "here.pt"
 
 
+def test_model_files_of_a_configuration_file_are_relative_to_it(tmp_path):
+    folder = tmp_path / "settings"
+    folder.mkdir()
+    (folder / "a.toml").write_text('backbone = "embedded,models/x.onnx,timm:resnet18"\n')
+    options = load({}, tmp_path, config=folder / "a.toml")
+    assert options.backbone == f"embedded,{folder / 'models/x.onnx'},timm:resnet18"
+    (folder / "a.toml").write_text('embeddings = "e.npy"\n')
+    assert load({}, tmp_path, config=folder / "a.toml").embeddings == str(folder / "e.npy")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -89,7 +99,13 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
         ("min_precision = 2", "audit.toml: min_precision: 2.0 is out of range; use a number above 0 and at most 1, such as 0.95"),
         ("precision = 'float23'", "audit.toml: precision: unknown precision 'float23'; did you mean 'float32'?"),
         ("device = 'gpu'", "audit.toml: device: unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),
-        ("backbone = 'resnet'", "audit.toml: backbone: unknown backbone 'resnet'; use auto, embedded, clip or clip:ARCHITECTURE/TAG"),
+        (
+            "backbone = 'resnet'",
+            (
+                "audit.toml: backbone: unknown backbone 'resnet'; use auto, embedded, embedded-large, clip:ARCHITECTURE/TAG, timm:NAME, "
+                "or a .onnx, .pt or .safetensors file"
+            ),
+        ),
         ("only = ['leakage']\nskip = ['leakage']", "audit.toml: skip: 'leakage' is also in 'only'; remove it from one of them"),
     ],
 )

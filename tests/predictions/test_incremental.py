@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from audit.errors import RunError
-from audit.io.artifacts import write_array
 from audit.io.progress import SILENT
 from audit.pipeline.predictions import MADE_OF, PREDICTOR, fit_or_reuse
 from audit.predictions.incremental import Fitted, count_changed, update
@@ -106,8 +105,7 @@ def test_unreadable_image_has_no_prediction_and_is_not_a_change(fitted):
 
 
 def scanned(run, embeddings, labels, images, before, plan="plan"):
-    write_array(run / "embeddings.npy", embeddings)
-    return fit_or_reuse(run, images, labels, np.arange(len(labels)), plan=plan, before=before, seed=0, observer=SILENT)
+    return fit_or_reuse(run, embeddings, images, labels, np.arange(len(labels)), plan=plan, before=before, seed=0, observer=SILENT)
 
 
 def test_changes_accumulate_until_a_refit(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from audit.backbones import runtime
-from audit.backbones.runtime import OnnxModel, Placement
+from audit.backbones.runtime import Placement, TorchEmbedder
 from audit.engines.base import Job
 from audit.engines.ray.address import require_cluster
 from audit.engines.ray.capacity import capacity_of
@@ -196,8 +196,8 @@ class _Reader:
         _prove(settings)
         job = settings.job
         model = runtime.prepare(job.backbone, job.placement, lambda _: None, batch_size=job.batch_size)
-        shared = model if isinstance(model, OnnxModel) else None
-        self._embedder = None if isinstance(model, OnnxModel) else model
+        shared = None if isinstance(model, TorchEmbedder) else model
+        self._embedder = model if isinstance(model, TorchEmbedder) else None
         recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.reusable, job.max_bytes, job.seconds, ranges=job.ranges)
         self._workers = Workers(recipe, settings.processes.get(_machine(), 1), job.batch_size)
         self._batch_size = job.batch_size
@@ -298,7 +298,8 @@ def _prove(settings: _Settings) -> None:
         problem = f"has {_fingerprint()}; the driver has {settings.fingerprint}"
         raise ConfigError(f"--engine ray: {machine}", problem, "install the same releases on every machine")
     device = "cpu" if settings.job.placement.device == "cpu" else "cuda"
-    mine = runtime.place(device=device, precision=settings.job.placement.precision)
+    precision = settings.job.placement.precision
+    mine = runtime.placed(settings.job.backbone, runtime.place(device=device, precision=precision), device=device, precision=precision)
     if mine != settings.job.placement:
         raise BackboneError(machine, f"would embed in {mine}, others in {settings.job.placement}", "use --precision float32")
     if settings.proof is None:

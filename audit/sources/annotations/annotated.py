@@ -12,7 +12,7 @@ from typing import Any
 from audit.images.decode import DEFAULT_MAX_PIXELS
 from audit.io.console import counted
 from audit.sources.annotations.detection import FORMATS
-from audit.sources.annotations.label_files import Box, Labels
+from audit.sources.annotations.label_files import Box, Found, Labels
 from audit.sources.annotations.layout import CLASS, SKIPPED, Layout
 from audit.sources.annotations.tree import Entry, Files, Tree, TreeSource
 from audit.sources.base import Sample, SourceOptions
@@ -92,9 +92,8 @@ class AnnotatedSource(TreeSource):
             if self._is_listed(box, name, seen):
                 edges = json.dumps([*box[:5], box.relative])
                 columns = {**placed.columns, "image": placed.path}
-                yield self._listed(
-                    name, f"{entry.ref}|{edges}", f"{entry.fingerprint}-{edges}", found.split or placed.split, box.label, None, columns
-                )
+                of_object = Found(box.label, found.split or placed.split)
+                yield self._listed(name, f"{entry.ref}|{edges}", f"{entry.fingerprint}-{edges}", of_object, columns)
 
     def _is_listed(self, box: Box, name: str, seen: set[Box]) -> bool:
         """Return whether a box becomes a sample; note what is wrong with it."""

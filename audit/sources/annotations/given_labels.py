@@ -9,7 +9,7 @@ from itertools import chain
 
 from audit.errors import SourceError, nearest
 from audit.io.spreadsheet import delimiter_of, read_rows, require_text, text_of
-from audit.sources.annotations.columns import LABELS, PATHS, assumed_splits, find_columns, read_split, refuse_nested, titles_of
+from audit.sources.annotations.columns import LABELS, PATHS, assumed_splits, find_columns, read_split, refuse_nested, require_column, titles_of
 from audit.sources.annotations.json_lines import read_objects
 from audit.sources.annotations.label_cells import survey
 from audit.sources.annotations.label_files import Found, Labels
@@ -42,7 +42,11 @@ def read_given(path: str, data: bytes, options: SourceOptions, folder: str | Non
     columns = find_columns(path, header, options, needs=("path",), paths=_NAMES)
     cells = survey(path, columns, header, (row for _, row in rows))
     if not cells.one_hot:
-        columns = find_columns(path, header, options, needs=("path", "label"), paths=_NAMES)
+        needs = ("path", "label") if options.group_column is None else ("path",)
+        columns = find_columns(path, header, options, needs=needs, paths=_NAMES)
+    has_labels = bool(cells.one_hot) or columns.label is not None
+    if options.group_column is not None and folder is None:
+        require_column(path, options.group_column, header)
     labels: dict[str, Found] = {}
     for where, row in rows:
         written = row.get(columns.path or "")
@@ -51,14 +55,12 @@ def read_given(path: str, data: bytes, options: SourceOptions, folder: str | Non
         if not isinstance(written, str) or not written.strip():
             continue
         refuse_nested(where, row, columns)
-        split = read_split(row.get(columns.split or ""), columns.split)
-        if split is not None and not is_split(split) and split_in(split) is None and not split.startswith("fold "):
-            raise SourceError(where, f"unknown split {split!r}", nearest(split, {"train", "val", "test"}))
+        split = _split(where, row.get(columns.split or ""), columns.split)
         name = written.strip().removeprefix("./")
         if safe_relative(name) is None:
             raise SourceError(where, f"the name {name!r} points outside the dataset", "write names relative to the dataset's folder")
-        label, several = cells.read(row)
-        found = Found(label, split, several)
+        label, several = cells.read(row) if has_labels else (None, None)
+        found = Found(label, split, several, group=str(row.get(options.group_column or "") or "").strip() or None)
         if name in labels and labels[name] != found:
             raise SourceError(where, f"lists {name!r} again with another label", "keep one of the two lines")
         labels[name] = found
@@ -66,7 +68,14 @@ def read_given(path: str, data: bytes, options: SourceOptions, folder: str | Non
         raise SourceError(path, "lists no image", _HINT)
     corrects = _CORRECTIONS in map(str.lower, header)
     problems = [*assumed_splits(path, columns, options), *cells.problems()]
-    return Labels(path, labels, base=folder, overrides=True, corrects=corrects, problems=problems)
+    return Labels(path, labels, base=folder, overrides=True, corrects=corrects, has_labels=has_labels, problems=problems)
+
+
+def _split(where: str, cell: object, column: str | None) -> str | None:
+    split = read_split(cell, column)
+    if split is not None and not is_split(split) and split_in(split) is None and not split.startswith("fold "):
+        raise SourceError(where, f"unknown split {split!r}", nearest(split, {"train", "val", "test"}))
+    return split
 
 
 _OTHERS = (".json", ".parquet")
@@ -86,7 +95,8 @@ def _table(path: str, data: bytes, options: SourceOptions) -> tuple[list[str], l
     header = [cell.strip() for cell in first[1]]
     if not header:
         raise SourceError(path, "lists no image", _HINT)
-    if not (options.path_column or options.label_column or options.split_column or _is_header(header)):
+    named = options.path_column or options.label_column or options.split_column or options.group_column
+    if not named and not _is_header(header):
         second = next(lines, None)
         rest = chain([second], lines) if second is not None else iter(())
         if second is not None and is_image(second[1][0].strip()) and not is_image(header[0]):

@@ -42,6 +42,8 @@ class Found(NamedTuple):
     """Labels of a multi-label image; ``label`` is then None."""
     boxes: tuple[Box, ...] = ()
     """The annotated objects of the image."""
+    group: str | None = None
+    """The cell of the group column, if there is one."""
 
 
 class Labels:
@@ -54,6 +56,7 @@ class Labels:
         base: the folder of the file in the dataset, from which its names may start; None if it is elsewhere.
         overrides: whether the file overrides class folders.
         corrects: whether images that it does not list still keep the label of their folder.
+        has_labels: False for a file of groups only: all images keep the label of their folder.
         problems: what was noticed while it was read.
     """
 
@@ -66,10 +69,12 @@ class Labels:
         base: str | None = None,
         overrides: bool = False,
         corrects: bool = False,
+        has_labels: bool = True,
         problems: Sequence[Problem] = (),
     ) -> None:
         self.path = path
         self.base = base
+        self.has_labels = has_labels
         self.overrides = overrides
         self.corrects = corrects
         self.problems = list(problems)

@@ -187,7 +187,7 @@ class TreeSource(StoredSource):
 
     def _sample(self, entry: Entry, layout: Layout, label_files: list[Labels]) -> Sample:
         path, split, label, columns = layout.read(entry.path)
-        labels = None
+        labels, group = None, None
         if label == "images" and any(label_file.path.endswith(TINY) for label_file in label_files):
             label = None  # tiny-imagenet's val/images and test/images are not a class
         for label_file in label_files:
@@ -195,13 +195,14 @@ class TreeSource(StoredSource):
                 found = label_file.find(entry.path, path)
                 if found is None and label_file.overrides and len(label_files) > 1:
                     continue  # the tables of other folders
-                if found is None and label_file.overrides and not label_file.corrects:
+                if found is None and label_file.overrides and label_file.has_labels and not label_file.corrects:
                     label_file.unlisted.add(repr(sample_id(entry.path)))
                 found = found or (Found(label) if label_file.corrects else Found(None))
-                label, labels, split = found.label, found.labels, found.split or split
+                label, labels = (found.label, found.labels) if label_file.has_labels else (label, labels)
+                split, group = found.split or split, found.group or group
                 if label is not None or labels is not None:
                     break
-        return self._listed(path, entry.ref, entry.fingerprint, split, label, labels, columns)
+        return self._listed(path, entry.ref, entry.fingerprint, Found(label, split, labels, group=group), columns)
 
     def _missing(self, label_file: Labels, *, alone: bool) -> Iterator[Sample]:
         """Yield the images that a label file lists but that do not exist; none if it is one of several and belongs to other images altogether."""
@@ -223,7 +224,7 @@ class TreeSource(StoredSource):
         unmatched = Tally()
         for name, found in label_file.unused():
             if is_image(name):
-                yield self._listed(name, escape(name), MISSING, found.split, found.label, found.labels, {})
+                yield self._listed(name, escape(name), MISSING, found, {})
             else:
                 unmatched.add(repr(name))
         if unmatched.count:
@@ -231,19 +232,12 @@ class TreeSource(StoredSource):
             hint = "correct them, or delete their rows"
             self.problems.append(Problem(kind="unmatched_names", problem=problem, hint=hint, evidence={"entries": unmatched.count}))
 
-    def _listed(
-        self,
-        path: str,
-        ref: str,
-        fingerprint: str,
-        split: str | None,
-        label: str | None,
-        labels: tuple[str, ...] | None,
-        columns: Mapping[str, str],
-    ) -> Sample:
-        label = None if label is None else sample_id(label)
-        split = self.options.split or (None if split is None else sample_id(split))
-        return Sample(sample_id(path), ref, fingerprint, split, label, labels, {name: sample_id(value) for name, value in columns.items()})
+    def _listed(self, path: str, ref: str, fingerprint: str, found: Found, columns: Mapping[str, str]) -> Sample:
+        label = None if found.label is None else sample_id(found.label)
+        split = self.options.split or (None if found.split is None else sample_id(found.split))
+        metadata = {name: sample_id(value) for name, value in columns.items()}
+        metadata |= {} if found.group is None else {str(self.options.group_column): found.group}
+        return Sample(sample_id(path), ref, fingerprint, split, label, found.labels, metadata)
 
     def _given_labels(self, folders: Collection[str]) -> Labels:
         name = str(self.options.labels_file)
