@@ -47,6 +47,8 @@ MOST_NEIGHBORS = 1_000
 """FAISS returns at most 2,048 on a GPU, and the approximate search requests twice the number kept. Each takes 8 bytes per image: 1,000 for ImageNet's
 1.28 million images are 10 GB."""
 
+_LEAST_SECONDS = 0.1
+
 DEVICE_FORM = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -87,6 +89,8 @@ class ScanOptions:
     """Processes that read and decode images, at least 1; None means one per CPU."""
     offline: bool = False
     """Use no network: fetch no model weights and refuse a dataset or cache on another machine."""
+    trust_mtime: bool = True
+    """Take files with the size and modification time of the last scan for unchanged; else their digests are compared by reading them."""
     cache: str | None = None
     """A folder or fsspec URL that keeps the measures of images by content, shared by all scans that name it; see ``docs/cache.md``."""
     engine: str = "local"
@@ -101,6 +105,10 @@ class ScanOptions:
     """Seed of all random numbers, at least 0."""
     max_pixels: int = 178_956_970
     """Larger images are reported as too large and not decoded: a small file can decompress to more than the memory."""
+    max_bytes: int = 536_870_912
+    """Larger files and members are reported as too large and not read."""
+    seconds_per_image: float = 30.0
+    """An image that takes longer to decode and measure is reported as timed out; at least 0.1."""
     min_precision: float = 0.95
     """Expected precision of the reported duplicates, which sets the lowest score; above 0, at most 1."""
     checks: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
@@ -111,12 +119,14 @@ class ScanOptions:
     """Do not run these checks."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "workers", "neighbors", "max_pixels"):
+        for name in ("batch_size", "workers", "neighbors", "max_pixels", "max_bytes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(name, f"{value} is too small", "use at least 1")
         if self.neighbors > MOST_NEIGHBORS:
             raise ConfigError("neighbors", f"{self.neighbors} is too large", f"use at most {MOST_NEIGHBORS:,}; 20 is the default")
+        if not self.seconds_per_image >= _LEAST_SECONDS:
+            raise ConfigError("seconds_per_image", f"{self.seconds_per_image} is too small", f"use at least {_LEAST_SECONDS}")
         if self.seed < 0:
             raise ConfigError("seed", f"{self.seed} is negative", "use 0 or more")
         if not 0 < self.min_precision <= 1:

@@ -17,7 +17,7 @@ THUMBNAIL_SIDE = 32
 FEATURES, FEATURE_BYTES = 64, 20
 """Stored local features of an image, and bytes of each: ``audit.images.local_features.features``."""
 
-OUTCOMES = ("ok", "empty", "missing", "unreadable", "truncated", "too_large", "crashed")
+OUTCOMES = ("ok", "empty", "missing", "unreadable", "truncated", "too_large", "crashed", "timed_out")
 """Outcomes of a listed image. Only ``ok`` rows have an embedding; all others count as failed."""
 
 LISTING = pa.schema(
@@ -51,7 +51,7 @@ MEASURES = pa.schema(
         pa.field("camera", pa.string()),  # EXIF make and model
         pa.field("day_code", pa.int8()),  # 0..15, equal for images taken on one day; reveals the day to a reader who knows the week
         pa.field("encoder", pa.string()),  # of a JPEG: quality or digest of its luma quantization table, progressive
-        pa.field("pixel_id", pa.string()),  # hash of size and upright decoded 8-bit RGB pixels, hex
+        pa.field("pixel_id", pa.string()),  # hash of size and upright decoded pixels, all channels as stored, hex
         pa.field("perceptual_hash", pa.uint64()),  # 64-bit DCT hash
         pa.field("brightness", pa.float32()),  # mean luma, 0..1
         pa.field("luma_p01", pa.float32()),  # percentiles of luma, 0..1
@@ -102,7 +102,10 @@ LABEL_QUALITY = pa.schema(
         pa.field("predicted_probability", pa.float32()),  # its probability, 0..1; NaN here and below if there is none
         pa.field("given_probability", pa.float32()),  # predicted probability of the given label, 0..1
         pa.field("alternative", pa.int32(), nullable=False),  # most probable class other than the given one; -1 = not judged
+        pa.field("alternative_probability", pa.float32()),  # probability that ``alternative`` is right, 0..1; NaN with several labels per image
         pa.field("probability_wrong", pa.float32()),  # probability that a reviewer would call the given label wrong, 0..1
+        pa.field("probability_low", pa.float32()),  # the same if only errors count that the labels prove; NaN with several labels per image
+        pa.field("probability_high", pa.float32()),  # the same if errors are of the kind that the self-test finds least
         pa.field("score", pa.float32()),  # 0..1, higher = review earlier
     ]
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 from audit import open_run
 
 BIAS_AND_PRIVACY = (
-    *("attributes", "class_balance", "crop_loss", "faces", "marks", "multi_object"),
+    *("attributes", "class_balance", "crop_loss", "faces", "marks"),
     *("privacy", "same_source", "shortcuts", "split_shift", "subgroups"),
 )
 

@@ -1,109 +1,199 @@
-"""Evaluate label errors on people's judgments: CIFAR-10's human labels and the published suspects, compared with peers on the same embeddings.
+"""Evaluate label errors on all sets of labels whose truth is known, in one run, beside cleanlab's scores on the same probabilities.
 
-    python benchmarks/label_errors.py RUN/embeddings.npy RUN/samples.parquet HUMAN_LABELS.csv [--pairs PAIRS.parquet] [--published FOLDER] [--memory]
+    python benchmarks/label_errors.py DATA RUNS [--only SECTION ...] [--seeds 5] [--cache FOLDER] [--memory]
 
-The run is a scan of the train images with the embedded backbone; a file's stem is its ``index`` in the CSV. ``--half even|odd`` evaluates half of the
-images. Datalab needs ``pip install 'cleanlab[datalab]'`` and is skipped otherwise.
+DATA has label-arrays-dev/*.npz (pred_probs, given, wrong), label-errors-cifar10/, cifar10-human-labels-dev.csv, clothing-labels-dev.csv and
+signs-labels-dev.csv. RUNS has finished scans named signs, xray, clothing, tiny and cifar, of which only samples and embeddings are read. What is
+missing is skipped. --cache keeps the predictions of planted sets, which take most of the time.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import resource
 import time
 import warnings
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from audit.checks.label_errors import Options, verdict
+import audit.labels.noise as noise_model
+from audit.checks.label_errors import Options
 from audit.labels.conflicts import disagreeing_duplicate_sets
-from audit.labels.noise import estimate_noise, suspect
-from audit.labels.quality import judge_labels
+from audit.labels.quality import Judgment, judge, judge_labels
 from audit.labels.review_yield import expected_yield
-from audit.labels.statistics import confusion_matrix, overlapping
+from audit.labels.statistics import quality_of_classes
 from audit.pairs.duplicate_sets import connected_sets
 from audit.predictions.out_of_sample import out_of_sample
 
-FOLDS = 5
 Array = npt.NDArray[Any]
 
+FOLDS = 5
+FIELDS = {"signs": None, "xray": None, "clothing": None, "cifar": 6000, "tiny": 4000}
+"""Fields on which labels are planted, and the number of images drawn from them."""
+KINDS = {"none": 0.0, "random": 0.05, "confusable": 0.05, "mixed": 0.15}
+"""Planted errors: to any class, to the class that the image is most easily taken for, or half of each; and the share of the labels."""
+GRID = [(h, a, sharper) for h in (0.1, 0.15, 0.2, 0.3) for a in (0.0, 0.02, 0.04, 0.06) for sharper in (0.5, 0.6, 0.8)]
+"""Values of `UNEXPLAINED`, `SUPPLIED_PRIOR` and `SHARPER` among which the table that leaves one dataset out chooses."""
 
-def ours(embeddings: Array, given: Array) -> tuple[Array, Array]:
-    predictions = out_of_sample(embeddings, given.astype(np.int32), np.arange(len(given)), seed=0).probabilities
-    found = suspect(predictions, given, estimate_noise(predictions, given))
-    return found.score, found.probability
+
+class Labels(NamedTuple):
+    """A set of labels and what is known about it."""
+
+    name: str
+    predictions: Array
+    given: Array
+    wrong: Array
+    """``[n]`` 1 = wrong, 0 = right, NaN = not judged."""
+    embeddings: Array | None = None
+    """None for supplied predictions."""
+
+    @property
+    def supplied(self) -> bool:
+        """Whether the predictions are another network's."""
+        return self.embeddings is None
 
 
-def cleanlab_logistic(embeddings: Array, given: Array) -> dict[str, Array]:
+def predict(name: str, embeddings: Array, labels: Array, seed: int, cache: Path | None) -> Array:
+    """Return out-of-sample predictions, from the cache if they are in it."""
+    key = hashlib.sha1(np.ascontiguousarray(labels).tobytes() + str((name, len(embeddings), seed)).encode()).hexdigest()[:12]
+    file = cache / f"{name}-{key}.npz" if cache else None
+    if file and file.is_file():
+        return np.asarray(np.load(file)["p"])
+    found = out_of_sample(embeddings, labels.astype(np.int32), np.arange(len(labels)), seed=seed).probabilities
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, p=found)
+    return np.asarray(found)
+
+
+def field(runs: Path, name: str) -> tuple[Array, Array, pd.Series, list[str]] | None:
+    """Return embeddings, label codes, sample ids and classes of a scan's labelled images; None if there is no such scan."""
+    if not (runs / name / "embeddings.npy").is_file():
+        return None
+    samples, embeddings = pd.read_parquet(runs / name / "samples.parquet"), np.load(runs / name / "embeddings.npy")
+    kept = samples["label"].notna().to_numpy() & np.isfinite(embeddings[:, 0])
+    if name in ("cifar", "tiny"):
+        kept &= samples["split"].eq("train").to_numpy()
+    samples = samples[kept].reset_index(drop=True)
+    classes = sorted(samples["label"].unique())
+    return embeddings[kept], pd.Index(classes).get_indexer(samples["label"]), samples["sample_id"], classes
+
+
+def judged_by_eye(data: Path, name: str, ids: pd.Series) -> Array:
+    """Return 1 for wrong, 0 for other verdicts, NaN without one; on signs, whose labels are all known, the others are right."""
+    verdicts = pd.read_csv(data / f"{name}-labels-dev.csv").drop_duplicates("sample").set_index("sample")["verdict"]
+    found = ids.map(verdicts)
+    return np.where(found.isna(), 0.0 if name == "signs" else np.nan, found.eq("wrong").astype(float))
+
+
+def natural(data: Path, runs: Path, cache: Path | None) -> Iterator[Labels]:
+    """Yield the sets of labels that people made."""
+    for name in ("signs", "clothing"):
+        if found := field(runs, name):
+            embeddings, given, ids, _ = found
+            yield Labels(name, predict(name, embeddings, given, 0, cache), given, judged_by_eye(data, name, ids), embeddings)
+    if found := field(runs, "cifar"):
+        embeddings, _, ids, classes = found
+        human = pd.read_csv(data / "cifar10-human-labels-dev.csv").set_index("index")
+        human = human.loc[ids.str.rsplit("/", n=1).str[-1].str.split(".").str[0].astype(int)]
+        true = pd.Index(classes).get_indexer(human["clean_label"])
+        for name, column in (("cifar10n-agg", "aggre_label"), ("cifar10n-ran", "random_label1")):
+            given = pd.Index(classes).get_indexer(human[column])
+            yield Labels(name, predict(name, embeddings, given, 0, cache), given, (given != true).astype(float), embeddings)
+    for file in sorted((data / "label-arrays-dev").glob("*.npz")):
+        array = np.load(file)
+        yield Labels(file.stem, array["pred_probs"].astype(np.float32), array["given"].astype(np.int64), array["wrong"].astype(float))
+    published = data / "label-errors-cifar10"
+    if published.is_dir():
+        votes = pd.read_csv(published / "human_votes.csv")
+        given = np.load(published / "labels.npy").astype(np.int64)
+        wrong = np.isin(np.arange(len(given)), votes.loc[votes["given"] < 3, "index"]).astype(float)
+        yield Labels("published", np.load(published / "pred_probs.npy").astype(np.float32), given, wrong)
+
+
+class Planted(NamedTuple):
+    """A field with errors planted in its labels."""
+
+    field: str
+    kind: str
+    predictions: Array
+    """Of models fitted on the planted labels."""
+    given: Array
+    wrong: Array
+    unplanted: Array
+    """Labels before planting."""
+    reused: Array
+    """Predictions of models fitted on the labels before planting."""
+
+
+def planted(data: Path, runs: Path, seeds: int, cache: Path | None) -> Iterator[Planted]:
+    """Yield every field with every kind of planted errors, once per seed; labels that were judged wrong count as wrong as well."""
+    for seed in range(seeds):
+        for name, size in FIELDS.items():
+            found = field(runs, name)
+            if not found:
+                continue
+            embeddings, labels, ids, _ = found
+            known = judged_by_eye(data, name, ids) if (data / f"{name}-labels-dev.csv").is_file() else np.zeros(len(labels))
+            if size and len(labels) > size:
+                kept = np.sort(np.random.default_rng(100 + seed).choice(len(labels), size, replace=False))
+                embeddings, labels, known = embeddings[kept], labels[kept], known[kept]
+            before = predict(f"{name}-base", embeddings, labels, seed, cache)
+            for kind, share in KINDS.items():
+                given = plant(labels, before, kind, share, seed)
+                after = before if kind == "none" else predict(f"{name}-{kind}", embeddings, given, seed, cache)
+                some = np.isfinite(after[:, 0])
+                wrong = np.maximum(given != labels, np.nan_to_num(known)).astype(float)
+                yield Planted(name, kind, after[some], given[some], wrong[some], labels[some], before[some])
+
+
+def plant(labels: Array, predictions: Array, kind: str, share: float, seed: int) -> Array:
+    """Return labels of which a share is changed."""
+    draw = np.random.default_rng(1000 * seed + 7)
+    rows = draw.choice(len(labels), round(len(labels) * share), replace=False)
+    half = {"random": len(rows), "confusable": 0, "mixed": len(rows) // 2, "none": 0}[kind]
+    given = labels.copy()
+    given[rows[:half]] = (labels[rows[:half]] + draw.integers(1, predictions.shape[1], half)) % predictions.shape[1]
+    other = np.nan_to_num(predictions[rows[half:]])
+    other[np.arange(len(other)), labels[rows[half:]]] = -1
+    given[rows[half:]] = other.argmax(1)
+    return given
+
+
+def cleanlab(predictions: Array, given: Array) -> dict[str, Array]:
+    """Return cleanlab's scores, higher = more suspicious."""
     from cleanlab.rank import get_label_quality_scores
+
+    clipped = np.clip(predictions.astype(np.float64), 1e-12, 1)
+    clipped /= clipped.sum(1, keepdims=True)
+    methods = {"self-confidence": "self_confidence", "margin": "normalized_margin", "entropy": "confidence_weighted_entropy"}
+    return {name: 1 - get_label_quality_scores(given, clipped, method=method) for name, method in methods.items()}
+
+
+def logistic(embeddings: Array, given: Array) -> Array:
+    """Return out-of-sample predictions of scikit-learn's logistic regression."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     # Shuffled: rows are ordered by the published label, so folds of consecutive rows would leak the truth.
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    predictions = cross_val_predict(LogisticRegression(max_iter=1000), embeddings.astype(np.float32), given, cv=folds, method="predict_proba")
-    margin, confidence = (get_label_quality_scores(given, predictions, method=method) for method in ("normalized_margin", "self_confidence"))
-    return {"normalised margin": 1 - margin, "self-confidence": 1 - confidence}
+    model = LogisticRegression(max_iter=1000)
+    return np.asarray(cross_val_predict(model, embeddings.astype(np.float32), given, cv=folds, method="predict_proba"))
 
 
-def datalab_features(embeddings: Array, given: Array) -> Array:
-    from cleanlab import Datalab
+def average_precision(wrong: Array, score: Array) -> float:
+    """Return the average precision among the judged labels."""
+    from sklearn.metrics import average_precision_score
 
-    lab = Datalab({"y": given}, label_name="y", verbosity=0)
-    lab.find_issues(features=embeddings.astype(np.float32), issue_types={"label": {}})
-    return 1 - lab.get_issues("label")["label_score"].to_numpy()
-
-
-def neighbors_of(embeddings: Array, k: int = 10) -> Array:
-    import faiss
-
-    rows = np.ascontiguousarray(embeddings, dtype=np.float32)
-    index = faiss.IndexFlatIP(rows.shape[1])
-    index.add(rows)
-    return index.search(rows, k + 1)[1][:, 1:]
-
-
-def fastdup_rule(neighbors: Array, given: Array) -> Array:
-    """Return the share of the nearest neighbors with another label."""
-    return (given[neighbors] != given[:, None]).mean(1)
-
-
-def selfclean_rule(embeddings: Array, given: Array) -> Array:
-    """Compare the distance to the nearest image of the same class with that of another class (Groeger et al. 2023)."""
-    rows = embeddings.astype(np.float32)
-    score = np.empty(len(rows))
-    for start in range(0, len(rows), 2000):
-        distance = 1 - rows[start : start + 2000] @ rows.T
-        distance[np.arange(len(distance)), np.arange(start, start + len(distance))] = np.inf
-        same = given[start : start + 2000, None] == given[None]
-        intra, extra = np.where(same, distance, np.inf).min(1), np.where(same, np.inf, distance).min(1)
-        score[start : start + 2000] = intra**2 / (intra**2 + extra**2 + 1e-12)
-    return score
-
-
-def ceiling(embeddings: Array, given: Array, true: Array) -> Array:
-    """Score with the same models fitted on the true labels: the upper limit of learning from wrong ones."""
-    predictions = out_of_sample(embeddings, true.astype(np.int32), np.arange(len(given)), seed=0).probabilities
-    return suspect(predictions, given, estimate_noise(predictions, given)).score
-
-
-def yields(score: Array, probability: Array, wrong: Array) -> None:
-    """Print the expected and the true precision at some depths of the list, before and after the first 200 are reviewed."""
-    order = np.argsort(-score, kind="stable")
-    reviewed = np.full(len(score), np.nan)
-    reviewed[order[:200]] = wrong[order[:200]]
-    depths = np.array([250, 500, 1000, 2000, 4000, 8000])
-    real = np.cumsum(wrong[order])[depths - 1] / depths
-    before, after = expected_yield(score, probability, depths), expected_yield(score, probability, depths, outcome=reviewed)
-    print("\n| reviewed | wrong among them | expected | after 200 decisions |\n|---|---|---|---|")
-    for at, depth in enumerate(depths):
-        expected = [f"{found.precision[at]:.3f} ({found.low[at]:.3f} to {found.high[at]:.3f})" for found in (before, after)]
-        print(f"| {depth} | {real[at]:.3f} | {expected[0]} | {expected[1]} |")
+    known = np.isfinite(wrong)
+    return float(average_precision_score(wrong[known], score[known]))
 
 
 def expected_calibration_error(probability: Array, happened: Array, *, bins: int = 15) -> float:
@@ -121,82 +211,184 @@ def expected_calibration_error(probability: Array, happened: Array, *, bins: int
     return sum(gaps) / len(order)
 
 
-def row(name: str, score: Array, wrong: Array, seconds: float, probability: Array | None = None) -> float:
-    from sklearn.metrics import average_precision_score
+def precision_at(score: Array, wrong: Array, depth: int) -> str:
+    """Return how many of the first labels are wrong, of how many that were judged."""
+    first = np.argsort(-score, kind="stable")[:depth]
+    return f"{int(np.nansum(wrong[first]))} of {int(np.isfinite(wrong[first]).sum())}"
 
+
+def share_of(judged: Judgment) -> list[float]:
+    """Return the estimated share of wrong labels and its interval."""
+    return [float(judged.table[name].mean()) for name in ("probability_wrong", "probability_low", "probability_high")]
+
+
+def ranking(sets: list[Labels]) -> None:
+    """Print average precision beside cleanlab's scores on the same probabilities."""
+    print("\n## Ranking: average precision, and its ratio to the best of cleanlab's three scores on the same probabilities\n")
+    print("| labels | images | wrong | ours | best of cleanlab | ratio |\n|---|---|---|---|---|---|")
+    lists = []
+    for one in sets:
+        score, peers = score_of(one), cleanlab(one.predictions, one.given)
+        if np.isfinite(one.wrong).all():
+            compare(one, score, peers)
+            continue
+        # Which labels were judged depends on the methods that listed them, so only the heads of the lists are compared.
+        for name, peer in {**peers, "**ours**": score}.items():
+            lists.append(f"| {one.name} | {name} | {precision_at(peer, one.wrong, 25)} | {precision_at(peer, one.wrong, 50)} |")
+    print("\n| judged by eye | score | wrong of the judged among the first 25 | among the first 50 |\n|---|---|---|---|", *lists, sep="\n")
+
+
+def regression(sets: list[Labels]) -> None:
+    """Print average precision beside cleanlab's scores on logistic regression, where the embeddings are ours."""
+    print("\n## The same beside logistic regression on the same embeddings\n")
+    print("| labels | images | wrong | ours | best of cleanlab | ratio |\n|---|---|---|---|---|---|")
+    some = [one for one in sets if not one.supplied and np.isfinite(one.wrong).all()]
+    ratios = [compare(one, score_of(one), cleanlab(logistic(one.embeddings, one.given), one.given)) for one in some]  # type: ignore[arg-type]
+    print(f"\nMean ratio: {np.mean(ratios) if ratios else np.nan:.3f}.")
+
+
+def score_of(one: Labels) -> Array:
+    """Return our score of every label."""
+    return judge_labels(one.predictions, one.given, supplied=one.supplied)["score"].to_numpy()
+
+
+def compare(one: Labels, score: Array, peers: dict[str, Array]) -> float:
+    """Print a row; return the ratio to the best peer."""
+    ours = average_precision(one.wrong, score)
+    best, name = max((average_precision(one.wrong, peer), name) for name, peer in peers.items())
+    print(f"| {one.name} | {len(one.given):,} | {one.wrong.mean():.1%} | {ours:.3f} | {best:.3f} ({name}) | {ours / best:.3f} |", flush=True)
+    return ours / best
+
+
+def calibration(sets: list[Labels]) -> None:
+    """Print stated probabilities beside the truth."""
+    print("\n## Stated probabilities\n")
+    print("| labels | noise | wrong | stated share (interval) | ECE | flags from 0.5: wrong | from 0.9: wrong | changed labels found |")
+    print("|---|---|---|---|---|---|---|---|")
+    for one in sets:
+        judged = judge(one.predictions, one.given, supplied=one.supplied)
+        known = np.isfinite(one.wrong)
+        wrong, stated = one.wrong[known], judged.table["probability_wrong"].to_numpy()[known]
+        share, low, high = share_of(judged)
+        truth, error = (f"{wrong.mean():.3f}", f"{expected_calibration_error(stated, wrong):.3f}") if known.all() else ("", "")
+        flags = [f"{int(wrong[stated >= start].sum())} of {int((stated >= start).sum())}" for start in (0.5, 0.9)]
+        test = judged.test
+        found = f"{test.found_random:.2f} random, {test.found_confusable:.2f} confusable" if test else ""
+        print(f"| {one.name} | {judged.noise.kind} | {truth} | {share:.3f} ({low:.3f} to {high:.3f}) | {error} | {' | '.join(flags)} | {found} |")
+
+
+def planted_sets(cases: Iterator[Planted]) -> None:
+    """Print calibration, coverage of the intervals and ranking on planted errors, and the self-test beside the errors that were really found."""
+    rows = defaultdict(list)
+    for one in cases:
+        judged = judge(one.predictions, one.given)
+        probability, score = (judged.table[name].to_numpy(np.float64) for name in ("probability_wrong", "score"))
+        low, high = (judged.table[name].to_numpy(np.float64) for name in ("probability_low", "probability_high"))
+        row: dict[str, Any] = {"wrong": one.wrong.mean(), "stated": probability.mean()}
+        row["ECE"] = expected_calibration_error(probability, one.wrong)
+        row["share"] = low.mean() <= one.wrong.mean() <= high.mean() or (one.kind == "none" and low.mean() <= 0.005)
+        classes = quality_of_classes(judged.table, [str(code) for code in range(one.predictions.shape[1])])
+        real = np.bincount(one.given, weights=one.wrong, minlength=len(classes)) / np.maximum(classes["n"], 1)
+        row["classes"] = ((classes["low"] <= real + 1e-9) & (real <= classes["high"] + 1e-9))[classes["n"] > 0].mean()
+        depths = np.unique([25, 50, 100, round(len(score) / 20), round(len(score) / 10)])
+        found = expected_yield(score, probability, depths, ends=(low, high))
+        at_depth = np.cumsum(one.wrong[np.argsort(-score, kind="stable")])[found.depth - 1] / found.depth
+        row["list"] = ((found.low - 1e-9 <= at_depth) & (at_depth <= found.high + 1e-9)).mean()
+        sure = probability >= 0.9
+        row["from 0.9"], row["right"] = sure.sum(), one.wrong[sure].sum()
+        if one.kind != "none":
+            ours = average_precision(one.wrong, score)
+            row["ratio"] = ours / max(average_precision(one.wrong, peer) for peer in cleanlab(one.predictions, one.given).values())
+        if one.kind in ("random", "confusable"):
+            changed = one.given != one.unplanted
+            reused = judge_labels(one.reused, one.given)["probability_wrong"].to_numpy()
+            row["found"], row["reused"] = (probability[changed] >= 0.5).mean(), (reused[changed] >= 0.5).mean()
+        rows[one.field, one.kind].append(row)
+    print("\n## Planted errors: means over the seeds\n")
+    print("| field | planted | wrong | stated | ECE (largest) | from 0.9: wrong | interval holds: share, classes, list | AP / best of cleanlab |")
+    print("|---|---|---|---|---|---|---|---|")
+    total = defaultdict(list)
+    for (name, kind), several in rows.items():
+        table = pd.DataFrame(several)
+        total[kind].append(table)
+        ratio = f"{table['ratio'].mean():.3f}" if "ratio" in table else ""
+        holds = ", ".join(f"{table[part].mean():.2f}" for part in ("share", "classes", "list"))
+        sure = f"{table['right'].sum():.0f} of {table['from 0.9'].sum():.0f}"
+        error = f"{table['ECE'].mean():.3f} ({table['ECE'].max():.3f})"
+        print(f"| {name} | {kind} | {table['wrong'].mean():.3f} | {table['stated'].mean():.3f} | {error} | {sure} | {holds} | {ratio} |")
+    for kind, tables in total.items():
+        table = pd.concat(tables)
+        print(f"| all {len(table)} | {kind} | | | {table['ECE'].mean():.3f} | | {', '.join(f'{table[part].mean():.2f}' for part in HOLDS)} | |")
+    table = pd.concat([table for tables in total.values() for table in tables])
+    print(f"| all {len(table)} | | | | {table['ECE'].mean():.3f} | | {', '.join(f'{table[part].mean():.2f}' for part in HOLDS)} | |")
+    print("\n## Self-test: share of the planted errors that is found, by models fitted on them, and with the predictions reused\n")
+    print("| field | planted | models fitted on them | predictions reused |\n|---|---|---|---|")
+    for (name, kind), several in rows.items():
+        if kind in ("random", "confusable"):
+            table = pd.DataFrame(several)
+            print(f"| {name} | {kind} | {table['found'].mean():.3f} | {table['reused'].mean():.3f} |")
+
+
+HOLDS = ("share", "classes", "list")
+
+
+def leave_one_out(sets: list[Labels]) -> None:
+    """Choose the constants of errors on hard images on all datasets but one, and print the calibration error of the one left out."""
+    some = [one for one in sets if np.isfinite(one.wrong).all()]
+    of = {one.name: "roman" if "roman" in one.name else "worst" if "worst" in one.name else one.name for one in some}
+    fits = {one.name: noise_model.estimate_noise(one.predictions, one.given, supplied=one.supplied) for one in some}
+    errors = pd.DataFrame(index=pd.MultiIndex.from_tuples(GRID, names=["h", "a", "sharper"]), columns=[one.name for one in some], dtype=float)
+    chosen = noise_model.UNEXPLAINED, noise_model.SUPPLIED_PRIOR, noise_model.SHARPER
+    for constants in GRID:
+        noise_model.UNEXPLAINED, noise_model.SUPPLIED_PRIOR, noise_model.SHARPER = constants
+        for one in some:
+            probability = noise_model.suspect(one.predictions, one.given, fits[one.name]).probability
+            errors.loc[constants, one.name] = expected_calibration_error(probability, one.wrong)
+    noise_model.UNEXPLAINED, noise_model.SUPPLIED_PRIOR, noise_model.SHARPER = chosen
+    print(f"\n## Leaving one dataset out: h, a and the sharpening are chosen on the others (in use: {chosen})\n")
+    print("| left out | chosen on the others | ECE with these | ECE with those in use |\n|---|---|---|---|")
+    for name in dict.fromkeys(of.values()):
+        mine = [column for column in errors if of[str(column)] == name]
+        best = tuple(float(value) for value in errors.drop(columns=mine).max(axis=1).idxmin())
+        for column in mine:
+            print(f"| {column} | {best} | {errors.loc[best, column]:.3f} | {errors.loc[chosen, column]:.3f} |")
+
+
+def yields(one: Labels) -> None:
+    """Print the expected and the true precision at some depths of the list, before and after the first 200 are reviewed."""
+    table = judge_labels(one.predictions, one.given, supplied=one.supplied)
+    score, probability, low, high = (table[name].to_numpy() for name in ("score", "probability_wrong", "probability_low", "probability_high"))
     order = np.argsort(-score, kind="stable")
-    at = [wrong[order[: round(len(order) * share)]].mean() for share in (0.01, 0.05)]
-    error = "" if probability is None else f"{expected_calibration_error(probability, wrong):.3f}"
-    average = average_precision_score(wrong, score)
-    print(f"| {name:38} | {average:.3f} | {at[0]:.3f} | {at[1]:.3f} | {error:5} | {seconds:6.1f} |", flush=True)
-    return average
+    reviewed = np.full(len(score), np.nan)
+    reviewed[order[:200]] = one.wrong[order[:200]]
+    depths = np.array([250, 500, 1000, 2000, 4000, 8000])
+    real = np.cumsum(one.wrong[order])[depths - 1] / depths
+    before, after = (expected_yield(score, probability, depths, ends=(low, high), outcome=known) for known in (None, reviewed))
+    print(f"\n## How much to review: {one.name}\n\n| reviewed | wrong among them | expected | after 200 decisions |\n|---|---|---|---|")
+    for at, depth in enumerate(depths):
+        expected = [f"{found.precision[at]:.3f} ({found.low[at]:.3f} to {found.high[at]:.3f})" for found in (before, after)]
+        print(f"| {depth} | {real[at]:.3f} | {expected[0]} | {expected[1]} |")
 
 
-def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-    began = time.perf_counter()
-    found = function(*arguments)
-    return found, time.perf_counter() - began
-
-
-def compare(embeddings: Array, given: Array, true: Array, kept: Array, title: str) -> None:
-    wrong = (given != true)[kept]
-    print(f"\n{title}: {len(wrong)} images, {wrong.mean():.1%} wrong\n")
-    print("| method | AP | precision at 1% | at 5% | ECE | seconds |\n|---|---|---|---|---|---|")
-    (score, probability), seconds = timed(ours, embeddings, given)
-    mine = row("imagenet-audit", score[kept], wrong, seconds, probability[kept])
-    found, peer_seconds = timed(cleanlab_logistic, embeddings, given)
-    best = max(row(f"cleanlab, logistic regression, {name}", peer[kept], wrong, peer_seconds) for name, peer in found.items())
-    try:
-        found, took = timed(datalab_features, embeddings, given)
-        best = max(best, row("cleanlab Datalab, features", found[kept], wrong, took))
-    except ImportError as error:
-        print(f"(Datalab skipped: {error})")
-    near, took = timed(neighbors_of, embeddings)
-    best = max(best, row("neighbor vote (fastdup's rule)", fastdup_rule(near, given)[kept], wrong, took))
-    found, took = timed(selfclean_rule, embeddings, given)
-    best = max(best, row("nearest same / other (SelfClean's rule)", found[kept], wrong, took))
-    top = row("(ours, fitted on the true labels)", ceiling(embeddings, given, true)[kept], wrong, float("nan"))
-    print(f"\nThe same models fitted on the true labels: {top / best:.3f} x the best peer.")
-    yields(score[kept], probability[kept], wrong)
-    print(f"\nAP {mine / best:.3f} x the best peer, in {seconds / peer_seconds:.2f} x the time of the logistic regression.")
-
-
-def copies(embeddings: Array, given: Array, true: Array, pairs: pd.DataFrame, title: str) -> None:
+def copies(one: Labels, runs: Path) -> None:
     """Judge copies with different labels alone, and with the votes of all copies."""
     from sklearn.metrics import log_loss
 
-    predictions = out_of_sample(embeddings, given.astype(np.int32), connected_sets(pairs, len(given)), seed=0).probabilities
-    rows = np.concatenate([parts[-1].rows for parts in disagreeing_duplicate_sets(pairs, given)])
-    wrong = (given != true)[rows]
-    print(f"\n{title}: {len(rows)} copies with different labels, {wrong.sum()} wrong\n")
+    samples = pd.read_parquet(runs / "cifar" / "samples.parquet", columns=["split"])
+    place = np.full(len(samples), -1)
+    place[samples["split"].eq("train").to_numpy()] = np.arange(len(one.given))
+    pairs = pd.read_parquet(runs / "cifar" / "pairs.parquet")
+    pairs = pairs.assign(i=place[pairs["i"]], j=place[pairs["j"]]).query("i >= 0 and j >= 0")
+    rows = np.concatenate([np.empty(0, np.int64), *(parts[-1].rows for parts in disagreeing_duplicate_sets(pairs, one.given))])
+    groups = connected_sets(pairs, len(one.given))
+    predictions = out_of_sample(one.embeddings, one.given.astype(np.int32), groups, seed=0).probabilities  # type: ignore[arg-type]
+    wrong = one.wrong[rows]
+    print(f"\n## Copies: {one.name}, {len(rows)} copies with different labels, {wrong.sum():.0f} wrong\n")
     print("| judged | reported | wrong among them | log loss |\n|---|---|---|---|")
     for name, some in (("each alone", None), ("with all copies", pairs)):
-        probability = judge_labels(predictions, given, some)["probability_wrong"].to_numpy()[rows]
+        probability = judge_labels(predictions, one.given, some)["probability_wrong"].to_numpy()[rows]
         reported = probability >= Options().min_probability
-        print(f"| {name} | {reported.sum()} | {wrong[reported].sum()} | {log_loss(wrong, np.clip(probability, 1e-4, 1 - 1e-4)):.3f} |")
-
-
-def published(folder: Path) -> None:
-    predictions, labels = np.load(folder / "pred_probs.npy").astype(np.float32), np.load(folder / "labels.npy").astype(np.int64)
-    votes = pd.read_csv(folder / "human_votes.csv")
-    confirmed = votes.loc[votes["given"] < 3, "index"].to_numpy()
-    score = suspect(predictions, labels, estimate_noise(predictions, labels)).score
-    first = np.argsort(-score, kind="stable")[:275]
-    print(f"\npublished CIFAR-10 probabilities: {np.isin(confirmed, first).sum()} of {len(confirmed)} confirmed errors within the top 275.")
-    verdicts(predictions, labels, votes[votes["given"] < 3])
-
-
-def verdicts(predictions: Array, labels: Array, votes: pd.DataFrame) -> None:
-    """Compare our verdicts on confirmed errors with the majority of five people; `also_valid` and `overlapping_classes` both mean both classes."""
-    overlaps = overlapping(confusion_matrix(labels, predictions.argmax(1), predictions.shape[1]), Options().confusable)
-    found = suspect(predictions, labels, estimate_noise(predictions, labels))
-    table = pd.DataFrame({"people": votes[["guessed", "both", "neither"]].idxmax(axis=1), "ours": ""})
-    for at, index in zip(table.index, votes["index"], strict=True):
-        mine, other = labels[index], found.other[index]
-        own, best = float(predictions[index, mine]), float(predictions[index, other])
-        table.loc[at, "ours"] = verdict(own, best, overlap=bool(overlaps[mine, other]), copy_agrees=False, options=Options())
-    print("\nverdicts on the confirmed errors, people (rows) and ours:\n")
-    print(pd.crosstab(table["people"], table["ours"]).to_string())
+        print(f"| {name} | {reported.sum()} | {wrong[reported].sum():.0f} | {log_loss(wrong, np.clip(probability, 1e-4, 1 - 1e-4)):.3f} |")
 
 
 def memory(rows: int = 1_281_167, classes: int = 1000) -> None:
@@ -209,45 +401,58 @@ def memory(rows: int = 1_281_167, classes: int = 1000) -> None:
         draw.random(out=block, dtype=np.float32)
         block[np.arange(len(block)), given[start : start + 50_000]] += 300
         block /= block.sum(1, keepdims=True)
-    _, seconds = timed(lambda: suspect(predictions, given, estimate_noise(predictions, given)))
+    seconds = timed(lambda: judge_labels(predictions, given))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     table = predictions.nbytes / 2**30
     print(f"\n{rows} x {classes} predictions ranked in {seconds:.0f} s, peak memory {peak:.1f} GiB (the table itself: {table:.1f} GiB).")
 
 
+def timed(function: Callable[[], Any]) -> float:
+    """Return the seconds that a call takes."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+SECTIONS = ("ranking", "calibration", "leave_one_out", "yields", "copies", "planted", "regression")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("embeddings", type=Path, nargs="?")
-    parser.add_argument("samples", type=Path, nargs="?")
-    parser.add_argument("labels", type=Path, nargs="?")
-    parser.add_argument("--pairs", type=Path)
-    parser.add_argument("--published", type=Path)
-    parser.add_argument("--half", choices=["even", "odd"])
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("runs", type=Path, nargs="?")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--cache", type=Path)
     parser.add_argument("--memory", action="store_true")
     asked = parser.parse_args()
-    warnings.simplefilter("ignore")
-    if asked.embeddings:
-        human = pd.read_csv(asked.labels).set_index("index")
-        ids = pd.read_parquet(asked.samples, columns=["sample_id"])["sample_id"]
-        kept_rows = np.flatnonzero(~ids.str.startswith("test/").to_numpy(bool))
-        index = ids.iloc[kept_rows].str.rsplit("/", n=1).str[-1].str.split(".").str[0].astype(int).to_numpy()
-        embeddings = np.load(asked.embeddings, mmap_mode="r")[kept_rows]
-        names = sorted(human["clean_label"].unique())
-        codes = {name: human.loc[index, name].map({label: code for code, label in enumerate(names)}).to_numpy() for name in human.columns}
-        part = {None: np.ones(len(index), bool), "even": index % 2 == 0, "odd": index % 2 == 1}[asked.half]
-        for name in ("aggre_label", "random_label1"):
-            compare(embeddings, codes[name], codes["clean_label"], part, name)
-        if asked.pairs:
-            place = np.full(len(ids), -1)
-            place[kept_rows] = np.arange(len(kept_rows))
-            pairs = pd.read_parquet(asked.pairs)
-            pairs = pairs.assign(i=place[pairs["i"]], j=place[pairs["j"]]).query("i >= 0 and j >= 0")
-            for name in ("aggre_label", "random_label1"):
-                copies(embeddings, codes[name], codes["clean_label"], pairs, name)
-    if asked.published:
-        published(asked.published)
     if asked.memory:
         memory()
+    if asked.data is None or asked.runs is None:
+        return
+    for folder in (asked.data, asked.runs):
+        if not folder.is_dir():
+            parser.error(f"{folder}: is not a folder")
+    warnings.simplefilter("ignore")
+    show(asked.only, asked.data, asked.runs, asked.seeds, asked.cache)
+
+
+def show(sections: Collection[str], data: Path, runs: Path, seeds: int, cache: Path | None) -> None:
+    """Print some tables."""
+    sets = list(natural(data, runs, cache))
+    for name, table in (("ranking", ranking), ("calibration", calibration), ("leave_one_out", leave_one_out)):
+        if name in sections:
+            table(sets)
+    for one in (one for one in sets if one.name.startswith("cifar10n-") and not one.supplied):
+        if "yields" in sections:
+            yields(one)
+        if "copies" in sections:
+            copies(one, runs)
+    if "planted" in sections:
+        planted_sets(planted(data, runs, seeds, cache))
+    if "regression" in sections:
+        regression(sets)
 
 
 if __name__ == "__main__":

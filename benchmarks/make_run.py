@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 SHARES = {
     ("label_errors", "wrong", "error"): 0.06,
     ("label_errors", "wrong", "warning"): 0.20,
-    ("label_errors", "also_valid", "info"): 0.10,
-    ("label_errors", "overlapping_classes", "info"): 0.08,
+    ("label_errors", "overlapping_classes", "info"): 0.18,
     ("label_errors", "unclear", "warning"): 0.04,
     ("near_duplicates", "re_encoded", "warning"): 0.12,
     ("near_duplicates", "edited_copy", "warning"): 0.03,

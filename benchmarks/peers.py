@@ -20,7 +20,9 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duplicates
 import label_errors
@@ -32,6 +34,8 @@ from scan_speed import CLEANVISION, FASTDUP, gather, peer, scan, seconds, versio
 
 import audit
 from audit.processes import available_cpus
+
+Array = npt.NDArray[Any]
 
 IMGEDA = """
 import subprocess, sys
@@ -109,6 +113,62 @@ def duplicate_images(run: audit.Run, took: float, cifar: Path, verdicts: Path, c
         print(f"| {name} | {' | '.join(f'{value:.3f}' for value in figures)} | {mine / figures[2]:.2f} | {spent:.0f} |", flush=True)
 
 
+def ours(embeddings: Array, given: Array) -> tuple[Array, Array]:
+    """Return the score and the stated probability of every label."""
+    predictions = label_errors.out_of_sample(embeddings, given.astype(np.int32), np.arange(len(given)), seed=0).probabilities
+    table = label_errors.judge_labels(predictions, given)
+    return table["score"].to_numpy(), table["probability_wrong"].to_numpy()
+
+
+def cleanlab_logistic(embeddings: Array, given: Array) -> dict[str, Array]:
+    """Return cleanlab's scores on logistic regression."""
+    return label_errors.cleanlab(label_errors.logistic(embeddings, given), given)
+
+
+def neighbors_of(embeddings: Array, k: int = 10) -> Array:
+    import faiss
+
+    rows = np.ascontiguousarray(embeddings, dtype=np.float32)
+    index = faiss.IndexFlatIP(rows.shape[1])
+    index.add(rows)
+    return index.search(rows, k + 1)[1][:, 1:]
+
+
+def fastdup_rule(neighbors: Array, given: Array) -> Array:
+    """Return the share of the nearest neighbors with another label."""
+    return (given[neighbors] != given[:, None]).mean(1)
+
+
+def selfclean_rule(embeddings: Array, given: Array) -> Array:
+    """Compare the distance to the nearest image of the same class with that of another class (Groeger et al. 2023)."""
+    rows = embeddings.astype(np.float32)
+    score = np.empty(len(rows))
+    for start in range(0, len(rows), 2000):
+        distance = 1 - rows[start : start + 2000] @ rows.T
+        distance[np.arange(len(distance)), np.arange(start, start + len(distance))] = np.inf
+        same = given[start : start + 2000, None] == given[None]
+        intra, extra = np.where(same, distance, np.inf).min(1), np.where(same, np.inf, distance).min(1)
+        score[start : start + 2000] = intra**2 / (intra**2 + extra**2 + 1e-12)
+    return score
+
+
+def row(name: str, score: Array, wrong: Array, seconds: float, probability: Array | None = None) -> float:
+    from sklearn.metrics import average_precision_score
+
+    order = np.argsort(-score, kind="stable")
+    at = [wrong[order[: round(len(order) * share)]].mean() for share in (0.01, 0.05)]
+    error = "" if probability is None else f"{label_errors.expected_calibration_error(probability, wrong):.3f}"
+    average = average_precision_score(wrong, score)
+    print(f"| {name:38} | {average:.3f} | {at[0]:.3f} | {at[1]:.3f} | {error:5} | {seconds:6.1f} |", flush=True)
+    return average
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    began = time.perf_counter()
+    found = function(*arguments)
+    return found, time.perf_counter() - began
+
+
 def wrong_labels(embeddings: npt.NDArray[np.float16], codes: dict[str, npt.NDArray[np.int64]], cache: Path, scratch: Path) -> None:
     """Print how well each rule ranks the labels that people found wrong, all on the same embeddings."""
     python = peer(cache, "cleanlab[datalab]")
@@ -116,12 +176,10 @@ def wrong_labels(embeddings: npt.NDArray[np.float16], codes: dict[str, npt.NDArr
         given, wrong = codes[name], codes[name] != codes["clean_label"]
         print(f"\n## Wrong labels: {len(given):,} images of CIFAR-10N, {name}, {wrong.mean():.1%} wrong\n")
         print("| method | AP | precision at 1% | at 5% | ECE | seconds |\n|---|---|---|---|---|---|")
-        (score, probability), took = label_errors.timed(label_errors.ours, embeddings, given)
-        mine = label_errors.row("imagenet-audit", score, wrong, took, probability)
-        theirs, spent = label_errors.timed(label_errors.cleanlab_logistic, embeddings, given)
-        peers = {
-            f"cleanlab, logistic regression, {rule}": label_errors.row(f"cleanlab, {rule}", found, wrong, spent) for rule, found in theirs.items()
-        }
+        (score, probability), took = timed(ours, embeddings, given)
+        mine = row("imagenet-audit", score, wrong, took, probability)
+        theirs, spent = timed(cleanlab_logistic, embeddings, given)
+        peers = {f"cleanlab, logistic regression, {rule}": row(f"cleanlab, {rule}", found, wrong, spent) for rule, found in theirs.items()}
         if python:
             np.save(scratch / "features.npy", embeddings)
             np.save(scratch / "given.npy", given)
@@ -129,11 +187,11 @@ def wrong_labels(embeddings: npt.NDArray[np.float16], codes: dict[str, npt.NDArr
             command = [python, "-c", DATALAB, *(scratch / part for part in ("features.npy", "given.npy", "scores.npy"))]
             subprocess.run(command, check=True, capture_output=True)
             datalab = np.load(scratch / "scores.npy")
-            peers["Datalab"] = label_errors.row(f"{versioned('cleanlab')} Datalab, features", datalab, wrong, time.perf_counter() - began)
-        near, spent = label_errors.timed(label_errors.neighbors_of, embeddings)
-        peers["fastdup"] = label_errors.row("neighbor vote (fastdup's rule)", label_errors.fastdup_rule(near, given), wrong, spent)
-        found, spent = label_errors.timed(label_errors.selfclean_rule, embeddings, given)
-        peers["SelfClean"] = label_errors.row("nearest same / other (SelfClean's rule)", found, wrong, spent)
+            peers["Datalab"] = row(f"{versioned('cleanlab')} Datalab, features", datalab, wrong, time.perf_counter() - began)
+        near, spent = timed(neighbors_of, embeddings)
+        peers["fastdup"] = row("neighbor vote (fastdup's rule)", fastdup_rule(near, given), wrong, spent)
+        found, spent = timed(selfclean_rule, embeddings, given)
+        peers["SelfClean"] = row("nearest same / other (SelfClean's rule)", found, wrong, spent)
         best = max(peers, key=lambda rule: peers[rule])
         print(f"\nimagenet-audit / best peer ({best}): {mine / peers[best]:.2f}")
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from audit.errors import AuditError
+from audit.sources.storage.files import network_forbidden
 from dashboard.components import images
 from dashboard.components.families import checks_of
 from dashboard.components.text import literal, short
@@ -31,11 +32,11 @@ _STYLE = """<style>
 _REPORT_IT = "reload the page; if it happens again, please report this bug with the traceback in the terminal"
 
 
-def main(path: str) -> None:
-    """Draw the requested page."""
+def main(path: str, source: str | None = None) -> None:
+    """Draw the requested page of a run; ``source`` is where its dataset is, if the user named it."""
     st.set_page_config(page_title="imagenet-audit", page_icon=_icon(), layout="wide")
     try:
-        run = open_finished(path)
+        run = open_finished(path, source)
     except AuditError as error:
         _problem(error)
         return
@@ -62,7 +63,8 @@ def _note_if_moved(run: Run) -> None:
     """Note in the sidebar that previews are shown instead of the images."""
     if images.moved(run):
         st.sidebar.caption(
-            ":material/folder_off: The dataset was moved since the scan. Small previews stored with the run are shown instead of its images.",
+            ":material/folder_off: The dataset was moved since the scan, or was scanned on another machine. Small previews stored with the run are "
+            "shown instead of its images; pass the dataset with `--source`.",
             help=literal(run.record["source"].get("absolute") or run.record["source"]["location"]),
         )
 
@@ -118,4 +120,6 @@ def _problem(error: AuditError) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else str(Path.cwd()))
+    served = json.loads(sys.argv[1])
+    with network_forbidden(forbidden=served["offline"]):
+        main(served["run"], served["source"])

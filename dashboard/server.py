@@ -1,29 +1,42 @@
-"""Start Streamlit and read the run in parallel: ``python -m dashboard.server RUN --OPTION=VALUE ...``."""
+"""Serve a run and read it in parallel: ``python -m dashboard.server SERVED``, with the token in the environment.
+
+SERVED is a JSON object: ``run``, ``source``, ``offline``, ``port`` and ``hosts``.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+from dashboard.command import SETTINGS, TOKEN
 
 
-def main(run: str, settings: list[str]) -> None:
+def main(served: Mapping[str, Any]) -> None:
     """Serve the dashboard of a run until the process is stopped."""
-    threading.Thread(target=_warm, args=(run,), daemon=True).start()
-    from streamlit.web.cli import main as streamlit
+    threading.Thread(target=_warm, args=(served["run"], served["source"]), daemon=True).start()
+    from starlette.middleware import Middleware
+    from streamlit import App
 
-    streamlit(["run", str(Path(__file__).with_name("app.py")), *settings, "--", run], prog_name="streamlit")
+    from dashboard.guard import Guard
+
+    guard = Middleware(Guard, token=os.environ.pop(TOKEN), hosts=served["hosts"], port=served["port"])
+    App(Path(__file__).with_name("app.py"), middleware=[guard]).run(config={**SETTINGS, "server.port": served["port"]})
 
 
-def _warm(run: str) -> None:
+def _warm(run: str, source: str | None) -> None:
     """Read what the first page and the first decision need: for a million images this takes seconds, while Streamlit and the browser start."""
     from audit.errors import AuditError
     from dashboard.state import open_finished, summary_of
 
     with suppress(AuditError):  # the page shows the error
-        opened = open_finished(run)
+        opened = open_finished(run, source)
         summary_of(opened)
         _ = opened.identical_copies
     for name in ("altair", "scipy.cluster.hierarchy"):  # their import takes a second, which would delay the first confusion matrix
@@ -31,4 +44,4 @@ def _warm(run: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(json.loads(sys.argv[1]))

@@ -30,8 +30,8 @@ _COUNTING = threading.Lock()
 """Prevents two sessions from summarizing the same run at once."""
 
 
-def open_finished(path: str) -> Run:
-    """Open a run once for all sessions; open it again after a scan has changed it.
+def open_finished(path: str, source: str | None = None) -> Run:
+    """Open a run once for all sessions; open it again after a scan has changed it. ``source`` is where the user says that its dataset is.
 
     Raises:
         RunError: the folder is not a run, or its scan is not finished.
@@ -39,13 +39,13 @@ def open_finished(path: str) -> Run:
     run = Run(path)
     if not run.record.get("finished"):
         raise RunError(path, "the scan is not finished", "run the same scan command again to resume it")
-    return _opened(path, stamp(run))
+    return _opened(path, stamp(run), source)
 
 
 @lru_cache(maxsize=4)
-def _opened(path: str, changed: int) -> Run:
+def _opened(path: str, changed: int, source: str | None = None) -> Run:
     del changed
-    return Run(path)
+    return Run(path, source=source)
 
 
 def stamp(run: Run) -> int:

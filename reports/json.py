@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from audit.diff.sample_changes import COLUMNS
+from audit.gate.lock import pin
 from reports.content.summary import ordered, summarize
 
 if TYPE_CHECKING:
@@ -22,13 +24,14 @@ FORMAT_VERSION = 1
 
 
 def render(run: Run) -> str:
-    """Return ``{"format_version", "run", "summary", "findings"}``; findings have all columns of `audit.tables.FINDINGS`, worst first.
+    """Return ``{"format_version", "run", "summary", "findings", "lock"}``; findings have all columns of `audit.tables.FINDINGS`, worst first.
 
     Text is escaped to ASCII, so that any file name survives any encoding. NaN becomes null.
     """
     summary = dataclasses.asdict(summarize(run))
     findings = [{**record, "evidence": json.loads(record["evidence"])} for record in ordered(run).to_dict("records")]
-    document = {"format_version": FORMAT_VERSION, "run": run.record, "summary": summary, "findings": findings}
+    lock = pin(run.columns(*COLUMNS))  # so that a later version can be compared with this report
+    document = {"format_version": FORMAT_VERSION, "run": run.record, "summary": summary, "findings": findings, "lock": lock}
     return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
 
 

@@ -79,6 +79,8 @@ def _rest(summary: Summary) -> str:
     if summary.decisions.decisions:
         who = ", ".join(code(name) for name in summary.decisions.reviewers)
         lines.append(f"- {summary.decisions.decisions:,} decisions by {who}; images: {_tally(summary.decisions.images)}.")
+    if summary.label_test:
+        lines.append(f"- Labels: {escape(summary.label_test)}")
     lines += [f"- Skipped {', '.join(map(code, names))}: {escape(reason)}." for reason, names in summary.skipped_for.items()]
     return "\n".join(lines)
 

@@ -127,6 +127,8 @@ def _rest(summary: Summary) -> Text:
     if summary.clean:
         lines.append(Text(f"no findings: {', '.join(summary.clean)}"))
     lines += [Text(f"skipped {', '.join(names)}: {safe(reason)}") for reason, names in summary.skipped_for.items()]
+    if summary.label_test:
+        lines.append(Text(f"labels: {safe(summary.label_test)}"))
     if summary.seconds:
         finished = f", finished {safe(when(summary.finished_at))}" if summary.finished_at else ""
         lines.append(Text(f"took {duration(summary.seconds)}{finished}"))

@@ -6,6 +6,7 @@ Weights are loaded as data only (safetensors, or ``torch.load`` with ``weights_o
 
 from __future__ import annotations
 
+import pickle
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -133,6 +134,9 @@ def _load(architecture: str, pretrained: str, *, offline: bool) -> Any:
     try:
         with hub_forbidden() if offline else nullcontext():
             return open_clip.create_model(architecture, pretrained=pretrained, precision="fp32", device="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # PyTorch's own message explains how to switch the protection off
+        problem = "is a pickle with more than tensors, which could run any code when it is loaded"
+        raise BackboneError(pretrained, problem, "get the weights as safetensors, or as a state dict") from error
     except Exception as error:
         problem = f"the weights do not load into {architecture}: {reason(error)}"
         raise BackboneError(pretrained, problem, "check that architecture and checkpoint match") from error

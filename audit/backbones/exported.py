@@ -7,7 +7,6 @@ digest in the name, one atomic rename publishes both, so that no writer can leav
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import tempfile
 import warnings
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from audit.backbones.base import Backbone
 from audit.io.artifacts import replacing
+from audit.io.user_cache import user_cache
 
 ONNX_BATCH = 8
 """Batch size of the exported model. It is fixed so that an embedding depends on no other image; larger ones are slower on one thread."""
@@ -33,13 +33,12 @@ def exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
         BackboneError: the weights on this machine are not those of the backbone.
     """
     import onnxruntime
-    import platformdirs
 
     if backbone.check_weights is not None:
         backbone.check_weights()  # a cached export must not hide replaced weights
     identity = f"{backbone.name}|{backbone.weights_id}|{backbone.preprocessing}|{ONNX_BATCH}|{onnxruntime.__version__}"
     name = hashlib.sha256(identity.encode()).hexdigest()[:24]
-    folder = Path(os.environ.get("IMAGENET_AUDIT_CACHE") or platformdirs.user_cache_dir("imagenet-audit")) / "onnx"
+    folder = user_cache() / "onnx"
     cached = _cached(folder, name, note)
     if cached is not None:
         return cached

@@ -23,7 +23,16 @@ import numpy as np
 
 from audit.checks.base import SEVERAL_LABELS, Evidence, Family, Finding, Result, Skipped, require_above, require_between_0_and_1, require_shares
 from audit.labels.class_names import class_name
-from audit.labels.statistics import confident_joint, confusion_matrix, label_health, overlap_groups, pairs_of_classes, quality_of_classes, shares_of
+from audit.labels.statistics import (
+    confident_joint,
+    confusion_matrix,
+    ends_of,
+    label_health,
+    overlap_groups,
+    pairs_of_classes,
+    quality_of_classes,
+    shares_of,
+)
 from audit.statistics.multiple_testing import adjusted_p, share_p
 
 if TYPE_CHECKING:
@@ -53,6 +62,7 @@ EVIDENCE = {
     "classes": Evidence("Classes"),
     "label_health": Evidence("Label health", "share"),
     "expected_errors": Evidence("Expected errors"),
+    "expected_share_interval": Evidence("Interval of their share", "share"),
     "worst_classes": Evidence("Worst classes", "share", by_name=True),
     "overlapping_pairs": Evidence("Overlapping pairs"),
     "label_quality": Evidence("Share of correct labels", "share"),
@@ -105,10 +115,10 @@ def run(
     if not counts.nnz:
         return Skipped("no labelled image has a prediction")
     words = class_words or {}
-    quality = quality_of_classes(label_quality["probability_wrong"].to_numpy(), given, classes)
+    quality = quality_of_classes(label_quality, classes)
     joint = confident_joint(predictions, given)
     findings = [
-        *_health(joint, quality, classes, options),
+        *_health(joint, quality, label_quality, classes, options),
         *_confused_pairs(counts, joint, classes, words, taxonomy, options),
         *_groups(counts, classes, words, options),
         *_poor_classes(quality, words, options),
@@ -116,7 +126,7 @@ def run(
     return Result(np.full(len(samples), np.nan, np.float32), findings)
 
 
-def _health(joint: csr_array, quality: pd.DataFrame, classes: list[str], options: Options) -> list[Finding]:
+def _health(joint: csr_array, quality: pd.DataFrame, labels: pd.DataFrame, classes: list[str], options: Options) -> list[Finding]:
     """Return the finding about the dataset's labels: the expected share of wrong ones, and cleanlab's label health."""
     from scipy.sparse import triu
 
@@ -131,14 +141,17 @@ def _health(joint: csr_array, quality: pd.DataFrame, classes: list[str], options
     order = [at for at in np.lexsort((second, first, -both.data)).tolist() if both.data[at] > 0][:5]
     pairs = [(int(first[at]), int(second[at]), float(both.data[at])) for at in order]
     worst = judged[judged["n"] >= options.min_images].sort_values(["estimated_error_rate", "label"], ascending=[False, True], kind="stable").head(5)
+    low, high = (float(np.nanmean(end)) for end in ends_of(labels))
+    message = f"An expected {wrong:.1%} of {images:,} labels are wrong ({low:.1%} to {high:.1%}). Start with the top findings of label_errors."
     evidence: dict[str, Any] = {
         "images": images,
         "label_health": health,
         "expected_errors": round(wrong * images, 1),
+        "expected_share_interval": [low, high],
         "worst_classes": dict(zip(worst["label"].tolist(), worst["estimated_error_rate"].tolist(), strict=True)),
         "overlapping_pairs": [{"classes": [classes[a], classes[b]], "share": share} for a, b, share in pairs],
     }
-    message = f"An expected {wrong:.1%} of {images:,} labels are wrong. Start with the worst classes and the top findings of label_errors."
+    low, high = (float(np.nanmean(end)) for end in ends_of(labels))
     return [Finding(kind="label_health", score=min(wrong, 1.0), severity="info", message=message, evidence=evidence)]
 
 
@@ -203,15 +216,14 @@ def _groups(counts: csr_array, classes: list[str], words: Mapping[str, str], opt
 
 
 def _poor_classes(quality: pd.DataFrame, words: Mapping[str, str], options: Options) -> list[Finding]:
-    """Return classes whose labels are significantly worse than the dataset's mean."""
+    """Return classes whose labels are significantly worse than the dataset's mean, even if only the errors count that the labels prove."""
     judged = quality[quality["n"] > 0]
-    errors = judged["estimated_error_rate"] * judged["n"]
-    overall = float(errors.sum() / max(int(judged["n"].sum()), 1))
-    enough = judged["n"] >= options.min_images
-    worse = judged[enough].assign(
-        adjusted_p=adjusted_p(share_p(errors[enough], judged["n"][enough], overall), judged["estimated_error_rate"][enough] > overall)
-    )
+    overall = float((judged["estimated_error_rate"] * judged["n"]).sum() / max(int(judged["n"].sum()), 1))
+    worse = judged[judged["n"] >= options.min_images]
+    least = worse["least_error_rate"]
+    worse = worse.assign(adjusted_p=adjusted_p(share_p(least * worse["n"], worse["n"], overall), least > overall))
     poor = worse[worse["adjusted_p"] <= options.false_discoveries]
+    columns = ["label", "n", "estimated_error_rate", "low", "high", "adjusted_p"]
     return [
         Finding(
             kind="poor_labels",
@@ -227,5 +239,5 @@ def _poor_classes(quality: pd.DataFrame, words: Mapping[str, str], options: Opti
                 "adjusted_p": adjusted,
             },
         )
-        for label, images, rate, low, high, adjusted in zip(*(poor[name].tolist() for name in poor.columns), strict=True)
+        for label, images, rate, low, high, adjusted in zip(*(poor[name].tolist() for name in columns), strict=True)
     ]

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-KINDS = ("unreadable", "truncated", "empty", "missing", "too_large", "crashed", "wrong_extension", "exif_rotated", "odd_mode", "animated", "alpha")
+KINDS = (
+    *("unreadable", "truncated", "empty", "missing", "too_large", "crashed", "timed_out", "not_images"),
+    *("wrong_extension", "exif_rotated", "odd_mode", "animated", "alpha"),
+)
 FAMILY: Family = "quality"
 EVIDENCE = {
     "error": Evidence("Error"),
@@ -33,6 +36,8 @@ EVIDENCE = {
     "orientation": Evidence("Orientation"),
     "mode": Evidence("Mode"),
     "frames": Evidence("Frames"),
+    "entries": Evidence("Files"),
+    "same": Evidence("With the same bytes"),
 }
 
 _EXTENSIONS = {
@@ -59,6 +64,10 @@ _ODD_MODES = {
     "F": "Stored as floating-point numbers: loaders scale it differently. Convert it explicitly.",
     "1": "Stored with 1 bit per pixel, so black and white only. Check that this is intended.",
 }
+_NOT_AN_IMAGE = "not an image: contains "
+"""Start of the decoder's error for a file whose first bytes say what it is (`audit.images.decode.NOT_AN_IMAGE`)."""
+
+_BANDS = "Stored with {bands} bands: the scan shows the first three; most loaders cannot read it. Export the bands that you train on."
 _SIXTEEN_BITS = "Stored with 16 bits per channel: many loaders clip it to 8 bits. Convert it explicitly."
 
 _FAILURES = {
@@ -66,8 +75,9 @@ _FAILURES = {
     "truncated": "Truncated ({error}). Download it again or remove it.",
     "empty": "Empty file (zero bytes). Download it again or remove it.",
     "missing": "Missing ({error}). Restore it or remove it from the list.",
-    "too_large": "Larger than the limit ({error}). Scale it down, or raise --max-pixels (max_pixels) if this size is intended.",
+    "too_large": "Larger than the limit ({error}). Scale it down, or raise --max-pixels or --max-bytes if this size is intended.",
     "crashed": "Crashed the image decoder. Remove or re-encode it.",
+    "timed_out": "Too slow to decode ({error}). Remove or re-encode it, or raise --seconds-per-image if it is intended.",
 }
 
 
@@ -106,7 +116,21 @@ def run(samples: pd.DataFrame) -> Result:
             finding = Finding(kind=found.kind, score=found.score, severity=found.severity, message=found.message, row=row, evidence=found.evidence)
             findings.append(finding)
             scores[row] = max(scores[row], found.score)
-    return Result(scores, findings)
+    return Result(scores, [*findings, *_not_images(samples)])
+
+
+def _not_images(samples: pd.DataFrame) -> Iterator[Finding]:
+    """Yield one finding for each kind of content that several files have instead of an image."""
+    errors = samples["error"].fillna("")
+    found = samples[(samples["outcome"] == "unreadable").to_numpy(bool) & errors.str.startswith(_NOT_AN_IMAGE).to_numpy(bool)]
+    for error, files in found.groupby("error"):
+        what, _, fix = str(error).removeprefix(_NOT_AN_IMAGE).partition("; ")
+        same = int(files["content_id"].value_counts().iloc[0])
+        if len(files) > 1:
+            of_one = "" if same < 2 else f", {'all' if same == len(files) else f'{same:,} of them'} with the same bytes"
+            message = f"{len(files):,} of {len(samples):,} files contain {what} instead of an image{of_one}. {fix[:1].upper()}{fix[1:]}."
+            evidence = {"entries": len(files), "same": same}
+            yield Finding(kind="not_images", score=1.0, severity="warning", message=message, evidence=evidence)
 
 
 def _suspects(samples: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -125,6 +149,9 @@ def _suspects(samples: pd.DataFrame) -> npt.NDArray[np.int64]:
 def _failure(facts: dict[str, Any]) -> Iterator[Oddity]:
     outcome, error = facts["outcome"], facts["error"] or "no reason given"
     message = _FAILURES.get(outcome, "Could not be read ({error}). Download it again or remove it.").format(error=error)
+    if str(error).startswith(_NOT_AN_IMAGE):
+        what, _, fix = error.removeprefix(_NOT_AN_IMAGE).partition("; ")
+        message = f"Is not an image but contains {what}. {fix[:1].upper()}{fix[1:]}."
     yield Oddity(kind=outcome, severity="error", score=1.0, message=message, evidence={"error": facts["error"], "format": facts["format"]})
 
 
@@ -137,7 +164,11 @@ def _oddities(facts: dict[str, Any]) -> Iterator[Oddity]:
     if (orientation := int(facts["orientation"] or 1)) != 1:
         message = f"Stored rotated (EXIF orientation {orientation}): loaders that ignore EXIF see it rotated. Store it upright."
         yield Oddity(kind="exif_rotated", severity="warning", score=0.5, message=message, evidence={"orientation": orientation})
-    if reason := _SIXTEEN_BITS if ";16" in mode else _ODD_MODES.get(mode):
+    if " bands" in mode:
+        reason: str | None = _BANDS.format(bands=mode.partition(" ")[0])
+    else:
+        reason = _SIXTEEN_BITS if ";16" in mode else _ODD_MODES.get(mode)
+    if reason:
         severity = "info" if mode == "1" else "warning"
         yield Oddity(kind="odd_mode", severity=severity, score=0.2 if mode == "1" else 0.5, message=reason, evidence={"mode": mode})
     if (frames := int(facts["frames"] or 1)) > 1:

@@ -22,8 +22,22 @@ if TYPE_CHECKING:
 
 KINDS = (
     *("not_listed", "behind_end_mark", "no_end_mark", "nothing_found", "splits_as_classes", "listed_twice", "similar_classes", "similar_splits"),
+    *("assumed_layout", "assumed_splits", "other_names", "unread_containers", "labels_from_tables", "unused_labels", "ambiguous_names"),
+    *(
+        "unmatched_names",
+        "one_hot_labels",
+        "float_labels",
+        "missing_labels",
+        "unknown_class_numbers",
+        "unmatched_labels",
+        "unlisted_images",
+        "scaled_values",
+        "not_fetched",
+        "no_objects",
+    ),
+    *("empty_boxes", "repeated_boxes", "boxes_outside", "tiny_boxes"),
     *("joined_labels", "unread_metadata", "no_path", "no_image_column", "empty_classes", "empty_splits", "no_label_column", "backslashes"),
-    "possible_groups",
+    *("special_file", "hidden_image", "possible_groups"),
 )
 FAMILY: Family = "quality"
 EVIDENCE = {
@@ -35,6 +49,11 @@ EVIDENCE = {
     "names": Evidence("Names"),
     "splits": Evidence("Splits"),
     "others": Evidence("Others"),
+    "layout": Evidence("Layout"),
+    "other": Evidence("Other layout"),
+    "mode": Evidence("Mode"),
+    "low": Evidence("Black"),
+    "high": Evidence("White"),
 }
 
 _SCORES = {"error": 1.0, "warning": 0.6, "info": 0.2}

@@ -197,7 +197,8 @@ def run(
     counted = one_per_duplicate_set(table, sets, ("label", "split"))
     sizes = table["split"][counted].value_counts()
     if len(sizes) < 2:
-        return Skipped("all images are in one split" if len(sizes) else "no splits in this dataset")
+        none = "no splits in this dataset" if samples["split"].isna().all() else "no readable image has a split"
+        return Skipped("all images are in one split" if len(sizes) else none)
     ranked = sorted(sizes.index, key=lambda split: (-sizes[split], split))
     if sizes[ranked[1]] < options.fewest:
         return Skipped(f"fewer than two splits have {options.fewest} distinct images")

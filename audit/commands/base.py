@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import sys
@@ -13,9 +14,10 @@ import click
 
 from audit.errors import AuditError, of_an_interrupt
 from audit.io.console import observer, safe
+from audit.io.plugins import SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from audit import Run
     from audit.io.plugins import PluginFolder
@@ -64,6 +66,50 @@ OUTPUT = flags(
     click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."),
     click.option("--color/--no-color", default=None, help="Use colors.  [default: on a terminal, unless NO_COLOR is set]"),
 )
+
+SOURCE = click.option("--source", metavar="SOURCE", help="Where the dataset of RUN is.  [default: where this machine scanned it]")
+
+
+def OFFLINE(function: Any) -> Any:  # noqa: N802 - an option, as those above
+    """Add ``--offline`` to a command that is not a scan."""
+
+    @functools.wraps(function)
+    def command(*args: Any, offline: bool, **options: Any) -> Any:
+        from audit.sources.storage.files import network_forbidden
+
+        with network_forbidden(forbidden=offline):
+            return function(*args, **options)
+
+    return click.option("--offline", is_flag=True, help="Do not use the network for datasets.")(command)
+
+
+READING = flags(
+    click.option("--kind", metavar="KIND", help=f"Dataset format, if it is not recognised: {listed(SOURCES)}."),
+    click.option("--labels", "labels_file", metavar="FILE", help="Label file, for images whose folder is not their class."),
+    click.option("--layout", metavar="LEVELS", help="What the levels of folders are, such as split/class, domain/class or */class."),
+    click.option("--objects", is_flag=True, default=None, help="Make each annotated object one sample; with --kind coco, voc or yolo."),
+    click.option("--class-words", "class_words_file", metavar="FILE", help="File that maps label codes to class names."),
+    click.option("--taxonomy", "taxonomy_file", metavar="FILE", help="Class hierarchy (WordNet's data.noun, JSON, ...)."),
+    click.option("--path-column", metavar="NAME", help="Manifest column with the image paths."),
+    click.option("--image-column", metavar="NAME", help="Parquet column with the image bytes."),
+    click.option("--label-column", metavar="NAME", help="Column with the label."),
+    click.option("--split-column", metavar="NAME", help="Column with the split."),
+    click.option("--split", metavar="NAME", help="Put every image in this split, ignoring folders and columns."),
+    click.option("--group-column", metavar="NAME", help="Column with the patient, product, video, session or sender of an image."),
+    click.option("--group-pattern", metavar="REGEX", help="Pattern that finds an image's group in its sample id."),
+    click.option("--allow-remote", is_flag=True, default=None, help="Allow a table to list images by URL."),
+)
+"""How SOURCE is read: the fields of `audit.sources.SourceOptions`."""
+
+
+def of_source(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a command's options that say how SOURCE is read."""
+    from dataclasses import fields
+
+    from audit.sources import SourceOptions
+
+    return {field.name: options[field.name] for field in fields(SourceOptions) if field.name in options}
+
 
 SCANNING = flags(
     click.option(

@@ -49,6 +49,7 @@ _ROOTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
     "--github/--no-github", default=None, help="Write annotations and a job summary for GitHub Actions.  [default: if GITHUB_ACTIONS is true]"
 )
 @click.option("--out", metavar="RUN", type=PATH, help="Run directory for a SOURCE.  [default: a temporary one]")
+@click.option("--trust-mtime", is_flag=True, help="Do not read files of the size and modification time that --out holds to compare their digests.")
 @SCANNING
 @OUTPUT
 def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **options: Any) -> int:
@@ -84,7 +85,8 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
     before = _baseline(baseline, first_run=first_run)
     since = options.pop("since")
     locked = None
-    if since is not None and (since.exists() or not first_run):
+    # `git show BRANCH:audit.lock > FILE` leaves an empty file if the branch has no lock.
+    if since is not None and not (first_run and (not since.exists() or since.stat().st_size == 0)):
         locked = since, read_lock(since)
     elif since is not None:
         say(f"note: lock {since} does not exist yet: all findings count")
@@ -186,7 +188,7 @@ def _judge(
 ) -> Gate:
     from datetime import UTC, datetime
 
-    from audit.diff.comparison import compare, compare_findings
+    from audit.diff.comparison import Difference, FindingsDifference, compare, compare_findings
     from audit.diff.sample_changes import COLUMNS
     from audit.gate.gate import judge
     from audit.gate.lock import changes_since
@@ -202,7 +204,12 @@ def _judge(
     root = next((Path(os.environ[name]) for name in _ROOTS if os.environ.get(name)), Path())
     since = None if locked is None else changes_since(locked[1], run.columns(*COLUMNS))
     lock = "" if locked is None else str(locked[0])
-    difference = None if before is None else compare(before, run) if isinstance(before, Run) else compare_findings(before, run)
+    difference: Difference | FindingsDifference | None = None
+    if isinstance(before, Run):
+        difference = compare(before, run)
+    elif before is not None:
+        changes = None if before.lock is None else changes_since(before.lock, run.columns(*COLUMNS))
+        difference = compare_findings(before, run, changes)
     return judge(run, policy, waived, difference, root, since=since, lock=lock, first_run=first_run)
 
 

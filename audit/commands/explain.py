@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit.commands.base import OUTPUT, PATH, print_json, print_text, say
+from audit.commands.base import OFFLINE, OUTPUT, PATH, SOURCE, print_json, print_text, say
 from audit.errors import ConfigError
 from audit.io.console import safe
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 @click.option(
     "--saliency", metavar="FILE", type=PATH, help="Also write an occlusion saliency map (PNG) for the given label and the best alternative."
 )
+@SOURCE
+@OFFLINE
 @OUTPUT
-def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, color: bool | None) -> None:
+def explain(run: Path, sample: str, *, saliency: Path | None, source: str | None, as_json: bool, color: bool | None) -> None:
     """Print everything a run knows about one image.
 
     SAMPLE is the image's id, a suffix of it, or a prefix of its content id.
@@ -34,7 +36,7 @@ def explain(run: Path, sample: str, *, saliency: Path | None, as_json: bool, col
 
     if saliency is not None and saliency.suffix.lower() != ".png":
         raise ConfigError(saliency, "saliency maps are PNG files", "choose a name that ends in .png")
-    opened = open_run(run)
+    opened = open_run(run, source=source)
     row = find_sample(opened.samples, sample)
     facts = explained(opened, row)
     if saliency is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from audit.commands.base import OUTPUT, PATH, how_to_decide, listed, print_json, print_text
+from audit.commands.base import OFFLINE, OUTPUT, PATH, SOURCE, how_to_decide, listed, print_json, print_text
 from audit.io.console import counted, safe, size
 from audit.io.plugins import EXPORTS
 
@@ -26,8 +26,12 @@ _DECIDED = {"corrected-labels": "relabelled", "drop-list": "dropped"}
     type=PATH,
     help="Write copies of the images without metadata; short for --what stripped-images --out FOLDER.",
 )
+@SOURCE
+@OFFLINE
 @OUTPUT
-def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path | None, *, as_json: bool, color: bool | None) -> int:
+def export(
+    run: Path, what: str | None, out: Path | None, strip_metadata: Path | None, *, source: str | None, as_json: bool, color: bool | None
+) -> int:
     """Export findings and decisions to files for other tools.
 
     The dataset itself is never changed.
@@ -44,7 +48,7 @@ def export(run: Path, what: str | None, out: Path | None, strip_metadata: Path |
         what, out = "stripped-images", strip_metadata
     if what is None or out is None:
         raise click.UsageError("missing --what and --out, or --strip-metadata")
-    written = exported(open_run(run), what, out)
+    written = exported(open_run(run, source=source), what, out)
     if as_json:
         print_json({"what": what, "out": str(out), **written})
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.commands.base import OUTPUT, PATH, limit_option, print_json, print_text, wants_color
+from audit.commands.base import OFFLINE, OUTPUT, PATH, limit_option, print_json, print_text, wants_color
 from audit.errors import ConfigError
 from audit.io.console import counted, observer, safe, size
 
@@ -22,6 +22,7 @@ DIFFERS = 1
 @click.option("--out", metavar="FILE", type=PATH, default=Path("audit.lock"), show_default=True, help="Lock file.")
 @click.option("--check", is_flag=True, help="Compare the dataset with the lock instead of writing it.")
 @limit_option("images")
+@OFFLINE
 @click.option("-q", "--quiet", is_flag=True, help="Print results and errors only, no progress.")
 @OUTPUT
 def lock(source: str, out: Path, *, check: bool, limit: int, quiet: bool, as_json: bool, color: bool | None) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from audit.commands.base import PATH, listed
+from audit.commands.base import OFFLINE, PATH, SOURCE, listed
 from audit.errors import ConfigError
 from audit.io.console import safe, size
 from audit.io.plugins import REPORT_FORMATS
@@ -16,7 +16,9 @@ from audit.io.plugins import REPORT_FORMATS
 @click.argument("run", type=PATH)
 @click.option("--format", "name", metavar="NAME", help=f"Report format: {listed(REPORT_FORMATS)}.  [default: by the suffix of --out, else html]")
 @click.option("--out", metavar="FILE", type=PATH, help="File to write, or - for standard output.  [default: RUN/report.SUFFIX]")
-def report(run: Path, name: str | None, out: Path | None) -> None:
+@SOURCE
+@OFFLINE
+def report(run: Path, name: str | None, out: Path | None, source: str | None) -> None:
     """Write a report of a finished run.
 
     The HTML report is a single file with its images embedded; it works offline.
@@ -26,7 +28,7 @@ def report(run: Path, name: str | None, out: Path | None) -> None:
     from audit.run.report_formats import report_format
 
     chosen = report_format(name or _by_suffix(out))
-    text = chosen.render(open_run(run))
+    text = chosen.render(open_run(run, source=source))
     if str(out) == "-":
         click.echo(text, nl=False)
         return

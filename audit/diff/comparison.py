@@ -65,17 +65,20 @@ class Difference(SampleChanges):
 
 @dataclass(frozen=True, slots=True)
 class FindingsDifference:
-    """Difference from a previous version of which only the findings are known. Fields as in `Difference`; ``cause`` is None."""
+    """Difference from a previous version of which only the findings and maybe the images' digests are known. Fields as in `Difference`."""
 
     findings: pd.DataFrame
     not_compared: Mapping[str, str]
     left_out: tuple[str, ...]
     warnings: tuple[str, ...]
+    changes: SampleChanges | None = None
+    """Changes of the images; None if their digests are unknown: then the cause of every finding is None."""
 
 
-def compare_findings(old: KnownFindings, new: Run) -> FindingsDifference:
-    """Compare the run of a version with the findings of the previous one."""
-    return _compare_findings(old, new, None, {})
+def compare_findings(old: KnownFindings, new: Run, changes: SampleChanges | None = None) -> FindingsDifference:
+    """Compare the run of a version with the findings of the previous one and, if known, the changes of its images."""
+    found = _compare_findings(old, new, None if changes is None else changes.samples, {} if changes is None else changes.renamed_classes)
+    return dataclasses.replace(found, changes=changes)
 
 
 def compare(old: Run, new: Run) -> Difference:

@@ -36,6 +36,8 @@ class SampleChanges:
     renamed_splits: Mapping[str, str]
     classes_added: tuple[str, ...]
     classes_removed: tuple[str, ...]
+    sizes: pd.DataFrame
+    """``split, class, images``: images of the old version. Names that were renamed as a whole are the new ones; "" for none."""
 
 
 def sample_changes(before: pd.DataFrame, after: pd.DataFrame, old_of: npt.NDArray[np.int64]) -> SampleChanges:
@@ -57,6 +59,7 @@ def sample_changes(before: pd.DataFrame, after: pd.DataFrame, old_of: npt.NDArra
         renamed_splits=splits,
         classes_added=tuple(sorted(names_after - names_before - {*classes.values()})),
         classes_removed=tuple(sorted(names_before - names_after - {*classes})),
+        sizes=_sizes(before, classes, splits),
     )
 
 
@@ -90,6 +93,12 @@ def _samples(
     changed = frame[touched].drop(columns=["old_content", "new_content"])
     names = changed["new_id"].where(changed["new_row"] >= 0, changed["old_id"])
     return changed.iloc[np.argsort(names.to_numpy(), kind="stable")].reset_index(drop=True), counts
+
+
+def _sizes(samples: pd.DataFrame, classes: Mapping[str, str], splits: Mapping[str, str]) -> pd.DataFrame:
+    split = samples["split"].astype(object).replace(dict(splits)).fillna("")
+    label = samples["label"].astype(object).replace(dict(classes)).fillna("")
+    return pd.DataFrame({"split": split, "class": label}).value_counts(sort=False).rename("images").reset_index()
 
 
 def _taken(values: pd.Series[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,9 +12,11 @@ import pyarrow as pa
 
 from audit.backbones.base import Backbone
 from audit.backbones.runtime import Placement
-from audit.ingest.chunks import Chunk, Ingested
+from audit.images.deep import Ranges
+from audit.ingest.chunks import DEFAULT_SECONDS, Chunk, Ingested
 from audit.ingest.reuse import ReusableIds
 from audit.sources.base import Source
+from audit.sources.storage.files import DEFAULT_MAX_BYTES
 
 if TYPE_CHECKING:
     from audit.neighbors.backends import Backend
@@ -38,6 +40,11 @@ class Job:
     """One reference per row."""
     reusable: ReusableIds | None = None
     """Images that need no decoding."""
+    max_bytes: int = DEFAULT_MAX_BYTES
+    seconds: float = DEFAULT_SECONDS
+    """Time per image."""
+    ranges: Ranges = field(default_factory=dict)
+    """How deep values are scaled; see `audit.images.deep`."""
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the images in batches."""

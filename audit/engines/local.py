@@ -31,7 +31,7 @@ class LocalEngine:
         """See `audit.engines.base.Engine`."""
         model = runtime.prepare(job.backbone, job.placement, note, batch_size=job.batch_size)
         shared, embedder = (None, model) if isinstance(model, TorchEmbedder) else (model, None)
-        recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.reusable)
+        recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.reusable, job.max_bytes, job.seconds, ranges=job.ranges)
         workers = job.workers or available_cpus()
         return ingest(job.chunks(), len(job.rows), recipe, embedder, workers=workers, together=job.batch_size)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from audit.errors import ConfigError
+from audit.gate.lock import parse_lock
 from audit.run.record_schema import damage, schema_version
 from audit.tables import FINDINGS, SCHEMA_VERSION
 
@@ -28,6 +29,8 @@ class KnownFindings:
     """The run's ``run.json``."""
     findings: pd.DataFrame
     """Columns of ``audit.tables.FINDINGS``."""
+    lock: pd.DataFrame | None = None
+    """The version's images, as `audit.gate.lock.read_lock` returns them; None in reports of version 0.1.0."""
 
 
 def read_findings(path: Path) -> KnownFindings:
@@ -51,4 +54,5 @@ def read_findings(path: Path) -> KnownFindings:
         if missing:
             raise ConfigError(path, f"finding {number} has no {missing[0]!r}", _HINT)
     findings = pd.DataFrame([{**row, "evidence": json.dumps(row["evidence"])} for row in rows], columns=FINDINGS.names)
-    return KnownFindings(path, record, findings)
+    lock = document.get("lock")
+    return KnownFindings(path, record, findings, parse_lock(lock.encode("ascii", "replace"), path) if isinstance(lock, str) else None)

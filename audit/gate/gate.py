@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,15 @@ import numpy.typing as npt
 from audit.checks import discover
 from audit.diff.comparison import Difference, FindingsDifference
 from audit.diff.finding_matching import causes
+from audit.diff.sample_changes import MORE_THAN_NAMES
 from audit.errors import ConfigError, nearest
-from audit.gate.limits import FILE_CHECKS, judge_limit
+from audit.gate.changes import counts, judge_changes
+from audit.gate.limits import FILE_CHECKS, changes_of, judge_limit
 from audit.gate.policy import TOTAL, Policy
 from audit.gate.requirements import requirement
 from audit.gate.verdict import FAILED, NO_BASELINE, NOT_JUDGED, PASSED, UNKNOWN, Verdict
 from audit.gate.waivers import Waived
+from audit.run.record import as_json
 from audit.sources.storage.problems import NOT_LISTED
 
 if TYPE_CHECKING:
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 """Samples listed per kind of change."""
+
+_WEAKENING = ("min_precision", "max_pixels", "max_bytes", "seconds_per_image", "neighbors", "predictions", "only", "skip")
+"""Scan options whose values other than the default may hide findings, in addition to those of the source and of checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +57,8 @@ class Gate:
     """Path of the policy."""
     verdicts: tuple[Verdict, ...]
     findings: pd.DataFrame
-    """Columns of ``audit.tables.FINDINGS``; ``state``: new, persisting, or None without a baseline; ``waived`` (bool); ``counted`` (bool): not
-    waived and, with a lock, about a change since the lock."""
+    """Columns of ``audit.tables.FINDINGS``; ``file``: the image that reports point at; ``state``: new, persisting, or None without a baseline;
+    ``waived`` (bool); ``counted`` (bool): not waived and, with a lock, about a change since the lock."""
     waived: Waived
     notes: tuple[str, ...]
     difference: Difference | FindingsDifference | None = None
@@ -92,11 +99,17 @@ class Gate:
 
     def remarks(self) -> Iterator[str]:
         """Yield the notes for people: changes since the lock, invalid waivers, limits of the comparison."""
-        if self.since is not None:
+        changes = self.since or changes_of(self.difference)
+        if changes is not None:
             from audit.diff.text import change_lines
 
-            yield f"only findings about changes since {self.lock} count"
-            yield from (line.strip() for line in change_lines(self.since, _SHOWN, unlisted=("added",)))
+            yield f"only findings about changes since {self.lock} count" if self.since is not None else "changes from the baseline:"
+            yield from (line.strip() for line in change_lines(changes, _SHOWN, unlisted=("added", "renamed")))
+            for change in ("removed", "moved"):
+                by_split = counts(changes, change).groupby("split")[["changed", "images"]].sum()
+                rows = by_split[by_split["changed"] > 0].reset_index().to_dict("records")
+                parts = [f"{row['changed']:,} of {row['images']:,} in {row['split'] or 'no split'}" for row in rows]
+                yield from [f"{change}: {', '.join(parts)}"] * bool(parts)
         for problem, waivers in (("has expired", self.waived.expired), ("matches no finding", self.waived.unmatched)):
             for waiver in waivers:
                 yield f"waiver for {waiver.finding} (owner: {waiver.owner}) {problem}: {waiver.reason}"
@@ -136,15 +149,19 @@ def judge(
         seen = difference.findings[difference.findings["state"] != "fixed"].set_index("finding_id")
         findings["state"] = findings["finding_id"].map(seen["state"])
         findings["cause"] = findings["finding_id"].map(seen["cause"])
+    findings["file"] = _files(findings, since or changes_of(difference))
     findings["waived"] = findings["finding_id"].isin(waived.ids)
     findings["counted"] = ~findings["waived"] & (True if since is None else _touched(findings, since))
     counting = findings[findings["counted"]]
     verdicts = [replace(judge_limit(limit, run, counting, difference, since, policy.confidence), line=limit.line) for limit in policy.limits]
     required = (requirement(name, wanted, run, difference, waived) for name, wanted in policy.require.items())
+    changes = since or changes_of(difference)
+    verdicts += [replace(judge_changes(limit, changes, of_report=difference is not None), line=limit.line) for limit in policy.changes]
     verdicts += [replace(verdict, line=policy.lines.get(name, 1)) for name, verdict in zip(policy.require, required, strict=True)]
     if not any(verdict.state in (PASSED, FAILED) for verdict in verdicts):
         verdicts = [_nothing_judged(verdict, first_run=first_run) for verdict in verdicts]
     notes = [] if "readable" in policy.require else [*run.not_listed, *_unread(run, policy)]
+    notes += weakening(run)
     notes += [] if difference is None else [*difference.warnings, *(f"{name}: {why}" for name, why in difference.not_compared.items())]
     not_run = sorted(name for name in discover() if run.record.get("checks", {}).get(name, {}).get("state") != "done")
     if not_run and any(limit.check == TOTAL for limit in policy.limits):
@@ -166,6 +183,28 @@ def judge(
         since=since,
         lock=lock,
     )
+
+
+def weakening(run: Run) -> Iterator[str]:
+    """Yield a note about scan options that may hide findings: ``audit.toml`` is stored next to the dataset and may come with the change."""
+    from audit.config import ScanOptions
+
+    given, usual = run.record.get("options", {}), as_json(asdict(ScanOptions()))
+    found = {name: value for name, value in given.items() if name in _WEAKENING and value != usual.get(name)}
+    found |= {f"source.{name}": value for name, value in given.get("source", {}).items() if value != usual["source"].get(name)}
+    found |= {f"checks.{check}.{name}": value for check, options in given.get("checks", {}).items() for name, value in _changed(check, options)}
+    if found:
+        yield "the scan used options that may hide findings: " + ", ".join(f"{name} = {json.dumps(value)}" for name, value in sorted(found.items()))
+
+
+def _changed(check: str, options: Any) -> Iterator[tuple[str, Any]]:
+    from audit.config import check_options
+
+    known = discover().get(check)
+    usual = check_options(known.options) if known is not None else {}
+    for name, value in options.items() if isinstance(options, dict) else ():
+        if name not in usual or value != as_json(usual[name]):
+            yield name, value
 
 
 def _nothing_judged(verdict: Verdict, *, first_run: bool) -> Verdict:
@@ -211,6 +250,18 @@ def _refuse_unknown_kinds(run: Run, policy: Policy) -> None:
             where = f"{policy.path}:{limit.line}: {limit.name}"
             reporter = "no check reports" if limit.check == TOTAL else f"{limit.check} never reports"
             raise ConfigError(where, f"{reporter} kind {wanted!r}", nearest(wanted, known))
+
+
+def _files(findings: pd.DataFrame, changes: SampleChanges | None) -> npt.NDArray[np.object_]:
+    """Return the image that a report points at: the one that changed, if a finding is about an unchanged image and its changed partner."""
+    found = findings["sample_id"].to_numpy(object, copy=True)
+    if changes is not None:
+        changed = {*changes.samples.loc[changes.samples[[*MORE_THAN_NAMES]].any(axis=1), "new_id"].dropna()}
+        for at, evidence in enumerate(findings["evidence"]):
+            partner = json.loads(evidence).get("partner")
+            if found[at] not in changed and partner in changed:
+                found[at] = partner
+    return found
 
 
 def _touched(findings: pd.DataFrame, since: SampleChanges) -> npt.NDArray[np.bool_]:

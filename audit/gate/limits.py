@@ -41,7 +41,7 @@ def judge_limit(
     """
     unable = _unable(limit, run, difference, since)
     if unable is not None:
-        return Verdict(limit.name, *unable)
+        return unable
     chosen = findings
     if limit.check != TOTAL:
         chosen = chosen[chosen["check"] == limit.check]
@@ -62,13 +62,22 @@ def judge_limit(
     if limit.rate is not None:
         judged, figures = _share(limit, limit.rate, run, chosen, since, confidence)
         parts.append(figures)
+        if judged == NOT_JUDGED and limit.count is None:
+            return _undetermined(limit, figures)
         state = judged if judged == FAILED or limit.count is None else state
     if limit.new and difference is not None and state == PASSED and (unknown or limit.check in difference.not_compared):
         why_not = f"{counted(unknown, 'finding')} cannot be compared with the baseline"
-        return Verdict(limit.name, NOT_JUDGED, difference.not_compared.get(limit.check, why_not))
+        return _undetermined(limit, difference.not_compared.get(limit.check, why_not))
     if "kind" in limit.scope and limit.scope["kind"] not in kinds:
         parts.append(f"no finding has kind {limit.scope['kind']!r}; kinds found: {', '.join(kinds) or 'none'}")
     return Verdict(limit.name, state, "; ".join(parts), tuple(chosen["finding_id"]) if state == FAILED else ())
+
+
+def _undetermined(limit: Limit, reason: str) -> Verdict:
+    """Return the verdict of a limit that cannot be judged. It is skipped only if the policy says so: files next to the data may be the reason."""
+    if limit.optional:
+        return Verdict(limit.name, NOT_JUDGED, reason)
+    return Verdict(limit.name, UNKNOWN, f"{reason}; if this is expected, add optional = true to the limit")
 
 
 def rate_interval(flagged: int, images: int, confidence: float) -> tuple[float, float]:
@@ -87,12 +96,18 @@ def _caused_by_change(new: pd.DataFrame, difference: Difference | FindingsDiffer
     be listed always counts.
     """
     ours = (new["cause"] != "context") | (new["kind"] == NOT_LISTED)
-    if isinstance(difference, Difference) and any(difference.counts[change] for change in MORE_THAN_NAMES):
+    changes = changes_of(difference)
+    if changes is not None and any(changes.counts[change] for change in MORE_THAN_NAMES):
         from audit.checks import discover
 
         fitted = [name for name, check in discover().items() if {"predictions", "label_quality"} & {*check.needs}]
         ours |= new["sample_id"].isna() & ~new["check"].isin(fitted)
     return ours
+
+
+def changes_of(difference: Difference | FindingsDifference | None) -> SampleChanges | None:
+    """Return the changes of the images since the baseline; None if they are unknown."""
+    return difference.changes if isinstance(difference, FindingsDifference) else difference
 
 
 def _share(limit: Limit, most: float, run: Run, chosen: pd.DataFrame, since: SampleChanges | None, confidence: float) -> tuple[str, str]:
@@ -149,8 +164,8 @@ def _labelled(run: Run, wanted: str) -> npt.NDArray[np.bool_]:
     return np.asarray((samples["label"] == wanted) | several, bool)
 
 
-def _unable(limit: Limit, run: Run, difference: Difference | FindingsDifference | None, since: SampleChanges | None) -> tuple[str, str] | None:
-    """Return state and reason of a limit that cannot be judged, else None.
+def _unable(limit: Limit, run: Run, difference: Difference | FindingsDifference | None, since: SampleChanges | None) -> Verdict | None:
+    """Return the verdict of a limit that cannot be judged, else None.
 
     A check that the scan excluded makes its limit unknown: ``audit.toml`` is stored next to the dataset, so a change of the data could exclude it.
     """
@@ -159,14 +174,16 @@ def _unable(limit: Limit, run: Run, difference: Difference | FindingsDifference 
     if limit.check == TOTAL and difference is not None:
         missing = next(iter(difference.left_out), None)
     if missing is not None:
-        return UNKNOWN, _excluded(missing, options) + ("; the baseline's scan included it" if limit.check == TOTAL else "")
+        problem = _excluded(missing, options) + ("; the baseline's scan included it" if limit.check == TOTAL else "")
+        return Verdict(limit.name, UNKNOWN, problem)
     if limit.check == "faces" and state is not None and state["state"] != "done" and not options.get("faces"):
-        return UNKNOWN, "face detection was off: set faces = true in audit.toml (--faces), or remove the limit from the policy"
+        problem = "face detection was off: set faces = true in audit.toml (--faces), or remove the limit from the policy"
+        return Verdict(limit.name, UNKNOWN, problem)
     if limit.check not in (TOTAL, *FILE_CHECKS) and len(run) and not run.record["counts"]["scanned"]:
-        return UNKNOWN, f"no image could be read, so {limit.check} examined none: see the findings of integrity"
+        return Verdict(limit.name, UNKNOWN, f"no image could be read, so {limit.check} examined none: see the findings of integrity")
     if limit.new and difference is None and since is None:
-        return NOT_JUDGED, NO_BASELINE
-    return None if state is None or state["state"] == "done" else (NOT_JUDGED, f"{limit.check} did not run: {state['reason']}")
+        return Verdict(limit.name, NOT_JUDGED, NO_BASELINE)
+    return None if state is None or state["state"] == "done" else _undetermined(limit, f"{limit.check} did not run: {state['reason']}")
 
 
 def _excluded(check: str, options: Mapping[str, Any]) -> str:

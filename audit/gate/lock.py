@@ -76,6 +76,13 @@ def read_lock(path: Path) -> pd.DataFrame:
         content = path.read_bytes().replace(b"\r\n", b"\n")
     except FileNotFoundError:
         raise ConfigError(path, "no such lock", f"write one with: imagenet-audit lock RUN --out {path}") from None
+    return parse_lock(content, path)
+
+
+def parse_lock(content: bytes, path: Path) -> pd.DataFrame:
+    """Parse a lock's text; see `read_lock`. Raises ConfigError with the path and the line."""
+    if not content:
+        raise ConfigError(path, "is empty, so there is no accepted version yet", "pass --first-run, or write it with: imagenet-audit lock RUN")
     head, _, body = content.partition(b"\n")
     found = re.fullmatch(rb"imagenet-audit lock (\d+)", head)
     if not found:

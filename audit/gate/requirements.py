@@ -35,7 +35,14 @@ def requirement(name: str, wanted: Any, run: Run, difference: Difference | Findi
         return _readable(rule, run, waived, wanted=wanted)
     if name == "whole_groups":
         return _whole_groups(rule, run, wanted=wanted)
-    samples = run.columns("split", "label", "labels")
+    return _of_samples(name, wanted, run)
+
+
+def _of_samples(name: str, wanted: Any, run: Run) -> Verdict:
+    """Judge the numbers and names of splits and classes."""
+    rule, samples = f"require.{name}", run.columns("split", "label", "labels")
+    if name == "min_per_split":
+        return _split_sizes(rule, samples["split"].value_counts(), wanted)
     labels = pd.concat([samples["label"].dropna(), samples["labels"].dropna().explode().dropna()])
     if name == "min_per_class":
         sizes = labels.value_counts()
@@ -51,6 +58,15 @@ def requirement(name: str, wanted: Any, run: Run, difference: Difference | Findi
         f"{word}: {', '.join(sorted(names)[:_SHOWN])}" for word, names in (("missing", {*wanted} - found), ("unexpected", found - {*wanted})) if names
     ]
     return Verdict(rule, FAILED if wrong else PASSED, "; ".join(wrong) or "as required")
+
+
+def _split_sizes(rule: str, sizes: pd.Series[int], wanted: int | dict[str, int]) -> Verdict:
+    """Judge whether each split has enough images; a dataset without splits has none."""
+    least = wanted if isinstance(wanted, dict) else dict.fromkeys(sizes.index, wanted)
+    small = [f"{split} has {int(sizes.get(split, 0)):,} of {number:,}" for split, number in sorted(least.items()) if sizes.get(split, 0) < number]
+    if small:
+        return Verdict(rule, FAILED, f"too few images: {', '.join(small[:_SHOWN])}{' ...' * (len(small) > _SHOWN)}")
+    return Verdict(rule, PASSED, "every split has enough images" if len(sizes) else "the dataset has no splits")
 
 
 def _readable(rule: str, run: Run, waived: Waived, *, wanted: bool) -> Verdict:
@@ -88,7 +104,7 @@ def _drift(name: str, limit: float, difference: Difference | FindingsDifference 
         return Verdict(rule, NOT_JUDGED, NO_BASELINE if difference is None else "the baseline is a report, which has no image data")
     if name == "embedding_drift":
         if difference.drift is None:
-            return Verdict(rule, NOT_JUDGED, "the embeddings cannot be compared")
+            return Verdict(rule, UNKNOWN, "the embeddings cannot be compared: scan both versions with the same backbone")
         found, what = difference.drift.shift, "shift of the mean embedding, in units of the old spread:"
     else:
         classes = difference.health[difference.health["part"] == "class"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.errors import RunError
+from audit.io.artifacts import refuse_links
 from audit.sources.storage.names import is_image
 from audit.sources.tar import ENDINGS
 
@@ -38,14 +39,9 @@ def given_run(source: str) -> Run | None:
 
 
 def _foreign_file(folder: str) -> str | None:
-    """Return the first file that may belong to a dataset, relative to the folder; symbolic links are followed, as in a scan."""
-    seen: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:  # a cycle of links
-            folders.clear()
-            continue
-        seen.add(real)
+    """Return the first file that may belong to a dataset, relative to the folder."""
+    refuse_links(Path(folder))
+    for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
             path = (Path(root) / name).relative_to(folder).as_posix()

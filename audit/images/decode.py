@@ -10,7 +10,7 @@ import io
 import math
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -19,8 +19,12 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from audit.errors import reason
+from audit.images.deep import BANDS, HEIGHT, WIDTH, Ranges, Values, eight_bits, is_multiband, points, read_deep_color, read_multiband, tiff_fields
+from audit.images.jpeg_completeness import missing_part
 from audit.images.metadata import metadata_families, orientation_of
+from audit.images.other_formats import other_format, read_dicom, read_raw, register
 from audit.images.provenance import Provenance, provenance
+from audit.images.signatures import HEAD_BYTES, not_an_image
 
 SUFFICIENT_SIDE = 512
 """Minimum short side, in pixels, of a scaled JPEG decode: twice what the measures use, so that their own downscaling still averages."""
@@ -28,8 +32,13 @@ SUFFICIENT_SIDE = 512
 DEFAULT_MAX_PIXELS = 178_956_970
 """Larger images are refused as decompression bombs. Equals Pillow's error limit (2 x 1 GiB / 4 / 3 pixels)."""
 
-_DEPTHS = (8, 10, 12, 14, 16)
-"""Bit depths of cameras and scanners; a 16-bit file with 12-bit content is scaled by the depth of its content."""
+_STARTS_PROGRAMS = frozenset({"EPS", "WMF"})
+"""Formats that Pillow renders with another program."""
+
+_POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+
+_MANY_PARTS = 200
+"""Scans or frames of a small file that may take minutes; common files have at most about ten scans."""
 
 _MAX_SIZE = 2**31 - 1
 """The largest value that the tables can store; corrupt headers claim more."""
@@ -60,42 +69,163 @@ class Decoded:
     error: str | None
     facts: FileFacts = field(default_factory=FileFacts)
     image: Image.Image | None = None
-    """Upright, mode RGB; the first frame; transparency composited on white."""
+    """Upright, mode RGB; the first frame; transparency on white, or on black if the image would be invisible on white; deep values scaled to 8 bits,
+    of more than 4 bands the first three."""
+    stored: Values | None = None
+    """Upright values of all channels, if ``image`` does not show all of them: transparency, more than 8 bits, more than 3 bands."""
 
 
-def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
+def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, ranges: Ranges | None = None) -> Decoded:
     """Decode an image from its bytes; never raises, even for corrupt or hostile bytes.
 
     Args:
         data: the file's bytes.
         max_pixels: images whose header claims more are not decoded (outcome ``too_large``).
+        ranges: how deep values are scaled, by mode; each image by its own values if None or if its mode is not among them.
 
     Returns:
         The upright RGB image, or the outcome and the reason of the failure.
     """
     if not data:
         return Decoded("empty", "the file has zero bytes")
-    facts = FileFacts()
+    facts = [FileFacts()]
     try:
         with _WITHOUT_WARNINGS:  # Pillow warns about odd metadata and large images; findings report both
-            with _own_limit():
-                image = Image.open(io.BytesIO(data))
-            facts = _facts(image, data)
-            pixels = image.size[0] * image.size[1]
-            if pixels > max_pixels:
-                return Decoded("too_large", f"{image.size[0]} x {image.size[1]} pixels, more than the limit of {max_pixels}", facts)
-            _scale_in_decoder(image)
-            image.load()
-            if image.format == "PNG":  # text chunks may follow the pixels
-                facts = replace(facts, exif_families=metadata_families(image, data))
-            upright = ImageOps.exif_transpose(image) if facts.orientation not in {None, 1} else image
-            return Decoded("ok", None, facts, _to_rgb(upright))
+            return _decoded(data, max_pixels, ranges or {}, facts)
     except UnidentifiedImageError:
-        return Decoded("unreadable", _unreadable_reason(data), facts)
+        return Decoded("unreadable", _unreadable_reason(data))
+    except ImportError as error:
+        return Decoded("unreadable", reason(error), facts[-1])
     except Exception as error:  # noqa: BLE001  decoders raise anything on hostile bytes; a broken image never stops a scan
         message = reason(error)
         truncated = "truncated" in message.lower() or isinstance(error, EOFError)
-        return Decoded("truncated" if truncated else "unreadable", message, facts)
+        return Decoded("truncated" if truncated else "unreadable", message, facts[-1])
+
+
+def _decoded(data: bytes, max_pixels: int, ranges: Ranges, found: list[FileFacts]) -> Decoded:
+    other = other_format(data)
+    if other in ("DICOM", "camera raw"):
+        return _by_package(other, data, max_pixels, ranges, found)
+    fields = tiff_fields(data)
+    if is_multiband(fields):
+        return _multiband(data, fields, max_pixels, ranges, found)
+    with _own_limit():
+        try:
+            image = Image.open(io.BytesIO(data), formats=_formats())
+        except UnidentifiedImageError:
+            if other is None:
+                raise
+            register(other)
+            image = Image.open(io.BytesIO(data), formats=_formats())
+    width, height = image.size
+    if width * height > max_pixels:  # before anything but the header is read: Pillow decodes a PNG to read its text, a GIF to count frames
+        return _too_large(FileFacts(format=image.format, width=min(width, _MAX_SIZE), height=min(height, _MAX_SIZE)), image.size, max_pixels)
+    facts = _facts(image, data)
+    found.append(facts)
+    _scale_in_decoder(image)
+    image.load()
+    if image.format == "JPEG" and image.mode in ("RGB", "L") and (gone := missing_part(data, image)) is not None:
+        return Decoded("truncated", gone, facts)
+    if image.format == "PNG":  # text chunks may follow the pixels
+        facts = replace(facts, exif_families=metadata_families(image, data))
+    return _upright(image, data, facts, ranges)
+
+
+def _upright(image: Image.Image, data: bytes, facts: FileFacts, ranges: Ranges) -> Decoded:
+    """Return the decode of a loaded image."""
+    upright = ImageOps.exif_transpose(image) if facts.orientation not in {None, 1} else image
+    mode = facts.mode or ""
+    if mode.endswith(";16") and image.format in ("PNG", "TIFF") and (values := read_deep_color(data)) is not None:
+        values = _turned(values, facts.orientation)
+        return _of_values(values, mode, facts, ranges)
+    if upright.mode.startswith("I") or upright.mode == "F":
+        return _of_values(np.asarray(upright), mode, facts, ranges)
+    rgb, stored = _to_rgb(upright)
+    return Decoded("ok", None, facts, rgb, stored)
+
+
+def _too_large(facts: FileFacts, size: tuple[int, int], max_pixels: int) -> Decoded:
+    return Decoded("too_large", f"{size[0]} x {size[1]} pixels, more than the limit of {max_pixels}", facts)
+
+
+def _by_package(name: str, data: bytes, max_pixels: int, ranges: Ranges, found: list[FileFacts]) -> Decoded:
+    """Decode DICOM or a camera's raw file. Raises ImportError with the package that is missing."""
+    found.append(FileFacts(format=name))
+    try:
+        values, mode = read_dicom(data, max_pixels) if name == "DICOM" else (read_raw(data, max_pixels), "RGB")
+    except OverflowError as error:
+        return Decoded("too_large", str(error), found[-1])
+    facts = FileFacts(format=name, mode=mode, width=values.shape[1], height=values.shape[0], frames=1, orientation=1, has_alpha=False)
+    found.append(facts)
+    if values.dtype == np.uint8 and values.ndim == 3:
+        return Decoded("ok", None, facts, Image.fromarray(values))
+    return _of_values(values, mode, facts, ranges)
+
+
+def _multiband(data: bytes, fields: Mapping[int, int], max_pixels: int, ranges: Ranges, found: list[FileFacts]) -> Decoded:
+    """Decode a TIFF of several bands: the image shows the first three, or the first of two."""
+    bands, width, height = fields[BANDS], fields.get(WIDTH, 0), fields.get(HEIGHT, 0)
+    facts = FileFacts(
+        format="TIFF", mode=f"{bands} bands", width=min(width, _MAX_SIZE), height=min(height, _MAX_SIZE), frames=1, orientation=1, has_alpha=False
+    )
+    found.append(facts)
+    if width * height * bands > 3 * max_pixels:
+        return _too_large(facts, (width, height), max_pixels)
+    values = read_multiband(data)
+    if values.dtype == np.uint8 and values.ndim == 3:
+        values = values.astype(np.uint16)  # read as values, not as a picture with transparency
+    facts = replace(facts, mode=f"{bands} bands;{8 * values.dtype.itemsize}")
+    found.append(facts)
+    return _of_values(values, facts.mode or "", facts, ranges)
+
+
+def _of_values(values: Values, mode: str, facts: FileFacts, ranges: Ranges) -> Decoded:
+    """Return the decode of deep or multiband values, scaled to 8 bits."""
+    shown = values if values.ndim == 2 else values[..., :3] if values.shape[2] >= 3 else values[..., 0]
+    scaled = eight_bits(shown, ranges.get(mode))
+    if values.ndim == 3 and values.shape[2] == 4 and " bands" not in mode:  # transparency
+        alpha = eight_bits(values[..., 3], (0, 2 ** (8 * values.dtype.itemsize) - 1 if values.dtype.kind == "u" else 1))
+        rgb, _ = _to_rgb(Image.fromarray(np.dstack([scaled, alpha])))
+        return Decoded("ok", None, facts, rgb, values)
+    return Decoded("ok", None, facts, Image.fromarray(scaled).convert("RGB"), values)
+
+
+def deep_values(data: bytes, max_pixels: int) -> tuple[str, bool, npt.NDArray[np.float64]] | None:
+    """Return the mode of a deep or multiband image, whether its values are floats, and some of them; None for any other image, or none at all."""
+    found = decode(data, max_pixels=max_pixels)
+    if found.stored is None or found.stored.dtype == np.uint8:
+        return None
+    values = found.stored[..., :3] if found.stored.ndim == 3 else found.stored
+    return found.facts.mode or "", found.stored.dtype.kind == "f", points(values)
+
+
+_TURNS = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels[::-1].swapaxes(0, 1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
+}
+"""How values are turned upright, by EXIF orientation (CIPA DC-008, 4.6.4)."""
+
+
+def _turned(values: Values, orientation: int | None) -> Values:
+    turn = _TURNS.get(orientation or 1)
+    return np.ascontiguousarray(turn(values)) if turn else values
+
+
+def has_many_parts(data: bytes) -> bool:
+    """Return whether an image has so many scans or frames that decoding or counting them may take minutes."""
+    if data.startswith(b"\xff\xd8"):
+        return data.count(b"\xff\xda") > _MANY_PARTS  # entropy-coded data contains no markers
+    return max(data.count(b"\x21\xf9\x04"), data.count(b"ANMF"), data.count(b"fcTL")) > _MANY_PARTS
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in Image.ID if name not in _STARTS_PROGRAMS]
 
 
 class _WithoutWarnings:
@@ -184,48 +314,36 @@ def stored_mode(image: Image.Image, data: bytes) -> str:
     return f"{image.mode};16" if deep else image.mode
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(eight_bits(np.asarray(image))).convert("RGB")
-    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+_INVISIBLE = 16
+"""Mean difference from white, 0..255, below which what an image shows is invisible on white."""
 
 
-def eight_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Scale deep gray values to 8 bits by the depth of their content.
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, Values | None]:
+    """Return an image as RGB; also all its channels, if it has transparency.
 
-    Args:
-        values: ``[h, w]`` integers of up to 32 bits, or floats.
-
-    Returns:
-        uint8 ``[h, w]``. Integers are scaled by the smallest of 8, 10, 12, 14, 16 bits that holds their maximum (full range beyond that); floats in
-        [0, 1] by 255; other floats from their minimum to their maximum. Non-finite values count as 0.
+    Transparency is laid on white, as most viewers show it. What would be nearly invisible there, such as white symbols, is laid on black.
     """
-    if values.dtype.kind == "f":
-        numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        low, high = (0.0, 1.0) if numbers.min(initial=0.0) >= 0 and numbers.max(initial=0.0) <= 1 else (float(numbers.min()), float(numbers.max()))
-    else:
-        numbers = np.maximum(values.astype(np.float64), 0.0)
-        peak = float(numbers.max(initial=0.0))
-        low, high = 0.0, next((2.0**depth - 1 for depth in _DEPTHS if peak < 2**depth), peak)
-    if high <= low:
-        return np.zeros(values.shape, np.uint8)
-    return np.rint((numbers - low) * (255.0 / (high - low))).astype(np.uint8)
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image, None
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        rgba = np.array(image.convert("RGBA"))
+        alpha = rgba[..., 3]
+        if (alpha == 255).all():
+            return Image.fromarray(rgba[..., :3]), None
+        rgba[alpha == 0] = 0
+        weight = float(alpha.sum())
+        from_white = float(((255 - rgba[..., :3].astype(np.float32)).mean(axis=2) * alpha).sum() / weight) if weight else 255.0
+        ground = Image.new("RGBA", image.size, "white" if from_white >= _INVISIBLE else "black")
+        return Image.alpha_composite(ground, Image.fromarray(rgba)).convert("RGB"), rgba
+    return image.convert("RGB"), None
 
 
 def _unreadable_reason(data: bytes) -> str:
-    head = data[:64].lstrip().lower()
-    if head.startswith((b"<!doctype html", b"<html")):
-        return "not an image: the file holds an HTML page, as left by a failed download"
-    if head.startswith((b"<?xml", b"<svg")):
-        return "not a raster image: the file holds XML or SVG"
-    if not any(data[:4096]):
-        return "not an image: the file begins with zero bytes only, as left by an interrupted copy"
-    if data[4:12] in {b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypheif"}:
-        return "HEIC, which this machine cannot decode; convert the file or register a Pillow plugin for it"
-    return "not an image in any known format"
+    if data.startswith(_POSTSCRIPT):
+        return "PostScript, which would be run as a program; convert the file to PNG or TIFF"
+    found = not_an_image(data[:HEAD_BYTES])
+    return f"{NOT_AN_IMAGE}{found[0]}; {found[1]}" if found else "not an image in any known format"
+
+
+NOT_AN_IMAGE = "not an image: contains "
+"""Start of the error of a file whose first bytes say what it is instead of an image."""

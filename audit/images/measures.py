@@ -20,14 +20,14 @@ _CHROMA_SIDE = 96
 """Points along the short side of the grid on which color is sampled; enough for a percentile."""
 
 
-def pixel_id(pixels: Pixels) -> str:
+def pixel_id(pixels: npt.NDArray[np.generic]) -> str:
     """Return a 128-bit hash of an image's size and pixels, hex (XXH3; not collision-resistant against forgery, which would gain nothing here).
 
     Args:
-        pixels: uint8 ``[h, w, 3]``, upright RGB.
+        pixels: uint8 ``[h, w, 3]``, upright RGB, or all channels of an image that RGB does not show as it is.
     """
     digest = xxhash.xxh3_128(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
+    digest.update(np.ascontiguousarray(pixels).view(np.uint8).data)
     return str(digest.hexdigest())
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +18,19 @@ import numpy.typing as npt
 
 from audit.backbones.base import CpuModel, DeviceEmbedder, Embedder, Preprocessing
 from audit.errors import reason
-from audit.images.decode import decode
+from audit.images.decode import decode, has_many_parts
+from audit.images.deep import Ranges
 from audit.images.local_features import features
 from audit.images.measures import perceptual_hash, pixel_id, quality, thumbnail
 from audit.ingest.reuse import ReusableIds
 from audit.sources.base import Source
+from audit.sources.storage.files import DEFAULT_MAX_BYTES, TooLargeError, at_most
 from audit.tables import FEATURE_BYTES, FEATURES, THUMBNAIL_SIDE
+
+DEFAULT_SECONDS = 30.0
+
+SLOW = "slow"
+"""Outcome of an image that must be decoded in a process of its own."""
 
 REUSABLE = "reusable"
 """Outcome of an image that was read but not decoded; its row has only a content id."""
@@ -39,6 +47,14 @@ class Recipe:
     """The model that each worker runs; None if the parent embeds."""
     reusable: ReusableIds | None = None
     """Images that need no decoding because their measurements are stored."""
+    max_bytes: int = DEFAULT_MAX_BYTES
+    """Larger files are not read."""
+    seconds: float = DEFAULT_SECONDS
+    """Time to decode and measure one image; more ends the process (outcome ``timed_out``)."""
+    in_processes: bool = True
+    """Whether this runs in a process that may be ended. If not, images that may be too slow get the outcome `SLOW`."""
+    ranges: Ranges = field(default_factory=dict)
+    """How deep values are scaled, by mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,31 +154,52 @@ def _embedded(result: Ingested, good: npt.NDArray[np.bool_], vectors: npt.NDArra
     return result
 
 
-def measure(chunk: Chunk, recipe: Recipe, inputs: npt.NDArray[np.uint8] | None = None) -> Ingested:
+def measure(
+    chunk: Chunk,
+    recipe: Recipe,
+    inputs: npt.NDArray[np.uint8] | None = None,
+    timed: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> Ingested:
     """Read, decode and measure a chunk's images; never raises, even for corrupt or hostile bytes.
 
     Args:
         chunk: the images.
         recipe: how to read and measure them.
         inputs: ``[m, s, s, 3]``, black, filled with the model's inputs; None allocates a new array.
+        timed: given a row, the context in which its image is decoded and measured.
     """
     thumbnails, local = black(len(chunk.rows), THUMBNAIL_SIDE), no_features(len(chunk.rows))
     inputs = black(len(chunk.rows), recipe.preprocessing.input_size) if inputs is None else inputs
-    measures = [_measure_one(ref, recipe, inputs[at], thumbnails[at], local[at]) for at, ref in enumerate(chunk.source_refs)]
+    measures = []
+    for at, (row, ref) in enumerate(zip(chunk.rows.tolist(), chunk.source_refs, strict=True)):
+        data = _read(ref, recipe)
+        if isinstance(data, bytes):
+            with timed(row):
+                data = _measure_one(data, recipe, inputs[at], thumbnails[at], local[at])
+        measures.append(data)
     return Ingested(chunk.rows, measures, thumbnails, local, inputs)
 
 
-def _measure_one(
-    source_ref: str, recipe: Recipe, model_input: npt.NDArray[np.uint8], small: npt.NDArray[np.uint8], local: npt.NDArray[np.uint8]
-) -> dict[str, Any]:
+def _read(source_ref: str, recipe: Recipe) -> bytes | dict[str, Any]:
+    """Return an image's bytes, or its outcome if they cannot be read."""
     try:
-        data = recipe.source.read(source_ref)
+        with at_most(recipe.max_bytes):
+            return recipe.source.read(source_ref)
+    except TooLargeError as error:
+        return {"outcome": "too_large", "error": reason(error)}
     except Exception as error:  # noqa: BLE001  storage libraries raise their own types; one unreadable file never stops a scan
         return {"outcome": "missing", "error": f"the bytes cannot be read: {reason(error)}"}
+
+
+def _measure_one(
+    data: bytes, recipe: Recipe, model_input: npt.NDArray[np.uint8], small: npt.NDArray[np.uint8], local: npt.NDArray[np.uint8]
+) -> dict[str, Any]:
     content_id = hashlib.sha256(data).hexdigest()
     if recipe.reusable is not None and content_id in recipe.reusable:
         return {"outcome": REUSABLE, "content_id": content_id}
-    decoded = decode(data, max_pixels=recipe.max_pixels)
+    if not recipe.in_processes and has_many_parts(data):
+        return {"outcome": SLOW}
+    decoded = decode(data, max_pixels=recipe.max_pixels, ranges=recipe.ranges)
     facts = dataclasses.asdict(decoded.facts)
     origin = facts.pop("origin")
     row = {"content_id": content_id, "outcome": decoded.outcome, "error": decoded.error, "byte_size": len(data), **facts, **origin._asdict()}
@@ -172,7 +209,7 @@ def _measure_one(
     model_input[:] = recipe.preprocessing.prepare(decoded.image)
     small[:] = thumbnail(pixels)
     local[:] = features(pixels)
-    row["pixel_id"] = pixel_id(pixels)
+    row["pixel_id"] = pixel_id(pixels if decoded.stored is None else decoded.stored)
     row["perceptual_hash"] = perceptual_hash(small)
     row.update(quality(pixels))
     return row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from audit.errors import SourceError
+from audit.io.console import counted
 from audit.sources import Sample, Source
 from audit.sources.annotations.grouping import Grouping, possible_groups, refuse_unknown
 from audit.sources.annotations.layout import usual_split
@@ -22,6 +24,7 @@ from audit.sources.storage.faults import readable
 from audit.sources.storage.problems import EXAMPLES, Problem, Tally, named
 from audit.tables import LISTING
 
+_JOINTS = re.compile(r"[|;,]")
 _ROWS_AT_ONCE = 65_536
 
 
@@ -59,8 +62,13 @@ def list_samples(source: Source, advance: Callable[[int], None], grouping: Group
     refuse_unknown(grouping, source.location, len(table) - table["group"].null_count, list(columns))
     table, repeated = _without_repeats(table, source)
     classes = _names(table["label"], pc.list_flatten(table["labels"]))
+    parts = _joined(classes)
+    if parts:
+        table = _parted(table, parts)
+        classes = _names(table["label"], pc.list_flatten(table["labels"]))
     named = () if grouping != Grouping() else possible_groups(*(table[name].to_pylist() for name in ("sample_id", "label", "split")))
-    return Listing(table, (*source.problems, *repeated, *_similar(classes, _names(table["split"])), *_joined(classes), *named))
+    problems = (*source.problems, *repeated, *_similar(classes, _names(table["split"])), *_of_joined(parts), *named)
+    return Listing(table, problems)
 
 
 def listing_key(table: pa.Table) -> str:
@@ -135,15 +143,32 @@ def _similar(classes: list[str], splits: list[str]) -> Iterator[Problem]:
 
 
 def _normalized(name: str) -> str:
+    if name.isdigit():
+        return name.lstrip("0") or "0"
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def _joined(classes: list[str]) -> Iterator[Problem]:
-    """Yield a problem for labels that look like several joined by ``|`` or ``;``: each of their parts is also a class."""
+def _joined(classes: list[str]) -> dict[str, list[str]]:
+    """Return the labels that are several joined by ``|``, ``;`` or commas, and their parts: each part is also a class of its own."""
     known = set(classes)
-    found = [name for name in classes if len(parts := name.replace(";", "|").split("|")) > 1 and known.issuperset(part.strip() for part in parts)]
-    if found:
-        verb = "joins" if len(found) == 1 else "join"
-        problem = f"{len(found):,} of {len(classes):,} class names {verb} other class names: {named(map(repr, found), len(found))}"
-        hint = "if these are multi-label images, name the column 'labels' or write JSON lists (see docs/sources.md)"
-        yield Problem(kind="joined_labels", problem=problem, hint=hint, evidence={"entries": len(found), "names": found[:EXAMPLES]})
+    parts = {name: [part.strip() for part in _JOINTS.split(name)] for name in classes if _JOINTS.search(name)}
+    return {name: found for name, found in parts.items() if known.issuperset(found)}
+
+
+def _parted(table: pa.Table, parts: Mapping[str, list[str]]) -> pa.Table:
+    """Return the table with joined labels as several labels."""
+    given = zip(table["label"].to_pylist(), table["labels"].to_pylist(), strict=True)
+    several = [parts.get(label) if labels is None else labels for label, labels in given]
+    label = pc.if_else(pc.is_in(table["label"], pa.array(parts)), pa.scalar(None, pa.string()), table["label"])
+    at = table.schema.get_field_index("label")
+    table = table.set_column(at, LISTING.field("label"), label)
+    return table.set_column(table.schema.get_field_index("labels"), LISTING.field("labels"), pa.array(several, LISTING.field("labels").type))
+
+
+def _of_joined(parts: Mapping[str, list[str]]) -> Iterator[Problem]:
+    """Yield a problem for labels that were read as several."""
+    if parts:
+        shown = named(map(repr, sorted(parts)), len(parts))
+        problem = f"{counted(len(parts), 'label')} joined from other class names, read as several labels: {shown}"
+        hint = "if these are classes of their own, rename them without | ; and commas"
+        yield Problem(kind="joined_labels", problem=problem, hint=hint, evidence={"entries": len(parts), "names": sorted(parts)[:EXAMPLES]})

@@ -30,6 +30,8 @@ from audit.tables import FEATURE_BYTES, FEATURES, MEASURES, SAMPLES, THUMBNAIL_S
 FOLDER = "unfinished"
 INGEST_PLAN = "ingest.json"
 """Stored with the finished tables: what their rows depend on besides the images."""
+_OF_MODELS = frozenset({"weights", "preprocessing", "placement"})
+"""Entries of a plan that only the embeddings depend on."""
 _SUPERSEDED = "unfinished-before"
 _PUBLISHED = "unfinished-published"
 _ROWS_COPIED_AT_ONCE = 65_536
@@ -147,7 +149,8 @@ class Staging:
             new, old = missing[old >= 0], old[old >= 0]
             before = np.asarray(earlier.samples["fingerprint"].take(pa.array(old)))
             same = before == np.asarray(self._column("fingerprint", new))
-            lost = np.asarray(pc.equal(earlier.samples["outcome"], "missing").take(pa.array(old)))  # may be readable now
+            retried = pa.array(["missing", "timed_out"])  # may be readable now
+            lost = np.asarray(pc.is_in(earlier.samples["outcome"], retried).take(pa.array(old)))
             new, old = new[same & ~lost], old[same & ~lost]
             for start in range(0, len(new), _ROWS_COPIED_AT_ONCE):
                 part = slice(start, start + _ROWS_COPIED_AT_ONCE)
@@ -231,7 +234,9 @@ class Staging:
         """Return whether rows of a plan can be reused; with embeddings of the user's, those of any backbone can."""
         if self._vectors is None or not isinstance(plan, dict):
             return bool(plan == self._plan)
-        return all(plan.get(name) == self._plan[name] for name in ("measures", "max_pixels"))
+        return {name: value for name, value in plan.items() if name not in _OF_MODELS} == {
+            name: value for name, value in self._plan.items() if name not in _OF_MODELS
+        }
 
     def _superseded(self, folder: Path) -> EarlierIngest | None:
         """Return the rows of a scan that was killed before the dataset changed, if any. Raises RunError if they are corrupt."""
@@ -246,6 +251,25 @@ class Staging:
         for field in MEASURES:
             listed = listed.append_column(field, stored[field.name])
         return EarlierIngest(listed, stored["row"].to_numpy(), *(open_array(folder / name, rows) for name in _ARRAYS))
+
+
+def stored_content(run: Path) -> dict[tuple[str, str], set[str]]:
+    """Return (sample id, fingerprint) -> the content ids stored for it, by finished and interrupted scans. Raises RunError if a file is corrupt."""
+    tables = []
+    if (run / "samples.parquet").is_file():
+        tables.append(read_table(run / "samples.parquet", columns=["sample_id", "fingerprint", "content_id"]))
+    for folder in (run / FOLDER, run / _SUPERSEDED):
+        if (folder / "listing.parquet").is_file():
+            listed = read_table(folder / "listing.parquet", columns=["sample_id", "fingerprint"])
+            for segment in sorted((folder / "segments").glob("[0-9]*.parquet")):
+                rows = read_table(segment, columns=["row", "content_id"])
+                tables.append(listed.take(rows["row"]).append_column("content_id", rows["content_id"]))
+    found: dict[tuple[str, str], set[str]] = {}
+    for table in tables:
+        for name, fingerprint, content_id in zip(*(table[column].to_pylist() for column in ("sample_id", "fingerprint", "content_id")), strict=True):
+            if content_id is not None:
+                found.setdefault((name, fingerprint), set()).add(content_id)
+    return found
 
 
 def _layouts(rows: int, dimension: int) -> tuple[tuple[str, tuple[int, ...], Any], ...]:

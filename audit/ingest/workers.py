@@ -1,18 +1,21 @@
 """Worker processes that read and decode images.
 
 On a CPU, each worker also runs the model on its own core, so that pixels never cross process boundaries. For a GPU, workers write the model's inputs
-to shared memory and the parent embeds large batches. A crash, such as a decoder on hostile bytes, affects only the image that caused it.
+to shared memory and the parent embeds large batches. A crash or a stall, as of a decoder on hostile bytes, affects only the image that caused it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
@@ -22,8 +25,9 @@ import numpy.typing as npt
 
 from audit.backbones.base import DeviceEmbedder, Embedder
 from audit.errors import AuditError
-from audit.ingest.chunks import Chunk, Ingested, Recipe, black, embed, embed_together, measure, no_features
+from audit.ingest.chunks import SLOW, Chunk, Ingested, Recipe, black, embed, embed_together, measure, no_features
 from audit.processes import available_cpus, begin_worker, process_context
+from audit.sources.storage.files import at_most
 from audit.tables import THUMBNAIL_SIDE
 
 _CHUNKS_AHEAD_PER_WORKER = 2
@@ -57,18 +61,56 @@ def ingest(
     """
     if images < _PROCESSES_PAY_FROM:
         if embedder is not None:
-            yield from embed_together((measure(chunk, recipe) for chunk in chunks), embedder)
+            yield from embed_together((_measure_here(chunk, recipe) for chunk in chunks), embedder)
         else:
             own = recipe.model.open(available_cpus()) if recipe.model is not None else None
-            yield from (_ingest_one(chunk, recipe, own) for chunk in chunks)
+            results = (_measure_here(chunk, recipe) for chunk in chunks)
+            yield from results if own is None else (embed(result, own) for result in results)
         return
     with contextlib.closing(Workers(recipe, workers, together)) as processes:
         yield from processes.measure(chunks) if embedder is None else embed_together(processes.measure(chunks), embedder)
 
 
-def _ingest_one(chunk: Chunk, recipe: Recipe, embedder: Embedder | None) -> Ingested:
-    result = measure(chunk, recipe)
-    return result if embedder is None else embed(result, embedder)
+def _measure_here(chunk: Chunk, recipe: Recipe) -> Ingested:
+    """Measure a chunk in this process, except images that may be too slow, each of which gets a process that can be ended."""
+    result = measure(chunk, replace(recipe, in_processes=False))
+    for at, measured in enumerate(result.measures):
+        if measured["outcome"] == SLOW and result.inputs is not None:
+            single = _isolate(Chunk(chunk.rows[at : at + 1], [chunk.source_refs[at]]), replace(recipe, model=None))
+            result.measures[at], result.thumbnails[at], result.features[at] = single.measures[0], single.thumbnails[0], single.features[0]
+            result.inputs[at] = 0 if single.inputs is None else single.inputs[0]
+    return result
+
+
+class _Clock:
+    """Ends a worker process whose image takes too long, and tells the parent which row it was.
+
+    The signal's default action ends the process also inside a decoder, which no Python handler could interrupt.
+
+    Args:
+        slots: number of chunks that are measured at once.
+        seconds: time per image.
+    """
+
+    def __init__(self, slots: int, seconds: float) -> None:
+        self._seconds = seconds
+        self._state = RawArray("d", 2 * slots)  # start of the image that each slot measures, 0 between images; its row
+
+    @contextlib.contextmanager
+    def timed(self, slot: int, row: int) -> Iterator[None]:
+        self._state[2 * slot : 2 * slot + 2] = [time.monotonic(), row]
+        signal.setitimer(signal.ITIMER_REAL, self._seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._state[2 * slot] = 0
+
+    def take_expired(self) -> set[int]:
+        """Return the rows whose time is over, after the processes have ended, and reset."""
+        now, state = time.monotonic(), np.array(self._state).reshape(-1, 2)
+        self._state[:] = [0.0] * len(self._state)
+        return {int(row) for started, row in state.tolist() if started and now - started >= self._seconds}
 
 
 class _Slots:
@@ -91,27 +133,30 @@ class _Slots:
         return inputs
 
 
-_worker: tuple[Recipe, Embedder | None, _Slots | None] | None = None  # set once per worker process, at start-up
+_worker: tuple[Recipe, Embedder | None, _Slots | None, _Clock] | None = None  # set once per worker process, at start-up
 
 
-def _start_worker(recipe: Recipe, slots: _Slots | None) -> None:
+def _start_worker(recipe: Recipe, slots: _Slots | None, clock: _Clock) -> None:
     import cv2
 
     global _worker  # noqa: PLW0603  the only way to pass constants to the workers of a pool
     begin_worker()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     cv2.setNumThreads(1)
-    _worker = recipe, recipe.model.open(threads=1) if recipe.model is not None else None, slots
+    _worker = recipe, recipe.model.open(threads=1) if recipe.model is not None else None, slots, clock
 
 
-def _work(chunk: Chunk, slot: int | None = None) -> Ingested:
+def _work(chunk: Chunk, slot: int = 0) -> Ingested:
     if _worker is None:
         raise AssertionError("the worker was started without a recipe")
-    recipe, embedder, slots = _worker
-    if slots is None or slot is None:
-        return _ingest_one(chunk, recipe, embedder)
+    recipe, embedder, slots, clock = _worker
+    timed = partial(clock.timed, slot)
+    if slots is None:
+        result = measure(chunk, recipe, timed=timed)
+        return result if embedder is None else embed(result, embedder)
     inputs = slots[slot][: len(chunk.rows)]
     inputs[:] = 0
-    result = measure(chunk, recipe, inputs)
+    result = measure(chunk, recipe, inputs, timed)
     result.inputs = None
     return result
 
@@ -129,34 +174,39 @@ class Workers:
         self._recipe, self._count, self._ahead = recipe, count, count * _CHUNKS_AHEAD_PER_WORKER
         # One more than the running chunks, for the chunk that the caller is reading.
         self._slots = _Slots(self._ahead + 1, together, recipe.preprocessing.input_size) if recipe.model is None else None
-        self._pool = _pool(recipe, count, self._slots)
+        self._clock = _Clock(self._ahead + 1, recipe.seconds)
+        self._slow: set[int] = set()
+        self._pool = _pool(recipe, count, self._slots, self._clock)
 
     def measure(self, chunks: Iterable[Chunk]) -> Iterator[Ingested]:
-        """Measure chunks, in order; a chunk that crashes its worker is measured again image by image.
+        """Measure chunks, in order; a chunk with an image that ended its worker is measured again image by image.
 
         If the workers do not embed, a chunk's inputs are valid only until the next chunk is requested.
         """
         ahead = iter(chunks)
-        running: deque[tuple[Chunk, int, Future[Ingested]]] = deque()
+        running: deque[tuple[Chunk, int, Future[Ingested] | None]] = deque()
         free = deque(range(self._ahead + 1))
         while True:
             for chunk in islice(ahead, self._ahead - len(running)):
                 slot = free.popleft()
-                running.append((chunk, slot, _submit(self._pool, _work, chunk, slot)))
+                running.append((chunk, slot, None if self._slow.intersection(chunk.rows.tolist()) else _submit(self._pool, _work, chunk, slot)))
             if not running:
                 return
             chunk, slot, future = running.popleft()
             try:
-                result = future.result()
+                result = _isolate(chunk, self._recipe, self._slow) if future is None else future.result()
             except BrokenProcessPool:
-                ahead = chain([other for other, _, _ in running], ahead)
+                self.close()
+                expired = self._clock.take_expired()
+                self._slow |= expired
+                ahead = chain([chunk] if expired else [], [other for other, _, _ in running], ahead)
                 free.extend(slot for _, slot, _ in running)
                 running.clear()
-                self.close()
-                yield _isolate(chunk, self._recipe)
-                self._pool = _pool(self._recipe, self._count, self._slots)
+                if not expired:
+                    yield _isolate(chunk, self._recipe, self._slow)
+                self._pool = _pool(self._recipe, self._count, self._slots, self._clock)
             else:
-                if self._slots is not None:
+                if self._slots is not None and future is not None:
                     result.inputs = self._slots[slot][: len(chunk.rows)]
                 yield result
             free.append(slot)
@@ -166,36 +216,45 @@ class Workers:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _isolate(chunk: Chunk, recipe: Recipe) -> Ingested:
-    """Measure a chunk one image at a time, each in a process that may crash.
+def _isolate(chunk: Chunk, recipe: Recipe, slow: Collection[int] = ()) -> Ingested:
+    """Measure a chunk one image at a time, each in a process that may crash or be ended; rows in ``slow`` have timed out already.
 
     An image that crashes every attempt stays ``crashed`` until its file changes: a later scan of few images reads them in its own process, which the
     image would crash.
     """
     parts: list[Ingested] = []
-    pool = _started(recipe)
+    clock = _Clock(1, recipe.seconds)
+    pool = _started(recipe, clock)
+    timed_out = "timed_out", f"not decoded within {recipe.seconds:g} s"
     try:
-        for row, ref in zip(chunk.rows, chunk.source_refs, strict=True):
+        for row, ref in zip(chunk.rows.tolist(), chunk.source_refs, strict=True):
             single = Chunk(np.array([row]), [ref])
+            if row in slow:
+                parts.append(_failed(single, recipe, *timed_out))
+                continue
             for _ in range(_TRIES_ALONE):
                 try:
                     parts.append(_submit(pool, _work, single).result())
                     break
                 except BrokenProcessPool:
                     pool.shutdown(wait=True)
-                    time.sleep(_PAUSE_SECONDS)
-                    pool = _started(recipe)
+                    expired = clock.take_expired()
+                    time.sleep(0 if expired else _PAUSE_SECONDS)
+                    pool = _started(recipe, clock)
+                if expired:
+                    parts.append(_failed(single, recipe, *timed_out))
+                    break
             else:
-                parts.append(_crashed(single, recipe))
+                parts.append(_failed(single, recipe, "crashed", "decoding this file killed the decoding process"))
     finally:
         pool.shutdown(wait=True)
     return _joined(chunk.rows, parts)
 
 
-def _started(recipe: Recipe) -> ProcessPoolExecutor:
+def _started(recipe: Recipe, clock: _Clock) -> ProcessPoolExecutor:
     """Start a process for single images; raise AuditError if it cannot even start, for which no image is to blame."""
     for _ in range(_TRIES_ALONE):
-        pool = _pool(recipe, 1)
+        pool = _pool(recipe, 1, None, clock)
         try:
             _submit(pool, int).result()
         except BrokenProcessPool:
@@ -218,9 +277,9 @@ def _joined(rows: npt.NDArray[np.int64], parts: Sequence[Ingested]) -> Ingested:
     )
 
 
-def _crashed(single: Chunk, recipe: Recipe) -> Ingested:
-    row: dict[str, Any] = {"outcome": "crashed", "error": "decoding this file killed the decoding process"}
-    with contextlib.suppress(Exception):
+def _failed(single: Chunk, recipe: Recipe, outcome: str, error: str) -> Ingested:
+    row: dict[str, Any] = {"outcome": outcome, "error": error}
+    with contextlib.suppress(Exception), at_most(recipe.max_bytes):
         data = recipe.source.read(single.source_refs[0])
         row |= {"content_id": hashlib.sha256(data).hexdigest(), "byte_size": len(data)}
     thumbnails, local = black(1, THUMBNAIL_SIDE), no_features(1)
@@ -239,8 +298,8 @@ def _submit(pool: ProcessPoolExecutor, work: Callable[..., Any], *arguments: obj
         return failed
 
 
-def _pool(recipe: Recipe, workers: int, slots: _Slots | None = None) -> ProcessPoolExecutor:
+def _pool(recipe: Recipe, workers: int, slots: _Slots | None, clock: _Clock) -> ProcessPoolExecutor:
     context = process_context()
     if context.get_start_method() == "forkserver":
         context.set_forkserver_preload(["audit.ingest.workers"])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(recipe, slots))
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(recipe, slots, clock))

@@ -76,6 +76,19 @@ def sweep(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def refuse_links(folder: Path) -> None:
+    """Refuse a run directory with links or special files: through them, commands would show or overwrite files outside of it. Raises RunError."""
+    pending = [os.fspath(folder)]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    what = "link" if entry.is_symlink() else "device, pipe or socket"
+                    raise RunError(entry.path, f"is a {what}, which a run never contains", "remove it, or scan again")
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON atomically; keys keep their order."""
     with replacing(path) as file:

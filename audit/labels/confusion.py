@@ -39,6 +39,5 @@ def confused_pairs(run: Run, limit: int | None = None, *, min_images: int = 1) -
 
 def class_quality(run: Run) -> pd.DataFrame:
     """Return the label quality of each class, worst first; see `quality_of_classes`."""
-    quality = run.label_quality
-    found = quality_of_classes(quality["probability_wrong"].to_numpy(), quality["given"].to_numpy(), run.classes)
+    found = quality_of_classes(run.label_quality, run.classes)
     return found.sort_values(["estimated_error_rate", "label"], ascending=[False, True], na_position="last", kind="stable").reset_index(drop=True)

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 PRIOR_SHIFT, PRIOR_SLOPE = 0.3, 0.2
-"""Prior standard deviations of the shift and the slope (around 1) of the stated log odds, before any decisions. At a probability of 0.5 they make the
-interval 0.15 wide each way, three times the largest calibration error measured (0.05)."""
+"""Prior standard deviations of the shift and the slope (around 1) of the stated log odds, before any decisions; `shift_of` widens the first."""
 
 _STEPS = 50
 
@@ -42,7 +41,22 @@ class Calibration(NamedTuple):
     """``[2, 2]`` covariance of both."""
 
 
-def calibrate(probability: npt.NDArray[np.floating], outcome: npt.NDArray[np.floating]) -> Calibration:
+def shift_of(low: npt.NDArray[np.floating], high: npt.NDArray[np.floating], *, z: float = 1.96) -> float:
+    """Return the standard deviation of the log odds' shift for which the interval of the estimated share of wrong labels is 95%.
+
+    Args:
+        low: ``[n]`` lower ends of the probabilities; NaN = unknown.
+        high: ``[n]`` upper ends.
+        z: half width of the interval in standard errors.
+    """
+    known = np.isfinite(low) & np.isfinite(high)
+    if not known.any():
+        return PRIOR_SHIFT
+    least, most = _log_odds(np.array([low[known].mean(dtype=np.float64), high[known].mean(dtype=np.float64)]))
+    return max(float(most - least) / (2 * z), PRIOR_SHIFT)
+
+
+def calibrate(probability: npt.NDArray[np.floating], outcome: npt.NDArray[np.floating], *, shift: float = PRIOR_SHIFT) -> Calibration:
     """Fit Platt's two parameters to the outcomes of reviews, with a normal prior around "as stated", and estimate their uncertainty.
 
     The maximum a posteriori is found by Newton's method, its covariance by Laplace's approximation (Bishop 2006, Pattern Recognition, 4.4).
@@ -51,11 +65,12 @@ def calibrate(probability: npt.NDArray[np.floating], outcome: npt.NDArray[np.flo
     Args:
         probability: ``[n]`` stated probability, 0..1; NaN = not on the list.
         outcome: ``[n]`` 1 = the label was wrong, 0 = it was right, NaN = not decided.
+        shift: prior standard deviation of the shift.
     """
     known = np.isfinite(probability) & np.isfinite(outcome)
     logits, happened = _log_odds(probability[known]), outcome[known].astype(np.float64)
     design = np.column_stack([np.ones(len(logits)), logits])
-    prior = np.diag([PRIOR_SHIFT**-2.0, PRIOR_SLOPE**-2.0])
+    prior = np.diag([shift**-2.0, PRIOR_SLOPE**-2.0])
     centre = np.array([0.0, 1.0])
     weights, hessian = centre.copy(), prior
     for _ in range(_STEPS):
@@ -80,17 +95,21 @@ def expected_yield(
     depths: npt.NDArray[np.int64] | None = None,
     *,
     outcome: npt.NDArray[np.floating] | None = None,
+    ends: tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]] | None = None,
     z: float = 1.96,
 ) -> Yield:
     """Return the expected share of wrong labels among the first images of the list.
 
-    It is the mean of independent Bernoulli draws; its variance is theirs plus the uncertainty of the calibration. Decided images are fixed.
+    It is the mean of independent Bernoulli draws. Without decisions, the interval reaches from the mean of the lower to that of the upper ends of the
+    probabilities, widened by the chance of the draws. With decisions, its variance is that of the draws plus the uncertainty of the calibration;
+    decided images are fixed.
 
     Args:
         score: ``[n]`` order of the list, highest first; NaN = not on it.
         probability: ``[n]`` stated probability that a reviewer agrees.
         depths: numbers of images; by default every depth of the list.
         outcome: ``[n]`` 1 = decided to be wrong, 0 = decided to be right, NaN = not decided; None if nothing is decided.
+        ends: ``[n]`` lower and ``[n]`` upper ends of the probabilities; None if they are unknown.
         z: half width of the interval in standard errors.
     """
     on_list = np.flatnonzero(np.isfinite(score) & np.isfinite(probability))
@@ -98,7 +117,7 @@ def expected_yield(
     depths = np.arange(1, len(order) + 1) if depths is None else depths[(depths >= 1) & (depths <= len(order))]
     stated = probability[order].astype(np.float64)
     found = np.full(len(order), np.nan) if outcome is None else outcome[order].astype(np.float64)
-    calibration = calibrate(stated, found)
+    calibration = calibrate(stated, found, shift=PRIOR_SHIFT if ends is None else shift_of(*(end[order] for end in ends), z=z))
     decided = np.isfinite(found)
     expected = np.where(decided, found, calibrated(stated, calibration))
     spread = np.where(decided, 0.0, expected * (1 - expected))
@@ -108,9 +127,15 @@ def expected_yield(
     unknown = np.einsum("ij,jk,ik->i", change, calibration.covariance, change)
     at = depths - 1
     mean = total[at] / depths
-    half = z * np.sqrt(np.cumsum(spread)[at] + unknown[at]) / depths
+    if ends is None or decided.any():
+        half = z * np.sqrt(np.cumsum(spread)[at] + unknown[at]) / depths
+        low, high = mean - half, mean + half
+    else:
+        most = ends[1][order].astype(np.float64)
+        half = z * np.sqrt(np.cumsum(np.maximum(spread, most * (1 - most)))[at]) / depths
+        low, high = np.cumsum(ends[0][order], dtype=np.float64)[at] / depths - half, np.cumsum(most)[at] / depths + half
     recall = total[at] / max(total[-1], 1e-12) if len(order) else np.empty(0)
-    return Yield(depths, mean, np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1), recall)
+    return Yield(depths, mean, np.clip(np.minimum(low, mean), 0, 1), np.clip(np.maximum(high, mean), 0, 1), recall)
 
 
 def _log_odds(probability: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

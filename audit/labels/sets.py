@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from audit.io.blocks import blocks
-from audit.labels.noise import PSEUDO_COUNT, TEMPER
+from audit.labels.noise import VOTE_WEIGHT
 from audit.predictions.calibration import sigmoid
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from audit.labels.conflicts import Part
+
+PSEUDO_COUNT = 10.0
+"""Pseudo-count of randomly labelled images per class, so that an unseen error is not impossible."""
 
 FORGETTING = 0.8
 """Decay of cleanlab's exponential moving average over an image's classes, cleanlab's default: the most doubtful class has the largest weight."""
@@ -103,7 +106,10 @@ def judge_label_sets(predictions: npt.NDArray[np.float32], given: csr_array, set
             "predicted_probability": top,
             "given_probability": own,
             "alternative": alternative,
+            "alternative_probability": np.full(n, np.nan, np.float32),
             "probability_wrong": wrong,
+            "probability_low": np.full(n, np.nan, np.float32),
+            "probability_high": np.full(n, np.nan, np.float32),
             "score": score,
         }
     )
@@ -142,7 +148,7 @@ class _Seen:
         given, left_out = self.given[:, classes], self.left_out[:, classes]
         rate = given / (given + left_out)
         more, less = np.log(rate[0] / rate[1]), np.log((1 - rate[0]) / (1 - rate[1]))
-        return TEMPER * np.maximum(more, 0), TEMPER * np.minimum(less, 0)
+        return VOTE_WEIGHT * np.maximum(more, 0), VOTE_WEIGHT * np.minimum(less, 0)
 
 
 def _what_copies_show(

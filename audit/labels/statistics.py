@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-6
 """Tolerance at a class's threshold, and half of the smallest threshold: both as in cleanlab."""
 
+Z = 1.96
+"""Half width of a 95% interval in standard errors."""
+
 _LEAST_SHARE = 1e-9
 """Smallest threshold of overlap: classes that are never confused do not overlap even at threshold 0."""
 
@@ -75,27 +78,46 @@ def pairs_of_classes(counts: csr_array, classes: list[str], *, min_images: int =
     )
 
 
-def quality_of_classes(wrong: npt.NDArray[np.floating], given: npt.NDArray[np.integer], classes: list[str]) -> pd.DataFrame:
+def quality_of_classes(quality: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """Estimate the share of wrong labels of every class.
 
     Args:
-        wrong: ``[n]`` probability that the label is wrong; NaN = not judged.
-        given: ``[n]`` columns of the labels; -1 = none.
+        quality: columns of ``audit.tables.LABEL_QUALITY``; those of the interval may be missing or NaN, as in runs of older versions.
         classes: names of the columns.
 
     Returns:
-        One row per class, in order: ``label``, ``n`` (judged images), ``estimated_error_rate`` (mean probability, NaN if ``n`` is 0), ``low`` and
-        ``high`` (Wilson's 95% score interval of that share).
+        One row per class, in order: ``label``, ``n`` (judged images), ``estimated_error_rate`` (mean probability, NaN if ``n`` is 0),
+        ``least_error_rate`` (mean lower probability), ``low`` and ``high`` (95% interval: the means of the lower and upper probabilities, widened by
+        the chance of every image).
     """
+    given = quality["given"].to_numpy()
+    wrong, (low, high) = quality["probability_wrong"].to_numpy(np.float64), ends_of(quality)
     judged = np.isfinite(wrong) & (given >= 0)
     images = np.bincount(given[judged], minlength=len(classes)).astype(np.int64)
-    errors = np.bincount(given[judged], weights=wrong[judged].astype(float), minlength=len(classes))
-    low, high = wilson(errors.astype(np.float64), images.astype(np.float64))
-    rate = np.divide(errors, images, out=np.full(len(classes), np.nan), where=images > 0)
-    return pd.DataFrame({"label": classes, "n": images, "estimated_error_rate": rate, "low": low, "high": high})
+
+    def mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        total = np.bincount(given[judged], weights=values[judged], minlength=len(classes))
+        return np.asarray(np.divide(total, images, out=np.full(len(classes), np.nan), where=images > 0), dtype=np.float64)
+
+    half = Z * np.sqrt(mean(high * (1 - high)) / np.maximum(images, 1))
+    least, most = np.where(images > 0, np.clip(mean(low) - half, 0, 1), 0.0), np.where(images > 0, np.clip(mean(high) + half, 0, 1), 1.0)
+    return pd.DataFrame(
+        {"label": classes, "n": images, "estimated_error_rate": mean(wrong), "least_error_rate": mean(low), "low": least, "high": most}
+    )
 
 
-def wilson(successes: npt.NDArray[np.float64], trials: npt.NDArray[np.float64], z: float = 1.96) -> tuple[npt.NDArray[np.float64], ...]:
+def ends_of(quality: pd.DataFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the lower and the upper ends of the probabilities of a wrong label, ``[n]`` each; the probability itself where they are unknown.
+
+    Args:
+        quality: columns of ``audit.tables.LABEL_QUALITY``.
+    """
+    wrong = quality["probability_wrong"].to_numpy(np.float64)
+    low, high = (quality[name].to_numpy(np.float64) if name in quality else wrong for name in ("probability_low", "probability_high"))
+    return np.where(np.isfinite(low), low, wrong), np.where(np.isfinite(high), high, wrong)
+
+
+def wilson(successes: npt.NDArray[np.float64], trials: npt.NDArray[np.float64], z: float = Z) -> tuple[npt.NDArray[np.float64], ...]:
     """Return the two ends of Wilson's score interval of a share (Wilson 1927); 0 and 1 without trials."""
     n = np.maximum(trials, 1e-9)
     share, square = successes / n, z * z
@@ -130,14 +152,22 @@ def overlap_groups(share: csr_array, threshold: float) -> list[list[int]]:
     return sorted(found.values())
 
 
-def overlapping(counts: csr_array, confusable: float) -> csr_array:
-    """Return symmetric bool ``[c, c]``: classes whose images are predicted as each other in at least this share, both ways."""
+def taken_for(given: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], wrong: npt.NDArray[np.floating], classes: int) -> csr_array:
+    """Return the share of each class's images (row) that are predicted as another class (column) although their label is right, ``[c, c]``.
+
+    Args:
+        given: ``[n]`` columns of the labels; -1 = none.
+        predicted: ``[n]`` columns of the predictions; -1 = none.
+        wrong: ``[n]`` probability that the label is wrong; NaN = not judged.
+        classes: number of classes.
+    """
     from scipy.sparse import csr_array
 
-    share = shares_of(counts)
-    both = share.minimum(share.T).tocoo()
-    enough = (both.data >= max(confusable, _LEAST_SHARE)) & (both.coords[0] != both.coords[1])
-    return csr_array((np.ones(int(enough.sum()), bool), tuple(side[enough] for side in both.coords)), shape=counts.shape)
+    both = (given >= 0) & (predicted >= 0)
+    images = np.maximum(np.bincount(given[both], minlength=classes), 1)
+    other = both & (given != predicted)
+    right = (1 - np.nan_to_num(wrong[other].astype(np.float64))) / images[given[other]]
+    return csr_array((right, (given[other], predicted[other])), shape=(classes, classes))
 
 
 def label_health(joint: csr_array) -> float:

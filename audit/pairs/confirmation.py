@@ -27,6 +27,8 @@ Doubles = npt.NDArray[np.float64]
 
 _AT_ONCE = 32
 """Pairs to a batch, within which each image is read once; an image takes 0.5 MB."""
+_SAME_GRAIN = 0.97
+"""Correlation of the finest details from which an image with a changed part is an edited copy; another exposure has other noise."""
 _MOST_CORRELATED = 0.995
 """Correlation above which Fisher's z counts rounding."""
 
@@ -129,6 +131,7 @@ def _evidence(first: LocalFeatures, second: LocalFeatures, registration: Registr
         _in_unit_coordinates(details.matrix, first.gray.shape, second.gray.shape)[None],
         np.array([min(max(coarser.gray.shape), COMPARED_SIDE)], np.int16),
         np.array([measures], np.float32),
+        number(0.0 if details.quartiles[0, 1] >= _SAME_GRAIN else details.contradicted),
         np.zeros(1, np.float32),
     )
 

@@ -47,6 +47,8 @@ class Details:
     """``[bands]`` blocks with details in either image."""
     quartiles: Doubles
     """``[bands, 3]`` quartiles of the blocks' correlations, -1..1; NaN without blocks."""
+    contradicted: float
+    """Share of the blocks with coarse details in both images in which these disagree, 0..1."""
     correlation: float
     """Of luma over the overlap, -1..1."""
     residual: float
@@ -93,6 +95,7 @@ def compare(first: LocalFeatures, second: LocalFeatures, registration: Registrat
     return Details(
         np.array([len(band) for band in bands]),
         np.array([np.percentile(band, (25, 50, 75)) if len(band) else (np.nan,) * 3 for band in bands]),
+        _contradicted(luma[0], luma[1], inside, side),
         product / max(float(np.sqrt(squares * float(a @ a))), 1.0),
         float(np.abs(a - max(product, 0.0) / max(squares, 1.0) * b).mean()) / 255,
         float(difference[compared].mean()) if compared.any() else 0.0,
@@ -127,14 +130,39 @@ def _strength(image: Floats, within: npt.NDArray[np.bool_]) -> float:
     return float(fine[within].std() / max(coarse[within].std(), 1e-3))
 
 
+def _contradicted(one: Floats, other: Floats, inside: npt.NDArray[np.bool_], side: int) -> float:
+    correlations, least, _ = _correlations(one, other, BANDS[2], side)
+    reach = round(4 * BANDS[2][1]) + 1  # the blur carries what surrounds a framed copy into it
+    within = cv2.erode(inside.astype(np.uint8), np.ones((reach, reach), np.uint8), borderValue=1)
+    there = (_block_means(within.astype(np.float32), side) >= 1) & (least >= _DISTINCT_DETAIL)
+    extreme = [(image <= _BLACK) | (image >= _WHITE) for image in (one, other)]
+    printed = _block_means((extreme[0] != extreme[1]).astype(np.float32), side) >= _PRINTED
+    return float(((correlations < _DISAGREES) & ~printed)[there].mean()) if there.any() else 0.0
+
+
+_DISTINCT_DETAIL = 3.0
+"""Standard deviation of a block, in 8-bit luma, from which both images show something there."""
+_BLACK, _WHITE, _PRINTED = 30, 225, 0.03
+"""Luma of print, and the share of a block that has it in one image only from which a caption covers the block: it shows nothing else."""
+_DISAGREES = 0.3
+"""Correlation of coarse details below which a block shows two different things."""
+
+
 def _band(one: Floats, other: Floats, band: tuple[float, float], whole: npt.NDArray[np.bool_], side: int) -> Floats:
     """Return the correlations of the blocks that have details in either image."""
+    correlations, _, most = _correlations(one, other, band, side)
+    return correlations[whole & (most >= _LEAST_DETAIL)]
+
+
+def _correlations(one: Floats, other: Floats, band: tuple[float, float], side: int) -> tuple[Floats, Floats, Floats]:
+    """Return each block's correlation, and the smaller and the larger standard deviation of its details in the two images."""
     mine, theirs = (cv2.GaussianBlur(image, (0, 0), band[0]) - cv2.GaussianBlur(image, (0, 0), band[1]) for image in (one, other))
     means = [_block_means(image, side) for image in (mine, theirs)]
     squares = [np.maximum(_block_means(image * image, side) - mean * mean, 0) for image, mean in zip((mine, theirs), means, strict=True)]
     together = _block_means(mine * theirs, side) - means[0] * means[1]
-    there = whole & (np.maximum(*squares) >= _LEAST_DETAIL**2)
-    return np.asarray(together[there] / np.maximum(np.sqrt(squares[0] * squares[1])[there], 1e-6), np.float32)
+    deviations = [np.sqrt(square) for square in squares]
+    correlations = together / np.maximum(deviations[0] * deviations[1], 1e-6)
+    return np.asarray(correlations, np.float32), np.minimum(*deviations), np.maximum(*deviations)
 
 
 def _block_means(image: Floats, side: int) -> Floats:

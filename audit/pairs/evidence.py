@@ -38,6 +38,9 @@ class Evidence:
     """Long side of the coarser image in pixels, as compared; 0 if the images do not align."""
     measures: Floats
     """``[m, 5]``: ``MEASURES``; zero for thumbnails and for images that do not align."""
+    contradicted: Floats
+    """Share of the blocks in which both images show something and it differs, 0..1; 0 if all else agrees in the finest details, as in a copy with
+    a caption."""
     votes: Floats
     """Local features that agree; 0 for thumbnails."""
 
@@ -59,7 +62,7 @@ def nothing(count: int) -> Evidence:
     zero = np.zeros(count, np.float32)
     identity = np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1))
     measures = np.zeros((count, len(MEASURES)), np.float32)
-    return Evidence(*(zero,) * 6, np.zeros(count, bool), identity, np.zeros(count, np.int16), measures, zero)
+    return Evidence(*(zero,) * 6, np.zeros(count, bool), identity, np.zeros(count, np.int16), measures, zero, zero)
 
 
 def concatenated(parts: list[Evidence]) -> Evidence:

@@ -292,7 +292,8 @@ def _identical(samples: pd.DataFrame, ok: npt.NDArray[np.bool_]) -> tuple[Rows, 
     rows = np.arange(len(samples))
     by_pixels = rows.copy()
     by_pixels[ok] = pd.Series(rows[ok]).groupby(samples["pixel_id"].to_numpy()[ok]).transform("min").to_numpy()
-    known = samples["content_id"].notna().to_numpy()
+    # Files that hold no image at all, such as error pages, are not copies of an image.
+    known = (samples["content_id"].notna() & (samples["outcome"] != "unreadable")).to_numpy()
     by_bytes = rows.copy()
     by_bytes[known] = pd.Series(rows[known]).groupby(samples["content_id"].to_numpy()[known]).transform("min").to_numpy()
     leaders = np.where(ok, by_pixels, by_bytes)

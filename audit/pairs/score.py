@@ -38,6 +38,9 @@ LEAST_SCORE = 0.5
 LEAST_SAME_THING = 0.95
 """Probability from which a pair that is no copy is reported as two shots of the same thing."""
 
+_ANOTHER_SUBJECT = 0.015
+"""Share of blocks in which the images contradict each other above which they are not copies."""
+
 SAME_ENCODING_DIFFERENCE = 0.03
 """Mean absolute RGB difference of aligned images, averaged over cells, up to which an unmoved pair is a re-encoding."""
 
@@ -103,7 +106,9 @@ def score(evidence: Evidence, margins: Floats) -> Scores:
         np.where(aligned, _sigmoid(measures @ np.array(weights) + intercept), 0)
         for weights, intercept in ((_COPY, _COPY_INTERCEPT), (_SAME_THING, _SAME_THING_INTERCEPT))
     )
-    by_features = evidence.votes > 0
+    # A fixed camera gives the same ground and another subject: another shot, however much of the ground agrees.
+    copy = np.where(evidence.contradicted >= _ANOTHER_SUBJECT, 0.0, copy)
+    by_features = evidence.measures.any(axis=1)
     alike = evidence.detail_correlation >= _SAME_DETAILS
     return Scores(np.where(by_features, copy, small * alike), np.where(by_features, same, small))
 

@@ -113,6 +113,7 @@ def measure(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8], alignment:
         np.full(len(one), side, np.int16),
         np.zeros((len(one), len(MEASURES)), np.float32),
         np.zeros(len(one), np.float32),
+        np.zeros(len(one), np.float32),
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from audit.engines import Engine, Job
 from audit.errors import of_an_interrupt
+from audit.images.deep import Ranges
 from audit.ingest.chunks import REUSABLE, Ingested
 from audit.ingest.listing import listing_key
 from audit.ingest.reuse import Measurements, ReuseIndex
@@ -23,7 +24,7 @@ from audit.io.progress import Observer
 from audit.pipeline.stage import LABEL_EMBEDDINGS, Scan, Stage
 from audit.run.record import as_json, key_of
 from audit.run.tables import open_rows, read_samples
-from audit.sources.storage.files import MISSING
+from audit.sources.storage.files import DEFAULT_MAX_BYTES, MISSING
 from audit.tables import LISTING, OUTCOMES
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from audit.ingest.reuse import Store
     from audit.ingest.vectors import Vectors
 
-_MEASURES_VERSION = 6
+_MEASURES_VERSION = 7
 """Increased by hand when decoding or measuring changes its result for the same bytes: stored rows are then measured again.
 
 Not a digest of the code, as in later stages: a digest changes with every comment, and each change would decode all images again, which takes hours at
@@ -146,7 +147,9 @@ def _filled(
     if len(missing):
         observer.stage("images", len(missing))
         refs = listing["source_ref"].take(pa.array(missing))
-        job = Job(scan.source, backbone, placement, options.max_pixels, options.batch_size, options.workers, missing, refs)
+        of_images = options.max_pixels, options.batch_size, options.workers
+        job = Job(scan.source, backbone, placement, *of_images, missing, refs, ranges=plan.get("ranges", {}))
+        job = dataclasses.replace(job, max_bytes=options.max_bytes, seconds=options.seconds_per_image)
         decoded = read_images(job, scan.engine, staging, ReuseIndex([*staging.stores(), *cached], staging.path / "known.npy"), observer)
     return staging, len(missing), decoded
 
@@ -172,7 +175,7 @@ class Cache(Stage):
             scan.observer.note(f"cache {scan.options.cache}: {added:,} images added")
 
 
-def measuring_plan(backbone: Backbone, placement: Placement, options: ScanOptions) -> dict[str, Any]:
+def measuring_plan(backbone: Backbone, placement: Placement, options: ScanOptions, ranges: Ranges) -> dict[str, Any]:
     """Return what an image's row depends on besides its bytes."""
     plan: dict[str, Any] = as_json(
         {
@@ -181,6 +184,9 @@ def measuring_plan(backbone: Backbone, placement: Placement, options: ScanOption
             "preprocessing": dataclasses.asdict(backbone.preprocessing),
             "placement": dataclasses.asdict(placement),
             "max_pixels": options.max_pixels,
+            # Only another limit changes the plan, so that earlier rows stay valid.
+            **({} if options.max_bytes == DEFAULT_MAX_BYTES else {"max_bytes": options.max_bytes}),
+            **({"ranges": ranges} if ranges else {}),
         }
     )
     return plan

@@ -67,7 +67,7 @@ class Predictions(Stage):
 
     def _labels(self, scan: Scan) -> tuple[pd.DataFrame, dict[str, object]]:
         """Write ``predictions.npy`` for images with one label each."""
-        from audit.labels.quality import judge_labels, label_codes
+        from audit.labels.quality import judge, label_codes
 
         options, record, rows = scan.options, scan.record, len(scan.samples)
         codes = label_codes(scan.samples["label"], scan.classes)
@@ -105,7 +105,9 @@ class Predictions(Stage):
             codes[np.isin(codes, [scan.classes.index(name) for name in found.record["unknown_classes"]])] = -1
             facts = dict(found.record)
             del found, into  # a mapped table without references no longer counts as memory
-        return judge_labels(open_rows(scan.run, "predictions", rows), codes, scan.pairs, images=scan.images), facts
+        supplied = options.predictions is not None
+        judged = judge(open_rows(scan.run, "predictions", rows), codes, scan.pairs, images=scan.images, supplied=supplied)
+        return judged.table, facts | judged.facts(scan.classes)
 
     def _label_sets(self, scan: Scan) -> tuple[pd.DataFrame, dict[str, object]]:
         """Write ``predictions.npy`` for images with several labels each."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from audit.errors import RunError, SourceError
 from audit.ingest.staging import INGEST_PLAN
-from audit.io.artifacts import read_json
+from audit.io.artifacts import read_json, refuse_links
 from audit.run.record import Record
 from audit.run.record_schema import damage, schema_version
 from audit.run.report_formats import report_formats
@@ -31,7 +31,9 @@ def refuse_inside(run: Path, source: str) -> None:
 
 
 def refuse_other_things(run: Path) -> None:
-    """Refuse a folder with other files before anything is written; `open_record` examines locked folders. Raises RunError."""
+    """Refuse a folder with other files or links before anything is written; `open_record` examines locked folders. Raises RunError."""
+    if run.is_dir():
+        refuse_links(run)
     if run.is_dir() and not any((run / name).exists() for name in (_LOCK, RECORD, INGEST_PLAN)) and any(run.iterdir()):
         raise RunError(run, "is not empty and holds no run", "choose a new or empty folder with --out")
 

@@ -20,10 +20,13 @@ from audit.errors import ConfigError
 from audit.images.faces import require_detector
 from audit.images.previews import make
 from audit.ingest.cache import ImageCache
+from audit.ingest.deep_values import of_ranges, survey_ranges
 from audit.ingest.listing import list_samples
 from audit.ingest.staging import publish
 from audit.ingest.vectors import load_vectors, refuse_vectors
+from audit.ingest.verification import verified
 from audit.io.artifacts import sweep
+from audit.io.console import counted
 from audit.io.progress import SILENT, Observer
 from audit.pipeline.checks import FOLDERS, Checks, wanted_checks
 from audit.pipeline.faces import Faces
@@ -37,6 +40,7 @@ from audit.pipeline.stage import ExtraBackbone, Scan, Stage
 from audit.predictions.user import refuse_predictions
 from audit.run.record import DamagedError, Record, as_json, key_of
 from audit.run.run import Run
+from audit.run.scanned_datasets import PRIVATE, remember
 from audit.sources import Source, open_source
 from audit.sources.annotations.grouping import Grouping
 from audit.sources.annotations.taxonomy_files import find_taxonomy
@@ -100,6 +104,7 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
         record = open_record(run, observer.note)
         before = _work_done(record)
         publish(run)
+        remember(_absolute(dataset), options.source)
         finished = _run_stages(_prepared(run, dataset, checks, options, engine, record, observer))
         for note in notes(finished):
             observer.note(note)
@@ -122,6 +127,12 @@ def _prepared(
     listing, problems = list_samples(dataset, observer.advance, Grouping(options.source.group_column, options.source.group_pattern))
     for problem in problems:
         observer.note(problem.message)
+    if not options.trust_mtime:
+        observer.stage("verifying", None)
+        listing, replaced = verified(listing, run, dataset, observer.advance)
+        if replaced:
+            observer.note(f"{counted(replaced, 'file')} changed without a change of size and modification time; read again")
+    ranges = survey_ranges(dataset, listing, options.max_pixels)
     vectors = None if options.embeddings is None else load_vectors(options.embeddings, listing["sample_id"].to_pylist())
     if vectors is not None and vectors.unknown:
         observer.note(f"{vectors.file}: {vectors.unknown:,} rows are for images that the dataset lacks; they are ignored")
@@ -131,7 +142,7 @@ def _prepared(
         placement = engine.place(device=options.device if vectors is None else "cpu", precision=options.precision)
         placement = runtime.placed(choice.backbone, placement, device=options.device, precision=options.precision) if vectors is None else _NO_MODEL
         observer.note(f"backbone {choice.backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
-        plan = measuring_plan(choice.backbone, placement, options)
+        plan = measuring_plan(choice.backbone, placement, options, ranges)
         placed.append(ExtraBackbone(backbone=choice.backbone, placement=placement, plan=plan))
     (choice, *_), (first, *extra) = choices, placed
     if options.predict == "finetune":
@@ -144,7 +155,8 @@ def _prepared(
             "location": dataset.location,
             "absolute": _absolute(dataset),
             "ignored": dict(getattr(dataset, "ignored", {})),
-            "problems": [problem.as_json() for problem in problems],
+            "problems": [problem.as_json() for problem in (*problems, *of_ranges(ranges))],
+            "ranges": ranges,
         },
         "options": _public(options),
         "backbone": _about_backbone(choice, first.placement, options),
@@ -255,5 +267,6 @@ def _absolute(dataset: Source) -> str:
 def _public(options: ScanOptions) -> dict[str, Any]:
     """Return the options as JSON, without what may hold secrets."""
     content: dict[str, Any] = as_json(dataclasses.asdict(options))
-    content["source"].pop("storage_options", None)
+    for name in PRIVATE:
+        content["source"].pop(name, None)
     return content

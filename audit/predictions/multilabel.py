@@ -11,7 +11,7 @@ import numpy.typing as npt
 from audit.io.artifacts import release
 from audit.io.blocks import rows_at_once, some_of
 from audit.predictions.calibration import sigmoid
-from audit.predictions.folds import folds_of, numbered
+from audit.predictions.folds import folds_of, keys_of, numbered
 from audit.predictions.out_of_sample import FOLDS, MAX_TRAINING_ROWS, Predictions, learned_features, rows_with_embedding
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def out_of_sample_sets(
     rarest, usable = _rarest(given), rows_with_embedding(embeddings)
     order = np.arange(len(rarest)) if images is None else np.lexsort((_number_of_set(given), images))
     fold = np.empty(len(rarest), np.int8)
-    fold[order] = folds_of(rarest[order], numbered(groups[order]), usable[order], FOLDS, seed)
+    fold[order] = folds_of(rarest[order], numbered(groups[order]), usable[order], FOLDS, seed, None if images is None else keys_of(images[order]))
     kept = int(fold.max()) + 1
     train = order[(usable & (rarest >= 0))[order]]
     train = train[some_of(np.arange(len(train)), MAX_TRAINING_ROWS, seed=seed)]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from audit.errors import AuditError
 from audit.io.artifacts import release
 from audit.io.blocks import rows_at_once, some_of
-from audit.predictions.folds import folds_of, numbered, order_of_images
+from audit.predictions.folds import folds_of, keys_of, numbered, order_of_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,7 +92,8 @@ def out_of_sample(
         raise AuditError("labels", problem, "predictions need at least two classes")
     order, column = order_of_images(images, labels, classes) if images is not None else (np.arange(len(labels)), np.arange(classes))
     fold = np.empty(len(labels), np.int8)
-    fold[order] = folds_of(np.append(column, -1)[labels[order]].astype(np.int32), numbered(groups[order]), usable[order], FOLDS, seed)
+    keys = None if images is None else keys_of(images[order])
+    fold[order] = folds_of(np.append(column, -1)[labels[order]].astype(np.int32), numbered(groups[order]), usable[order], FOLDS, seed, keys)
     kept = int(fold.max()) + 1
     judged = (fold >= 0) & (labels >= 0)
     chosen = order[judged[order]]

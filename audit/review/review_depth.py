@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.labels.review_yield import Yield, expected_yield
+from audit.labels.statistics import ends_of
 from audit.review.consensus import rows_of_run
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def review_depth(run: Run, decisions: pd.DataFrame) -> ReviewDepth | None:
     if np.isnan(outcome).all():
         return None
     quality = run.label_quality
-    found = expected_yield(quality["score"].to_numpy(), quality["probability_wrong"].to_numpy(), outcome=outcome)
+    found = expected_yield(quality["score"].to_numpy(), quality["probability_wrong"].to_numpy(), outcome=outcome, ends=ends_of(quality))
     return ReviewDepth(len(found.depth), depth_for_precision(found, WORTH_IT), depth_for_recall(found, NEARLY_ALL))
 
 

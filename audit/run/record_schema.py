@@ -46,6 +46,9 @@ def damage(record: Any, *, required: Collection[str] = ("counts",)) -> str | Non
             return found
     if "finished_at" in record and not _is_time(record["finished_at"]):
         return "finished_at is not a time"
+    unnamed = [name for name in record.get("checks", {}) if not name.isidentifier()]  # names of files
+    if unnamed:
+        return f"checks.{unnamed[0]} is not the name of a check"
     unknown = [name for name, check in record.get("checks", {}).items() if check["state"] not in _CHECK_STATES]
     return f"checks.{unknown[0]}.state is not one of {', '.join(_CHECK_STATES)}" if unknown else None
 

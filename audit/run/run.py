@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from audit.errors import RunError, SourceError, nearest
-from audit.io.artifacts import open_array, read_in_blocks, read_json, read_rows, to_frame
+from audit.io.artifacts import open_array, read_in_blocks, read_json, read_rows, refuse_links, to_frame
 from audit.run.findings_index import Page, Where, read_index, read_page, select
 from audit.run.identity import content_keys
 from audit.run.ranking import ranked
@@ -34,15 +34,17 @@ class Run:
 
     Args:
         path: the directory that ``imagenet-audit scan --out`` wrote.
+        source: where its dataset is; by default, where this machine scanned it.
 
     Raises:
-        RunError: the directory holds no run, its images are not ingested yet, or a newer version wrote it.
+        RunError: the directory holds no run, contains links, its images are not ingested yet, or a newer version wrote it.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, source: str | None = None) -> None:
+        self.path, self._named_source = Path(path), source
         if not (self.path / RECORD).is_file():
             raise RunError(path, "not a run directory: it has no run.json", "create a run with: imagenet-audit scan SOURCE --out RUN")
+        refuse_links(self.path)
         self.record: dict[str, Any] = read_json(self.path / RECORD)
         found = schema_version(self.record)
         if found is None:
@@ -224,12 +226,19 @@ class Run:
         return open_array(self.path / "scores" / f"{check}.npy", len(self), kind="f", dimensions=1)
 
     def source(self) -> Source:
-        """Open the scanned dataset. Raises SourceError if it was moved or removed."""
-        from audit.sources import open_source, source_options
+        """Open the scanned dataset. Raises SourceError if it was moved or removed, or if neither the user nor a scan on this machine named it."""
+        from audit.run.scanned_datasets import public, recall
+        from audit.sources import open_source
 
-        location = self.record["source"].get("absolute") or self.record["source"]["location"]
+        location, table = self.record["source"].get("absolute") or self.record["source"]["location"], self.record["options"]["source"]
+        if self._named_source is not None:
+            return open_source(self._named_source, public(table))
+        options = recall(location, table)
+        if options is None:
+            problem = "was not scanned on this machine, so a run that names it does not open it"
+            raise SourceError(location, problem, "if you trust the run, pass the dataset with --source")
         try:
-            return open_source(location, source_options(self.record["options"]["source"]))
+            return open_source(location, options)
         except SourceError as error:
             if "://" in location or Path(location).exists():
                 raise
@@ -237,9 +246,9 @@ class Run:
             raise SourceError(location, problem, "move it back, or scan it at its new location") from error
 
 
-def open_run(path: str | Path) -> Run:
-    """Open a finished run. Raises RunError as ``Run`` does, or if the scan is not finished: missing findings would count as clean."""
-    run = Run(path)
+def open_run(path: str | Path, *, source: str | None = None) -> Run:
+    """Open a finished run; see `Run`. Raises RunError as ``Run`` does, or if the scan is not finished: missing findings would count as clean."""
+    run = Run(path, source=source)
     if not run.record.get("finished", True):  # records of the first version lack the key
         raise RunError(path, "its scan is not finished", "run the same scan command again to resume")
     return run

@@ -116,7 +116,7 @@ def _refuse_run(storage: Storage) -> None:
         raise SourceError(storage.location, f"is a run directory; its dataset is {dataset}", "pass the dataset, or use a command that reads runs")
 
 
-_ALWAYS_READ = frozenset({"kind", "split", "group_column", "group_pattern", "class_words_file", "taxonomy_file", "storage_options"})
+_ALWAYS_READ = frozenset({"kind", "split", "group_column", "group_pattern", "class_words_file", "taxonomy_file", "storage_options", "allow_remote"})
 _OF_LABEL_FILES = frozenset({"path_column", "label_column", "split_column"})
 
 

@@ -36,6 +36,10 @@ class SourceOptions:
     """Source kind (see ``docs/sources.md``); ``auto`` detects it."""
     labels_file: str | None = None
     """Labels for images whose folder is not their class: lines of ``name label``, or a CSV."""
+    layout: str | None = None
+    """What the levels of folders are: ``split/class``, ``domain/class``, ``*/class``, ``flat``; any other word names a metadata column."""
+    objects: bool = False
+    """Make each annotated object of a ``coco``, ``voc`` or ``yolo`` source one sample: its crop with a margin."""
     path_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
@@ -53,6 +57,8 @@ class SourceOptions:
     """Class hierarchy: WordNet's ``data.noun``, ILSVRC's ``meta.mat``, lines of parent and child, or a JSON object of child: parent."""
     storage_options: Mapping[str, object] = field(default_factory=dict)
     """fsspec options for URLs: endpoints, profiles, anonymous access."""
+    allow_remote: bool = False
+    """Whether a table may list images by URL."""
 
     def __post_init__(self) -> None:
         if self.group_pattern is None:

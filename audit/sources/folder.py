@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 from audit.errors import SourceError
+from audit.images.signatures import HEAD_BYTES
 from audit.sources.annotations.tree import Entry, TreeSource
 from audit.sources.base import Source, SourceOptions
 from audit.sources.storage.files import Storage
-from audit.sources.storage.names import escape, unescape
+from audit.sources.storage.names import escape, is_inside, unescape
 from audit.sources.storage.problems import Problem
 
 KIND = "folder"
 RANK = 90
-OPTIONS = frozenset({"labels_file"})
+OPTIONS = frozenset({"labels_file", "layout"})
 
 
 class FolderTree:
@@ -30,7 +31,17 @@ class FolderTree:
 
     def read(self, source_ref: str) -> bytes:
         """Return a file's bytes. Raises OSError."""
-        return self.storage.read(self.storage.join(self.storage.root, unescape(source_ref)))
+        path = unescape(source_ref)
+        if not is_inside(path):
+            raise PermissionError(f"{source_ref!r} is outside of {self.storage.location}")
+        return self.storage.read(self.storage.join(self.storage.root, path))
+
+    def head(self, source_ref: str) -> bytes:
+        """Return the first bytes of a local file. Raises OSError."""
+        if self.storage.protocol is not None:
+            return b""
+        with self.storage.open(self.storage.join(self.storage.root, unescape(source_ref))) as file:
+            return file.read(HEAD_BYTES)
 
 
 def matches(location: str, options: SourceOptions) -> bool:

@@ -11,10 +11,20 @@ from audit.errors import SourceError
 from audit.io.console import counted
 from audit.io.spreadsheet import read_rows, require_text
 from audit.sources.annotations.class_words import StoredSource
-from audit.sources.annotations.columns import find_columns, metadata, read_labels, refuse_misspelt_splits, refuse_nested, without_labels
+from audit.sources.annotations.columns import (
+    assumed_splits,
+    find_columns,
+    metadata,
+    read_split,
+    refuse_misspelt_splits,
+    refuse_nested,
+    titles_of,
+    without_labels,
+)
 from audit.sources.annotations.json_lines import read_objects
+from audit.sources.annotations.label_cells import LabelCells, survey
 from audit.sources.base import Sample, Source, SourceOptions
-from audit.sources.storage.files import MISSING, Storage, require_file
+from audit.sources.storage.files import LISTED_PROTOCOLS, MISSING, Storage, require_file, require_reachable
 from audit.sources.storage.names import escape, sample_id, unescape
 from audit.sources.storage.problems import Problem, Tally
 
@@ -46,34 +56,48 @@ class ManifestSource(StoredSource):
                 splits.setdefault(sample.split, where)
             yield sample
         refuse_misspelt_splits(splits)
+        if paths.cells is not None:
+            self.problems += self._of_columns(paths.cells)
         self.problems += paths.problems(self.location)
         if paths.pathless.count:
             self.ignored[NO_PATH] = paths.pathless.count
+
+    def _of_columns(self, cells: LabelCells) -> list[Problem]:
+        _, row = next(self._rows())
+        found = assumed_splits(self.location, cells.columns, self.options)
+        return found if cells.one_hot else [*found, *without_labels(self.location, list(row), cells.columns)]
 
     def locate(self, wanted: str) -> list[str]:
         """Return the lines that list a sample id."""
         return [where for where, sample in self._entries(_Paths()) if sample.sample_id == wanted]
 
     def _entries(self, paths: _Paths) -> Iterator[tuple[str, Sample]]:
-        ending = self.location.lower().rpartition(".")[2]
-        rows = self._parquet_rows() if ending == "parquet" else self._json_rows() if ending == "jsonl" else self._text_rows()
-        columns = None
+        cells: LabelCells | None = None
         listed: dict[str, dict[str, str] | None] = {}
-        for where, row in rows:
-            if columns is None:
-                columns = find_columns(self.location, list(row), self.options)
-                paths.of_columns = without_labels(self.location, list(row), columns)
+        for where, row in self._rows():
+            if cells is None:
+                cells = paths.cells = self._survey(list(row))
+                columns = cells.columns
             written = row.get(columns.path or "")
             if not isinstance(written, str) or not written.strip():
                 paths.pathless.add(where)
                 continue
+            if "://" in written:
+                _require_allowed(where, written.strip(), self.options)
             path, fingerprint = self._stored(written, listed)
             paths.note(written, path, fingerprint)
             refuse_nested(where, row, columns)
-            label, labels = read_labels(row.get(columns.label), columns.label) if columns.label else (None, None)
-            split = self.options.split or (row.get(columns.split) if columns.split else None)
-            split = None if split in (None, "") else str(split)
-            yield where, Sample(sample_id(path), escape(path), fingerprint, split, label, labels, metadata(row, columns))
+            label, labels = cells.read(row)
+            split = self.options.split or read_split(row.get(columns.split or ""), columns.split)
+            yield where, Sample(sample_id(path), escape(path), fingerprint, split, label, labels, metadata(row, columns, cells.one_hot))
+
+    def _rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
+        ending = self.location.lower().rpartition(".")[2]
+        return self._parquet_rows() if ending == "parquet" else self._json_rows() if ending == "jsonl" else self._text_rows()
+
+    def _survey(self, names: list[str]) -> LabelCells:
+        columns = find_columns(self.location, names, self.options)
+        return survey(self.location, columns, names, (row for _, row in self._rows()))
 
     def _stored(self, written: str, listed: dict[str, dict[str, str] | None]) -> tuple[str, str]:
         """Return the first spelling of a path that exists, and its fingerprint."""
@@ -102,6 +126,7 @@ class ManifestSource(StoredSource):
 
     def _image(self, path: str) -> tuple[Storage, str]:
         if "://" in path:
+            _require_allowed(self.location, path, self.options)
             storage = Storage(path, self.options.storage_options)
             return storage, storage.root
         if path.startswith("/") and self.storage.protocol is None:
@@ -111,6 +136,8 @@ class ManifestSource(StoredSource):
     def _text_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
         with self.storage.open(self.storage.root) as file:
             header, rows = read_rows(file, self.location, SourceError)
+            if titles := titles_of(header, self.options):
+                header, rows = titles, chain([(1, header)], rows)
             path = find_columns(self.location, header, self.options).path
             for line, cells in rows:
                 where = f"{self.location}:{line}"
@@ -131,14 +158,14 @@ class ManifestSource(StoredSource):
                 names = {}  # the first row carries every name, as a header does; other rows may omit some
 
     def _parquet_rows(self) -> Iterator[tuple[str, Mapping[str, object]]]:
-        import pyarrow.parquet as pq
+        from audit.sources.storage.parquet import open_parquet, rows_of
 
         with self.storage.open(self.storage.root) as file:
-            table = pq.ParquetFile(file)
+            table = open_parquet(file, self.location)
             find_columns(self.location, table.schema_arrow.names, self.options)
             number = 0
             for batch in table.iter_batches(8192):
-                for row in batch.to_pylist():
+                for row in rows_of(batch, self.location):
                     yield f"{self.location} row {number}", row
                     number += 1
 
@@ -151,7 +178,7 @@ class _Paths:
     missing: int = 0
     backslashes: Tally = field(default_factory=Tally)
     pathless: Tally = field(default_factory=Tally)
-    of_columns: list[Problem] = field(default_factory=list)
+    cells: LabelCells | None = None
 
     def note(self, written: str, path: str, fingerprint: str) -> None:
         self.rows += 1
@@ -160,7 +187,8 @@ class _Paths:
             self.backslashes.add(sample_id(written))
 
     def problems(self, table: str) -> Iterator[Problem]:
-        yield from self.of_columns
+        if self.cells is not None:
+            yield from self.cells.problems()
         if self.rows and self.missing == self.rows:
             problem = f"{table}: none of the {self.rows:,} listed images exists; paths are relative to the table's folder"
             hint = "move the table to the folder its paths start from, or scan that folder and pass the table as --labels (labels_file)"
@@ -172,6 +200,18 @@ class _Paths:
         if count := self.pathless.count:
             problem = f"{counted(count, 'row')} without a path: {self.pathless}"
             yield Problem(kind="no_path", problem=problem, hint="add the path, or delete the row", evidence={"entries": count})
+
+
+def _require_allowed(where: str, url: str, options: SourceOptions) -> None:
+    """Refuse an image that a table lists by URL unless it is on a server and the user allows it. Raises SourceError."""
+    protocol = url.partition("://")[0]
+    if protocol not in LISTED_PROTOCOLS or "::" in url:
+        hint = f"write a path, or a URL of {', '.join(sorted(LISTED_PROTOCOLS))}"
+        raise SourceError(where, f"lists {url}, but {protocol}:// is not allowed in a table", hint)
+    require_reachable(url, where=where)
+    if not options.allow_remote:
+        hint = "add --allow-remote (allow_remote = true), or copy the images to this machine"
+        raise SourceError(where, f"lists an image on another machine, {url}", hint)
 
 
 def _slashed(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from audit.images.signatures import HEAD_BYTES
 from audit.sources.annotations.tree import Entry, TreeSource
 from audit.sources.base import Source, SourceOptions
 from audit.sources.storage.files import Storage, require_file
@@ -14,7 +15,7 @@ from audit.sources.storage.tar_members import read_members
 
 KIND = "tar"
 RANK = 50
-OPTIONS = frozenset({"labels_file"})
+OPTIONS = frozenset({"labels_file", "layout"})
 
 ENDINGS = (".tar", ".tar.gz", ".tgz")
 
@@ -41,6 +42,13 @@ class TarTree:
         if self._packed is not None:
             return self._packed.read_range(int(offset), int(size))
         return self.storage.read_range(self.storage.root, int(offset), int(size))
+
+    def head(self, source_ref: str) -> bytes:
+        """Return the first bytes of a member of a local archive that is not compressed. Raises OSError."""
+        if self.storage.protocol is not None or self._packed is not None:
+            return b""
+        offset, _, size = source_ref.partition("+")
+        return self.storage.read_range(self.storage.root, int(offset), min(int(size), HEAD_BYTES))
 
 
 def matches(location: str, options: SourceOptions) -> bool:

@@ -6,15 +6,15 @@ import fnmatch
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import groupby
 from typing import Any
 
 from audit.errors import SourceError
 from audit.io.console import counted
 from audit.sources.annotations.class_words import StoredSource
-from audit.sources.annotations.columns import read_labels, require_column
-from audit.sources.annotations.layout import is_split
+from audit.sources.annotations.columns import read_labels, read_split, require_column
+from audit.sources.annotations.layout import split_of_file, split_word
 from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.storage.archives import member_ref, read_ref
 from audit.sources.storage.files import Storage
@@ -35,7 +35,7 @@ class WebDatasetSource(StoredSource):
 
     def __init__(self, location: str, options: SourceOptions, folder: Storage, shards: list[str], missing: list[str]) -> None:
         super().__init__(KIND, location, options, folder)
-        self._unread = Tally()
+        self._unread, self._unmatched = Tally(), Tally()
         self._keys: set[str] = set()
         self._shards = shards
         self._missing = missing
@@ -48,12 +48,11 @@ class WebDatasetSource(StoredSource):
         """
         self.ignored.clear()
         self.problems[:] = _missing_shards(self.location, self._missing)
-        self._unread = Tally()
+        self._unread, self._unmatched = Tally(), Tally()
         self._keys.clear()
         for shard in self._shards:
             path = self.storage.join(self.storage.root, shard)
-            word = re.split(r"[-_.\d]", shard, maxsplit=1)[0]
-            split = self.options.split or (word if is_split(word) else None)
+            split = self.options.split or split_of_file(shard)
             with self.storage.open(path) as file:
                 members = read_members(file, path, self.storage.fingerprint(path), self.ignored, self.problems)
                 for key, group in groupby(members, lambda member: _key(member.path)):
@@ -64,6 +63,9 @@ class WebDatasetSource(StoredSource):
         if count := self._unread.count:
             problem = f"no JSON object in {counted(count, 'member')}: {self._unread}; their images are listed without this metadata"
             self.problems.append(Problem(kind="unread_metadata", problem=problem, hint="repair or remove them", evidence={"entries": count}))
+        if count := self._unmatched.count:
+            problem = f"{counted(count, 'label member')} without an image of the same name next to them: {self._unmatched}"
+            self.problems.append(Problem(kind="unmatched_labels", problem=problem, hint="recreate the shards", evidence={"entries": count}))
 
     def locate(self, wanted: str) -> list[str]:
         """Return the shards and byte offsets that contain a sample id."""
@@ -78,17 +80,34 @@ class WebDatasetSource(StoredSource):
         if is_hidden(key):
             self.ignored[HIDDEN] += len(members)
             return
-        label, labels = None, None
-        metadata: dict[str, Any] = {}
         images = [member for member in members if is_image(member.path)]
-        state = ""
+        stems = {_stem(member.path) for member in images}
+        sides: dict[str, list[tuple[str, Member]]] = {}
         for member in members:
-            side = member.path[len(key) + 1 :].lower()
             if member in images:
                 continue
-            if side not in _SIDE or not images:
+            found = _side(key, member.path, stems)
+            if found is None or not images:
                 self.ignored[extension(member.path)] += 1
+                if _side_ending(member.path):
+                    self._unmatched.add(sample_id(f"{shard}/{member.path}"))
                 continue
+            sides.setdefault(found[0], []).append((found[1], member))
+        read = {stem: self._read_sides(shard, of_stem) for stem, of_stem in sides.items()}
+        for member in images:
+            label, labels, metadata, state = read.get(_stem(member.path)) or read.get(key) or (None, None, {}, "")
+            metadata = dict(metadata)
+            written = metadata.pop(self.options.split_column or "split", None)
+            placed = self.options.split or read_split(written, self.options.split_column or "split") or split
+            name = f"{shard.removesuffix('.tar')}/{member.path}"
+            ref = member_ref(shard, member.offset, member.size)
+            yield Sample(sample_id(name), ref, member.fingerprint + state, placed, label, labels, metadata)
+
+    def _read_sides(self, shard: str, sides: list[tuple[str, Member]]) -> tuple[str | None, tuple[str, ...] | None, dict[str, Any], str]:
+        """Return the label, labels, metadata and fingerprint of the members beside an image."""
+        label, labels, state = None, None, ""
+        metadata: dict[str, Any] = {}
+        for side, member in sides:
             state += "-" + member.fingerprint
             text = read_ref(self.storage, member_ref(shard, member.offset, member.size)).decode("utf-8", "replace").strip()
             if side == "json":
@@ -104,12 +123,7 @@ class WebDatasetSource(StoredSource):
         if label is None:
             name = next((name for name in (self.options.label_column, "label", "labels", "class_name", "class") if name and name in metadata), None)
             label, labels = read_labels(metadata.pop(name), name) if name else (None, None)
-        written = metadata.pop(self.options.split_column or "split", None)
-        split = self.options.split or (split if written in (None, "") else str(written))
-        for member in images:
-            name = f"{shard.removesuffix('.tar')}/{member.path}"
-            ref = member_ref(shard, member.offset, member.size)
-            yield Sample(sample_id(name), ref, member.fingerprint + state, split, label, labels, metadata)
+        return label, labels, metadata, state
 
 
 def _json_object(text: str) -> dict[str, Any] | None:
@@ -144,7 +158,7 @@ def matches(location: str, options: SourceOptions) -> bool:
         return False
     if _is_pattern(location):
         return True
-    if not location.endswith(".tar") and _holds_more_than_shards(folder):
+    if not location.endswith(".tar") and "/" not in shards[0] and _holds_more_than_shards(folder):
         return False
     path = folder.join(folder.root, shards[0])
     try:
@@ -152,10 +166,8 @@ def matches(location: str, options: SourceOptions) -> bool:
             seen = [member.path for _, member in zip(range(4), read_members(file, path, "", Counter(), []), strict=False)]
     except SourceError:
         return False
-    return any(
-        not is_image(path) and path[len(_key(path)) + 1 :].lower() in _SIDE and any(is_image(p) and _key(p) == _key(path) for p in seen)
-        for path in seen
-    )
+    images = [name for name in seen if is_image(name)]
+    return any(_side(_key(name), name, {_stem(image) for image in images if _key(image) == _key(name)}) for name in seen if name not in images)
 
 
 def open_kind(location: str, options: SourceOptions) -> Source:
@@ -194,9 +206,44 @@ def _find(location: str, options: SourceOptions) -> tuple[Storage, list[str], li
         found = {want: fnmatch.filter(present, want) if _is_pattern(want) else [want] * (want in present) for want in wanted}
         return folder, [shard for shards in found.values() for shard in shards], [want for want, shards in found.items() if not shards]
     folder = Storage(location, options.storage_options)
-    return folder, [name for name in folder.names(folder.root) if name.endswith(".tar")], []
+    shards = [name for name in folder.names(folder.root) if name.endswith(".tar")]
+    return folder, shards or _in_split_folders(folder), []
+
+
+def _in_split_folders(folder: Storage) -> list[str]:
+    """Return the shards in folders with names of splits, if all that the folder contains are such folders."""
+    names = [name for name in folder.names(folder.root) if not is_hidden(name)]
+    if not any(split_word(name) for name in names) or any(is_image(name) for name in names):
+        return []
+    inside = {name: folder.names(folder.join(folder.root, name)) for name in names if split_word(name)}
+    return [f"{name}/{shard}" for name, shards in inside.items() for shard in shards if shard.endswith(".tar")]
 
 
 def _key(path: str) -> str:
+    """Return what the members of a sample share: the path up to the first dot of its name, as the library ``webdataset`` parts it."""
     folder, slash, name = path.rpartition("/")
     return folder + slash + name.split(".", 1)[0]
+
+
+def _stem(path: str) -> str:
+    """Return a path up to the last dot of its name."""
+    return path.rpartition(".")[0]
+
+
+def _side_ending(path: str) -> str | None:
+    """Return which member of a sample a path's ending stands for; None for any other ending."""
+    return next((side for side in ("cls.txt", *sorted(_SIDE)) if path.lower().endswith("." + side)), None)
+
+
+def _side(key: str, path: str, stems: Collection[str]) -> tuple[str, str] | None:
+    """Return the key or stem whose images a member belongs to, and which member it is; None if it belongs to none.
+
+    >>> _side("1", "1.cls", {"1"}), _side("22", "22.5.cls", {"22.5"}), _side("22", "22.5.cls", {"22.6"})
+    (('1', 'cls'), ('22.5', 'cls'), None)
+    """
+    side = path[len(key) + 1 :].lower()
+    if side in _SIDE:
+        return (key, side) if stems else None
+    ending = _side_ending(path)
+    stem = path[: -len(ending) - 1] if ending else ""
+    return (stem, ending) if ending and stem in stems else None

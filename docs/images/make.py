@@ -67,10 +67,11 @@ def draw_terminal(text: str, path: Path) -> None:
 @contextmanager
 def served(run: Path) -> Iterator[str]:
     """Serve the dashboard of a run."""
-    process = subprocess.Popen([*COMMAND, "dashboard", str(run), "--no-browser", "--port", str(PORT)], env=os.environ | {"LOGNAME": "reviewer"})
-    address = f"http://127.0.0.1:{PORT}"
+    command = [*COMMAND, "dashboard", str(run), "--no-browser", "--port", str(PORT)]
+    process = subprocess.Popen(command, env=os.environ | {"LOGNAME": "reviewer"}, stderr=subprocess.PIPE, text=True)
+    address = re.search(r"http://\S+", process.stderr.readline())[0]
     try:
-        until(lambda: urllib.request.urlopen(f"{address}/_stcore/health", timeout=1))
+        until(lambda: urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(address, timeout=1))
         yield address
     finally:
         process.terminate()

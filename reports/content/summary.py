@@ -16,6 +16,7 @@ from audit.review.consensus import ACTIONS, consensus_of_run
 from audit.review.decisions import Decisions
 from audit.run.ranking import MOST_CERTAIN, ranked
 from audit.tables import RELATIONS, SEVERITIES, cell_value
+from reports.content.wording import self_test
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -194,6 +195,8 @@ class Summary:
     """Split -> images to remove for a clean split: those with leakage findings about copies."""
     seconds: float
     """Total time of all stages."""
+    label_test: str | None
+    """Outcome of the self-test of the label check, in sentences; None without predictions."""
     finished_at: str | None
     """When the scan finished, ISO 8601 in UTC; None for runs of older versions."""
 
@@ -243,6 +246,7 @@ def summarize(run: Run) -> Summary:
         confused=_confused(run),
         leaving={str(split): int(count) for split, count in leaks["split"].value_counts().sort_index().items()},
         seconds=float(run.record.get("seconds", sum(run.record.get("timings", {}).values()))),
+        label_test=self_test(run.record),
         finished_at=run.record.get("finished_at"),
     )
 

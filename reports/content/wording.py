@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reports.content.summary import CheckTotal
+
+CLASSES_SHOWN = 5
+"""Classes listed with which the label check cannot help."""
 
 _TITLES = {
     "chroma": "Color",
@@ -51,6 +54,28 @@ def label(name: str | None, words: Mapping[str, str]) -> str:
     if name is None:
         return "no label"
     return f"{words[name].partition(',')[0]} ({name})" if words.get(name) else name
+
+
+def self_test(record: Mapping[str, Any]) -> str | None:
+    """Return the outcome of the self-test of the label check in sentences; None if the run has none.
+
+    Args:
+        record: the run's record.
+    """
+    try:
+        found = record["stages"]["predictions"]["self_test"]
+        low, high = found["wrong_share_interval"]
+        shown = [str(name) for name in found["cannot_help"][:CLASSES_SHOWN]]
+        more = len(found["cannot_help"]) - len(shown)
+        text = (
+            f"An estimated {percent(found['wrong_share'])} of the labels are wrong ({percent(low)} to {percent(high)}). "
+            f"Self-test: of {found['changed']:,} labels that were changed on purpose, {found['found']:,} were flagged "
+            f"({percent(found['found_random'])} of those changed to a random class, {percent(found['found_confusable'])} of those changed to "
+            f"the most similar one), among {found['flagged']:,} flags."
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    return text + (f" It cannot help with {', '.join(shown)}{f' and {more:,} more classes' if more else ''}." if shown else "")
 
 
 def subject(sample_id: str | None, of_class: str | None, kind: str, words: Mapping[str, str]) -> str:

@@ -172,3 +172,18 @@ def test_offline_forbids_the_hub_regardless_of_imports(monkeypatch, tmp_path):
     assert not asked
     fetch()
     assert asked
+
+
+def test_refusal_of_a_pickle_does_not_say_how_to_allow_it(tmp_path):
+    """PyTorch's message explains how to switch its protection off."""
+    import pickle
+
+    class Hostile:
+        def __reduce__(self):
+            return print, ("executed",)
+
+    (tmp_path / "weights.pt").write_bytes(pickle.dumps({"state_dict": Hostile()}))
+    with pytest.raises(BackboneError) as refused:
+        choose(f"clip:{ARCHITECTURE}", checkpoint=str(tmp_path / "weights.pt"), offline=True).backbone.build()
+    assert "weights_only" not in str(refused.value)
+    assert "is a pickle with more than tensors, which could run any code when it is loaded; get the weights as safetensors" in str(refused.value)

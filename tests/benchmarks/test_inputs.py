@@ -46,8 +46,6 @@ def place(tmp_path):
         ("duplicates.py one columns.csv", "has no column test_index, train_index, verdict; it has a, b"),
         ("duplicates.py named none.csv", "not named by its number"),
         ("duplicates.py one none.csv", "no test image of one has a pair with verdict 'duplicate'"),
-        ("multi_object.py missing run", "missing: is not a folder"),
-        ("multi_object.py one run", "contains only one class"),
         ("peers.py --cache peers --parts spurious", "--class-folders: not given; parts spurious need it"),
         ("transformations.py missing", "missing: is not a folder"),
         ("transformations.py empty", "empty: contains no .jpeg, .jpg, .png file"),

@@ -7,16 +7,19 @@ from audit.errors import ConfigError
 from audit.labels.quality import judge_labels
 
 CLASSES = ["a", "b", "c", "d"]
+SPREAD = 1 - np.tile(np.geomspace(1e-4, 0.05, 10), 40)
+"""Confidences of 400 images: errors are only recognised among images of which the models are surer than of others."""
 
 
 def predicted(codes, sure=0.9, classes=4):
-    predictions = np.full((len(codes), classes), (1 - sure) / (classes - 1), np.float32)
+    sure = np.broadcast_to(sure, len(codes))
+    predictions = np.repeat(((1 - sure) / (classes - 1))[:, None], classes, axis=1).astype(np.float32)
     predictions[np.arange(len(codes)), codes] = sure
     return predictions
 
 
-def overlap(given, codes, words=None):
-    predictions = predicted(codes)
+def overlap(given, codes, words=None, sure=0.9):
+    predictions = predicted(codes, sure)
     return run(frame(given), predictions, judge_labels(predictions, given), CLASSES, words, options=Options())
 
 
@@ -27,14 +30,14 @@ def frame(given):
 
 
 def test_a_pair_is_directed():
-    given = np.repeat([0, 1, 2, 3], 50)
+    given = np.repeat([0, 1, 2, 3], 100)
     codes = given.copy()
-    codes[:20] = 1
-    found = overlap(given, codes, {"a": "words of a"})
+    codes[:40] = 1
+    found = overlap(given, codes, {"a": "words of a"}, sure=SPREAD)
     pairs = [finding for finding in found.findings if finding.kind == "confused_pair"]
     assert [(finding.label, finding.suggested_label) for finding in pairs] == [("a", "b")]
     evidence = pairs[0].evidence
-    assert (evidence["confused"], evidence["images"], evidence["share_back"]) == (20, 50, 0)
+    assert (evidence["confused"], evidence["images"], evidence["share_back"]) == (40, 100, 0)
     assert evidence["share_interval"][0] < 0.4 < evidence["share_interval"][1]
     assert "words of a" in pairs[0].message
     poor = [finding for finding in found.findings if finding.kind == "poor_labels"]
@@ -62,14 +65,15 @@ def test_refuses_options_out_of_range():
 
 
 def test_reports_label_health():
-    given = np.repeat([0, 1, 2, 3], 50)
+    given = np.repeat([0, 1, 2, 3], 100)
     codes = given.copy()
-    codes[:20] = 1
-    health = [finding for finding in overlap(given, codes).findings if finding.kind == "label_health"]
+    codes[:40] = 1
+    health = [finding for finding in overlap(given, codes, sure=SPREAD).findings if finding.kind == "label_health"]
     assert [(finding.label, finding.row) for finding in health] == [(None, None)]
     evidence = health[0].evidence
-    assert 0.88 < evidence["label_health"] < 0.92
-    assert 15 < evidence["expected_errors"] < 25
+    assert 0.88 < evidence["label_health"] < 0.93
+    assert 30 < evidence["expected_errors"] < 50
+    assert evidence["expected_share_interval"][0] < 0.1 < evidence["expected_share_interval"][1]
     assert next(iter(evidence["worst_classes"])) == "a"
     assert evidence["overlapping_pairs"][0]["classes"] == ["a", "b"]
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from audit.checks import integrity
 from audit.checks.integrity import extension_score
 
 
@@ -45,3 +46,14 @@ def test_ignores_missing_facts(run_named, samples_of):
     )
     assert not result.findings
     assert np.array_equal(result.scores, [0])
+
+
+def test_files_that_are_no_images_are_named_once(samples_of):
+    page = {"outcome": "unreadable", "error": "not an image: contains an HTML page; download it again", "content_id": "ab"}
+    found = integrity.run(samples_of([{}, page, page, page | {"content_id": "cd"}, {"outcome": "unreadable", "error": "bad header"}])).findings
+    assert [finding.message for finding in found if finding.kind == "not_images"] == [
+        "3 of 5 files contain an HTML page instead of an image, 2 of them with the same bytes. Download it again."
+    ]
+    of_files = [finding for finding in found if finding.kind == "unreadable"]
+    assert len(of_files) == 4
+    assert of_files[0].message == "Is not an image but contains an HTML page. Download it again."

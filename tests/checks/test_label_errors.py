@@ -50,7 +50,6 @@ def test_shows_words_of_label_codes():
     ("own", "other", "overlap", "copy_agrees", "expected"),
     [
         (0.05, 0.9, False, False, "wrong"),
-        (0.4, 0.5, False, False, "also_valid"),
         (0.1, 0.8, True, False, "overlapping_classes"),
         (0.2, 0.3, True, False, "unclear"),
         (0.2, 0.3, True, True, "wrong"),
@@ -58,6 +57,25 @@ def test_shows_words_of_label_codes():
 )
 def test_verdicts(own, other, overlap, copy_agrees, expected):
     assert verdict(own, other, overlap=overlap, copy_agrees=copy_agrees, options=Options()) == expected
+
+
+def test_label_of_a_class_that_looks_like_the_other_is_overlapping():
+    samples, predictions = dataset()
+    rows = np.flatnonzero(samples["label"] == "cat")[1:40]  # 39 of 101 cats
+    predictions[rows] = [0.1, 0.44, 0.46]
+    (finding,) = errors(samples, predictions).findings
+    assert (finding.row, finding.kind, finding.severity) == (0, "overlapping_classes", "info")
+    assert finding.evidence["label_set"] == ["cat", "dog"]
+
+
+def test_suggests_only_a_class_that_is_likelier_right_than_not():
+    samples, predictions = dataset()
+    (sure,) = errors(samples, predictions, min_probability=0.2).findings
+    predictions[0] = [0.45, 0.1, 0.45]
+    (unsure,) = errors(samples, predictions, min_probability=0.2).findings
+    assert (sure.kind, unsure.kind) == ("wrong", "wrong")
+    assert (sure.suggested_label, unsure.suggested_label) == ("dog", None)
+    assert unsure.message.endswith("Look at the image.")
 
 
 def test_conflicting_copy_flags_the_less_likely_label():
@@ -91,7 +109,7 @@ def test_reports_only_the_odd_one_of_five_copies(pairs_of_sets, odd):
 
 def test_uncertain_copy_alone_is_not_an_error():
     samples, predictions = dataset()
-    predictions[4] = predictions[5] = [0.02, 0.68, 0.30]  # labelled cat and dog
+    predictions[4] = predictions[5] = [0.02, 0.55, 0.43]  # labelled cat and dog
     for score, severity in ((0.95, "error"), (0.85, "warning")):
         pair = {"i": 4, "j": 5, "relation": "edited_copy", "score": score, "group": 4, "evidence": "{}"}
         found = {finding.row: finding for finding in errors(samples, predictions, pd.DataFrame([pair], columns=PAIRS.names)).findings}

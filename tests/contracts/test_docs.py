@@ -205,6 +205,12 @@ def test_python_examples_run(small_run, monkeypatch, capsys):
     assert capsys.readouterr().out
 
 
+def test_threat_model_names_tests_that_exist():
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "threat-model.md").read_text())
+    assert named
+    assert [(path, test) for path, test in named if f"def {test}(" not in (ROOT / path).read_text()] == []
+
+
 if __name__ == "__main__":
     COMMAND_LINE.write_text(command_line(), encoding="utf-8")
     for page, text in check_lists().items():

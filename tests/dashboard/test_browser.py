@@ -1,24 +1,24 @@
 """End-to-end tests of the dashboard: the command, its server, and Chromium."""
 
 import contextlib
+import functools
+import http.server
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
-import urllib.request
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from audit import demo, scan
 from audit.config import ScanOptions
 from audit.review.decisions import Decisions
-from dashboard.command import SETTINGS, free_port
+from dashboard.command import SETTINGS
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
 pytestmark = [
@@ -65,7 +65,7 @@ WHEN_DRAWING = """(act) => {
 class Browser:
     """Chromium on one address, with its log and its requests."""
 
-    def __init__(self, address):
+    def __init__(self, address, *flags):
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
 
@@ -78,6 +78,7 @@ class Browser:
             "--disable-background-networking",
             "--disable-dev-shm-usage",
             "--window-size=1440,1400",
+            *flags,
         ):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -85,7 +86,7 @@ class Browser:
         self.address = address
 
     def open(self, path=""):
-        self.driver.get(f"{self.address}/{path}")
+        self.driver.get(self.address.replace("/?", f"/{path}?"))
 
     def text(self):
         return self.driver.execute_script("return document.body.innerText")
@@ -154,35 +155,12 @@ class Browser:
         events = [json.loads(line["message"])["message"] for line in self.driver.get_log("performance")]
         requested = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
         assert requested
-        return [url for url in requested if not url.startswith((self.address, "data:", "blob:", "chrome:"))]
+        return [url for url in requested if not url.startswith((self.address.partition("?")[0], "data:", "blob:", "chrome:"))]
 
 
 @contextlib.contextmanager
-def served(run, ending=signal.SIGINT, environment=None):
-    port = free_port(None)
-    command = [sys.executable, "-m", "audit.cli", "dashboard", str(run), "--no-browser", "--port", str(port)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | (environment or {})
-    )
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1):
-                break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(ending)
-        try:
-            process.communicate(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-
-
-@contextlib.contextmanager
-def browsed(address):
-    browser = Browser(address)
+def browsed(address, *flags):
+    browser = Browser(address, *flags)
     try:
         yield browser
     finally:
@@ -193,7 +171,7 @@ def current_decisions(run):
     return Decisions(run).current()
 
 
-def test_pages_keyboard_and_reload(own_run, watch):
+def test_pages_keyboard_and_reload(own_run, watch, served):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -243,7 +221,7 @@ def test_pages_keyboard_and_reload(own_run, watch):
     assert watch.attempts() == []
 
 
-def test_keys_decide_only_about_the_visible_finding(own_run):
+def test_keys_decide_only_about_the_visible_finding(own_run, served):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -303,7 +281,7 @@ def test_keys_decide_only_about_the_visible_finding(own_run):
         assert browser.problems() == []
 
 
-def test_shows_markup_in_names_literally(tmp_path):
+def test_shows_markup_in_names_literally(tmp_path, served):
     """File and class names may contain HTML, Markdown with an external image, or a link."""
     from selenium.webdriver.common.by import By
 
@@ -327,10 +305,10 @@ def test_shows_markup_in_names_literally(tmp_path):
         assert browser.foreign_requests() == []
 
 
-def test_listens_on_this_machine_only(own_run):
+def test_listens_on_this_machine_only(own_run, served):
     assert SETTINGS["server.address"] == "127.0.0.1"
     with served(own_run) as address:
-        port = int(address.rpartition(":")[2])
+        port = urlsplit(address).port
         table = Path("/proc/net/tcp")
         if not table.exists():
             pytest.skip("/proc/net/tcp does not exist")
@@ -339,8 +317,43 @@ def test_listens_on_this_machine_only(own_run):
         assert listening == [f"0100007F:{port:04X}"]
 
 
-def test_server_stops_with_the_command(demo_run):
+def test_server_stops_with_the_command(demo_run, served):
     with served(demo_run, signal.SIGTERM) as address:
-        port = int(address.rpartition(":")[2])
+        port = urlsplit(address).port
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+CONNECT = """const [address, done] = arguments, stream = new WebSocket(address);
+stream.onopen = () => done('open'); stream.onerror = () => done('refused')"""
+LOAD = """const [address, done] = arguments, image = new Image();
+image.onload = () => done('seen'); image.onerror = () => done('refused'); image.src = address"""
+
+
+def test_foreign_pages_see_nothing(own_run, served, tmp_path):
+    """A page whose name was rebound to this machine, and a page of another port of it, in a browser that holds the cookie."""
+    with served(own_run) as address, browsed(address, "--host-resolver-rules=MAP evil.example 127.0.0.1") as browser:
+        browser.open()
+        browser.sees("Look at these first")
+        shown = "return [...document.images].find(image => image.src.includes('/media/')).src"
+        image = browser.until(lambda: browser.driver.execute_script(shown), "images")
+        browser.driver.get(address.replace("127.0.0.1", "evil.example"))
+        assert "does not answer to the host" in browser.text()
+        with foreign_server(tmp_path) as other:
+            browser.driver.get(f"http://127.0.0.1:{other}/")
+            assert browser.driver.execute_async_script(CONNECT, f"ws://127.0.0.1:{urlsplit(address).port}/_stcore/stream") == "refused"
+            assert browser.driver.execute_async_script(LOAD, image) == "refused"
+        browser.driver.get(address.partition("?")[0])  # the cookie is enough
+        browser.sees("Look at these first")
+
+
+@contextlib.contextmanager
+def foreign_server(folder):
+    (folder / "web").mkdir()
+    (folder / "web" / "index.html").write_text("<!DOCTYPE html><title>other</title>")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder / "web")
+    handler.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()

@@ -46,12 +46,26 @@ def test_new_and_fixed_findings_against_a_report(small_run, report, tmp_path, ca
     others = [row for row in document["findings"] if row is not gone]
     once = {**gone, "finding_id": "0123456789abcdef", "check": "integrity", "content_id": "f" * 64, "evidence": {}}
     edited(report, findings=[*others, once])
+    assert check(small_run, report, tmp_path) == 0, "no image changed, so refitted models caused the new finding"
+    edited(report, lock=None)  # as in reports of version 0.1.0, which do not list the images
     states = compare_findings(read_findings(report), small_run).findings.set_index("finding_id")["state"]
     assert (states[gone["finding_id"]], states["0123456789abcdef"]) == ("new", "fixed")
     assert check(small_run, report, tmp_path, "--report", "markdown=-") == 1
     printed = capsys.readouterr().out
     assert "Fixed since the baseline" in printed
     assert gone["finding_id"] in printed
+
+
+def test_loss_of_images_since_a_report(small_run, report, tmp_path, capsys):
+    lock = edited(report)["lock"]
+    more = lock.rstrip("\n") + "\n" + "A" * 22 + "\n"
+    edited(report, lock=more)
+    (tmp_path / "policy.toml").write_text("[changes]\nremoved = 0\n")
+    words = ["check", str(small_run.path), "--policy", str(tmp_path / "policy.toml"), "--baseline", str(report)]
+    assert cli.invoke(words) == 1
+    assert "changes.removed: removed: 1 of 7" in capsys.readouterr().out
+    edited(report, lock=lock)
+    assert cli.invoke(words) == 0
 
 
 def test_reports_another_model_and_a_missing_check(small_run, report):

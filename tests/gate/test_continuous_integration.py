@@ -155,6 +155,29 @@ def test_workflow_uses_the_lock_of_the_target_branch(repository, tmp_path):
     assert "1 added, 16 unchanged" in done.stdout
 
 
+def test_workflow_passes_before_the_first_lock(repository, tmp_path):
+    """`git show` leaves an empty file if the target branch has no lock."""
+    steps = yaml.safe_load(EXAMPLES[".github/workflows/dataset.yml"])["jobs"]["check"]["steps"]
+    (line,) = (step["run"] for step in steps if "run" in step)
+    (asked,) = (step["with"] for step in steps if step.get("uses", "").startswith("OWNER/imagenet-audit@"))
+    given = {name.replace("-", "_"): value.replace("${{ runner.temp }}", str(tmp_path)) for name, value in asked.items()}
+    who = "-c user.name=a -c user.email=a@example.org"
+    first = f"git init -q -b main && git add data && git {who} commit -q -m first && git remote add origin ."
+    assert shell(first, repository).returncode == 0
+    done = shell(f"set -e\n{line}", repository, GITHUB_BASE_REF="main", RUNNER_TEMP=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "audit.lock").stat().st_size == 0
+    done, _ = act(repository, **given | {"source": "run", "out": ""})
+    assert done.returncode == 0, done.stderr
+
+
+def test_action_installs_the_lock_with_hashes():
+    (script,) = (step["run"] for step in ACTION["runs"]["steps"] if "pip" in step["run"])
+    assert '--require-hashes -r "$GITHUB_ACTION_PATH/requirements.lock"' in script
+    assert '--no-deps "$GITHUB_ACTION_PATH"' in script
+    assert ACTION["inputs"]["backbone"]["default"] == "embedded"
+
+
 def test_gitlab_job_refuses_a_run_that_came_with_the_change(repository):
     assert shell("git init -q && git add run", repository).returncode == 0
     assert shell("\n".join(yaml.safe_load(EXAMPLES[".gitlab-ci.yml"])["dataset"]["script"]), repository).returncode == 1

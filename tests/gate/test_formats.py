@@ -26,7 +26,7 @@ from audit.gate.waivers import Waived, Waiver
 SARIF_SHA256 = "c3b4bb2d6093897483348925aaa73af03b3e3f4bd4ca38cef26dcb4212a2682e"
 """SHA-256 of the schema at https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"""
 
-POLICY = "[limits]\nleakage = 0\nintegrity = 5\nlabel_errors = 0\n\n[new]\ntotal = 0\n\n[require]\nsplits = ['train']\n"
+POLICY = "[limits]\nleakage = 0\nintegrity = 5\nlabel_errors = { count = 0, optional = true }\n\n[new]\ntotal = 0\n\n[require]\nsplits = ['train']\n"
 HOSTILE = "::error::%0A\r\n\x1b[31m]]><b>|`x`|</b> ##[add-mask]e @all [l](http://x) {0} \u202e\ufffe \"' &amp;"
 
 
@@ -49,6 +49,7 @@ def gate(small_run, tmp_path):
 def hostile(gate, name=HOSTILE):
     found = gate.findings.astype(object)
     found = found.assign(sample_id=found["sample_id"].where(found["sample_id"].isna(), name), message=name, label=name)
+    found = found.assign(file=found["sample_id"])
     verdicts = tuple(dataclasses.replace(verdict, message=name) for verdict in gate.verdicts)
     waived = dataclasses.replace(gate.waived, expired=(Waiver(name, name, name),))
     return dataclasses.replace(gate, findings=found, verdicts=verdicts, waived=waived, notes=(name,), source=name, policy=f"{name}\udcff.toml")

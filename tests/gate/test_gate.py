@@ -54,6 +54,15 @@ def verdicts(run, rules, waived=(), difference=None):
         ),
         ("[limits]\nleakage = []\nerror = 0", "policy.toml:2: limits.leakage: sets no limit; add count or rate"),
         ("[[limits.error]]\ncount = 0\nseverity = 'info'", "policy.toml:3: limits.error.severity: 'info' contradicts 'error'; omit it"),
+        ("[limits]\nleakage.rate = 1.0", "policy.toml:2: limits.leakage.rate: a share of 1 allows every version; use a smaller share"),
+        ("[require]\nreadable = false", "policy.toml:2: require.readable: False allows every version; omit the key, or require something"),
+        ("[require]\nmin_per_class = 0", "policy.toml:2: require.min_per_class: 0 allows every version"),
+        ("[require]\nmin_per_split = { val = 0 }", "policy.toml:2: require.min_per_split.val: 0 allows every version"),
+        ("[require]\nclass_balance_drift = 1", "policy.toml:2: require.class_balance_drift: 1 allows every version"),
+        ("[changes]\nlost = 0", "policy.toml:2: changes.lost: unknown check or key 'lost'"),
+        ("[changes]\nremoved = { rate = 0.1, per = 'image' }", "policy.toml:2: changes.removed.per: 'image' is not a unit; use split or class"),
+        ("[changes]\nremoved = { count = 0, kind = 'x' }", "policy.toml:2: changes.removed.kind: unknown key 'kind'"),
+        ("[limits]\nleakage = { count = 0, optional = 1 }", "policy.toml:2: limits.leakage.optional: 1 is not true or false"),
         ("[require]\nembedding_drift = nan", "policy.toml:2: require.embedding_drift: nan is not a valid limit; use a finite number"),
         ("[require]\nclass_balance_drift = inf", "policy.toml:2: require.class_balance_drift: inf is not a valid limit; use a finite number"),
         ("[require]\nmin_per_class = -1", "policy.toml:2: require.min_per_class: -1 is not a valid limit; use a finite number"),
@@ -82,7 +91,7 @@ def test_starter_policy_is_valid(tmp_path):
 def test_limits_count_findings_in_their_scope(small_run, tmp_path):
     rules = policy(
         tmp_path,
-        "[limits]\nleakage = 4\nintegrity = 1\nerror = 1\ntotal = 8\nlabel_errors = 0\n"
+        "[limits]\nleakage = 4\nintegrity = 1\nerror = 1\ntotal = 8\nlabel_errors = { count = 0, optional = true }\n"
         "[[limits.conflicting_labels]]\ncount = 0\nclass = 'n1'\n[[limits.conflicting_labels]]\ncount = 0\nsplit = 'val'\n",
     )
     assert verdicts(small_run, rules) == {

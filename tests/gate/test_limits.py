@@ -20,6 +20,7 @@ from audit.tables import FINDINGS, SAMPLES
 
 CHECKS = ("leakage", "integrity", "class_balance", "outliers", "conflicting_labels", "listing", "class_overlap", "label_errors", "faces")
 NOT_LISTED = "pets.tar is truncated at byte 512 (unexpected end of data); the rest could not be listed; download it again."
+OPTIONAL = "; if this is expected, add optional = true to the limit"
 NOTHING = ", and no rule of the policy could be judged"
 
 
@@ -85,10 +86,10 @@ def test_rate_is_undefined_for_class_findings_and_without_images(small_run, gate
     write_array(small_run.path / "scores" / "outliers.npy", np.full(6, np.nan, np.float32))
     found = results(gate(small_run, "[limits]\nclass_balance.rate = 0\noutliers.rate = 0\ntotal.rate = 0.9"))
     assert found["limits.class_balance"] == (
-        "not judged",
-        "1 finding is not about single images, so a rate is undefined; limit their `count` instead",
+        "unknown",
+        f"1 finding is not about single images, so a rate is undefined; limit their `count` instead{OPTIONAL}",
     )
-    assert found["limits.outliers"] == ("not judged", "outliers applies to no image of this dataset, so a rate is undefined")
+    assert found["limits.outliers"] == ("unknown", f"outliers applies to no image of this dataset, so a rate is undefined{OPTIONAL}")
     assert found["limits.total"][1].endswith("; 1 more finding not about single images")
     both = results(gate(small_run, "[limits]\nclass_balance = { count = 0, rate = 0 }\noutliers = { count = 0, rate = 0 }"))
     assert [state for state, _ in both.values()] == ["failed", "passed"]
@@ -152,9 +153,9 @@ def test_new_total_is_not_judged_if_a_check_cannot_be_compared(small_run, gate, 
     del record["checks"]["leakage"]
     write_json(tmp_path / "before" / "run.json", record)
     found = results(gate(small_run, "[new]\ntotal = 0\nerror = 0\nleakage = 0", before=Run(tmp_path / "before")))
-    assert found["new.total"] == ("not judged", "5 findings cannot be compared with the baseline")
+    assert found["new.total"] == ("unknown", f"5 findings cannot be compared with the baseline{OPTIONAL}")
     assert found["new.error"][0] == "passed"  # leakage has warnings only
-    assert found["new.leakage"] == ("not judged", "did not run on the old version")
+    assert found["new.leakage"] == ("unknown", f"did not run on the old version{OPTIONAL}")
 
 
 def test_another_model_hides_neither_identical_bytes_nor_unlisted_files(small_run, gate, tmp_path):
@@ -170,8 +171,8 @@ def test_another_model_hides_neither_identical_bytes_nor_unlisted_files(small_ru
     assert found["new.leakage"] == ("failed", "5 findings, limit 4")
     assert found["new.listing"] == ("failed", "1 finding, limit 0")
     assert found["new.conflicting_labels"] == (
-        "not judged",
-        "its findings come from two models; only identical_bytes and identical_pixels are compared",
+        "unknown",
+        f"its findings come from two models; only identical_bytes and identical_pixels are compared{OPTIONAL}",
     )
 
 
@@ -209,11 +210,15 @@ def test_limit_on_an_excluded_check_is_unknown(small_run, gate, options, reason)
     assert found.summary() == "2 of 3 rules unknown"
 
 
-def test_limit_on_a_skipped_check_is_not_judged(small_run, gate):
+def test_limit_on_a_check_that_did_not_run_is_unknown_unless_optional(small_run, gate):
+    """`[source] split` in audit.toml, beside the data, turned `leakage = 0` into a rule that was not judged, with exit code 0."""
     found = gate(small_run, "[limits]\nlabel_errors = 0\nleakage = 9")
+    assert results(found)["limits.label_errors"] == ("unknown", f"label_errors did not run: no predictions{OPTIONAL}")
+    assert found.exit_code == 2
+    assert gate(small_run, "[limits]\nlabel_errors = 0\nleakage = 0").exit_code == 1
+    found = gate(small_run, "[limits]\nlabel_errors = { count = 0, optional = true }\nleakage = 9")
     assert results(found)["limits.label_errors"] == ("not judged", "label_errors did not run: no predictions")
     assert found.exit_code == 0
-    assert gate(small_run, "[limits]\nlabel_errors = 0\nleakage = 0").exit_code == 1
 
 
 def test_does_not_pass_if_no_rule_was_judged(small_run, gate):
@@ -222,7 +227,7 @@ def test_does_not_pass_if_no_rule_was_judged(small_run, gate):
     assert results(found) == {
         "limits.label_errors": (
             "unknown",
-            f"label_errors did not run: no predictions{NOTHING}: add a rule that can be, such as require.readable",
+            f"label_errors did not run: no predictions{OPTIONAL}",
         ),
         **dict.fromkeys(
             ("new.total", "require.embedding_drift"),

@@ -122,7 +122,7 @@ def test_lock_round_trip(tmp_path_factory, rows):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "audit.lock:1: is not an imagenet-audit lock"),
+        ("", "audit.lock: is empty, so there is no accepted version yet; pass --first-run"),
         ("imagenet-audit lock 2\n", "audit.lock:1: was written by a newer version"),
         ('imagenet-audit lock 1\n["train", "a"]\nAAAA\n', "audit.lock:3: is neither"),
         ('imagenet-audit lock 1\n["train", "a"]\n<<<<<<< mine, 22 chars\n', "audit.lock:3: is neither"),

@@ -1,15 +1,19 @@
 """Decoding: every format becomes upright 8-bit RGB, or an outcome with its reason."""
 
 import io
+import struct
+import sys
 import threading
 import warnings
+import zlib
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from audit.images.decode import decode, eight_bits
 from audit.tables import OUTCOMES
@@ -188,14 +192,14 @@ def test_concurrent_decodes_restore_pixel_limit_and_warning_filters(monkeypatch)
     opened, filters = Image.open, list(warnings.filters)
     second_began, first_is_done = threading.Event(), threading.Event()
 
-    def slow_open(file):
+    def slow_open(file, **options):
         if threading.current_thread() is first:
             second.start()
             second_began.wait(0.5)
         else:
             second_began.set()
             first_is_done.wait(0.5)
-        return opened(file)
+        return opened(file, **options)
 
     outcomes = []
     first, second = (threading.Thread(target=lambda: outcomes.append(decode(encoded(photo(), "PNG")).outcome)) for _ in range(2))
@@ -208,3 +212,147 @@ def test_concurrent_decodes_restore_pixel_limit_and_warning_filters(monkeypatch)
     assert outcomes == ["ok", "ok"]
     assert Image.MAX_IMAGE_PIXELS == 100
     assert warnings.filters == filters
+
+
+def glyph(color, at, ground=(0, 0, 0, 0)):
+    pixels = np.full((64, 64, 4), ground, np.uint8)
+    pixels[at : at + 20, 10:50] = (*color, 255)
+    return Image.fromarray(pixels)
+
+
+def test_transparency_is_part_of_the_image():
+    one, other = (decode(encoded(glyph((255, 255, 255), at), "PNG")) for at in (10, 30))
+    assert np.asarray(one.image).std() > 50, "white symbols are laid on black, else they would be invisible"
+    assert not np.array_equal(one.stored, other.stored)
+    dark = decode(encoded(glyph((10, 10, 10), 10), "PNG"))
+    assert np.asarray(dark.image)[0, 0].tolist() == [255, 255, 255]
+    hidden = decode(encoded(glyph((10, 10, 10), 10, (9, 9, 9, 0)), "PNG"))
+    assert np.array_equal(hidden.stored, dark.stored), "colors below full transparency are not visible"
+    opaque = decode(encoded(photo().convert("RGBA"), "PNG"))
+    assert opaque.stored is None
+
+
+def test_deep_values_far_from_zero_are_spread():
+    gray = np.asarray(photo(64, 64).convert("L"))
+    deep = (31768 + gray.astype(np.uint16) * 6).astype(np.uint16)
+    found = decode(encoded(Image.fromarray(deep), "PNG"))
+    assert np.abs(np.asarray(found.image.convert("L"), int) - (gray.astype(int) - gray.min()) * 255 // np.ptp(gray)).max() <= 2
+    padded = deep.copy()
+    padded[:8] = 0
+    assert np.asarray(decode(encoded(Image.fromarray(padded), "PNG")).image)[9:].std() > 30
+    window = {"I;16": (31768.0, 33298.0)}
+    assert np.abs(np.asarray(decode(encoded(Image.fromarray(deep), "PNG"), ranges=window).image.convert("L"), int) - gray).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", [".png", ".tiff"])
+def test_deep_colors_use_the_depth_of_their_content(kind, orientation):
+    rgb = np.asarray(photo(40, 24))
+    data = cv2.imencode(kind, rgb[:, :, ::-1].astype(np.uint16) * 16)[1].tobytes()
+    if orientation > 1:
+        if kind == ".tiff":
+            pytest.skip("OpenCV writes no orientation into TIFF")
+        data = with_orientation(data, orientation)
+    found = decode(data)
+    assert found.facts.mode == "RGB;16"
+    turned = Image.fromarray(rgb)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(turned, "PNG", exif=exif)))))
+    assert found.image.size == expected.shape[1::-1]
+    assert np.abs(np.asarray(found.image, int) - expected).max() <= 1
+
+
+def with_orientation(data, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    return data[:33] + chunk + data[33:]
+
+
+@pytest.mark.parametrize("bands", [2, 4, 5, 12])
+def test_reads_multiband_tiff(bands):
+    values = np.random.default_rng(0).integers(0, 4000, (16, 20, bands), np.uint16)
+    out = io.BytesIO()
+    tifffile.imwrite(out, values, photometric="minisblack", planarconfig="contig")
+    found = decode(out.getvalue())
+    assert (found.outcome, found.facts.mode, found.image.size) == ("ok", f"{bands} bands;16", (20, 16))
+    assert np.array_equal(found.stored, values)
+    shown = values[..., :3] if bands > 2 else values[..., :1]
+    assert np.abs(np.asarray(found.image, int) - shown.astype(int) * 255 / 4095).max() <= 1
+    assert decode(out.getvalue(), max_pixels=100).outcome == "too_large"
+
+
+def test_reads_dicom():
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.dataset import FileDataset, FileMetaDataset
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = pydicom.uid.ExplicitVRLittleEndian, pydicom.uid.CTImageStorage
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    scan = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)
+    gray = np.asarray(photo(32, 24).convert("L")).astype(np.uint16)
+    scan.Rows, scan.Columns, scan.BitsAllocated, scan.BitsStored, scan.HighBit, scan.PixelRepresentation = 24, 32, 16, 12, 11, 0
+    scan.SamplesPerPixel, scan.PhotometricInterpretation, scan.RescaleSlope, scan.RescaleIntercept = 1, "MONOCHROME2", 1, -1024
+    scan.PixelData = (gray * 8).tobytes()
+    out = io.BytesIO()
+    scan.save_as(out, enforce_file_format=True)
+    found = decode(out.getvalue())
+    assert (found.outcome, found.facts.format, found.image.size) == ("ok", "DICOM", (32, 24))
+    shown = np.asarray(found.image.convert("L"), int)
+    assert np.abs(shown - (gray.astype(int) - gray.min()) * 255 / np.ptp(gray)).max() <= 2
+    scan.PhotometricInterpretation = "MONOCHROME1"
+    out = io.BytesIO()
+    scan.save_as(out, enforce_file_format=True)
+    assert np.abs(255 - np.asarray(decode(out.getvalue()).image.convert("L"), int) - shown).max() <= 1
+
+
+def test_reads_jpeg_xl_with_a_plugin():
+    pytest.importorskip("pillow_jxl")
+    out = io.BytesIO()
+    photo().save(out, "JXL", lossless=True)
+    found = decode(out.getvalue())
+    assert (found.outcome, found.image.size) == ("ok", (60, 40))
+
+
+@pytest.mark.parametrize(("name", "module"), [("HEIC", "pi_heif"), ("DICOM", "pydicom"), ("JPEG XL", "pillow_jxl"), ("camera raw", "rawpy")])
+def test_names_the_package_of_a_format(monkeypatch, name, module):
+    data = {
+        "HEIC": b"\0\0\0\x18ftypheic" + bytes(100),
+        "DICOM": bytes(128) + b"DICM" + bytes(100),
+        "JPEG XL": b"\xff\x0a" + bytes(range(1, 100)),
+        "camera raw": b"FUJIFILMCCD-RAW " + bytes(100),
+    }[name]
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(Image, "ID", [known for known in Image.ID if known not in ("JXL", "HEIF")])
+    found = decode(data)
+    assert found.outcome == "unreadable"
+    assert found.error.startswith(f"{name}, which needs the package {module}: pip install")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"<!DOCTYPE html><html>404", "an HTML page; download it again"),
+        (b"\xef\xbb\xbf\n<html>", "an HTML page; download it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a Git LFS pointer; run git lfs pull (in CI: lfs: true)"),
+        (b"/annex/objects/SHA256E-s20--ab.jpg\n", "a git-annex pointer; run git annex get"),
+        (b"../../.git/annex/objects/x", "a git-annex pointer; run git annex get"),
+        (b'{"error": "not found"}', "JSON; download it again"),
+        (b"<?xml version='1.0'?><Error/>", "XML; download it again"),
+        (b"<svg xmlns='x'/>", "SVG, which is not a raster image; render it to PNG"),
+        (b"/9j/4AAQSkZJRgABAQ", "an image as base64 text; decode the text to bytes"),
+        (b"Not Found", "text; download it again"),
+        ("nicht gefunden: \u00e4".encode(), "text; download it again"),
+        (b"%PDF-1.7", "a PDF document; export its images"),
+        (b"PK\x03\x04", "an archive; extract it"),
+        (bytes(50), "only zero bytes at its start, as left by an interrupted copy; copy it again"),
+    ],
+)
+def test_says_what_a_file_is_instead_of_an_image(data, expected):
+    assert (decode(data).outcome, decode(data).error) == ("unreadable", f"not an image: contains {expected}")
+
+
+def test_random_bytes_are_not_named():
+    assert decode(np.random.default_rng(0).bytes(500)).error == "not an image in any known format"

@@ -14,6 +14,8 @@ from audit.images.decode import decode
 from audit.images.previews import FOLDER, SIDE, flagged_rows, make, preview, previews, shrink
 from audit.io.artifacts import write_array, write_json, write_table
 from audit.run.run import Run
+from audit.run.scanned_datasets import remember
+from audit.sources import SourceOptions
 from audit.tables import FINDINGS, SAMPLES, SCHEMA_VERSION
 from dashboard.components.images import large
 
@@ -59,6 +61,7 @@ def run(tmp_path):
         "checks": {"c": {"state": "done", "findings": 3}},
     }
     write_json(path / "run.json", record | {"source": {"kind": "folder", "location": str(dataset)}, "options": {"source": {}}})
+    remember(str(dataset), SourceOptions())
     return Run(path)
 
 

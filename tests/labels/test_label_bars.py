@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.labels.quality import judge_labels
+from audit.labels.quality import judge, judge_labels
 from audit.labels.review_yield import expected_yield
 from audit.predictions.out_of_sample import out_of_sample
 
@@ -20,7 +20,7 @@ RANK_A_QUARTER_OF_IMAGENET = """
 import resource
 import numpy as np
 from audit.io.artifacts import create_array, open_array
-from audit.labels.quality import judge_labels
+from audit.labels.quality import judge, judge_labels
 import re, sys
 from pathlib import Path
 rows, classes = 1_281_167 // 4, 1000
@@ -91,6 +91,21 @@ def test_probabilities_are_calibrated_and_intervals_cover():
     expected_calibration_error = runpy.run_path(str(BENCHMARK))["expected_calibration_error"]
     assert expected_calibration_error(quality["probability_wrong"].to_numpy(), wrong) <= 0.05
     depths = np.array([100, 200, 400, 800])
-    found = expected_yield(quality["score"].to_numpy(), quality["probability_wrong"].to_numpy(), depths)
+    ends = quality["probability_low"].to_numpy(), quality["probability_high"].to_numpy()
+    found = expected_yield(quality["score"].to_numpy(), quality["probability_wrong"].to_numpy(), depths, ends=ends)
     real = np.cumsum(wrong[np.argsort(-quality["score"].to_numpy(), kind="stable")])[depths - 1] / depths
     assert ((found.low <= real) & (real <= found.high)).mean() >= 0.75
+
+
+def test_rare_classes_beside_a_large_one_are_not_all_wrong():
+    """All labels are right, but models recall few of the 20 images of the two rare classes."""
+    draw = np.random.default_rng(0)
+    true = np.repeat([0, 1, 2], [300, 12, 8])
+    centres = draw.normal(size=(3, 64)) * 0.25
+    points = centres[true] + draw.normal(0, 1, (320, 64))
+    embeddings = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16)
+    judged = judge(out_of_sample(embeddings, true.astype(np.int32), np.arange(320)).probabilities, true)
+    assert (judged.table["predicted"].to_numpy()[300:] == 0).sum() >= 10
+    assert (judged.table["probability_wrong"] >= 0.5).sum() <= 2
+    assert judged.table["probability_wrong"].mean() < 0.02
+    assert judged.test.helpless

@@ -46,7 +46,7 @@ def test_decisive_predictions_are_ranked_by_margin():
     given[0], given[1] = 1, 1
     predictions[0] = [0.95, 0.05, 0.0]  # clearly another class
     predictions[1] = [0.49, 0.02, 0.49]  # uncertain
-    found = suspect(predictions, given, estimate_noise(predictions, given))
+    found = suspect(predictions, given, estimate_noise(predictions, given, supplied=True))
     assert found.score[0] > found.score[1] > np.sort(found.score)[-3]
 
 
@@ -69,14 +69,14 @@ def dealt_in_turn(rows=20_000, classes=10, seed=0):
 def test_samples_many_rows_and_covers_every_class(monkeypatch):
     predictions, given = dealt_in_turn()
     every = estimate_noise(predictions, given).transition
-    monkeypatch.setattr("audit.labels.noise.ESTIMATION_ROWS", 4_000)
+    monkeypatch.setattr("audit.labels.noise.ESTIMATION_ROWS", 8_000)
     some = estimate_noise(predictions, given).transition
     assert every[5, 3] > 0.15
     np.testing.assert_allclose(some, every, atol=0.06)
 
 
 def test_sample_does_not_depend_on_row_order(monkeypatch):
-    monkeypatch.setattr("audit.labels.noise.ESTIMATION_ROWS", 400)
+    monkeypatch.setattr("audit.labels.noise.ESTIMATION_ROWS", 2_000)
     predictions, given, _ = slips()
     draw = np.random.default_rng(1)
     images = np.array([f"{number:032x}" for number in draw.integers(0, 2**62, len(given))], "S32")

@@ -1,6 +1,7 @@
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 
@@ -9,10 +10,10 @@ from audit.labels.statistics import (
     confusion_matrix,
     label_health,
     overlap_groups,
-    overlapping,
     pairs_of_classes,
     quality_of_classes,
     shares_of,
+    taken_for,
     wilson,
 )
 
@@ -81,7 +82,7 @@ def test_many_classes_need_no_dense_matrix():
     predicted = np.where(draw.random(50_000) < 0.7, given, given ^ 1)
     tracemalloc.start()
     counts = confusion_matrix(given, predicted, 20_000)
-    assert overlapping(counts, 0.2).nnz > 0
+    assert taken_for(given, predicted, np.zeros(len(given)), 20_000).nnz > 0
     assert len(pairs_of_classes(counts, [str(code) for code in range(20_000)])) > 0
     overlap_groups(shares_of(counts), 0.2)
     peak = tracemalloc.get_traced_memory()[1]
@@ -89,14 +90,16 @@ def test_many_classes_need_no_dense_matrix():
     assert peak < 100e6
 
 
-def test_classes_confused_both_ways_overlap():
+def test_wrong_labels_do_not_make_classes_overlap():
     given = np.repeat([0, 1, 2], 10)
     predicted = given.copy()
     predicted[:4] = 1
-    predicted[10:14] = 0
-    predicted[20:29] = 1
-    found = overlapping(confusion_matrix(given, predicted, 3), 0.25)
-    assert found.toarray().tolist() == [[False, True, False], [True, False, False], [False, False, False]]
+    predicted[20:25] = 1
+    wrong = np.zeros(30)
+    wrong[20:25] = 0.8
+    wrong[29] = np.nan
+    found = taken_for(given, predicted, wrong, 3)
+    np.testing.assert_allclose(found.toarray(), [[0, 0.4, 0], [0, 0, 0], [0, 0.1, 0]])
 
 
 def test_pairs_are_directed_and_sorted_by_share():
@@ -110,7 +113,13 @@ def test_pairs_are_directed_and_sorted_by_share():
 
 
 def test_class_quality_is_the_mean_of_judged_images():
-    found = quality_of_classes(np.array([0.5, 0.1, np.nan, 0.9]), np.array([0, 0, 0, -1]), ["a", "b"])
+    wrong = np.array([0.5, 0.1, np.nan, 0.9])
+    quality = pd.DataFrame({"given": [0, 0, 0, -1], "probability_wrong": wrong, "probability_low": wrong / 2, "probability_high": np.sqrt(wrong)})
+    found = quality_of_classes(quality, ["a", "b"])
+    assert found["least_error_rate"][0] == 0.15
+    assert found["low"][0] < 0.15 < 0.3 < np.sqrt(0.1) < found["high"][0]
+    found = quality_of_classes(quality[["given", "probability_wrong"]], ["a", "b"])  # a run of an older version
+    assert found["least_error_rate"][0] == 0.3
     assert found["n"].tolist() == [2, 0]
     assert found["estimated_error_rate"].tolist()[0] == 0.3
     assert np.isnan(found["estimated_error_rate"][1])

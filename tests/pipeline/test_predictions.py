@@ -57,6 +57,7 @@ def test_uses_the_file_instead_of_computing_predictions(data, capsys, name):
     assert suspects() == [["bee/0.png", "ant"]]
     stage = open_run("run").record["stages"]["predictions"]
     assert (stage["source"], stage["covered"], stage["warnings"]) == (name, 12, [])
+    assert (stage["self_test"]["changed"], set(stage["self_test"]["cannot_help"]) <= {"ant", "bee"}) == (2, True)
     np.testing.assert_allclose(open_run("run").predictions, table()[["ant", "bee"]], atol=1e-6)
 
 

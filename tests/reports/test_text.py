@@ -32,11 +32,11 @@ def test_shows_findings_checks_and_backbone(small_run):
 
 @pytest.mark.parametrize("form", [render, markdown, dataset_card])
 def test_groups_skipped_checks_by_reason(small_run, form):
-    for name in ("attributes", "faces", "multi_object"):
+    for name in ("attributes", "faces", "split_shift"):
         reason = "not asked for" if name == "faces" else "no predictions"
         small_run.record["checks"][name] = {"state": "skipped", "reason": reason, "findings": 0, "seconds": 0.0}
     text = form(small_run).replace("`", "").replace("\\", "")
-    assert text.count("attributes, label_errors, multi_object") == text.count("no predictions") == 1
+    assert text.count("attributes, label_errors, split_shift") == text.count("no predictions") == 1
     assert text.count("not asked for") == 1
 
 

@@ -39,15 +39,14 @@ def listed(source):
 
 def test_class_folders_with_split_names():
     assert not detect_layout(["train", "plane"]).has_splits
-    assert detect_layout(["Train/cat", "VAL/cat"]).read("Train/cat/deep/1.png") == ("Train/cat/deep/1.png", "Train", "cat")
-    assert detect_layout(["cat", "dog"]).read("cat/1.png") == ("cat/1.png", None, "cat")
+    assert detect_layout(["Train/cat", "VAL/cat"]).read("Train/cat/deep/1.png")[:3] == ("Train/cat/deep/1.png", "Train", "cat")
+    assert detect_layout(["cat", "dog"]).read("cat/1.png")[:3] == ("cat/1.png", None, "cat")
 
 
 @pytest.mark.parametrize(
     ("folders", "reported"),
     [
-        (["train/cat", "val/cat", "val2/cat"], True),
-        (["pets/train/cat", "pets/train2/cat"], True),
+        (["train/cat", "north/cat"], True),
         (["train", "val", "plane"], True),
         (["train", "plane"], False),
         (["train/cat", "val/cat"], False),

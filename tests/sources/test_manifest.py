@@ -126,7 +126,7 @@ def test_remote_manifest_lists_folders_instead_of_images(monkeypatch):
 
 def test_missing_package_of_a_url_scheme():
     fsspec.register_implementation("uninstalled", "no_such_package.FileSystem", errtxt="Install no-such-package", clobber=True)
-    with pytest.raises(SourceError, match=r"uninstalled://m\.csv: cannot be listed \(Install no-such-package\); install the packages"):
+    with pytest.raises(SourceError, match=r"uninstalled://m\.csv: cannot be opened \(Install no-such-package\); install the packages"):
         open_source("uninstalled://m.csv")
 
 
@@ -325,7 +325,7 @@ def test_refuses_record_as_label_in_parquet(tmp_path):
         (["a\\1.jpg,cat"], "1 path of "),
         (["1.jpg,cat", "1.jpg,cat"], "1 entry of "),
         (["1.jpg,cat", "1.jpg,cat", "1.jpg,cat"], "2 entries of "),
-        (["1.jpg,cat", "2.jpg,dog", "3.jpg,cat|dog"], "1 of 3 class names joins other class names: "),
+        (["1.jpg,cat", "2.jpg,dog", "3.jpg,cat|dog"], "1 label joined from other class names, read as several labels: "),
     ],
 )
 def test_singular_and_plural_of_problems(tmp_path, rows, expected):

@@ -198,7 +198,7 @@ class _Reader:
         model = runtime.prepare(job.backbone, job.placement, lambda _: None, batch_size=job.batch_size)
         shared = None if isinstance(model, TorchEmbedder) else model
         self._embedder = model if isinstance(model, TorchEmbedder) else None
-        recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.reusable)
+        recipe = Recipe(job.source, job.backbone.preprocessing, job.max_pixels, shared, job.reusable, job.max_bytes, job.seconds, ranges=job.ranges)
         self._workers = Workers(recipe, settings.processes.get(_machine(), 1), job.batch_size)
         self._batch_size = job.batch_size
 

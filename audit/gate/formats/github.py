@@ -26,8 +26,7 @@ def render(gate: Gate) -> str:
     found = reported(gate)
     failed = found[found["failed"]]
     for row in failed.head(MOST).to_dict("records"):
-        named = isinstance(row["sample_id"], str)
-        path = image_path(gate, row["sample_id"]) if named else policy
+        path = image_path(gate, row["file"]) if isinstance(row["file"], str) else policy
         errors.append(command("error", f"{subject(row['sample_id'], row['label'])}: {row['message']}", file=path, title=row["check"]))
     more = max(len(failed) - MOST, 0)
     warnings = []

@@ -35,7 +35,7 @@ def render(gate: Gate) -> str:
     ]
     for row in found.head(room).to_dict("records"):
         name = subject(row["sample_id"], row["label"])
-        path = safe(image_path(gate, row["sample_id"])) if isinstance(row["sample_id"], str) else policy
+        path = safe(image_path(gate, row["file"])) if isinstance(row["file"], str) else policy
         severity = "critical" if row["failed"] else _SEVERITY[row["severity"]]
         issues.append(_issue(f"{name}: {row['message']}", f"{row['check']}/{row['kind']}", _digest(row["finding_id"]), severity, path, 1))
     if len(found) > room:

@@ -41,7 +41,7 @@ def render(gate: Gate) -> str:
             rules_of.setdefault(finding, []).append(verdict.rule)
     results = [_of_rule(verdict, policy, numbers) for verdict in gate.blocking]
     for row in rows:
-        path = _uri(image_path(gate, row["sample_id"])) if isinstance(row["sample_id"], str) else None
+        path = _uri(image_path(gate, row["file"])) if isinstance(row["file"], str) else None
         results.append(_of_finding(row, path, policy, numbers, rules_of.get(row["finding_id"], [])))
     notes = [{"level": "note", "message": {"text": _message(line)}} for line in gate.remarks()]
     if len(found) > room:
@@ -104,7 +104,8 @@ def _of_finding(row: dict[Any, Any], path: str | None, policy: str, numbers: Map
         "properties": {**properties, "severity": row["severity"], "score": round(float(row["score"]), 6), "failed_rules": rules},
     }
     if row["state"] in ("new", "persisting"):
-        result["baselineState"] = "new" if row["state"] == "new" else "unchanged"
+        # A finding that only refitted models cause, on an unchanged image, is no new alert.
+        result["baselineState"] = "new" if row["state"] == "new" and row["cause"] != "context" else "unchanged"
     return result
 
 

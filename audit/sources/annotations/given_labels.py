@@ -1,99 +1,125 @@
-"""A label file given by the user: a table with a header, or lines of ``name label``."""
+"""Label tables: those given by the user, and those that publishers store beside the images. With a header, or lines of ``name label``."""
 
 from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
 
 from audit.errors import SourceError, nearest
 from audit.io.spreadsheet import delimiter_of, read_rows, require_text, text_of
-from audit.sources.annotations.columns import LABELS, PATHS, find_columns, read_labels, require_column
+from audit.sources.annotations.columns import LABELS, PATHS, assumed_splits, find_columns, read_split, refuse_nested, require_column, titles_of
+from audit.sources.annotations.json_lines import read_objects
+from audit.sources.annotations.label_cells import survey
 from audit.sources.annotations.label_files import Found, Labels
-from audit.sources.annotations.layout import is_split
+from audit.sources.annotations.layout import is_split, split_in
 from audit.sources.base import SourceOptions
 from audit.sources.storage.names import is_image, safe_relative
 
-_NAMES = ("image_id", "imageid", "id", "name")
+_NAMES = ("image_id", "imageid", "id", "name", "image_name", "img", "image_file", "image_filename")
 """Usual names of the image column in addition to those of manifests, which list whole paths."""
 
 _CORRECTIONS = "given_label"
 """A column that only lists of corrections have: images that are not listed keep their label."""
 
 
-def read_given(path: str, data: bytes, options: SourceOptions) -> Labels:
-    """Read a label file.
+def read_given(path: str, data: bytes, options: SourceOptions, folder: str | None = None) -> Labels:
+    """Read a label table.
 
     Args:
         path: the file, for messages.
         data: its bytes.
         options: the name, label and split columns, if they do not have usual names.
+        folder: the table's folder in the dataset, from which its names may start; None if it is elsewhere.
 
     Raises:
         SourceError: the file is not text or lists no image, a line has no label, a column is missing, or a split is unknown.
     """
     if path.lower().endswith(_OTHERS):
         raise SourceError(path, "is not a label file, which is a CSV or lines of a name and a label", "save it as .csv")
-    rows = _rows(path, data)
-    first = next(rows, (0, []))
-    header = [cell.strip() for cell in first[1]]
-    if not header:
-        raise SourceError(path, "lists no image", _HINT)
-    header, at, has_header = _columns(path, header, options)
-    rows = rows if has_header else chain([first], rows)
+    header, rows = _table(path, data, options)
+    columns = find_columns(path, header, options, needs=("path",), paths=_NAMES)
+    cells = survey(path, columns, header, (row for _, row in rows))
+    has_labels = bool(cells.one_hot) or columns.label is not None
+    if options.group_column is not None:
+        require_column(path, options.group_column, header)
+    elif not has_labels:
+        find_columns(path, header, options, needs=("path", "label"), paths=_NAMES)  # raises
     labels: dict[str, Found] = {}
-    for line, row in rows:
-        where = f"{path}:{line}"
-        require_text(row, where, SourceError)
-        if len(row) <= max(at.name, at.label or 0, at.group or 0):
-            raise SourceError(where, f"has no label: {' '.join(row)[:80]!r}", _HINT)
-        split = row[at.split].strip() or None if at.split is not None and at.split < len(row) else None
-        if split is not None and not is_split(split):
+    for where, row in rows:
+        written = row.get(columns.path or "")
+        if columns.label is not None and columns.label not in row:
+            raise SourceError(where, f"has no label: {' '.join(map(str, row.values()))[:80]!r}", _HINT)
+        if not isinstance(written, str) or not written.strip():
+            continue
+        refuse_nested(where, row, columns)
+        split = read_split(row.get(columns.split or ""), columns.split)
+        if split is not None and not is_split(split) and split_in(split) is None and not split.startswith("fold "):
             raise SourceError(where, f"unknown split {split!r}", nearest(split, {"train", "val", "test"}))
-        name = row[at.name].strip().removeprefix("./")
-        if safe_relative(name) is None:
-            raise SourceError(where, f"the name {name!r} points outside the dataset", "write names relative to the dataset's folder")
-        label, several = (None, None) if at.label is None else read_labels(row[at.label].strip(), header[at.label])
-        found = Found(label, split, several, row[at.group].strip() or None if at.group is not None else None)
+        name = _name(where, written)
+        label, several = cells.read(row) if has_labels else (None, None)
+        found = Found(label, split, several, group=_group(row, options))
         if name in labels and labels[name] != found:
             raise SourceError(where, f"lists {name!r} again with another label", "keep one of the two lines")
         labels[name] = found
     if not labels:
         raise SourceError(path, "lists no image", _HINT)
-    return Labels(path, labels, overrides=True, corrects=_CORRECTIONS in map(str.lower, header), has_labels=at.label is not None)
+    corrects = _CORRECTIONS in map(str.lower, header)
+    problems = [*assumed_splits(path, columns, options), *cells.problems()]
+    return Labels(path, labels, base=folder, overrides=True, corrects=corrects, has_labels=has_labels, problems=problems)
 
 
-class _At(NamedTuple):
-    """Positions of the columns."""
-
-    name: int
-    label: int | None
-    split: int | None = None
-    group: int | None = None
-
-
-def _columns(path: str, first: list[str], options: SourceOptions) -> tuple[list[str], _At, bool]:
-    """Return the header, the positions of its columns, and whether the first line is that header. Raises SourceError."""
-    named = options.path_column or options.label_column or options.split_column or options.group_column
-    if not named and not _is_header(first):
-        return ["name", "label"], _At(0, 1), False
-    needs = ("path", "label") if options.group_column is None else ("path",)
-    columns = find_columns(path, first, options, needs=needs, paths=_NAMES)
-    if options.group_column is not None:
-        require_column(path, options.group_column, first)
-    wanted = (columns.label, columns.split, options.group_column)
-    return first, _At(first.index(columns.path or ""), *(None if name is None else first.index(name) for name in wanted)), True
+def _name(where: str, written: str) -> str:
+    """Return an image's name. Raises SourceError if it points outside the dataset."""
+    name = written.strip().removeprefix("./")
+    if safe_relative(name) is None:
+        raise SourceError(where, f"the name {name!r} points outside the dataset", "write names relative to the dataset's folder")
+    return name
 
 
-_OTHERS = (".json", ".jsonl", ".parquet")
+def _group(row: Mapping[str, object], options: SourceOptions) -> str | None:
+    cell = row.get(options.group_column or "")
+    return None if cell is None else str(cell).strip() or None
+
+
+_OTHERS = (".json", ".parquet")
 """Formats that other programs, and our exports, write besides CSV."""
 
 _HINT = "write the image's name and its label on every line"
 
 
-def _rows(path: str, data: bytes) -> Iterator[tuple[int, list[str]]]:
+def _table(path: str, data: bytes, options: SourceOptions) -> tuple[list[str], list[tuple[str, Mapping[str, object]]]]:
+    """Return the column names, and position and cells of every row. Raises SourceError."""
+    if path.lower().endswith(".jsonl"):
+        objects = [(f"{path}:{line}", row) for line, row in read_objects(io.BytesIO(data), path)]
+        names = dict.fromkeys(name for _, row in objects for name in row)
+        return list(names), [(where, names | row) for where, row in objects]
+    lines = _lines(path, data)
+    first = next(lines, (0, []))
+    header = [cell.strip() for cell in first[1]]
+    if not header:
+        raise SourceError(path, "lists no image", _HINT)
+    if not (options.path_column or options.label_column or options.split_column or options.group_column or _is_header(header)):
+        second = next(lines, None)
+        rest = chain([second], lines) if second is not None else iter(())
+        if second is not None and is_image(second[1][0].strip()) and not is_image(header[0]):
+            # A header of unusual names: with two columns there is no doubt what they are.
+            if len(header) > 2:
+                problem = f"has no column with a usual name for labels; its columns are {', '.join(header)}"
+                raise SourceError(path, problem, "set `path_column` and `label_column`")
+            header, lines = ["name", "label"], rest
+        else:
+            more = [f"column {number}" for number in range(3, len(header) + 1)]
+            header, lines = titles_of(header, options) or ["name", "label", *more], chain([first], rest)
+    rows: list[tuple[str, Mapping[str, object]]] = []
+    for line, cells in lines:
+        require_text(cells, f"{path}:{line}", SourceError)
+        rows.append((f"{path}:{line}", dict(zip(header, (cell.strip() for cell in cells), strict=False))))
+    return header, rows
+
+
+def _lines(path: str, data: bytes) -> Iterator[tuple[int, list[str]]]:
     """Yield number and cells of every line that is not empty, including the first."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _is_table(data.partition(b"\n")[0].decode("utf-8-sig", "replace")):
         header, rows = read_rows(io.BytesIO(data), path, SourceError)

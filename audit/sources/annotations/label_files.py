@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from audit.errors import SourceError
 from audit.io.spreadsheet import text_of
 from audit.sources.storage.names import sample_id
+from audit.sources.storage.problems import Problem, Tally
 
 TINY = "val_annotations.txt"
 SOLUTION = "LOC_val_solution.csv"
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 META = "meta.mat"
 KNOWN_LABEL_FILES = frozenset({TINY, SOLUTION, GROUND_TRUTH, META})
+
+
+class Box(NamedTuple):
+    """One annotated object."""
+
+    label: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    relative: bool
+    """Whether the edges are fractions of the image's size instead of pixels."""
+    size: tuple[float, float] | None = None
+    """Width and height of the image in pixels, if the annotations say."""
 
 
 class Found(NamedTuple):
@@ -25,6 +40,8 @@ class Found(NamedTuple):
     split: str | None = None
     labels: tuple[str, ...] | None = None
     """Labels of a multi-label image; ``label`` is then None."""
+    boxes: tuple[Box, ...] = ()
+    """The annotated objects of the image."""
     group: str | None = None
     """The cell of the group column, if there is one."""
 
@@ -36,9 +53,11 @@ class Labels:
         path: the file, for messages.
         labels: entries by name: a path, a base name, or a base name without extension.
         folder: the folder that directly contains the images, and that is then not a class; None for images anywhere.
+        base: the folder of the file in the dataset, from which its names may start; None if it is elsewhere.
         overrides: whether the file overrides class folders.
         corrects: whether images that it does not list still keep the label of their folder.
         has_labels: False for a file of groups only: all images keep the label of their folder.
+        problems: what was noticed while it was read.
     """
 
     def __init__(
@@ -47,14 +66,22 @@ class Labels:
         labels: Mapping[str, Found],
         folder: str | None = None,
         *,
+        base: str | None = None,
         overrides: bool = False,
         corrects: bool = False,
         has_labels: bool = True,
+        problems: Sequence[Problem] = (),
     ) -> None:
         self.path = path
+        self.base = base
         self.has_labels = has_labels
         self.overrides = overrides
         self.corrects = corrects
+        self.problems = list(problems)
+        self.ambiguous = Tally()
+        self.unlisted = Tally()
+        self.repeated: Container[str] = ()
+        """Base names, with and without extension, that several images have: they match no image."""
         self._labels = labels
         self._folder = folder
         self._used: set[str] = set()
@@ -67,25 +94,39 @@ class Labels:
     def find(self, path: str, placed: str) -> Found | None:
         """Return the entry of an image, given its path in the tree and its path without wrapper folders."""
         base = path.rpartition("/")[2]
-        for spelling in map(sample_id, (placed, path, base, base.rpartition(".")[0])):
+        inside = self.base is None or path.startswith(f"{self.base}/" if self.base else "")
+        relative = path[len(self.base) + 1 :] if self.base and inside else path
+        whole = list(dict.fromkeys(name for full in (relative, placed, path) for name in (full, full.rpartition(".")[0])))
+        for spelling in map(sample_id, [*whole, *((base, base.rpartition(".")[0]) if inside else ())]):
             name = spelling if spelling in self._labels else self._slashed.get(spelling)
+            by_base_name = self._folder is None and spelling not in map(sample_id, whole)
+            if name is not None and by_base_name and spelling in self.repeated:
+                self.ambiguous.add(repr(name))
+                self._used.add(name)
+                return None
             if name is not None:
                 self._used.add(name)
                 return self._labels[name]
         return None
+
+    def __len__(self) -> int:
+        """Return the number of names in the file."""
+        return len(self._labels)
 
     @property
     def found(self) -> int:
         """Number of names that matched an image so far."""
         return len(self._used)
 
-    def __len__(self) -> int:
-        """Return the number of names in the file."""
-        return len(self._labels)
+    @property
+    def needs_unique_names(self) -> bool:
+        """Whether some names have no folder, so that they match images by their base names."""
+        return any("/" not in name for name in self._labels)
 
     def unused(self) -> Iterator[tuple[str, Found]]:
-        """Yield the names that have matched no image so far."""
-        return ((name, found) for name, found in self._labels.items() if name not in self._used)
+        """Yield the paths that have matched no image so far."""
+        head = f"{self.base}/" if self.base else ""
+        return ((head + name, found) for name, found in self._labels.items() if name not in self._used)
 
 
 def read_known(files: Mapping[str, bytes], dataset: str) -> list[Labels]:

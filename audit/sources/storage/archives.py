@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audit.sources.storage.files import Storage
-from audit.sources.storage.names import escape, unescape
+from audit.sources.storage.names import escape, is_inside, unescape
 
 
 def member_ref(archive: str, offset: int, size: int) -> str:
@@ -13,6 +13,8 @@ def member_ref(archive: str, offset: int, size: int) -> str:
 
 def read_ref(storage: Storage, source_ref: str) -> bytes:
     """Return the bytes of a `member_ref`, or of a plain file below the root. Raises OSError."""
+    if not is_inside(unescape(source_ref)):
+        raise PermissionError(f"{source_ref!r} is outside of {storage.location}")
     archive, mark, span = source_ref.rpartition("#")
     offset, plus, size = span.partition("+")
     if not (mark and plus and offset.isdigit() and size.isdigit()):

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from audit.errors import AuditError, SourceError, reason
-from audit.sources.storage.names import HIDDEN, is_hidden, sample_id
-from audit.sources.storage.problems import NOT_LISTED, Problem
+from audit.sources.storage.names import HIDDEN, is_hidden, is_image, sample_id
+from audit.sources.storage.problems import NOT_LISTED, Problem, Tally
 
 MISSING = "missing"
 """The fingerprint of a file that does not exist."""
@@ -24,7 +24,34 @@ _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "crea
 _LOCAL_PROTOCOLS = frozenset({"file", "local", "memory", "zip", "tar", "libarchive", "dir", "simplecache", "filecache", "blockcache"})
 """fsspec protocols that do not use the network by themselves; any other one may."""
 
+LISTED_PROTOCOLS = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hf"})
+"""Protocols of images that a table may list. Others read local files or other processes' memory, start programs, or expand templates."""
+
+DEFAULT_MAX_BYTES = 512 << 20
+"""Larger files and members are not read: as much as an uncompressed image of the highest allowed number of pixels."""
+
+_max_bytes: ContextVar[int] = ContextVar("max_bytes", default=DEFAULT_MAX_BYTES)
 _offline: ContextVar[bool] = ContextVar("offline", default=False)
+
+
+class TooLargeError(OSError):
+    """A file or member is larger than the limit of `at_most`."""
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Refuse to read whole files and members that are larger than a number of bytes."""
+    before = _max_bytes.set(size)
+    try:
+        yield
+    finally:
+        _max_bytes.reset(before)
+
+
+def require_size(size: int | None) -> None:
+    """Refuse a size above the limit. Raises TooLargeError."""
+    if size is not None and size > _max_bytes.get():
+        raise TooLargeError(f"{size:,} bytes, more than the limit of {_max_bytes.get():,}")
 
 
 @contextmanager
@@ -72,7 +99,11 @@ class Storage:
     def _remote(self) -> tuple[Any, str]:
         import fsspec
 
-        return cast("tuple[Any, str]", fsspec.core.url_to_fs(self.location, **self.options))
+        try:
+            return cast("tuple[Any, str]", fsspec.core.url_to_fs(self.location, **self.options))
+        except ImportError as error:
+            hint = "install the packages that this URL scheme needs, then run the same command again"
+            raise SourceError(self.location, f"cannot be opened ({reason(error)})", hint) from error
 
     @property
     def root(self) -> str:
@@ -103,18 +134,30 @@ class Storage:
         return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in self._remote[0].ls(folder, detail=True))
 
     def open(self, path: str) -> BinaryIO:
-        """Open a file for reading and seeking. Raises OSError."""
-        return open(path, "rb") if self.protocol is None else cast("BinaryIO", self._remote[0].open(path, "rb"))  # noqa: PTH123
+        """Open a file for reading and seeking. Raises OSError, also for a device or a pipe, which may have no end."""
+        if self.protocol is not None:
+            return cast("BinaryIO", self._remote[0].open(path, "rb"))
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise OSError(f"{path} is a device, pipe or socket")
+        return file
 
     def read(self, path: str) -> bytes:
-        """Return a file's bytes. Raises OSError."""
+        """Return a file's bytes. Raises OSError; TooLargeError if it is larger than the limit of `at_most`."""
         if self.protocol is not None:
-            return cast("bytes", self._remote[0].cat_file(path))
-        with self.open(path) as file:
-            return file.read()
+            require_size(self._remote[0].info(path).get("size"))
+            data = cast("bytes", self._remote[0].cat_file(path, end=_max_bytes.get() + 1))
+        else:
+            with self.open(path) as file:
+                require_size(os.fstat(file.fileno()).st_size)
+                data = file.read(_max_bytes.get() + 1)
+        require_size(len(data))
+        return data
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
-        """Return a byte range of a file in one request. Raises OSError if the file is too short."""
+        """Return a byte range of a file in one request. Raises OSError if the file is too short, TooLargeError if the range is too large."""
+        require_size(size)
         if self.protocol is not None:
             data = cast("bytes", self._remote[0].cat_file(path, start=offset, end=offset + size)) if size else b""
         else:
@@ -150,9 +193,10 @@ class Storage:
         followed, but each linked folder only once and never back to a parent, so that loops end. Hidden names, devices and pipes are counted in
         ``ignored``; remote folders that cannot be listed are added to the problems.
         """
-        return self._walk_local(ignored) if self.protocol is None else self._walk_remote(ignored, problems)
+        return self._walk_local(ignored, problems) if self.protocol is None else self._walk_remote(ignored, problems)
 
-    def _walk_local(self, ignored: Counter[str]) -> Iterator[tuple[str, str]]:
+    def _walk_local(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
+        special, hidden = Tally(), _HiddenImages()
         top = os.stat(self.root)  # noqa: PTH116
         followed: set[tuple[int, int]] = set()
         pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(self.root, "", frozenset({(top.st_dev, top.st_ino)}))]
@@ -167,6 +211,7 @@ class Storage:
                 path = prefix + entry.name
                 if is_hidden(entry.name):
                     ignored[HIDDEN] += 1
+                    hidden.note(path)
                     continue
                 try:
                     state = entry.stat()
@@ -185,7 +230,9 @@ class Storage:
                     below.append((entry.path, path + "/", above | {identity}))
                 else:
                     ignored["(special file)"] += 1
+                    special.add(sample_id(path))
             pending.extend(reversed(below))
+        problems += _passed_over(special, hidden)
 
     def _walk_remote(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
         filesystem, root = self._remote
@@ -211,6 +258,31 @@ class Storage:
                     pending.append(info["name"])
                 else:
                     yield path, _remote_fingerprint(info)
+
+
+class _HiddenImages(Tally):
+    """Hidden files with the extension of an image."""
+
+    def note(self, path: str) -> None:
+        name = path.rpartition("/")[2]
+        if is_image(name) and not name.startswith("._"):  # macOS's companions of files are not images
+            self.add(sample_id(path))
+
+
+def _passed_over(special: Tally, hidden: Tally) -> Iterator[Problem]:
+    if special.count:
+        verb = "device, pipe or socket was" if special.count == 1 else "devices, pipes or sockets were"
+        hint = "replace them with regular files, or remove them"
+        yield Problem(kind="special_file", problem=f"{special.count:,} {verb} not read: {special}", hint=hint, evidence={"entries": special.count})
+    if hidden.count:
+        verb = "hidden image was" if hidden.count == 1 else "hidden images were"
+        problem = f"{hidden.count:,} {verb} not listed, but many loaders read them: {hidden}"
+        yield Problem(kind="hidden_image", problem=problem, hint="rename or remove them", evidence={"entries": hidden.count})
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open without waiting for a pipe's writer; no effect on regular files."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def require_file(storage: Storage, kind: str) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import BinaryIO, cast
 
-from audit.sources.storage.files import Storage
+from audit.sources.storage.files import Storage, require_size
+
+_FREE = 1 << 30
+"""Bytes that may be read at any expansion."""
+_MOST_EXPANSION = 200
+_STEP = 64 << 20
 
 
 def is_gzip(path: str) -> bool:
@@ -19,8 +25,34 @@ def is_gzip(path: str) -> bool:
 @contextmanager
 def open_gzip(storage: Storage, path: str) -> Iterator[BinaryIO]:
     """Open a gzipped file as its uncompressed bytes. Seeking backwards restarts from the first byte."""
-    with storage.open(path) as packed, gzip.GzipFile(fileobj=packed, mode="rb") as file:
+    with storage.open(path) as packed, _Bounded(fileobj=packed, mode="rb") as file:
         yield cast("BinaryIO", file)
+
+
+class _Bounded(gzip.GzipFile):
+    """Stops at data that expands without measure, as zeros do 1,000 times: images are compressed already."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return uncompressed bytes. Raises OSError if the file expands too much."""
+        data = super().read(size)
+        self._require_measure()
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a byte, in steps. Raises OSError if the file expands too much."""
+        if whence == io.SEEK_SET:
+            while self.tell() + _STEP < offset:
+                before = self.tell()
+                super().seek(before + _STEP)
+                self._require_measure()
+                if self.tell() == before:  # the end
+                    break
+        return super().seek(offset, whence)
+
+    def _require_measure(self) -> None:
+        packed = cast("BinaryIO", self.fileobj).tell()
+        if self.tell() > _FREE and self.tell() > _MOST_EXPANSION * packed:
+            raise OSError(f"expands more than {_MOST_EXPANSION} times, like a decompression bomb")
 
 
 class GzipReader:
@@ -46,7 +78,8 @@ class GzipReader:
         self._open = ExitStack()
 
     def read_range(self, offset: int, size: int) -> bytes:
-        """Return ``size`` uncompressed bytes from ``offset``. Raises OSError if the file is too short."""
+        """Return ``size`` uncompressed bytes from ``offset``. Raises OSError if the file is too short or the range is too large."""
+        require_size(size)
         with self._lock:
             if self._stream is None:
                 self._stream = self._open.enter_context(open_gzip(self._storage, self._path))

@@ -11,10 +11,14 @@ from urllib.parse import unquote
 IMAGE_EXTENSIONS = frozenset(
     (  # noqa: SIM905  as a list, one line each
         "jpg jpeg jpe jfif jif png apng webp gif bmp dib tif tiff jp2 j2k j2c jpx jpf jpc avif avifs heic heif ppm pgm pbm pnm "
-        "pfm ico tga pcx sgi rgb ras sun exr hdr dds psd jxl qoi xbm xpm"
+        "pfm ico tga pcx sgi rgb ras sun exr hdr dds psd jxl qoi xbm xpm dcm dicom "
+        "dng cr2 cr3 nef nrw arw srw orf rw2 raf pef"
     ).split()
 )
-"""Extensions of image files, without the dot, in lower case."""
+"""Extensions of image files, without the dot, in lower case; the second line has those of cameras' raw files."""
+
+_DOWNLOADED = re.compile(r"(?:\?[^/]*|\.\d{1,3}|[ _]?\(\d+\))$")
+"""What downloaders add to a name: the query of its URL, or a number if the name was taken."""
 
 HIDDEN = "(hidden)"
 UNSAFE = "(unsafe path)"
@@ -35,6 +39,16 @@ def is_image(path: str) -> bool:
     return extension(path)[1:] in IMAGE_EXTENSIONS
 
 
+def is_renamed_image(path: str) -> bool:
+    """Return whether a path's extension was that of an image before a downloader added to the name.
+
+    >>> is_renamed_image("a.jpg?w=500"), is_renamed_image("a.jpg.1"), is_renamed_image("a.1")
+    (True, True, False)
+    """
+    name = path.rpartition("/")[2]
+    return is_image(_DOWNLOADED.sub("", name)) and not is_image(name)
+
+
 def is_hidden(path: str) -> bool:
     """Return whether any part of a path is hidden or operating system litter: ``.git/x``, ``__MACOSX/x``, ``a/Thumbs.db``."""
     return any(part.startswith(".") or part.lower() in _LITTER for part in path.split("/"))
@@ -52,6 +66,11 @@ def safe_relative(path: str) -> str | None:
         return None
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return None if ".." in parts or not parts else "/".join(parts)
+
+
+def is_inside(path: str) -> bool:
+    """Return whether a relative path stays below its folder; references in a run that somebody else made may not."""
+    return not path.startswith("/") and ".." not in path.split("/")
 
 
 def sample_id(path: str) -> str:

@@ -89,7 +89,7 @@ def test_errors_name_the_line(folder, data, message):
         listed(folder, data)
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+@pytest.mark.parametrize("ending", ["json", "parquet"])
 def test_refuses_unsupported_extension(folder, ending):
     path = folder.parent / f"labels.{ending}"
     path.write_text('{"sample_id": "cat/1.png", "label": "ant"}\n')

@@ -146,14 +146,14 @@ def test_concurrent_reads_of_one_source(tmp_path):
 
 
 def test_later_of_two_members_with_one_name_is_used(tmp_path):
-    (tmp_path / "a.tar").write_bytes(pack({"cat/1.png": png(1), "cat/2.png": png(2)}))
+    (tmp_path / "a.tar").write_bytes(pack({"cat/1.png": png(1), "dog/2.png": png(2)}))
     with tarfile.open(tmp_path / "a.tar", "a") as archive:
         member = tarfile.TarInfo("./cat/1.png")
         member.size = len(png(9))
         archive.addfile(member, io.BytesIO(png(9)))
     source = open_source(str(tmp_path / "a.tar"))
     table, problems = list_samples(source, lambda _: None)
-    assert {row["sample_id"]: source.read(row["source_ref"]) for row in table.to_pylist()} == {"cat/1.png": png(9), "cat/2.png": png(2)}
+    assert {row["sample_id"]: source.read(row["source_ref"]) for row in table.to_pylist()} == {"cat/1.png": png(9), "dog/2.png": png(2)}
     assert [(problem.kind, problem.evidence) for problem in problems] == [("listed_twice", {"entries": 1})]
     assert "'cat/1.png'" in problems[0].message
 

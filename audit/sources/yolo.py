@@ -1,0 +1,21 @@
+"""Images with YOLO annotations: the classes of an image's boxes are its labels. Never detected: pass ``--kind yolo``."""
+
+from __future__ import annotations
+
+from audit.sources.annotations.annotated import AnnotatedSource
+from audit.sources.archives import open_tree
+from audit.sources.base import Source, SourceOptions
+
+KIND = "yolo"
+RANK = 95
+OPTIONS = frozenset({"layout", "objects"})
+
+
+def matches(location: str, options: SourceOptions) -> bool:  # noqa: ARG001
+    """Return False: whether annotations are the labels is the user's choice."""
+    return False
+
+
+def open_kind(location: str, options: SourceOptions) -> Source:
+    """Open a folder, tar or zip. Raises SourceError."""
+    return AnnotatedSource(KIND, location, open_tree(location, options), options)
