@@ -37,8 +37,7 @@ KINDS = (
     ),
     *("empty_boxes", "repeated_boxes", "boxes_outside", "tiny_boxes"),
     *("joined_labels", "unread_metadata", "no_path", "no_image_column", "empty_classes", "empty_splits", "no_label_column", "backslashes"),
-    *("special_file", "hidden_image"),
-    "possible_groups",
+    *("special_file", "hidden_image", "possible_groups"),
 )
 FAMILY: Family = "quality"
 EVIDENCE = {

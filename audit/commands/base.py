@@ -95,9 +95,9 @@ READING = flags(
     click.option("--label-column", metavar="NAME", help="Column with the label."),
     click.option("--split-column", metavar="NAME", help="Column with the split."),
     click.option("--split", metavar="NAME", help="Put every image in this split, ignoring folders and columns."),
-    click.option("--allow-remote", is_flag=True, default=None, help="Allow a table to list images by URL."),
     click.option("--group-column", metavar="NAME", help="Column with the patient, product, video, session or sender of an image."),
     click.option("--group-pattern", metavar="REGEX", help="Pattern that finds an image's group in its sample id."),
+    click.option("--allow-remote", is_flag=True, default=None, help="Allow a table to list images by URL."),
 )
 """How SOURCE is read: the fields of `audit.sources.SourceOptions`."""
 

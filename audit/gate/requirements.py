@@ -31,9 +31,16 @@ def requirement(name: str, wanted: Any, run: Run, difference: Difference | Findi
     rule = f"require.{name}"
     if name.endswith("_drift"):
         return _drift(name, wanted, difference)
-    if name in ("readable", "whole_groups"):
-        return _readable(rule, run, waived, wanted=wanted) if name == "readable" else _whole_groups(rule, run, wanted=wanted)
-    samples = run.columns("split", "label", "labels")
+    if name == "readable":
+        return _readable(rule, run, waived, wanted=wanted)
+    if name == "whole_groups":
+        return _whole_groups(rule, run, wanted=wanted)
+    return _of_samples(name, wanted, run)
+
+
+def _of_samples(name: str, wanted: Any, run: Run) -> Verdict:
+    """Judge the numbers and names of splits and classes."""
+    rule, samples = f"require.{name}", run.columns("split", "label", "labels")
     if name == "min_per_split":
         return _split_sizes(rule, samples["split"].value_counts(), wanted)
     labels = pd.concat([samples["label"].dropna(), samples["labels"].dropna().explode().dropna()])

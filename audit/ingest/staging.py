@@ -30,6 +30,8 @@ from audit.tables import FEATURE_BYTES, FEATURES, MEASURES, SAMPLES, THUMBNAIL_S
 FOLDER = "unfinished"
 INGEST_PLAN = "ingest.json"
 """Stored with the finished tables: what their rows depend on besides the images."""
+_OF_MODELS = frozenset({"weights", "preprocessing", "placement"})
+"""Entries of a plan that only the embeddings depend on."""
 _SUPERSEDED = "unfinished-before"
 _PUBLISHED = "unfinished-published"
 _ROWS_COPIED_AT_ONCE = 65_536
@@ -232,7 +234,9 @@ class Staging:
         """Return whether rows of a plan can be reused; with embeddings of the user's, those of any backbone can."""
         if self._vectors is None or not isinstance(plan, dict):
             return bool(plan == self._plan)
-        return all(plan.get(name) == self._plan[name] for name in ("measures", "max_pixels"))
+        return {name: value for name, value in plan.items() if name not in _OF_MODELS} == {
+            name: value for name, value in self._plan.items() if name not in _OF_MODELS
+        }
 
     def _superseded(self, folder: Path) -> EarlierIngest | None:
         """Return the rows of a scan that was killed before the dataset changed, if any. Raises RunError if they are corrupt."""

@@ -128,7 +128,8 @@ def _pixels(scan: Scan, store: Path, side: int, key: str) -> npt.NDArray[np.uint
     batch = scan.options.batch_size
     parts = (readable[start : start + batch] for start in range(0, len(readable), batch))
     chunks = (Chunk(part, refs[part].tolist()) for part in parts)
-    recipe = Recipe(scan.source, preprocessing, scan.options.max_pixels, None)
+    limits = {"max_bytes": scan.options.max_bytes, "seconds": scan.options.seconds_per_image, "ranges": scan.plan.get("ranges", {})}
+    recipe = Recipe(scan.source, preprocessing, scan.options.max_pixels, None, **limits)
     workers = scan.options.workers or available_cpus()
     for number, found in enumerate(ingest(chunks, len(readable), recipe, None, workers=workers, together=batch)):
         into[found.rows] = found.inputs

@@ -132,11 +132,11 @@ def _prepared(
         listing, replaced = verified(listing, run, dataset, observer.advance)
         if replaced:
             observer.note(f"{counted(replaced, 'file')} changed without a change of size and modification time; read again")
+    ranges = survey_ranges(dataset, listing, options.max_pixels)
     vectors = None if options.embeddings is None else load_vectors(options.embeddings, listing["sample_id"].to_pylist())
     if vectors is not None and vectors.unknown:
         observer.note(f"{vectors.file}: {vectors.unknown:,} rows are for images that the dataset lacks; they are ignored")
     choices = _choose(options, record) if vectors is None else [Choice(backbone=vectors.backbone(), reason="--embeddings")]
-    ranges = survey_ranges(dataset, listing, options.max_pixels)
     placed = []
     for choice in choices:
         placement = engine.place(device=options.device if vectors is None else "cpu", precision=options.precision)

@@ -21,7 +21,7 @@ from audit.errors import AuditError, RunError
 from audit.io.artifacts import read_arrays, replacing
 from audit.io.blocks import blocks, some_of
 from audit.predictions.calibration import best_temperature, most_to_calibrate
-from audit.predictions.folds import folds_of, numbered, order_of_images
+from audit.predictions.folds import folds_of, keys_of, numbered, order_of_images
 from audit.predictions.out_of_sample import FOLDS, Predictions, own_class_unseen
 from audit.predictions.predictor import log_of, tempered
 
@@ -96,7 +96,8 @@ def fine_tune(work: FineTuning, store: Path, key: str, observer: Observer, into:
     labels, classes = work.labels, int(work.labels.max(initial=-1)) + 1
     order, column = order_of_images(work.images, labels, classes)
     fold = np.empty(len(labels), np.int8)
-    fold[order] = folds_of(np.append(column, -1)[labels[order]].astype(np.int32), numbered(work.groups[order]), work.usable[order], FOLDS, work.seed)
+    ranked, keys = np.append(column, -1)[labels[order]].astype(np.int32), keys_of(work.images[order])
+    fold[order] = folds_of(ranked, numbered(work.groups[order]), work.usable[order], FOLDS, work.seed, keys)
     kept = int(fold.max()) + 1
     judged = (fold >= 0) & (labels >= 0)
     chosen = order[judged[order]]

@@ -92,8 +92,8 @@ class AnnotatedSource(TreeSource):
             if self._is_listed(box, name, seen):
                 edges = json.dumps([*box[:5], box.relative])
                 columns = {**placed.columns, "image": placed.path}
-                of_object = Found(box.label, found.split or placed.split)
-                yield self._listed(name, f"{entry.ref}|{edges}", f"{entry.fingerprint}-{edges}", of_object, columns)
+                of_box = Found(box.label, found.split or placed.split)
+                yield self._listed(name, f"{entry.ref}|{edges}", f"{entry.fingerprint}-{edges}", of_box, columns)
 
     def _is_listed(self, box: Box, name: str, seen: set[Box]) -> bool:
         """Return whether a box becomes a sample; note what is wrong with it."""
