@@ -93,7 +93,7 @@ def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
     """Write ``run/`` as ingest leaves it, and the planted rows: ``wrong.npy``, ``near.npy`` and ``copies.npy``."""
     from audit.io.artifacts import create_array, write_array, write_json, write_table
     from audit.run.record import key_of
-    from audit.tables import OUTCOMES, SCHEMA_VERSION
+    from audit.tables import FEATURE_BYTES, FEATURES, OUTCOMES, SCHEMA_VERSION
     from audit.taxonomy import Taxonomy
 
     rng = np.random.default_rng(seed)
@@ -103,6 +103,7 @@ def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
     run.mkdir(parents=True, exist_ok=True)
     embeddings = create_array(run / "embeddings.npy", (rows, dimension), np.float16)
     thumbnails = create_array(run / "thumbnails.npy", (rows, 32, 32, 3), np.uint8)
+    create_array(run / "features.npy", (rows, FEATURES, FEATURE_BYTES), np.uint8)  # none: there are no images to compare
     perceptual = np.empty(rows, np.uint64)
     for start in range(0, rows, _BLOCK):
         part = slice(start, min(start + _BLOCK, rows))
@@ -128,7 +129,15 @@ def make(out: Path, rows: int, classes: int, dimension: int, seed: int) -> None:
     half = classes // 2
     beside = np.where(true[wrong] < half, true[wrong] + half, true[wrong] - half) % classes
     given[wrong] = np.where(rng.random(len(wrong)) < 0.5, beside, (true[wrong] + rng.integers(1, classes, len(wrong))) % classes)
-    known = {"content_id": content, "pixel_id": content, "perceptual_hash": perceptual, "label": [label_of(at) for at in given.tolist()]}
+    small = np.full(rows, 32, np.int32)  # the thumbnail is all there is: larger images would be read again to compare them
+    known = {
+        "width": small,
+        "height": small,
+        "content_id": content,
+        "pixel_id": content,
+        "perceptual_hash": perceptual,
+        "label": [label_of(at) for at in given.tolist()],
+    }
     write_table(run / "samples.parquet", samples_table(rng, split, of_class, known))
     write_array(out / "wrong.npy", wrong)
     write_array(out / "near.npy", np.stack([originals, copies], axis=1))

@@ -125,7 +125,7 @@ def test_lost_network(tmp_path, flaky, dataset, tally):
     location = f"flaky://{data}"
     reasons: list[str] = []
     partly = 0
-    for requests in (0, 3, 20):
+    for requests in (0, 3, 20, 70):
         flaky.left = requests
         run = tmp_path / f"run-{requests}"
         try:

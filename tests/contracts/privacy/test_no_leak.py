@@ -124,6 +124,7 @@ def commands(scanned, out):
     listed += [["decisions", run, "--sheet", str(out / "sheet.csv"), "--limit", "500"], ["decisions", run, "--json"]]
     listed += [["export", run, "--what", what, "--out", str(out / f"{what}{known.endings[0]}")] for what, known in exports().items()]
     listed += [["diff", run, run, *more] for more in ([], ["--json"])]
+    listed += [["inspect", str(scanned.parent / "data" / "images.csv"), *more] for more in ([], ["--json"])]
     listed += [["lock", run, "--out", str(out / "data.lock")]]
     listed += [["verify", run, "--dataset", "cifar-10", *more] for more in ([], ["--json"])]
     listed += [["benchmark", run, "--predictions", str(predictions), *more] for more in ([], ["--json"])]
