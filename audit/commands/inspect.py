@@ -83,7 +83,8 @@ def describe(listing: pa.Table) -> dict[str, Any]:
         "unlabelled": none,
         "several_labels": several,
         "groups": [name for name, values in sorted(columns.items()) if 2 <= len(values) <= values.total() / 2],
-        "metadata": {name: {"values": len(values), "most_frequent": dict(values.most_common(3))} for name, values in sorted(columns.items())},
+        # Values may be personal: they are counted, not shown.
+        "metadata": {name: {"values": len(values), "most_frequent": max(values.values())} for name, values in sorted(columns.items())},
     }
 
 
@@ -105,7 +106,7 @@ def _lines(found: Mapping[str, Any], source: str) -> Iterable[str]:
     labelled = counted(found["images"] - found["unlabelled"], "image")
     yield f"labels    {labelled} with a label, {found['unlabelled']:,} without, {found['several_labels']:,} with several"
     for name, one in found["metadata"].items():
-        yield f"metadata  {name}: {counted(one['values'], 'value')}, such as {named(one['most_frequent'], one['values'])}"
+        yield f"metadata  {name}: {counted(one['values'], 'value')}, the most frequent of {counted(one['most_frequent'], 'image')}"
     yield f"groups    columns that could be groups: {', '.join(found['groups']) or 'none'}"
     if found["missing"]:
         yield f"missing   {counted(found['missing'], 'listed file')}"
