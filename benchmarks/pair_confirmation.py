@@ -19,7 +19,7 @@ import io
 import random
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ from audit.images.local_features import features, local_features
 from audit.pairs.confirmation import compare_images
 from audit.pairs.evidence import MEASURES
 from audit.pairs.screening import votes
+from audit.processes import available_cpus
 
 Doubles = npt.NDArray[np.float64]
 
@@ -77,7 +78,6 @@ def pairs_of(one: Field, run: audit.Run, edited: int, alike: int) -> Iterator[Pa
 
 def compared(pair: Pair) -> list[float]:
     """Return the measures of a pair and whether it aligns; the orientation on which more features agree."""
-    cv2.setNumThreads(1)
     one = pair.field.pixels(pair.first)
     other = pair.field.pixels(pair.second) if isinstance(pair.second, str) else np.asarray(Image.open(io.BytesIO(pair.second)).convert("RGB"))
     stored = np.stack([features(one), features(other)])
@@ -172,8 +172,9 @@ def main() -> None:
             options = audit.ScanOptions(backbone="embedded", offline=True, only=("near_duplicates",))
             run = audit.scan(one.folder, (arguments.runs or Path(scratch)) / one.name, options=options)
             pairs += pairs_of(one, run, arguments.edited, arguments.alike)
-        with ProcessPoolExecutor() as processes:
-            measured = list(processes.map(compared, pairs, chunksize=16))
+        cv2.setNumThreads(1)
+        with ThreadPoolExecutor(available_cpus()) as threads:  # OpenCV releases the GIL
+            measured = list(threads.map(compared, pairs))
     table = pd.DataFrame(measured, columns=[*MEASURES, "details", "aligned"])
     table.insert(0, "field", [pair.field.name for pair in pairs])
     table.insert(1, "kind", [pair.kind for pair in pairs])

@@ -49,7 +49,7 @@ class PairOptions:
     """Local features that must agree before two images are compared."""
     most_compared: float = 2.0
     """Pairs of images that are compared, most votes first, for each image of the dataset; ``at_once`` at least."""
-    at_once: int = 256
+    at_once: int = 128
     """Pairs that are compared before the search decides whether more are worth it."""
 
 
@@ -84,7 +84,7 @@ class Pairs:
 _NUMBERS = ("correlation", "detail_correlation", "residual", "color_difference", "local_difference", "overlap")
 _LIKELY = 0.9
 """Probability from which a compared pair counts as a copy or another shot."""
-_LEAST_YIELD = 0.01
+_LEAST_YIELD = 0.02
 """Share of these among the last compared pairs below which the search stops: the pairs that follow agree less."""
 
 
