@@ -98,8 +98,6 @@ READING = flags(
     click.option("--group-column", metavar="NAME", help="Column with the patient, product, video, session or sender of an image."),
     click.option("--group-pattern", metavar="REGEX", help="Pattern that finds an image's group in its sample id."),
     click.option("--allow-remote", is_flag=True, default=None, help="Allow a table to list images by URL."),
-    click.option("--group-column", metavar="NAME", help="Column with the patient, product, video, session or sender of an image."),
-    click.option("--group-pattern", metavar="REGEX", help="Pattern that finds an image's group in its sample id."),
 )
 """How SOURCE is read: the fields of `audit.sources.SourceOptions`."""
 
