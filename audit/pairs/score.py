@@ -109,8 +109,7 @@ def score(evidence: Evidence, margins: Floats) -> Scores:
     # A fixed camera gives the same ground and another subject: another shot, however much of the ground agrees.
     copy = np.where(evidence.contradicted >= _ANOTHER_SUBJECT, 0.0, copy)
     by_features = evidence.measures.any(axis=1)
-    alike = evidence.detail_correlation >= _SAME_DETAILS
-    return Scores(np.where(by_features, copy, small * alike), np.where(by_features, same, small))
+    return Scores(np.where(by_features, copy, small), np.where(by_features, same, small))
 
 
 def with_own_share(copy: Doubles) -> Doubles:
@@ -159,8 +158,11 @@ def relations(evidence: Evidence, scores: Scores, point: OperatingPoint) -> npt.
     same = (moved <= _SAME_PLACE) & ~evidence.mirrored
     same &= (evidence.color_difference <= SAME_ENCODING_DIFFERENCE) & (evidence.local_difference <= SAME_ENCODING_LOCALLY)
     copy = (scores.copy >= point.least_score) & (point.pairs > 0)
-    other_shot = scores.same_thing >= LEAST_SAME_THING
-    return np.where(copy, np.where(same, "re_encoded", "edited_copy"), np.where(other_shot, "same_scene", ""))
+    by_thumbnail = ~evidence.measures.any(axis=1)
+    weak = by_thumbnail & (evidence.detail_correlation < _SAME_DETAILS)
+    other_shot = ~by_thumbnail & (scores.same_thing >= LEAST_SAME_THING)
+    kept = np.where(same, "re_encoded", np.where(weak, "same_scene", "edited_copy"))
+    return np.where(copy, kept, np.where(other_shot, "same_scene", ""))
 
 
 def _sigmoid(logit: Doubles) -> Doubles:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.pairs.evidence import nothing
+from audit.pairs.evidence import MEASURES, nothing
 from audit.pairs.score import LEAST_SCORE, OperatingPoint, Scores, margin, operating_point, relations, score, with_own_share
 
 KEPT_FROM_HALF = OperatingPoint(0.5, 1, 0.9, (0.0, 1.0))
@@ -53,6 +53,7 @@ def test_margin_is_measured_from_the_farther_neighbors():
         ({"color_difference": 0.1}, "edited_copy"),
         ({"mirrored": True}, "edited_copy"),
         ({"transform": [[0.8, 0, 0.1], [0, 0.8, 0.1]]}, "edited_copy"),
+        ({"color_difference": 0.1, "detail_correlation": 0.3}, "same_scene"),
     ],
 )
 def test_relations(change, relation):
@@ -65,7 +66,8 @@ def test_relations(change, relation):
 
 @pytest.mark.parametrize(("copy", "same_thing", "relation"), [(0.4, 0.97, "same_scene"), (0.4, 0.8, ""), (0.6, 0.1, "re_encoded")])
 def test_a_copy_then_another_shot_then_nothing(copy, same_thing, relation):
-    assert relations(nothing(1), Scores(np.array([copy]), np.array([same_thing])), KEPT_FROM_HALF).tolist() == [relation]
+    compared = replace(nothing(1), measures=np.ones((1, len(MEASURES)), np.float32))
+    assert relations(compared, Scores(np.array([copy]), np.array([same_thing])), KEPT_FROM_HALF).tolist() == [relation]
 
 
 def test_likenesses_are_worth_less_where_hardly_any_is_a_copy():
