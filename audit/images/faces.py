@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from audit.errors import AuditError
-from audit.images.decode import decode
+from audit.images.decode import pixels_of
 from audit.processes import available_cpus, in_processes
 from audit.tables import FACES
 
@@ -121,10 +121,7 @@ _Batch = tuple[tuple[int, str], ...]
 def _detect_batch(source: Source, max_pixels: int, batch: _Batch) -> tuple[int, list[_Box]]:
     boxes: list[_Box] = []
     for row, source_ref in batch:
-        try:
-            image = decode(source.read(source_ref), max_pixels=max_pixels).image
-        except Exception:  # noqa: BLE001  storage libraries raise their own types; ingest has already reported the file
-            image = None
-        if image is not None:
-            boxes += [(row, face.left, face.top, face.right, face.bottom, face.confidence) for face in detect(np.asarray(image))]
+        pixels = pixels_of(source, source_ref, max_pixels=max_pixels)
+        if pixels is not None:
+            boxes += [(row, face.left, face.top, face.right, face.bottom, face.confidence) for face in detect(pixels)]
     return len(batch), boxes

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.errors import AuditError
-from audit.images.decode import decode
+from audit.images.decode import pixels_of
 from audit.images.local_features import COMPARED_SIDE, LocalFeatures, local_features
 from audit.pairs.details import Details, compare
 from audit.pairs.evidence import Evidence, concatenated, nothing
@@ -103,11 +103,8 @@ def _compare_batch(source: Source, max_pixels: int, batch: Sequence[tuple[str, s
 
 
 def _features(source: Source, max_pixels: int, source_ref: str) -> LocalFeatures | None:
-    try:
-        image = decode(source.read(source_ref), max_pixels=max_pixels).image
-    except Exception:  # noqa: BLE001  storage libraries raise their own types; ingest has already reported the file
-        return None
-    return None if image is None else local_features(np.asarray(image))
+    pixels = pixels_of(source, source_ref, max_pixels=max_pixels)
+    return None if pixels is None else local_features(pixels)
 
 
 def _evidence(first: LocalFeatures, second: LocalFeatures, registration: Registration, details: Details) -> Evidence:
@@ -126,7 +123,6 @@ def _evidence(first: LocalFeatures, second: LocalFeatures, registration: Registr
         number(details.residual),
         number(details.color_difference),
         number(details.local_difference),
-        number(details.overlap),
         np.array([registration.mirrored]),
         _in_unit_coordinates(details.matrix, first.gray.shape, second.gray.shape)[None],
         np.array([min(max(coarser.gray.shape), COMPARED_SIDE)], np.int16),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.images.local_features import LocalFeatures
+from audit.pairs.alignment import luma
 from audit.pairs.registration import LEAST_OVERLAP, Registration, covered, inverse, refine, warped
 
 Floats = npt.NDArray[np.float32]
@@ -57,8 +58,6 @@ class Details:
     """Mean absolute difference of the cells' RGB values, 0..1."""
     local_difference: float
     """The same, in the cell where it is largest."""
-    overlap: float
-    """Share of the first image that the other covers, 0..1."""
     matrix: Doubles
     """``[2, 3]``: pixels of the second image, mirrored before where it is registered so -> pixels of the first one, refined."""
 
@@ -72,18 +71,17 @@ def compare(first: LocalFeatures, second: LocalFeatures, registration: Registrat
     inside = covered(fine.gray, matrix, coarse.gray)
     if inside.mean() < LEAST_OVERLAP:
         return None
-    seen, start = coarse.gray.astype(np.float32), warped(fine.gray, matrix, coarse.gray).astype(np.float32)
-    before = _band(seen, start, BANDS[2], _block_means(inside.astype(np.float32), side) >= _WHOLE, side)
+    start = warped(fine.gray, matrix, coarse.gray)
+    before = _band(coarse.gray.astype(np.float32), start.astype(np.float32), BANDS[2], _block_means(inside.astype(np.float32), side) >= _WHOLE, side)
     if len(before) and np.percentile(before, 75) >= _HOPELESS:
-        matrix = refine(coarse, fine, matrix)
-        inside = covered(fine.gray, matrix, coarse.gray)
+        matrix, inside = refine(coarse, fine, matrix, start, inside)
     mine, theirs = coarse.color.astype(np.float32), warped(fine.color, matrix, coarse.gray).astype(np.float32)
-    luma = [image @ np.array([0.299, 0.587, 0.114], np.float32) for image in (mine, theirs)]
+    lumas = luma(mine), luma(theirs)
     within = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1).astype(bool)
     if not within.any():
         return None
     whole = _block_means(within.astype(np.float32), side) >= _WHOLE
-    one, other = _equally_sharp(luma[0], luma[1], within)
+    one, other = _equally_sharp(*lumas, within)
     bands = [_band(one, other, band, whole, side) for band in BANDS]
     # Means of cells, since what compression adds averages out and what an edit adds does not.
     cell = max(max(coarse.gray.shape) // _CELLS, 2)
@@ -91,17 +89,15 @@ def compare(first: LocalFeatures, second: LocalFeatures, registration: Registrat
     compared = _block_means(within.astype(np.float32), cell) >= _WHOLE
     a, b = (image[within] - image[within].mean() for image in (one, other))
     squares, product = float(b @ b), float(a @ b)
-    onto_first = matrix if scale <= 1 else inverse(matrix)
     return Details(
         np.array([len(band) for band in bands]),
         np.array([np.percentile(band, (25, 50, 75)) if len(band) else (np.nan,) * 3 for band in bands]),
-        _contradicted(luma[0], luma[1], inside, side),
+        _contradicted(*lumas, inside, side),
         product / max(float(np.sqrt(squares * float(a @ a))), 1.0),
         float(np.abs(a - max(product, 0.0) / max(squares, 1.0) * b).mean()) / 255,
         float(difference[compared].mean()) if compared.any() else 0.0,
         float(difference[compared].max(initial=0.0)),
-        float(inside.mean() if scale <= 1 else covered(second.gray, onto_first, first.gray).mean()),
-        onto_first,
+        matrix if scale <= 1 else inverse(matrix),
     )
 
 

@@ -46,16 +46,17 @@ _POINTS = 48
 """Points along each side at which coverage is sampled."""
 
 
-def edits(evidence: Evidence, transform: Doubles, first_size: Doubles, second_size: Doubles) -> list[list[str]]:
+def edits(evidence: Evidence, transform: Doubles, covered: tuple[Doubles, Doubles], first_size: Doubles, second_size: Doubles) -> list[list[str]]:
     """Return, for each pair, what distinguishes the second image from the first, such as "mirrored" or "cropped to 62%".
 
     Args:
         evidence: ``m`` pairs.
         transform: ``[m, 2, 3]`` coordinates in the first image -> in the second one (mirrored first if ``mirrored``), 0..1 along both sides.
+        covered: the ``shares`` of the transformations.
         first_size: ``[m, 2]`` width and height in pixels.
         second_size: ``[m, 2]``.
     """
-    of_first, of_second = shares(transform)
+    of_first, of_second = covered
     pixels = transform[:, :, :2] * second_size[:, :, None] / first_size[:, None]
     angles = np.degrees(np.arctan2(pixels[:, 1, 0] - pixels[:, 0, 1], pixels[:, 0, 0] + pixels[:, 1, 1])).round(1)
     scales = np.linalg.norm(pixels, axis=1)

@@ -29,8 +29,6 @@ class Evidence:
     """Mean absolute difference of the RGB values, 0..1."""
     local_difference: Floats
     """The same in the cell where it is largest: an overlay changes only part of an image."""
-    overlap: Floats
-    """Share of the first image that the second one covers, 0..1."""
     mirrored: npt.NDArray[np.bool_]
     transform: Floats
     """``[m, 2, 3]``: coordinates in the first image -> in the second one (mirrored first if ``mirrored``); 0..1 along both sides."""
@@ -62,7 +60,7 @@ def nothing(count: int) -> Evidence:
     zero = np.zeros(count, np.float32)
     identity = np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1))
     measures = np.zeros((count, len(MEASURES)), np.float32)
-    return Evidence(*(zero,) * 6, np.zeros(count, bool), identity, np.zeros(count, np.int16), measures, zero, zero)
+    return Evidence(*(zero,) * 5, np.zeros(count, bool), identity, np.zeros(count, np.int16), measures, zero, zero)
 
 
 def concatenated(parts: list[Evidence]) -> Evidence:

@@ -81,7 +81,7 @@ class Pairs:
     """Pairs that were not compared because an image can no longer be read."""
 
 
-_NUMBERS = ("correlation", "detail_correlation", "residual", "color_difference", "local_difference", "overlap")
+_NUMBERS = ("correlation", "detail_correlation", "residual", "color_difference", "local_difference")
 _LIKELY = 0.9
 """Probability from which a compared pair counts as a copy or another shot."""
 _LEAST_YIELD = 0.02
@@ -308,13 +308,14 @@ def _describe(evidence: Evidence, swapped: Flags, first_size: npt.NDArray[np.flo
     """Return the evidence as JSON, with the transformation from the first row's image to the second's."""
     matrix = evidence.transform.astype(np.float64)
     matrix[swapped] = backwards(matrix[swapped], evidence.mirrored[swapped])
-    done = edits(evidence, matrix, first_size, second_size)
-    evidence = replace(evidence, overlap=shares(matrix)[0].astype(np.float32))
-    numbers = np.stack([getattr(evidence, name) for name in _NUMBERS], axis=1).astype(np.float64).round(4).tolist()
+    covered = shares(matrix)
+    done = edits(evidence, matrix, covered, first_size, second_size)
+    columns = [*(getattr(evidence, name) for name in _NUMBERS), covered[0].astype(np.float32)]
+    numbers = np.stack(columns, axis=1).astype(np.float64).round(4).tolist()
     flat = matrix.reshape(-1, 6).round(4).tolist()
     return [
         json.dumps(
-            dict(zip(_NUMBERS, values, strict=True))
+            dict(zip((*_NUMBERS, "overlap"), values, strict=True))
             | {"mirrored": mirrored, "transform": transform, "edits": changed, "compared_at": side, "inliers": round(float(np.expm1(inliers)))}
         )
         for values, mirrored, transform, changed, side, inliers in zip(

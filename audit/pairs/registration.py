@@ -68,30 +68,33 @@ def register(first: LocalFeatures, second: LocalFeatures, *, mirrored: bool) -> 
     return Registration(np.asarray(matrix, np.float64), mirrored, distinct) if distinct >= _FEWEST else None
 
 
-def refine(coarse: LocalFeatures, fine: LocalFeatures, matrix: Doubles) -> Doubles:
-    """Return the transformation from the finer image to the coarser one that maximises their correlation; ``matrix`` itself if none is better.
+def refine(
+    coarse: LocalFeatures, fine: LocalFeatures, matrix: Doubles, start: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]
+) -> tuple[Doubles, npt.NDArray[np.bool_]]:
+    """Return the transformation from the finer image to the coarser one that maximises their correlation, and what it covers.
 
     Args:
         coarse: the image with fewer pixels for the same thing.
         fine: the other image.
-        matrix: ``[2, 3]`` pixels of ``fine`` -> pixels of ``coarse``.
+        matrix: ``[2, 3]`` pixels of ``fine`` -> pixels of ``coarse``; returned if none is better.
+        start: ``fine`` by ``matrix``, as ``warped`` returns it.
+        inside: what it covers, as ``covered`` returns it.
     """
-    start, inside = warped(fine.gray, matrix, coarse.gray), covered(fine.gray, matrix, coarse.gray)
     stop = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, _STEPS, _PRECISION)
     try:
         _, step = cv2.findTransformECC(
             coarse.gray, start, np.eye(2, 3, dtype=np.float32), cv2.MOTION_AFFINE, stop, inside.astype(np.uint8) * 255, _SMOOTHING
         )
     except cv2.error:  # flat, or already as good as it gets
-        return matrix
+        return matrix, inside
     better = (np.vstack([inverse(np.asarray(step, np.float64)), [0, 0, 1]]) @ np.vstack([matrix, [0, 0, 1]]))[:2]
     if not _plausible(better):
-        return matrix
+        return matrix, inside
     moved = covered(fine.gray, better, coarse.gray)
     if moved.mean() < LEAST_OVERLAP:
-        return matrix
+        return matrix, inside
     before, after = _fit(coarse.gray, start, inside), _fit(coarse.gray, warped(fine.gray, better, coarse.gray), moved)
-    return better if after >= before - _WORSE else matrix
+    return (better, moved) if after >= before - _WORSE else (matrix, inside)
 
 
 def warped(image: npt.NDArray[np.uint8], matrix: Doubles, onto: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

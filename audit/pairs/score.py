@@ -36,7 +36,7 @@ LEAST_SCORE = 0.5
 """Pairs below this score are never kept: they are more likely wrong than right."""
 
 LEAST_SAME_THING = 0.965
-"""Probability from which a pair that is no copy is reported as two shots of the same thing."""
+"""Probability from which a pair that is not a copy is reported as two shots of the same thing."""
 
 _ANOTHER_SUBJECT = 0.015
 """Share of blocks in which the images contradict each other above which they are not copies."""

@@ -107,7 +107,6 @@ def measure(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8], alignment:
         residual.astype(np.float32),
         (difference.sum(axis=(1, 2)) / pixels).astype(np.float32),
         cells.max(axis=(1, 2), initial=0).astype(np.float32),
-        inside.mean(axis=(1, 2)).astype(np.float32),
         alignment.mirrored,
         _in_unit_coordinates(alignment.matrix, side),
         np.full(len(one), side, np.int16),

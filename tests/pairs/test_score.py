@@ -57,7 +57,7 @@ def test_margin_is_measured_from_the_farther_neighbors():
     ],
 )
 def test_relations(change, relation):
-    plain = {"correlation": 0.99, "detail_correlation": 0.95, "residual": 0.01, "color_difference": 0.01, "local_difference": 0.02, "overlap": 1.0}
+    plain = {"correlation": 0.99, "detail_correlation": 0.95, "residual": 0.01, "color_difference": 0.01, "local_difference": 0.02}
     values = plain | {"mirrored": False, "transform": [[1, 0, 0], [0, 1, 0]]} | change
     measured = {name: np.array([value], bool if name == "mirrored" else np.float32) for name, value in values.items()}
     evidence = replace(nothing(1), **measured)

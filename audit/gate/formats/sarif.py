@@ -104,7 +104,7 @@ def _of_finding(row: dict[Any, Any], path: str | None, policy: str, numbers: Map
         "properties": {**properties, "severity": row["severity"], "score": round(float(row["score"]), 6), "failed_rules": rules},
     }
     if row["state"] in ("new", "persisting"):
-        # A finding that only refitted models cause, on an unchanged image, is no new alert.
+        # Refitted models may change findings about unchanged images; those are not new alerts.
         result["baselineState"] = "new" if row["state"] == "new" and row["cause"] != "context" else "unchanged"
     return result
 

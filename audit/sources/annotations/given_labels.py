@@ -100,7 +100,7 @@ def _table(path: str, data: bytes, options: SourceOptions) -> tuple[list[str], l
         second = next(lines, None)
         rest = chain([second], lines) if second is not None else iter(())
         if second is not None and is_image(second[1][0].strip()) and not is_image(header[0]):
-            # A header of unusual names: with two columns there is no doubt what they are.
+            # A header with unusual names: two columns can only be the name and the label.
             if len(header) > 2:
                 problem = f"has no column with a usual name for labels; its columns are {', '.join(header)}"
                 raise SourceError(path, problem, "set `path_column` and `label_column`")
