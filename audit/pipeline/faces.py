@@ -38,8 +38,8 @@ class Faces(Stage):
         scan.record.begin(self)
         rows = np.flatnonzero(missing)
         scan.observer.stage("faces", len(rows))
-        refs, options = scan.samples["source_ref"].iloc[rows].tolist(), scan.options
-        found = find_faces(scan.source, rows, refs, max_pixels=options.max_pixels, workers=options.workers, advance=scan.observer.advance)
+        refs = scan.samples["source_ref"].iloc[rows].tolist()
+        found = find_faces(scan.reader, rows, refs, workers=scan.options.workers, advance=scan.observer.advance)
         together = pd.concat([part for part in (kept, found.to_pandas()) if len(part)] or [kept])
         ordered = together.sort_values(["row", "confidence"], ascending=[True, False], kind="stable")
         write_table(scan.run / _TABLE, pa.Table.from_pandas(ordered, FACES, preserve_index=False))

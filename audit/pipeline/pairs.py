@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pyarrow as pa
 
 from audit.io.artifacts import write_table
@@ -39,16 +41,17 @@ class Pairs(Stage):
         scan.record.begin(self)
         rows = len(samples)
         observer.stage("pairs", rows)
-        found = find_pairs(
-            samples,
-            open_rows(run, "thumbnails", rows),
-            open_rows(run, "neighbors", rows),
-            open_rows(run, "similarities", rows),
-            Images(open_rows(run, "features", rows), Confirmation(scan.source, samples["source_ref"].tolist(), options.max_pixels, options.workers)),
-            options=PairOptions(min_precision=options.min_precision),
-            known=known,
-            advance=observer.advance,
-        )
+        with contextlib.closing(Confirmation(scan.reader, samples["source_ref"].tolist(), options.workers)) as confirm:
+            found = find_pairs(
+                samples,
+                open_rows(run, "thumbnails", rows),
+                open_rows(run, "neighbors", rows),
+                open_rows(run, "similarities", rows),
+                Images(open_rows(run, "features", rows), confirm),
+                options=PairOptions(min_precision=options.min_precision),
+                known=known,
+                advance=observer.advance,
+            )
         write_table(run / "pairs.parquet", pa.Table.from_pandas(found.table, PAIRS, preserve_index=False))
         found.known.save(run)
         if found.limited:

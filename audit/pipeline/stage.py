@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from audit.ingest.rereading import Reader
 from audit.io.artifacts import to_frame
 from audit.run.identity import identities
 from audit.run.record import Stored
@@ -90,6 +91,14 @@ class Scan:
     def pairs(self) -> pd.DataFrame:
         """Columns of ``audit.tables.PAIRS``."""
         return to_frame(read_pairs(self.run, len(self.listing)))
+
+    @property
+    def reader(self) -> Reader:
+        """How later stages read images again."""
+        options, ranges = self.options, self.plan.get("ranges", {})
+        return Reader(
+            source=self.source, max_pixels=options.max_pixels, max_bytes=options.max_bytes, seconds=options.seconds_per_image, ranges=ranges
+        )
 
     @property
     def wants_faces(self) -> bool:

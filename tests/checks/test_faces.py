@@ -107,15 +107,16 @@ def test_processes_find_the_same_faces(pictures, tmp_path, monkeypatch):
     for name, pixels in pictures.items():
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
         names.append(f"{name}.png")
+    from audit.ingest.rereading import Reader
     from audit.sources import open_source
     from audit.sources.base import SourceOptions
 
     source = open_source(str(tmp_path), SourceOptions())
     rows = np.arange(len(names))
-    many = 512 * 512
-    several, counted = faces.find_faces(source, rows, names, max_pixels=many, workers=2, advance=lambda _: None), []
-    one = faces.find_faces(source, rows, names, max_pixels=many, workers=1, advance=counted.append)
-    assert not faces.find_faces(source, rows, names, max_pixels=1, workers=1, advance=lambda _: None).num_rows
+    read = Reader(source=source, max_pixels=512 * 512)
+    several, counted = faces.find_faces(read, rows, names, workers=2, advance=lambda _: None), []
+    one = faces.find_faces(read, rows, names, workers=1, advance=counted.append)
+    assert not faces.find_faces(Reader(source=source, max_pixels=1), rows, names, workers=1, advance=lambda _: None).num_rows
     assert several.equals(one)
     assert sum(counted) == len(names)
     assert [row for row, confidence in zip(*one.select(["row", "confidence"]).to_pydict().values(), strict=True) if confidence >= 0.5] == [0]

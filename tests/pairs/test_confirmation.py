@@ -1,7 +1,10 @@
 """Confirmation on the images: copies in any orientation, named edits, other images, and unreadable files."""
 
+import contextlib
 import io
 import json
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +14,7 @@ from skimage import data
 
 import audit
 from audit.images.local_features import local_features
+from audit.ingest.rereading import Reader
 from audit.pairs.confirmation import Confirmation, compare_images
 from audit.pairs.score import score
 
@@ -65,14 +69,41 @@ def encoded(image):
 
 def test_reads_the_images_in_processes_and_skips_unreadable_ones():
     content = {"a": encoded(photo()), "b": encoded(photo().rotate(180)), "broken": b"not an image"}
-    confirm = Confirmation(Files(content), ["a", "b", "broken", "gone"], 10**8, 2)
     first, second = np.array([1, 0, 0, 0]), np.array([2, 3, 1, 2])
-    found, readable = confirm(first, second, np.zeros(4, bool))
-    assert readable.tolist() == [False, False, True, False]
-    assert found.detail_correlation[2] > 0.95
-    assert found.compared_at.tolist() == [0, 0, 320, 0]
-    empty, none = confirm(first[:0], second[:0], np.zeros(0, bool))
-    assert len(none) == len(empty.votes) == 0
+    with confirming(Reader(source=Files(content), max_pixels=10**8), ["a", "b", "broken", "gone"]) as confirm:
+        found, readable = confirm(first, second, np.zeros(4, bool))
+        assert readable.tolist() == [False, False, True, False]
+        assert found.detail_correlation[2] > 0.95
+        assert found.compared_at.tolist() == [0, 0, 320, 0]
+        empty, none = confirm(first[:0], second[:0], np.zeros(0, bool))
+        assert len(none) == len(empty.votes) == 0
+
+
+def confirming(read, refs):
+    return contextlib.closing(Confirmation(read, refs, 2))
+
+
+class Killing:
+    """Reads images; one of them ends the process, as a decoder does that crashes on it."""
+
+    def __call__(self, source_ref):
+        if source_ref == "killing":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.asarray(photo())[:, :: -1 if source_ref == "mirrored" else 1]
+
+
+def test_an_image_that_crashes_its_process_is_skipped():
+    with confirming(Killing(), ["photo", "mirrored", "killing"]) as confirm:
+        for _ in range(2):
+            found, readable = confirm(np.array([0, 1, 0]), np.array([2, 2, 1]), np.ones(3, bool))
+            assert readable.tolist() == [False, False, True]
+            assert found.detail_correlation[2] > 0.95
+
+
+def test_an_image_that_takes_too_long_is_skipped():
+    content = {name: encoded(photo()) for name in "ab"}
+    with confirming(Reader(source=Files(content), max_pixels=10**8, seconds=1e-5), ["a", "b"]) as confirm:
+        assert not confirm(np.array([0]), np.array([1]), np.zeros(1, bool))[1].any()
 
 
 @pytest.fixture(scope="module")
