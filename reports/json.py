@@ -12,7 +12,7 @@ import pandas as pd
 
 from audit.diff.sample_changes import COLUMNS
 from audit.gate.lock import pin
-from reports.content.summary import ordered, summarize
+from reports.content.summary import issue_list, ordered, summarize
 
 if TYPE_CHECKING:
     from audit import Run
@@ -24,14 +24,23 @@ FORMAT_VERSION = 1
 
 
 def render(run: Run) -> str:
-    """Return ``{"format_version", "run", "summary", "findings", "lock"}``; findings have all columns of `audit.tables.FINDINGS`, worst first.
+    """Return ``{"format_version", "run", "summary", "issues", "findings", "lock"}``, issues and findings worst first.
+
+    Findings have all columns of `audit.tables.FINDINGS`; issues list the ids of their findings (`audit.run.issues`).
 
     Text is escaped to ASCII, so that any file name survives any encoding. NaN becomes null.
     """
     summary = dataclasses.asdict(summarize(run))
     findings = [{**record, "evidence": json.loads(record["evidence"])} for record in ordered(run).to_dict("records")]
     lock = pin(run.columns(*COLUMNS))  # so that a later version can be compared with this report
-    document = {"format_version": FORMAT_VERSION, "run": run.record, "summary": summary, "findings": findings, "lock": lock}
+    document = {
+        "format_version": FORMAT_VERSION,
+        "run": run.record,
+        "summary": summary,
+        "issues": issue_list(run),
+        "findings": findings,
+        "lock": lock,
+    }
     return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
 
 

@@ -31,13 +31,13 @@ def render(run: Run) -> str:
 def account(summary: Summary) -> str:
     """Return what was scanned and how many findings there are."""
     counts = summary.counts
-    severities = ", ".join(f"{title(name).lower()} {number:,}" for name, number in summary.severities.items())
+    severities = ", ".join(f"{title(name).lower()} {number:,}" for name, number in summary.issue_severities.items())
     backbone = f", backbone {escape(str(summary.backbone.get('name')))}" if summary.backbone else ""
     finished = f", finished {escape(when(summary.finished_at))}" if summary.finished_at else ""
     return (
         f"{counts.listed:,} images = {counts.scanned:,} scanned + {counts.failed:,} failed, {counts.classes:,} classes{backbone}, "
-        f"took {duration(summary.seconds)}{finished}.\n\n**{summary.findings:,} findings** about {counts.flagged:,} images ({severities}); "
-        f"{percent(summary.health)} of the images have no error or warning."
+        f"took {duration(summary.seconds)}{finished}.\n\n**{summary.issues:,} issues** ({severities}): "
+        f"{summary.findings:,} findings about {counts.flagged:,} images; {percent(summary.health)} of the images have no error or warning."
     )
 
 

@@ -101,16 +101,17 @@ def _verdict(summary: Summary) -> Text:
     if not summary.findings:
         return Text("\nNo findings.", style="bold")
     words = {"error": "error", "warning": "warning", "info": "note"}
-    parts = [Text(counted(number, words[severity]), STYLES[severity]) for severity, number in summary.severities.items() if number]
+    parts = [Text(counted(number, words[severity]), STYLES[severity]) for severity, number in summary.issue_severities.items() if number]
     about = f" about {counted(summary.counts.flagged, 'image')}" if summary.counts.flagged else ""
-    return Text.assemble("\n", (counted(summary.findings, "finding"), "bold"), about, ": ", Text(", ").join(parts))
+    whole = f" ({counted(summary.findings, 'finding')}{about})"
+    return Text.assemble("\n", (counted(summary.issues, "issue"), "bold"), ": ", Text(", ").join(parts), whole)
 
 
 def _check(total: CheckTotal) -> RenderableType:
     kinds = _tally(total.kinds) if list(total.kinds) != [total.name] else ""
     head = Text.assemble("\n", (safe(total.name), "bold"), f"  {total.findings:,}", f"  ({kinds})" if kinds else "")
     entries = [_entry(finding) for finding in total.worst]
-    more = total.findings - len(total.worst)
+    more = total.findings - sum(finding.alike for finding in total.worst)
     if more:
         entries.append(Text(f"and {more:,} more", style="dim"))
     return Group(head, *(Padding(entry, (0, 0, 0, 2)) for entry in entries))

@@ -107,7 +107,7 @@ def _run(scan: Scan, check: Check, tables: dict[str, Any]) -> dict[str, Any]:
     write_array(scan.run / scores_file, result.scores)
     write_table(scan.run / findings_file, findings, rows_together=ROWS_TOGETHER)
     scan.record.wrote(scores_file, findings_file)
-    return {"state": "done", "reason": None, "findings": len(findings)}
+    return {"state": "done", "reason": None, "findings": len(findings), "kinds": list(check.kinds)}
 
 
 def _is_kept(record: Record, name: str, state: dict[str, Any]) -> bool:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHORT = tuple(name for name in FINDINGS.names if name not in ("message", "evidence"))
-"""The columns of an index, by which findings are filtered and sorted."""
+"""The columns of an index that are read from the files."""
+
+FILTERS = (*SHORT, "issue_id")
+"""The columns by which findings are filtered."""
 
 ROWS_TOGETHER = 4096
 """Rows per Parquet row group of findings: messages and evidence are long, and a page shows a dozen."""
@@ -62,8 +65,8 @@ def read_index(files: Sequence[Path]) -> pd.DataFrame:
 def select(index: pd.DataFrame, where: Where) -> pd.DataFrame:
     """Return the findings whose columns have the wanted values. Raises AuditError if the index has no such column."""
     for column, wanted in where.items():
-        if column not in SHORT:
-            raise AuditError(column, "unknown column of findings", nearest(column, SHORT))
+        if column not in FILTERS:
+            raise AuditError(column, "unknown column of findings", nearest(column, FILTERS))
         index = index[index[column] == wanted] if isinstance(wanted, str) else index[index[column].isin(list(wanted))]
     return index
 

@@ -15,6 +15,7 @@ from audit.errors import RunError, SourceError, nearest
 from audit.io.artifacts import open_array, read_in_blocks, read_json, read_rows, refuse_links, to_frame
 from audit.run.findings_index import Page, Where, read_index, read_page, select
 from audit.run.identity import content_keys
+from audit.run.issues import issue_ids, issues
 from audit.run.ranking import ranked
 from audit.run.record_schema import damage, schema_version
 from audit.run.tables import conforming, corrupt, fields, open_rows, read_faces, read_label_quality, read_pairs, read_samples
@@ -161,8 +162,18 @@ class Run:
 
     @cached_property
     def findings_index(self) -> pd.DataFrame:
-        """All findings without messages and evidence, worst first; see `audit.run.findings_index`."""
-        return read_index(self._findings_files)
+        """All findings without messages and evidence, worst first, and their ``issue_id``; see `audit.run.findings_index` and `audit.run.issues`."""
+        found = read_index(self._findings_files)
+        kinds = {name: check.get("kinds", ()) for name, check in self.record.get("checks", {}).items()}
+        return found.assign(issue_id=issue_ids(found, kinds))
+
+    @cached_property
+    def issues(self) -> pd.DataFrame:
+        """What there is to look at, worst first: findings that say the same thing count as one; see `audit.run.issues.issues`.
+
+        ``findings_page({"issue_id": ...})`` returns the findings of an issue.
+        """
+        return issues(self.findings_index)
 
     def findings_page(self, where: Where | None = None, *, precision: pd.DataFrame | None = None, offset: int = 0, limit: int | None = None) -> Page:
         """Return one page of findings, worst first; messages and evidence are read for that page only.

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from audit.review.agreement import agreement, precision
 from audit.review.consensus import ACTIONS, consensus_of_run
 from audit.review.decisions import Decisions
+from audit.run.findings_index import select
+from audit.run.issues import alike, issues
 from audit.run.ranking import MOST_CERTAIN, ranked
 from audit.tables import RELATIONS, SEVERITIES, cell_value
 from reports.content.wording import self_test
@@ -22,18 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import pandas as pd
-
     from audit import Run
 
-WORST_PER_CHECK = 3
-"""Findings shown per check: enough to recognise the problem, few enough that every check fits on a screen."""
+WORST_PER_CHECK = 5
+"""Issues shown per check: enough to recognise the problems, few enough that every check fits on a screen."""
 
 TOP = 10
-"""Findings listed over all checks."""
+"""Issues listed over all checks."""
 
 _SIDES = 4
-"""Findings read for each listed one: a pair may be reported by two checks, for both of its images."""
+"""Issues read for each listed one: a pair may be reported for both of its images."""
 
 CONFUSED_PAIRS = 10
 """Pairs of confused classes listed."""
@@ -60,9 +61,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    """One finding with its decoded evidence."""
+    """The worst finding of an issue, with its decoded evidence."""
 
     finding_id: str
+    issue_id: str
+    """See `audit.run.issues`."""
+    alike: int
+    """Findings of the issue; the message says so if there are several."""
     check: str
     kind: str
     subject: str
@@ -84,6 +89,8 @@ class CheckTotal:
 
     name: str
     findings: int
+    issues: int
+    """Issues whose worst finding is from this check."""
     severities: Mapping[str, int]
     """Severity -> findings, most severe first, without zeros."""
     kinds: Mapping[str, int]
@@ -176,15 +183,19 @@ class Summary:
     backbone: Mapping[str, Any]
     counts: Counts
     findings: int
+    issues: int
+    """Things to look at: findings that say the same thing count as one; see `audit.run.issues`."""
     severities: Mapping[str, int]
     """Severity -> findings over all checks, most severe first, including zeros."""
+    issue_severities: Mapping[str, int]
+    """Severity -> issues."""
     checks: tuple[CheckTotal, ...]
     """Checks with findings, most important first."""
     clean: tuple[str, ...]
     """Names of checks that ran without findings, sorted."""
     skipped: tuple[Skipped, ...]
     top: tuple[Top, ...]
-    """At most `TOP` undecided findings over all checks, worst first, one per pair or group of copies."""
+    """The worst findings of at most `TOP` issues that are not decided, over all checks, worst first."""
     health: float
     """Share of the listed images without an error or warning, 0..1."""
     decisions: DecisionTotals
@@ -218,11 +229,12 @@ def summarize(run: Run) -> Summary:
     of_check = {str(row["check"]): row for row in measured.to_dict("records")}
     listed = int(run.record["counts"]["listed"])
     groups = {str(name): group for name, group in findings.groupby("check", sort=False, observed=True)}
-    open_ = findings[~findings["finding_id"].isin(standing["finding_id"])]
-    first = open_[~open_.duplicated("group_id") | open_["group_id"].isna()].head(TOP * _SIDES)
-    shown = dict.fromkeys(at for group in (first, *(group.head(WORST_PER_CHECK) for group in groups.values())) for at in group.index)
-    worst = {entry.finding_id: entry for entry in _top(run.read_findings(findings.loc[list(shown)]))}
-    totals = [_total(name, group, worst, of_check[name], listed) for name, group in groups.items()]
+    every = issues(findings)
+    first = issues(findings[~findings["finding_id"].isin(standing["finding_id"])]).head(TOP * _SIDES)
+    of_checks = {name: issues(group) for name, group in groups.items()}
+    worst = {name: _top(run, some.head(WORST_PER_CHECK)) for name, some in of_checks.items()}
+    led = every["check"].value_counts()
+    totals = [_total(name, group, worst[name], int(led.get(name, 0)), of_check[name], listed) for name, group in groups.items()]
     found = {total.name for total in totals}
     copies = (findings["check"] == "leakage") & (findings["kind"] != "same_group")  # groups move, they are not removed
     leaks = findings.loc[copies, ["sample_id", "split"]].drop_duplicates("sample_id")
@@ -233,13 +245,15 @@ def summarize(run: Run) -> Summary:
         backbone=run.record.get("backbone") or {},
         counts=_counts(run, findings),
         findings=len(findings),
+        issues=len(every),
         severities={severity: int((findings["severity"] == severity).sum()) for severity in reversed(SEVERITIES)},
+        issue_severities={severity: int((every["severity"] == severity).sum()) for severity in reversed(SEVERITIES)},
         checks=tuple(sorted(totals, key=_rank)),
         clean=tuple(sorted(name for name, state in checks.items() if state.get("state") == "done" and name not in found)),
         skipped=tuple(
             Skipped(name, str(state.get("reason") or "no reason given")) for name, state in sorted(checks.items()) if state.get("state") == "skipped"
         ),
-        top=_one_of_each([worst[finding_id] for finding_id in first["finding_id"]]),
+        top=_one_of_each(_top(run, first)),
         health=_health(findings, listed)[1],
         decisions=_decisions(run, standing),
         duplicates=_duplicates(run),
@@ -258,8 +272,10 @@ def ordered(run: Run) -> pd.DataFrame:
 
 
 def examples(run: Run, check: str, limit: int) -> list[Top]:
-    """Return the worst findings of one check."""
-    return _top(run.findings_page({"check": check}, limit=limit).rows)
+    """Return the worst findings of one check, those of its worst issues first."""
+    found = select(run.findings_index, {"check": check})
+    first = ~found.duplicated("issue_id")
+    return _top(run, pd.concat([found[first], found[~first]]).head(limit))
 
 
 def _one_of_each(findings: list[Top]) -> tuple[Top, ...]:
@@ -270,6 +286,22 @@ def _one_of_each(findings: list[Top]) -> tuple[Top, ...]:
         images = {finding.sample_id, partner} if isinstance(partner, str) and finding.sample_id else {finding.finding_id}
         kept.setdefault(frozenset(str(name) for name in images), finding)
     return tuple(kept.values())[:TOP]
+
+
+def issue_list(run: Run) -> list[dict[str, Any]]:
+    """Return every issue, worst first: the number and the ids of its findings, and the message of the worst."""
+    index = run.findings_index
+    ids = index.groupby("issue_id", sort=False)["finding_id"].agg(list)
+    return [
+        {
+            **{name: getattr(entry, name) for name in ("issue_id", "check", "kind", "severity", "score", "message")},
+            "images": int(images),
+            "classes": int(classes),
+            "groups": int(groups),
+            "findings": ids[entry.issue_id],
+        }
+        for entry, images, classes, groups in zip(_top(run, run.issues), *(run.issues[name] for name in ("images", "classes", "groups")), strict=True)
+    ]
 
 
 def _health(findings: pd.DataFrame, listed: int) -> tuple[int, float]:
@@ -320,7 +352,7 @@ def _rank(total: CheckTotal) -> tuple[int, bool, float, int, str]:
     return -SEVERITIES.index(worst.severity), total.name not in MOST_CERTAIN, -worst.score, -total.findings, total.name
 
 
-def _total(name: str, group: pd.DataFrame, worst: Mapping[str, Top], measured: Mapping[Any, Any], listed: int) -> CheckTotal:
+def _total(name: str, group: pd.DataFrame, worst: list[Top], issues: int, measured: Mapping[Any, Any], listed: int) -> CheckTotal:
     severities = group["severity"].value_counts()
     flagged, health = _health(group, listed)
     whole = group[group["sample_id"].isna() & (group["severity"] != "info")]
@@ -329,9 +361,10 @@ def _total(name: str, group: pd.DataFrame, worst: Mapping[str, Top], measured: M
     return CheckTotal(
         name=name,
         findings=len(group),
+        issues=issues,
         severities={severity: int(severities[severity]) for severity in reversed(SEVERITIES) if severity in severities.index},
         kinds={str(kind): int(count) for kind, count in group["kind"].value_counts().items()},
-        worst=tuple(worst[finding_id] for finding_id in group["finding_id"].head(WORST_PER_CHECK)),
+        worst=tuple(worst),
         flagged=flagged,
         health=health,
         classes=int(whole["label"].nunique()),
@@ -341,10 +374,16 @@ def _total(name: str, group: pd.DataFrame, worst: Mapping[str, Top], measured: M
     )
 
 
-def _top(rows: pd.DataFrame) -> list[Top]:
+def _top(run: Run, chosen: pd.DataFrame) -> list[Top]:
+    """Read findings or issues, rows of `Run.findings_index` or of `audit.run.issues.issues`."""
+    counts = [chosen[name].tolist() if name in chosen else [1] * len(chosen) for name in ("findings", "images", "classes", "groups")]
+    found = pd.Series(list(zip(*counts, strict=True)), dtype=object)
+    rows = run.read_findings(chosen).assign(issue_id=chosen["issue_id"].to_numpy(object), alike=found)
     return [
         Top(
             finding_id=str(row["finding_id"]),
+            issue_id=str(row["issue_id"]),
+            alike=int(row["alike"][0]),
             check=str(row["check"]),
             kind=str(row["kind"]),
             subject=str(row["subject"]),
@@ -355,7 +394,7 @@ def _top(rows: pd.DataFrame) -> list[Top]:
             split=cell_value(row["split"]),
             label=cell_value(row["label"]),
             suggested_label=cell_value(row["suggested_label"]),
-            message=str(row["message"]),
+            message=alike(*row["alike"]) + str(row["message"]),
             evidence=json.loads(row["evidence"]),
         )
         for row in rows.to_dict("records")

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND_LINE = ROOT / "docs" / "command-line.md"
 WIDTH = 100
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-CHECK_PAGES = [page for page in PAGES if page.parent.name == "checks" and page.stem != "index"]
+CHECK_PAGES = [page for page in PAGES if page.parent == ROOT / "docs" / "checks" and page.stem != "index"]
 SECTIONS = ("What it finds", "How it works", "Options", "Evidence", "How good it is", "Blind spots", "References")
 
 INTRODUCTION = """# Command line

@@ -68,13 +68,24 @@ def test_totals_agree(demo_run):
     summary = json.loads(json_format.render(demo_run))["summary"]
     assert (summary["findings"], summary["counts"]["flagged"], summary["counts"]["listed"]) == (len(every), flagged, listed)
     assert summary["health"] == pytest.approx(healthy)
-    assert f"**{len(every)} findings** about {flagged} images" in markdown.render(demo_run)
+    assert summary["issues"] == len(demo_run.issues) <= 20
+    assert f"{len(every)} findings about {flagged} images" in markdown.render(demo_run)
     assert f"{len(every)} findings about {flagged} images" in text.render(demo_run, width=200)
     page = html.render(demo_run)
-    assert f"<b>{len(every)}</b>findings about {flagged} images" in page
+    assert f"<b>{summary['issues']}</b>issues ({len(every)} findings about {flagged} images)" in page
     assert f"<b>{listed}</b>images listed" in page
     for rendered in (page, markdown.render(demo_run), dataset_card.render(demo_run)):
         assert f"{healthy:.1%}" in rendered
+
+
+def test_issues_contain_every_finding_once(demo_run):
+    document = json.loads(json_format.render(demo_run))
+    ids = [finding for issue in document["issues"] for finding in issue["findings"]]
+    assert sorted(ids) == sorted(finding["finding_id"] for finding in document["findings"])
+    largest = max(document["issues"], key=lambda issue: len(issue["findings"]))
+    rows = demo_run.findings_page({"issue_id": largest["issue_id"]}).rows
+    assert rows["finding_id"].tolist() == largest["findings"]
+    assert largest["message"].endswith(rows["message"].iloc[0])
 
 
 def test_top_findings_agree(demo_run):
@@ -94,7 +105,7 @@ def test_decisions_change_the_order_in_json_and_csv(small_run):
     document = json.loads(json_format.render(small_run))
     first = [finding["finding_id"] for finding in document["summary"]["top"]]
     order = [finding["finding_id"] for finding in document["findings"]]
-    assert first == [finding for finding in order if finding != "f2"]
+    assert first == [finding for finding in order if finding not in ("f2", *(f"f{number}" for number in range(3, 7)))]  # f3 to f7 are one issue
     assert [row["finding_id"] for row in csv.DictReader(io.StringIO(csv_format.render(small_run), newline=""))] == order
 
 

@@ -28,9 +28,10 @@ def test_counts_account_for_every_image(small_run):
 def test_totals_add_up(small_run):
     summary = summarize(small_run)
     assert summary.findings == len(small_run.findings) == sum(total.findings for total in summary.checks) == sum(summary.severities.values()) == 8
+    assert summary.issues == len(small_run.issues) == sum(total.issues for total in summary.checks) == sum(summary.issue_severities.values()) == 4
     for total in summary.checks:
         assert sum(total.severities.values()) == sum(total.kinds.values()) == total.findings
-        assert len(total.worst) == min(total.findings, WORST_PER_CHECK)
+        assert len(total.worst) == min(total.issues, WORST_PER_CHECK)
 
 
 def test_ranks_certain_label_errors_first_and_notes_last(small_run):
@@ -48,7 +49,7 @@ def test_every_check_has_findings_or_is_clean_or_skipped(small_run):
 
 def test_worst_findings_have_the_highest_scores(small_run):
     leakage = next(total for total in summarize(small_run).checks if total.name == "leakage")
-    assert [round(finding.score, 2) for finding in leakage.worst] == [0.57, 0.56, 0.55]
+    assert [(round(finding.score, 2), finding.alike) for finding in leakage.worst] == [(0.57, 5)]
     assert leakage.worst[0].evidence == {"cosine": 0.991}
 
 
@@ -56,6 +57,7 @@ def test_top_is_undecided_and_one_per_pair_and_group(demo_run, tmp_path):
     run = Run(shutil.copytree(demo_run.path, tmp_path / "run"))
     top = summarize(run).top
     assert len(top) == 10
+    assert len({finding.issue_id for finding in top}) == 10
     pairs = [{finding.sample_id, finding.evidence["partner"]} for finding in top if "partner" in finding.evidence]
     assert len({frozenset(pair) for pair in pairs}) == len(pairs) > 1
     group_of = run.findings.set_index("finding_id")["group_id"]
@@ -78,7 +80,7 @@ def test_check_of_classes_has_no_health(marked_run):
 
 def test_summarizes_run_without_findings(small_run):
     empty = FINDINGS.empty_table().to_pandas()
-    small_run.__dict__["findings_index"] = empty.assign(file=[], place=[])
+    small_run.__dict__["findings_index"] = empty.assign(file=[], place=[], issue_id=[])
     summary = summarize(small_run)
     assert (summary.findings, summary.checks, summary.top, summary.counts.flagged) == (0, (), (), 0)
     assert set(summary.clean) == {"conflicting_labels", "integrity", "leakage", "class_balance", "outliers"}

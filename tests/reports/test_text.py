@@ -19,9 +19,9 @@ def test_accounts_for_every_image(small_run):
 
 def test_shows_findings_checks_and_backbone(small_run):
     text = render(small_run, width=200)
-    assert "8 findings about 3 images: 2 errors, 5 warnings, 1 note" in text
+    assert "4 issues: 2 errors, 1 warning, 1 note (8 findings about 3 images)" in text
     assert "leakage  5  (re_encoded 5)" in text
-    assert "and 2 more" in text
+    assert "First of 5 findings about this image: is also in train" in text
     assert "error 0.90  train/cat/1.jpg  is train/dog/1.jpg, labelled n2" in text
     assert "note 0.20  class n1  has 2 images" in text
     assert "no findings: outliers" in text
