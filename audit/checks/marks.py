@@ -4,9 +4,10 @@ Why it matters: a model learns the mark instead of the class. It then scores wel
 
 How it works: the edges of images are anywhere, but those of a mark are at the same pixels each time, however faint. So the mean gradient of a class's
 thumbnails, compared with other classes, shows the mark, and an image has the mark if its own gradients agree with it. If more than a third as many
-images of the class disagree as strongly, it is not a mark but the usual composition of the class: the edges of a mark run one way. The mark is
-learned on one half of a class and tested on the other, and the false discovery rate is controlled over all classes. Copies of an image are in one
-half and count once.
+images of the class disagree as strongly, it is not a mark but the usual composition of the class: the edges of a mark run one way. Nor is it a mark
+if images fit better when moved by a pixel or two, or if it fills the image: a mark is fixed to the frame, an outline, a pose or a drawn digit to the
+subject. The mark is learned on one half of a class and tested on the other, and the false discovery rate is controlled over all classes. Copies of an
+image are in one half and count once.
 
 Blind spots: a mark that moves or changes its size; one smaller than a tenth of the image's side; one on less than a fifth of a class, or on all
 classes alike. Rigidly aligned images, such as scans and mug shots, agree in their edges too: a finding shows what is alike, not that it is wrong.
@@ -26,7 +27,7 @@ import numpy as np
 from audit.checks.base import Evidence, Family, Finding, Result, Skipped, require_between_0_and_1, require_shares, skipped_without_classes
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
-from audit.statistics.gradients import GradientBlocks, find_marks, gradients
+from audit.statistics.gradients import GradientBlocks, find_marks, fixed_share, gradients, share_at_border
 from audit.statistics.multiple_testing import adjusted_p
 from audit.statistics.split_half import class_halves
 
@@ -53,6 +54,14 @@ _REFERENCES = 1000
 _EXAMPLES = 5
 _TIMES = 3
 """Smallest ratio of the share of a class to that of other images, and to the share of its images that disagree as much."""
+_FIXED = 0.8
+"""Share of the images with a mark that must fit it best where they are: at least 0.93 for planted marks, at most 0.21 for outlines of clothes and
+hands."""
+_FILLS = 1 / 3
+"""Share of the image from which a box is a frame, with most of its edges at the border, or the subject."""
+_FRAME = 0.5
+_COMPARED = 1000
+"""Images with a mark that are moved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +91,19 @@ def is_large(mark: Mark, least_share: float) -> bool:
     return mark.share >= max(least_share, _TIMES * mark.elsewhere, _TIMES * mark.opposed)
 
 
+def is_fixed(mark: Mark, images: npt.NDArray[np.int8], half: npt.NDArray[np.bool_]) -> bool:
+    """Return whether a mark is fixed to the frame of the image, as an overlay is, and does not fill it, as a subject does.
+
+    Args:
+        mark: a candidate.
+        images: ``[n, s, s, 6]`` gradients of images that have it.
+        half: ``[n]`` the half of each.
+    """
+    left, top, right, bottom = mark.box
+    fills = (right - left) * (bottom - top) > _FILLS * images.shape[1] ** 2
+    return fixed_share(images, half, mark.box) >= _FIXED and not (fills and share_at_border(images, mark.box) < _FRAME)
+
+
 def run(
     samples: pd.DataFrame, thumbnails: npt.NDArray[np.uint8], pairs: pd.DataFrame, class_words: Mapping[str, str], *, options: Options
 ) -> Result | Skipped:
@@ -104,7 +126,12 @@ def run(
         found += [(code, mark) for mark in find_marks(blocks, half[mine], counted[mine], references[other], halves[1])]
     scores = np.full(len(samples), np.nan, np.float32)
     scores[judged] = 0
-    adjusted = adjusted_p([mark.p for _, mark in found], [is_large(mark, options.least_share) for _, mark in found], method="by")
+    real = []
+    for code, mark in found:
+        mine = members[code]
+        bearing = mine[mark.bears & counted[mine]][:_COMPARED]
+        real.append(is_large(mark, options.least_share) and is_fixed(mark, gradients(thumbnails[judged[bearing]]), half[bearing]))
+    adjusted = adjusted_p([mark.p for _, mark in found], real, method="by")
     best: dict[int, tuple[float, Mark]] = {}
     for (code, mark), q in zip(found, adjusted.tolist(), strict=True):
         if q <= options.false_discoveries and (code not in best or (q, -mark.share) < (best[code][0], -best[code][1].share)):
@@ -121,7 +148,7 @@ def _finding(name: str, mark: Mark, adjusted: float, side: int, marked: list[str
     box = [edge / side for edge in mark.box]
     message = (
         f"{mark.share:.0%} of the class {class_name(name, class_words)} but {mark.elsewhere:.0%} of other images have the same mark {_where(box)}, "
-        "such as a watermark, a logo, a frame or a pose; a model can learn it instead of the class. "
+        "such as a watermark, a logo or a frame; a model can learn it instead of the class. "
         "Look at the examples, then crop it off or collect others."
     )
     evidence = {

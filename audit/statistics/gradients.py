@@ -27,6 +27,10 @@ _CLEAR = 2.5
 """Standard errors from which a mean gradient is part of the mark."""
 _PART_OF_BOX = 4.0
 """Standard errors from which a pixel is inside the reported box."""
+_MOVED = 2
+"""Thumbnail pixels by which an image is moved, to see whether it then fits better."""
+_FLAT_PART = 0.6
+"""Share of the gradients of a mark that are too flat to place it."""
 _TAIL = 0.99
 _FAR = 4.0
 """An image has the mark if it agrees more than 99% of other images, or four robust standard deviations above their median. The lower of the two
@@ -145,6 +149,51 @@ def find_marks(own: Iterable[npt.NDArray[np.int8]], half: Mask, counted: Mask, o
     return [
         _mark(bears[at], half, counted, templates, _box(clear, window), learned=learned) for at, (window, learned, templates) in enumerate(places)
     ]
+
+
+def fixed_share(images: npt.NDArray[np.int8], half: Mask, box: tuple[int, int, int, int]) -> float:
+    """Return how many images fit the shared gradients best where they are, and not moved by up to two pixels.
+
+    A mark is fixed to the frame of the image. The outline of a subject is fixed to the subject, which is never at quite the same place.
+
+    Args:
+        images: ``[n, s, s, 6]`` gradients of images that have the mark.
+        half: ``[n]`` the half of each image: what is shared is learned on one and compared with the other.
+        box: left, top, right and bottom of the mark, in thumbnail pixels.
+
+    Returns:
+        Share of the images in [0, 1]; NaN if a half is empty.
+    """
+    if half.all() or not half.any():
+        return float("nan")
+    left, top, right, bottom = box
+    moved = np.pad(images, ((0, 0), (_MOVED, _MOVED), (_MOVED, _MOVED), (0, 0)))
+    shifts = [(down, across) for down in range(2 * _MOVED + 1) for across in range(2 * _MOVED + 1)]
+    at_rest = shifts.index((_MOVED, _MOVED))
+    fits = 0
+    for side in (False, True):
+        shared = images[half == side, top:bottom, left:right].mean(0, dtype=np.float32)
+        steep = np.abs(shared)
+        shared = np.where(steep >= np.quantile(steep, _FLAT_PART), shared, 0)
+        judged = moved[half != side]
+        agreement = [
+            np.tensordot(judged[:, top + down : bottom + down, left + across : right + across].astype(np.float32), shared, 3)
+            for down, across in shifts
+        ]
+        fits += int((np.argmax(agreement, axis=0) == at_rest).sum())
+    return fits / len(images)
+
+
+def share_at_border(images: npt.NDArray[np.int8], box: tuple[int, int, int, int]) -> float:
+    """Return the share of the energy of the mean gradient in a box that is within an eighth of the side from the border of the image."""
+    left, top, right, bottom = box
+    energy = np.square(images.mean(0, dtype=np.float32)).sum(-1)
+    side = len(energy)
+    inner = slice(side // 8, side - side // 8)
+    border = np.ones((side, side), bool)
+    border[inner, inner] = False
+    inside = energy[top:bottom, left:right]
+    return float(inside[border[top:bottom, left:right]].sum() / max(inside.sum(), 1e-9))
 
 
 def _mean(blocks: Iterable[npt.NDArray[np.int8]], chosen: Mask) -> _Mean:

@@ -124,7 +124,7 @@ def copied(samples_of, pairs_of, seed=0, pictures=10, each=8):
 def test_counts_copies_once(samples_of, pairs_of):
     reported = [len(found_in(*copied(samples_of, pairs_of, seed, pictures=20, each=4)).findings) for seed in range(3)]
     assert sum(reported) <= 1
-    assert len(found_in(*copied(samples_of, pairs_of, pictures=20, each=4)[:2]).findings) > 10
+    assert len(found_in(*copied(samples_of, pairs_of, pictures=20, each=4)[:2]).findings) > 3
     assert "20 distinct images" in found_in(*copied(samples_of, pairs_of)).reason
 
 
@@ -180,3 +180,24 @@ def test_ignores_edges_that_run_both_ways(samples_of):
         for row in first[::2]:
             thumbnails[row][place] = 128 + stripes  # most run one way now
         assert [finding.label for finding in found_in(samples, thumbnails).findings] == ["class 0"]
+
+
+def test_an_outline_that_moves_with_the_subject_is_no_mark(samples_of):
+    # A bright disc before a dark background: its edges run one way and are where the subject is, which is never quite the same place.
+    samples, thumbnails = dataset(samples_of)
+    random = np.random.default_rng(3)
+    down, right = np.mgrid[:SIDE, :SIDE]
+    for row in np.flatnonzero(samples["label"] == "class 0"):
+        middle, radius = random.normal(16, 1.5, 2), random.normal(6, 1)
+        inside = np.hypot(down - middle[0], right - middle[1]) < radius
+        thumbnails[row] = np.where(inside[:, :, None], random.integers(180, 230), thumbnails[row] // 3)
+    assert found_in(samples, thumbnails).findings == []
+
+
+def test_a_subject_that_fills_the_image_is_no_mark(samples_of):
+    samples, thumbnails = dataset(samples_of)
+    shape = np.zeros((SIDE, SIDE, 1), bool)
+    shape[5:27, 5:27] = True  # always at the same place, as drawn digits that are cut to their box nearly are
+    for row in np.flatnonzero(samples["label"] == "class 0"):
+        thumbnails[row] = np.where(shape, 240, thumbnails[row] // 8)
+    assert found_in(samples, thumbnails).findings == []
