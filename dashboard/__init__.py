@@ -1,5 +1,5 @@
 """The Streamlit app: pages of a finished run. It writes only decisions and missing previews.
 
 `command` and `server` start the app; `app` lists the pages; `views` has one module per page; `components` has their shared parts; `state` holds the
-session.
+session. The review runs in the browser: `panel` is its script, `api` answers it.
 """

@@ -13,11 +13,11 @@ import streamlit as st
 
 from audit.errors import AuditError
 from audit.sources.storage.files import network_forbidden
-from dashboard.components import images
-from dashboard.components.families import checks_of
+from dashboard.api.families import checks_of
+from dashboard.api.pictures import moved
 from dashboard.components.text import literal, short
 from dashboard.state import PAGES, open_finished, reviewer_input
-from dashboard.views import bias, compare, confusion, decisions, duplicates, label_errors, overview, quality, search
+from dashboard.views import bias, compare, confusion, decisions, duplicates, images, label_errors, overview, quality, search
 from reports.content.wording import when
 
 if TYPE_CHECKING:
@@ -29,12 +29,14 @@ _STYLE = """<style>
 @media (max-width: 640px) { .st-key-cards > div, .st-key-cards > div > div { flex: 1 1 100% !important; width: 100% !important } }
 </style>"""
 """Less of the empty space that Streamlit leaves above a page; on a phone a card has the width of the screen."""
+_SIDEBAR = 230
+"""Width of the sidebar in pixels."""
 _REPORT_IT = "reload the page; if it happens again, please report this bug with the traceback in the terminal"
 
 
 def main(path: str, source: str | None = None) -> None:
     """Draw the requested page of a run; ``source`` is where its dataset is, if the user named it."""
-    st.set_page_config(page_title="imagenet-audit", page_icon=_icon(), layout="wide")
+    st.set_page_config(page_title="imagenet-audit", page_icon=_icon(), layout="wide", initial_sidebar_state=_SIDEBAR)
     try:
         run = open_finished(path, source)
     except AuditError as error:
@@ -61,7 +63,7 @@ def main(path: str, source: str | None = None) -> None:
 
 def _note_if_moved(run: Run) -> None:
     """Note in the sidebar that previews are shown instead of the images."""
-    if images.moved(run):
+    if moved(run):
         st.sidebar.caption(
             ":material/folder_off: The dataset was moved since the scan, or was scanned on another machine. Small previews stored with the run are "
             "shown instead of its images; pass the dataset with `--source`.",
@@ -86,6 +88,8 @@ def _pages(run: Run) -> tuple[list[Any], dict[str, Any]]:
         if any(check in done for check in checks):
             pages.append(_page(run, view, name, address, icon))
             links |= dict.fromkeys([*checks, f"/{address}"], pages[-1])
+    pages.append(_page(run, images.show, "Images", "images", "photo_library"))
+    links["/images"] = pages[-1]
     pages.append(_page(run, decisions.show, "Decisions & export", "decisions", "rule"))
     pages.append(_page(run, search.show, "Search", "search", "search"))
     links["/search"] = pages[-1]

@@ -24,21 +24,30 @@ def main(served: Mapping[str, Any]) -> None:
     from starlette.middleware import Middleware
     from streamlit import App
 
+    from audit.sources.storage.files import network_forbidden
+    from dashboard.api.routes import routes
     from dashboard.guard import Guard
+    from dashboard.state import open_finished
 
     guard = Middleware(Guard, token=os.environ.pop(TOKEN), hosts=served["hosts"], port=served["port"])
-    App(Path(__file__).with_name("app.py"), middleware=[guard]).run(config={**SETTINGS, "server.port": served["port"]})
+    app = App(
+        Path(__file__).with_name("app.py"),
+        routes=routes(lambda: open_finished(served["run"], served["source"]), within=lambda: network_forbidden(forbidden=served["offline"])),
+        middleware=[guard],
+    )
+    app.run(config={**SETTINGS, "server.port": served["port"]})
 
 
 def _warm(run: str, source: str | None) -> None:
     """Read what the first page and the first decision need: for a million images this takes seconds, while Streamlit and the browser start."""
     from audit.errors import AuditError
+    from dashboard.api.desk import desk_of
     from dashboard.state import open_finished, summary_of
 
     with suppress(AuditError):  # the page shows the error
         opened = open_finished(run, source)
         summary_of(opened)
-        _ = opened.identical_copies
+        _ = opened.identical_copies, desk_of(opened).cards
     for name in ("altair", "scipy.cluster.hierarchy"):  # their import takes a second, which would delay the first confusion matrix
         import_module(name)
 

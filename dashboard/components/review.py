@@ -1,96 +1,83 @@
-"""A page of findings: queue, filters and address. `single` draws one finding at a time, `grid` many."""
+"""The review panel of a page: one finding at a time or a grid. It runs in the browser; `dashboard.api` answers it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from dashboard.components import filters
-from dashboard.components.grid import grid
-from dashboard.components.page import Page
-from dashboard.components.queue import UNDECIDED, Filters, build
-from dashboard.components.single import single
+from dashboard.api.families import checks_of
+from dashboard.api.queues import IMAGES
+from dashboard.api.verdicts import NAMES
 from dashboard.components.text import reasons
-from dashboard.components.verdicts import OF_LABELS
-from dashboard.state import decisions_of, precision_now, stamp, summary_of
+from dashboard.state import in_address, page_at, reviewer, stamp, summary_of
 
 if TYPE_CHECKING:
+    from audit.checks.base import Family
     from audit.run.run import Run
-    from dashboard.components.page import Extra
+
+_PANEL = Path(__file__).parents[1] / "panel"
+_PAGE = """<style>
+.stMainBlockContainer { padding: 0.5rem 1.5rem 0.5rem }
+@media (min-width: 761px) { .stAppHeader { height: 0; min-height: 0 } }
+@media (max-width: 760px) { .stMainBlockContainer { padding: 0.75rem 0.75rem 1rem } .stAppHeader { background: none; width: 3rem } }
+</style>"""
 
 
-def review(
-    run: Run, name: str, checks: Sequence[str], verdicts: tuple[str, ...] = OF_LABELS, extra: Extra | None = None, *, whole_first: bool = False
-) -> None:
-    """Draw the filters and findings of some checks, with the buttons to decide.
+def review(run: Run, page: Family, title: str, notes: Sequence[str] = ()) -> None:
+    """Draw the findings of a page, with the keys and buttons to decide.
 
     Args:
         run: a finished run.
-        name: page name; its session keys start with it.
-        checks: checks whose findings are shown; checks that did not run are ignored.
-        verdicts: verdicts for the page's findings about images.
-        extra: draws page-specific details of a finding, below the image.
-        whole_first: put findings about classes and the dataset before those about images.
+        page: family of the checks whose findings are shown; checks that did not run are left out.
+        title: heading of the page.
+        notes: what a reviewer should know about the page, as plain text.
     """
-    found = filters.counts(str(run.path), stamp(run), run)
-    present = [check for check in checks if check in found]
-    if not present:
+    checks = checks_of(run, page)
+    skipped = [check for check in summary_of(run).skipped if check.name in checks]
+    if not run.findings_index["check"].isin(checks).any():
+        st.title(title)
         st.success("No findings.", icon=":material/task_alt:")
-        skipped = [check for check in summary_of(run).skipped if check.name in checks]
         if skipped:
             st.markdown(f"Checks that did not run:\n{reasons(skipped)}")
         return
-    options = filters.choices(run, present)
-    linked = filters.recall(name, options)
-    page = _page(run, name, present, options, verdicts, whole_first=whole_first)
-    if linked is not None and linked not in page.queue and _exists(run, linked, present):
-        filters.clear(name)
-        page = _page(run, name, present, options, verdicts, whole_first=whole_first)
-    if linked in page.queue:
-        st.session_state[f"{name} finding"] = linked
-        st.session_state[f"{name} mode"] = filters.ONE
-    elif linked is not None:
-        st.warning("The finding in this link does not exist in this run. It may be from another scan.", icon=":material/link_off:")
-    filters.draw(run, name, options, page.words)
-    shown = page.finding if page.queue else ""
-    filters.into_address(name, options, finding=shown, sheet=st.session_state[f"{name} sheet"])
-    if not shown:
-        _nothing_left(page)
-        return
-    st.session_state[f"{name} finding"] = shown
-    if st.session_state[f"{name} mode"] == filters.MANY:
-        grid(page)
-    else:
-        single(page, shown, extra)
+    panel(run, page, title, notes)
 
 
-def _page(run: Run, name: str, checks: Sequence[str], options: Mapping[str, Sequence[str]], verdicts: tuple[str, ...], *, whole_first: bool) -> Page:
-    wanted = filters.chosen(name, options, checks)
-    return Page(run, name, verdicts, wanted, _queue(run, name, wanted, whole_first=whole_first))
+def panel(run: Run, page: str, title: str, notes: Sequence[str] = (), *, rows: Sequence[int] = ()) -> None:
+    """Draw the panel of a queue; see `dashboard.api.queues`.
+
+    Args:
+        run: a finished run.
+        page: a family of checks, or `IMAGES`.
+        title: heading of the page.
+        notes: plain text.
+        rows: for `IMAGES`, the images to show; all if empty.
+    """
+    st.html(_PAGE)
+    component = st.components.v2.component(
+        "imagenet_audit_panel", html='<div class="ia"></div>', js=_text("mount.js"), css=_text("panel.css"), isolate_styles=False
+    )
+    data = {
+        "page": page,
+        "title": title,
+        "notes": list(notes),
+        "stamp": str(stamp(run)),
+        "reviewer": reviewer(),
+        "verdicts": NAMES,
+        "address": in_address(),
+        "rows": ",".join(map(str, rows)),
+        "empty": "No image." if page == IMAGES else "No findings.",
+    }
+    result = component(key=f"panel {page}", data=data, height="content", on_link_change=lambda: None)
+    link = result.link
+    if link and (target := page_at(link["page"])) is not None:
+        st.switch_page(target, query_params=link["query"])
 
 
-def _queue(run: Run, name: str, wanted: Filters, *, whole_first: bool) -> list[str]:
-    """Return the page's queue; it is sorted again when the filters change, not after each decision, so that findings do not move during a review."""
-    held = st.session_state.get(f"{name} queue")
-    key = (wanted, stamp(run))
-    if held is None or held[0] != key:
-        if held is not None:
-            st.session_state[f"{name} sheet"] = 0
-        held = (key, build(run.findings_index, wanted, decisions_of(run).current(), precision_now(run), whole_first=whole_first))
-        st.session_state[f"{name} queue"] = held
-    queue: list[str] = held[1]
-    return queue
-
-
-def _exists(run: Run, finding_id: str, checks: Sequence[str]) -> bool:
-    index = run.findings_index
-    return bool(((index["finding_id"] == finding_id) & index["check"].isin(checks)).any())
-
-
-def _nothing_left(page: Page) -> None:
-    if page.filters.state == UNDECIDED:
-        st.success("All findings are decided. Go to **Decisions & export** to download the results.", icon=":material/task_alt:")
-    else:
-        st.info("No finding matches these filters. Remove a filter, or show all findings.", icon=":material/filter_alt_off:")
+@lru_cache(maxsize=4)
+def _text(name: str) -> str:
+    return (_PANEL / name).read_text("utf-8")

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import streamlit as st
-
-from dashboard.components.families import checks_of
 from dashboard.components.review import review
-from dashboard.components.verdicts import OF_IMAGES
 
 if TYPE_CHECKING:
     from audit.run.run import Run
@@ -16,5 +12,4 @@ if TYPE_CHECKING:
 
 def show(run: Run) -> None:
     """Draw the page."""
-    st.title("Bias & privacy")
-    review(run, "bias", checks_of(run, "bias"), OF_IMAGES, whole_first=True)
+    review(run, "bias", "Bias & privacy")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +12,18 @@ import streamlit as st
 
 from audit.errors import AuditError
 from audit.labels.confusion import class_quality, confused_pairs, confusion
+from dashboard.api.families import checks_of
+from dashboard.api.typical import typical
 from dashboard.components import images
 from dashboard.components.confusion_charts import chosen, map_of_blocks, map_of_classes
-from dashboard.components.families import checks_of
-from dashboard.components.filters import counts
 from dashboard.components.heat_map import BLOCK, blocks, order_of_classes, window
 from dashboard.components.review import review
 from dashboard.components.text import literal
-from dashboard.components.verdicts import OF_CLASSES
-from dashboard.state import address, in_address, page_at, stamp, words_of
+from dashboard.state import address, in_address, stamp, words_of
 from reports.content.wording import label
 
 if TYPE_CHECKING:
     from audit.run.run import Run
-    from dashboard.components.page import Page
 
 _PAIRS = 50
 _EXAMPLES = 6
@@ -40,8 +37,7 @@ def show(run: Run) -> None:
     st.title("Class confusion")
     if "finding" in in_address() and in_address() != st.session_state.get("confusion address"):
         st.session_state["confusion part"] = _FINDINGS
-    checks = checks_of(run, "confusion")
-    found = sum(counts(str(run.path), stamp(run), run).get(check, 0) for check in checks)
+    found = int(run.findings_index["check"].isin(checks_of(run, "confusion")).sum())
     st.session_state.setdefault("confusion part", _MAP)
     part = st.segmented_control(
         "Section",
@@ -53,21 +49,10 @@ def show(run: Run) -> None:
         label_visibility="collapsed",
     )
     if part == _FINDINGS:
-        review(run, "confusion", checks, OF_CLASSES, _of_classes)
+        review(run, "confusion", "Class confusion")
     else:
         st.session_state["confusion address"] = address()
         _confused(run)
-
-
-def _of_classes(page: Page, record: Mapping[str, Any]) -> None:
-    """Draw the images of a confused pair, and a link to review the labels of both classes."""
-    given, predicted = record["label"], record["suggested_label"]
-    known = [name for name in (given, predicted) if name in page.run.classes]
-    labels = page_at("label_errors")
-    if known and labels is not None:
-        st.page_link(labels, label="Review the labels of these classes", icon=":material/sell:", query_params={"labels": known})
-    if len(known) == 2:
-        _examples(page.run, *known)
 
 
 def _confused(run: Run) -> None:
@@ -164,25 +149,14 @@ def _pairs(run: Run, pairs: pd.DataFrame) -> None:
 def _examples(run: Run, given: str, predicted: str) -> None:
     """Draw typical images of both classes, and between them the confused images."""
     words = words_of(run)
-    first, second = run.classes.index(given), run.classes.index(predicted)
     for text, pair in (
-        (f"{literal(label(given, words))}, predicted correctly", (first, first)),
-        (f"{literal(label(given, words))} predicted as **{literal(label(predicted, words))}**", (first, second)),
-        (f"{literal(label(predicted, words))}, predicted correctly", (second, second)),
+        (f"{literal(label(given, words))}, predicted correctly", (given, None)),
+        (f"{literal(label(given, words))} predicted as **{literal(label(predicted, words))}**", (given, predicted)),
+        (f"{literal(label(predicted, words))}, predicted correctly", (predicted, None)),
     ):
-        rows = _most_confident(str(run.path), stamp(run), *pair, run)
+        rows = typical(run, *pair)[:_EXAMPLES]
         st.markdown(text)
         if len(rows):
-            images.gallery(run, rows.tolist(), [""] * len(rows))
+            images.gallery(run, list(rows), [""] * len(rows))
         else:
             st.caption("None.")
-
-
-@st.cache_data(max_entries=256, show_spinner=False)
-def _most_confident(path: str, changed: int, given: int, predicted: int, _run: Run) -> npt.NDArray[np.int64]:
-    """Return the rows with a given label and predicted class, highest probability first."""
-    del path, changed
-    quality = _run.label_quality
-    rows = np.flatnonzero((quality["given"].to_numpy() == given) & (quality["predicted"].to_numpy() == predicted))
-    probability = quality["predicted_probability"].to_numpy(np.float32, na_value=0.0)[rows]
-    return rows[np.argsort(-probability, kind="stable")][:_EXAMPLES]

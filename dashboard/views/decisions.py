@@ -17,8 +17,8 @@ from audit.exports import exports
 from audit.review.agreement import agreement
 from audit.review.consensus import consensus_of_run, groups_gone
 from audit.review.decision_files import new_decisions, read_decisions, write_decisions
+from dashboard.api.verdicts import verdict_name
 from dashboard.components.text import literal, short
-from dashboard.components.verdicts import verdict_name
 from dashboard.state import decisions_of, precision_now, reviewer, summary_of, words_of
 from reports.content.wording import check_title, label
 

@@ -9,9 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from audit.io.console import duration
+from dashboard.api.pictures import small
 from dashboard.components import images
+from dashboard.components.badges import SEVERITY_COLORS
 from dashboard.components.history import earlier_health
-from dashboard.components.page import SEVERITY_COLORS
 from dashboard.components.text import literal, reasons, short
 from dashboard.state import page_at, stamp, summary_of, words_of
 from reports.content.wording import check_title, cut, flagged, label, percent, subject, title, when
@@ -68,7 +69,7 @@ def _first(run: Run, found: Summary) -> None:
         return
     rows = [int(row) for row in run.rows_of([entry.sample_id or "" for entry in found.top])]
     with_image = [row for row in rows if row >= 0]
-    previews = dict(zip(with_image, images.small(run, with_image), strict=True))
+    previews = dict(zip(with_image, small(run, with_image), strict=True))
     with st.container(horizontal=True, gap="small"):
         for entry, row in zip(found.top, rows, strict=True):
             with st.container(border=True, width=_CARD_WIDTH):

@@ -10,11 +10,12 @@ import pandas as pd
 import streamlit as st
 
 from audit.errors import AuditError
-from audit.explain.explanation import SHORTEST_CONTENT_ID
+from dashboard.api.desk import verdict_of
+from dashboard.api.pictures import large
+from dashboard.api.search import matching_rows
+from dashboard.api.similar import embed, encode, most_similar
 from dashboard.components import images
-from dashboard.components.page import badges, plain
-from dashboard.components.queue import verdict_of
-from dashboard.components.similar import embed, encode, most_similar
+from dashboard.components.badges import badges, plain
 from dashboard.components.text import literal, short
 from dashboard.state import address, decisions_of, in_address, page_at, stamp, words_of
 from reports.content.wording import check_title, label, title
@@ -45,25 +46,6 @@ def show(run: Run) -> None:
     st.session_state["search address"] = address(image=named.strip())
 
 
-def matching_rows(run: Run, text: str, limit: int = _NAMES) -> npt.NDArray[np.int64]:
-    """Return the rows whose sample id or class contains a text (ignoring case), or whose content id starts with it.
-
-    A class matches by its label and by its class words.
-    """
-    import pyarrow.compute as pc
-
-    if not text:
-        return np.empty(0, np.int64)
-    hits = pc.match_substring(run.sample_ids, text, ignore_case=True).to_numpy()
-    columns = run.columns("label", *(("content_id",) if len(text) >= SHORTEST_CONTENT_ID else ()))
-    words = words_of(run)
-    classes = [name for name in columns["label"].dropna().unique() if text.lower() in f"{name} {words.get(name, '')}".lower()]
-    hits = hits | columns["label"].isin(classes).to_numpy()
-    if "content_id" in columns:
-        hits = hits | columns["content_id"].str.startswith(text.lower()).fillna(value=False).to_numpy(bool)
-    return np.flatnonzero(hits)[:limit]
-
-
 def _by_name(run: Run) -> None:
     text = st.text_input(
         "Part of a file name or class, or start of a content id", key="search name", placeholder="train/cat/0012", persist_state="session"
@@ -71,7 +53,7 @@ def _by_name(run: Run) -> None:
     if not text:
         st.caption("Searches all images of the run, with or without findings.")
         return
-    rows = matching_rows(run, text)
+    rows = matching_rows(run, text, _NAMES)
     if not len(rows):
         st.info("No image matches.", icon=":material/search_off:")
         return
@@ -82,7 +64,7 @@ def _by_name(run: Run) -> None:
     row = int(rows[names.index(chosen)])
     left, right = st.columns([2, 3])
     with left:
-        images.show(st, images.large(run, row), alt=short(chosen))
+        images.show(st, large(run, row), alt=short(chosen))
     with right:
         _details(run, row, chosen)
     _most_similar(run, row)

@@ -12,7 +12,7 @@ import audit
 from audit.backbones import choose, clip, hub, list_models
 from audit.backbones.runtime import OnnxModel, Placement, TorchEmbedder, prepare
 from audit.errors import BackboneError
-from dashboard.components import similar
+from dashboard.api import similar
 
 ARCHITECTURE = "ViT-S-32-alt"
 

@@ -110,3 +110,13 @@ def test_opens_the_browser_without_the_token(address, tmp_path, monkeypatch):
     assert opened == [(tmp_path / "dashboard.html").as_uri()]
     assert address in (tmp_path / "dashboard.html").read_text()
     assert TOKEN == "IMAGENET_AUDIT_TOKEN"
+
+
+def test_review_needs_the_token(address):
+    for path in ("/audit/queue?page=labels", "/audit/preview?row=0", "/audit/panel/panel.js"):
+        assert ask(address, path)[0] == 403
+        assert ask(address, path, Cookie=cookie(address), Sec_Fetch_Site="cross-site")[0] == 403
+        assert ask(address, path, Cookie=cookie(address))[0] == 200
+    for path in ("/audit/preview?row=-1", "/audit/preview?row=99999", "/audit/image?row=a", "/audit/queue?page=labels&state=x"):
+        assert ask(address, path, Cookie=cookie(address))[0] == 400
+    assert ask(address, "/audit/panel/..%2fserver.py", Cookie=cookie(address))[0] in (400, 404)

@@ -17,7 +17,7 @@ from audit.run.run import Run
 from audit.run.scanned_datasets import remember
 from audit.sources import SourceOptions
 from audit.tables import FINDINGS, SAMPLES, SCHEMA_VERSION
-from dashboard.components.images import large
+from dashboard.api.pictures import large
 
 NAMES = ("a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg")
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from dashboard.components.overlay import WIDTH, Place, overlay, place_of
+from dashboard.api.overlay import WIDTH, Place, overlay, place_of
 
 EDGE_TO_EDGE = Place()
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.components.similar import most_similar
+from dashboard.api.similar import most_similar
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 400), st.integers(1, 50))
