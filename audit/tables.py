@@ -48,6 +48,7 @@ MEASURES = pa.schema(
         pa.field("orientation", pa.int8()),  # EXIF orientation 1..8; 1 if absent
         pa.field("has_alpha", pa.bool_()),
         pa.field("exif_families", pa.list_(pa.string())),  # names only, never values: family/source of audit.images.metadata, such as gps/exif
+        pa.field("appended", pa.string()),  # size and kind of data after the end of the image
         pa.field("camera", pa.string()),  # EXIF make and model
         pa.field("day_code", pa.int8()),  # 0..15, equal for images taken on one day; reveals the day to a reader who knows the week
         pa.field("encoder", pa.string()),  # of a JPEG: quality or digest of its luma quantization table, progressive

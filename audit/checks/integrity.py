@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     *("unreadable", "truncated", "empty", "missing", "too_large", "crashed", "timed_out", "not_images"),
-    *("wrong_extension", "exif_rotated", "odd_mode", "animated", "alpha"),
+    *("wrong_extension", "exif_rotated", "odd_mode", "animated", "alpha", "appended_data"),
 )
 FAMILY: Family = "quality"
 EVIDENCE = {
@@ -36,6 +36,7 @@ EVIDENCE = {
     "orientation": Evidence("Orientation"),
     "mode": Evidence("Mode"),
     "frames": Evidence("Frames"),
+    "appended": Evidence("After the image"),
     "entries": Evidence("Files"),
     "same": Evidence("With the same bytes"),
 }
@@ -108,7 +109,7 @@ def run(samples: pd.DataFrame) -> Result:
     """Report failed images as errors, and images that readers may decode differently."""
     scores: npt.NDArray[np.float32] = np.zeros(len(samples), np.float32)
     findings: list[Finding] = []
-    columns = ["sample_id", "outcome", "error", "format", "mode", "frames", "orientation", "has_alpha"]
+    columns = ["sample_id", "outcome", "error", "format", "mode", "frames", "orientation", "has_alpha", "appended"]
     odd = _suspects(samples)
     for row, values in zip(odd.tolist(), samples[columns].iloc[odd].itertuples(index=False, name=None), strict=True):
         facts = {key: None if value is None or value != value else value for key, value in zip(columns, values, strict=True)}  # noqa: PLR0124
@@ -137,6 +138,7 @@ def _suspects(samples: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Return rows that may have a finding: most images are plain RGB, and checking millions row by row would take minutes."""
     plain = (samples["outcome"] == "ok") & samples["mode"].isin(["RGB", "L", "P"])
     plain &= (samples["frames"].fillna(1) <= 1) & (samples["orientation"].fillna(1) == 1) & (samples["has_alpha"].fillna(value=0).astype(float) == 0)
+    plain &= samples["appended"].isna()
     names = samples["sample_id"].str.lower()
     named_right = np.zeros(len(samples), bool)
     for form, extensions in _EXTENSIONS.items():
@@ -174,6 +176,9 @@ def _oddities(facts: dict[str, Any]) -> Iterator[Oddity]:
     if (frames := int(facts["frames"] or 1)) > 1:
         message = f"Contains {frames} frames: most loaders, and this scan, read only the first. Keep one frame."
         yield Oddity(kind="animated", severity="warning", score=0.4, message=message, evidence={"frames": frames})
+    if facts["appended"]:
+        message = f"Followed by {facts['appended']}. It may hide data or be the rest of an earlier image: write the image again without it."
+        yield Oddity(kind="appended_data", severity="info", score=0.3, message=message, evidence={"appended": facts["appended"]})
     if facts["has_alpha"]:
         palette = mode == "P"
         message = "Has transparency: loaders put it on white, put it on black, or drop it. Flatten it explicitly."

@@ -19,8 +19,10 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from audit.errors import reason
+from audit.images.appended import appended
 from audit.images.deep import BANDS, HEIGHT, WIDTH, Ranges, Values, eight_bits, is_multiband, points, read_deep_color, read_multiband, tiff_fields
 from audit.images.jpeg_completeness import missing_part
+from audit.images.jpeg_stream import JpegStream, parse_jpeg
 from audit.images.metadata import metadata_families, orientation_of
 from audit.images.other_formats import other_format, read_dicom, read_raw, register
 from audit.images.provenance import Provenance, provenance
@@ -59,6 +61,8 @@ class FileFacts:
     exif_families: tuple[str, ...] = ()
     """``family/source`` of ``audit.images.metadata``."""
     origin: Provenance = field(default_factory=Provenance)
+    appended: str | None = None
+    """Size and kind of data after the end of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +124,12 @@ def _decoded(data: bytes, max_pixels: int, ranges: Ranges, found: list[FileFacts
     width, height = image.size
     if width * height > max_pixels:  # before anything but the header is read: Pillow decodes a PNG to read its text, a GIF to count frames
         return _too_large(FileFacts(format=image.format, width=min(width, _MAX_SIZE), height=min(height, _MAX_SIZE)), image.size, max_pixels)
-    facts = _facts(image, data)
+    stream = parse_jpeg(data) if image.format in ("JPEG", "MPO") else None
+    facts = _facts(image, data, stream)
     found.append(facts)
     _scale_in_decoder(image)
     image.load()
-    if image.format == "JPEG" and image.mode in ("RGB", "L") and (gone := missing_part(data, image)) is not None:
+    if image.format == "JPEG" and stream and image.mode in ("RGB", "L") and (gone := missing_part(data, stream, image)):
         return Decoded("truncated", gone, facts)
     if image.format == "PNG":  # text chunks may follow the pixels
         facts = replace(facts, exif_families=metadata_families(image, data))
@@ -276,10 +281,11 @@ def _scale_in_decoder(image: Image.Image) -> None:
             image.draft(None, (math.ceil(image.size[0] / scale), math.ceil(image.size[1] / scale)))
 
 
-def _facts(image: Image.Image, data: bytes) -> FileFacts:
+def _facts(image: Image.Image, data: bytes, stream: JpegStream | None) -> FileFacts:
     orientation = orientation_of(image) if image.info.get("exif") or image.format in {"TIFF", "MPO"} else 1
     width, height = image.size if orientation < 5 else image.size[::-1]
     is_mpo = image.format == "MPO"  # a JPEG followed by a preview or depth map: readers show one image
+    families = metadata_families(image, data)
     return FileFacts(
         format="JPEG" if is_mpo else image.format,
         mode=stored_mode(image, data),
@@ -288,8 +294,9 @@ def _facts(image: Image.Image, data: bytes) -> FileFacts:
         frames=1 if is_mpo else min(int(getattr(image, "n_frames", 1)), _MAX_SIZE),
         orientation=orientation,
         has_alpha=image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info,
-        exif_families=metadata_families(image, data),
+        exif_families=families,
         origin=provenance(image),
+        appended=appended(data, image.format, stream, families),
     )
 
 

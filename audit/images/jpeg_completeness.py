@@ -8,12 +8,12 @@ from __future__ import annotations
 import io
 import math
 import re
-import struct
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from audit.images.jpeg_stream import JpegStream
 
 _GRAY = 128
 """What libjpeg writes for blocks without data: all coefficients 0 (ITU-T T.81, A.3.1)."""
@@ -22,37 +22,16 @@ _ZEROS = b"\0" * 64
 """With usual Huffman tables, so many zero bytes in a row are no coded image."""
 
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
-@dataclass(slots=True)
-class _Stream:
-    """What the markers of a JPEG say (ITU-T T.81, annex B)."""
-
-    progressive: bool = False
-    width: int = 0
-    height: int = 0
-    sampling: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Horizontal and vertical sampling by component."""
-    tables: list[bytes] = field(default_factory=list)
-    """Contents of the segments with Huffman tables."""
-    interval: int = 0
-    """Blocks between restart marks; 0 for none."""
-    scans: list[tuple[int, int, list[tuple[int, int, int]], tuple[int, int, int]]] = field(default_factory=list)
-    """Start and end of the coded data, components with their tables, and spectral selection with the low bit."""
-
-
-def missing_part(data: bytes, image: Image.Image) -> str | None:
+def missing_part(data: bytes, stream: JpegStream, image: Image.Image) -> str | None:
     """Return what is missing of a JPEG that was decoded without an error; None if nothing is.
 
     Args:
         data: the file's bytes.
+        stream: its markers.
         image: the decode, RGB or gray, possibly scaled, before any rotation.
     """
-    try:
-        stream = _parse(data)
-    except (IndexError, struct.error, ValueError):
-        return None
     if not stream.scans or not stream.sampling:
         return None
     if stream.progressive:
@@ -60,42 +39,7 @@ def missing_part(data: bytes, image: Image.Image) -> str | None:
     return _missing_restarts(data, stream) or _zeros(data, stream) or _gray_end(data, stream, image)
 
 
-def _parse(data: bytes) -> _Stream:
-    stream, at = _Stream(), 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            break
-        marker = data[at + 1]
-        if marker in (0xFF, 0x01) or 0xD0 <= marker <= 0xD8:
-            at += 1 if marker == 0xFF else 2
-            continue
-        if marker == 0xD9:
-            break
-        (size,) = struct.unpack_from(">H", data, at + 2)
-        body = data[at + 4 : at + 2 + size]
-        at += 2 + size
-        if marker in (0xC0, 0xC1, 0xC2):
-            stream.progressive = marker == 0xC2
-            stream.height, stream.width = struct.unpack_from(">HH", body, 1)
-            stream.sampling = {body[6 + 3 * k]: (body[7 + 3 * k] >> 4, body[7 + 3 * k] & 15) for k in range(body[5])}
-        elif 0xC3 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            break  # lossless or arithmetic coding
-        elif marker == 0xC4:
-            stream.tables.append(body)
-        elif marker == 0xDD:
-            (stream.interval,) = struct.unpack(">H", body)
-        elif marker == 0xDA:
-            number = body[0]
-            parts = [(body[1 + 2 * k], body[2 + 2 * k] >> 4, body[2 + 2 * k] & 15) for k in range(number)]
-            low, high, bits = body[1 + 2 * number : 4 + 2 * number]
-            found = _END_OF_SCAN.search(data, at)
-            end = found.start() if found else len(data)
-            stream.scans.append((at, end, parts, (low, high, bits & 15)))
-            at = end
-    return stream
-
-
-def _codes(stream: _Stream) -> dict[int, str]:
+def _codes(stream: JpegStream) -> dict[int, str]:
     """Return the bits of symbol 0 by Huffman table, its number plus 16 for AC: no difference of a DC value, end of a block (annex C)."""
     found: dict[int, str] = {}
     for body in stream.tables:
@@ -111,7 +55,7 @@ def _codes(stream: _Stream) -> dict[int, str]:
     return found
 
 
-def _missing_scans(stream: _Stream) -> str | None:
+def _missing_scans(stream: JpegStream) -> str | None:
     """Return what a progressive JPEG lacks: every coefficient of its first component must be coded to the last bit."""
     first = next(iter(stream.sampling))
     lowest = [16] * 64
@@ -122,25 +66,17 @@ def _missing_scans(stream: _Stream) -> str | None:
     return f"the last scans of a progressive JPEG are missing: {missing} of 64 coefficients are coarse or absent" if missing else None
 
 
-def _units(stream: _Stream) -> tuple[int, int]:
-    """Return the columns and rows of coding units (MCUs) of the only scan of all components."""
-    across, down = (max(part[side] for part in stream.sampling.values()) for side in (0, 1))
-    if len(stream.sampling) == 1:
-        across = down = 1
-    return math.ceil(stream.width / (8 * across)), math.ceil(stream.height / (8 * down))
-
-
-def _missing_restarts(data: bytes, stream: _Stream) -> str | None:
+def _missing_restarts(data: bytes, stream: JpegStream) -> str | None:
     if not stream.interval or len(stream.scans) != 1:
         return None
-    columns, rows = _units(stream)
+    columns, rows = stream.units
     wanted = math.ceil(columns * rows / stream.interval) - 1
     start, end, _, _ = stream.scans[0]
     found = len(_RESTART.findall(data, start, end))
     return f"{wanted - found} of {wanted} restart marks are missing, and the parts of the image between them" if found < wanted else None
 
 
-def _zeros(data: bytes, stream: _Stream) -> str | None:
+def _zeros(data: bytes, stream: JpegStream) -> str | None:
     for start, end, parts, _ in stream.scans:
         if (at := data.find(_ZEROS, start, end)) >= 0:
             codes = _codes(stream)
@@ -150,7 +86,7 @@ def _zeros(data: bytes, stream: _Stream) -> str | None:
     return None
 
 
-def _gray_end(data: bytes, stream: _Stream, image: Image.Image) -> str | None:
+def _gray_end(data: bytes, stream: JpegStream, image: Image.Image) -> str | None:
     """Return the missing share if the image ends with gray that is not coded in the file.
 
     A picture may end with gray itself. Then its bits are at the end of the data, and nothing else changes if those bits are removed.
@@ -159,7 +95,7 @@ def _gray_end(data: bytes, stream: _Stream, image: Image.Image) -> str | None:
     if any(low != _GRAY or high != _GRAY for low, high in _extremes(image.crop((max(width - 4, 0), height - 1, width, height)))):
         return None
     pixels = np.asarray(image.convert("RGB"))
-    columns, rows = _units(stream)
+    columns, rows = stream.units
     gray = _gray_units(pixels, columns, rows)
     units = len(gray) if gray.all() else int(np.argmin(gray[::-1]))
     if not units or len(stream.scans) != 1:
