@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 
-from audit.errors import RunError
 from audit.review.agreement import precision
 from audit.review.decisions import Decisions
-from audit.run.run import RECORD, Run
+from audit.run.run import RECORD, Run, open_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,21 +35,18 @@ def open_finished(path: str, source: str | None = None) -> Run:
     Raises:
         RunError: the folder is not a run, or its scan is not finished.
     """
-    run = Run(path)
-    if not run.record.get("finished"):
-        raise RunError(path, "the scan is not finished", "run the same scan command again to resume it")
-    return _opened(path, stamp(run), source)
+    return _opened(path, stamp(open_run(path)), source)
 
 
 @lru_cache(maxsize=4)
 def _opened(path: str, changed: int, source: str | None = None) -> Run:
     del changed
-    return Run(path, source=source)
+    return open_run(path, source=source)
 
 
 def stamp(run: Run) -> int:
     """Return the time at which a scan last wrote the run: the key of everything cached about it."""
-    return (run.path / RECORD).stat().st_mtime_ns
+    return (run.tables / RECORD).stat().st_mtime_ns
 
 
 def words_of(run: Run) -> Mapping[str, str]:

@@ -26,7 +26,7 @@ _ROWS_AT_ONCE = 65_536
 def write(run: Run, actions: pd.DataFrame, out: Path) -> dict[str, Any]:
     """Write the images with one label and a prediction; decided labels replace given labels, and dropped images are left out."""
     state = run.record.get("stages", {}).get("predictions", {})
-    if not (run.path / "predictions.npy").is_file():
+    if not (run.tables / "predictions.npy").is_file():
         raise AuditError("cleanlab", "the run has no predictions", f"scan a labelled dataset with label_errors {state.get('reason', '')}".strip())
     samples = run.columns("sample_id", "label")
     label = samples["label"].copy()

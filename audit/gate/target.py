@@ -19,7 +19,7 @@ _DATA_SUFFIXES = (*ENDINGS, ".parquet", ".arrow", ".gz", ".zip")
 """Suffixes of tables and archives that may contain images."""
 
 _RUN_FILE = re.compile(
-    r"(samples|pairs|faces|label_quality|findings/\w+|unfinished[a-z-]*/(listing|samples|segments/[^/]+))\.parquet|previews/[0-9a-f]{64}\.jpg"
+    r"(?:previous(?:\.partial)?/)?(samples|pairs|faces|label_quality|findings/\w+|unfinished[a-z-]*/(listing|samples|segments/[^/]+))\.parquet|previews/[0-9a-f]{64}\.jpg"
 )
 """Images and tables that belong to a run; see ``docs/run-format.md``."""
 

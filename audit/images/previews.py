@@ -196,7 +196,7 @@ def _store(path: Path, data: bytes) -> None:
 
 def _thumbnails(run: Run, rows: Sequence[int]) -> list[bytes | None]:
     """Return the square thumbnails in the images' aspect ratios; None for images that failed."""
-    if not rows or not (run.path / "thumbnails.npy").is_file():
+    if not rows or not (run.tables / "thumbnails.npy").is_file():
         return [None] * len(rows)
     samples = run.columns("outcome", "width", "height", rows=np.asarray(rows, np.int64))
     found: list[bytes | None] = []

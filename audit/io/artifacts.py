@@ -80,11 +80,15 @@ def refuse_links(folder: Path) -> None:
     """Refuse a run directory with links or special files: through them, commands would show or overwrite files outside of it. Raises RunError."""
     pending = [os.fspath(folder)]
     while pending:
-        with os.scandir(pending.pop()) as entries:
+        try:
+            found = os.scandir(pending.pop())
+        except FileNotFoundError:  # a scan that runs now has moved it
+            continue
+        with found as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
-                elif not entry.is_file(follow_symlinks=False):
+                elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):
                     what = "link" if entry.is_symlink() else "device, pipe or socket"
                     raise RunError(entry.path, f"is a {what}, which a run never contains", "remove it, or scan again")
 

@@ -38,6 +38,7 @@ from audit.pipeline.predictions import Predictions, notes
 from audit.pipeline.run_folder import dataset_of, locked, note_outdated_reports, open_record, refuse_inside, refuse_other_things
 from audit.pipeline.stage import ExtraBackbone, Scan, Stage
 from audit.predictions.user import refuse_predictions
+from audit.run import previous
 from audit.run.record import DamagedError, Record, as_json, key_of
 from audit.run.run import Run
 from audit.run.scanned_datasets import PRIVATE, remember
@@ -105,13 +106,17 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
         before = _work_done(record)
         publish(run)
         remember(_absolute(dataset), options.source)
-        finished = _run_stages(_prepared(run, dataset, checks, options, engine, record, observer))
+        prepared = _prepared(run, dataset, checks, options, engine, record, observer)
+        if previous.keep(run):
+            record.save()
+        finished = _run_stages(prepared)
         for note in notes(finished):
             observer.note(note)
         idle = _work_done(record) == before
         if idle:
             observer.note("nothing has changed since the last scan: its findings are still valid")
         record.finish(None if idle else time.perf_counter() - began)
+        previous.forget(run)
         note_outdated_reports(run, _found_at(record) if idle else time.time(), observer.note)
         observer.stage("previews", None)
         make(Run(run), source=dataset, seconds=_PREVIEWS_SHARE * (time.perf_counter() - began), advance=observer.advance)

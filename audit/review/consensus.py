@@ -152,7 +152,7 @@ def groups_gone(run: Run, leaving: npt.NDArray[np.int64]) -> list[npt.NDArray[np
     """
     import pandas as pd
 
-    if not len(leaving) or not (run.path / "pairs.parquet").is_file():
+    if not len(leaving) or not (run.tables / "pairs.parquet").is_file():
         return []
     pairs = run.pairs[run.pairs["group"] >= 0]
     touched = pairs[np.isin(pairs["i"], leaving) & np.isin(pairs["j"], leaving)]["group"]

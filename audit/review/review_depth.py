@@ -47,7 +47,7 @@ def review_depth(run: Run, decisions: pd.DataFrame) -> ReviewDepth | None:
         RunError: the run's label quality is corrupt.
     """
     about_labels = decisions[(decisions["check"] == CHECK) & decisions["sample_id"].notna()]
-    if not len(about_labels) or not (run.path / "label_quality.parquet").is_file():
+    if not len(about_labels) or not (run.tables / "label_quality.parquet").is_file():
         return None
     outcome = outcomes(len(run), rows_of_run(run, about_labels), about_labels["verdict"].to_numpy(object))
     if np.isnan(outcome).all():

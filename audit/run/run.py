@@ -16,6 +16,7 @@ from audit.io.artifacts import open_array, read_in_blocks, read_json, read_rows,
 from audit.run.findings_index import Page, Where, read_index, read_page, select
 from audit.run.identity import content_keys
 from audit.run.issues import issue_ids, issues
+from audit.run.previous import tables_of
 from audit.run.ranking import ranked
 from audit.run.record_schema import damage, schema_version
 from audit.run.tables import conforming, corrupt, fields, open_rows, read_faces, read_label_quality, read_pairs, read_samples
@@ -36,29 +37,32 @@ class Run:
     Args:
         path: the directory that ``imagenet-audit scan --out`` wrote.
         source: where its dataset is; by default, where this machine scanned it.
+        tables: the folder with the record and the tables; ``path`` by default.
 
     Raises:
         RunError: the directory holds no run, contains links, its images are not ingested yet, or a newer version wrote it.
     """
 
-    def __init__(self, path: str | Path, *, source: str | None = None) -> None:
+    def __init__(self, path: str | Path, *, source: str | None = None, tables: Path | None = None) -> None:
         self.path, self._named_source = Path(path), source
-        if not (self.path / RECORD).is_file():
+        self.tables = self.path if tables is None else tables
+        """The folder with the record and the tables: while a scan updates the run, its last finished version (`audit.run.previous`)."""
+        if not (self.tables / RECORD).is_file():
             raise RunError(path, "not a run directory: it has no run.json", "create a run with: imagenet-audit scan SOURCE --out RUN")
         refuse_links(self.path)
-        self.record: dict[str, Any] = read_json(self.path / RECORD)
+        self.record: dict[str, Any] = read_json(self.tables / RECORD)
         found = schema_version(self.record)
         if found is None:
             hint = f"if this is a dataset, remove {RECORD} from it; else create a run with: imagenet-audit scan SOURCE --out RUN"
-            raise RunError(self.path / RECORD, "not the record of a run: it has no schema_version", hint)
+            raise RunError(self.tables / RECORD, "not the record of a run: it has no schema_version", hint)
         if found > SCHEMA_VERSION:
             newer = f"written by a newer version (schema {found}; this version reads up to {SCHEMA_VERSION})"
             raise RunError(path, newer, "update imagenet-audit")
-        if not (self.path / "samples.parquet").is_file():
+        if not (self.tables / "samples.parquet").is_file():
             raise RunError(path, "its scan was interrupted before all images were read", "run the same scan command again to resume")
         problem = damage(self.record)
         if problem is not None:
-            raise RunError(self.path / RECORD, f"corrupt: {problem}", "delete this file and scan again")
+            raise RunError(self.tables / RECORD, f"corrupt: {problem}", "delete this file and scan again")
 
     def __len__(self) -> int:
         """Return the number of listed samples."""
@@ -67,12 +71,12 @@ class Run:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """Columns of ``audit.tables.SAMPLES``."""
-        return to_frame(read_samples(self.path, len(self)))
+        return to_frame(read_samples(self.tables, len(self)))
 
     @cached_property
     def sample_ids(self) -> pa.ChunkedArray:
         """Every sample's id; as an Arrow array, which takes a tenth of the memory of Python strings."""
-        return read_samples(self.path, len(self), ["sample_id"])["sample_id"]
+        return read_samples(self.tables, len(self), ["sample_id"])["sample_id"]
 
     @cached_property
     def identical_copies(self) -> dict[str, tuple[int, int]]:
@@ -88,32 +92,32 @@ class Run:
     @cached_property
     def content_keys(self) -> npt.NDArray[np.uint64]:
         """uint64 ``[n]``: 64 bits of each sample's content id, 0 without one; see `audit.run.identity.content_keys`."""
-        return read_in_blocks(self.path / "samples.parquet", "content_id", content_keys, rows=len(self))
+        return read_in_blocks(self.tables / "samples.parquet", "content_id", content_keys, rows=len(self))
 
     @cached_property
     def embeddings(self) -> npt.NDArray[np.float16]:
         """float16 ``[n, d]`` unit rows; NaN rows for failed images."""
-        return open_rows(self.path, "embeddings", len(self))
+        return open_rows(self.tables, "embeddings", len(self))
 
     @cached_property
     def thumbnails(self) -> npt.NDArray[np.uint8]:
         """uint8 ``[n, side, side, 3]``: each whole image, resized to a square."""
-        return open_rows(self.path, "thumbnails", len(self))
+        return open_rows(self.tables, "thumbnails", len(self))
 
     @cached_property
     def features(self) -> npt.NDArray[np.uint8]:
         """uint8 ``[n, FEATURES, FEATURE_BYTES]`` local features, as `audit.images.local_features.features` describes them."""
-        return open_rows(self.path, "features", len(self))
+        return open_rows(self.tables, "features", len(self))
 
     @cached_property
     def neighbors(self) -> npt.NDArray[np.int32]:
         """int32 ``[n, k]`` rows, nearest first; -1 for none."""
-        return open_rows(self.path, "neighbors", len(self))
+        return open_rows(self.tables, "neighbors", len(self))
 
     @cached_property
     def similarities(self) -> npt.NDArray[np.float32]:
         """float32 ``[n, k]`` cosines; NaN for none."""
-        return open_rows(self.path, "similarities", len(self))
+        return open_rows(self.tables, "similarities", len(self))
 
     def neighbors_of(self, row: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Return one row of `neighbors` and of `similarities`. Raises RunError if it refers to a row that does not exist."""
@@ -124,31 +128,31 @@ class Run:
         elif near.max(initial=-1) >= len(self) or near.min(initial=-1) < -1:
             problem = f"row {row} refers to rows that do not exist ({near.min()} to {near.max()} of {len(self)})"
         if problem is not None:
-            raise corrupt(self.path / name, problem)
+            raise corrupt(self.tables / name, problem)
         return near, similarities
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
         """Verified pairs; columns of ``audit.tables.PAIRS``."""
-        return to_frame(read_pairs(self.path, len(self)))
+        return to_frame(read_pairs(self.tables, len(self)))
 
     @cached_property
     def predictions(self) -> npt.NDArray[np.float32]:
         """float32 ``[n, c]`` out-of-sample class probabilities; columns as in ``classes``. Raises RunError if there are none."""
-        found = open_rows(self.path, "predictions", len(self))
+        found = open_rows(self.tables, "predictions", len(self))
         if found.shape[1] != len(self.classes):
-            raise corrupt(self.path / "predictions.npy", f"has {found.shape[1]} columns for {len(self.classes)} classes")
+            raise corrupt(self.tables / "predictions.npy", f"has {found.shape[1]} columns for {len(self.classes)} classes")
         return found
 
     @cached_property
     def label_quality(self) -> pd.DataFrame:
         """The judgement of each given label; columns of ``audit.tables.LABEL_QUALITY``. Raises RunError if there are no predictions."""
-        return to_frame(read_label_quality(self.path, len(self)))
+        return to_frame(read_label_quality(self.tables, len(self)))
 
     @cached_property
     def faces(self) -> pd.DataFrame:
         """Detected faces; columns of ``audit.tables.FACES``. Raises RunError if the scan detected none."""
-        return to_frame(read_faces(self.path, len(self)))
+        return to_frame(read_faces(self.tables, len(self)))
 
     @property
     def classes(self) -> list[str]:
@@ -199,8 +203,8 @@ class Run:
     def columns(self, *names: str, rows: npt.NDArray[np.int64] | None = None) -> pd.DataFrame:
         """Return some columns of ``audit.tables.SAMPLES``, for all samples or for some rows in the given order; reads nothing else."""
         if rows is None:
-            return to_frame(read_samples(self.path, len(self), names))
-        path = self.path / "samples.parquet"
+            return to_frame(read_samples(self.tables, len(self), names))
+        path = self.tables / "samples.parquet"
         return to_frame(conforming(fields(SAMPLES, names), read_rows(path, np.asarray(rows, np.int64), list(names)), path))
 
     def rows_of(self, sample_ids: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -225,7 +229,7 @@ class Run:
     @property
     def _findings_files(self) -> list[Path]:
         done = (name for name, check in sorted(self.record.get("checks", {}).items()) if check["state"] == "done")
-        return [self.path / "findings" / f"{name}.parquet" for name in done]
+        return [self.tables / "findings" / f"{name}.parquet" for name in done]
 
     def scores(self, check: str) -> npt.NDArray[np.float32]:
         """Return one check's scores, float32 ``[n]`` in [0, 1], higher = worse, NaN = not applicable. Raises RunError if it did not run."""
@@ -234,7 +238,7 @@ class Run:
             raise RunError(self.path, f"has no check {check!r}", nearest(check, known))
         if known[check]["state"] != "done":
             raise RunError(self.path, f"{check} did not run: {known[check]['reason']}", "see: imagenet-audit checks")
-        return open_array(self.path / "scores" / f"{check}.npy", len(self), kind="f", dimensions=1)
+        return open_array(self.tables / "scores" / f"{check}.npy", len(self), kind="f", dimensions=1)
 
     def source(self) -> Source:
         """Open the scanned dataset. Raises SourceError if it was moved or removed, or if neither the user nor a scan on this machine named it."""
@@ -258,8 +262,11 @@ class Run:
 
 
 def open_run(path: str | Path, *, source: str | None = None) -> Run:
-    """Open a finished run; see `Run`. Raises RunError as ``Run`` does, or if the scan is not finished: missing findings would count as clean."""
-    run = Run(path, source=source)
+    """Open a finished run; see `Run`. While a scan updates the run, and after such a scan was killed, this is the version before.
+
+    Raises RunError as ``Run`` does, or if no scan was finished: missing findings would count as clean.
+    """
+    run = Run(path, source=source, tables=tables_of(Path(path)))
     if not run.record.get("finished", True):  # records of the first version lack the key
         raise RunError(path, "its scan is not finished", "run the same scan command again to resume")
     return run

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from audit.backbones import embedder_of, text_tower
 from audit.errors import BackboneError
-from audit.run.run import Run
+from audit.run.run import Run, open_run
 from dashboard.state import stamp
 
 if TYPE_CHECKING:
@@ -78,13 +78,13 @@ def model_of(run: Run) -> tuple[Preprocessing, Embedder]:
 @lru_cache(maxsize=1)
 def _model(path: Path, changed: int) -> tuple[Preprocessing, Embedder]:
     del changed
-    return embedder_of(Run(path).record)
+    return embedder_of(open_run(path).record)
 
 
 @lru_cache(maxsize=1)
 def _text_tower(path: Path, changed: int) -> EncodeText:
     del changed
-    record = Run(path).record
+    record = open_run(path).record
     found = text_tower(record)
     if found is None:
         raise BackboneError(str(record["backbone"]["name"]), "the backbone has no text tower", "scan with --backbone clip")

@@ -34,7 +34,7 @@ class Sibling:
 
 def siblings(run: Run) -> list[Sibling]:
     """Return the finished runs in the folder of a run, latest first; earlier runs of the same dataset come before all others."""
-    own = (run.path / RECORD).stat().st_mtime_ns
+    own = (run.tables / RECORD).stat().st_mtime_ns
     found = []
     for folder in sorted(run.path.absolute().parent.iterdir())[:_MAX_FOLDERS]:
         record = folder / RECORD
@@ -61,7 +61,7 @@ def _health(run: Run) -> dict[str, float]:
     health = {}
     for name, check in run.record["checks"].items():
         if check["state"] == "done":
-            findings = read_table(run.path / "findings" / f"{name}.parquet", ["sample_id", "severity"]).to_pandas()
+            findings = read_table(run.tables / "findings" / f"{name}.parquet", ["sample_id", "severity"]).to_pandas()
             about = findings.loc[findings["severity"] != "info", "sample_id"]
             if about.notna().any() or about.empty:  # findings about classes or the dataset have no share of images
                 health[name] = 1 - about.nunique() / max(len(run), 1)

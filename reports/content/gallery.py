@@ -85,7 +85,7 @@ def of_findings(findings: Iterable[Top], loader: ImageLoader) -> list[tuple[Top,
 
 def groups_of(run: Run, loader: ImageLoader) -> list[Group]:
     """Return the largest groups of duplicates, at most `GROUPS` of them with `MEMBERS` members each."""
-    if not (run.path / "pairs.parquet").is_file():
+    if not (run.tables / "pairs.parquet").is_file():
         return []
     pairs = run.pairs[run.pairs["group"] >= 0]
     size = pairs.groupby("group").size()

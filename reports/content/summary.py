@@ -324,7 +324,7 @@ def _decisions(run: Run, standing: pd.DataFrame) -> DecisionTotals:
 
 
 def _duplicates(run: Run) -> Duplicates:
-    if not (run.path / "pairs.parquet").is_file():
+    if not (run.tables / "pairs.parquet").is_file():
         return Duplicates(0, 0, {})
     pairs = run.pairs
     grouped = pairs[pairs["group"] >= 0]
