@@ -19,7 +19,7 @@ from audit.sources.base import Sample, Source, SourceOptions
 from audit.sources.storage.archives import member_ref, read_ref
 from audit.sources.storage.files import Storage
 from audit.sources.storage.names import HIDDEN, extension, is_hidden, is_image, sample_id, unescape
-from audit.sources.storage.problems import EXAMPLES, NOT_LISTED, Problem, Tally, named
+from audit.sources.storage.problems import EXAMPLES, NOT_LISTED, HiddenImages, Problem, Tally, named
 from audit.sources.storage.tar_members import Member, read_members
 
 KIND = "webdataset"
@@ -35,7 +35,7 @@ class WebDatasetSource(StoredSource):
 
     def __init__(self, location: str, options: SourceOptions, folder: Storage, shards: list[str], missing: list[str]) -> None:
         super().__init__(KIND, location, options, folder)
-        self._unread, self._unmatched = Tally(), Tally()
+        self._unread, self._unmatched, self._hidden = Tally(), Tally(), HiddenImages()
         self._keys: set[str] = set()
         self._shards = shards
         self._missing = missing
@@ -48,7 +48,7 @@ class WebDatasetSource(StoredSource):
         """
         self.ignored.clear()
         self.problems[:] = _missing_shards(self.location, self._missing)
-        self._unread, self._unmatched = Tally(), Tally()
+        self._unread, self._unmatched, self._hidden = Tally(), Tally(), HiddenImages()
         self._keys.clear()
         for shard in self._shards:
             path = self.storage.join(self.storage.root, shard)
@@ -60,6 +60,7 @@ class WebDatasetSource(StoredSource):
         for column in (self.options.label_column, self.options.split_column):
             if column is not None:
                 require_column(self.location, column, sorted(self._keys))
+        self.problems += self._hidden.problems()
         if count := self._unread.count:
             problem = f"no JSON object in {counted(count, 'member')}: {self._unread}; their images are listed without this metadata"
             self.problems.append(Problem(kind="unread_metadata", problem=problem, hint="repair or remove them", evidence={"entries": count}))
@@ -79,6 +80,8 @@ class WebDatasetSource(StoredSource):
     def _samples(self, shard: str, key: str, members: list[Member], split: str | None) -> Iterator[Sample]:
         if is_hidden(key):
             self.ignored[HIDDEN] += len(members)
+            for member in members:
+                self._hidden.note(f"{shard}/{member.path}")
             return
         images = [member for member in members if is_image(member.path)]
         stems = {_stem(member.path) for member in images}

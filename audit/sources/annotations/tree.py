@@ -21,7 +21,7 @@ from audit.sources.annotations.side_files import SideFiles, repeated_names
 from audit.sources.base import Sample, SourceOptions
 from audit.sources.storage.files import MISSING, Storage
 from audit.sources.storage.names import HIDDEN, escape, extension, is_hidden, is_image, is_renamed_image, sample_id
-from audit.sources.storage.problems import EXAMPLES, Problem, Tally, named
+from audit.sources.storage.problems import EXAMPLES, HiddenImages, Problem, Tally, named
 
 _SPOOL_BYTES = 32 << 20
 """A larger listing is kept in an unnamed temporary file instead of memory: the layout is known only after the last folder."""
@@ -142,10 +142,11 @@ class TreeSource(StoredSource):
     def _files(self, spool: SpooledTemporaryFile[str]) -> Files:
         """Write every image's entry to the spool, one per line; return what else the tree has."""
         files = Files(SideFiles(self._tree.read))
-        renamed, recognised, missing = Tally(), Tally(), Tally()
+        renamed, recognised, missing, hidden = Tally(), Tally(), Tally(), HiddenImages()
         for entry in self._tree.entries(self.ignored, self.problems):
             if is_hidden(entry.path):
                 self.ignored[HIDDEN] += 1
+                hidden.note(entry.path)
             elif entry.path.endswith("/"):
                 files.empty.append(entry.path[:-1])
             elif is_image(entry.path) or self._is_image_by_another_name(entry, renamed, recognised):
@@ -164,7 +165,7 @@ class TreeSource(StoredSource):
             for problem in self.problems:
                 raise SourceError(self.location, f"no images could be listed: {problem.problem}", problem.hint)
             raise SourceError(self.location, f"contains no images{_most_ignored(self.ignored)}", _way_forward(self.ignored))
-        self.problems += [*_other_names(renamed, recognised), *_annexed(self.storage, missing)]
+        self.problems += [*hidden.problems(), *_other_names(renamed, recognised), *_annexed(self.storage, missing)]
         return files
 
     def _is_image_by_another_name(self, entry: Entry, renamed: Tally, recognised: Tally) -> bool:

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from audit.errors import AuditError, SourceError, reason
-from audit.sources.storage.names import HIDDEN, is_hidden, is_image, sample_id
-from audit.sources.storage.problems import NOT_LISTED, Problem, Tally
+from audit.sources.storage.names import HIDDEN, is_hidden, sample_id
+from audit.sources.storage.problems import NOT_LISTED, HiddenImages, Problem, Tally
 
 MISSING = "missing"
 """The fingerprint of a file that does not exist."""
@@ -29,6 +30,9 @@ LISTED_PROTOCOLS = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "az", "
 
 DEFAULT_MAX_BYTES = 512 << 20
 """Larger files and members are not read: as much as an uncompressed image of the highest allowed number of pixels."""
+
+_HIDDEN_FOLDERS = 10_000
+"""Folders of a hidden folder that are searched for images."""
 
 _max_bytes: ContextVar[int] = ContextVar("max_bytes", default=DEFAULT_MAX_BYTES)
 _offline: ContextVar[bool] = ContextVar("offline", default=False)
@@ -196,7 +200,7 @@ class Storage:
         return self._walk_local(ignored, problems) if self.protocol is None else self._walk_remote(ignored, problems)
 
     def _walk_local(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
-        special, hidden = Tally(), _HiddenImages()
+        special, hidden = Tally(), HiddenImages()
         top = os.stat(self.root)  # noqa: PTH116
         followed: set[tuple[int, int]] = set()
         pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(self.root, "", frozenset({(top.st_dev, top.st_ino)}))]
@@ -211,7 +215,7 @@ class Storage:
                 path = prefix + entry.name
                 if is_hidden(entry.name):
                     ignored[HIDDEN] += 1
-                    hidden.note(path)
+                    _note_hidden(entry, path, hidden)
                     continue
                 try:
                     state = entry.stat()
@@ -232,10 +236,10 @@ class Storage:
                     ignored["(special file)"] += 1
                     special.add(sample_id(path))
             pending.extend(reversed(below))
-        problems += _passed_over(special, hidden)
+        problems += [*_special_files(special), *hidden.problems()]
 
     def _walk_remote(self, ignored: Counter[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
-        filesystem, root = self._remote
+        (filesystem, root), hidden = self._remote, HiddenImages()
         skip = len(root.rstrip("/")) + 1
         pending = [root]
         while pending:
@@ -254,30 +258,30 @@ class Storage:
                     continue
                 if is_hidden(path):
                     ignored[HIDDEN] += 1
+                    hidden.note(path)
                 elif info["type"] == "directory":
                     pending.append(info["name"])
                 else:
                     yield path, _remote_fingerprint(info)
+        problems += hidden.problems()
 
 
-class _HiddenImages(Tally):
-    """Hidden files with the extension of an image."""
-
-    def note(self, path: str) -> None:
-        name = path.rpartition("/")[2]
-        if is_image(name) and not name.startswith("._"):  # macOS's companions of files are not images
-            self.add(sample_id(path))
-
-
-def _passed_over(special: Tally, hidden: Tally) -> Iterator[Problem]:
+def _special_files(special: Tally) -> Iterator[Problem]:
     if special.count:
         verb = "device, pipe or socket was" if special.count == 1 else "devices, pipes or sockets were"
         hint = "replace them with regular files, or remove them"
         yield Problem(kind="special_file", problem=f"{special.count:,} {verb} not read: {special}", hint=hint, evidence={"entries": special.count})
-    if hidden.count:
-        verb = "hidden image was" if hidden.count == 1 else "hidden images were"
-        problem = f"{hidden.count:,} {verb} not listed, but many loaders read them: {hidden}"
-        yield Problem(kind="hidden_image", problem=problem, hint="rename or remove them", evidence={"entries": hidden.count})
+
+
+def _note_hidden(entry: os.DirEntry[str], path: str, hidden: HiddenImages) -> None:
+    """Note a hidden file, or those of a hidden folder; links are not followed, and of a large cache or repository only a part is searched."""
+    if not entry.is_dir(follow_symlinks=False):
+        hidden.note(path)
+        return
+    for root, folders, names in islice(os.walk(entry.path), _HIDDEN_FOLDERS):
+        folders.sort()
+        for name in sorted(names):
+            hidden.note(f"{path}{root[len(entry.path) :]}/{name}")
 
 
 def _without_waiting(path: str, flags: int) -> int:

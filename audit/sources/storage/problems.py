@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+
+from audit.sources.storage.names import is_image, sample_id
 
 NOT_LISTED = "not_listed"
 """The problem kind that means that images may be missing from the listing."""
@@ -52,6 +54,23 @@ class Tally:
 
     def __str__(self) -> str:
         return named(self.examples, self.count)
+
+
+class HiddenImages(Tally):
+    """Hidden files, and files of hidden folders, with the extension of an image."""
+
+    def note(self, path: str) -> None:
+        """Count a file that is not listed because a part of its path is hidden, if it may be an image."""
+        name = path.rpartition("/")[2]
+        if is_image(name) and not name.startswith("._"):  # macOS's companions of files are not images
+            self.add(sample_id(path))
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield one problem, if there are hidden images."""
+        if self.count:
+            verb = "hidden image was" if self.count == 1 else "hidden images were"
+            problem = f"{self.count:,} {verb} not listed, but many loaders read them: {self}"
+            yield Problem(kind="hidden_image", problem=problem, hint="rename or remove them", evidence={"entries": self.count})
 
 
 def named(names: Iterable[str], count: int, most: int = EXAMPLES) -> str:

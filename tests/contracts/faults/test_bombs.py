@@ -2,10 +2,12 @@
 
 import gzip
 import io
+import json
 import os
 import struct
 import tarfile
 import time
+import zipfile
 import zlib
 
 import numpy as np
@@ -18,6 +20,7 @@ from audit.backbones.base import Preprocessing
 from audit.images.decode import decode
 from audit.ingest.chunks import Chunk, Recipe
 from audit.ingest.workers import Workers, ingest
+from audit.sources import SourceOptions
 from audit.sources.storage.files import Storage, TooLargeError, at_most
 
 OPTIONS = {"backbone": "embedded", "device": "cpu", "only": ("integrity", "listing")}
@@ -134,6 +137,37 @@ def test_hidden_images_are_found(data, tmp_path):
     assert outcomes == {"cat/a.png": "ok"}
     (hidden,) = run.findings.loc[run.findings["kind"] == "hidden_image", "message"]
     assert hidden == "1 hidden image was not listed, but many loaders read them: cat/.a.png; rename or remove them."
+
+
+def test_images_in_hidden_folders_are_found(data, tmp_path):
+    """A loader that makes a class of each folder takes `.ipynb_checkpoints` for one."""
+    for folder in (".ipynb_checkpoints", ".cache/deep"):
+        (data / folder).mkdir(parents=True)
+        (data / folder / "copy.png").write_bytes(encoded(photo(1), "PNG"))
+        (data / folder / "notes.txt").write_text("words")
+    (data / ".link").symlink_to(data)
+    run, outcomes, _ = scanned(data.parent, tmp_path)
+    assert outcomes == {"cat/a.png": "ok"}
+    (hidden,) = run.findings.loc[run.findings["kind"] == "hidden_image", "message"]
+    assert hidden.startswith("2 hidden images were not listed, but many loaders read them: cat/.cache/deep/copy.png, cat/.ipynb_checkpoints/copy.png")
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip", "webdataset"])
+def test_hidden_images_of_archives_are_found(kind, tmp_path):
+    members = {"cat/a.png": 0, "cat/.b.png": 1, ".old/c.png": 2, "__MACOSX/cat/._a.png": 3}
+    place = tmp_path / ("images.zip" if kind == "zip" else "images.tar")
+    with zipfile.ZipFile(place, "w") if kind == "zip" else tarfile.open(place, "w") as file:
+        for name, seed in members.items():
+            content = encoded(photo(seed), "PNG")
+            if kind == "zip":
+                file.writestr(name, content)
+            else:
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                file.addfile(member, io.BytesIO(content))
+    run = audit.scan(place, tmp_path / "run", options=ScanOptions(**OPTIONS, source=SourceOptions(kind=kind)))
+    (hidden,) = run.findings.loc[run.findings["kind"] == "hidden_image", "evidence"]
+    assert len(run.samples) + json.loads(hidden)["entries"] == 3, "every image is listed or named"
 
 
 def test_special_files_in_a_table(data, tmp_path):
