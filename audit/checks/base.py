@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TABLES = (
     *("samples", "pairs", "neighbors", "similarities", "embeddings", "thumbnails"),
     *("predictions", "label_quality", "classes", "class_words", "taxonomy", "faces", "encode_text", "listing_problems"),
+    "reported_before",
 )
 """Parameters that ``run`` may have besides ``options``; types and shapes are in ``docs/writing-a-check.md``."""
 

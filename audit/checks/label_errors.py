@@ -5,7 +5,8 @@ Mueller 2021).
 
 How it works: the probability that a label is wrong combines the out-of-sample prediction with the noise of the dataset's labels
 (`audit.labels.noise`), and is tested on labels that are changed on purpose (`audit.labels.self_test`). Verified copies with different labels are
-additional evidence: not all of them are correct, and each one votes.
+additional evidence: not all of them are correct, and each one votes. A report on an unchanged image appears or vanishes only for a clear change of
+its probability (`audit.labels.hysteresis`).
 
 Blind spots: errors that a model makes too, because most such images are labelled so; classes that the backbone cannot distinguish; classes of one
 image, which no model can predict. With several labels per image, the probabilities were not measured against human judgements.
@@ -26,6 +27,7 @@ from audit.checks.base import Evidence, Family, Finding, Result, Skipped
 from audit.errors import ConfigError
 from audit.labels.class_names import class_name
 from audit.labels.conflicts import SURE, disagreeing_duplicate_sets
+from audit.labels.hysteresis import reported
 from audit.labels.review_yield import expected_yield
 from audit.labels.sets import corrected, set_codes, sets_of_labels
 from audit.labels.statistics import ends_of, taken_for
@@ -109,7 +111,7 @@ def verdict(own: float, other: float, *, overlap: bool, copy_agrees: bool, optio
     return "overlapping_classes" if overlap else "wrong"
 
 
-def run(  # noqa: PLR0913  parameters are the tables that the check needs
+def run(  # noqa: PLR0913, PLR0917  parameters are the tables that the check needs
     samples: pd.DataFrame,
     predictions: npt.NDArray[np.float32],
     label_quality: pd.DataFrame,
@@ -118,6 +120,7 @@ def run(  # noqa: PLR0913  parameters are the tables that the check needs
     neighbors: npt.NDArray[np.int32] | None = None,
     class_words: Mapping[str, str] | None = None,
     taxonomy: Taxonomy | None = None,
+    reported_before: npt.NDArray[np.int8] | None = None,
     *,
     options: Options,
 ) -> Result | Skipped:
@@ -126,7 +129,7 @@ def run(  # noqa: PLR0913  parameters are the tables that the check needs
     if not np.isfinite(score).any():
         return Skipped("no labelled image has a prediction")
     names = samples["sample_id"].to_numpy(object)
-    flagged = np.flatnonzero(probability >= options.min_probability)
+    flagged = np.flatnonzero(reported(probability, options.min_probability, reported_before))
     flagged = np.array(sorted(flagged.tolist(), key=lambda row: (-score[row], names[row])), np.int64)
     low, high = ends_of(label_quality)
     ahead = expected_yield(score[flagged], probability[flagged], ends=(low[flagged], high[flagged]))

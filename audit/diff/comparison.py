@@ -16,6 +16,7 @@ import pandas as pd
 
 from audit.diff.drift import Drift, embedding_drift
 from audit.diff.finding_matching import causes, match_findings
+from audit.diff.hysteresis import with_hysteresis
 from audit.diff.sample_changes import COLUMNS, SampleChanges, one_label, sample_changes
 from audit.diff.sample_matching import match
 from audit.tables import FINDINGS
@@ -105,7 +106,8 @@ def compare(old: Run, new: Run) -> Difference:
 def _compare_findings(old: Run | KnownFindings, new: Run, samples: pd.DataFrame | None, classes: Mapping[str, str]) -> FindingsDifference:
     not_compared, warnings, certain_only = _limits(old, new)
     before, after = (_comparable(side.findings, set(not_compared) - certain_only, certain_only) for side in (old, new))
-    return FindingsDifference(_findings(before, after, samples, classes), not_compared, _left_out(old, new), tuple(warnings))
+    findings = _findings(before, after, samples, classes)
+    return FindingsDifference(findings if samples is None else with_hysteresis(findings, new), not_compared, _left_out(old, new), tuple(warnings))
 
 
 def _left_out(old: Run | KnownFindings, new: Run) -> tuple[str, ...]:

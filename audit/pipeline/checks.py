@@ -12,6 +12,7 @@ from audit.errors import ConfigError, nearest
 from audit.io.artifacts import release, write_array, write_table
 from audit.pipeline.check_execution import run_check
 from audit.pipeline.code_digest import code_digest
+from audit.pipeline.earlier_reports import TABLE, earlier_reports, store_reports
 from audit.pipeline.predictions import why_none
 from audit.pipeline.stage import Scan, Stage
 from audit.run.findings import to_table
@@ -21,6 +22,8 @@ from audit.run.run import Run
 from audit.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from audit.checks import Check
 
 FOLDERS = ("scores", "findings")
@@ -97,9 +100,11 @@ def _rely_on_arrays(scan: Scan, names: list[str], *, predictions: bool) -> None:
     scan.record.rely_on(*(f"{array}.npy" for array in arrays if array in needed))
 
 
-def _run(scan: Scan, check: Check, tables: dict[str, Any]) -> dict[str, Any]:
+def _run(scan: Scan, check: Check, tables: Mapping[str, Any]) -> dict[str, Any]:
     """Run one check and write its files; return its state for the record."""
-    result = run_check(check, tables, _options_of(check, scan.options))
+    steady, key = TABLE in check.optional_needs, key_of(scan.options.checks.get(check.name, {}), scan.plan, [extra.plan for extra in scan.extra])
+    before = {TABLE: earlier_reports(scan.run, scan.samples, scan.images, check.name, key)} if steady else {}
+    result = run_check(check, {**tables, **before}, _options_of(check, scan.options))
     if isinstance(result, Skipped):
         return {"state": "skipped", "reason": result.reason, "findings": 0}
     findings = to_table(check, result, scan.samples)
@@ -107,6 +112,8 @@ def _run(scan: Scan, check: Check, tables: dict[str, Any]) -> dict[str, Any]:
     write_array(scan.run / scores_file, result.scores)
     write_table(scan.run / findings_file, findings, rows_together=ROWS_TOGETHER)
     scan.record.wrote(scores_file, findings_file)
+    if steady:
+        store_reports(scan.run, scan.samples, scan.images, check.name, key, result)
     return {"state": "done", "reason": None, "findings": len(findings), "kinds": list(check.kinds)}
 
 
