@@ -101,7 +101,10 @@ def test_rescan_of_a_changed_dataset_equals_a_fresh_scan(tmp_path):
     assert np.array_equal(updated.embeddings, fresh.embeddings, equal_nan=True)
     assert np.array_equal(updated.neighbors, fresh.neighbors)
     assert np.array_equal(updated.similarities, fresh.similarities, equal_nan=True)
-    pd.testing.assert_frame_equal(facts(updated), facts(fresh))
+    # Label reports about unchanged images depend on the last ones (audit.labels.hysteresis), their probabilities do not.
+    pd.testing.assert_frame_equal(updated.label_quality, fresh.label_quality)
+    found, wanted = (facts(run)[facts(run)["check"] != "label_errors"].reset_index(drop=True) for run in (updated, fresh))
+    pd.testing.assert_frame_equal(found, wanted)
 
 
 def test_touched_file_is_read_again_alone(tmp_path):
