@@ -66,6 +66,11 @@ _NAMES: Mapping[str, str] = {
 _FAMILY_OF_NAME = {name: family for family, names in _NAMES.items() for name in names.split()}
 _XMP_FIELD = re.compile(rb"[<\s](?!rdf:|x:)([\w.-]+:[\w.-]+)(?:\s*=\s*[\"'](?=[^\"'])|(?=[\s>]))")
 """A property with a value, as an element or as an attribute."""
+_ATTRIBUTES = rb"(?:\s+(?:rdf:(?!resource)|xml:|xmlns:?)[\w.-]*\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'))*"
+_XMP_EMPTY = re.compile(rb"<([\w.:-]+)" + _ATTRIBUTES + rb"\s*(?:/>|>\s*</\1\s*>)")
+"""An element without a value: ``<dc:creator><rdf:Seq><rdf:li/></rdf:Seq></dc:creator>`` becomes empty from the inside."""
+_XMP_NESTED = 6
+"""Levels of empty elements that are removed; a structure inside a list has five."""
 
 _FAMILY_OF_KEY = {"author": "owner", "creation time": "date", "software": "software", "copyright": "copyright"}
 """PNG's registered keywords; others are free text."""
@@ -114,7 +119,12 @@ def families_of_xmp(packet: bytes) -> set[str]:
     >>> families_of_xmp(b'<rdf:Description exif:GPSLatitude="52,31N" tiff:Software=""><dc:creator/></rdf:Description>')
     {'gps'}
     """
-    found = {name.decode() for name in _XMP_FIELD.findall(packet.replace(b"\0", b"")) if name.isascii()}
+    filled = packet.replace(b"\0", b"")
+    for _ in range(_XMP_NESTED):
+        filled, removed = _XMP_EMPTY.subn(b" ", filled)
+        if not removed:
+            break
+    found = {name.decode() for name in _XMP_FIELD.findall(filled) if name.isascii()}
     families = {_FAMILY_OF_NAME.get(name) or _FAMILY_OF_NAME.get(name.partition(":")[2]) for name in found}
     return {family for family in families if family}
 

@@ -32,6 +32,28 @@ def test_ignores_blank_fields(making):
     assert families_of_xmp(b'<a dc:rights=""><dc:creator/></a>') == set()
 
 
+@pytest.mark.parametrize(
+    ("value", "families"),
+    [
+        ("<rdf:Seq><rdf:li/></rdf:Seq>", set()),
+        ("<rdf:Seq>\n <rdf:li></rdf:li>\n <rdf:li xml:lang='x-default'/>\n</rdf:Seq>", set()),
+        ("  \n", set()),
+        ("<rdf:Seq><rdf:li/><rdf:li>Jane</rdf:li></rdf:Seq>", {"owner"}),
+        ("<rdf:Description mwg-rs:Name='Jane'></rdf:Description>", {"owner"}),
+        ("<rdf:li rdf:resource='mailto:jane'/>", {"owner"}),
+    ],
+)
+def test_an_empty_list_in_xmp_is_not_a_value(value, families):
+    assert (
+        families_of_xmp(f"<rdf:RDF><rdf:Description rdf:about=''><dc:creator>{value}</dc:creator></rdf:Description></rdf:RDF>".encode()) == families
+    )
+
+
+def test_large_hostile_xmp_takes_no_long_time():
+    packet = b"<a:b " * 200_000 + b"<dc:creator>" * 100_000
+    assert families_of_xmp(packet) == {"owner"}
+
+
 def test_xmp_attributes_and_ambiguous_names():
     assert families_of_xmp(b'<crs:Look crs:Name="Adobe Color"/>') == set()
     assert families_of_xmp(b'<mwg-rs:Regions xmpMM:DocumentID="1" exif:GPSLatitude="52,31N" mwg-rs:Name="Jane"/>') == {"software", "gps", "owner"}
