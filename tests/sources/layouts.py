@@ -137,6 +137,45 @@ def npz() -> None:
     np.savez("pets.npz", **both)
 
 
+def cifar_binary() -> None:
+    """Write rows of a label and 3,072 bytes."""
+    random = np.random.default_rng(0)
+    for name in ("data_batch_1", "test_batch"):
+        write(f"cifar/{name}.bin", b"".join(bytes([number % 2]) + random.bytes(3072) for number in range(4)))
+    write("cifar/batches.meta.txt", "cat\ndog\n")
+
+
+def stl() -> None:
+    """Write STL-10's files: images column by column, labels from 1."""
+    random = np.random.default_rng(0)
+    for split in SPLITS:
+        write(f"stl10_binary/{split}_X.bin", random.bytes(4 * 3 * 96 * 96))
+        write(f"stl10_binary/{split}_y.bin", bytes([1, 2, 1, 2]))
+    write("stl10_binary/class_names.txt", "cat\ndog\n")
+
+
+def matlab() -> None:
+    """Write files like SVHN's: the last axis counts the images."""
+    from scipy.io import savemat
+
+    Path("svhn").mkdir(exist_ok=True)
+    for seed, split in enumerate(SPLITS):
+        images = np.random.default_rng(seed).integers(0, 256, (32, 32, 3, 4), np.uint8)
+        savemat(f"svhn/{split}_32x32.mat", {"X": images, "y": np.array([[1], [10], [1], [10]])})
+
+
+def hdf5() -> None:
+    """Write files like PatchCamelyon's, with the labels beside them."""
+    import h5py
+
+    Path("pcam").mkdir(exist_ok=True)
+    for seed, split in enumerate(SPLITS):
+        with h5py.File(f"pcam/level_2_split_{split}_x.h5", "w") as file:
+            file["x"] = np.random.default_rng(seed).integers(0, 256, (4, 12, 12, 3), np.uint8)
+        with h5py.File(f"pcam/level_2_split_{split}_y.h5", "w") as file:
+            file["y"] = np.array([0, 1, 0, 1], np.uint8).reshape(4, 1, 1, 1)
+
+
 def varint(number: int) -> bytes:
     out = b""
     while number > 127:
@@ -289,6 +328,10 @@ LAYOUTS: dict[str, tuple[Callable[[], object], Truth]] = {
     "Arrow files of `save_to_disk`": (lambda: twice(parquet, "pets/train/data-00000-of-00001.arrow", "pets/test/data-00000-of-00001.arrow"), SPLIT),
     "IDX files, as of MNIST": (idx, Truth({"train": 4, "test": 4}, {"0": 4, "1": 4})),
     "Python batches of CIFAR": (cifar, SPLIT),
+    "binary batches of CIFAR": (cifar_binary, SPLIT),
+    "STL-10": (stl, SPLIT),
+    "MATLAB files of arrays": (matlab, Truth({"train": 4, "test": 4}, {"1": 4, "10": 4})),
+    "HDF5 files of arrays": (hdf5, Truth({"train": 4, "test": 4}, {"0": 4, "1": 4})),
     "an `.npz` of arrays": (npz, Truth({"train": 4, "test": 4}, {"0": 4, "1": 4})),
     "TFRecord files": (lambda: twice(tfrecord, "pets/train-00000-of-00001.tfrecord", "pets/test-00000-of-00001.tfrecord"), SPLIT),
     "COCO": (coco, Truth({"train2017": 4, "val2017": 4}, PLAIN.labels)),

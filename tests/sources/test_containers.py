@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,15 @@ def folder(tmp_path, monkeypatch):
 def listed(location, **options):
     source = open_source(location, SourceOptions(**options))
     return {sample.sample_id: sample for sample in source.collect()}, source
+
+
+def in_order(location, **options):
+    found, source = listed(location, **options)
+    return list(found.values()), source
+
+
+def decoded(source, sample):
+    return np.asarray(Image.open(io.BytesIO(source.read(sample.source_ref))))
 
 
 def test_arrays_are_read_as_the_same_pixels():
@@ -163,7 +173,7 @@ def test_refuses_images_without_annotations(kind):
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("a.h5", "save the images as .npz"), ("a.rar", "extract it"), ("a.mp4", "ffmpeg -i"), ("a.csv", "imagenet-audit scan TABLE")]
+    ("name", "hint"), [("a.pt", "save the images as .npz"), ("a.rar", "extract it"), ("a.mp4", "ffmpeg -i"), ("a.csv", "imagenet-audit scan TABLE")]
 )
 def test_error_says_what_to_do_with_what_is_not_read(name, hint):
     layouts.write(f"set/{name}", b"x")
@@ -234,3 +244,71 @@ def test_objects_need_annotations():
     layouts.folders("pets/cat")
     with pytest.raises(SourceError, match="`objects`: has no effect on a folder source"):
         listed("pets", objects=True)
+
+
+def test_cifar_100_binary_has_fine_labels():
+    random = np.random.default_rng(0)
+    layouts.write("cifar/train.bin", b"".join(bytes([7, number]) + random.bytes(3072) for number in range(3)))
+    layouts.write("cifar/fine_label_names.txt", "apple\nbaby\nbear\n")
+    found, source = in_order("cifar")
+    assert [sample.label for sample in found] == ["apple", "baby", "bear"]
+    assert decoded(source, found[0]).shape == (32, 32, 3)
+
+
+def test_pixels_of_binary_and_matlab_arrays_are_upright():
+    layouts.stl()
+    found, source = in_order("stl10_binary")
+    raw = np.frombuffer(Path("stl10_binary/test_X.bin").read_bytes(), np.uint8).reshape(4, 3, 96, 96)
+    of_first = next(sample for sample in found if sample.sample_id.startswith("test"))
+    assert np.array_equal(decoded(source, of_first), raw[0].transpose(2, 1, 0))
+    layouts.matlab()
+    from scipy.io import loadmat
+
+    found, source = in_order("svhn/train_32x32.mat")
+    assert np.array_equal(decoded(source, found[2]), loadmat("svhn/train_32x32.mat")["X"][..., 2])
+
+
+def test_hdf5_arrays_in_groups_and_values_in_other_files():
+    import h5py
+
+    images = np.random.default_rng(0).integers(0, 256, (4, 9, 8, 3), np.uint8)
+    with h5py.File("all.h5", "w") as file:
+        file["train/images"], file["train/labels"] = images, [0, 1, 2, 3]
+        layouts.write("secret.bin", b"x" * 4 * 8 * 8 * 3)
+        file.create_dataset("test/images", (4, 8, 8, 3), np.uint8, external=[("secret.bin", 0, 4 * 8 * 8 * 3)])
+    found, source = in_order("all.h5")
+    assert [(sample.split, sample.label) for sample in found] == [("train", str(number)) for number in range(4)]
+    assert np.array_equal(decoded(source, found[1]), images[1])
+
+
+def test_matlab_7_3_is_read_as_hdf5():
+    import h5py
+
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 3, 5), np.uint8)
+    with h5py.File("new.mat", "w", userblock_size=512) as file:
+        file["X"], file["y"] = images.T, np.arange(5)[None]
+    with Path("new.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file")
+    found, source = in_order("new.mat")
+    assert [sample.label for sample in found] == ["0", "1", "2", "3", "4"]
+    assert np.array_equal(decoded(source, found[3]), images[..., 3])
+
+
+def test_missing_h5py_is_one_line(monkeypatch):
+    layouts.hdf5()
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(SourceError, match=r"needs the package h5py.*pip install 'imagenet-audit\[hdf5\]'"):
+        listed("pcam")
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.h5", "data_batch_1.bin", "train_X.bin"])
+def test_corrupt_files_of_arrays_are_one_line(name):
+    layouts.write(name, b"MATLAB 5.0" + bytes(range(256)) * 20)
+    with pytest.raises(SourceError, match="not a readable file of arrays"):
+        listed(name)
+
+
+def test_way_forward_for_lmdb_names_a_command():
+    layouts.write("db/data.mdb", b"\0" * 100)
+    with pytest.raises(SourceError, match=r"pip install lmdb && python -c"):
+        listed("db")

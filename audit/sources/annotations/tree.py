@@ -309,14 +309,15 @@ def _empty_folders(empty: list[str], folders: set[str], layout: Layout) -> Itera
 
 
 _WAYS = {
-    **dict.fromkeys(
-        (".h5", ".hdf5", ".mat", ".mdb", ".pkl", ".pickle", ".pt", ".npy"), "save the images as .npz (arrays images and labels) or as files"
-    ),
+    **dict.fromkeys((".h5", ".hdf5", ".mat"), "pass the file itself, with arrays such as images and labels"),
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".npy"), "save the images as .npz: numpy.savez('images.npz', images=IMAGES, labels=LABELS)"),
+    ".mdb": 'write its values as files, such as with: pip install lmdb && python -c "import lmdb, pathlib; '
+    "[pathlib.Path('FOLDER', key.hex()).write_bytes(value) for key, value in lmdb.open('DATABASE', readonly=True, lock=False).begin().cursor()]\"",
     **dict.fromkeys((".rar", ".7z", ".bz2", ".xz", ".gz"), "extract it and scan the folder"),
     **dict.fromkeys((".zip", ".tar", ".tgz"), "scan each archive, or extract them"),
     **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), "extract frames, such as with: ffmpeg -i VIDEO FOLDER/%05d.jpg"),
     **dict.fromkeys((".csv", ".tsv", ".jsonl"), "scan the table itself if it lists the images: imagenet-audit scan TABLE"),
-    ".bin": "use CIFAR's Python version, or save the images as .npz",
+    ".bin": "save the images as .npz: numpy.savez('images.npz', images=IMAGES, labels=LABELS)",
 }
 """What to do with files that are not read, by extension."""
 
