@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = (
-    *("unreadable", "truncated", "empty", "missing", "too_large", "crashed", "timed_out", "not_images"),
+    *("unreadable", "truncated", "empty", "missing", "too_large", "crashed", "timed_out", "not_images", "placeholder"),
     *("wrong_extension", "exif_rotated", "odd_mode", "animated", "alpha", "appended_data"),
 )
 FAMILY: Family = "quality"
@@ -39,6 +39,7 @@ EVIDENCE = {
     "appended": Evidence("After the image"),
     "entries": Evidence("Files"),
     "same": Evidence("With the same bytes"),
+    "labels": Evidence("Labels"),
 }
 
 _EXTENSIONS = {
@@ -67,6 +68,9 @@ _ODD_MODES = {
 }
 _NOT_AN_IMAGE = "not an image: contains "
 """Start of the decoder's error for a file whose first bytes say what it is (`audit.images.decode.NOT_AN_IMAGE`)."""
+
+_PLACEHOLDER_FILES, _PLACEHOLDER_LABELS = 5, 3
+"""Files and labels from which one image is a placeholder: copies of a photo rarely have three labels. With fewer labels, twice as many files."""
 
 _BANDS = "Stored with {bands} bands: the scan shows the first three; most loaders cannot read it. Export the bands that you train on."
 _SIXTEEN_BITS = "Stored with 16 bits per channel: many loaders clip it to 8 bits. Convert it explicitly."
@@ -117,7 +121,7 @@ def run(samples: pd.DataFrame) -> Result:
             finding = Finding(kind=found.kind, score=found.score, severity=found.severity, message=found.message, row=row, evidence=found.evidence)
             findings.append(finding)
             scores[row] = max(scores[row], found.score)
-    return Result(scores, [*findings, *_not_images(samples)])
+    return Result(scores, [*findings, *_not_images(samples), *_placeholders(samples)])
 
 
 def _not_images(samples: pd.DataFrame) -> Iterator[Finding]:
@@ -132,6 +136,20 @@ def _not_images(samples: pd.DataFrame) -> Iterator[Finding]:
             message = f"{len(files):,} of {len(samples):,} files contain {what} instead of an image{of_one}. {fix[:1].upper()}{fix[1:]}."
             evidence = {"entries": len(files), "same": same}
             yield Finding(kind="not_images", score=1.0, severity="warning", message=message, evidence=evidence)
+
+
+def _placeholders(samples: pd.DataFrame) -> Iterator[Finding]:
+    """Yield one finding for each image that files with many labels show, or many files without labels: "image not available"."""
+    shown = samples[(samples["outcome"] == "ok").to_numpy(bool) & samples["pixel_id"].duplicated(keep=False).to_numpy(bool)]
+    enough = min(_PLACEHOLDER_LABELS, max(samples["label"].nunique(), 1))
+    for _, files in shown.groupby("pixel_id", sort=True):
+        labels = int(files["label"].nunique())
+        least = _PLACEHOLDER_FILES if labels >= _PLACEHOLDER_LABELS else 2 * _PLACEHOLDER_FILES
+        if len(files) >= least and (labels >= enough or not samples["label"].notna().any()):
+            of = f" with {labels:,} labels" if labels else ""
+            message = f"{len(files):,} files{of} show the same image. If it is a placeholder, such as 'image not available', remove them."
+            row, evidence = int(samples.index.get_loc(files.index[0])), {"entries": len(files), "labels": labels}  # type: ignore[arg-type]
+            yield Finding(kind="placeholder", score=0.9, severity="warning", message=message, group=row, evidence=evidence)
 
 
 def _suspects(samples: pd.DataFrame) -> npt.NDArray[np.int64]:

@@ -57,3 +57,25 @@ def test_files_that_are_no_images_are_named_once(samples_of):
     of_files = [finding for finding in found if finding.kind == "unreadable"]
     assert len(of_files) == 4
     assert of_files[0].message == "Is not an image but contains an HTML page. Download it again."
+
+
+def named(samples_of, labels):
+    rows = [{"pixel_id": "ff", "label": label} for label in labels]
+    return [finding for finding in integrity.run(samples_of([*rows, {}, {}, {"pixel_id": "aa"}, {"pixel_id": "aa"}])).findings if finding.row is None]
+
+
+def test_a_placeholder_under_many_labels_is_named_once(samples_of):
+    (found,) = named(samples_of, ["ant", "bee", "cat", "ant", "bee", "dog"])
+    assert found.message == "6 files with 4 labels show the same image. If it is a placeholder, such as 'image not available', remove them."
+    assert (found.kind, found.group, found.evidence) == ("placeholder", 0, {"entries": 6, "labels": 4})
+
+
+@pytest.mark.parametrize("labels", [["ant", "bee", "cat", "dog"], ["ant"] * 30, ["ant", "bee"] * 4])
+def test_copies_of_a_photo_are_no_placeholder(samples_of, labels):
+    assert not named(samples_of, labels)
+
+
+def test_placeholders_without_labels(samples_of):
+    rows = [{"pixel_id": "ff", "label": None}] * 10
+    assert [finding.kind for finding in integrity.run(samples_of([*rows, {"label": None}])).findings] == ["placeholder"]
+    assert not integrity.run(samples_of([*rows[:9], {"label": None}])).findings
