@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 import audit
+from audit.images.signatures import HEAD_BYTES, image_format
 from audit.ingest.listing import list_samples
 from audit.sources import SourceOptions, open_source
+from audit.sources.storage.names import unescape
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 
@@ -91,3 +93,39 @@ def test_multiband_images_are_read(tmp_path):
     run = scanned(built("31", tmp_path), tmp_path, "integrity", "listing")
     assert set(run.samples["outcome"]) == {"ok"}
     assert "scaled_values" in set(run.findings["kind"])
+
+
+INPUTS = {
+    **dict.fromkeys(("01", "03", "04", "05", "06", "07", "08", "09", "10", "12", "14", "16", "20", "22", "26", "28", "31"), ("",)),
+    "11": ("ct", "ct8", "rgb12"),
+    "13": ("data.csv",),
+    "15": ("train-000.tar",),
+    "21": ("cifar-10-batches-py", "classtars", "npz", "saved", "wds"),
+    "23": ("data.csv",),
+}
+NAMED_LABELS = {"labels_from_tables", "unused_labels"}
+"""Problems that say where labels are that are not read from folders, or that they are read from tables."""
+
+
+@pytest.mark.parametrize(("number", "inside"), [(number, inside) for number, places in INPUTS.items() for inside in places])
+def test_no_file_is_lost_without_a_finding(number, inside, tmp_path):
+    """Every file below a folder is listed, or a finding is about it; every label and split that a file or folder names is read, or named."""
+    place = built(number, tmp_path) / inside
+    source = open_source(str(place), SourceOptions())
+    table, problems = list_samples(source, lambda _: None)
+    kinds = {problem.kind for problem in problems}
+    assert len(table) > 0
+    folder = place if place.is_dir() else place.parent
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    images = {name for name, path in files.items() if image_format(path.read_bytes()[:HEAD_BYTES])}
+    refs = {unescape(ref) for ref in table["source_ref"].to_pylist()}
+    if refs & {*files}:  # files of images, not of a container
+        assert images <= refs or kinds & {"other_names", "hidden_image"}
+    stems = {Path(name).stem for name in images}
+    tables = [path for path in files.values() if path.suffix == ".csv" or (path.suffix in (".xml", ".txt", ".json") and path.stem in stems)]
+    if tables and place.is_dir():
+        assert kinds & NAMED_LABELS
+
+
+def test_every_case_is_among_the_inputs():
+    assert {folder.name[:2] for folder in CASES.iterdir() if folder.is_dir()} == {*INPUTS}
