@@ -22,7 +22,7 @@ from audit.errors import reason
 from audit.images.appended import appended
 from audit.images.deep import BANDS, HEIGHT, WIDTH, Ranges, Values, eight_bits, is_multiband, points, read_deep_color, read_multiband, tiff_fields
 from audit.images.jpeg_completeness import missing_part
-from audit.images.jpeg_damage import damage
+from audit.images.jpeg_damage import MISSING, damage
 from audit.images.jpeg_stream import JpegStream, parse_jpeg
 from audit.images.metadata import metadata_families, orientation_of
 from audit.images.other_formats import other_format, read_dicom, read_raw, register
@@ -133,7 +133,7 @@ def _decoded(data: bytes, max_pixels: int, ranges: Ranges, found: list[FileFacts
     if image.format == "JPEG" and stream and image.mode in ("RGB", "L") and (gone := missing_part(data, stream, image)):
         return Decoded("truncated", gone, facts)
     if image.format == "JPEG" and stream and image.mode in ("RGB", "L") and (wrong := damage(data, stream, image)):
-        return Decoded("unreadable", wrong, facts)
+        return Decoded("truncated" if wrong == MISSING else "unreadable", wrong, facts)
     if image.format == "PNG":  # text chunks may follow the pixels
         facts = replace(facts, exif_families=metadata_families(image, data))
     return _upright(image, data, facts, ranges)

@@ -15,6 +15,9 @@ from PIL import Image
 
 from audit.images.jpeg_stream import JpegStream
 
+MISSING = "a scan of a progressive JPEG ends early: part of its details are missing"
+"""The reason of a file that is cut within a scan, all of which shows coarsely."""
+
 _EXTRA = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 _PADDING = b"\0\xff \t\r\n"
 
@@ -54,6 +57,8 @@ def _skipped(data: bytes, stream: JpegStream) -> str | None:
     end = stream.scans[-1][1]
     if extra and not data[end - int(extra[1]) : end].strip(_PADDING):
         return None
+    if stream.progressive and "premature end" in complaint:
+        return MISSING
     return f"its coded data are damaged, and decoders show a garbled image: {complaint.removeprefix('Corrupt JPEG data: ')}"
 
 

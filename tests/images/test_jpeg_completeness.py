@@ -39,8 +39,6 @@ def test_finds_half_jpegs(options, share, size):
     whole = jpeg(photo(*size), **options)
     assert decode(whole).outcome == "ok"
     half = decode(closed(whole, share))
-    if options.get("progressive") and half.outcome == "ok":
-        pytest.skip("cut within the last scan: the image is whole, some details are coarse")
     assert half.outcome == "truncated"
     assert "is not in the file" in half.error or "missing" in half.error
     assert half.image is None
