@@ -37,7 +37,8 @@ import audit
 from audit.images.local_features import features, local_features
 from audit.pairs.confirmation import compare_images
 from audit.pairs.evidence import MEASURES
-from audit.pairs.screening import votes
+from audit.pairs.retrieval import shared_features
+from audit.pairs.screening import FARTHEST, votes
 from audit.processes import available_cpus
 
 Doubles = npt.NDArray[np.float64]
@@ -68,9 +69,12 @@ def pairs_of(one: Field, run: audit.Run, edited: int, alike: int) -> Iterator[Pa
         yield from (Pair(one, f"edit: {edit}", name, EDITS[edit].copy(image)) for edit in EDITS)
     neighbors = np.asarray(run.neighbors[:, :20])
     rows, others = np.repeat(np.arange(len(neighbors)), neighbors.shape[1]), neighbors.ravel()
-    near = np.unique(np.sort(np.stack([rows, others], axis=1)[others >= 0], axis=1), axis=0)
+    shared = shared_features(run.features, np.flatnonzero(run.samples["outcome"] == "ok"))
+    near = np.stack([np.concatenate([rows[others >= 0], shared.first]), np.concatenate([others[others >= 0], shared.second])], axis=1)
+    near = np.unique(np.sort(near, axis=1), axis=0)
     width, height = (run.samples[side].to_numpy(float) for side in ("width", "height"))
-    count = votes(run.features, (255 * width / np.maximum(width, height)).astype(np.float32), near[:, 0], near[:, 1]).count
+    widths = (255 * width / np.maximum(width, height)).astype(np.float32)
+    count = votes(run.features, widths, shared.limits, near[:, 0], near[:, 1]).count
     for first, second in near[np.argsort(-count, kind="stable")[:alike]].tolist():
         if frozenset((names[first], names[second])) not in known:
             yield Pair(one, "alike", names[first], names[second])
@@ -82,7 +86,7 @@ def compared(pair: Pair) -> list[float]:
     other = pair.field.pixels(pair.second) if isinstance(pair.second, str) else np.asarray(Image.open(io.BytesIO(pair.second)).convert("RGB"))
     stored = np.stack([features(one), features(other)])
     widths = np.array([255 * image.shape[1] / max(image.shape[:2]) for image in (one, other)], np.float32)
-    agree = votes(stored, widths, np.array([0]), np.array([1]))
+    agree = votes(stored, widths, np.full(stored.shape[:2], FARTHEST, np.uint8), np.array([0]), np.array([1]))
     evidence = compare_images(local_features(one), local_features(other), mirrored=bool(agree.mirrored[0]))
     return [*evidence.measures[0].tolist(), float(evidence.detail_correlation[0]), float(evidence.compared_at[0] > 0)]
 

@@ -23,13 +23,13 @@ Floats = npt.NDArray[np.float32]
 LEAST_SIDE = 49
 """Long side, in pixels, below which an image has no local features: its spots are about as large as the image."""
 
-_CODED_SIDE = 128
-"""Long side, in pixels, at which features for candidates are found; they need 2 ms."""
+_CODED_SIDE = 192
+"""Long side, in pixels, at which features for candidates are found; they need 5 ms."""
 _CODED_CONTRAST = 0.01
 _CELLS = 4
 """Cells along each side over which features are spread: else a caption takes them all."""
 
-_LARGE, _LARGE_ONES = 4.5, 24
+_LARGE, _LARGE_ONES = 6.5, 32
 """Size in pixels of spots that remain when the image is reduced to 0.4, as inside a screenshot, and how many of the stored ones have it."""
 
 COMPARED_SIDE = 320

@@ -35,9 +35,9 @@ _BLURS = (0.0, 0.7, 1.0, 1.5, 2.0, 3.0)
 _CELLS = 32
 """Cells along the long side in which colors are compared."""
 
-_HOPELESS = 0.35
-"""Upper quartile of the coarse blocks' correlations before refinement below which two images are not copies: refinement, most of the cost, is
-skipped."""
+_HOPELESS = 0.7
+"""Upper quartile of the coarse blocks' correlations before refinement below which two images are not copies: refinement and fine details, most of the
+cost, are skipped. Of 980 edited copies of images of five fields, 979 exceed 0.9 if they can be registered at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Details:
     quartiles: Doubles
     """``[bands, 3]`` quartiles of the blocks' correlations, -1..1; NaN without blocks."""
     contradicted: float
-    """Share of the blocks with coarse details in both images in which these disagree, 0..1."""
+    """Share of the blocks with coarse details in both images in which these disagree, 0..1; 1 if hardly any agree."""
     correlation: float
     """Of luma over the overlap, -1..1."""
     residual: float
@@ -73,7 +73,8 @@ def compare(first: LocalFeatures, second: LocalFeatures, registration: Registrat
         return None
     start = warped(fine.gray, matrix, coarse.gray)
     before = _band(coarse.gray.astype(np.float32), start.astype(np.float32), BANDS[2], _block_means(inside.astype(np.float32), side) >= _WHOLE, side)
-    if len(before) and np.percentile(before, 75) >= _HOPELESS:
+    hopeless = len(before) > 0 and np.percentile(before, 75) < _HOPELESS
+    if len(before) and not hopeless:
         matrix, inside = refine(coarse, fine, matrix, start, inside)
     mine, theirs = coarse.color.astype(np.float32), warped(fine.color, matrix, coarse.gray).astype(np.float32)
     lumas = luma(mine), luma(theirs)
@@ -81,8 +82,8 @@ def compare(first: LocalFeatures, second: LocalFeatures, registration: Registrat
     if not within.any():
         return None
     whole = _block_means(within.astype(np.float32), side) >= _WHOLE
-    one, other = _equally_sharp(*lumas, within)
-    bands = [_band(one, other, band, whole, side) for band in BANDS]
+    one, other = lumas if hopeless else _equally_sharp(*lumas, within)
+    bands = [np.zeros(0, np.float32)] * len(BANDS) if hopeless else [_band(one, other, band, whole, side) for band in BANDS]
     # Means of cells, since what compression adds averages out and what an edit adds does not.
     cell = max(max(coarse.gray.shape) // _CELLS, 2)
     difference = np.mean([np.abs(_block_means(channel, cell)) for channel in cv2.split(mine - theirs)], axis=0) / 255
@@ -92,7 +93,7 @@ def compare(first: LocalFeatures, second: LocalFeatures, registration: Registrat
     return Details(
         np.array([len(band) for band in bands]),
         np.array([np.percentile(band, (25, 50, 75)) if len(band) else (np.nan,) * 3 for band in bands]),
-        _contradicted(*lumas, inside, side),
+        1.0 if hopeless else _contradicted(*lumas, inside, side),
         product / max(float(np.sqrt(squares * float(a @ a))), 1.0),
         float(np.abs(a - max(product, 0.0) / max(squares, 1.0) * b).mean()) / 255,
         float(difference[compared].mean()) if compared.any() else 0.0,

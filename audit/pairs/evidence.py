@@ -40,7 +40,7 @@ class Evidence:
     """Share of the blocks in which both images show something and it differs, 0..1; 0 if all else agrees in the finest details, as in a copy with
     a caption."""
     votes: Floats
-    """Local features that agree; 0 for thumbnails."""
+    """How distinctive the agreement of local features is, the order in which pairs are compared; 0 for thumbnails."""
 
     def take(self, which: npt.NDArray[np.bool_] | Rows) -> Evidence:
         """Return the selected pairs."""

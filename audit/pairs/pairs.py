@@ -1,8 +1,8 @@
-"""Find pairs of copies: proposed by neighbors and hashes, screened on stored features, confirmed on the images, classified and grouped.
+"""Find pairs of copies: proposed by neighbors, hashes and local features, screened, confirmed on the images, classified and grouped.
 
-Identical bytes and identical pixels are certain. Any other pair is a candidate (``audit.pairs.candidates``). Local features that agree
-(``audit.pairs.screening``) choose which candidates are worth a look at the images (``audit.pairs.confirmation``); images too small for local features
-are compared as thumbnails (``audit.pairs.verification``). ``audit.pairs.score`` computes probabilities and relations.
+Identical bytes and identical pixels are certain. Any other pair is a candidate (``audit.pairs.candidates``, ``audit.pairs.retrieval``). Local
+features that agree (``audit.pairs.screening``) choose which candidates are worth a look at the images (``audit.pairs.confirmation``); images too
+small for local features are compared as thumbnails (``audit.pairs.verification``). ``audit.pairs.score`` computes probabilities and relations.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from audit.pairs.confirmation import Confirm
 from audit.pairs.edits import edits, shares
 from audit.pairs.evidence import Evidence, concatenated, nothing
 from audit.pairs.groups import group
+from audit.pairs.retrieval import Shared, shared_features
 from audit.pairs.reuse import Digests, KnownPairs, digests, remember
-from audit.pairs.score import LEAST_SCORE, OperatingPoint, Scores, margin, operating_point, relations, score, with_own_share
+from audit.pairs.score import LEAST_SAME_THING, LEAST_SCORE, OperatingPoint, Scores, margin, operating_point, relations, score, with_own_share
 from audit.pairs.screening import votes
 from audit.pairs.verification import promising, verify
 from audit.tables import PAIRS
@@ -48,7 +49,7 @@ class PairOptions:
     least_votes: float = 0.25
     """Local features that must agree before two images are compared."""
     most_compared: float = 2.0
-    """Pairs of images that are compared, most votes first, for each image of the dataset; ``at_once`` at least."""
+    """Pairs of images that are compared, the most distinctive first, for each image of the dataset; ``at_once`` at least."""
     at_once: int = 128
     """Pairs that are compared before the search decides whether more are worth it."""
 
@@ -83,9 +84,9 @@ class Pairs:
 
 _NUMBERS = ("correlation", "detail_correlation", "residual", "color_difference", "local_difference")
 _LIKELY = 0.9
-"""Probability from which a compared pair counts as a copy or another shot."""
+"""Probability from which a compared pair counts as a copy."""
 _LEAST_YIELD = 0.02
-"""Share of these among the last compared pairs below which the search stops: the pairs that follow agree less."""
+"""Share of copies and other shots among the last compared pairs below which the search stops: the pairs that follow agree less."""
 
 
 def find_pairs(
@@ -115,13 +116,17 @@ def find_pairs(
     ok = (samples["outcome"] == "ok").to_numpy()
     leaders, exact = _identical(samples, ok)
     hashes, content = _hashes(samples), _short_ids(samples)
-    long_side = samples[["width", "height"]].max(axis=1).fillna(0).to_numpy(np.float64)
-    search = _Search(content, thumbnails, similarities, known, images, long_side, samples["width"].fillna(0).to_numpy(np.float64), options)
+    size = samples[["width", "height"]].fillna(0).to_numpy(np.float64)
+    own = np.flatnonzero(ok & (leaders == np.arange(len(leaders))))
+    shared = shared_features(images.features, own) if images is not None else None
+    search = _Search(content, thumbnails, similarities, known, images, shared, size, options)
     near = neighbors[:, : options.neighbors], similarities[:, : options.neighbors]
     for block in candidates(*near, (hashes, _orientation_free(thumbnails)), ok, leaders, options.hamming):
         search.look(block)
         if advance is not None:
             advance(block.rows)
+    for block in shared.blocks() if shared is not None else ():
+        search.look(block)
     found = search.finish()
     first, second, cosine, evidence, scores = found.first, found.second, found.cosine, found.evidence, found.scores
     point = operating_point(scores.copy, options.min_precision, options.least_score)
@@ -129,8 +134,6 @@ def find_pairs(
     good = kind != ""
     certainty = np.where(kind == "same_scene", scores.same_thing, scores.copy)
     swapped = content[first[good]] > content[second[good]]
-    height = samples["height"].fillna(0).to_numpy(np.float64)
-    size = np.stack([search.width, height], axis=1)
     pairs = _table(
         first[good],
         second[good],
@@ -165,7 +168,7 @@ class _Found:
 
 
 class _Search:
-    """Measures candidates: those of small images at once, those whose features agree at the end, most votes first.
+    """Measures candidates: those of small images at once, those whose features agree at the end, the most distinctive agreement first.
 
     Evidence must not depend on row order, so it is measured from the image with the smaller content id to the other.
     """
@@ -177,14 +180,14 @@ class _Search:
         similarities: npt.NDArray[np.float32],
         known: KnownPairs,
         images: Images | None,
-        long_side: npt.NDArray[np.float64],
-        width: npt.NDArray[np.float64],
+        shared: Shared | None,
+        size: npt.NDArray[np.float64],
         options: PairOptions,
     ) -> None:
         self._content, self._thumbnails, self._similarities, self._known, self._images = content, thumbnails, similarities, known, images
-        self.width, self._options = width, options
-        self._small = (long_side < LEAST_SIDE) | (images is None)
-        self._widths = (255 * width / np.maximum(long_side, 1)).astype(np.float32)
+        self._shared, self._options = shared, options
+        self._small = (size.max(axis=1) < LEAST_SIDE) | (images is None)
+        self._widths = (255 * size[:, 0] / np.maximum(size.max(axis=1), 1)).astype(np.float32)
         self._near: list[_Near] = []
         self._unlike: list[Digests] = []
 
@@ -194,22 +197,28 @@ class _Search:
         one, other = np.where(swap, block.second, block.first), np.where(swap, block.first, block.second)
         pairs = digests(self._content[one], self._content[other])
         at = self._known.find(pairs)
-        fresh = np.flatnonzero((at < 0) & ~self._known.are_unlike(pairs))
-        seen = np.flatnonzero(at >= 0)
-        small = self._small[one[fresh]] | self._small[other[fresh]]
-        by_thumbnail, by_features = fresh[small], fresh[~small]
-        close, starts = promising(self._thumbnails, one[by_thumbnail], other[by_thumbnail])
-        by_thumbnail = by_thumbnail[close]
-        parts = [(seen, self._known.evidence.take(at[seen]))]
-        parts.append((by_thumbnail, verify(self._thumbnails, one[by_thumbnail], other[by_thumbnail], starts[close])))
-        if self._images is not None and len(by_features):
-            agree = votes(self._images.features, self._widths, one[by_features], other[by_features])
-            worth = agree.count >= self._options.least_votes
-            by_features = by_features[worth]
-            parts.append((by_features, _unconfirmed(agree.count[worth], agree.mirrored[worth])))
+        small, open_ = self._small[one] | self._small[other], ~self._known.are_unlike(pairs)
+        seen, fresh = np.flatnonzero(small & (at >= 0)), np.flatnonzero(small & (at < 0) & open_)
+        close, starts = promising(self._thumbnails, one[fresh], other[fresh])
+        fresh = fresh[close]
+        parts = [(seen, self._known.evidence.take(at[seen])), (fresh, verify(self._thumbnails, one[fresh], other[fresh], starts[close]))]
+        if self._images is not None and self._shared is not None:
+            parts += self._screened(self._images.features, self._shared, np.flatnonzero(~small & open_), (one, other), at)
         which = np.concatenate([part for part, _ in parts])
         self._near.append(_Near(one[which], other[which], block.cosine[which], concatenated([part for _, part in parts])))
         self._unlike.append(np.delete(pairs, which))
+
+    def _screened(
+        self, features: npt.NDArray[np.uint8], shared: Shared, which: Rows, pairs: tuple[Rows, Rows], at: npt.NDArray[np.intp]
+    ) -> list[tuple[Rows, Evidence]]:
+        """Return those of the chosen pairs whose features agree, and their evidence: what is known, else only that they agree."""
+        one, other = (side[which] for side in pairs)
+        agree = votes(features, self._widths, shared.limits, one, other)
+        worth = agree.count >= self._options.least_votes
+        rank = (agree.distinctive / (1 + np.minimum(shared.usual[one], shared.usual[other]))).astype(np.float32)
+        seen, fresh = worth & (at[which] >= 0), worth & (at[which] < 0)
+        known = replace(self._known.evidence.take(at[which[seen]]), votes=rank[seen])
+        return [(which[seen], known), (which[fresh], _unconfirmed(rank[fresh], agree.mirrored[fresh]))]
 
     def finish(self) -> _Found:
         """Compare the images of the pairs whose features agree most, and return all measured pairs."""
@@ -232,7 +241,7 @@ class _Search:
             done[batch] = True
             compared += len(batch)
             scores = score(evidence.take(batch), np.zeros(len(batch), np.float32))
-            if (np.maximum(scores.copy, scores.same_thing) >= _LIKELY).mean() < _LEAST_YIELD:
+            if ((scores.copy >= _LIKELY) | (scores.same_thing >= LEAST_SAME_THING)).mean() < _LEAST_YIELD:
                 limited = False
                 break
         kept = np.flatnonzero(done & ~unreadable)

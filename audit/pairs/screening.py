@@ -19,8 +19,10 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
-_FARTHEST = 24
+FARTHEST = 24
 """Differing bits, of 128, from which two spots do not look alike."""
+_COMMON = 0.1
+"""Weight of two spots that are no more alike than others of the dataset, relative to distinctive ones."""
 _TURN = 8
 """Difference of two rotations that agree, of 256 to a full turn."""
 _SCALE = 6
@@ -36,64 +38,72 @@ class Votes:
 
     count: Floats
     """``[m]`` spots that agree, each weighted by how alike they are, 0..1."""
+    distinctive: Floats
+    """``[m]`` the same, weighted by how much more alike they are than other spots of the dataset."""
     mirrored: npt.NDArray[np.bool_]
     """``[m]`` whether they agree on the mirrored second image."""
 
 
-def votes(features: Bytes, widths: Floats, first: Rows, second: Rows) -> Votes:
+def votes(features: Bytes, widths: Floats, limits: Bytes, first: Rows, second: Rows) -> Votes:
     """Return the agreement of each pair; about 15,000 pairs a second and core.
 
     Args:
         features: uint8 ``[n, FEATURES, FEATURE_BYTES]``, may be memory-mapped.
         widths: ``[n]`` width of each image, 255 = its long side.
+        limits: uint8 ``[n, FEATURES]`` differing bits from which another spot is not especially like this one, at most ``FARTHEST``.
         first: int64 ``[m]`` rows.
         second: int64 ``[m]`` rows.
     """
 
     def count(start: int) -> Votes:
         one, other = first[start : start + _BLOCK], second[start : start + _BLOCK]
-        return _votes(features[one], features[other], widths[other])
+        return _votes(features[one], features[other], limits[one], limits[other], widths[other])
 
     with ThreadPoolExecutor(available_cpus()) as threads:  # NumPy releases the GIL
         parts = list(threads.map(count, range(0, len(first), _BLOCK)))
     if not parts:
-        return Votes(np.zeros(0, np.float32), np.zeros(0, bool))
-    return Votes(np.concatenate([part.count for part in parts]), np.concatenate([part.mirrored for part in parts]))
+        return Votes(np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, bool))
+    return Votes(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("count", "distinctive", "mirrored")))
 
 
-def _votes(one: Bytes, other: Bytes, widths: Floats) -> Votes:
+def _votes(one: Bytes, other: Bytes, limits: Bytes, other_limits: Bytes, widths: Floats) -> Votes:
     mask = MIRROR_BITS.view(np.uint64)
     mine, theirs = _codes(one), _codes(other)
-    upright = _agreeing(mine, theirs, one, other, None)
-    mirrored = _agreeing(mine, theirs ^ mask, one, other, widths)
-    return Votes(np.maximum(upright, mirrored), mirrored > upright)
+    upright, distinctive = _agreeing(mine, theirs, one, other, limits, other_limits, None)
+    mirrored, distinctive_mirrored = _agreeing(mine, theirs ^ mask, one, other, limits, other_limits, widths)
+    return Votes(np.maximum(upright, mirrored), np.where(mirrored > upright, distinctive_mirrored, distinctive), mirrored > upright)
 
 
 def _codes(features: Bytes) -> npt.NDArray[np.uint64]:
     return np.ascontiguousarray(features[:, :, :16]).view(np.uint64)
 
 
-def _agreeing(mine: npt.NDArray[np.uint64], theirs: npt.NDArray[np.uint64], one: Bytes, other: Bytes, widths: Floats | None) -> Floats:
-    """Return ``[m]`` weighted spots that agree; with ``widths``, of the mirrored second images."""
+def _agreeing(
+    mine: npt.NDArray[np.uint64], theirs: npt.NDArray[np.uint64], one: Bytes, other: Bytes, limits: Bytes, other_limits: Bytes, widths: Floats | None
+) -> tuple[Floats, Floats]:
+    """Return ``[m]`` weighted spots that agree, by likeness and by distinctiveness; with ``widths``, of the mirrored second images."""
     apart = np.bitwise_count(mine[:, :, None, 0] ^ theirs[:, None, :, 0]) + np.bitwise_count(mine[:, :, None, 1] ^ theirs[:, None, :, 1])
     apart[one[:, :, 19] == 0] = 255
     apart.transpose(0, 2, 1)[other[:, :, 19] == 0] = 255
     nearest = apart.argmin(axis=2)
     back = np.take_along_axis(apart.argmin(axis=1), nearest, 1)
     least = np.take_along_axis(apart, nearest[..., None], 2)[..., 0].astype(np.float32)
-    weight = np.where((back == np.arange(one.shape[1])) & (least < _FARTHEST), 1 - least / _FARTHEST, 0).astype(np.float32)
-    found = np.zeros(len(one), np.float32)
+    weight = np.where((back == np.arange(one.shape[1])) & (least < FARTHEST), 1 - least / FARTHEST, 0).astype(np.float32)
+    limit = np.minimum(limits, np.take_along_axis(other_limits, nearest, 1)).clip(1)
+    found, distinctive = np.zeros(len(one), np.float32), np.zeros(len(one), np.float32)
     worth = np.flatnonzero((weight > 0).sum(axis=1) >= 2)
     if not len(worth):
-        return found
-    weight, matched = weight[worth], np.take_along_axis(other[worth], nearest[worth][..., None], 1)
+        return found, distinctive
+    weight = weight[worth]
+    rare = np.where(weight > 0, np.maximum(1 - least[worth] / limit[worth], _COMMON * weight), 0).astype(np.float32)
+    matched = np.take_along_axis(other[worth], nearest[worth][..., None], 1)
     placed, at = one[worth].astype(np.int16), matched.astype(np.int16)
     if widths is not None:
         at[:, :, 16] = np.round(widths[worth]).astype(np.int16)[:, None] - at[:, :, 16]
         at[:, :, 18] = (128 - at[:, :, 18]) % 256
     # Matches first: most of the spots have none, and their agreement costs the most.
     order = np.argsort(-weight, axis=1, kind="stable")[:, : int((weight > 0).sum(axis=1).max())]
-    weight = np.take_along_axis(weight, order, 1)
+    weight, rare = np.take_along_axis(weight, order, 1), np.take_along_axis(rare, order, 1)
     turn, scale = (np.take_along_axis(at[:, :, column] - placed[:, :, column], order, 1) for column in (18, 19))
     agree = np.abs((turn[:, :, None] - turn[:, None, :] + 128) % 256 - 128) <= _TURN
     agree &= np.abs(scale[:, :, None] - scale[:, None, :]) <= _SCALE
@@ -107,5 +117,8 @@ def _agreeing(mine: npt.NDArray[np.uint64], theirs: npt.NDArray[np.uint64], one:
     apart_by = np.maximum(*(np.abs(shift[:, :, None] - shift[:, None]) for shift in (shift_x, shift_y)))
     near = apart_by <= _SHIFT * np.maximum(factor, 1)[..., None]
     near &= (weight > 0)[:, :, None] & (weight > 0)[:, None]
-    found[worth] = np.einsum("mij,mj->mi", near, weight).max(axis=1, initial=0)
-    return found
+    counts = np.einsum("mij,mj->mi", near, weight)
+    best = counts.argmax(axis=1)[:, None, None]
+    found[worth] = counts.max(axis=1, initial=0)
+    distinctive[worth] = (np.take_along_axis(near, best, 1)[:, 0] * rare).sum(axis=1)
+    return found, distinctive

@@ -19,7 +19,7 @@ def test_features_cover_the_image_and_some_survive_a_reduction():
     found = features(data.chelsea())
     assert (found[:, 19] > 0).all()
     assert len(np.unique(found[:, 16:18] // 64, axis=0)) >= 10
-    assert (found[:, 19] >= 16 * np.log2(4.5)).sum() >= 20
+    assert (found[:, 19] >= 16 * np.log2(6.5)).sum() >= 28
 
 
 def test_a_mirror_inverts_half_of_the_bits():

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from audit.images.local_features import features
-from audit.pairs.screening import votes
+from audit.pairs.screening import FARTHEST, votes
 
 EDITS = {
     "turned": np.rot90,
@@ -23,7 +23,7 @@ def counted(*images):
     stored = np.stack([features(np.ascontiguousarray(image)) for image in images])
     widths = np.array([255 * image.shape[1] / max(image.shape[:2]) for image in images], np.float32)
     one = np.zeros(len(images) - 1, np.int64)
-    return votes(stored, widths, one, np.arange(1, len(images)))
+    return votes(stored, widths, np.full(stored.shape[:2], FARTHEST, np.uint8), one, np.arange(1, len(images)))
 
 
 @pytest.mark.parametrize("edit", sorted(EDITS))
@@ -42,4 +42,4 @@ def test_different_images_do_not_agree():
 
 def test_no_pairs():
     none = np.zeros(0, np.int64)
-    assert len(votes(np.zeros((1, 64, 20), np.uint8), np.ones(1, np.float32), none, none).count) == 0
+    assert len(votes(np.zeros((1, 64, 20), np.uint8), np.ones(1, np.float32), np.ones((1, 64), np.uint8), none, none).count) == 0
