@@ -40,6 +40,9 @@ EVIDENCE = {
 }
 
 
+_FAR_BEYOND = 5.0
+"""Deviations beyond the threshold from which an outlier is more than a rare image of its class: a warning, not a note."""
+
 _LEAST_SPREAD = 0.02
 """Smallest spread of distances (1 - cosine) assumed; below it, rounding would become outliers."""
 
@@ -48,7 +51,7 @@ _LEAST_SPREAD = 0.02
 class Options:
     """Thresholds."""
 
-    threshold: float = 4.0
+    threshold: float = 5.0
     """Robust standard deviations beyond the median distance from which an image is reported; above 0."""
     least_distance: float = 0.3
     """An image closer than this to its neighbor (1 - cosine, 0..2) is never an outlier."""
@@ -142,6 +145,7 @@ def run(
             f"Unlike the rest: similarity to its neighbors is {1 - distance[row]:.2f} (typical for {own}: {1 - median[row]:.2f}). "
             "Check that it belongs here."
         )
+        severity = "warning" if z[row] >= options.threshold + _FAR_BEYOND else "info"
         evidence = {
             "similarity": 1 - distance[row],
             "usual_similarity": 1 - median[row],
@@ -149,5 +153,5 @@ def run(
             "nearest": samples["sample_id"].iloc[nearest[row]],
             "nearest_label": label,
         }
-        findings.append(Finding(kind="outlier", score=float(scores[row]), message=message, row=row, evidence=evidence))
+        findings.append(Finding(kind="outlier", score=float(scores[row]), severity=severity, message=message, row=row, evidence=evidence))
     return Result(scores, findings)

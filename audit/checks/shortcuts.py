@@ -10,6 +10,9 @@ in one half and count once. A value such as a camera is also reported if a part 
 A metadata column that restates the label, and a column or a property of files such as the camera that predicts most classes, is one finding about the
 dataset. The remaining classes are still judged one by one.
 
+What predicts a class and may be the look of its subject, such as brightness or color, is a note. Properties of the file and of the border of the
+image are warnings.
+
 Blind spots: a cue may be part of the class (night scenes are dark): a finding shows what predicts the class, not that it is wrong. Cues that only
 work in combination are not found.
 
@@ -68,6 +71,9 @@ EVIDENCE = {
     "example_classes": Evidence("Example classes"),
     "example_values": Evidence("Example values"),
 }
+
+_LOOKS = ("brightness", "contrast", "sharpness", "entropy", "chroma", "luma_p01", "luma_p99", "bytes per pixel")
+"""Properties that the subject itself has: that a dark class is dark is a note."""
 
 _EXAMPLES = 5
 _NONE = np.zeros(0, np.int64)
@@ -271,7 +277,8 @@ def _of_classes(test: Tested, kind: str, given: npt.NDArray[np.bool_], judged: _
             "object, collect or crop images so that classes share it."
         )
         score = max(2 * area - 1, 0)
-        yield _Found(Finding(kind=kind, score=score, message=message, label=named[code], evidence=evidence), showing, score)
+        severity = "info" if found.name in _LOOKS else "warning"
+        yield _Found(Finding(kind=kind, score=score, severity=severity, message=message, label=named[code], evidence=evidence), showing, score)
 
 
 def _shares(found: Distinctive) -> dict[str, str | float]:

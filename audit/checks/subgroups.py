@@ -5,8 +5,9 @@ for every model, while the overall accuracy looks good.
 
 How it works: subgroups are the bins of every property and metadata column, and clusters of the embeddings. Two rates are compared with those of the
 rest of the same classes, so that a subgroup is not blamed for its classes: how often the out-of-sample prediction differs from the label, and how
-often the label is probably wrong. The false discovery rate is controlled over all subgroups and both rates. Copies of an image count once. If the
-backbone has a text tower, a cluster is described by the sentences closest to its centre, relative to the centre of all images (Eyuboglu et al.).
+often the label is probably wrong. The false discovery rate is controlled over all subgroups and both rates. Of subgroups that share most of their bad
+images, the worst is reported. That predictions are worse is a note: the group is harder. Copies of an image count once. If the backbone has a text
+tower, a cluster is described by the sentences closest to its centre, relative to the centre of all images (Eyuboglu et al.).
 
 Blind spots: subgroups smaller than ``fewest``, or that no column and no cluster describes; a class that is bad throughout (see ``class_overlap`` and
 ``label_errors``). Predictions come from the same embeddings as the clusters, so a cluster at the border of two classes is worse by nature: a finding
@@ -68,6 +69,8 @@ EVIDENCE = {
 _WRONG_FROM = 0.5
 _IMAGES_PER_CLUSTER = 100
 _MOST_CLUSTERS = 1000
+_REPEATED = 0.5
+"""Share of a subgroup's bad images that other subgroups have, above which it says nothing new."""
 _EXAMPLES = 5
 _CLASSES_NAMED = 3
 _SCENES = (
@@ -172,7 +175,7 @@ def run(
     ids, words = samples["sample_id"].to_numpy(object), np.array([class_name(name, class_words) for name in classes], object)
     scores = np.full(len(samples), np.nan, np.float32)
     scores[rows] = 0
-    worse, findings = _worse(groupings, options), []
+    worse, findings = _once(_worse(groupings, options), bad, counted), []
     sentences = [f"a photo {scene}" for scene in (*_SCENES, *(f"of {class_words.get(name, name).split(',')[0]}" for name in classes))]
     texts = encode_text(sentences) if encode_text is not None and any(subgroup.value is None for subgroup in worse) else None
     for subgroup in worse:
@@ -205,6 +208,18 @@ def _worse(groupings: list[_Grouping], options: Options) -> list[_Subgroup]:
     return list(worse.values())
 
 
+def _once(worse: list[_Subgroup], bad: Mapping[str, npt.NDArray[np.bool_]], counted: npt.NDArray[np.bool_]) -> list[_Subgroup]:
+    """Return the subgroups without those that repeat others: most of their bad images are in subgroups that differ more, or more certainly."""
+    covered = np.zeros(len(counted), bool)
+    kept = []
+    for subgroup in sorted(worse, key=lambda one: (-max(one.above(rate) for rate in one.adjusted), min(one.adjusted.values()), one.kind, one.code)):
+        mine = counted & (subgroup.grouping.codes == subgroup.code) & np.logical_or.reduce([bad[rate] for rate in subgroup.adjusted])
+        if covered[mine].mean() <= _REPEATED:
+            kept.append(subgroup)
+            covered |= mine
+    return kept
+
+
 def _finding(subgroup: _Subgroup, images: int, typical: list[int], ids: npt.NDArray[np.object_], examples: list[str], labels: list[str]) -> Finding:
     compared = {rate: (float(found.rate[subgroup.code]), float(found.expected[subgroup.code])) for rate, found in subgroup.grouping.compared.items()}
     commonest = [name for name, _ in sorted(Counter(labels).items(), key=lambda entry: (-entry[1], entry[0]))[:_CLASSES_NAMED]]
@@ -227,6 +242,7 @@ def _finding(subgroup: _Subgroup, images: int, typical: list[int], ids: npt.NDAr
     return Finding(
         kind=subgroup.kind,
         score=min(max(subgroup.above(rate) for rate in subgroup.adjusted), 1.0),
+        severity="warning" if "labels" in subgroup.adjusted else "info",
         message=f"Of {who} (mostly {', '.join(commonest)}), {rates}. Look at the examples, then at how these images were collected and labelled.",
         group=typical[0] if value is None else None,
         evidence=evidence,
