@@ -99,13 +99,14 @@ def test_does_not_blame_subgroup_for_its_classes(samples_of):
 
 def test_reports_one_of_two_groups_with_the_same_images(samples_of):
     """The column and the clusters find the same images: that is one fact."""
-    tables, sites = dataset(samples_of, worse=lambda classes, kinds, sites: sites == "north")
+    tables, (_, _, sites) = dataset(samples_of, worse=lambda classes, kinds, sites: sites == "north")
     rows = np.flatnonzero(sites == "north")
     embeddings = tables[2].copy()
     embeddings[rows] = embeddings[rows[0]] + 1e-3 * np.random.default_rng(0).normal(size=(len(rows), 32))
-    found = run(tables[0], tables[1], embeddings, *tables[3:], options=Options(clusters=5)).findings
-    assert len(found) == 1
-    assert found[0].severity == "info"  # predictions are worse, labels are not
+    harder = tables[1].assign(probability_wrong=0.1)
+    for quality, severity in ((tables[1], "warning"), (harder, "info")):
+        found = run(tables[0], quality, embeddings, *tables[3:], options=Options(clusters=5)).findings
+        assert [finding.severity for finding in found] == [severity]
 
 
 def test_counts_copies_once(samples_of, pairs_of):
