@@ -24,7 +24,8 @@ NEXT_IMAGE = """const [key, done] = arguments, before = document.querySelector('
 document.body.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
 const look = () => {
     const card = document.querySelector('.ia-card');
-    const shown = card && card.dataset.card !== before && [...card.querySelectorAll('.ia-pictures img')].every((one) => one.complete && one.naturalWidth);
+    const loaded = (one) => one.complete && one.naturalWidth;
+    const shown = card && card.dataset.card !== before && [...card.querySelectorAll('.ia-pictures img')].every(loaded);
     if (shown) requestAnimationFrame(() => done(performance.now() - start));
     else if (performance.now() - start > 20000) done(-1);
     else requestAnimationFrame(look);
@@ -35,8 +36,8 @@ QUICKLY = """const [keys, pause, done] = arguments, left = [...keys];
 const next = () => left.length
     ? (document.body.dispatchEvent(new KeyboardEvent('keydown', {key: left.shift(), bubbles: true})), setTimeout(next, pause)) : done(true);
 next();"""
-READY = """return !document.querySelector('[data-testid=stApp][data-test-script-state=running], [data-testid=stStatusWidget], .ia-wait, [data-stale=true]')
-    && !!document.querySelector('h1') && [...document.images].every((one) => one.complete)"""
+READY = """const working = '[data-testid=stApp][data-test-script-state=running], [data-testid=stStatusWidget], .ia-wait, [data-stale=true]';
+return !document.querySelector(working) && !!document.querySelector('h1') && [...document.images].every((one) => one.complete)"""
 
 
 def main() -> None:
@@ -119,7 +120,14 @@ def chromium() -> object:
 
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage", "--window-size=1440,900"):
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-dev-shm-usage",
+        "--window-size=1440,900",
+    ):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     driver.set_script_timeout(120)

@@ -18,6 +18,7 @@ from dashboard.api.pictures import moved
 from dashboard.components.text import literal, short
 from dashboard.state import PAGES, open_finished, reviewer_input
 from dashboard.views import bias, compare, confusion, decisions, duplicates, images, label_errors, overview, quality, search
+from dashboard.views import map as map_view
 from reports.content.wording import when
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def _pages(run: Run) -> tuple[list[Any], dict[str, Any]]:
             links |= dict.fromkeys([*checks, f"/{address}"], pages[-1])
     pages.append(_page(run, images.show, "Images", "images", "photo_library"))
     links["/images"] = pages[-1]
+    pages.append(_page(run, map_view.show, "Map", "map", "scatter_plot"))
     pages.append(_page(run, decisions.show, "Decisions & export", "decisions", "rule"))
     pages.append(_page(run, search.show, "Search", "search", "search"))
     links["/search"] = pages[-1]

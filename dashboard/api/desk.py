@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audit.review.cards import Card, Cards
 from audit.review.decisions import Decisions
@@ -31,6 +31,8 @@ class Desk:
         self.lock = threading.RLock()
         """Held while decisions are read or written."""
         self.decisions = Decisions(run.path)
+        self.maps: dict[str, Any] = {}
+        """The map of the images, or the thread that computes it; see `dashboard.api.map`."""
 
     @cached_property
     def cards(self) -> Cards:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -18,11 +19,11 @@ from audit.errors import AuditError
 from dashboard.api import content, pictures, queues
 from dashboard.api.decide import Order, decide, undo
 from dashboard.api.desk import desk_of
+from dashboard.api.map import map_of
 from dashboard.api.verdicts import verdict_name
 from reports.content.wording import check_title, label, title
 
 if TYPE_CHECKING:
-    from starlette.datastructures import QueryParams
     from starlette.requests import Request
 
     from audit.run.run import Run
@@ -61,6 +62,7 @@ def routes(run: Callable[[], Run], within: Callable[[], AbstractContextManager[A
     asks: tuple[tuple[str, Ask], ...] = (
         ("options", _options),
         ("queue", _queue),
+        ("map", lambda desk, _: map_of(desk)),
         ("cards", lambda desk, given: content.cards(desk, _ids(given))),
         ("tiles", lambda desk, given: content.tiles(desk, _ids(given))),
         ("image", lambda desk, given: _picture(pictures.large(desk.run, _row(desk, given, "row")))),
@@ -70,6 +72,7 @@ def routes(run: Callable[[], Run], within: Callable[[], AbstractContextManager[A
     )
     return [
         *(Route(f"/audit/{name}", answering(ask)) for name, ask in asks),
+        Route("/audit/selection", acting(_selection), methods=["POST"]),
         Route("/audit/decide", acting(_decide), methods=["POST"]),
         Route("/audit/undo", acting(_undo), methods=["POST"]),
         Mount("/audit/panel", _Files(directory=Path(__file__).parents[1] / "panel")),
@@ -111,7 +114,16 @@ def _options(desk: Desk, given: QueryParams) -> dict[str, Any]:
     return {"filters": written, "classes": [[name, label(name, words)] for name in known]}
 
 
-def _queue(desk: Desk, given: QueryParams) -> dict[str, Any]:
+def _selection(desk: Desk, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a queue of selected images: thousands of rows are too long for an address."""
+    query, rows = given.get("query"), given.get("rows")
+    if not isinstance(query, list) or not isinstance(rows, list):
+        raise AuditError("selection", "names no rows", "reload the page")
+    known = tuple(row for row in rows if isinstance(row, int) and 0 <= row < len(desk.run))
+    return _queue(desk, QueryParams([(str(name), str(value)) for name, value in query]), known)
+
+
+def _queue(desk: Desk, given: QueryParams, rows: tuple[int, ...] = ()) -> dict[str, Any]:
     near = given.get("near", "")
     wanted = queues.Wanted(
         page=given.get("page", ""),
@@ -122,7 +134,7 @@ def _queue(desk: Desk, given: QueryParams) -> dict[str, Any]:
         seed=_whole(given.get("seed", "")),
         text=given.get("text", ""),
         near=int(near) if near.isdecimal() else None,
-        rows=tuple(int(row) for row in given.get("rows", "").split(",") if row.isdecimal()),
+        rows=rows,
     )
     found = queues.queue(desk, wanted, holding=given.get("finding") or None)
     return {"ids": found.ids, "verdicts": found.verdicts, "left_out": found.left_out}

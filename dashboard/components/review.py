@@ -47,15 +47,14 @@ def review(run: Run, page: Family, title: str, notes: Sequence[str] = ()) -> Non
     panel(run, page, title, notes)
 
 
-def panel(run: Run, page: str, title: str, notes: Sequence[str] = (), *, rows: Sequence[int] = ()) -> None:
+def panel(run: Run, page: str, title: str, notes: Sequence[str] = ()) -> None:
     """Draw the panel of a queue; see `dashboard.api.queues`.
 
     Args:
         run: a finished run.
-        page: a family of checks, or `IMAGES`.
+        page: a family of checks, `IMAGES` or ``map``.
         title: heading of the page.
         notes: plain text.
-        rows: for `IMAGES`, the images to show; all if empty.
     """
     st.html(_PAGE)
     component = st.components.v2.component(
@@ -69,7 +68,6 @@ def panel(run: Run, page: str, title: str, notes: Sequence[str] = (), *, rows: S
         "reviewer": reviewer(),
         "verdicts": NAMES,
         "address": in_address(),
-        "rows": ",".join(map(str, rows)),
         "empty": "No image." if page == IMAGES else "No findings.",
     }
     result = component(key=f"panel {page}", data=data, height="content", on_link_change=lambda: None)

@@ -1,7 +1,8 @@
 /** Mount the panel in a Streamlit component; the panel stays when Streamlit draws the page again. */
 export default async function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector('.ia');
-  const { Panel } = await import(new URL('/audit/panel/panel.js', location.origin).href);
+  const view = async (file) => import(new URL(`/audit/panel/${file}`, location.origin).href);
+  const Panel = data.page === 'map' ? (await view('map.js')).MapView : (await view('panel.js')).Panel;
   const background = getComputedStyle(root).getPropertyValue('--st-background-color').match(/[\da-f]{2}/gi) || [];
   root.classList.toggle('ia-dark', background.slice(0, 3).reduce((sum, part) => sum + parseInt(part, 16), 0) < 384);
   const follow = (link) => setTriggerValue('link', link);

@@ -1,6 +1,6 @@
 /** The review panel: a queue of cards, one at a time or as a grid. It decides at once and sends decisions in the background. */
 import { h, number } from './dom.js';
-import { Server } from './server.js';
+import { selection, Server } from './server.js';
 import { actionsOf, drawCard } from './card.js';
 import { drawGrid, PER_PAGE } from './grid.js';
 import { drawFilters, PARTS } from './filters.js';
@@ -50,6 +50,7 @@ export class Panel {
     this.seed = Number(one('seed', 0));
     this.text = one('text', '');
     this.near = one('near', '');
+    this.selected = Boolean(one('selection', ''));
     this.sheet = Math.max(Number(one('sheet', 1)) - 1, 0);
     this.holding = one('finding', '');
     this.filters = Object.fromEntries(PARTS.filter((part) => address[part]).map((part) => [part, address[part]]));
@@ -58,7 +59,7 @@ export class Panel {
 
   /** Write what is shown to the address, so that it survives a reload and can be shared. */
   write() {
-    const shown = { ...this.filters, text: this.text, near: this.near };
+    const shown = { ...this.filters, text: this.text, near: this.near, selection: this.selected ? String(selection.rows.length || '') : '' };
     if (this.state !== 'all') shown.state = this.state;
     if (this.sort !== 'importance') shown.sort = this.sort;
     if (this.sort === 'random') shown.seed = String(this.seed);
@@ -88,8 +89,8 @@ export class Panel {
   async load() {
     const asked = ++this.asking;
     const given = { page: this.data.page, state: this.state, sort: this.sort, seed: this.seed, text: this.text, near: this.near, finding: this.holding, ...this.filters };
-    if (this.data.rows) given.rows = this.data.rows;
-    const found = await this.attempt(() => this.server.ask('queue', given));
+    const rows = this.selected ? selection.rows : [];
+    const found = await this.attempt(() => (rows.length ? this.server.send('selection', { query: Object.entries(given).flatMap(([name, value]) => [value].flat().map((one) => [name, String(one)])), rows }) : this.server.ask('queue', given)));
     if (!found || asked !== this.asking) return;
     this.ids = found.ids;
     this.leftOut = found.left_out;
@@ -206,6 +207,7 @@ export class Panel {
       ),
       h('div', { class: 'ia-line ia-actions' }, this.actions().map((action) => (action[2] === 'relabel' ? this.relabelField() : this.button(action)))),
       this.near && h('p', { class: 'ia-said' }, 'The images most similar to the first one. ', h('button', { class: 'ia-link', onclick: () => this.change({ near: '' }) }, 'Show all images')),
+      this.selected && selection.rows.length > 0 && h('p', { class: 'ia-said' }, 'The images that you selected on the map. ', h('button', { class: 'ia-link', onclick: () => this.change({ selected: false }) }, 'Show all images')),
       this.leftOut > 0 && h('p', { class: 'ia-said' }, `${number(this.leftOut)} more images match; choose a class or search to see them.`),
       this.problem && h('p', { class: 'ia-warning', role: 'alert' }, this.problem, h('button', { class: 'ia-link', onclick: () => this.say('', true) }, 'Close')),
       h('p', { class: 'ia-said', role: 'status', hidden: !this.message }, this.message),
@@ -303,7 +305,7 @@ export class Panel {
   }
 
   search(text) {
-    this.change({ text, near: '' });
+    this.change({ text, near: '', selected: false });
   }
 
   link(page, query) {

@@ -1,6 +1,9 @@
 /** Ask the server, and load images ahead of the reviewer. */
 const LOADED_AHEAD = 240;
 
+/** The images that were selected on the map, for the grid. */
+export const selection = { rows: [] };
+
 export class Server {
   constructor(stamp, failed) {
     this.stamp = stamp;

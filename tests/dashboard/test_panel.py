@@ -6,6 +6,7 @@ import time
 import pytest
 
 from audit import open_run
+from audit.explain.projection import project
 from audit.review.decisions import Decisions
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -149,4 +150,34 @@ def test_grid_decides_about_many_and_any_image(own_run, served, browsed):
         browser.go("Label errors")
         browser.until(lambda: "finding=" in browser.driver.current_url, "the finding in the address")
         assert browser.key_listeners() == 1
+        assert browser.problems() == []
+
+
+LASSO = """const canvas = document.querySelector('.ia-map'), box = canvas.getBoundingClientRect();
+const send = (type, x, y) => canvas.dispatchEvent(new PointerEvent(type, {
+    bubbles: true, pointerId: 1, buttons: 1, clientX: box.left + x * box.width, clientY: box.top + y * box.height,
+}));
+canvas.setPointerCapture = () => {};
+send('pointerdown', 0.01, 0.01);
+for (const [x, y] of [[0.3, 0.01], [0.99, 0.01], [0.99, 0.5], [0.99, 0.99], [0.01, 0.99], [0.01, 0.5]]) send('pointermove', x, y);
+send('pointerup', 0.01, 0.5);"""
+
+
+def test_a_selection_on_the_map_opens_as_a_grid(own_run, served, browsed):
+    scanned = len(project(open_run(own_run)).rows)
+    with served(own_run) as address, browsed(address) as browser:
+        browser.size(1280, 720)
+        browser.open("map")
+        browser.sees(f"{scanned} images; similar ones are close")
+        browser.settles()
+        assert {"retina", "temple"} <= set(browser.text().split())
+        browser.driver.execute_script(LASSO)
+        browser.sees(f"{scanned} selected")
+        browser.click("button", "Open as a grid")
+        browser.sees("that you selected on the map")
+        browser.sees(f"{scanned} images")
+        browser.settles()
+        browser.press("s")
+        browser.press("u")
+        browser.until(lambda: decisions(own_run)["sample_id"].nunique() == 48, "decisions about a page")
         assert browser.problems() == []

@@ -34,7 +34,7 @@ def table(path):
 
 def test_all_kinds_are_registered():
     tables = {"cleaned-manifest", "corrected-labels", "drop-list", "clean-split"}
-    assert set(exports()) == {*tables, "cleanlab", "fiftyone", "label-studio", "croissant", "stripped-images"}
+    assert set(exports()) == {*tables, "cleanlab", "fiftyone", "label-studio", "croissant", "embedding-atlas", "stripped-images"}
 
 
 def test_corrected_labels(decided, tmp_path):
