@@ -15,11 +15,13 @@ from audit.sources.tar import ENDINGS
 if TYPE_CHECKING:
     from audit.run.run import Run
 
-_DATA_SUFFIXES = (*ENDINGS, ".parquet", ".arrow", ".gz", ".zip")
-"""Suffixes of tables and archives that may contain images."""
+_DATA_SUFFIXES = (*ENDINGS, ".parquet", ".arrow", ".gz", ".zip", ".npz", ".mat", ".h5", ".hdf5", ".tfrecord")
+"""Suffixes of tables, archives and arrays that may contain images."""
 
 _RUN_FILE = re.compile(
-    r"(?:previous(?:\.partial)?/)?(samples|pairs|faces|label_quality|findings/\w+|unfinished[a-z-]*/(listing|samples|segments/[^/]+))\.parquet|previews/[0-9a-f]{64}\.jpg"
+    r"(?:previous(?:\.partial)?/|state/backbone-\d+/)?(samples|pairs|faces|label_quality|findings/\w+)\.parquet"
+    r"|(?:state/backbone-\d+/)?unfinished[a-z-]*/(listing|samples|segments/[^/]+)\.parquet"
+    r"|previews/[0-9a-f]{64}\.jpg|state/[\w-]+\.npz"
 )
 """Images and tables that belong to a run; see ``docs/run-format.md``."""
 

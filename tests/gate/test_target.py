@@ -18,7 +18,7 @@ def asked(small_run, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["train/cat/1.jpg", "previews/cat.jpg", "shard-0.tar", "data/train.parquet"])
+@pytest.mark.parametrize("name", ["train/cat/1.jpg", "previews/cat.jpg", "shard-0.tar", "data/train.parquet", "train.npz", "train_x.h5"])
 def test_refuses_a_run_with_foreign_images(small_run, tmp_path, capsys, asked, name):
     data = tmp_path / "data"
     shutil.copytree(small_run.path, data)
@@ -42,5 +42,8 @@ def test_accepts_reports_decisions_and_previews_in_a_run(small_run, asked):
     (small_run.path / "previews").mkdir()
     Image.new("RGB", (9, 9)).save(small_run.path / "previews" / f"{'0a' * 32}.jpg")
     for name in ("report.html", "report.csv", "decisions.jsonl", "review.csv", ".lock", "faces.parquet"):
+        (small_run.path / name).write_text("")
+    for name in ("state/backbone-2/samples.parquet", "state/predicted.npz", "previous/findings/leakage.parquet", "unfinished/listing.parquet"):
+        (small_run.path / name).parent.mkdir(parents=True, exist_ok=True)
         (small_run.path / name).write_text("")
     assert [cli.invoke(words) for words in asked(small_run.path)] == [0, 0]
