@@ -74,8 +74,8 @@ class Decoded:
     error: str | None
     facts: FileFacts = field(default_factory=FileFacts)
     image: Image.Image | None = None
-    """Upright, mode RGB; the first frame; transparency on white, or on black if the image would be invisible on white; deep values scaled to 8 bits,
-    of more than 4 bands the first three."""
+    """Upright, mode RGB; the first frame; transparency on white, or on black or gray if much would be invisible there; deep values scaled to 8
+    bits, of more than 4 bands the first three."""
     stored: Values | None = None
     """Upright values of all channels, if ``image`` does not show all of them: transparency, more than 8 bits, more than 3 bands."""
 
@@ -325,13 +325,16 @@ def stored_mode(image: Image.Image, data: bytes) -> str:
 
 
 _INVISIBLE = 16
-"""Mean difference from white, 0..255, below which what an image shows is invisible on white."""
+"""Mean difference from the ground, 0..255, below which a pixel is invisible on it."""
+
+_HIDDEN = 0.1
+"""Share of what an image shows that may be invisible on white; if more is, and at most half as much on black or gray, the image is laid on that."""
 
 
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, Values | None]:
     """Return an image as RGB; also all its channels, if it has transparency.
 
-    Transparency is laid on white, as most viewers show it. What would be nearly invisible there, such as white symbols, is laid on black.
+    Transparency is laid on white, as most viewers show it. If much would be invisible there, such as white symbols, it is laid on black or gray.
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image, None
@@ -341,11 +344,27 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, Values | None]:
         if (alpha == 255).all():
             return Image.fromarray(rgba[..., :3]), None
         rgba[alpha == 0] = 0
-        weight = float(alpha.sum())
-        from_white = float(((255 - rgba[..., :3].astype(np.float32)).mean(axis=2) * alpha).sum() / weight) if weight else 255.0
-        ground = Image.new("RGBA", image.size, "white" if from_white >= _INVISIBLE else "black")
+        ground = Image.new("RGBA", image.size, _ground(rgba))
         return Image.alpha_composite(ground, Image.fromarray(rgba)).convert("RGB"), rgba
     return image.convert("RGB"), None
+
+
+def _ground(rgba: npt.NDArray[np.uint8]) -> str:
+    """Return the color of the ground on which an image with transparency shows most, with preference for white, given ``[h, w, 4]``."""
+    shown = rgba[rgba[..., 3] > 0].astype(np.int16)
+    if not len(shown):
+        return "white"
+    weight = shown[:, 3].astype(np.float64)
+
+    def hidden(level: int) -> float:
+        return float(weight[np.abs(shown[:, :3] - level).mean(axis=1) < _INVISIBLE].sum() / weight.sum())
+
+    on_white = hidden(255)
+    if on_white <= _HIDDEN:
+        return "white"
+    on_black, on_gray = hidden(0), hidden(128)
+    other = "black" if on_black <= on_gray else "gray"
+    return other if min(on_black, on_gray) <= on_white / 2 else "white"
 
 
 def _unreadable_reason(data: bytes) -> str:

@@ -356,3 +356,30 @@ def test_says_what_a_file_is_instead_of_an_image(data, expected):
 
 def test_random_bytes_are_not_named():
     assert decode(np.random.default_rng(0).bytes(500)).error == "not an image in any known format"
+
+
+def icon(*colors):
+    """Return a transparent image with a bar of each color."""
+    image = np.zeros((40, 20 * len(colors), 4), np.uint8)
+    for number, color in enumerate(colors):
+        image[10:30, 20 * number + 4 : 20 * number + 16] = (*color, 255)
+    return decode(encoded(Image.fromarray(image), "PNG"))
+
+
+@pytest.mark.parametrize(
+    ("colors", "ground"),
+    [
+        ([(200, 30, 30)], 255),
+        ([(255, 255, 255)], 0),
+        ([(200, 30, 30), (255, 255, 255)], 0),
+        ([(0, 0, 0), (255, 255, 255)], 128),
+        ([(0, 0, 0)], 255),
+        ([(128, 128, 128), (0, 0, 0)], 255),
+    ],
+)
+def test_transparency_is_laid_where_most_shows(colors, ground):
+    found = np.asarray(icon(*colors).image).astype(int)
+    assert (found[0, 0] == ground).all()
+    for number, color in enumerate(colors):
+        assert (found[20, 20 * number + 10] == color).all()
+        assert np.abs(found[20, 20 * number + 10] - found[0, 0]).mean() >= 16
