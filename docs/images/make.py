@@ -1,15 +1,15 @@
-"""Make the images of the README from a run of the demo: ``python docs/images/make.py``. Needs Chromium with its driver."""
+"""Make the images of the README, from a run of the demo: ``python docs/images/make.py``. Needs Chromium with its driver."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from contextlib import contextmanager, suppress
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -26,28 +26,55 @@ FOLDER = Path(__file__).resolve().parent
 LARGEST = 200_000
 """Bytes of an image."""
 COLUMNS, LINES = 100, 30
-WINDOW = (1360, 1050)
+WINDOW = (1280, 720)
+SHOWN = "train/cat/mislabelled.jpg"
+"""The image under review."""
 PORT = 8791
 PATIENCE = 60.0
 IDLE = (
     "return !document.querySelector('[data-test-script-state=running], [data-testid=stStatusWidget]') && [...document.images].every(i => i.complete)"
 )
+BADGES = (
+    ("licence", "Apache-2.0", "#1d5fd0"),
+    ("python", "3.11 to 3.14", "#1d5fd0"),
+    ("types", "mypy strict", "#1d5fd0"),
+    ("network", "not needed", "#17683b"),
+)
+"""Name, text and color of each badge. They are drawn here, so that no other server learns who reads the page."""
 COMMAND = [sys.executable, "-m", "audit.cli"]
 
 
 def main() -> None:
-    """Write terminal.svg and dashboard.webp next to this script."""
+    """Write the badges, terminal.svg, dashboard.webp and map.webp next to this script."""
+    for name, words, color in BADGES:
+        (FOLDER / f"badge-{name}.svg").write_text(badge(name, words, color), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         run(folder, "demo", "--offline", "--quiet")
         scan = ["scan", "demo-run-images", "--out", "demo-run", "--backbone", "embedded"]
         draw_terminal(f"$ imagenet-audit {' '.join(scan)}\n{run(folder, *scan, '--offline', '--color')}", FOLDER / "terminal.svg")
         with served(Path(folder) / "demo-run") as address:
-            photograph(address, FOLDER / "dashboard.webp")
-    for path in (FOLDER / "terminal.svg", FOLDER / "dashboard.webp"):
+            from audit import open_run
+
+            wrong = open_run(Path(folder) / "demo-run").findings_page({"check": "label_errors", "sample_id": SHOWN}).rows["finding_id"].item()
+            photograph(address, f"labels?finding={wrong}", ".ia-card", FOLDER / "dashboard.webp")
+            photograph(address, "map", ".ia-map", FOLDER / "map.webp")
+    for path in (FOLDER / "terminal.svg", FOLDER / "dashboard.webp", FOLDER / "map.webp"):
         size = path.stat().st_size
         print(f"{path.name}: {size:,} bytes")
         if size > LARGEST:
             sys.exit(f"{path.name} has more than {LARGEST:,} bytes")
+
+
+def badge(name: str, words: str, color: str) -> str:
+    """Return a badge as SVG."""
+    left, right = (round(6.6 * len(text)) + 14 for text in (name, words))
+    style = 'font-family="Verdana, DejaVu Sans, sans-serif" font-size="11" fill="#fff" text-anchor="middle"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img" aria-label="{name}: {words}">\n'
+        f'<rect width="{left + right}" height="20" rx="4" fill="#444"/>\n'
+        f'<path d="M{left} 0h{right - 4}a4 4 0 0 1 4 4v12a4 4 0 0 1-4 4h-{right - 4}z" fill="{color}"/>\n'
+        f'<text x="{left / 2}" y="14" {style}>{name}</text>\n<text x="{left + right / 2}" y="14" {style}>{words}</text>\n</svg>\n'
+    )
 
 
 def run(folder: str, *arguments: str) -> str:
@@ -71,15 +98,15 @@ def served(run: Path) -> Iterator[str]:
     process = subprocess.Popen(command, env=os.environ | {"LOGNAME": "reviewer"}, stderr=subprocess.PIPE, text=True)
     address = re.search(r"http://\S+", process.stderr.readline())[0]
     try:
-        until(lambda: urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(address, timeout=1))
+        until(lambda: socket.create_connection(("127.0.0.1", PORT), timeout=1))
         yield address
     finally:
         process.terminate()
         process.wait()
 
 
-def photograph(address: str, path: Path) -> None:
-    """Save the dashboard's first page."""
+def photograph(address: str, page: str, shown: str, path: Path) -> None:
+    """Save a page of the dashboard, once it shows an element."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -91,13 +118,15 @@ def photograph(address: str, path: Path) -> None:
         "--disable-gpu",
         "--disable-dev-shm-usage",
         "--hide-scrollbars",
-        f"--window-size={WINDOW[0]},{WINDOW[1]}",
     ):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
-        driver.get(address)
-        until(lambda: "Look at these first" in driver.execute_script("return document.body.innerText"))
+        size = {"width": WINDOW[0], "height": WINDOW[1], "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        name, _, query = page.partition("?")
+        driver.get(address.replace("/?", f"/{name}?{query}&"))
+        until(lambda: driver.execute_script("return !!document.querySelector(arguments[0])", shown))
         until(lambda: driver.execute_script(IDLE))
         time.sleep(2)  # animations
         Image.open(BytesIO(driver.get_screenshot_as_png())).convert("RGB").save(path, quality=80, method=6)
