@@ -110,6 +110,8 @@ class _Grouping(NamedTuple):
     codes: npt.NDArray[np.int64]
     value_names: list[str] | None
     """Text of each group's value; None for clusters."""
+    middle: range
+    """Codes that are not reported."""
     compared: dict[str, Comparison]
     """Rate -> its comparison for every group."""
 
@@ -161,16 +163,21 @@ def run(
         "labels": np.nan_to_num(label_quality["probability_wrong"].to_numpy(float)[rows]) >= _WRONG_FROM,
     }
     clusters = options.clusters or min(max(int(counted.sum()) // _IMAGES_PER_CLUSTER, 2), _MOST_CLUSTERS)
-    partitions: list[tuple[str, str, npt.NDArray[np.int64], list[str] | None]]
-    partitions = [(found.name, found.words, found.bins, found.bin_names) for found in properties(table) if found.bins.min() < found.bins.max()]
+    partitions: list[tuple[str, str, npt.NDArray[np.int64], list[str] | None, range]]
+    # The middle of a range, such as a brightness of 0.45 to 0.47, is an accident of the bins: only the lowest and the highest values are subgroups.
+    partitions = [
+        (found.name, found.words, found.bins, found.bin_names, range(1, len(found.ends) if found.column is None else 1))
+        for found in properties(table)
+        if found.bins.min() < found.bins.max()
+    ]
     # Clusters are fitted on images sorted by content, so that renaming files or classes does not change them.
     once = rows[counted]
     images = identities(samples)
     teaching = once[np.argsort(images[once], kind="stable")]
-    partitions.append(("cluster", "cluster", clustered(embeddings, rows, teaching, min(clusters, len(once))), None))
+    partitions.append(("cluster", "cluster", clustered(embeddings, rows, teaching, min(clusters, len(once))), None, range(0)))
     groupings = [
-        _Grouping(name, called, bins, values, {rate: compare(is_bad[counted], bins[counted], codes[counted]) for rate, is_bad in bad.items()})
-        for name, called, bins, values in partitions
+        _Grouping(name, called, bins, values, middle, {rate: compare(is_bad[counted], bins[counted], codes[counted]) for rate, is_bad in bad.items()})
+        for name, called, bins, values, middle in partitions
     ]
     ids, words = samples["sample_id"].to_numpy(object), np.array([class_name(name, class_words) for name in classes], object)
     scores = np.full(len(samples), np.nan, np.float32)
@@ -198,6 +205,7 @@ def _worse(groupings: list[_Grouping], options: Options) -> list[_Subgroup]:
         for grouping in groupings
         for rate, compared in grouping.compared.items()
         for code in np.flatnonzero(compared.size >= options.fewest).tolist()
+        if code not in grouping.middle
     ]
     worse: dict[tuple[str, int], _Subgroup] = {}
     large = [_Subgroup(grouping, code, {}).above(rate) >= options.least_difference for grouping, rate, code in judged]

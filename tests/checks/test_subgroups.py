@@ -109,6 +109,16 @@ def test_reports_one_of_two_groups_with_the_same_images(samples_of):
         assert [finding.severity for finding in found] == [severity]
 
 
+def test_only_the_ends_of_a_measure_are_groups(samples_of):
+    for low, high, reported in ((0.48, 0.52, False), (0.0, 0.3, True)):
+        tables, _ = dataset(samples_of)
+        bright = tables[0]["brightness"].to_numpy()
+        wrong = (low < bright) & (bright < high)
+        quality = tables[1].assign(predicted=np.where(wrong, (tables[1]["given"] + 1) % len(CLASSES), tables[1]["predicted"]))
+        found = run(tables[0], quality, *tables[2:], options=Options()).findings
+        assert any(finding.evidence["by"] == "brightness" for finding in found) == reported
+
+
 def test_counts_copies_once(samples_of, pairs_of):
     """One image that is predicted wrong, in thirty copies with different bytes, all in one cluster."""
     (samples, quality, embeddings, *_), _ = dataset(samples_of, each=150)
