@@ -35,7 +35,7 @@ PATH_OPTIONS = frozenset(
 )
 """Options that are paths: in a file, relative to the file's folder; on the command line, to the working directory."""
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 
 ENGINES = ("local", "ray")
 
@@ -65,7 +65,7 @@ class ScanOptions:
     source: SourceOptions = field(default_factory=_source_options)
     """How the dataset is stored and what its columns mean."""
     backbone: str = "auto"
-    """``auto`` (CLIP if its weights are available, else the embedded model), ``embedded``, ``embedded-large``, ``clip:ARCHITECTURE/TAG``,
+    """``auto`` (CLIP if its weights are available, else the embedded model), ``embedded``, ``embedded-small``, ``clip:ARCHITECTURE/TAG``,
     ``timm:NAME``, or a ``.onnx``, ``.pt`` or ``.safetensors`` file. Several, separated by commas, are concatenated for label predictions; see
     ``docs/models.md``."""
     checkpoint: str | None = None

@@ -89,14 +89,16 @@ def bare_decode(paths: list[str], processes: int) -> float:
 def bare_model(precision: str) -> tuple[str, float]:
     """Return the runtime's name and the images per second of the embedded model alone, on all cores."""
     from audit.backbones import choose
-    from audit.backbones.runtime import OnnxModel, Placement, place, prepare
+    from audit.backbones.placement import place
+    from audit.backbones.runtime import OnnxModel, prepare
     from audit.processes import available_cpus
 
-    placement = place(device="cpu", precision="auto") if precision == "auto" else Placement("ONNX Runtime", "cpu", "float32")
-    model = prepare(choose("embedded").backbone, placement, print)
+    backbone = choose("embedded").backbone
+    placement = place(backbone, device="cpu", precision=precision, note=print)
+    model = prepare(backbone, placement, print)
     assert isinstance(model, OnnxModel)
     embedder = model.open(available_cpus())
-    batch = np.random.default_rng(0).integers(0, 256, (64, 224, 224, 3), np.uint8)
+    batch = np.random.default_rng(0).integers(0, 256, (64, backbone.preprocessing.input_size, backbone.preprocessing.input_size, 3), np.uint8)
     embedder.embed(batch)
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < 5:

@@ -27,6 +27,7 @@ __all__ = [
     "images_per_second",
     "list_models",
     "of_run",
+    "rates_by_precision",
     "state_of",
     "text_tower",
 ]
@@ -40,7 +41,7 @@ def choose(name: str, *, checkpoint: str | None = None, offline: bool = False) -
     """Return a backbone by name, with the reason for the choice.
 
     Args:
-        name: ``auto``, ``embedded``, ``embedded-large``, ``clip``, ``clip:ARCHITECTURE/TAG``, ``timm:NAME``, or the path of a model file. ``auto`` is
+        name: ``auto``, ``embedded``, ``embedded-small``, ``clip``, ``clip:ARCHITECTURE/TAG``, ``timm:NAME``, or the path of a model file. ``auto`` is
             CLIP if its weights are on this machine or can be downloaded, else the embedded model.
         checkpoint: a local file of CLIP or timm weights; the name must then include the architecture.
         offline: never contact the model hub.
@@ -67,7 +68,7 @@ def _named(name: str, checkpoint: str | None, *, offline: bool) -> Backbone:
     family, _, rest = name.partition(":")
     if is_file(name):
         return _of_weights(name) if name.endswith(".safetensors") else model_files.backbone(name)
-    if name in embedded.VARIANTS:
+    if name in embedded.MODELS:
         return embedded.backbone(name)
     if family == "clip":
         return clip.backbone(rest or clip.DEFAULT, checkpoint, offline=offline)
@@ -113,11 +114,14 @@ def of_run(record: Mapping[str, Any]) -> Backbone:
 
 def embedder_of(record: Mapping[str, Any]) -> tuple[Preprocessing, Embedder]:
     """Load the backbone of a run on this CPU; see `of_run`."""
-    from audit.backbones.runtime import TorchEmbedder, place, prepare
+    from audit.backbones.placement import has_openvino, place
+    from audit.backbones.runtime import TorchEmbedder, prepare
     from audit.processes import available_cpus
 
     backbone, precision = of_run(record), str(record["backbone"]["precision"])
-    placement = place(device="cpu", precision=precision if precision == "float32" else "auto")
+    if precision == "bfloat16" and not has_openvino():
+        precision = "auto"  # embedded on a GPU or another machine
+    placement = place(backbone, device="cpu", precision=precision, note=lambda _: None)
     model = prepare(backbone, placement, lambda _: None)
     return backbone.preprocessing, model if isinstance(model, TorchEmbedder) else model.open(available_cpus())
 
@@ -162,17 +166,28 @@ def state_of(name: str, *, offline: bool = False) -> ModelState:
     return ModelState(name=found.name, kind=kind, state="ready", megabytes=megabytes, licence=found.licence, note="", path=file)
 
 
+def rates_by_precision(name: str, *, offline: bool = False) -> dict[str, float]:
+    """Return images per second on one core of this CPU by precision; empty for a model that runs in one precision only."""
+    from audit.backbones.placement import timings
+
+    backbone = choose(name, offline=offline).backbone
+    if backbone.cpu_runtime is not None:
+        return {}
+    return {timing.precision: timing.images_per_second for timing in timings(backbone, lambda _: None)}
+
+
 def images_per_second(name: str, *, offline: bool = False) -> float:
     """Measure the speed of a backbone on this machine, without reading images; on a CPU, on all its cores."""
     import time
 
     import numpy as np
 
-    from audit.backbones.runtime import TorchEmbedder, place, placed, prepare
+    from audit.backbones.placement import place
+    from audit.backbones.runtime import TorchEmbedder, prepare
     from audit.processes import available_cpus
 
     backbone = choose(name, offline=offline).backbone
-    placement = placed(backbone, place(device="auto", precision="auto"), device="auto", precision="auto")
+    placement = place(backbone, device="auto", precision="auto", note=lambda _: None)
     model = prepare(backbone, placement, lambda _: None)
     embedder = model if isinstance(model, TorchEmbedder) else model.open(available_cpus())
     images = np.zeros((_TIMED, backbone.preprocessing.input_size, backbone.preprocessing.input_size, 3), np.uint8)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Resampling = Literal["bicubic", "bilinear"]
+
+ONNX_BATCH = 8
+"""Batch size of an exported model. It is fixed so that an embedding depends on no other image; larger ones are slower on one thread."""
 
 EncodeText = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 """Texts -> float32 ``[m, dimension]`` of length 1, comparable with the embeddings of images."""
@@ -100,14 +103,14 @@ class ModelState:
     megabytes: int
     licence: str
     note: str
-    sha256: str | None = None
-    """SHA-256 of the weights file, hex, if this version accepts no other; verified whenever they are loaded."""
-    weights_file: str | None = None
-    """The weights file, relative to the folder of installed packages."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Weights file, relative to the folder of installed packages -> its SHA-256, hex. No other is accepted; verified whenever they are loaded."""
     path: str | None = None
     """The model file, if it is the user's."""
     images_per_second: float | None = None
     """Speed on this machine, of the model alone; None if it was not measured."""
+    precisions: Mapping[str, float] = field(default_factory=dict)
+    """Precision -> images per second on one core of this CPU; empty if it was not measured."""
 
 
 class Embedder(Protocol):

@@ -1,7 +1,7 @@
 """Export a backbone's image tower to ONNX, in the user's cache.
 
-``IDENTITY-DIGEST.onnx``: the identity covers the model and the exporter; the digest is the SHA-256 of the file and is verified on every use. With the
-digest in the name, one atomic rename publishes both, so that no writer can leave a digest with another file.
+``IDENTITY-DIGEST.onnx``: the identity covers the model, its precision and the exporter; the digest is the SHA-256 of the file and is verified on
+every use. With the digest in the name, one atomic rename publishes both, so that no writer can leave a digest with another file.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
-from audit.backbones.base import Backbone
+from audit.backbones.base import ONNX_BATCH, Backbone
+from audit.backbones.quantized import quantized
 from audit.io.artifacts import replacing
 from audit.io.user_cache import user_cache
 
-ONNX_BATCH = 8
-"""Batch size of the exported model. It is fixed so that an embedding depends on no other image; larger ones are slower on one thread."""
 
-
-def exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
+def exported(backbone: Backbone, note: Callable[[str], None], *, int8: bool = False) -> Path:
     """Return the image tower as an ONNX file with the input ``pixels [ONNX_BATCH, s, s, 3]`` uint8, exporting it on first use.
 
     Args:
         backbone: the model.
         note: called with one line about slow steps and corrupt files.
+        int8: whether to quantise it; see `audit.backbones.quantized`.
 
     Raises:
         BackboneError: the weights on this machine are not those of the backbone.
@@ -36,7 +35,7 @@ def exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
 
     if backbone.check_weights is not None:
         backbone.check_weights()  # a cached export must not hide replaced weights
-    identity = f"{backbone.name}|{backbone.weights_id}|{backbone.preprocessing}|{ONNX_BATCH}|{onnxruntime.__version__}"
+    identity = f"{backbone.name}|{backbone.weights_id}|{backbone.preprocessing}|{ONNX_BATCH}|{onnxruntime.__version__}{'|int8' if int8 else ''}"
     name = hashlib.sha256(identity.encode()).hexdigest()[:24]
     folder = user_cache() / "onnx"
     cached = _cached(folder, name, note)
@@ -49,8 +48,12 @@ def exported(backbone: Backbone, note: Callable[[str], None]) -> Path:
     except OSError as error:
         folder = Path(tempfile.mkdtemp(prefix="imagenet-audit-"))
         note(f"the cache cannot be written ({error}); the prepared model is in {folder}")
-    note(f"preparing {backbone.name} for this CPU (once; cached in {folder})")
-    content = _export(backbone)
+    if int8:
+        note(f"preparing {backbone.name} in int8")
+        content = quantized(exported(backbone, note), backbone.preprocessing)
+    else:
+        note(f"preparing {backbone.name} for this CPU (once; cached in {folder})")
+        content = _export(backbone)
     path = folder / f"{name}-{hashlib.sha256(content).hexdigest()}.onnx"
     with replacing(path) as file:
         file.write(content)

@@ -8,9 +8,9 @@ from pathlib import PurePath
 ENDINGS = (".onnx", ".pt", ".torchscript", ".safetensors")
 """Endings of model files: ONNX, TorchScript (two), and the weights of a known architecture."""
 
-FORMS = "auto, embedded, embedded-large, clip:ARCHITECTURE/TAG, timm:NAME, or a .onnx, .pt or .safetensors file"
+FORMS = "auto, embedded, embedded-small, clip:ARCHITECTURE/TAG, timm:NAME, or a .onnx, .pt or .safetensors file"
 
-_NAME = re.compile(r"auto|embedded(-large)?|clip(:[^/\s]+(/[^\s]+)?)?|timm:[^\s]+")
+_NAME = re.compile(r"auto|embedded(-small)?|clip(:[^/\s]+(/[^\s]+)?)?|timm:[^\s]+")
 
 
 def is_file(name: str) -> bool:

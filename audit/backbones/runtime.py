@@ -1,23 +1,21 @@
 """Run a backbone: ONNX Runtime on a CPU, PyTorch on a GPU.
 
 On a CPU, the image tower is exported to ONNX once (cached for the user) and run in batches of one fixed shape, so that an embedding does not depend
-on the rest of its batch. It runs in bf16 if the CPU has bf16 units and the OpenVINO execution provider is installed.
+on the rest of its batch. Its precision is the one that `audit.backbones.placement` measures to be the fastest on this machine.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from audit.backbones.base import Backbone, CpuModel, Embedder
-from audit.backbones.exported import ONNX_BATCH, exported
+from audit.backbones.base import ONNX_BATCH, Backbone, CpuModel, Embedder
+from audit.backbones.exported import exported
 from audit.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 
 BATCHES_TOGETHER = 8
 """Batches that a GPU embeds at once: 256 images at the default batch size. Fewer leave a large GPU idle; more only use memory."""
-
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,68 +34,13 @@ class Placement:
     precision: str
 
 
-def place(*, device: str, precision: str) -> Placement:
-    """Choose where a backbone runs, without loading it.
-
-    Args:
-        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto`` (bfloat16 if the device supports it), ``float32`` or ``bfloat16``.
-
-    Raises:
-        BackboneError: the device or precision is not available on this machine.
-    """
-    if device != "cpu" and (device != "auto" or _nvidia_driver()):
-        import torch
-
-        if torch.cuda.is_available():
-            gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-            if device not in ("auto", "cuda", *gpus):
-                named = ", ".join(f"{name} ({torch.cuda.get_device_name(name)})" for name in gpus)
-                raise BackboneError(device, "this machine has no such GPU", f"it has {named}")
-            reduced = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_bf16_supported(including_emulation=False))
-            return Placement("PyTorch", "cuda" if device == "auto" else device, "bfloat16" if reduced else "float32")
-        if device != "auto":
-            raise BackboneError(device, "PyTorch finds no such device", "use --device cpu, or check the NVIDIA driver")
-    import onnxruntime
-
-    openvino = "OpenVINOExecutionProvider" in onnxruntime.get_available_providers()
-    if precision == "bfloat16" and not openvino:
-        problem = "bfloat16 on a CPU needs the OpenVINO execution provider of ONNX Runtime"
-        raise BackboneError("--precision", problem, "install onnxruntime-openvino instead of onnxruntime, or use --precision float32")
-    if openvino and (precision == "bfloat16" or (precision == "auto" and _has_bf16_units())):
-        return Placement("ONNX Runtime with OpenVINO", "cpu", "bfloat16")
-    return Placement("ONNX Runtime", "cpu", "float32")
-
-
-def placed(backbone: Backbone, placement: Placement, *, device: str, precision: str) -> Placement:
-    """Return where a backbone runs, given where this machine runs backbones: a model file runs in its own runtime, in float32.
-
-    Raises:
-        BackboneError: the backbone does not run on the requested device or in the requested precision.
-    """
-    if backbone.cpu_runtime is None or (placement.runtime == "PyTorch" and backbone.on_gpu):
-        return placement
-    if device not in ("auto", "cpu"):
-        raise BackboneError(backbone.name, "does not run on a GPU", "use --device cpu")
-    if precision == "bfloat16":
-        raise BackboneError(backbone.name, "runs in float32 on a CPU", "use --precision float32")
-    return Placement(backbone.cpu_runtime, "cpu", "float32")
-
-
-def own_device(requested: str) -> str:
-    """Return the requested device if this machine has it, else ``cpu``. Images may be embedded on other machines."""
-    try:
-        return place(device=requested, precision="auto").device
-    except BackboneError:
-        return "cpu"
-
-
 @dataclass(frozen=True, slots=True)
 class OnnxModel:
     """A backbone exported for the CPU; sent to worker processes as a path."""
 
     path: str
     dimension: int
+    runtime: str
     precision: str
 
     def open(self, threads: int) -> Embedder:
@@ -121,7 +62,9 @@ def prepare(backbone: Backbone, placement: Placement, note: Callable[[str], None
     """
     if placement.runtime == "PyTorch":
         return TorchEmbedder(backbone, placement, together=BATCHES_TOGETHER * batch_size)
-    return backbone.cpu_model or OnnxModel(str(exported(backbone, note)), backbone.dimension, placement.precision)
+    if backbone.cpu_model is not None:
+        return backbone.cpu_model
+    return OnnxModel(str(exported(backbone, note, int8=placement.precision == "int8")), backbone.dimension, placement.runtime, placement.precision)
 
 
 class OnnxEmbedder:
@@ -135,9 +78,10 @@ class OnnxEmbedder:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         provider: str | tuple[str, dict[str, str]] = "CPUExecutionProvider"
-        if model.precision == "bfloat16":
+        if model.runtime != "ONNX Runtime":
+            hint = "bf16" if model.precision == "bfloat16" else "f32"
             # Pinned threads of several processes would share a core and halve the speed.
-            settings = {"CPU": {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": "NO"}}
+            settings = {"CPU": {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": "NO"}}
             provider = ("OpenVINOExecutionProvider", {"device_type": "CPU", "load_config": json.dumps(settings)})
         self._session = onnxruntime.InferenceSession(model.path, options, providers=[provider])
 
@@ -218,15 +162,3 @@ def _reduce(tower: torch.nn.Module) -> None:
         if isinstance(module, kinds):
             for parameter in module.parameters(recurse=False):
                 parameter.data = parameter.data.to(torch.bfloat16)
-
-
-def _has_bf16_units() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
-    except OSError:
-        return False
-    return bool(_BF16_FLAGS & set(flags))
-
-
-def _nvidia_driver() -> bool:
-    return any(Path(path).exists() for path in ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/dxg")) or sys.platform == "win32"

@@ -121,7 +121,7 @@ SCANNING = flags(
         "see the models command.  [default: auto]",
     ),
     click.option("--device", metavar="DEVICE", help="Device of the image model: auto, cpu, cuda or cuda:N.  [default: auto]"),
-    click.option("--precision", metavar="TYPE", help="Precision of the image model: auto, float32 or bfloat16.  [default: auto]"),
+    click.option("--precision", metavar="TYPE", help="Precision of the image model: auto, float32, bfloat16 or int8.  [default: auto]"),
     click.option("--offline", is_flag=True, default=None, help="Do not use the network for weights, datasets or caches."),
     click.option("--batch-size", type=int, metavar="N", help="Images per model batch.  [default: 32]"),
     click.option("--workers", type=int, metavar="N", help="Processes that read and decode images.  [default: one per CPU]"),

@@ -32,9 +32,9 @@ def models(names: tuple[str, ...], *, speed: bool, offline: bool, checksums: boo
     from audit.backbones import list_models
 
     if checksums:
-        for state in list_models(offline=offline):
-            if state.sha256 and state.state == "ready":
-                print_text(f"{state.sha256}  {state.weights_file}")
+        weights = {file: sha256 for state in list_models(offline=offline) if state.state == "ready" for file, sha256 in state.weights.items()}
+        for file, sha256 in weights.items():
+            print_text(f"{sha256}  {file}")
         return
     found = _measured(names, offline=offline, speed=speed)
     if as_json:
@@ -44,7 +44,8 @@ def models(names: tuple[str, ...], *, speed: bool, offline: bool, checksums: boo
         print_text(safe(state.name), bold=True, color=wants_color(color=color), nl=False)
         rate = "" if state.images_per_second is None else f"  {state.images_per_second:,.0f} images/s"
         print_text(f"  {state.state}  {state.megabytes:,.0f} MB{rate}  licence: {safe(state.licence)}")
-        for line in (state.kind, state.note, f"SHA-256 {state.sha256}" if state.sha256 else ""):
+        rates = ", ".join(f"{precision} {rate:,.0f}" for precision, rate in state.precisions.items())
+        for line in (state.kind, state.note, rates and f"images/s on one core: {rates}", *(f"SHA-256 {sha256}" for sha256 in state.weights.values())):
             if line:
                 print_text(f"  {safe(line)}")
     if not names:
@@ -52,17 +53,20 @@ def models(names: tuple[str, ...], *, speed: bool, offline: bool, checksums: boo
 
 
 def _measured(names: Sequence[str], *, offline: bool, speed: bool) -> list[ModelState]:
-    import dataclasses
 
     from audit.backbones import list_models, state_of
 
     states = [state_of(name, offline=offline) for name in names] or list_models(offline=offline)
     if not speed:
         return states
-    return [dataclasses.replace(state, images_per_second=_rate(state, offline=offline)) for state in states]
+    return [_timed(state, offline=offline) if state.state == "ready" else state for state in states]
 
 
-def _rate(state: ModelState, *, offline: bool) -> float | None:
-    from audit.backbones import images_per_second
+def _timed(state: ModelState, *, offline: bool) -> ModelState:
+    import dataclasses
 
-    return images_per_second(state.path or state.name, offline=offline) if state.state == "ready" else None
+    from audit.backbones import images_per_second, rates_by_precision
+
+    name = state.path or state.name
+    rate = images_per_second(name, offline=offline)
+    return dataclasses.replace(state, images_per_second=rate, precisions=rates_by_precision(name, offline=offline))

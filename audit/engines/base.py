@@ -55,8 +55,8 @@ class Job:
 class Engine(Protocol):
     """Runs the long passes of a scan."""
 
-    def place(self, *, device: str, precision: str) -> Placement:
-        """Choose what the backbone runs on. Raises BackboneError if the requested device or precision is not available."""
+    def place(self, backbone: Backbone, *, device: str, precision: str, note: Callable[[str], None]) -> Placement:
+        """Choose what a backbone runs on. Raises BackboneError if the requested device or precision is not available."""
         ...
 
     def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:

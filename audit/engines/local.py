@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from audit.backbones import runtime
+from audit.backbones import placement, runtime
 from audit.backbones.runtime import Placement, TorchEmbedder
 from audit.engines.base import Job
 from audit.ingest.chunks import Ingested, Recipe
@@ -16,6 +16,7 @@ from audit.ingest.workers import ingest
 from audit.processes import available_cpus
 
 if TYPE_CHECKING:
+    from audit.backbones import Backbone
     from audit.neighbors.backends import Backend
     from audit.neighbors.search import BlockSearch, Found
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 class LocalEngine:
     """Runs everything on this machine."""
 
-    def place(self, *, device: str, precision: str) -> Placement:
+    def place(self, backbone: Backbone, *, device: str, precision: str, note: Callable[[str], None]) -> Placement:
         """See `audit.engines.base.Engine`."""
-        return runtime.place(device=device, precision=precision)
+        return placement.place(backbone, device=device, precision=precision, note=note)
 
     def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:
         """See `audit.engines.base.Engine`."""

@@ -166,7 +166,7 @@ def rows_that_fit(free: int, dimension: int) -> int:
 
 def on_this_machine(device: str) -> Backend:
     """Return the backend for this machine: the GPU that ``device`` names if FAISS can use it, else the CPU."""
-    from audit.backbones.runtime import own_device
+    from audit.backbones.placement import own_device
 
     own = own_device(device)
     if own == "cpu":

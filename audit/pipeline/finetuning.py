@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from audit.backbones.runtime import own_device
+from audit.backbones.placement import own_device
 from audit.errors import ConfigError, reason
 from audit.ingest.chunks import Chunk, Recipe
 from audit.ingest.workers import ingest

@@ -83,7 +83,7 @@ class Predictions(Stage):
         if options.predict == "finetune":
             facts = self._fine_tuned(scan, codes.astype(np.int32), _embeddings(scan))
         elif options.predictions is None:
-            from audit.backbones.runtime import own_device
+            from audit.backbones.placement import own_device
 
             facts = fit_or_reuse(
                 scan.run,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from audit.backbones import Choice, choose, runtime
+from audit.backbones import Choice, choose
 from audit.backbones.names import split_names
 from audit.backbones.runtime import Placement
 from audit.config import ScanOptions
 from audit.engines import Engine, open_engine
-from audit.errors import ConfigError
+from audit.errors import BackboneError, ConfigError
 from audit.images.faces import require_detector
 from audit.images.previews import make
 from audit.ingest.cache import ImageCache
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from audit.backbones import Backbone
     from audit.checks import Check
 
 STAGES: tuple[Stage, ...] = (Ingest(), Cache(), LabelEmbeddings(), Neighbors(), Pairs(), Predictions(fine_tuned), Faces(), Checks())
@@ -144,8 +146,7 @@ def _prepared(
     choices = _choose(options, record) if vectors is None else [Choice(backbone=vectors.backbone(), reason="--embeddings")]
     placed = []
     for choice in choices:
-        placement = engine.place(device=options.device if vectors is None else "cpu", precision=options.precision)
-        placement = runtime.placed(choice.backbone, placement, device=options.device, precision=options.precision) if vectors is None else _NO_MODEL
+        placement = _NO_MODEL if vectors is not None else _placed(engine, choice.backbone, options, record, observer)
         observer.note(f"backbone {choice.backbone.name} on {placement.device} in {placement.precision}: {choice.reason}")
         plan = measuring_plan(choice.backbone, placement, options, ranges)
         placed.append(ExtraBackbone(backbone=choice.backbone, placement=placement, plan=plan))
@@ -227,6 +228,15 @@ def _choose(options: ScanOptions, record: Record) -> list[Choice]:
         kept = choose(had["name"], offline=options.offline)
         return [dataclasses.replace(kept, reason=had["reason"])]
     return [choose(name, checkpoint=options.checkpoint, offline=options.offline) for name in split_names(options.backbone)]
+
+
+def _placed(engine: Engine, backbone: Backbone, options: ScanOptions, record: Record, observer: Observer) -> Placement:
+    """Choose where a backbone runs; ``auto`` keeps the precision of the run's embeddings, so that a new measurement does not embed all again."""
+    had, asked = record.content.get("backbone", {}), record.content.get("options", {}).get("precision")
+    if options.precision == asked == "auto" and had.get("weights_id") == backbone.weights_id:
+        with suppress(BackboneError):
+            return engine.place(backbone, device=options.device, precision=str(had["precision"]), note=observer.note)
+    return engine.place(backbone, device=options.device, precision=options.precision, note=observer.note)
 
 
 def _about_backbone(choice: Choice, placement: Placement, options: ScanOptions) -> dict[str, Any]:

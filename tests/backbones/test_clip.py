@@ -113,7 +113,7 @@ def test_unknown_names_suggest_the_nearest():
         choose("clip:ViT-B-23/openai", offline=True)
     with pytest.raises(BackboneError, match="openai"):
         choose("clip:ViT-B-32/openia", offline=True)
-    with pytest.raises(BackboneError, match="use auto, embedded, embedded-large, clip"):
+    with pytest.raises(BackboneError, match="use auto, embedded, embedded-small, clip"):
         choose("resnet")
     with pytest.raises(BackboneError, match="--backbone clip:"):
         choose("auto", checkpoint="x.pt")

@@ -75,7 +75,7 @@ def test_checks_weights_despite_exported_model(cache, monkeypatch):
 def test_refuses_unexpected_weights_despite_exported_model(cache, monkeypatch):
     monkeypatch.setattr(exported, "_export", lambda _: b"a model")
     prepare(embedded.backbone(), PLACEMENT, lambda _: None)
-    lite0 = embedded.VARIANTS["embedded"]
-    monkeypatch.setitem(embedded.VARIANTS, "embedded", replace(lite0, sha256=lite0.sha256[:8] + 56 * "0"))
+    other = replace(embedded.LITE0, sha256=embedded.LITE0.sha256[:8] + 56 * "0")
+    monkeypatch.setitem(embedded.MODELS, "embedded", replace(embedded.MODELS["embedded"], networks=(other,)))
     with pytest.raises(BackboneError, match="the weights' SHA-256 is 57934424"):
         prepare(embedded.backbone(), PLACEMENT, lambda _: None)

@@ -12,7 +12,8 @@ from PIL import Image
 
 import audit
 from audit.backbones import choose, of_run
-from audit.backbones.runtime import place, placed, prepare
+from audit.backbones.placement import place
+from audit.backbones.runtime import prepare
 from audit.errors import AuditError, BackboneError, ConfigError
 
 SIDE = 64
@@ -100,7 +101,7 @@ def test_scans_with_a_model_of_the_user(models, data, tmp_path, kind):
 @pytest.mark.parametrize("kind", ["onnx", "torchscript", "weights"])
 def test_embeds_like_the_network(models, kind):
     backbone = choose(requested(models, kind)["backbone"]).backbone
-    placement = placed(backbone, place(device="cpu", precision="float32"), device="cpu", precision="float32")
+    placement = place(backbone, device="cpu", precision="float32", note=lambda _: None)
     embedder = prepare(backbone, placement, lambda _: None).open(1)
     assert np.abs(embedder.embed(batch()) - models.expected).max() < 1e-3
     order = np.random.default_rng(1).permutation(11)
@@ -204,8 +205,8 @@ def test_extra_backbones_add_features_for_labels_only(models, data, tmp_path):
     both = scan(data, tmp_path / "both", backbone=f"embedded,{models.folder / 'model.onnx'}")
     assert np.array_equal(alone.embeddings, both.embeddings)
     features = np.load(tmp_path / "both" / "state" / "label-embeddings.npy")
-    assert features.shape == (13, 1280 + 512)
-    assert np.array_equal(features[:, :1280], both.embeddings)
+    assert features.shape == (13, 2560 + 512)
+    assert np.array_equal(features[:, :2560], both.embeddings)
     assert [one["name"] for one in both.record["extra_backbones"]] == ["onnx:model.onnx"]
     assert both.record["stages"]["neighbors"]["key"] == alone.record["stages"]["neighbors"]["key"]
     assert not np.array_equal(alone.predictions, both.predictions)
@@ -321,7 +322,7 @@ def test_timm_without_weights_is_refused_offline():
 def test_onnx_file_is_refused_on_a_gpu(models):
     backbone = choose(str(models.folder / "model.onnx")).backbone
     with pytest.raises(BackboneError, match="does not run on a GPU"):
-        placed(backbone, place(device="cpu", precision="auto"), device="cuda", precision="auto")
+        place(backbone, device="cuda", precision="auto", note=lambda _: None)
 
 
 def test_models_lists_a_file_with_its_size_and_speed(models, monkeypatch, capsys):

@@ -6,8 +6,11 @@ import torch
 
 from audit.backbones import choose, runtime
 from audit.backbones.base import Backbone, Preprocessing
-from audit.backbones.runtime import Placement, TorchEmbedder, own_device, place
+from audit.backbones.placement import own_device, place
+from audit.backbones.runtime import Placement, TorchEmbedder
 from audit.errors import BackboneError
+
+SMALL = choose("embedded-small").backbone
 
 
 @pytest.fixture
@@ -19,20 +22,20 @@ def two_gpus(monkeypatch):
 
 
 def test_selects_gpu_by_number(two_gpus):
-    assert place(device="cuda:1", precision="auto") == Placement("PyTorch", "cuda:1", "bfloat16")
-    assert place(device="cuda", precision="float32") == Placement("PyTorch", "cuda", "float32")
+    assert place(SMALL, device="cuda:1", precision="auto", note=print) == Placement("PyTorch", "cuda:1", "bfloat16")
+    assert place(SMALL, device="cuda", precision="float32", note=print) == Placement("PyTorch", "cuda", "float32")
 
 
 def test_unknown_gpu_number_lists_the_gpus(two_gpus):
     with pytest.raises(BackboneError) as refused:
-        place(device="cuda:7", precision="auto")
+        place(SMALL, device="cuda:7", precision="auto", note=print)
     assert str(refused.value) == "cuda:7: this machine has no such GPU; it has cuda:0 (NVIDIA H100), cuda:1 (NVIDIA T4)"
 
 
 def test_falls_back_to_cpu_without_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BackboneError, match="PyTorch finds no such device"):
-        place(device="cuda:0", precision="auto")
+        place(SMALL, device="cuda:0", precision="auto", note=print)
     assert own_device("cuda") == own_device("auto") == "cpu"
 
 
@@ -61,7 +64,7 @@ def inputs(count, side=32):
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
 
 
-@pytest.mark.parametrize("build", [Half, choose("embedded").backbone.build], ids=["transformer", "convolutions"])
+@pytest.mark.parametrize("build", [Half, choose("embedded-small").backbone.build], ids=["transformer", "convolutions"])
 def test_bfloat16_weights_change_no_embedding(build):
     """Autocast converts them for each batch anyway."""
     tower = build().eval()

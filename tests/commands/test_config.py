@@ -102,7 +102,7 @@ def test_model_files_of_a_configuration_file_are_relative_to_it(tmp_path):
         (
             "backbone = 'resnet'",
             (
-                "audit.toml: backbone: unknown backbone 'resnet'; use auto, embedded, embedded-large, clip:ARCHITECTURE/TAG, timm:NAME, "
+                "audit.toml: backbone: unknown backbone 'resnet'; use auto, embedded, embedded-small, clip:ARCHITECTURE/TAG, timm:NAME, "
                 "or a .onnx, .pt or .safetensors file"
             ),
         ),

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from audit.backbones import choose
-from audit.backbones.runtime import OnnxModel, place, prepare
+from audit.backbones.placement import place
+from audit.backbones.runtime import OnnxModel, prepare
 from audit.errors import AuditError
 from audit.images.decode import DEFAULT_MAX_PIXELS
 from audit.ingest import workers as module
@@ -40,7 +41,8 @@ class Memory:
 
 @pytest.fixture(scope="module")
 def model() -> OnnxModel:
-    found = prepare(choose("embedded").backbone, place(device="cpu", precision="auto"), lambda _: None)
+    backbone = choose("embedded").backbone
+    found = prepare(backbone, place(backbone, device="cpu", precision="auto", note=print), print)
     assert isinstance(found, OnnxModel)
     return found
 

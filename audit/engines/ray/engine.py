@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from audit.backbones import runtime
+from audit.backbones import placement, runtime
 from audit.backbones.runtime import Placement, TorchEmbedder
 from audit.engines.base import Job
 from audit.engines.ray.address import require_cluster
@@ -36,6 +36,7 @@ from audit.ingest.workers import Workers
 from audit.tables import FEATURE_BYTES, FEATURES, MEASURES, THUMBNAIL_SIDE
 
 if TYPE_CHECKING:
+    from audit.backbones import Backbone
     from audit.neighbors.backends import Backend
     from audit.neighbors.search import BlockSearch, Found
 
@@ -93,14 +94,16 @@ class RayEngine:
     def __exit__(self, *_: object) -> None:
         self._ending.close()
 
-    def place(self, *, device: str, precision: str) -> Placement:
+    def place(self, backbone: Backbone, *, device: str, precision: str, note: Callable[[str], None]) -> Placement:
         """Choose on a worker what the backbone runs on: its GPU if the cluster has one and ``cpu`` is not requested."""
         if device.startswith("cuda:"):
             raise BackboneError(device, "Ray itself assigns GPUs to actors", "use --device cuda, or scan without --engine ray")
         on_gpu = device != "cpu" and self._resource("GPU") > 0
         if device == "cuda" and not on_gpu:
             raise BackboneError(device, "the Ray cluster has no GPU", "use --device cpu, or add machines with GPUs")
-        found: Placement = self._ask_a_worker(_placement, device if on_gpu else "cpu", precision, on_gpu=on_gpu)
+        if precision == "auto" and not on_gpu:
+            note(f"Ray: a worker measures how {backbone.name} runs fastest")
+        found: Placement = self._ask_a_worker(_placement, backbone, device if on_gpu else "cpu", precision, on_gpu=on_gpu)
         return found
 
     def ingest(self, job: Job, note: Callable[[str], None]) -> Iterator[Ingested]:
@@ -273,8 +276,8 @@ def _machine() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def _placement(device: str, precision: str) -> Placement:
-    return runtime.place(device=device, precision=precision)
+def _placement(backbone: Backbone, device: str, precision: str) -> Placement:
+    return placement.place(backbone, device=device, precision=precision, note=lambda _: None)
 
 
 def _fingerprint() -> str:
@@ -299,7 +302,7 @@ def _prove(settings: _Settings) -> None:
         raise ConfigError(f"--engine ray: {machine}", problem, "install the same releases on every machine")
     device = "cpu" if settings.job.placement.device == "cpu" else "cuda"
     precision = settings.job.placement.precision
-    mine = runtime.placed(settings.job.backbone, runtime.place(device=device, precision=precision), device=device, precision=precision)
+    mine = placement.place(settings.job.backbone, device=device, precision=precision, note=lambda _: None)
     if mine != settings.job.placement:
         raise BackboneError(machine, f"would embed in {mine}, others in {settings.job.placement}", "use --precision float32")
     if settings.proof is None:

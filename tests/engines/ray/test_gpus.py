@@ -9,7 +9,7 @@ import pytest
 
 import audit
 from audit import ScanOptions
-from audit.backbones import runtime
+from audit.backbones import choose, placement
 from audit.backbones.runtime import Placement
 from audit.engines import open_engine
 from audit.errors import BackboneError
@@ -20,7 +20,7 @@ ON_RAY = ScanOptions(backbone="embedded", offline=True, engine="ray", batch_size
 SIMULATION = """
 import faiss
 import ray
-from audit.backbones import runtime
+from audit.backbones import placement, runtime
 from audit.neighbors import backends
 
 Real = runtime.TorchEmbedder
@@ -47,7 +47,9 @@ class Card:
 
 def simulate():
     backends.on_this_machine = lambda device: Card()
-    runtime.place = lambda *, device, precision: runtime.Placement(*(("ONNX Runtime", "cpu") if device == "cpu" else ("PyTorch", "cuda")), "float32")
+    placement.place = lambda backbone, *, device, precision, note: runtime.Placement(
+        *(("ONNX Runtime", "cpu") if device == "cpu" else ("PyTorch", "cuda")), "float32"
+    )
     runtime.TorchEmbedder = OnCpu
 """
 
@@ -75,7 +77,7 @@ def test_scan_on_gpus_equals_a_local_scan(tmp_path, data, cluster, monkeypatch):
     run = audit.scan(data, tmp_path / "run", options=ON_RAY)
     assert run.record["backbone"]["device"] == "cuda"
     assert run.record["stages"]["predictions"]["state"] == "done"
-    monkeypatch.setattr(runtime, "place", lambda **_: Placement("PyTorch", "cpu", "float32"))
+    monkeypatch.setattr(placement, "place", lambda *_, **__: Placement("PyTorch", "cpu", "float32"))
     alone = audit.scan(data, tmp_path / "alone", options=ScanOptions(backbone="embedded", offline=True, batch_size=4))
     pd.testing.assert_frame_equal(run.samples, alone.samples, rtol=1e-4)
     np.testing.assert_allclose(run.embeddings.astype(np.float32), alone.embeddings.astype(np.float32), atol=1e-3)
@@ -103,4 +105,4 @@ def test_search_on_gpus_equals_a_local_search(cluster, monkeypatch):
 
 def test_refuses_gpu_number_on_a_cluster(cluster):
     with open_engine(ON_RAY) as engine, pytest.raises(BackboneError, match="cuda:1: Ray itself assigns GPUs to actors"):
-        engine.place(device="cuda:1", precision="auto")
+        engine.place(choose("embedded").backbone, device="cuda:1", precision="auto", note=lambda _: None)
