@@ -20,7 +20,7 @@ import xxhash
 from audit.neighbors.backends import BASE_BLOCK, PROCESSORS, Backend, Floats, Halves, Rows, floats
 
 EXACT_UP_TO = 50_000
-"""Rows up to which every pair is compared: at 1280 dimensions about two minutes on two cores, growing with the square."""
+"""Rows up to which every pair is compared: at 2,560 dimensions about four minutes on two cores, growing with the square."""
 
 GPU_FROM = 10_000
 """Rows from which an available GPU is used: fewer take seconds on the CPU, as long as starting on a GPU."""
