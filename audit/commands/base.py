@@ -132,13 +132,13 @@ SCANNING = flags(
 )
 
 
-def run_scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool | None, kept: bool = True) -> Run:
+def run_scan(source: str, out: Path, options: Any, *, quiet: bool, color: bool | None, kept: bool = True, baseline: Path | None = None) -> Run:
     """Scan a dataset with progress on standard error. On an interrupt, exit with 130; the message says whether the scan can resume (``kept``)."""
     from audit import scan as audit_scan
 
     try:
         with observer(quiet=quiet, color=color is not False) as watching:
-            return audit_scan(source, out, options=options, observer=watching)
+            return audit_scan(source, out, options=options, observer=watching, baseline=baseline)
     except BaseException as error:
         if not of_an_interrupt(error):
             raise

@@ -72,6 +72,7 @@ def check(source: str, policy: Path, *, as_json: bool, github: bool | None, **op
 
 def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bool, as_json: bool, color: bool | None, **options: Any) -> Gate:
     from audit.checks import discover
+    from audit.gate.baseline import KnownFindings
     from audit.gate.lock import read_lock
     from audit.gate.policy import read_policy
     from audit.gate.waivers import read_waivers
@@ -91,7 +92,8 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
     elif since is not None:
         say(f"note: lock {since} does not exist yet: all findings count")
     with tempfile.TemporaryDirectory(prefix="imagenet-audit-") as scratch:
-        run = _run(source, Path(scratch) / "run", color=color, **options)
+        old = None if before is None or isinstance(before, KnownFindings) else before.path
+        run = _run(source, Path(scratch) / "run", color=color, baseline=old, **options)
         gate = _judge(run, rules, accepted, decisions, before, locked, first_run=first_run)
         if run.path.is_relative_to(scratch):  # deleted at the end, and named differently each time
             gate = replace(gate, run="")
@@ -105,8 +107,8 @@ def _check(source: str, policy: Path, *, reports: tuple[str, ...], first_run: bo
     return gate
 
 
-def _run(source: str, scratch: Path, *, out: Path | None, quiet: bool, color: bool | None, **options: Any) -> Run:
-    """Open a run, or scan a dataset."""
+def _run(source: str, scratch: Path, *, out: Path | None, quiet: bool, color: bool | None, baseline: Path | None, **options: Any) -> Run:
+    """Open a run, or scan a dataset; label reports are steady as to a baseline that is a run."""
     from audit.config import load
     from audit.gate.target import given_run
 
@@ -116,7 +118,7 @@ def _run(source: str, scratch: Path, *, out: Path | None, quiet: bool, color: bo
             hint = f"omit --out; if {source} is a dataset, remove {Path(source) / 'run.json'}"
             raise ConfigError("--out", f"{source} is already a run, so nothing would be scanned", hint)
         return run
-    return run_scan(source, out or scratch, load(options, Path.cwd()), quiet=quiet, color=color, kept=out is not None)
+    return run_scan(source, out or scratch, load(options, Path.cwd()), quiet=quiet, color=color, kept=out is not None, baseline=baseline)
 
 
 def _reports(given: tuple[str, ...], *, as_json: bool) -> list[tuple[str, Path]]:

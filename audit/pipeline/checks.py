@@ -103,7 +103,7 @@ def _rely_on_arrays(scan: Scan, names: list[str], *, predictions: bool) -> None:
 def _run(scan: Scan, check: Check, tables: Mapping[str, Any]) -> dict[str, Any]:
     """Run one check and write its files; return its state for the record."""
     steady, key = TABLE in check.optional_needs, key_of(scan.options.checks.get(check.name, {}), scan.plan, [extra.plan for extra in scan.extra])
-    before = {TABLE: earlier_reports(scan.run, scan.samples, scan.images, check.name, key)} if steady else {}
+    before = {TABLE: earlier_reports((scan.baseline, scan.run), scan.samples, scan.images, check.name, key)} if steady else {}
     result = run_check(check, {**tables, **before}, _options_of(check, scan.options))
     if isinstance(result, Skipped):
         return {"state": "skipped", "reason": result.reason, "findings": 0}

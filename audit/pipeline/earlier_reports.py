@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,21 +22,20 @@ TABLE = "reported_before"
 """The table of a check that takes earlier reports into account."""
 
 
-def earlier_reports(run: Path, samples: pd.DataFrame, images: npt.NDArray[np.bytes_], check: str, key: str) -> npt.NDArray[np.int8] | None:
+def earlier_reports(
+    runs: Iterable[Path | None], samples: pd.DataFrame, images: npt.NDArray[np.bytes_], check: str, key: str
+) -> npt.NDArray[np.int8] | None:
     """Return int8 ``[n]``: 1 if the last scan reported an image, 0 if it did not, -1 if the image is new or has another label or split.
 
     Args:
-        run: the run directory.
+        runs: run directories; the first that knows the reports counts.
         samples: columns ``label``, ``labels`` and ``split``.
         images: the content of each, as `audit.run.identity.identities` returns it.
         check: the check's name.
         key: digest of what else its reports depend on, such as its options; None is returned if it has changed.
     """
-    try:
-        stored = read_arrays(_file(run, check), "images", "given", "reported", "key")
-    except RunError:  # the first scan, or one by an older version
-        return None
-    if str(stored["key"]) != key:
+    stored = next(filter(None, (_read(run, check, key) for run in runs if run is not None)), None)
+    if stored is None:
         return None
     old = old_rows(stored["images"], images)
     known = np.flatnonzero(old >= 0)
@@ -45,8 +45,16 @@ def earlier_reports(run: Path, samples: pd.DataFrame, images: npt.NDArray[np.byt
     return found
 
 
+def _read(run: Path, check: str, key: str) -> dict[str, npt.NDArray[Any]] | None:
+    try:
+        stored = read_arrays(_file(run, check), "images", "given", "reported", "key")
+    except RunError:  # the first scan, or one by an older version
+        return None
+    return stored if str(stored["key"]) == key else None
+
+
 def store_reports(run: Path, samples: pd.DataFrame, images: npt.NDArray[np.bytes_], check: str, key: str, result: Result) -> None:
-    """Write which images a check reported, for the next scan; arguments as for `earlier_reports`."""
+    """Write which images a check reported, for the next scan; the other arguments are those of `earlier_reports`."""
     reported = np.zeros(len(samples), bool)
     reported[[finding.row for finding in result.findings if finding.row is not None]] = True
     path = _file(run, check)

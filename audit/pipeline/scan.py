@@ -66,7 +66,9 @@ _PREVIEWS_SHARE = 0.04
 """Share of a scan's time spent on previews of the worst findings; others are made when they are first shown."""
 
 
-def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = None, observer: Observer = SILENT) -> Run:
+def scan(
+    source: str | Path, out: str | Path, *, options: ScanOptions | None = None, observer: Observer = SILENT, baseline: Path | None = None
+) -> Run:
     """Audit a dataset.
 
     Args:
@@ -74,6 +76,8 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
         out: the run directory, created if missing. An existing run is updated: only what changed is computed.
         options: what to do and how; the defaults if None.
         observer: receives the progress.
+        baseline: the run of the version before: label reports on unchanged images stay as they are there, unless they clearly change. By default,
+            ``out`` before this scan.
 
     Returns:
         The finished run.
@@ -84,10 +88,10 @@ def scan(source: str | Path, out: str | Path, *, options: ScanOptions | None = N
     """
     options = options or ScanOptions()
     with network_forbidden(forbidden=options.offline):
-        return _scan(source, Path(out), options, observer)
+        return _scan(source, Path(out), options, observer, baseline)
 
 
-def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observer) -> Run:
+def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observer, baseline: Path | None) -> Run:
     began = time.perf_counter()
     if options.cache is not None:
         require_reachable(options.cache, error=ConfigError, where=f"--cache {options.cache}")
@@ -108,7 +112,7 @@ def _scan(source: str | Path, run: Path, options: ScanOptions, observer: Observe
         before = _work_done(record)
         publish(run)
         remember(_absolute(dataset), options.source)
-        prepared = _prepared(run, dataset, checks, options, engine, record, observer)
+        prepared = dataclasses.replace(_prepared(run, dataset, checks, options, engine, record, observer), baseline=baseline)
         if previous.keep(run):
             record.save()
         finished = _run_stages(prepared)

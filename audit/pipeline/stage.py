@@ -72,6 +72,8 @@ class Scan:
     """Backbones whose embeddings are added for label predictions."""
     vectors: Vectors | None = None
     """The user's embeddings, in place of the backbone's."""
+    baseline: Path | None = None
+    """The run of the version before; None if it is the run directory's own."""
     cache: ImageCache | None
     engine: Engine
     record: Record

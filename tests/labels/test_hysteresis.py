@@ -76,7 +76,7 @@ def photo(seed):
     return Image.fromarray(coarse).resize((48, 40), Image.Resampling.BICUBIC)
 
 
-def scanned(folder, out, spread, seed):
+def scanned(folder, out, spread, seed, baseline=None):
     """Scan with predictions of which some are near the threshold; return the run and the probability that each label is wrong."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
     own = np.clip(np.linspace(0.02, 0.98, len(names)) + np.random.default_rng(seed).normal(0, spread, len(names)), 0.01, 0.99)
@@ -84,7 +84,7 @@ def scanned(folder, out, spread, seed):
     table = out.parent / f"predictions-{seed}.csv"
     pd.DataFrame({"sample_id": names, "ant": ant, "bee": 1 - ant}).to_csv(table, index=False)
     options = ScanOptions(backbone="embedded", device="cpu", offline=True, predictions=str(table), only=("label_errors",))
-    run = audit.scan(folder, out, options=options)
+    run = audit.scan(folder, out, options=options, baseline=baseline)
     return run, pd.Series(run.label_quality["probability_wrong"].to_numpy(), run.samples["sample_id"])
 
 
@@ -127,6 +127,8 @@ def test_rescan_and_comparison_hold_reports_near_the_threshold(data, tmp_path):
 
     fresh, same = scanned(data, tmp_path / "fresh", 0.2, 1)
     assert {*fresh.findings["sample_id"]} == {*same.index[same >= 0.5]}, "a run without history has only the threshold"
+    like_the_baseline, _ = scanned(data, tmp_path / "other", 0.2, 1, tmp_path / "old")
+    assert {*like_the_baseline.findings["sample_id"]} == expected, "a new run follows the baseline that it is compared with"
     states = compare(audit.open_run(tmp_path / "old"), fresh).findings
     assert {*states["sample_id"][states["state"] == "new"]} - {"bee/relabelled.png"} == (threshold & clear) - was - {"bee/relabelled.png"}
     gone = states["sample_id"][(states["state"] == "fixed") & (states["cause"] == "context")]
@@ -144,9 +146,9 @@ def test_reports_are_known_by_content_label_and_split(tmp_path):
         {"label": ["cat", None, "dog", "cat", "cat"], "labels": [None, ["dog", "cat"], None, None, None], "split": ["train"] * 3 + ["val", "train"]}
     )
     there = np.array(["d", "c", "a", "a", "new"], "S32")
-    found = earlier_reports(tmp_path, now, there, "label_errors", "key")
+    found = earlier_reports([None, tmp_path / "none", tmp_path], now, there, "label_errors", "key")
     assert found.tolist() == [0, 1, -1, -1, -1]
-    assert earlier_reports(tmp_path, now, there, "label_errors", "other options") is None
-    assert earlier_reports(tmp_path, now, there, "outliers", "key") is None
+    assert earlier_reports([None, tmp_path / "none", tmp_path], now, there, "label_errors", "other options") is None
+    assert earlier_reports([None, tmp_path / "none", tmp_path], now, there, "outliers", "key") is None
     (tmp_path / "state/reported-label_errors.npz").write_bytes(b"damaged")
-    assert earlier_reports(tmp_path, now, there, "label_errors", "key") is None
+    assert earlier_reports([None, tmp_path / "none", tmp_path], now, there, "label_errors", "key") is None
