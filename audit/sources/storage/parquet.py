@@ -21,7 +21,7 @@ _BYTES_AT_ONCE = 16 << 20
 
 
 def open_parquet(file: BinaryIO, location: str) -> pq.ParquetFile:
-    """Open a Parquet file; repeated values are stored once in memory too. Raises SourceError if a row group is too large."""
+    """Open a Parquet file; repeated values are stored once in memory too. Raises SourceError if a row group is too large, else ArrowInvalid."""
     metadata = pq.read_metadata(file)
     packed = set()
     for group in range(metadata.num_row_groups):
@@ -33,7 +33,10 @@ def open_parquet(file: BinaryIO, location: str) -> pq.ParquetFile:
             if column.physical_type == "BYTE_ARRAY" and any("DICTIONARY" in encoding for encoding in column.encodings):
                 packed.add(column.path_in_schema)
     file.seek(0)
-    return pq.ParquetFile(file, read_dictionary=sorted(packed))
+    try:
+        return pq.ParquetFile(file, read_dictionary=sorted(packed))
+    except KeyError as error:
+        raise pa.ArrowInvalid(f"a row group has a column {error} that the schema lacks") from error
 
 
 def rows_of(table: pa.Table | pa.RecordBatch, location: str) -> Iterator[dict[str, Any]]:

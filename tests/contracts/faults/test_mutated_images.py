@@ -163,3 +163,11 @@ def test_mutated_webdataset_shards(tmp_path, counts, tally, images_of_every_form
         (tmp_path / "shards/train-000000.tar").write_bytes(damaged)
         outcomes.append(read_all(tmp_path / "shards/train-{000000..000000}.tar", SourceOptions()))
     tally("mutated WebDataset shards", times, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))))
+
+
+def test_parquet_columns_under_other_names_than_in_the_schema(tmp_path, make_photo):
+    """A flipped bit in the name of a column was a crash."""
+    whole = manifest(tmp_path, "parquet", make_photo)
+    at = whole.rindex(b"label", 0, whole.rindex(b"ARROW:schema") if b"ARROW:schema" in whole else len(whole))
+    (tmp_path / "list.parquet").write_bytes(whole[:at] + b"lacel" + whole[at + 5 :])
+    assert read_all(tmp_path / "list.parquet", SourceOptions()) == "refused with a reason"
