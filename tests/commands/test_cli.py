@@ -38,7 +38,7 @@ def scanning(monkeypatch, small_run, tmp_path):
     calls = []
     outcome = [small_run]
 
-    def scan(source, out, *, options, observer):
+    def scan(source, out, *, options, observer, baseline=None):
         calls.append((source, out, options))
         observer.stage("listing", None)
         observer.note("a note\x1b[2J")
