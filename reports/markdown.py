@@ -81,6 +81,7 @@ def _rest(summary: Summary) -> str:
         lines.append(f"- {summary.decisions.decisions:,} decisions by {who}; images: {_tally(summary.decisions.images)}.")
     if summary.label_test:
         lines.append(f"- Labels: {escape(summary.label_test)}")
+    lines += [f"- {code(name)}: {escape(note)}" for name, note in summary.notes.items()]
     lines += [f"- Skipped {', '.join(map(code, names))}: {escape(reason)}." for reason, names in summary.skipped_for.items()]
     return "\n".join(lines)
 

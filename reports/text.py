@@ -127,6 +127,7 @@ def _rest(summary: Summary) -> Text:
     lines = []
     if summary.clean:
         lines.append(Text(f"no findings: {', '.join(summary.clean)}"))
+    lines += [Text(f"{name}: {safe(note)}") for name, note in summary.notes.items()]
     lines += [Text(f"skipped {', '.join(names)}: {safe(reason)}") for reason, names in summary.skipped_for.items()]
     if summary.label_test:
         lines.append(Text(f"labels: {safe(summary.label_test)}"))

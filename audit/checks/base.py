@@ -72,6 +72,8 @@ class Result:
     scores: npt.NDArray[np.float32]
     """``[n]`` in [0, 1], higher = worse, NaN = not applicable."""
     findings: Sequence[Finding] = ()
+    note: str = ""
+    """What was looked at and found absent, and what could not be looked at, in one or two sentences; reports show it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,16 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Resu
                 evidence=evidence,
             )
         )
-    return Result(scores, [*findings, *_of_groups(samples, scores, options.keep)])
+    return Result(scores, [*findings, *_of_groups(samples, scores, options.keep)], _note(samples, len(findings), named))
+
+
+def _note(samples: pd.DataFrame, leaks: int, splits: list[str]) -> str:
+    """Return what was compared, and that groups which the scan was not given are not seen."""
+    among = ", ".join(splits)
+    copies = f"{leaks:,} verified pairs of copies or shots across {among}" if leaks else f"no verified copy or shot is in two of {among}"
+    if samples["group"].notna().any():
+        return f"{copies}; {samples['group'].nunique():,} groups were looked at"
+    return f"{copies}; without --group-column or --group-pattern, other images of one person, patient, product or video in two splits are not seen"
 
 
 def _of_groups(samples: pd.DataFrame, scores: npt.NDArray[np.float32], keep: tuple[str, ...]) -> Iterator[Finding]:

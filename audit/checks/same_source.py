@@ -124,11 +124,23 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, class_words: Mapping[str, st
     for share, of_source in zip(found["share"], found["rows"], strict=True):
         scores[of_source] = share
     of_classes = {str(label): [*of_class.itertuples(index=False)] for label, of_class in found.groupby("label", sort=True)}
+    note = _note(table, source)
     sizes = distinct["label"].value_counts()
     large = sizes.index[sizes >= options.fewest]
     if most_classes(large.isin(list(of_classes))):
-        return Result(scores, [_of_dataset(of_classes, len(large), samples, class_words)])
-    return Result(scores, [_of_class(label, sources, samples, class_words) for label, sources in of_classes.items()])
+        return Result(scores, [_of_dataset(of_classes, len(large), samples, class_words)], note)
+    return Result(scores, [_of_class(label, sources, samples, class_words) for label, sources in of_classes.items()], note)
+
+
+def _note(table: pd.DataFrame, source: npt.NDArray[np.int64]) -> str:
+    """Return how many cameras, days and encodings were known, and how many sources they make."""
+    cameras, days = int(table["camera"].nunique()), int(table["day_code"].nunique())
+    with_camera = float(table["camera"].notna().mean())
+    found = np.unique(source[source >= 0])
+    return (
+        f"compared {len(found):,} sources with the classes: {cameras:,} cameras (EXIF of {with_camera:.0%} of the images), {days:,} codes of days, "
+        f"{int(table['encoder'].nunique()):,} JPEG encodings; sources in file names are not seen"
+    )
 
 
 def large_sources(distinct: pd.DataFrame, options: Options) -> pd.DataFrame:

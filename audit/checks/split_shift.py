@@ -207,13 +207,15 @@ def run(
     vectors = _reduced(embeddings, rows, content, counted)
     scores = np.full(len(samples), np.nan, np.float32)
     scores[rows] = 0
-    findings = []
+    findings, notes = [], []
     for split in ranked[1:]:
         mine = np.flatnonzero(np.isin(splits, [ranked[0], split]))
         compared = _Compared(vectors[mine], labels[mine], ids[mine], splits[mine] == split, half[mine], counted[mine], (ranked[0], split))
         findings += _of_classes(compared, class_words, rows[mine], scores, options)
-        findings += _of_dataset(compared, options)
-    return Result(scores, findings)
+        of_dataset, shift = _of_dataset(compared, options)
+        findings += of_dataset
+        notes += [f"{split} with {ranked[0]}: AUC {shift.auc:.2f}, {shift.low:.2f} to {shift.high:.2f}"] if shift is not None else []
+    return Result(scores, findings, f"compared class by class (0.5 = alike): {', '.join(notes)}" if notes else "")
 
 
 class _Compared(NamedTuple):
@@ -288,20 +290,20 @@ def _most_unlike(shift: Shift, second: npt.NDArray[np.bool_], ids: npt.NDArray[n
     return [str(ids[at]) for at in order[:_EXAMPLES]]
 
 
-def _of_dataset(compared: _Compared, options: Options) -> list[Finding]:
-    """Compare two splits class by class, so that different class shares do not look like different images."""
+def _of_dataset(compared: _Compared, options: Options) -> tuple[list[Finding], Shift | None]:
+    """Compare two splits class by class, so that different class shares do not look like different images; None if one is too small."""
     vectors, labels, ids, second, half, counted, names = compared
     if not compared.is_large_enough(np.arange(len(labels)), options.fewest):
-        return []
+        return [], None
     shift = compare(vectors, second, half, counted, pd.factorize(labels, use_na_sentinel=False)[0])
     if shift.low < options.least_auc_of_dataset or shift.p > options.false_discoveries:
-        return []
+        return [], shift
     message = (
         f"Images in {names[1]!r} differ from those in {names[0]!r} beyond their class shares: one direction of the embedding separates them "
         f"(AUC {shift.auc:.2f}, {shift.low:.2f} to {shift.high:.2f}, 0.5 = chance). Compare how the splits were collected."
     )
     evidence = _evidence(shift, names) | {"p": shift.p, "examples": _most_unlike(shift, second, ids)}
-    return [Finding(kind=f"differs_in_{names[1]}", score=2 * shift.auc - 1, message=message, evidence=evidence)]
+    return [Finding(kind=f"differs_in_{names[1]}", score=2 * shift.auc - 1, message=message, evidence=evidence)], shift
 
 
 def _evidence(shift: Shift, names: tuple[str, str]) -> dict[str, object]:

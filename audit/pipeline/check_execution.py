@@ -65,7 +65,7 @@ def validated(check: Check, result: object, n: int) -> Result:
     if len(outside):
         raise _broken(check, f"returned the score {outside[0]}, outside 0..1")
     _validate_findings(check, result.findings, n)
-    return Result(scores, result.findings)
+    return Result(scores, result.findings, result.note)
 
 
 def _validate_findings(check: Check, findings: Sequence[Finding], n: int) -> None:

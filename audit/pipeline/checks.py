@@ -10,6 +10,7 @@ from audit.checks import Missing, Skipped, discover
 from audit.config import ScanOptions, check_options
 from audit.errors import ConfigError, nearest
 from audit.io.artifacts import release, write_array, write_table
+from audit.io.console import safe
 from audit.pipeline.check_execution import run_check
 from audit.pipeline.code_digest import code_digest
 from audit.pipeline.earlier_reports import TABLE, earlier_reports, store_reports
@@ -114,7 +115,7 @@ def _run(scan: Scan, check: Check, tables: Mapping[str, Any]) -> dict[str, Any]:
     scan.record.wrote(scores_file, findings_file)
     if steady:
         store_reports(scan.run, scan.samples, scan.images, check.name, key, result)
-    return {"state": "done", "reason": None, "findings": len(findings), "kinds": list(check.kinds)}
+    return {"state": "done", "reason": None, "findings": len(findings), "kinds": list(check.kinds), "note": safe(result.note)}
 
 
 def _is_kept(record: Record, name: str, state: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ _NUMBER = (int, float)
 
 SHAPE: dict[str, Any] = {
     "counts": {"listed": int, "scanned": int, "failed": int, "outcomes": {str: int}},
-    "checks": {str: {"state": str, "findings": int, "kinds?": [str]}},
+    "checks": {str: {"state": str, "findings": int, "kinds?": [str], "note?": str}},
     "source": {"location": str, "kind": str},
     "options": {"checks?": {str: {}}},
     "backbone": {"name": str},

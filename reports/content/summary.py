@@ -193,6 +193,8 @@ class Summary:
     """Checks with findings, most important first."""
     clean: tuple[str, ...]
     """Names of checks that ran without findings, sorted."""
+    notes: Mapping[str, str]
+    """Check -> what it looked at and found absent, where it says so."""
     skipped: tuple[Skipped, ...]
     top: tuple[Top, ...]
     """The worst findings of at most `TOP` issues that are not decided, over all checks, worst first."""
@@ -250,6 +252,7 @@ def summarize(run: Run) -> Summary:
         issue_severities={severity: int((every["severity"] == severity).sum()) for severity in reversed(SEVERITIES)},
         checks=tuple(sorted(totals, key=_rank)),
         clean=tuple(sorted(name for name, state in checks.items() if state.get("state") == "done" and name not in found)),
+        notes={name: str(state["note"]) for name, state in sorted(checks.items()) if state.get("note")},
         skipped=tuple(
             Skipped(name, str(state.get("reason") or "no reason given")) for name, state in sorted(checks.items()) if state.get("state") == "skipped"
         ),

@@ -53,3 +53,13 @@ def test_drops_two_of_three_identical_images(run_named, samples_of, pairs_of):
         pairs = pairs_of([(0, 1, "identical_bytes", 1, 0), (0, 2, "identical_bytes", 1, 0)])
         result = run_named("leakage", samples=samples_of([{"split": split} for split in splits]), pairs=pairs)
         assert {splits[finding.row] for finding in result.findings} == {"train", "val"}
+
+
+def test_says_what_was_compared(run_named, samples_of):
+    samples = samples_of([{"split": "train"}] * 5 + [{"split": "test"}] * 5)
+    note = run_named("leakage", samples=samples).note
+    assert "no verified copy or shot is in two of test, train" in note
+    assert "--group-column" in note
+    grouped = run_named("leakage", samples=samples.assign(group=[f"person {at}" for at in range(10)])).note
+    assert "10 groups were looked at" in grouped
+    assert "--group-column" not in grouped

@@ -97,7 +97,8 @@ def test_top_findings_agree(demo_run):
     assert order[0] == first[0]
     lines = re.findall(r"^\d+\. .*$", markdown.render(demo_run), re.MULTILINE)
     assert len(lines) == 10
-    assert all(finding["sample_id"] in line for finding, line in zip(document["summary"]["top"], lines, strict=True))
+    subjects = [finding["sample_id"] or finding["label"] or "whole dataset" for finding in document["summary"]["top"]]
+    assert all(subject in line for subject, line in zip(subjects, lines, strict=True))
 
 
 def test_decisions_change_the_order_in_json_and_csv(small_run):

@@ -9,6 +9,7 @@ from audit.run.run import Run
 from audit.tables import SAMPLES
 from reports.content.summary import summarize
 from reports.dataset_card import render as dataset_card
+from reports.html import render as html
 from reports.markdown import render as markdown
 from reports.text import explain_command, render
 
@@ -97,3 +98,10 @@ def test_renders_an_empty_run(small_run):
     run.record = small_run.record
     assert "No findings." in render(run)
     assert "listed 0 = scanned 0 + failed 0\n" in render(run)
+
+
+def test_prints_what_checks_looked_at(small_run):
+    small_run.record["checks"]["outliers"]["note"] = "looked at \x1b[31m everything"
+    assert "outliers: looked at \\x1b[31m everything" in render(small_run, width=200)
+    assert "- `outliers`: looked at" in markdown(small_run)
+    assert "looked at" in html(small_run)
