@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
+from audit.images.boxes import shown_images
 from audit.io.console import duration
 from dashboard.api.pictures import small
 from dashboard.components import images
 from dashboard.components.badges import SEVERITY_COLORS
 from dashboard.components.history import earlier_health
+from dashboard.components.overview_charts import class_sizes, severities
 from dashboard.components.text import literal, reasons, short
 from dashboard.state import page_at, stamp, summary_of, words_of
 from reports.content.wording import check_title, cut, flagged, label, percent, subject, title, when
@@ -34,6 +36,7 @@ def show(run: Run) -> None:
     _scanned(run, found)
     st.subheader("Look at these first")
     _first(run, found)
+    _charts(run, found)
     st.subheader("Health per check")
     _health(run, found)
 
@@ -63,22 +66,38 @@ def _scanned(run: Run, found: Summary) -> None:
         st.markdown("\n".join(f"- {line}" for line in lines))
 
 
+def _charts(run: Run, found: Summary) -> None:
+    left, right = st.columns(2, gap="large")
+    if found.checks:
+        with left:
+            st.subheader("Findings by severity")
+            st.altair_chart(severities(found.checks))
+    sizes = class_sizes(run.columns("label", "split"), words_of(run))
+    if sizes is not None:
+        with right:
+            st.subheader("Images of each class")
+            st.altair_chart(sizes)
+
+
 def _first(run: Run, found: Summary) -> None:
     if not found.top:
         st.success("All findings are decided." if found.findings else "No findings.", icon=":material/task_alt:")
         return
-    rows = [int(row) for row in run.rows_of([entry.sample_id or "" for entry in found.top])]
-    with_image = [row for row in rows if row >= 0]
-    previews = dict(zip(with_image, small(run, with_image), strict=True))
+    names = {entry.finding_id: shown_images(entry.sample_id, entry.evidence)[:2] for entry in found.top}
+    known = list(dict.fromkeys(name for shown in names.values() for name in shown))
+    rows = {name: int(row) for name, row in zip(known, run.rows_of(known), strict=True) if row >= 0} if known else {}
+    previews = dict(zip(rows, small(run, list(rows.values())), strict=True))
     with st.container(horizontal=True, gap="small"):
-        for entry, row in zip(found.top, rows, strict=True):
+        for entry in found.top:
             with st.container(border=True, width=_CARD_WIDTH):
-                _entry(entry, previews.get(row), words_of(run))
+                _entry(entry, {name: previews.get(name) for name in names[entry.finding_id]}, words_of(run))
 
 
-def _entry(entry: Top, data: bytes | None, words: Mapping[str, str]) -> None:
-    if entry.sample_id:
-        images.show(st, data, alt=short(entry.sample_id))
+def _entry(entry: Top, shown: Mapping[str, bytes | None], words: Mapping[str, str]) -> None:
+    """Draw a finding: its image, both images of a pair, or two examples of a class."""
+    if shown:
+        for column, (name, data) in zip(st.columns(len(shown), gap="xsmall"), shown.items(), strict=True):
+            images.show(column, data, alt=short(name))
     st.markdown(f":{SEVERITY_COLORS[entry.severity]}-badge[{literal(title(entry.severity))}] **{literal(check_title(entry.check))}**")
     about = subject(entry.sample_id, entry.label, entry.subject, words)
     st.caption(literal(short(about, 40)), help=literal(about))

@@ -36,6 +36,9 @@ TOP = 10
 _SIDES = 4
 """Issues read for each listed one: a pair may be reported for both of its images."""
 
+MOST_OF_A_CHECK = 3
+"""Issues of one check among the first ones, as long as other checks have any: ten of one kind say less than a mix."""
+
 CONFUSED_PAIRS = 10
 """Pairs of confused classes listed."""
 
@@ -197,7 +200,8 @@ class Summary:
     """Check -> what it looked at and found absent, where it says so."""
     skipped: tuple[Skipped, ...]
     top: tuple[Top, ...]
-    """The worst findings of at most `TOP` issues that are not decided, over all checks, worst first."""
+    """The worst findings of at most `TOP` issues that are not decided, over all checks, worst first; at most `MOST_OF_A_CHECK` of a check if others
+    have any."""
     health: float
     """Share of the listed images without an error or warning, 0..1."""
     decisions: DecisionTotals
@@ -232,7 +236,7 @@ def summarize(run: Run) -> Summary:
     listed = int(run.record["counts"]["listed"])
     groups = {str(name): group for name, group in findings.groupby("check", sort=False, observed=True)}
     every = issues(findings)
-    first = issues(findings[~findings["finding_id"].isin(standing["finding_id"])]).head(TOP * _SIDES)
+    first = issues(findings[~findings["finding_id"].isin(standing["finding_id"])])
     of_checks = {name: issues(group) for name, group in groups.items()}
     worst = {name: _top(run, some.head(WORST_PER_CHECK)) for name, some in of_checks.items()}
     led = every["check"].value_counts()
@@ -256,7 +260,7 @@ def summarize(run: Run) -> Summary:
         skipped=tuple(
             Skipped(name, str(state.get("reason") or "no reason given")) for name, state in sorted(checks.items()) if state.get("state") == "skipped"
         ),
-        top=_one_of_each(_top(run, first)),
+        top=_one_of_each(_top(run, _mixed(first)), {str(finding): at for at, finding in enumerate(first["finding_id"])}),
         health=_health(findings, listed)[1],
         decisions=_decisions(run, standing),
         duplicates=_duplicates(run),
@@ -281,14 +285,26 @@ def examples(run: Run, check: str, limit: int) -> list[Top]:
     return _top(run, pd.concat([found[first], found[~first]]).head(limit))
 
 
-def _one_of_each(findings: list[Top]) -> tuple[Top, ...]:
-    """Return the first `TOP` findings, one per pair of images."""
+def _mixed(every: pd.DataFrame) -> pd.DataFrame:
+    """Return the issues to choose the top ones from: at most `MOST_OF_A_CHECK` of each check first, errors and warnings before notes."""
+    own = every.groupby("check", sort=False, observed=True).cumcount().to_numpy()
+    late = np.where(own >= MOST_OF_A_CHECK, 2, (every["severity"] == "info").to_numpy())
+    return every.iloc[np.argsort(late, kind="stable")[: TOP * _SIDES]]
+
+
+def _one_of_each(findings: list[Top], rank: Mapping[str, int]) -> tuple[Top, ...]:
+    """Return the first `TOP` findings, one per pair of images, worst first.
+
+    Args:
+        findings: the candidates.
+        rank: finding id -> position in the order of importance.
+    """
     kept: dict[frozenset[str], Top] = {}
     for finding in findings:
         partner = finding.evidence.get("partner")
         images = {finding.sample_id, partner} if isinstance(partner, str) and finding.sample_id else {finding.finding_id}
         kept.setdefault(frozenset(str(name) for name in images), finding)
-    return tuple(kept.values())[:TOP]
+    return tuple(sorted(list(kept.values())[:TOP], key=lambda finding: rank[finding.finding_id]))
 
 
 def issue_list(run: Run) -> list[dict[str, Any]]:

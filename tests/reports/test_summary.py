@@ -1,11 +1,15 @@
 import dataclasses
 import re
 import shutil
+from collections import Counter
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.io.artifacts import write_json, write_table
 from audit.review.decisions import Decisions, decide
 from audit.run.ranking import ranked
 from audit.run.run import Run
@@ -108,3 +112,20 @@ def test_ranking_ignores_the_order_of_findings(rows, random):
     assert first == second
     severities = [SEVERITIES.index(severity) for severity in ranked(pd.DataFrame(rows, columns=columns))["severity"]]
     assert severities == sorted(severities, reverse=True)
+
+
+def test_top_is_a_mix_of_checks(small_run):
+    """Six label errors are worse than anything else, but the first issues show other checks too, and stay in the order of importance."""
+    samples = small_run.samples
+    template = pq.read_table(small_run.path / "findings/integrity.parquet").to_pylist()[0]
+    rows = [
+        template | {"finding_id": f"e{at}", "check": "label_errors", "kind": "wrong", "score": 1.0, "sample_id": name}
+        for at, name in enumerate(samples["sample_id"])
+    ]
+    write_table(small_run.path / "findings/label_errors.parquet", pa.Table.from_pylist(rows, FINDINGS))
+    small_run.record["checks"]["label_errors"] = {"state": "done", "reason": None, "findings": len(rows), "seconds": 0.1}
+    write_json(small_run.path / "run.json", small_run.record)
+    top = summarize(Run(small_run.path)).top
+    counts = Counter(entry.check for entry in top)
+    assert {"integrity", "conflicting_labels", "leakage"} <= set(counts)
+    assert [entry.severity for entry in top] == sorted((entry.severity for entry in top), key=["error", "warning", "info"].index)
