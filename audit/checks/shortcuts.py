@@ -74,6 +74,8 @@ EVIDENCE = {
 
 _LOOKS = ("brightness", "contrast", "sharpness", "entropy", "chroma", "luma_p01", "luma_p99", "bytes per pixel")
 """Properties that the subject itself has: that a dark class is dark is a note."""
+_CLEARLY = 0.8
+"""Area under the ROC curve from which that is worth a note."""
 
 _EXAMPLES = 5
 _NONE = np.zeros(0, np.int64)
@@ -176,6 +178,8 @@ def _findings(varied: list[Property], judged: _Judged, options: Options) -> Iter
     tested = tested_properties([found for found, _ in kept], judged.classes, tests, least_auc=options.least_auc, least_share=options.least_share)
     for test, (found, by_value) in zip(tested, kept, strict=True):
         left = test.certain <= options.false_discoveries
+        if found.name in _LOOKS:
+            left &= test.areas >= _CLEARLY
         as_one = found.written is not None and most_classes(left[~by_value.classes])
         given = _together(by_value, test, left, judged.classes, options) if as_one else by_value
         if given.classes.any():

@@ -87,7 +87,9 @@ class Options:
     """Thresholds; conventions."""
 
     least_difference: float = 0.1
-    """Difference from the rate of the rest of its classes from which a subgroup is reported; above 0, below 1."""
+    """Difference of the rate of wrong labels from that of the rest of its classes from which a subgroup is reported; above 0, below 1."""
+    least_harder: float = 0.25
+    """The same for predictions, which differ between groups of images by nature; above 0, below 1."""
     false_discoveries: float = 0.05
     """False discovery rate of the reported subgroups; above 0, below 1."""
     fewest: int = 20
@@ -96,7 +98,7 @@ class Options:
     """Number of clusters of the embeddings; 0 = one for every hundred images, up to 1,000."""
 
     def __post_init__(self) -> None:
-        require_between_0_and_1(self, "least_difference", "false_discoveries")
+        require_between_0_and_1(self, "least_difference", "least_harder", "false_discoveries")
         if self.fewest < 5:
             raise ConfigError("fewest", f"{self.fewest} is too small", "use 5 or more")
         if self.clusters < 0:
@@ -208,7 +210,8 @@ def _worse(groupings: list[_Grouping], options: Options) -> list[_Subgroup]:
         if code not in grouping.middle
     ]
     worse: dict[tuple[str, int], _Subgroup] = {}
-    large = [_Subgroup(grouping, code, {}).above(rate) >= options.least_difference for grouping, rate, code in judged]
+    least = {"labels": options.least_difference, "predictions": options.least_harder}
+    large = [_Subgroup(grouping, code, {}).above(rate) >= least[rate] for grouping, rate, code in judged]
     adjusted = adjusted_p([grouping.compared[rate].p[code] for grouping, rate, code in judged], large)
     for (grouping, rate, code), q in zip(judged, adjusted.tolist(), strict=True):
         if q <= options.false_discoveries:
