@@ -86,7 +86,7 @@ class Options:
     deviations: float = 3.0
     """Robust standard deviations from the medians of dataset and class; above 0."""
     fewest: int = 20
-    """Images that a median needs, at least 1; smaller classes are judged by the dataset alone."""
+    """Images that the median of a dataset needs, at least 1; a class needs half as many, or it is judged by the dataset alone."""
 
     def __post_init__(self) -> None:
         require_above(self, odd_size=1, odd_aspect=1, deviations=0, fewest=0)
@@ -114,7 +114,7 @@ def margins(measure: Measure, classes: Sequence[Rows], deviations: float, fewest
         measure: the values and the absolute bound.
         classes: rows of each class.
         deviations: limit in robust standard deviations from the median.
-        fewest: images that a median needs.
+        fewest: images that the median of the dataset needs; that of a class needs half as many.
 
     Returns:
         ``[n]``: the smallest of the distances beyond the bound, the dataset's limit and the class's limit; above 0 = bad; NaN where not measured;
@@ -128,7 +128,7 @@ def margins(measure: Measure, classes: Sequence[Rows], deviations: float, fewest
     absolute = distance - measure.bound if measure.sign == 0 else measure.sign * (values - measure.bound)
     result: Floats = np.minimum(absolute / measure.unit, beyond - deviations)
     for rows in classes:
-        if np.isfinite(values[rows]).sum() >= fewest:
+        if np.isfinite(values[rows]).sum() >= fewest / 2:
             result[rows] = np.minimum(result[rows], _fence(measure, rows)[0] - deviations)
     return result
 

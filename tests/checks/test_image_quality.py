@@ -101,3 +101,9 @@ def test_detail_is_relative_to_the_size_and_the_coarse_detail():
     coarse, white = coarse_detail(np.concatenate([plain(1), np.full((1, 32, 32, 3), 255, np.uint8)]))
     assert coarse[0] < 0.1
     assert white.tolist() == [0, 1]
+
+
+def test_a_class_of_ten_is_judged_by_its_own_median(judged, samples_of):
+    night = usual(10, label="night", luma_p99=0.2)
+    assert not judged(samples_of([*usual(100), *night])).findings
+    assert len(judged(samples_of([*usual(100), *night[:9]])).findings) == 9
