@@ -68,10 +68,7 @@ def perceptual_hash(small: Pixels) -> int:
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     if luma.shape != (32, 32):
         luma = cv2.resize(luma, (32, 32), interpolation=cv2.INTER_AREA)
-    low = np.asarray(cv2.dct(luma.astype(np.float32)))[:8, :8].ravel()
-    # Exclude the constant term, the brightness, from the median: its bit would be the same for almost every image.
-    bits = low > np.median(low[1:])
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+    return int(_signs(_low_frequencies(luma[None]))[0])
 
 
 def orientation_free_hashes(smalls: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
@@ -84,20 +81,31 @@ def orientation_free_hashes(smalls: npt.NDArray[np.uint8]) -> npt.NDArray[np.uin
         smalls: uint8 ``[m, 32, 32, 3]``, from ``thumbnail``.
     """
     luma = smalls.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    low = np.matmul(np.matmul(_DCT, luma), _DCT.T)
+    low = _low_frequencies(luma)
     low = np.where((np.abs(low[:, 1, 0]) > np.abs(low[:, 0, 1]))[:, None, None], low.transpose(0, 2, 1), low)
     odd = np.arange(8) % 2 == 1
     low = np.where((low[:, 0, 1] < 0)[:, None, None] & odd[None, None, :], -low, low)
     low = np.where((low[:, 1, 0] < 0)[:, None, None] & odd[None, :, None], -low, low)
+    return _signs(low)
+
+
+def _low_frequencies(luma: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Return the 8 x 8 lowest frequencies of the cosine transform of ``[m, 32, 32]`` luma, without rounding errors: flat images have ties."""
+    return np.asarray(np.round(_DCT @ luma.astype(np.float64) @ _DCT.T, 6), np.float64)
+
+
+def _signs(low: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of ``[m, 8, 8]`` frequencies: each compared with their median, without the constant term.
+
+    The constant term is the brightness: its bit would be the same for almost every image.
+    """
     flat = low.reshape(len(low), 64)
     bits = flat > np.median(flat[:, 1:], axis=1, keepdims=True)
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64).ravel()
 
 
 _FREQUENCIES = np.arange(8)[:, None] * (2 * np.arange(THUMBNAIL_SIDE)[None] + 1)
-_DCT = (np.cos(np.pi / (2 * THUMBNAIL_SIDE) * _FREQUENCIES) * np.where(np.arange(8) == 0, 1, np.sqrt(2))[:, None] / np.sqrt(THUMBNAIL_SIDE)).astype(
-    np.float32
-)
+_DCT = np.cos(np.pi / (2 * THUMBNAIL_SIDE) * _FREQUENCIES) * np.where(np.arange(8) == 0, 1, np.sqrt(2))[:, None] / np.sqrt(THUMBNAIL_SIDE)
 """The 8 lowest frequencies of the orthonormal discrete cosine transform (type II)."""
 
 

@@ -24,8 +24,6 @@ _Batch = tuple[tuple[str, str, bool], ...]
 
 _AT_ONCE = 64
 """Pairs to a batch, at most; within a batch, each image is read once and takes 0.6 MB."""
-_SAME_GRAIN = 0.97
-"""Correlation of the finest details from which an image with a changed part is an edited copy; another exposure has other noise."""
 _MOST_CORRELATED = 0.995
 """Correlation above which Fisher's z counts rounding."""
 
@@ -144,7 +142,8 @@ def _evidence(first: LocalFeatures, second: LocalFeatures, registration: Registr
         _in_unit_coordinates(details.matrix, first.gray.shape, second.gray.shape)[None],
         np.array([min(max(coarser.gray.shape), COMPARED_SIDE)], np.int16),
         np.array([measures], np.float32),
-        number(0.0 if details.quartiles[0, 1] >= _SAME_GRAIN else details.contradicted),
+        number(details.contradicted),
+        number(details.blur),
         np.zeros(1, np.float32),
     )
 

@@ -60,6 +60,8 @@ class Details:
     """The same, in the cell where it is largest."""
     matrix: Doubles
     """``[2, 3]``: pixels of the second image, mirrored before where it is registered so -> pixels of the first one, refined."""
+    blur: float
+    """Standard deviation, in pixels of the coarser image, of the blur that makes the first image as soft as the second; negative for the reverse."""
 
 
 def compare(first: LocalFeatures, second: LocalFeatures, registration: Registration) -> Details | None:
@@ -82,7 +84,7 @@ def compare(first: LocalFeatures, second: LocalFeatures, registration: Registrat
     if not within.any():
         return None
     whole = _block_means(within.astype(np.float32), side) >= _WHOLE
-    one, other = lumas if hopeless else _equally_sharp(*lumas, within)
+    one, other, blur = (*lumas, 0.0) if hopeless else _equally_sharp(*lumas, within)
     bands = [np.zeros(0, np.float32)] * len(BANDS) if hopeless else [_band(one, other, band, whole, side) for band in BANDS]
     # Means of cells, since what compression adds averages out and what an edit adds does not.
     cell = max(max(coarse.gray.shape) // _CELLS, 2)
@@ -99,6 +101,7 @@ def compare(first: LocalFeatures, second: LocalFeatures, registration: Registrat
         float(difference[compared].mean()) if compared.any() else 0.0,
         float(difference[compared].max(initial=0.0)),
         matrix if scale <= 1 else inverse(matrix),
+        blur if scale <= 1 else -blur,
     )
 
 
@@ -106,19 +109,19 @@ _WHOLE = 0.9
 """Share of a block that the other image must cover."""
 
 
-def _equally_sharp(one: Floats, other: Floats, within: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Blur the sharper image until its details are as strong as those of the other."""
+def _equally_sharp(one: Floats, other: Floats, within: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, float]:
+    """Blur the sharper image until its details are as strong as those of the other; also return by how much, negative if it is the other one."""
     weak, strong = _strength(one, within), _strength(other, within)
     swapped = weak > strong
     sharp, weak = (one, strong) if swapped else (other, weak)
     tried = (cv2.GaussianBlur(sharp, (0, 0), blur) if blur else sharp for blur in _BLURS)
-    best, least = sharp, np.inf
-    for image in tried:  # the strength falls with the blur
+    best, least, amount = sharp, np.inf, 0.0
+    for blur, image in zip(_BLURS, tried, strict=True):  # the strength falls with the blur
         off = abs(np.log((_strength(image, within) + 0.1) / (weak + 0.1)))
         if off >= least:
             break
-        best, least = image, off
-    return (best, other) if swapped else (one, best)
+        best, least, amount = image, off, blur
+    return (best, other, amount) if swapped else (one, best, -amount)
 
 
 def _strength(image: Floats, within: npt.NDArray[np.bool_]) -> float:
@@ -132,15 +135,28 @@ def _contradicted(one: Floats, other: Floats, inside: npt.NDArray[np.bool_], sid
     reach = round(4 * BANDS[2][1]) + 1  # the blur carries what surrounds a framed copy into it
     within = cv2.erode(inside.astype(np.uint8), np.ones((reach, reach), np.uint8), borderValue=1)
     there = (_block_means(within.astype(np.float32), side) >= 1) & (least >= _DISTINCT_DETAIL)
+    return float(((correlations < _DISAGREES) & ~_captioned(one, other, side))[there].mean()) if there.any() else 0.0
+
+
+def _captioned(one: Floats, other: Floats, side: int) -> npt.NDArray[np.bool_]:
+    """Return which blocks have print in one image, and between the letters show the same in both; another subject's white parts do not."""
     extreme = [(image <= _BLACK) | (image >= _WHITE) for image in (one, other)]
-    printed = _block_means((extreme[0] != extreme[1]).astype(np.float32), side) >= _PRINTED
-    return float(((correlations < _DISAGREES) & ~printed)[there].mean()) if there.any() else 0.0
+    printed = (extreme[0] != extreme[1]).astype(np.uint8)
+    between = 1 - cv2.dilate(printed, np.ones((5, 5), np.uint8)).astype(np.float32)
+    share = np.maximum(_block_means(between, side), 1e-6)
+    means = [_block_means(image * between, side) / share for image in (one, other)]
+    squares = [np.maximum(_block_means(image * image * between, side) / share - mean**2, 0) for image, mean in zip((one, other), means, strict=True)]
+    together = _block_means(one * other * between, side) / share - means[0] * means[1]
+    same = (share < _LEAST_BETWEEN) | (together >= _SAME_GROUND * np.sqrt(squares[0] * squares[1]).clip(1))
+    return np.asarray((_block_means(printed.astype(np.float32), side) >= _PRINTED) & same)
 
 
 _DISTINCT_DETAIL = 3.0
 """Standard deviation of a block, in 8-bit luma, from which both images show something there."""
-_BLACK, _WHITE, _PRINTED = 30, 225, 0.03
-"""Luma of print, and the share of a block that has it in one image only from which a caption covers the block: it shows nothing else."""
+_BLACK, _WHITE, _PRINTED = 15, 240, 0.03
+"""Luma of print, and the share of a block that has it in one image only from which a caption may cover the block."""
+_SAME_GROUND, _LEAST_BETWEEN = 0.5, 0.2
+"""Correlation of luma between the letters from which the block is the same, and the share of the block that must be between letters to say so."""
 _DISAGREES = 0.3
 """Correlation of coarse details below which a block shows two different things."""
 

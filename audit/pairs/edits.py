@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.pairs.evidence import Evidence
-from audit.pairs.score import SAME_ENCODING_DIFFERENCE, SAME_ENCODING_LOCALLY
+from audit.pairs.score import BLURRED, SAME_ENCODING_DIFFERENCE, SAME_ENCODING_LOCALLY
 
 Doubles = npt.NDArray[np.float64]
 
@@ -72,6 +72,8 @@ def edits(evidence: Evidence, transform: Doubles, covered: tuple[Doubles, Double
             found.append(f"cropped to {of_first[row]:.0%}")
         if of_second[row] < _WHOLE:
             found.append(f"contained, as {of_second[row]:.0%} of the image")
+        if min(of_first[row], of_second[row]) >= _WHOLE and abs(evidence.blur[row]) >= BLURRED:  # else the surroundings count
+            found.append("blurred" if evidence.blur[row] > 0 else "sharper")
         difference, locally = float(evidence.color_difference[row]), float(evidence.local_difference[row])
         if locally > max(SAME_ENCODING_LOCALLY, _OVERLAID * difference):
             found.append("overlaid")

@@ -37,8 +37,10 @@ class Evidence:
     measures: Floats
     """``[m, 5]``: ``MEASURES``; zero for thumbnails and for images that do not align."""
     contradicted: Floats
-    """Share of the blocks in which both images show something and it differs, 0..1; 0 if all else agrees in the finest details, as in a copy with
-    a caption."""
+    """Share of the blocks in which both images show something and it differs, 0..1, without those under a caption."""
+    blur: Floats
+    """Standard deviation, in pixels as compared, of the blur that makes the first image as soft as the second; negative for the reverse; 0 for
+    thumbnails."""
     votes: Floats
     """How distinctive the agreement of local features is, the order in which pairs are compared; 0 for thumbnails."""
 
@@ -60,7 +62,7 @@ def nothing(count: int) -> Evidence:
     zero = np.zeros(count, np.float32)
     identity = np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1))
     measures = np.zeros((count, len(MEASURES)), np.float32)
-    return Evidence(*(zero,) * 5, np.zeros(count, bool), identity, np.zeros(count, np.int16), measures, zero, zero)
+    return Evidence(*(zero,) * 5, np.zeros(count, bool), identity, np.zeros(count, np.int16), measures, zero, zero, zero)
 
 
 def concatenated(parts: list[Evidence]) -> Evidence:

@@ -318,6 +318,7 @@ def _describe(evidence: Evidence, swapped: Flags, first_size: npt.NDArray[np.flo
     matrix = evidence.transform.astype(np.float64)
     matrix[swapped] = backwards(matrix[swapped], evidence.mirrored[swapped])
     covered = shares(matrix)
+    evidence = replace(evidence, blur=np.where(swapped, -evidence.blur, evidence.blur))
     done = edits(evidence, matrix, covered, first_size, second_size)
     columns = [*(getattr(evidence, name) for name in _NUMBERS), covered[0].astype(np.float32)]
     numbers = np.stack(columns, axis=1).astype(np.float64).round(4).tolist()

@@ -47,6 +47,9 @@ SAME_ENCODING_DIFFERENCE = 0.03
 SAME_ENCODING_LOCALLY = 0.04
 """The same in the cell where the difference is largest; nine of ten text overlays exceed it, recompression to quality 30 stays below."""
 
+BLURRED = 1.0
+"""Standard deviation, in pixels as compared, of a blur from which one image is an edit: compression and resizing reach 0.7 on five fields."""
+
 _SAME_PLACE = 0.03
 """Share of the side by which a corner may move in a re-encoding: one pixel of a thumbnail."""
 
@@ -157,6 +160,7 @@ def relations(evidence: Evidence, scores: Scores, point: OperatingPoint) -> npt.
     moved = np.abs(np.einsum("mij,cj->mci", evidence.transform, corners) - corners[None, :, :2]).max(axis=(1, 2), initial=0)
     same = (moved <= _SAME_PLACE) & ~evidence.mirrored
     same &= (evidence.color_difference <= SAME_ENCODING_DIFFERENCE) & (evidence.local_difference <= SAME_ENCODING_LOCALLY)
+    same &= np.abs(evidence.blur) < BLURRED
     copy = (scores.copy >= point.least_score) & (point.pairs > 0)
     by_thumbnail = ~evidence.measures.any(axis=1)
     weak = by_thumbnail & (evidence.detail_correlation < _SAME_DETAILS)

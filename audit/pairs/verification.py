@@ -111,8 +111,7 @@ def measure(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8], alignment:
         _in_unit_coordinates(alignment.matrix, side),
         np.full(len(one), side, np.int16),
         np.zeros((len(one), len(MEASURES)), np.float32),
-        np.zeros(len(one), np.float32),
-        np.zeros(len(one), np.float32),
+        *(np.zeros(len(one), np.float32),) * 3,
     )
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from skimage import data
 
 import audit
@@ -128,6 +128,7 @@ SEEN_FROM_THE_COPY = {
     "turned by 90°": "turned by 270°",
     "cropped to 46%": "contained, as 46% of the image",
     "contained, as 64% of the image": "cropped to 64%",
+    "blurred": "sharper",
 }
 
 CHANGES = {
@@ -136,6 +137,7 @@ CHANGES = {
     "flipped": ImageOps.flip,
     "cropped": lambda image: image.crop((20, 30, 290, 300)),
     "framed": lambda image: ImageOps.expand(image, 50, "white"),
+    "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(2.5)),
 }
 
 
@@ -147,6 +149,7 @@ CHANGES = {
         ("flipped", ["flipped upside down"]),
         ("cropped", ["cropped to 46%"]),
         ("framed", ["contained, as 64% of the image"]),
+        ("blurred", ["blurred"]),
     ],
 )
 def test_a_scan_finds_edited_copies_and_names_the_edits(scanned, name, edits):
@@ -171,8 +174,11 @@ def test_another_subject_before_one_camera_is_another_shot():
     draw = np.random.default_rng(0)
     ground = data.chelsea().astype(np.float32)
     first, second = (np.clip(ground * light + draw.normal(0, 4, ground.shape), 0, 255).astype(np.uint8) for light in (0.95, 1.05))
+    white = second.copy()
     second[150:250, 20:140] = ground[50:150, 250:370]
-    assert score(compared(Image.fromarray(first), Image.fromarray(second)), np.zeros(1, np.float32)).copy[0] == 0
+    white[150:250, 20:140] = np.clip(2.5 * ground[50:150, 250:370] - 120, 0, 255)  # in the light: parts are white or black
+    for shot in (second, white):
+        assert score(compared(Image.fromarray(first), Image.fromarray(shot)), np.zeros(1, np.float32)).copy[0] == 0
     captioned = photo()
     ImageDraw.Draw(captioned).text((20, 120), "SAMPLE photo", fill="white", font=ImageFont.load_default(40), stroke_width=2, stroke_fill="black")
     assert score(compared(photo(), captioned), np.zeros(1, np.float32)).copy[0] > 0.95
