@@ -41,13 +41,17 @@ def main(served: Mapping[str, Any]) -> None:
 def _warm(run: str, source: str | None) -> None:
     """Read what the first page and the first decision need: for a million images this takes seconds, while Streamlit and the browser start."""
     from audit.errors import AuditError
+    from dashboard.api.content import cards
     from dashboard.api.desk import desk_of
+    from dashboard.api.queues import Wanted, queue
     from dashboard.state import open_finished, summary_of
 
     with suppress(AuditError):  # the page shows the error
         opened = open_finished(run, source)
         summary_of(opened)
-        _ = opened.identical_copies, desk_of(opened).cards
+        desk = desk_of(opened)
+        _ = opened.identical_copies
+        cards(desk, queue(desk, Wanted("labels", {})).ids[:16])
     for name in ("altair", "scipy.cluster.hierarchy"):  # their import takes a second, which would delay the first confusion matrix
         import_module(name)
 

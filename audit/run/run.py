@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from audit.tables import SAMPLES, SCHEMA_VERSION
 if TYPE_CHECKING:
     import pandas as pd
 
+    from audit.run.notebook import Shown
     from audit.sources import Source
 
 RECORD = "run.json"
@@ -195,6 +196,27 @@ class Run:
         if precision is not None:
             chosen = ranked(chosen, precision)
         return read_page(self._findings_files, chosen, offset=offset, limit=limit)
+
+    def show(self, check: str | None = None, *, limit: int = 12, **where: str | Collection[str]) -> Shown:
+        """Return some findings with their images, worst first, for a notebook: ``run.show("label_errors", label="cat")``.
+
+        Args:
+            check: a check; all if None.
+            limit: maximum number of findings.
+            where: column of the findings -> the wanted value or values.
+
+        Raises:
+            AuditError: unknown column.
+        """
+        from audit.run.notebook import findings
+
+        return findings(self, {**where, **({"check": check} if check else {})}, limit)
+
+    def _repr_html_(self) -> str:
+        """Return the run's counts and first findings, which a notebook shows."""
+        from audit.run.notebook import overview
+
+        return overview(self).html
 
     def read_findings(self, chosen: pd.DataFrame) -> pd.DataFrame:
         """Return rows of `findings_index` in their order, with messages and evidence."""

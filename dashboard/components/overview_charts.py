@@ -43,7 +43,7 @@ def severities(totals: Sequence[CheckTotal]) -> alt.Chart:
         alt.Chart(pd.DataFrame(rows), height={"step": 20})
         .mark_bar(cornerRadius=2)
         .encode(
-            x=alt.X("Findings:Q", title="Findings", scale=alt.Scale(type="symlog")),
+            x=alt.X("Findings:Q", title="Findings"),
             y=alt.Y("Check:N", title=None, sort=[check_title(total.name) for total in totals], axis=alt.Axis(labelLimit=170)),
             color=alt.Color("Severity:N", scale=alt.Scale(domain=names, range=[colors[level] for level in reversed(SEVERITIES)]), legend=_top()),
             order=alt.Order("order:Q"),
