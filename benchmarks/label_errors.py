@@ -10,22 +10,23 @@ missing is skipped. --cache keeps the predictions of planted sets, which take mo
 from __future__ import annotations
 
 import argparse
-import hashlib
 import resource
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from label_sets import Labels, Planted, natural, planted
 
-import audit.labels.noise as noise_model
+import audit.labels.suspicion as suspicion
 from audit.checks.label_errors import Options
 from audit.labels.conflicts import disagreeing_duplicate_sets
+from audit.labels.noise import estimate_noise
 from audit.labels.quality import Judgment, judge, judge_labels
 from audit.labels.review_yield import expected_yield
 from audit.labels.statistics import quality_of_classes
@@ -35,136 +36,8 @@ from audit.predictions.out_of_sample import out_of_sample
 Array = npt.NDArray[Any]
 
 FOLDS = 5
-FIELDS = {"signs": None, "xray": None, "clothing": None, "cifar": 6000, "tiny": 4000}
-"""Fields on which labels are planted, and the number of images drawn from them."""
-KINDS = {"none": 0.0, "random": 0.05, "confusable": 0.05, "mixed": 0.15}
-"""Planted errors: to any class, to the class that the image is most easily taken for, or half of each; and the share of the labels."""
 GRID = [(h, a, sharper) for h in (0.1, 0.15, 0.2, 0.3) for a in (0.0, 0.02, 0.04, 0.06) for sharper in (0.5, 0.6, 0.8)]
 """Values of `UNEXPLAINED`, `SUPPLIED_PRIOR` and `SHARPER` among which the table that leaves one dataset out chooses."""
-
-
-class Labels(NamedTuple):
-    """A set of labels and what is known about it."""
-
-    name: str
-    predictions: Array
-    given: Array
-    wrong: Array
-    """``[n]`` 1 = wrong, 0 = right, NaN = not judged."""
-    embeddings: Array | None = None
-    """None for supplied predictions."""
-
-    @property
-    def supplied(self) -> bool:
-        """Whether the predictions are another network's."""
-        return self.embeddings is None
-
-
-def predict(name: str, embeddings: Array, labels: Array, seed: int, cache: Path | None) -> Array:
-    """Return out-of-sample predictions, from the cache if they are in it."""
-    key = hashlib.sha1(np.ascontiguousarray(labels).tobytes() + str((name, len(embeddings), seed)).encode()).hexdigest()[:12]
-    file = cache / f"{name}-{key}.npz" if cache else None
-    if file and file.is_file():
-        return np.asarray(np.load(file)["p"])
-    found = out_of_sample(embeddings, labels.astype(np.int32), np.arange(len(labels)), seed=seed).probabilities
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, p=found)
-    return np.asarray(found)
-
-
-def field(runs: Path, name: str) -> tuple[Array, Array, pd.Series, list[str]] | None:
-    """Return embeddings, label codes, sample ids and classes of a scan's labelled images; None if there is no such scan."""
-    if not (runs / name / "embeddings.npy").is_file():
-        return None
-    samples, embeddings = pd.read_parquet(runs / name / "samples.parquet"), np.load(runs / name / "embeddings.npy")
-    kept = samples["label"].notna().to_numpy() & np.isfinite(embeddings[:, 0])
-    if name in ("cifar", "tiny"):
-        kept &= samples["split"].eq("train").to_numpy()
-    samples = samples[kept].reset_index(drop=True)
-    classes = sorted(samples["label"].unique())
-    return embeddings[kept], pd.Index(classes).get_indexer(samples["label"]), samples["sample_id"], classes
-
-
-def judged_by_eye(data: Path, name: str, ids: pd.Series) -> Array:
-    """Return 1 for wrong, 0 for other verdicts, NaN without one; on signs, whose labels are all known, the others are right."""
-    verdicts = pd.read_csv(data / f"{name}-labels-dev.csv").drop_duplicates("sample").set_index("sample")["verdict"]
-    found = ids.map(verdicts)
-    return np.where(found.isna(), 0.0 if name == "signs" else np.nan, found.eq("wrong").astype(float))
-
-
-def natural(data: Path, runs: Path, cache: Path | None) -> Iterator[Labels]:
-    """Yield the sets of labels that people made."""
-    for name in ("signs", "clothing"):
-        if found := field(runs, name):
-            embeddings, given, ids, _ = found
-            yield Labels(name, predict(name, embeddings, given, 0, cache), given, judged_by_eye(data, name, ids), embeddings)
-    if found := field(runs, "cifar"):
-        embeddings, _, ids, classes = found
-        human = pd.read_csv(data / "cifar10-human-labels-dev.csv").set_index("index")
-        human = human.loc[ids.str.rsplit("/", n=1).str[-1].str.split(".").str[0].astype(int)]
-        true = pd.Index(classes).get_indexer(human["clean_label"])
-        for name, column in (("cifar10n-agg", "aggre_label"), ("cifar10n-ran", "random_label1")):
-            given = pd.Index(classes).get_indexer(human[column])
-            yield Labels(name, predict(name, embeddings, given, 0, cache), given, (given != true).astype(float), embeddings)
-    for file in sorted((data / "label-arrays-dev").glob("*.npz")):
-        array = np.load(file)
-        yield Labels(file.stem, array["pred_probs"].astype(np.float32), array["given"].astype(np.int64), array["wrong"].astype(float))
-    published = data / "label-errors-cifar10"
-    if published.is_dir():
-        votes = pd.read_csv(published / "human_votes.csv")
-        given = np.load(published / "labels.npy").astype(np.int64)
-        wrong = np.isin(np.arange(len(given)), votes.loc[votes["given"] < 3, "index"]).astype(float)
-        yield Labels("published", np.load(published / "pred_probs.npy").astype(np.float32), given, wrong)
-
-
-class Planted(NamedTuple):
-    """A field with errors planted in its labels."""
-
-    field: str
-    kind: str
-    predictions: Array
-    """Of models fitted on the planted labels."""
-    given: Array
-    wrong: Array
-    unplanted: Array
-    """Labels before planting."""
-    reused: Array
-    """Predictions of models fitted on the labels before planting."""
-
-
-def planted(data: Path, runs: Path, seeds: int, cache: Path | None) -> Iterator[Planted]:
-    """Yield every field with every kind of planted errors, once per seed; labels that were judged wrong count as wrong as well."""
-    for seed in range(seeds):
-        for name, size in FIELDS.items():
-            found = field(runs, name)
-            if not found:
-                continue
-            embeddings, labels, ids, _ = found
-            known = judged_by_eye(data, name, ids) if (data / f"{name}-labels-dev.csv").is_file() else np.zeros(len(labels))
-            if size and len(labels) > size:
-                kept = np.sort(np.random.default_rng(100 + seed).choice(len(labels), size, replace=False))
-                embeddings, labels, known = embeddings[kept], labels[kept], known[kept]
-            before = predict(f"{name}-base", embeddings, labels, seed, cache)
-            for kind, share in KINDS.items():
-                given = plant(labels, before, kind, share, seed)
-                after = before if kind == "none" else predict(f"{name}-{kind}", embeddings, given, seed, cache)
-                some = np.isfinite(after[:, 0])
-                wrong = np.maximum(given != labels, np.nan_to_num(known)).astype(float)
-                yield Planted(name, kind, after[some], given[some], wrong[some], labels[some], before[some])
-
-
-def plant(labels: Array, predictions: Array, kind: str, share: float, seed: int) -> Array:
-    """Return labels of which a share is changed."""
-    draw = np.random.default_rng(1000 * seed + 7)
-    rows = draw.choice(len(labels), round(len(labels) * share), replace=False)
-    half = {"random": len(rows), "confusable": 0, "mixed": len(rows) // 2, "none": 0}[kind]
-    given = labels.copy()
-    given[rows[:half]] = (labels[rows[:half]] + draw.integers(1, predictions.shape[1], half)) % predictions.shape[1]
-    other = np.nan_to_num(predictions[rows[half:]])
-    other[np.arange(len(other)), labels[rows[half:]]] = -1
-    given[rows[half:]] = other.argmax(1)
-    return given
 
 
 def cleanlab(predictions: Array, given: Array) -> dict[str, Array]:
@@ -336,15 +209,15 @@ def leave_one_out(sets: list[Labels]) -> None:
     """Choose the constants of errors on hard images on all datasets but one, and print the calibration error of the one left out."""
     some = [one for one in sets if np.isfinite(one.wrong).all()]
     of = {one.name: "roman" if "roman" in one.name else "worst" if "worst" in one.name else one.name for one in some}
-    fits = {one.name: noise_model.estimate_noise(one.predictions, one.given, supplied=one.supplied) for one in some}
+    fits = {one.name: estimate_noise(one.predictions, one.given, supplied=one.supplied) for one in some}
     errors = pd.DataFrame(index=pd.MultiIndex.from_tuples(GRID, names=["h", "a", "sharper"]), columns=[one.name for one in some], dtype=float)
-    chosen = noise_model.UNEXPLAINED, noise_model.SUPPLIED_PRIOR, noise_model.SHARPER
+    chosen = suspicion.UNEXPLAINED, suspicion.SUPPLIED_PRIOR, suspicion.SHARPER
     for constants in GRID:
-        noise_model.UNEXPLAINED, noise_model.SUPPLIED_PRIOR, noise_model.SHARPER = constants
+        suspicion.UNEXPLAINED, suspicion.SUPPLIED_PRIOR, suspicion.SHARPER = constants
         for one in some:
-            probability = noise_model.suspect(one.predictions, one.given, fits[one.name]).probability
+            probability = suspicion.suspect(one.predictions, one.given, fits[one.name]).probability
             errors.loc[constants, one.name] = expected_calibration_error(probability, one.wrong)
-    noise_model.UNEXPLAINED, noise_model.SUPPLIED_PRIOR, noise_model.SHARPER = chosen
+    suspicion.UNEXPLAINED, suspicion.SUPPLIED_PRIOR, suspicion.SHARPER = chosen
     print(f"\n## Leaving one dataset out: h, a and the sharpening are chosen on the others (in use: {chosen})\n")
     print("| left out | chosen on the others | ECE with these | ECE with those in use |\n|---|---|---|---|")
     for name in dict.fromkeys(of.values()):

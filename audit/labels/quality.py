@@ -9,8 +9,9 @@ import pandas as pd
 
 from audit.io.blocks import blocks
 from audit.labels.conflicts import disagreeing_duplicate_sets
-from audit.labels.noise import VOTE_WEIGHT, Noise, Suspicion, estimate_noise, suspect
+from audit.labels.noise import Noise, estimate_noise
 from audit.labels.self_test import SelfTest, self_test
+from audit.labels.suspicion import VOTE_WEIGHT, Suspicion, suspect
 from audit.predictions.calibration import softmax
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.labels.noise import Noise, estimate_noise, estimation_rows, suspect
+from audit.labels.noise import Noise, estimate_noise, estimation_rows
+from audit.labels.suspicion import suspect
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from audit.io.blocks import blocks
-from audit.labels.noise import VOTE_WEIGHT
+from audit.labels.suspicion import VOTE_WEIGHT
 from audit.predictions.calibration import sigmoid
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from audit.labels.noise import estimate_noise, suspect
+from audit.labels.noise import estimate_noise
+from audit.labels.suspicion import suspect
 
 
 def slips(rows=4000, share=0.15, seed=0):

@@ -4,9 +4,10 @@ from hypothesis import given as cases
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from audit.labels.noise import estimate_noise, suspect
+from audit.labels.noise import estimate_noise
 from audit.labels.quality import judge
 from audit.labels.self_test import SHARE, self_test
+from audit.labels.suspicion import suspect
 from audit.predictions.calibration import softmax
 
 
