@@ -25,12 +25,15 @@ from label_sets import Labels, Planted, natural, planted
 
 import audit.labels.suspicion as suspicion
 from audit.checks.label_errors import Options
+from audit.labels import systematic
 from audit.labels.conflicts import disagreeing_duplicate_sets
-from audit.labels.noise import estimate_noise
+from audit.labels.noise import estimate_noise, logarithms
+from audit.labels.noise_fits import Fit
 from audit.labels.quality import Judgment, judge, judge_labels
 from audit.labels.review_yield import expected_yield
 from audit.labels.statistics import quality_of_classes
 from audit.pairs.duplicate_sets import connected_sets
+from audit.predictions.calibration import softmax
 from audit.predictions.out_of_sample import out_of_sample
 
 Array = npt.NDArray[Any]
@@ -167,8 +170,9 @@ def planted_sets(cases: Iterator[Planted]) -> None:
         found = expected_yield(score, probability, depths, ends=(low, high))
         at_depth = np.cumsum(one.wrong[np.argsort(-score, kind="stable")])[found.depth - 1] / found.depth
         row["list"] = ((found.low - 1e-9 <= at_depth) & (at_depth <= found.high + 1e-9)).mean()
-        sure = probability >= 0.9
-        row["from 0.9"], row["right"] = sure.sum(), one.wrong[sure].sum()
+        for start in (0.5, 0.9):
+            flagged = probability >= start
+            row[f"from {start}"], row[f"right from {start}"] = flagged.sum(), one.wrong[flagged].sum()
         if one.kind != "none":
             ours = average_precision(one.wrong, score)
             row["ratio"] = ours / max(average_precision(one.wrong, peer) for peer in cleanlab(one.predictions, one.given).values())
@@ -178,22 +182,22 @@ def planted_sets(cases: Iterator[Planted]) -> None:
             row["found"], row["reused"] = (probability[changed] >= 0.5).mean(), (reused[changed] >= 0.5).mean()
         rows[one.field, one.kind].append(row)
     print("\n## Planted errors: means over the seeds\n")
-    print("| field | planted | wrong | stated | ECE (largest) | from 0.9: wrong | interval holds: share, classes, list | AP / best of cleanlab |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| field | planted | wrong | stated | ECE (largest) | from 0.5: wrong | from 0.9: wrong | holds: share, classes, list | AP ratio |")
+    print("|---|---|---|---|---|---|---|---|---|")
     total = defaultdict(list)
     for (name, kind), several in rows.items():
         table = pd.DataFrame(several)
         total[kind].append(table)
         ratio = f"{table['ratio'].mean():.3f}" if "ratio" in table else ""
         holds = ", ".join(f"{table[part].mean():.2f}" for part in ("share", "classes", "list"))
-        sure = f"{table['right'].sum():.0f} of {table['from 0.9'].sum():.0f}"
+        flags = " | ".join(f"{table[f'right from {start}'].sum():.0f} of {table[f'from {start}'].sum():.0f}" for start in (0.5, 0.9))
         error = f"{table['ECE'].mean():.3f} ({table['ECE'].max():.3f})"
-        print(f"| {name} | {kind} | {table['wrong'].mean():.3f} | {table['stated'].mean():.3f} | {error} | {sure} | {holds} | {ratio} |")
+        print(f"| {name} | {kind} | {table['wrong'].mean():.3f} | {table['stated'].mean():.3f} | {error} | {flags} | {holds} | {ratio} |")
     for kind, tables in total.items():
         table = pd.concat(tables)
-        print(f"| all {len(table)} | {kind} | | | {table['ECE'].mean():.3f} | | {', '.join(f'{table[part].mean():.2f}' for part in HOLDS)} | |")
+        print(f"| all {len(table)} | {kind} | | | {table['ECE'].mean():.3f} | | | {', '.join(f'{table[part].mean():.2f}' for part in HOLDS)} | |")
     table = pd.concat([table for tables in total.values() for table in tables])
-    print(f"| all {len(table)} | | | | {table['ECE'].mean():.3f} | | {', '.join(f'{table[part].mean():.2f}' for part in HOLDS)} | |")
+    print(f"| all {len(table)} | | | | {table['ECE'].mean():.3f} | | | {', '.join(f'{table[part].mean():.2f}' for part in HOLDS)} | |")
     print("\n## Self-test: share of the planted errors that is found, by models fitted on them, and with the predictions reused\n")
     print("| field | planted | models fitted on them | predictions reused |\n|---|---|---|---|")
     for (name, kind), several in rows.items():
@@ -225,6 +229,39 @@ def leave_one_out(sets: list[Labels]) -> None:
         best = tuple(float(value) for value in errors.drop(columns=mine).max(axis=1).idxmin())
         for column in mine:
             print(f"| {column} | {best} | {errors.loc[best, column]:.3f} | {errors.loc[chosen, column]:.3f} |")
+
+
+def pair_threshold(cases: Iterator[Planted]) -> None:
+    """Print the gains in log likelihood by pairs of classes, and `PAIR_GAIN` chosen on the other fields."""
+    gains: dict[str, dict[str, list[float]]] = defaultdict(lambda: {"without": [], "systematic": [], "systematic, alike": []})
+    for one in cases:
+        found = systematic.pair_gains(*without_pairs(one))
+        if not one.kind.startswith("systematic"):
+            gains[one.field]["without"].append(float(found.gain.max(initial=0)))
+            continue
+        changed = np.flatnonzero(one.given != one.unplanted)[0]
+        pair = (found.true == one.unplanted[changed]) & (found.given == one.given[changed])
+        gains[one.field][one.kind].append(float(found.gain[pair].max(initial=0)))
+    print(f"\n## Systematic errors: gains in log likelihood by pairs of classes (in use: from {systematic.PAIR_GAIN:g})\n")
+    print("A pair is reported from the threshold: the smallest whole number above all gains without systematic errors, on the other fields.\n")
+    print("| field left out | largest without | planted | planted, alike | threshold | above it: without | planted | planted, alike |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, mine in gains.items():
+        threshold = np.ceil(max(max(other["without"]) for left, other in gains.items() if left != name))
+        above = [f"{sum(gain >= threshold for gain in mine[kind])} of {len(mine[kind])}" for kind in mine]
+        planted_gains = [" ".join(f"{gain:.0f}" for gain in sorted(mine[kind])) for kind in ("systematic", "systematic, alike")]
+        print(f"| {name} | {max(mine['without']):.1f} | {' | '.join(planted_gains)} | {threshold:g} | {' | '.join(above)} |")
+
+
+def without_pairs(one: Planted) -> tuple[Array, Array, Fit]:
+    """Return predictions, labels and the fit of random and, where they are earned, confusable errors."""
+    used, systematic.PAIR_GAIN = systematic.PAIR_GAIN, np.inf
+    noise = estimate_noise(one.predictions, one.given)
+    systematic.PAIR_GAIN = used
+    if noise.transition is not None:
+        noise = estimate_noise(one.predictions, one.given, kind="random")
+    prior = softmax(logarithms(one.predictions) / np.float32(noise.temperature))
+    return prior, one.given, Fit(0.0, noise.share, noise.confusable)
 
 
 def yields(one: Labels) -> None:
@@ -287,7 +324,7 @@ def timed(function: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-SECTIONS = ("ranking", "calibration", "leave_one_out", "yields", "copies", "planted", "regression")
+SECTIONS = ("ranking", "calibration", "leave_one_out", "yields", "copies", "planted", "pairs", "regression")
 
 
 def main() -> None:
@@ -324,6 +361,8 @@ def show(sections: Collection[str], data: Path, runs: Path, seeds: int, cache: P
             copies(one, runs)
     if "planted" in sections:
         planted_sets(planted(data, runs, seeds, cache))
+    if "pairs" in sections:
+        pair_threshold(planted(data, runs, seeds, cache))
     if "regression" in sections:
         regression(sets)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from audit.io.blocks import some_of
 from audit.labels.noise_fits import Fit, SystematicError, fit_confusable, fit_matrix, fit_share, standard_error
-from audit.labels.systematic import PAIR_GAIN, add_pairs, error_of_pairs
+from audit.labels.systematic import PAIR_GAIN, add_pairs
 from audit.predictions.calibration import best_temperature, softmax
 
 if TYPE_CHECKING:
@@ -148,10 +148,10 @@ def estimate_noise(
     calibrated = best_temperature(logits, labels)
     net, fits = _kinds(logits, labels, calibrated, kind)
     chosen = max(net, key=lambda name: net[name])
-    found, error = fits[chosen], _error(fits[chosen], logits, labels)
+    found, error = fits[chosen], standard_error(fits[chosen], logits, labels)
     # The errors may also be of the kind that was not chosen, except where a matrix holds all kinds.
     others = [] if chosen == "matrix" else [fit for name, fit in fits.items() if name not in (chosen, "matrix")]
-    most = max(found.share + _Z * error, *(fit.share + _Z * _error(fit, logits, labels) for fit in others), found.share)
+    most = max(found.share + _Z * error, *(fit.share + _Z * standard_error(fit, logits, labels) for fit in others), found.share)
     return Noise(
         share=found.share,
         share_interval=(max(found.share - _Z * error, 0.0), min(most, 1.0)),
@@ -178,23 +178,26 @@ def _kinds(logits: Floats, labels: npt.NDArray[np.int64], calibrated: float, kin
 
     if kind in ("random", "confusable", "matrix"):
         return {kind: 0.0}, {kind: search({"random": fit_share, "confusable": fit_confusable, "matrix": fit_matrix}[kind])}
-    random = search(fit_share)
-    systematic = add_pairs(search, logits, labels, random)
-    if kind == "systematic":
-        return {kind: 0.0}, {kind: systematic}
+    fits: dict[Kind, Fit] = {"random": search(fit_share)}
+    least = fits["random"].likelihood
     net: dict[Kind, float] = {"random": 0.0}
-    fits: dict[Kind, Fit] = {"random": random}
     if classes > 2:
         fits["confusable"] = search(fit_confusable)
-        net["confusable"] = fits["confusable"].likelihood - random.likelihood - CONFUSABLE_GAIN
-    if systematic.pairs:
-        fits["systematic"] = systematic
-        net["systematic"] = systematic.likelihood - random.likelihood - PAIR_GAIN * len(systematic.pairs)
+        net["confusable"] = fits["confusable"].likelihood - least - CONFUSABLE_GAIN
+    # Pairs are added to random errors, and to confusable ones where these are earned.
+    for start in [fit for name, fit in fits.items() if net[name] >= 0]:
+        fit = add_pairs(search, logits, labels, start)
+        gain = fit.likelihood - least - PAIR_GAIN * len(fit.pairs) - CONFUSABLE_GAIN * (start.confusable > 0)
+        if fit.pairs and gain > net.get("systematic", -np.inf):
+            fits["systematic"], net["systematic"] = fit, gain
+    if kind == "systematic":
+        name: Kind = kind if kind in fits else "random"
+        return {name: 0.0}, {name: fits[name]}
     parameters = classes * (classes - 1)
     # No matrix can raise the likelihood of a label above 1.
-    if classes > 2 and parameters < -random.likelihood:
+    if classes > 2 and parameters < -least:
         fits["matrix"] = search(fit_matrix)
-        net["matrix"] = fits["matrix"].likelihood - random.likelihood - parameters
+        net["matrix"] = fits["matrix"].likelihood - least - parameters
     return net, fits
 
 
@@ -220,10 +223,6 @@ def _coolest_fit(
 
     minimize_scalar(loss, bounds=(step - _COOLING, step + _COOLING), method="bounded", options={"xatol": 0.01})
     return max(fits, key=lambda found: found.likelihood)
-
-
-def _error(fit: Fit, logits: Floats, labels: npt.NDArray[np.int64]) -> float:
-    return error_of_pairs(fit, logits, labels) if fit.pairs else standard_error(fit, logits, labels)
 
 
 def logarithms(probabilities: Floats) -> Floats:

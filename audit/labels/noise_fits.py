@@ -24,6 +24,9 @@ PRIOR_IMAGES = 300.0
 LEAST_PROBABILITY = 1e-30
 """The least probability of a label, so that its logarithm is finite."""
 
+MOST_RATE = 0.95
+"""The largest share of the images of a class that may carry the label of others."""
+
 _ROUNDS, _ROUNDS_OF_SHARES = 25, 200
 _STEP = 0.05
 
@@ -82,7 +85,7 @@ def fit_share(prior: Floats, labels: Codes) -> Fit:
 
 def fit_confusable(prior: Floats, labels: Codes) -> Fit:
     """Fit the shares of labels that are replaced by any other class, and by another class in proportion to its predicted probability."""
-    parts = _parts(prior, labels)
+    parts = probability_by_origin(prior, labels)
     weights = np.array([0.9, 0.05, 0.05])
     for _ in range(_ROUNDS_OF_SHARES):
         responsible = parts * weights
@@ -94,7 +97,7 @@ def fit_confusable(prior: Floats, labels: Codes) -> Fit:
     return Fit(likelihood, float(weights[1:].sum()), float(weights[2]))
 
 
-def _parts(prior: Floats, labels: Codes) -> Doubles:
+def probability_by_origin(prior: Floats, labels: Codes) -> Doubles:
     """Return ``[m, 3]``: the probability of each label if it is right, replaced by any class, and by the class that is most easily confused."""
     own, random = own_and_random(prior, labels)
     odds = prior / np.maximum(1 - prior.astype(np.float64), np.maximum(own, LEAST_PROBABILITY)[:, None])
@@ -133,32 +136,32 @@ def standard_error(fit: Fit, logits: Floats, labels: Codes) -> float:
     """
     if fit.transition is not None:
         return fit.error
-    weights = np.array([1 - fit.share, fit.share - fit.confusable, fit.confusable])
-    parts = [_parts(prior, labels) for prior in priors_around(fit, logits)]
-    probability = np.maximum(parts[1] @ weights, LEAST_PROBABILITY)
-    gradients = [(parts[1][:, kind] - parts[1][:, 0]) / probability for kind in ((1, 2) if fit.confusable > 1e-4 else (1,))]
-    return error_of_sum(gradients, np.ones(len(gradients)), parts[0] @ weights, parts[2] @ weights)
-
-
-def priors_around(fit: Fit, logits: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the predictions at a temperature a step below that of the fit, at that, and a step above."""
-    colder, fitted, warmer = (softmax(logits / np.float32(fit.temperature * np.exp(step))) for step in (-_STEP, 0, _STEP))
-    return colder, fitted, warmer
-
-
-def error_of_sum(gradients: list[Doubles], weights: Doubles, colder: Doubles, warmer: Doubles) -> float:
-    """Return the standard error of a weighted sum of parameters that are fitted together with the temperature.
-
-    Args:
-        gradients: of the logarithm of each label's probability, ``[m]`` for each parameter.
-        weights: one for each parameter.
-        colder: ``[m]`` probabilities of the labels a step below the fitted temperature; see `priors_around`.
-        warmer: the same a step above.
-    """
-    cold, warm = np.log(np.maximum(colder, LEAST_PROBABILITY)), np.log(np.maximum(warmer, LEAST_PROBABILITY))
+    colder, prior, warmer = (softmax(logits / np.float32(fit.temperature * np.exp(step))) for step in (-_STEP, 0, _STEP))
+    parts = probability_by_origin(prior, labels)
+    probability = label_probability(prior, labels, fit)
+    gradients = [(parts[:, kind] - parts[:, 0]) / probability for kind in ((1, 2) if fit.confusable > 1e-4 else (1,))]
+    weights = [1.0] * len(gradients)
+    for pair in fit.pairs:
+        change = np.where(labels == pair.given, prior[:, pair.true], 0.0) - np.where(labels == pair.true, parts[:, 0], 0.0)
+        gradients.append(change / probability)
+        weights.append(pair.share / max(pair.rate, 1e-9))
+    cold, warm = (np.log(label_probability(other, labels, fit)) for other in (colder, warmer))
     every = np.array([*gradients, (warm - cold) / (2 * _STEP)])
     covariance = np.linalg.pinv(every @ every.T)[:-1, :-1]
-    return float(max(weights @ covariance @ weights, 0.0) ** 0.5)
+    return float(np.sqrt(max(float(np.array(weights) @ covariance @ np.array(weights)), 0.0)))
+
+
+def label_probability(prior: Floats, labels: Codes, fit: Fit) -> Doubles:
+    """Return ``[m]``: the probability of each label under a fit of random errors, confusable ones and pairs."""
+    leaving = np.zeros(prior.shape[1])
+    for pair in fit.pairs:
+        leaving[pair.true] += pair.rate
+    right, random, confusable = probability_by_origin(prior, labels).T
+    found = right * np.maximum(1 - fit.random - fit.confusable - leaving[labels], 1 - MOST_RATE) + random * fit.random + confusable * fit.confusable
+    for pair in fit.pairs:
+        rows = np.flatnonzero(labels == pair.given)
+        found[rows] += pair.rate * prior[rows, pair.true]
+    return np.asarray(np.maximum(found, LEAST_PROBABILITY))
 
 
 def own_and_random(prior: Floats, labels: Codes) -> tuple[Doubles, Doubles]:

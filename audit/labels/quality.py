@@ -44,8 +44,14 @@ class Judgment(NamedTuple):
         if self.test is None:
             return {}
         share, low, high = (float(self.table[name].mean()) for name in ("probability_wrong", "probability_low", "probability_high"))
+        judged = int(self.table["probability_wrong"].notna().sum())
         return {
-            "label_noise": {"kind": self.noise.kind, "share": self.noise.share, "temperature": self.noise.temperature},
+            "label_noise": {
+                "kind": self.noise.kind,
+                "share": self.noise.share,
+                "temperature": self.noise.temperature,
+                "systematic": [[classes[pair.true], classes[pair.given], pair.rate, round(pair.share * judged)] for pair in self.noise.systematic],
+            },
             "self_test": {
                 "wrong_share": share,
                 "wrong_share_interval": [low, high],

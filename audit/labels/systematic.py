@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.labels.noise_fits import LEAST_PROBABILITY, Fit, SystematicError, error_of_sum, own_and_random, priors_around
+from audit.labels.noise_fits import LEAST_PROBABILITY, MOST_RATE, Fit, SystematicError, label_probability, own_and_random, probability_by_origin
 from audit.predictions.calibration import softmax
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ PAIR_GAIN = 10.0
 """Gain in log likelihood from which a pair of classes has a rate of its own."""
 
 _RATES = np.array([0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9])
-_MOST_RATE = 0.95
 _ADDITIONS, _ROUNDS = 8, 300
 _TOLERANCE = 1e-3
 
@@ -43,23 +42,23 @@ class Gains(NamedTuple):
 
 
 def add_pairs(search: Search, logits: Floats, labels: Codes, start: Fit) -> Fit:
-    """Add pairs of classes to a fit of random errors, as long as one raises the log likelihood by `PAIR_GAIN`; return the last fit.
+    """Add pairs of classes to a fit, as long as one raises the log likelihood by `PAIR_GAIN`; return the last fit.
 
-    Each round adds the pairs that are the best of both their classes, and fits all rates and the temperature again.
+    Each round adds the pairs that are the best of both their classes, and fits everything and the temperature again.
 
     Args:
         search: fits at the best temperature, searched from a given one.
         logits: ``[m, c]`` logarithms of the predictions.
         labels: ``[m]``.
-        start: fit of random errors.
+        start: fit of random errors, or of random and confusable ones.
     """
     found = start
     for _ in range(_ADDITIONS):
-        gains = pair_gains(softmax(logits / np.float32(found.temperature)), labels, found)
-        new = _best_of_both(gains)
+        new = _best_of_both(pair_gains(softmax(logits / np.float32(found.temperature)), labels, found))
         if not new:
             break
-        found = search(partial(fit_pairs, pairs=[*((pair.true, pair.given) for pair in found.pairs), *new]), found.temperature)
+        pairs = [*((pair.true, pair.given) for pair in found.pairs), *new]
+        found = search(partial(fit_pairs, pairs=pairs, confusable=start.confusable > 0), found.temperature)
     return found
 
 
@@ -71,13 +70,14 @@ def pair_gains(prior: Floats, labels: Codes, fit: Fit) -> Gains:
     Args:
         prior: ``[m, c]`` predictions at the temperature of the fit.
         labels: ``[m]``.
-        fit: random errors and the pairs so far.
+        fit: the fit without the pair.
     """
     classes = prior.shape[1]
-    own, _ = own_and_random(prior, labels)
-    kept = 1 - fit.random
+    own = own_and_random(prior, labels)[0]
+    kept = 1 - fit.random - fit.confusable
     probability = label_probability(prior, labels, fit)
     known = {(pair.true, pair.given) for pair in fit.pairs}
+    known |= {(given, true) for true, given in known}
     # What the images lose that keep the label of their class; depends on the class and the rate only.
     order = np.argsort(labels, kind="stable")
     present, starts = np.unique(labels[order], return_index=True)
@@ -104,70 +104,47 @@ def _best_of_both(gains: Gains) -> list[tuple[int, int]]:
             break
         true, given = int(gains.true[at]), int(gains.given[at])
         ends = {("true", true), ("given", given)}
-        if not ends & seen:
+        if not ends & seen and (given, true) not in found:
             found.append((true, given))
         seen |= ends
     return found
 
 
-def fit_pairs(prior: Floats, labels: Codes, *, pairs: list[tuple[int, int]]) -> Fit:
-    """Fit the share of random errors and the rate of each pair by expectation-maximisation; the likelihood is concave in them.
+def fit_pairs(prior: Floats, labels: Codes, *, pairs: list[tuple[int, int]], confusable: bool) -> Fit:
+    """Fit the rate of each pair, next to random errors, by expectation-maximisation; the likelihood is concave in the probabilities.
 
     Args:
         prior: ``[m, c]`` predictions at one temperature.
         labels: ``[m]``.
         pairs: (true class, given label).
+        confusable: whether errors to the most easily confused class are fitted as well.
     """
     classes, rows = prior.shape[1], len(labels)
-    own, random = own_and_random(prior, labels)
+    parts = probability_by_origin(prior, labels)
     true = np.array([pair[0] for pair in pairs])
-    at = [np.flatnonzero(labels == given) for _, given in pairs]
-    number = np.repeat(np.arange(len(pairs)), [len(part) for part in at])
-    at_all = np.concatenate(at)
-    of_true = prior[at_all, true[number]].astype(np.float64)
-    share, rate, before = 0.01, np.full(len(pairs), 0.1), -np.inf
+    at_pair = [np.flatnonzero(labels == given) for _, given in pairs]
+    number = np.repeat(np.arange(len(pairs)), [len(part) for part in at_pair])
+    at = np.concatenate(at_pair)
+    of_true = prior[at, true[number]].astype(np.float64)
+    weights, rate, before = np.array([0.98, 0.01, 0.01 * confusable]), np.full(len(pairs), 0.1), -np.inf
     for _ in range(_ROUNDS):
-        leaving = np.bincount(true, rate, minlength=classes)
-        right = own * (1 - share) * np.maximum(1 - leaving[labels], 1 - _MOST_RATE)
-        systematic = of_true * (1 - share) * rate[number]
-        probability = np.maximum(right + share * random + np.bincount(at_all, systematic, minlength=rows), LEAST_PROBABILITY)
-        kept = np.bincount(labels, right / probability, minlength=classes)
-        changed = np.bincount(number, systematic / probability[at_all], minlength=len(pairs))
-        replaced = share * float((random / probability).sum())
+        staying = np.maximum(1 - np.bincount(true, rate, minlength=classes), 1 - MOST_RATE)
+        every = parts * weights
+        every[:, 0] *= staying[labels]
+        systematic = of_true * weights[0] * rate[number]
+        probability = np.maximum(every.sum(1) + np.bincount(at, systematic, minlength=rows), LEAST_PROBABILITY)
         likelihood = float(np.log(probability).sum())
-        share = min(max(replaced, 0.5) / rows, 1 - 1 / classes)
-        images = kept + np.bincount(true, changed, minlength=classes)
-        rate = np.minimum(changed / np.maximum(images[true], 1e-9), _MOST_RATE)
+        every /= probability[:, None]
+        changed = np.bincount(number, systematic / probability[at], minlength=len(pairs))
+        replaced = every[:, 1:].sum(0)
+        replaced[0] = max(replaced[0], 0.5)
+        weights = np.array([max(rows - replaced.sum(), 0.5), *replaced]) / rows
+        images = np.bincount(labels, every[:, 0], minlength=classes) + np.bincount(true, changed, minlength=classes)
+        rate = np.minimum(changed / np.maximum(images[true], 1e-9), MOST_RATE)
         if likelihood - before < _TOLERANCE:
             break
         before = likelihood
     found = tuple(
-        SystematicError(*pair, float((1 - share) * each), float(count / rows)) for pair, each, count in zip(pairs, rate, changed, strict=True)
+        SystematicError(*pair, float(weights[0] * each), float(count / rows)) for pair, each, count in zip(pairs, rate, changed, strict=True)
     )
-    return Fit(likelihood, share + sum(pair.share for pair in found), pairs=found)
-
-
-def label_probability(prior: Floats, labels: Codes, fit: Fit) -> Doubles:
-    """Return ``[m]``: the probability of each label under a fit of random errors and pairs."""
-    own, random = own_and_random(prior, labels)
-    leaving = np.zeros(prior.shape[1])
-    for pair in fit.pairs:
-        leaving[pair.true] += pair.rate
-    found = own * np.maximum(1 - fit.random - leaving[labels], 1 - _MOST_RATE) + fit.random * random
-    for pair in fit.pairs:
-        rows = np.flatnonzero(labels == pair.given)
-        found[rows] += pair.rate * prior[rows, pair.true]
-    return np.maximum(found, LEAST_PROBABILITY)
-
-
-def error_of_pairs(fit: Fit, logits: Floats, labels: Codes) -> float:
-    """Return the standard error of the share of wrong labels under a fit of random errors and pairs; see `standard_error`."""
-    colder, prior, warmer = priors_around(fit, logits)
-    own, random = own_and_random(prior, labels)
-    probability = label_probability(prior, labels, fit)
-    gradients = [(random - own) / probability]
-    for pair in fit.pairs:
-        change = np.where(labels == pair.given, prior[:, pair.true], 0.0) - np.where(labels == pair.true, own, 0.0)
-        gradients.append(change / probability)
-    images = [pair.share / max(pair.rate, 1e-9) for pair in fit.pairs]
-    return error_of_sum(gradients, np.array([1.0, *images]), label_probability(colder, labels, fit), label_probability(warmer, labels, fit))
+    return Fit(likelihood, float(weights[1:].sum()) + sum(pair.share for pair in found), float(weights[2]), found)

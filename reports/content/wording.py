@@ -57,7 +57,7 @@ def label(name: str | None, words: Mapping[str, str]) -> str:
 
 
 def self_test(record: Mapping[str, Any]) -> str | None:
-    """Return the outcome of the self-test of the label check in sentences; None if the run has none.
+    """Return the estimated label noise and the outcome of the self-test in sentences; None if the run has none.
 
     Args:
         record: the run's record.
@@ -68,7 +68,7 @@ def self_test(record: Mapping[str, Any]) -> str | None:
         shown = [str(name) for name in found["cannot_help"][:CLASSES_SHOWN]]
         more = len(found["cannot_help"]) - len(shown)
         text = (
-            f"An estimated {percent(found['wrong_share'])} of the labels are wrong ({percent(low)} to {percent(high)}). "
+            f"An estimated {percent(found['wrong_share'])} of the labels are wrong ({percent(low)} to {percent(high)}). {_systematic(record)}"
             f"Self-test: of {found['changed']:,} labels that were changed on purpose, {found['found']:,} were flagged "
             f"({percent(found['found_random'])} of those changed to a random class, {percent(found['found_confusable'])} of those changed to "
             f"the most similar one), among {found['flagged']:,} flags."
@@ -76,6 +76,14 @@ def self_test(record: Mapping[str, Any]) -> str | None:
     except (KeyError, TypeError, ValueError):
         return None
     return text + (f" It cannot help with {', '.join(shown)}{f' and {more:,} more classes' if more else ''}." if shown else "")
+
+
+def _systematic(record: Mapping[str, Any]) -> str:
+    """Return a sentence about the classes of which a part is labelled another class, with a space after it; empty if there are none."""
+    pairs = record["stages"]["predictions"].get("label_noise", {}).get("systematic", [])
+    shown = [f"{rate:.0%} of the images of {true} are labelled {given} ({images:,} images)" for true, given, rate, images in pairs[:CLASSES_SHOWN]]
+    more = len(pairs) - len(shown)
+    return f"At least about {', '.join(shown)}{f', and so on for {more:,} more pairs of classes' if more > 0 else ''}. " if shown else ""
 
 
 def subject(sample_id: str | None, of_class: str | None, kind: str, words: Mapping[str, str]) -> str:

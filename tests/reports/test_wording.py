@@ -39,5 +39,8 @@ def test_self_test_is_reported_in_sentences():
     text = self_test({"stages": {"predictions": {"self_test": found}}})
     assert text.startswith("An estimated 1.5% of the labels are wrong (0.3% to 4.0%). Self-test: of 240 labels that were changed on purpose, 193")
     assert text.endswith("among 214 flags. It cannot help with a, b, c, d, e and 2 more classes.")
+    noise = {"systematic": [["cat", "dog", 0.171, 42]]}
+    text = self_test({"stages": {"predictions": {"self_test": found, "label_noise": noise}}})
+    assert "wrong (0.3% to 4.0%). At least about 17% of the images of cat are labelled dog (42 images). Self-test:" in text
     assert self_test({"stages": {}}) is None
     assert self_test({"stages": {"predictions": {"self_test": {**found, "changed": "many"}}}}) is None
