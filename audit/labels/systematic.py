@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Codes = npt.NDArray[np.int64]
     Search = Callable[[Callable[[Floats, Codes], Fit], float], Fit]
 
-PAIR_GAIN = 10.0
+PAIR_GAIN = 15.0
 """Gain in log likelihood from which a pair of classes has a rate of its own."""
 
 _RATES = np.array([0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9])

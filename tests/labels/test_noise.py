@@ -18,14 +18,26 @@ def slips(rows=4000, share=0.15, seed=0):
 
 def test_estimates_the_transition_matrix():
     predictions, given, _ = slips()
-    transition = estimate_noise(predictions, given).transition
+    transition = estimate_noise(predictions, given, kind="matrix").transition
     np.testing.assert_allclose(transition.sum(1), 1, rtol=1e-6)
     assert transition[0, 1] == transition[~np.eye(3, dtype=bool)].max()
 
 
+def test_matrix_is_chosen_where_every_class_has_errors_of_its_own():
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 5, 6000)
+    guess = np.where(draw.random(6000) < 0.9, true, draw.integers(0, 5, 6000))
+    predictions = np.full((6000, 5), 0.02, np.float32)
+    predictions[np.arange(6000), guess] = 0.92
+    given = np.where(draw.random(6000) < 0.1 + 0.04 * true, (true + draw.integers(1, 3, 6000)) % 5, true)
+    noise = estimate_noise(predictions, given)
+    assert (noise.kind, noise.of_people) == ("matrix", True)
+    assert noise.share == pytest.approx((given != true).mean(), abs=0.08)
+
+
 def test_common_error_is_more_suspicious_than_rare_one():
     predictions, given, _ = slips()
-    found = suspect(np.array([[0.78, 0.2, 0.02], [0.02, 0.2, 0.78]], np.float32), np.array([1, 1]), estimate_noise(predictions, given))
+    found = suspect(np.array([[0.78, 0.2, 0.02], [0.02, 0.2, 0.78]], np.float32), np.array([1, 1]), estimate_noise(predictions, given, kind="matrix"))
     assert found.probability[0] > found.probability[1]
     assert found.other.tolist() == [0, 2]
 
@@ -69,9 +81,9 @@ def dealt_in_turn(rows=20_000, classes=10, seed=0):
 
 def test_samples_many_rows_and_covers_every_class(monkeypatch):
     predictions, given = dealt_in_turn()
-    every = estimate_noise(predictions, given).transition
+    every = estimate_noise(predictions, given, kind="matrix").transition
     monkeypatch.setattr("audit.labels.noise.ESTIMATION_ROWS", 8_000)
-    some = estimate_noise(predictions, given).transition
+    some = estimate_noise(predictions, given, kind="matrix").transition
     assert every[5, 3] > 0.15
     np.testing.assert_allclose(some, every, atol=0.06)
 
@@ -82,8 +94,8 @@ def test_sample_does_not_depend_on_row_order(monkeypatch):
     draw = np.random.default_rng(1)
     images = np.array([f"{number:032x}" for number in draw.integers(0, 2**62, len(given))], "S32")
     order = draw.permutation(len(given))
-    first = estimate_noise(predictions, given, images=images)
-    again = estimate_noise(predictions[order], given[order], images=images[order])
+    first = estimate_noise(predictions, given, images=images, kind="matrix")
+    again = estimate_noise(predictions[order], given[order], images=images[order], kind="matrix")
     np.testing.assert_allclose(again.transition, first.transition, atol=1e-6)
     assert again.decisiveness == pytest.approx(first.decisiveness)
 
