@@ -19,7 +19,7 @@ import numpy as np
 
 from audit.io.blocks import some_of
 from audit.labels.noise_fits import Fit, SystematicError, fit_confusable, fit_matrix, fit_share, standard_error
-from audit.labels.systematic import PAIR_GAIN, add_pairs
+from audit.labels.systematic import PAIR_GAIN, add_pairs, unseen_share
 from audit.predictions.calibration import best_temperature, softmax
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Noise(NamedTuple):
     share: float
     """Estimated share of wrong labels, without those on hard images that only `suspect` counts, 0..1."""
     share_interval: tuple[float, float]
-    """Its 95% interval, from the curvature of the likelihood."""
+    """Its 95% interval, from the curvature of the likelihood, and higher by what other kinds and `unseen_share` allow."""
     confusable: float
     """The part of ``share`` that goes to the classes for which an image is most easily taken."""
     systematic: tuple[SystematicError, ...]
@@ -103,7 +103,7 @@ class Noise(NamedTuple):
         for pair in self.systematic:
             found[labels == pair.true, pair.true] -= pair.rate
             found[labels == pair.given, pair.true] += pair.rate
-        return np.maximum(found, 0)
+        return np.maximum(found, 0) if self.systematic else found
 
 
 def judged_rows(predictions: Floats, given: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -149,9 +149,11 @@ def estimate_noise(
     net, fits = _kinds(logits, labels, calibrated, kind)
     chosen = max(net, key=lambda name: net[name])
     found, error = fits[chosen], standard_error(fits[chosen], logits, labels)
-    # The errors may also be of the kind that was not chosen, except where a matrix holds all kinds.
-    others = [] if chosen == "matrix" else [fit for name, fit in fits.items() if name not in (chosen, "matrix")]
-    most = max(found.share + _Z * error, *(fit.share + _Z * standard_error(fit, logits, labels) for fit in others), found.share)
+    most = found.share + _Z * error
+    if kind is None and chosen != "matrix":  # which holds all kinds
+        others = [fit for name, fit in fits.items() if name not in (chosen, "matrix")]
+        unseen = unseen_share(softmax(logits / np.float32(found.temperature)), labels, found)
+        most = max(most + unseen, *(fit.share + _Z * standard_error(fit, logits, labels) for fit in others), found.share)
     return Noise(
         share=found.share,
         share_interval=(max(found.share - _Z * error, 0.0), min(most, 1.0)),

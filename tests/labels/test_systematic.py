@@ -43,7 +43,7 @@ def test_class_that_is_partly_labelled_another_is_found():
     assert (found.other[flagged & wrong] == 3).mean() > 0.95
 
 
-def test_two_pairs_and_random_errors_are_told_apart():
+def test_two_pairs_and_random_errors_are_separated():
     predictions, true = model(6000)
     given = relabel(relabel(true, 3, 7), 2, 7)
     draw = np.random.default_rng(5)
