@@ -19,7 +19,7 @@ import numpy as np
 
 from audit.io.blocks import some_of
 from audit.labels.noise_fits import Fit, SystematicError, fit_confusable, fit_matrix, fit_share, standard_error
-from audit.labels.systematic import PAIR_GAIN, add_pairs, unseen_share
+from audit.labels.systematic import PAIR_GAIN, add_pairs, unseen_shares
 from audit.predictions.calibration import best_temperature, softmax
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Noise(NamedTuple):
     share: float
     """Estimated share of wrong labels, without those on hard images that only `suspect` counts, 0..1."""
     share_interval: tuple[float, float]
-    """Its 95% interval, from the curvature of the likelihood, and higher by what other kinds and `unseen_share` allow."""
+    """Its 95% interval, from the curvature of the likelihood."""
     confusable: float
     """The part of ``share`` that goes to the classes for which an image is most easily taken."""
     systematic: tuple[SystematicError, ...]
@@ -69,6 +69,8 @@ class Noise(NamedTuple):
     """Mean top probability of the predictions, 0..1."""
     supplied: bool = False
     """Whether the predictions are the user's."""
+    unseen: npt.NDArray[np.float64] | None = None
+    """``[c]`` share of the labels of each class that may be wrong without being counted, as `unseen_shares` returns it; None with a matrix."""
     bias: tuple[float, float] = (1.0, 1.0)
     """By how much the odds of a wrong label may be lower and higher than stated, as `audit.labels.self_test` measures it; at most 1, at least 1."""
 
@@ -149,11 +151,9 @@ def estimate_noise(
     net, fits = _kinds(logits, labels, calibrated, kind)
     chosen = max(net, key=lambda name: net[name])
     found, error = fits[chosen], standard_error(fits[chosen], logits, labels)
-    most = found.share + _Z * error
-    if kind is None and chosen != "matrix":  # which holds all kinds
-        others = [fit for name, fit in fits.items() if name not in (chosen, "matrix")]
-        unseen = unseen_share(softmax(logits / np.float32(found.temperature)), labels, found)
-        most = max(most + unseen, *(fit.share + _Z * standard_error(fit, logits, labels) for fit in others), found.share)
+    others = [] if chosen == "matrix" else [fit for name, fit in fits.items() if name not in (chosen, "matrix")]  # a matrix holds all kinds
+    most = max(found.share + _Z * error, *(fit.share + _Z * standard_error(fit, logits, labels) for fit in others), found.share)
+    unseen = None if chosen == "matrix" else unseen_shares(softmax(logits / np.float32(found.temperature)), labels, found)
     return Noise(
         share=found.share,
         share_interval=(max(found.share - _Z * error, 0.0), min(most, 1.0)),
@@ -164,6 +164,7 @@ def estimate_noise(
         calibrated=calibrated,
         decisiveness=float(block.max(1).mean(dtype=np.float64)),
         supplied=supplied,
+        unseen=unseen,
     )
 
 

@@ -51,7 +51,7 @@ class Suspicion(NamedTuple):
     low: Floats
     """The same if only the errors count that the likelihood shows."""
     high: Floats
-    """The same if errors are of the kind that the self-test finds least."""
+    """The same if errors are of the kind that the self-test finds least, and with those that the models have learned."""
     other: npt.NDArray[np.int64]
     """Most probable class other than the given one."""
     other_probability: Floats
@@ -107,6 +107,8 @@ def suspect(predictions: Floats, given: npt.NDArray[np.int64], noise: Noise) -> 
         probability[part] = shown + hard * (1 - sharp[at, label])
         least[part] = np.minimum(_with_odds(shown, fewer), probability[part])
         most[part] = _with_odds(probability[part], more)
+        if noise.unseen is not None:
+            most[part] += (1 - most[part]) * noise.unseen[label].astype(np.float32)
         own[part] = block[at, label]
         posterior[at, label] = -1
         other[part] = posterior.argmax(1)

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 PAIR_GAIN = 15.0
 """Gain in log likelihood from which a pair of classes has a rate of its own."""
 
-UNSEEN = 2.0
-"""By how many times more images a pair may have than its fit says. The models learn from the wrong labels as well, and take a part of them for what
-the class looks like: of 33 planted pairs that were found, 1.1 to 2.7 times as many labels were wrong (`audit.labels.self_test` adds 1.5)."""
+UNSEEN = 3.0
+"""How many times the fitted number of images a pair may have. The models learn from the wrong labels as well, and take a part of them for what the
+class looks like: of 33 planted pairs that were found, 1.1 to 2.7 times as many labels were wrong."""
 
 _RATES = np.array([0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9])
 _ADDITIONS, _ROUNDS = 8, 300
@@ -99,21 +99,25 @@ def pair_gains(prior: Floats, labels: Codes, fit: Fit) -> Gains:
     return Gains(true.astype(np.int64), given.astype(np.int64), gain)
 
 
-def unseen_share(prior: Floats, labels: Codes, fit: Fit) -> float:
-    """Return by how much the share of wrong labels may be higher, because of the pairs of a fit and of the best pair that gains too little.
+def unseen_shares(prior: Floats, labels: Codes, fit: Fit) -> Doubles:
+    """Return ``[c]``: which share of each class's labels may be wrong without being counted, 0..1; see `UNSEEN`.
+
+    These are errors of the pairs of a fit, and of the best other pair if it gains half of what it must.
 
     Args:
         prior: ``[m, c]`` predictions at the temperature of the fit.
         labels: ``[m]``.
         fit: of any kind but a matrix.
     """
-    known = sum(pair.share for pair in fit.pairs)
+    unseen = np.zeros(prior.shape[1])
+    for pair in fit.pairs:
+        unseen[pair.given] += (UNSEEN - 1) * pair.share
     gains = pair_gains(prior, labels, fit)
-    if not len(gains.gain) or gains.gain.max() <= 0:
-        return (UNSEEN - 1) * known
-    best = int(gains.gain.argmax())
-    pairs = [*((pair.true, pair.given) for pair in fit.pairs), (int(gains.true[best]), int(gains.given[best]))]
-    return (UNSEEN - 1) * known + UNSEEN * fit_pairs(prior, labels, pairs=pairs, confusable=fit.confusable > 0).pairs[-1].share
+    if gains.gain.max(initial=0) >= PAIR_GAIN / 2:
+        best = int(gains.gain.argmax())
+        pairs = [*((pair.true, pair.given) for pair in fit.pairs), (int(gains.true[best]), int(gains.given[best]))]
+        unseen[pairs[-1][1]] += UNSEEN * fit_pairs(prior, labels, pairs=pairs, confusable=fit.confusable > 0).pairs[-1].share
+    return np.asarray(np.minimum(unseen * len(labels) / np.maximum(np.bincount(labels, minlength=len(unseen)), 1), 1))
 
 
 def _best_of_both(gains: Gains) -> list[tuple[int, int]]:
