@@ -294,3 +294,12 @@ def test_limit_on_a_split_reports_findings_without_a_split(small_run, gate):
     found = results(gate(small_run, rules))
     assert found["limits.class_balance[split=train]"] == ("passed", "not counted: 1 finding without a split; 0 findings, limit 0")
     assert found["limits.integrity[kind=truncated][split=train]"] == ("passed", "1 finding, limit 1")
+
+
+def test_limits_count_findings_and_not_issues(small_run, gate):
+    leaks = small_run.issues[small_run.issues["check"] == "leakage"]
+    assert leaks["findings"].tolist() == [5]  # reported as one
+    checked = gate(small_run, "[limits]\nleakage = 4\nintegrity.rate = 0.99\n")
+    (failed,) = checked.failed
+    assert failed.message == "5 findings, limit 4"
+    assert len(failed.findings) == 5
