@@ -110,10 +110,12 @@ def _verdict(summary: Summary) -> Text:
 def _check(total: CheckTotal) -> RenderableType:
     kinds = _tally(total.kinds) if list(total.kinds) != [total.name] else ""
     head = Text.assemble("\n", (safe(total.name), "bold"), f"  {total.findings:,}", f"  ({kinds})" if kinds else "")
-    entries = [_entry(finding) for finding in total.worst]
-    more = total.findings - sum(finding.alike for finding in total.worst)
+    entries = [_entry(finding) for finding in total.worst] if total.issues else []
+    more = total.issues - len(entries)
     if more:
-        entries.append(Text(f"and {more:,} more", style="dim"))
+        entries.append(Text(f"and {counted(more, 'more issue')}", style="dim"))
+    if total.elsewhere:
+        entries.append(Text(f"{counted(total.elsewhere, 'finding')} about images and groups that are listed with other checks", style="dim"))
     return Group(head, *(Padding(entry, (0, 0, 0, 2)) for entry in entries))
 
 

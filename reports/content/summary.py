@@ -94,12 +94,14 @@ class CheckTotal:
     findings: int
     issues: int
     """Issues whose worst finding is from this check."""
+    elsewhere: int
+    """Findings in issues of other checks."""
     severities: Mapping[str, int]
     """Severity -> findings, most severe first, without zeros."""
     kinds: Mapping[str, int]
     """Kind -> findings, most frequent first."""
     worst: tuple[Top, ...]
-    """At most `WORST_PER_CHECK`, worst first."""
+    """Its worst issues, at most `WORST_PER_CHECK`; its worst finding if all are in issues of other checks."""
     flagged: int
     """Images with an error or warning of this check."""
     health: float
@@ -237,10 +239,12 @@ def summarize(run: Run) -> Summary:
     groups = {str(name): group for name, group in findings.groupby("check", sort=False, observed=True)}
     every = issues(findings)
     first = issues(findings[~findings["finding_id"].isin(standing["finding_id"])])
-    of_checks = {name: issues(group) for name, group in groups.items()}
-    worst = {name: _top(run, some.head(WORST_PER_CHECK)) for name, some in of_checks.items()}
-    led = every["check"].value_counts()
-    totals = [_total(name, group, worst[name], int(led.get(name, 0)), of_check[name], listed) for name, group in groups.items()]
+    totals = []
+    for name, group in groups.items():
+        own = every[every["check"] == name]
+        elsewhere = int((~group["issue_id"].isin(own["issue_id"])).sum())
+        worst = _top(run, own.head(WORST_PER_CHECK) if len(own) else group.head(1))
+        totals.append(_total(name, group, worst, (len(own), elsewhere), of_check[name], listed))
     found = {total.name for total in totals}
     copies = (findings["check"] == "leakage") & (findings["kind"] != "same_group")  # groups move, they are not removed
     leaks = findings.loc[copies, ["sample_id", "split"]].drop_duplicates("sample_id")
@@ -371,7 +375,7 @@ def _rank(total: CheckTotal) -> tuple[int, bool, float, int, str]:
     return -SEVERITIES.index(worst.severity), total.name not in MOST_CERTAIN, -worst.score, -total.findings, total.name
 
 
-def _total(name: str, group: pd.DataFrame, worst: list[Top], issues: int, measured: Mapping[Any, Any], listed: int) -> CheckTotal:
+def _total(name: str, group: pd.DataFrame, worst: list[Top], counted: tuple[int, int], measured: Mapping[Any, Any], listed: int) -> CheckTotal:
     severities = group["severity"].value_counts()
     flagged, health = _health(group, listed)
     whole = group[group["sample_id"].isna() & (group["severity"] != "info")]
@@ -380,7 +384,8 @@ def _total(name: str, group: pd.DataFrame, worst: list[Top], issues: int, measur
     return CheckTotal(
         name=name,
         findings=len(group),
-        issues=issues,
+        issues=counted[0],
+        elsewhere=counted[1],
         severities={severity: int(severities[severity]) for severity in reversed(SEVERITIES) if severity in severities.index},
         kinds={str(kind): int(count) for kind, count in group["kind"].value_counts().items()},
         worst=tuple(worst),
