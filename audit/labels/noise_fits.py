@@ -139,7 +139,9 @@ def standard_error(fit: Fit, logits: Floats, labels: Codes) -> float:
     colder, prior, warmer = (softmax(logits / np.float32(fit.temperature * np.exp(step))) for step in (-_STEP, 0, _STEP))
     parts = probability_by_origin(prior, labels)
     probability = label_probability(prior, labels, fit)
-    gradients = [(parts[:, kind] - parts[:, 0]) / probability for kind in ((1, 2) if fit.confusable > 1e-4 else (1,))]
+    # A share at its lower bound has no curvature; next to a pair it is left out.
+    shown = {1: not fit.pairs or fit.random * len(labels) > 1, 2: fit.confusable > 1e-4}
+    gradients = [(parts[:, kind] - parts[:, 0]) / probability for kind in shown if shown[kind]]
     weights = [1.0] * len(gradients)
     for pair in fit.pairs:
         change = np.where(labels == pair.given, prior[:, pair.true], 0.0) - np.where(labels == pair.true, parts[:, 0], 0.0)
