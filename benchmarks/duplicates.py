@@ -9,8 +9,8 @@ images outside it (*with seen*). ``--sheet`` draws the pairs kept beyond the lis
 after its package.
 
 ``--field``, which may be repeated, adds a table of other fields: what a default scan keeps and states, by the verdicts of ``PAIRS.csv`` (sample_i,
-sample_j, verdict: copy, same_scene, different), and the average precision of copies among the judged pairs beside raw cosine and the perceptual hash
-in eight orientations.
+sample_j, verdict: copy, same_scene, different), and the average precision of copies among the judged pairs beside raw cosine, the perceptual hash in
+eight orientations, and SIFT alone (features that pass the ratio test and agree on an affine transformation, in the orientation with more of them).
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from inputs import Field, field, images, photos_of, table
 from sklearn.metrics import average_precision_score
 
 import audit
+from audit.images.local_features import LocalFeatures, local_features
 from audit.images.measures import orientation_free_hashes
 from audit.pairs.pairs import PairOptions, find_pairs
+from audit.pairs.registration import register
 
 Scores = dict[tuple[int, int], float]
 """(test index, train index) -> similarity, higher = more alike."""
@@ -145,10 +147,17 @@ def of_field(one: Field, out: Path) -> str:
         "ours": [_rank(kept.get(pair)) for pair in verdicts],
         "cosine": np.einsum("md,md->m", embeddings[pairs[:, 0]], embeddings[pairs[:, 1]]),
         "hash": -np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]).astype(float),
+        "SIFT": [_inliers(*(local_features(one.pixels(names[row])) for row in pair)) for pair in verdicts],
     }
     right = [verdict == "copy" for verdict in verdicts.values()]
     precision = " | ".join(f"{average_precision_score(right, score):.2f}" if any(right) else "" for score in scores.values())
     return f"| {one.name} | {stated} | {said['copies']} | {said['other shots']} | {recalled} of {len(true)} | {precision} |"
+
+
+def _inliers(first: LocalFeatures, second: LocalFeatures) -> int:
+    """Return the features that agree, upright or mirrored."""
+    both = (register(first, second, mirrored=mirrored) for mirrored in (False, True))
+    return max(found.inliers if found else 0 for found in both)
 
 
 def _rank(found: tuple[str, float] | None) -> float:
@@ -217,8 +226,9 @@ def main() -> None:
     if arguments.sheet:
         sheet(arguments.images, beyond, arguments.sheet)
     if arguments.field:
-        print("\n| field | expected precision | kept as copies | kept as other shots | judged copies found | AP of copies: ours | cosine | hash |")
-        print("|---|---|---|---|---|---|---|---|")
+        kept_as = "field | expected precision | kept as copies | kept as other shots | judged copies found"
+        print(f"\n| {kept_as} | AP of copies: ours | cosine | hash | SIFT |")
+        print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         for one in arguments.field:
             print(of_field(one, Path(scratch) / one.name), flush=True)
