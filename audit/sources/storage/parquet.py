@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from audit.errors import SourceError
+from audit.sources.storage.parquet_footer import columns_of
 
 _MOST_VALUES = 1 << 27
 """Values of a column in a row group; writers use a million rows at most."""
@@ -22,16 +23,15 @@ _BYTES_AT_ONCE = 16 << 20
 
 def open_parquet(file: BinaryIO, location: str) -> pq.ParquetFile:
     """Open a Parquet file; repeated values are stored once in memory too. Raises SourceError if a row group is too large, else ArrowInvalid."""
-    metadata = pq.read_metadata(file)
     packed = set()
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            column = metadata.row_group(group).column(number)
-            if column.num_values > _MOST_VALUES or column.total_uncompressed_size > _MOST_BYTES:
-                size = f"{column.num_values:,} values, {column.total_uncompressed_size:,} bytes"
-                raise SourceError(location, f"column {column.path_in_schema} is too large ({size})", "write the file with smaller row groups")
-            if column.physical_type == "BYTE_ARRAY" and any("DICTIONARY" in encoding for encoding in column.encodings):
-                packed.add(column.path_in_schema)
+    try:
+        for column in columns_of(file):
+            if column.values > _MOST_VALUES or column.uncompressed > _MOST_BYTES:
+                size = f"{column.values:,} values, {column.uncompressed:,} bytes"
+                raise SourceError(location, f"column {column.path} is too large ({size})", "write the file with smaller row groups")
+            packed |= {column.path} if column.is_dictionary else set()
+    except ValueError as error:
+        raise pa.ArrowInvalid(str(error)) from error
     file.seek(0)
     try:
         return pq.ParquetFile(file, read_dictionary=sorted(packed))

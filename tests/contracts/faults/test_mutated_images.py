@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -171,3 +173,60 @@ def test_parquet_columns_under_other_names_than_in_the_schema(tmp_path, make_pho
     at = whole.rindex(b"label", 0, whole.rindex(b"ARROW:schema") if b"ARROW:schema" in whole else len(whole))
     (tmp_path / "list.parquet").write_bytes(whole[:at] + b"lacel" + whole[at + 5 :])
     assert read_all(tmp_path / "list.parquet", SourceOptions()) == "refused with a reason"
+
+
+FLIPS = """
+import sys
+from pathlib import Path
+from audit.errors import AuditError
+from audit.ingest.listing import list_samples
+from audit.sources import SourceOptions, open_source
+
+path, whole = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
+start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+outcomes = set()
+for bit in range(8 * start, 8 * min(start + 260, len(whole))):
+    damaged = bytearray(whole)
+    damaged[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(damaged)
+    try:
+        list_samples(open_source(str(path), SourceOptions()), lambda _: None)
+        outcomes.add("listed")
+    except AuditError:
+        outcomes.add("refused")
+print(sorted(outcomes))
+"""
+
+
+@pytest.mark.slow
+def test_no_flipped_bit_of_a_parquet_schema_ends_the_process(tmp_path, make_photo):
+    """Arrow's reader of column metadata aborts where the schema and the statistics disagree."""
+    (tmp_path / "whole").write_bytes(manifest(tmp_path, "parquet", make_photo))
+    line = [sys.executable, "-c", FLIPS, tmp_path / "list.parquet", tmp_path / "whole"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "['listed', 'refused']"
+
+
+def test_footers_are_read_as_arrow_reads_them(tmp_path):
+    from audit.sources.storage.parquet_footer import columns_of
+
+    rows = {"path": ["a", "b"] * 50, "image": [{"bytes": b"x", "path": None}] * 100, "n": list(range(100)), "several": [["a", "b"]] * 100}
+    for options in ({}, {"use_dictionary": False}, {"write_page_index": True}):
+        pq.write_table(pa.table(rows), tmp_path / "a.parquet", row_group_size=30, **options)
+        metadata, wanted = pq.read_metadata(tmp_path / "a.parquet"), []
+        for group in range(metadata.num_row_groups):
+            for number in range(metadata.num_columns):
+                column = metadata.row_group(group).column(number)
+                packed = column.physical_type == "BYTE_ARRAY" and any("DICTIONARY" in encoding for encoding in column.encodings)
+                wanted.append((column.path_in_schema, column.num_values, column.total_uncompressed_size, packed))
+        with (tmp_path / "a.parquet").open("rb") as file:
+            assert [tuple(column) for column in columns_of(file)] == wanted
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1" * 3, b"PAR1" + b"\x1c" * 200 + (200).to_bytes(4, "little") + b"PAR1", b"\xff" * 50])
+def test_corrupt_footers_are_refused(data, tmp_path):
+    from audit.sources.storage.parquet_footer import columns_of
+
+    with pytest.raises(ValueError, match=r"footer|no Parquet file|without end"):
+        list(columns_of(io.BytesIO(data)))
