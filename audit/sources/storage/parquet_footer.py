@@ -37,11 +37,11 @@ def columns_of(file: BinaryIO) -> Iterator[ColumnOfGroup]:
     """Yield the columns of every row group of a Parquet file. Raises ValueError if its footer is corrupt."""
     size = file.seek(0, os.SEEK_END)
     if size < 12:
-        raise ValueError(f"{size} bytes are no Parquet file")
+        raise ValueError(f"{size} bytes, too few for a Parquet file")
     file.seek(size - 8)
     length, magic = struct.unpack("<I4s", file.read(8))
     if magic != _MAGIC or length > size - 12:
-        raise ValueError("no Parquet footer at the end of the file")
+        raise ValueError("the file does not end with a Parquet footer")
     if length > _LONGEST:
         raise ValueError(f"a footer of {length:,} bytes; at most {_LONGEST:,} are read")
     file.seek(size - 8 - length)
