@@ -19,6 +19,12 @@ CELL = "cell"
 _RAMPS = {"light": ("#c9ddf5", "#6ea6e3", "#1d5fd0", "#0a2a63"), "dark": ("#173460", "#2b62b4", "#7fb0ff", "#e3eeff")}
 """Theme -> colors from few to many confused images; cells with none have the background color."""
 
+NUMBERED = 12
+"""Classes up to which each cell shows its number."""
+
+_TURN = {"light": 0.46, "dark": 0.31}
+"""Theme -> share, relative to the largest, above which a cell needs the other color of text. The contrast is 4.58 to 1 or more."""
+
 _CHOSEN = "#e07b00"
 _NARROWEST, _WIDEST = 16, 40
 _SPREAD = 370
@@ -41,17 +47,29 @@ def map_of_classes(table: pd.DataFrame, rows: Sequence[str], columns: Sequence[s
         st.caption("No image of these given classes is predicted as one of these classes.")
         return
     side = min(max(_SPREAD // max(len(rows), len(columns), 1), _NARROWEST), _WIDEST)
-    chart = (
-        _rectangles(table[table["confused"] > 0], [CELL, "given_at", "predicted_at"])
-        .encode(
-            x=alt.X("predicted:N", title="Predicted class", sort=columns, scale=alt.Scale(domain=columns), axis=_axis(labelAngle=-90)),
-            y=alt.Y("given:N", title="Given label", sort=rows, scale=alt.Scale(domain=rows), axis=_axis()),
-            color=alt.Color("share:Q", title="Share", scale=_scale(float(table["share"].max())), legend=_legend(format=".0%")),
-            tooltip=[*_tips(), alt.Tooltip("share:Q", title="Share", format=".1%")],
-        )
-        .properties(width=side * len(columns), height=side * len(rows), autosize="pad")
+    x = alt.X("predicted:N", title="Predicted class", sort=columns, scale=alt.Scale(domain=columns), axis=_axis(labelAngle=-90))
+    y = alt.Y("given:N", title="Given label", sort=rows, scale=alt.Scale(domain=rows), axis=_axis())
+    cells = table[table["confused"] > 0]
+    chart = _rectangles(cells, [CELL, "given_at", "predicted_at"]).encode(
+        x=x,
+        y=y,
+        color=alt.Color("share:Q", title="Share", scale=_scale(float(table["share"].max())), legend=_legend(format=".0%")),
+        tooltip=[*_tips(), alt.Tooltip("share:Q", title="Share", format=".1%")],
     )
-    _show(chart, key, on_select)
+    layers = [chart, _numbers(cells).encode(x=x, y=y)] if max(len(rows), len(columns)) <= NUMBERED else [chart]
+    whole: Any = alt.layer(*layers) if len(layers) > 1 else chart
+    _show(whole.properties(width=side * len(columns), height=side * len(rows), autosize="pad"), key, on_select)
+
+
+def _numbers(cells: pd.DataFrame) -> alt.Chart:
+    """Return the number of images of each cell, black or white so that its contrast is at least 4.5 to 1."""
+    import altair as alt
+
+    theme = st.context.theme.type or "light"
+    above, below = ("#ffffff", "#000000") if theme == "light" else ("#000000", "#ffffff")
+    color = alt.condition(alt.datum.share > float(cells["share"].max()) * _TURN[theme], alt.value(above), alt.value(below))
+    chart: alt.Chart = alt.Chart(cells).mark_text(fontSize=12, aria=False).encode(text="confused:Q", color=color)
+    return chart
 
 
 def map_of_blocks(table: pd.DataFrame, *, key: str, on_select: Callable[[], None]) -> None:
@@ -124,4 +142,4 @@ def _scale(most: float) -> alt.Scale:
 def _show(chart: alt.Chart, key: str, on_select: Callable[[], None]) -> None:
     with st.container(key=f"wide_{key}"):
         st.altair_chart(chart, width="content", key=key, on_select=on_select, selection_mode=CELL)
-    st.html(f"<style>.st-key-wide_{key} {{ overflow-x: auto }}</style>")
+    st.html(f"<style>.st-key-wide_{key} {{ overflow-x: auto }} .st-key-wide_{key} .mark-text text {{ pointer-events: none }}</style>")

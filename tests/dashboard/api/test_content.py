@@ -107,7 +107,7 @@ def test_describes_where_copies_differ(own_run):
     path = own_run / "pairs.parquet"
     pairs = pq.read_table(path).to_pylist()
     run = open_run(own_run)
-    resized = run.findings_page({"check": "near_duplicates", "kind": "re_encoded"}).rows.iloc[0]
+    resized = run.findings_page({"check": "near_duplicates"}).rows.iloc[0]
     row, other = run.rows_of([resized["sample_id"], json.loads(resized["evidence"])["partner"]]).tolist()
     pair = next(pair for pair in pairs if row in (pair["i"], pair["j"]))
     forward, backward = [0.8, 0, 0.1, 0, 0.8, 0.1], [1.25, 0, -0.125, 0, 1.25, -0.125]
