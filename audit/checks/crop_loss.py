@@ -44,7 +44,8 @@ EVIDENCE = {
     "much_lost": Evidence("Images that lose much"),
 }
 
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 256
+"""Images at once, so that the arrays stay in the processor's cache."""
 _LEAST_SPREAD = 0.05
 _SIDE = 16
 """A side of the image is this part of it: two pixels of a thumbnail of 32."""
@@ -91,16 +92,19 @@ def subject_map(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     Returns:
         float32 ``[n, s, s]`` in 0..3.
     """
-    colors = np.asarray(thumbnails, np.float32)
-    side = colors.shape[1]
+    whole, colors = np.asarray(thumbnails), np.asarray(thumbnails, np.float32)
+    side = whole.shape[1]
     deep = max(side // _SIDE, 1)
-    nearest = np.full(colors.shape[:3], np.inf, np.float32)
-    for strip in (colors[:, :deep], colors[:, -deep:], colors[:, :, :deep], colors[:, :, -deep:]):
-        pixels = strip.reshape(len(colors), -1, 3)
-        middle = np.median(pixels, axis=1)[:, None]
-        spread = np.sqrt(np.square(pixels - middle).sum(-1).mean(1)) + _NOISE
-        away = np.sqrt(np.square(colors - middle[:, None]).sum(-1)) / spread[:, None, None]
-        nearest = np.minimum(nearest, away)
+    nearest = np.full(whole.shape[:3], np.inf, np.float32)
+    for strip in (whole[:, :deep], whole[:, -deep:], whole[:, :, :deep], whole[:, :, -deep:]):
+        pixels = np.sort(strip.reshape(len(whole), -1, 3), axis=1)  # of bytes: faster than a median of numbers
+        half = pixels.shape[1] // 2
+        middle = (pixels[:, half - 1].astype(np.float32) + pixels[:, half])[:, None] / 2
+        spread = np.sqrt(np.square(pixels - middle).sum(-1).mean(1)) + np.float32(_NOISE)
+        away = colors - middle[:, None]
+        away *= away
+        np.minimum(nearest, (away[..., 0] + away[..., 1] + away[..., 2]) / np.square(spread)[:, None, None], out=nearest)
+    nearest = np.sqrt(nearest)
     at = (np.arange(side) + 0.5) / side - 0.5
     prior = np.exp(-(at[:, None] ** 2 + at[None] ** 2) / (2 * _CENTRE**2))
     return np.asarray(np.clip(nearest - _STANDS_OUT, 0, _MOST) * prior, np.float32)
