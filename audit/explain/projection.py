@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from audit.run.run import Run
 
-FILE = "map.npz"
+FILE = "state/map.npz"
 """Stored in the run directory; it can be computed again at any time."""
 
 MOST = 10_000
@@ -87,12 +87,13 @@ def _positions(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def _store(run: Run, found: Projection) -> None:
     with suppress(OSError), tempfile.TemporaryDirectory(dir=run.path) as folder:  # a run directory may be read-only
-        path = Path(folder) / FILE
+        path = Path(folder) / "map.npz"
         np.savez(path, key=np.array(_key(run)), rows=found.rows, positions=found.positions)
+        (run.path / FILE).parent.mkdir(exist_ok=True)
         path.replace(run.path / FILE)
 
 
 def _key(run: Run) -> str:
     """Return what a map depends on: the embeddings' checksum, else the time at which they were written."""
     known = run.record.get("files", {}).get("embeddings.npy", {})
-    return f"1:{len(run)}:{known.get('crc32') or (run.path / 'embeddings.npy').stat().st_mtime_ns}"
+    return f"1:{len(run)}:{known.get('crc32') or (run.tables / 'embeddings.npy').stat().st_mtime_ns}"
