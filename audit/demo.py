@@ -142,7 +142,7 @@ def _content() -> tuple[dict[str, bytes], list[Planted]]:
     plant("train/coffee/exact-copy.jpg", content[original], "an exact copy", "exact_duplicates", original=original)
     original = "train/motorcycle/motorcycle-03.jpg"
     small = tiles["motorcycle"][3].resize((SIDE * 3 // 4, SIDE * 3 // 4), Image.Resampling.LANCZOS)
-    plant("train/motorcycle/resized-copy.jpg", _jpeg(small), "a resized copy", "near_duplicates", original=original)
+    plant("train/motorcycle/resized-copy.jpg", _jpeg(small), "a resized copy", "near_duplicates", "re_encoded", "edited_copy", original=original)
     original = "train/temple/temple-02.jpg"
     plant("train/cat/copy-of-a-temple.jpg", content[original], "a copy under another label", "conflicting_labels", original=original)
     original = "train/astronaut/astronaut-01.jpg"

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from audit.checks.base import Evidence, Family, Finding, Result, Skipped
+from audit.io.console import counted
 from audit.pairs.clean_split import whole_groups
 from audit.pairs.duplicate_sets import implied_by_identical_copies
 from audit.tables import RELATIONS
@@ -111,7 +112,7 @@ def run(samples: pd.DataFrame, pairs: pd.DataFrame, *, options: Options) -> Resu
 def _note(samples: pd.DataFrame, leaks: int, splits: list[str]) -> str:
     """Return what was compared, and that groups which the scan was not given are not seen."""
     among = ", ".join(splits)
-    copies = f"{leaks:,} verified pairs of copies or shots across {among}" if leaks else f"no verified copy or shot is in two of {among}"
+    copies = f"{counted(leaks, 'verified pair')} of copies or shots across {among}" if leaks else f"no verified copy or shot is in two of {among}"
     if samples["group"].notna().any():
         return f"{copies}; {samples['group'].nunique():,} groups were looked at"
     return f"{copies}; without --group-column or --group-pattern, other images of one person, patient, product or video in two splits are not seen"

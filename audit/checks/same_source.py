@@ -26,6 +26,7 @@ import pandas as pd
 
 from audit.checks.base import Evidence, Family, Finding, Result, Skipped, require_between_0_and_1, require_shares, skipped_without_classes
 from audit.errors import ConfigError
+from audit.io.console import counted
 from audit.labels.class_names import class_name
 from audit.pairs.duplicate_sets import duplicate_sets
 from audit.statistics.label_columns import most_classes
@@ -137,9 +138,10 @@ def _note(table: pd.DataFrame, source: npt.NDArray[np.int64]) -> str:
     cameras, days = int(table["camera"].nunique()), int(table["day_code"].nunique())
     with_camera = float(table["camera"].notna().mean())
     found = np.unique(source[source >= 0])
+    encodings = counted(int(table["encoder"].nunique()), "JPEG encoding")
     return (
-        f"compared {len(found):,} sources with the classes: {cameras:,} cameras (EXIF of {with_camera:.0%} of the images), {days:,} codes of days, "
-        f"{int(table['encoder'].nunique()):,} JPEG encodings; sources in file names are not seen"
+        f"compared {counted(len(found), 'source')} with the classes: {counted(cameras, 'camera')} (EXIF of {with_camera:.0%} of the images), "
+        f"{counted(days, 'day code')}, {encodings}; sources in file names are not seen"
     )
 
 

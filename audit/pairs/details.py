@@ -37,7 +37,7 @@ _CELLS = 32
 
 _HOPELESS = 0.7
 """Upper quartile of the coarse blocks' correlations before refinement below which two images are not copies: refinement and fine details, most of the
-cost, are skipped. Of 980 edited copies of images of five fields, 979 exceed 0.9 if they can be registered at all."""
+cost, are skipped. Of about 930 edited copies of images of five fields that register, all but one reach 0.9."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,8 +247,8 @@ class _Search:
         kept = np.flatnonzero(done & ~unreadable)
         near = _Near(near.one[kept], near.other[kept], near.cosine[kept], evidence.take(kept))
         scores = score(near.evidence, margin(near.cosine, near.one, near.other, self._similarities))
-        by_features = near.evidence.votes > 0
-        scores.copy[by_features] = with_own_share(scores.copy[by_features])
+        aligned = (near.evidence.votes > 0) & (near.evidence.compared_at > 0)
+        scores.copy[aligned] = with_own_share(scores.copy[aligned])
         pairs = digests(self._content[near.one], self._content[near.other])
         known = remember(pairs, near.evidence, np.concatenate(self._unlike) if self._unlike else np.zeros(0, np.uint64))
         first, second = np.minimum(near.one, near.other), np.maximum(near.one, near.other)

@@ -122,7 +122,7 @@ def with_own_share(copy: Doubles) -> Doubles:
     Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a Priori Probabilities", Neural Computation 14(1)).
 
     Args:
-        copy: ``[m]`` probabilities for a share of one half.
+        copy: ``[m]`` probabilities of aligned pairs for a share of one half: the fit knows no others.
     """
     share, adjusted = 0.5, copy
     for _ in range(_MOST_STEPS):
