@@ -86,14 +86,14 @@ def bare_decode(paths: list[str], processes: int) -> float:
         return len(paths) / (time.perf_counter() - began)
 
 
-def bare_model(precision: str) -> tuple[str, float]:
-    """Return the runtime's name and the images per second of the embedded model alone, on all cores."""
+def bare_model(name: str, precision: str) -> tuple[str, float]:
+    """Return the runtime's name and the images per second of a backbone alone, on all cores."""
     from audit.backbones import choose
     from audit.backbones.placement import place
     from audit.backbones.runtime import OnnxModel, prepare
     from audit.processes import available_cpus
 
-    backbone = choose("embedded").backbone
+    backbone = choose(name).backbone
     placement = place(backbone, device="cpu", precision=precision, note=print)
     model = prepare(backbone, placement, print)
     assert isinstance(model, OnnxModel)
@@ -120,9 +120,9 @@ def gather(folder: Path, into: Path, count: int) -> list[str]:
     return made
 
 
-def scan(images: Path, run: Path) -> tuple[float, dict[str, float]]:
+def scan(images: Path, run: Path, backbone: str) -> tuple[float, dict[str, float]]:
     """Return a scan's wall time, including process start, and the seconds of its stages."""
-    command = [sys.executable, "-m", "audit.cli", "scan", images, "--out", run, "--backbone", "embedded", "--quiet"]
+    command = [sys.executable, "-m", "audit.cli", "scan", images, "--out", run, "--backbone", backbone, "--quiet"]
     took = seconds(command)
     return took, json.loads((run / "run.json").read_text())["timings"]
 
@@ -134,19 +134,20 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, required=True)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--small-count", type=int, default=10_000)
+    parser.add_argument("--backbone", default="embedded")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    bare_model("auto")  # the first use exports the model, which must not be measured
+    bare_model(arguments.backbone, "auto")  # the first use exports the model, which must not be measured
 
     with tempfile.TemporaryDirectory() as scratch:
         photos = Path(scratch) / "photos"
         paths = gather(arguments.photos, photos, arguments.count)
-        took, stages = scan(photos, Path(scratch) / "run")
+        took, stages = scan(photos, Path(scratch) / "run", arguments.backbone)
         decode = bare_decode(paths, cores)
-        models = dict(bare_model(precision) for precision in ("float32", "auto"))
+        models = dict(bare_model(arguments.backbone, precision) for precision in ("float32", "auto"))
         python = peer(arguments.peers, "cleanvision")
         theirs = seconds([python, "-c", CLEANVISION, photos]) if python else float("nan")
-        again, _ = scan(photos, Path(scratch) / "run")
+        again, _ = scan(photos, Path(scratch) / "run", arguments.backbone)
         count = len(paths)
         ingest = count / stages["ingest"]
         print(f"\n{count} photos, {cores} cores\n")
@@ -168,7 +169,7 @@ def main() -> None:
         if arguments.small:
             small = Path(scratch) / "small"
             gather(arguments.small, small, arguments.small_count)
-            took, _ = scan(small, Path(scratch) / "run-small")
+            took, _ = scan(small, Path(scratch) / "run-small", arguments.backbone)
             python = peer(arguments.peers, "fastdup")
             theirs = seconds([python, "-c", FASTDUP, small, Path(scratch) / "fastdup"]) if python else float("nan")
             print(f"\n{arguments.small_count} small images\n")
