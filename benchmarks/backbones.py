@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from label_errors import average_precision, plant
+from label_errors import average_precision
+from label_sets import plant
 
 from audit.backbones import choose
 from audit.backbones.placement import place, timings

@@ -54,7 +54,13 @@ def _read(run: Path, check: str, key: str) -> dict[str, npt.NDArray[Any]] | None
 
 
 def store_reports(run: Path, samples: pd.DataFrame, images: npt.NDArray[np.bytes_], check: str, key: str, result: Result) -> None:
-    """Write which images a check reported, for the next scan; the other arguments are those of `earlier_reports`."""
+    """Write which images a check reported, for the next scan; the other arguments are those of `earlier_reports`.
+
+    Nothing is kept where images could not be reached: the scan that reads them all finds what an undisturbed one does.
+    """
+    if (samples["outcome"] == "missing").any():
+        _file(run, check).unlink(missing_ok=True)
+        return
     reported = np.zeros(len(samples), bool)
     reported[[finding.row for finding in result.findings if finding.row is not None]] = True
     path = _file(run, check)

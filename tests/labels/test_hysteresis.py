@@ -139,6 +139,7 @@ def test_rescan_and_comparison_hold_reports_near_the_threshold(data, tmp_path):
 
 def test_reports_are_known_by_content_label_and_split(tmp_path):
     samples = pd.DataFrame({"label": ["cat", "dog", None, "cat"], "labels": [None, None, ["cat", "dog"], None], "split": ["train"] * 4})
+    samples["outcome"] = "ok"
     images = np.array(["a", "b", "c", "d"], "S32")
     result = Result(np.zeros(4, np.float32), [Finding(kind="wrong", score=1, message="", row=row) for row in (0, 2)])
     store_reports(tmp_path, samples, images, "label_errors", "key", result)
@@ -150,5 +151,8 @@ def test_reports_are_known_by_content_label_and_split(tmp_path):
     assert found.tolist() == [0, 1, -1, -1, -1]
     assert earlier_reports([None, tmp_path / "none", tmp_path], now, there, "label_errors", "other options") is None
     assert earlier_reports([None, tmp_path / "none", tmp_path], now, there, "outliers", "key") is None
+    unreachable = samples.assign(outcome=["ok", "missing", "ok", "ok"])
+    store_reports(tmp_path, unreachable, images, "label_errors", "key", result)
+    assert earlier_reports([tmp_path], now, there, "label_errors", "key") is None
     (tmp_path / "state/reported-label_errors.npz").write_bytes(b"damaged")
     assert earlier_reports([None, tmp_path / "none", tmp_path], now, there, "label_errors", "key") is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from audit.backbones import runtime
+from audit.backbones import placement
 from audit.errors import AuditError
 from audit.neighbors import backends
 from audit.neighbors import search as neighbors
@@ -146,7 +146,7 @@ def test_rows_that_fit_on_a_gpu():
     ],
 )
 def test_uses_gpu_if_both_libraries_support_it(monkeypatch, device, gpus, fault, expected, reason):
-    monkeypatch.setattr(runtime, "own_device", lambda asked: asked)
+    monkeypatch.setattr(placement, "own_device", lambda asked: asked)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: gpus)
     monkeypatch.setattr(backends, "_fault_of", lambda device: fault)
     found = backends.on_this_machine(device)

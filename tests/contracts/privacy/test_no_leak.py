@@ -153,7 +153,7 @@ def test_no_output_contains_a_value(scanned, out, commands, secret, capsys):
     assert leaks == set()
 
 
-VIEWS = ["overview", "label_errors", "confusion", "duplicates", "quality", "bias", "images", "decisions", "search", "compare"]
+VIEWS = ["overview", "label_errors", "confusion", "duplicates", "quality", "bias", "images", "decisions", "map", "search", "compare"]
 
 
 @pytest.mark.parametrize("view", VIEWS)
