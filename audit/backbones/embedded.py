@@ -92,8 +92,8 @@ class Model:
 
 
 MODELS = {"embedded": Model((LITE0, LITE2), 260), "embedded-small": Model((LITE0,), 224)}
-"""The embedded backbones by name. On every field that was measured, two networks tell wrong labels, neighbors and outliers better than either alone;
-see ``docs/benchmarks.md``."""
+"""The embedded backbones by name. Two networks find more wrong labels than one on four of five fields, and nearer neighbors on all; see
+``docs/benchmarks.md``."""
 
 
 def backbone(name: str = "embedded") -> Backbone:
