@@ -41,13 +41,10 @@ def exported(backbone: Backbone, note: Callable[[str], None], *, int8: bool = Fa
     cached = _cached(folder, name, note)
     if cached is not None:
         return cached
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115  only tests whether the folder is writable
-        probe.close()
-    except OSError as error:
+    problem = why_not_writable()
+    if problem is not None:
         folder = Path(tempfile.mkdtemp(prefix="imagenet-audit-"))
-        note(f"the cache cannot be written ({error}); the prepared model is in {folder}")
+        note(f"the cache cannot be written ({problem}); the prepared model is in {folder}")
     if int8:
         note(f"preparing {backbone.name} in int8")
         content = quantized(exported(backbone, note), backbone.preprocessing)
@@ -58,6 +55,18 @@ def exported(backbone: Backbone, note: Callable[[str], None], *, int8: bool = Fa
     with replacing(path) as file:
         file.write(content)
     return path
+
+
+def why_not_writable() -> OSError | None:
+    """Return why prepared models cannot be kept in the user's cache; None if they can."""
+    folder = user_cache() / "onnx"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115  only tests whether the folder is writable
+        probe.close()
+    except OSError as error:
+        return error
+    return None
 
 
 def _cached(folder: Path, name: str, note: Callable[[str], None]) -> Path | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.backbones.base import ONNX_BATCH
+from audit.backbones.exported import why_not_writable
 from audit.backbones.quantized import photographs
 from audit.backbones.runtime import Placement, prepare
 from audit.errors import BackboneError
@@ -129,7 +130,12 @@ class Timing:
 
 
 def fastest(backbone: Backbone, note: Callable[[str], None]) -> str:
-    """Return the fastest precision of those that keep the embeddings; measured once, then read from the user's cache."""
+    """Return the fastest precision of those that keep the embeddings; measured once, then read from the user's cache.
+
+    It is float32 if the cache cannot be written: preparing the model in each precision for every scan takes longer than it saves.
+    """
+    if why_not_writable() is not None:
+        return PRECISIONS[0]
     return max((timing for timing in timings(backbone, note) if timing.is_faithful), key=lambda timing: timing.images_per_second).precision
 
 

@@ -71,3 +71,9 @@ def test_int8_is_refused_where_it_cannot_run(backbone, monkeypatch):
     program = dataclasses.replace(backbone, cpu_runtime="TorchScript")
     with pytest.raises(BackboneError, match="runs in float32 on a CPU"):
         place(program, device="cpu", precision="int8", note=print)
+
+
+def test_nothing_is_measured_without_a_cache(backbone, monkeypatch):
+    monkeypatch.setattr(placement, "why_not_writable", lambda: OSError("read-only"))
+    monkeypatch.setattr(placement, "timings", lambda *_: pytest.fail("measured"))
+    assert place(backbone, device="cpu", precision="auto", note=print).precision == "float32"
