@@ -119,7 +119,20 @@ def scan_on():
     started = []
 
     def scan_on(address, data, out, *flags, **environment):
-        line = ["scan", data, "--out", out, "--backbone", "embedded", "--offline", "--device", "cpu", "--only", "integrity", *(flags or ["--quiet"])]
+        line = [
+            "scan",
+            data,
+            "--out",
+            out,
+            "--backbone",
+            "embedded-small",
+            "--offline",
+            "--device",
+            "cpu",
+            "--only",
+            "integrity",
+            *(flags or ["--quiet"]),
+        ]
         command = [sys.executable, "-m", "audit.cli", *map(str, line), "--engine", "ray", "--address", address]
         variables = {**without_ray(), **{name: str(value) for name, value in environment.items()}}
         started.append(subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))

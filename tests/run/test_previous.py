@@ -18,7 +18,7 @@ from audit.pipeline import checks
 from audit.run import previous
 from dashboard.state import open_finished
 
-OPTIONS = ScanOptions(backbone="embedded", device="cpu", offline=True)
+OPTIONS = ScanOptions(backbone="embedded-small", device="cpu", offline=True)
 
 DIES = """
 import os, signal, sys
@@ -29,7 +29,7 @@ def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 {module}.{name} = die
-audit.scan(sys.argv[1], sys.argv[2], options=audit.ScanOptions(backbone="embedded", device="cpu", offline=True))
+audit.scan(sys.argv[1], sys.argv[2], options=audit.ScanOptions(backbone="embedded-small", device="cpu", offline=True))
 """
 
 

@@ -20,7 +20,7 @@ SCAN = """
 import json, resource, sys
 import audit
 
-options = audit.ScanOptions(backbone="embedded", device="cpu", offline=True, workers=1, seconds_per_image=2, only=("integrity", "listing"))
+options = audit.ScanOptions(backbone="embedded-small", device="cpu", offline=True, workers=1, seconds_per_image=2, only=("integrity", "listing"))
 run = audit.scan(sys.argv[1], sys.argv[2], options=options)
 print(json.dumps({"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, **run.record["counts"]}))
 """

@@ -23,7 +23,7 @@ from audit.ingest.workers import Workers, ingest
 from audit.sources import SourceOptions
 from audit.sources.storage.files import Storage, TooLargeError, at_most
 
-OPTIONS = {"backbone": "embedded", "device": "cpu", "only": ("integrity", "listing")}
+OPTIONS = {"backbone": "embedded-small", "device": "cpu", "only": ("integrity", "listing")}
 PREPROCESSING = Preprocessing(input_size=16, resize=16, resampling="bilinear", mean=(0, 0, 0), std=(1, 1, 1))
 
 

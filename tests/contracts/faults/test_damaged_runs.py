@@ -52,7 +52,7 @@ def finished(tmp_path_factory):
     run, images = folder / "run", folder / "run-images"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prediction_stage, "FROM_ROWS", 1)  # the demo has fewer images than usually make a scan store its models
-        assert invoke(["demo", "--out", str(run), "--backbone", "embedded", "--offline", "--quiet"]) == 0
+        assert invoke(["demo", "--out", str(run), "--backbone", "embedded-small", "--offline", "--quiet"]) == 0
         assert invoke([str(word) for word in scan(run, images)]) == 0
     # A scan may have no time for previews; a report creates those that it shows.
     assert invoke(["report", str(run), "--out", str(folder / "report.html")]) == 0
@@ -84,7 +84,7 @@ def damage(target: Path, name: str) -> None:
 
 
 def scan(run: Path, images: Path) -> tuple[object, ...]:
-    return "scan", images, "--out", run, "--backbone", "embedded", "--offline", "--quiet", "--faces"
+    return "scan", images, "--out", run, "--backbone", "embedded-small", "--offline", "--quiet", "--faces"
 
 
 def without_quiet(arguments: tuple[object, ...]) -> tuple[object, ...]:
@@ -231,7 +231,7 @@ def test_scan_refuses_folder_with_other_files(tmp_path, finished, command):
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("words")
-    answer = command("scan", images, "--out", other, "--backbone", "embedded", "--offline")
+    answer = command("scan", images, "--out", other, "--backbone", "embedded-small", "--offline")
     assert (answer.code, answer.is_clean) == (2, True)
     assert "holds no run" in answer.err
     assert [path.name for path in other.iterdir() if not path.name.startswith(".")] == ["thesis.txt"]

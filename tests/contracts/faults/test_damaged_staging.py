@@ -8,7 +8,7 @@ import pytest
 
 import audit
 
-OPTIONS = audit.ScanOptions(backbone="embedded", device="cpu", offline=True, batch_size=2, only=("integrity", "exact_duplicates"))
+OPTIONS = audit.ScanOptions(backbone="embedded-small", device="cpu", offline=True, batch_size=2, only=("integrity", "exact_duplicates"))
 IMAGES = 51
 STORED = 32
 

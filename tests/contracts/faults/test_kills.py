@@ -31,7 +31,7 @@ def same(run, whole):
 def test_repeatedly_killed_scan_equals_an_undisturbed_one(tmp_path, counts, tally, dataset, start):
     """Each scan runs for a random time, so that kills hit start-up, listing, reading, publishing, neighbors, predictions and checks."""
     data = dataset(per_class=160 if counts.kills > 10 else 70)
-    line = ["scan", data, "--backbone", "embedded", "--offline", "--quiet", "--device", "cpu"]
+    line = ["scan", data, "--backbone", "embedded-small", "--offline", "--quiet", "--device", "cpu"]
     whole_began = time.monotonic()
     assert start(*line, "--out", tmp_path / "whole").wait(600) == 0
     lasts = time.monotonic() - whole_began
@@ -86,7 +86,7 @@ for name in ("fsync", "replace", "rename", "unlink", "rmdir", "ftruncate"):
     setattr(os, name, step(getattr(os, name)))
 import audit
 
-audit.scan(sys.argv[2], sys.argv[3], options=audit.ScanOptions(backbone="embedded", device="cpu", offline=True))
+audit.scan(sys.argv[2], sys.argv[3], options=audit.ScanOptions(backbone="embedded-small", device="cpu", offline=True))
 print(steps)
 """
 
@@ -95,7 +95,7 @@ print(steps)
 def test_scan_may_die_at_any_write(tmp_path, tally, dataset, counts):
     """The scan dies at each flush, move and removal of a file."""
     data = dataset(per_class=3)
-    options = audit.ScanOptions(backbone="embedded", device="cpu", offline=True)
+    options = audit.ScanOptions(backbone="embedded-small", device="cpu", offline=True)
 
     def scan_until(step: int, run) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-c", SCRIPT, str(step), str(data), str(run)]
@@ -133,7 +133,7 @@ def command_of(process):
 def test_no_process_outlives_a_killed_scan(tmp_path, tally, dataset, start, flags, started_file):
     """Kill one process, not its group, as the kernel does when memory runs out."""
     data, run = dataset(per_class=250), tmp_path / "run"
-    process = start("scan", data, "--out", run, "--backbone", "embedded", "--offline", "--quiet", "--device", "cpu", *flags)
+    process = start("scan", data, "--out", run, "--backbone", "embedded-small", "--offline", "--quiet", "--device", "cpu", *flags)
     scan, until = psutil.Process(process.pid), time.monotonic() + 120
 
     def workers():

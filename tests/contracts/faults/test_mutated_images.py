@@ -34,7 +34,7 @@ def test_scan_accounts_for_every_mutated_image(tmp_path, counts, tally, images_o
             member.size, member.mtime = len(data), 1
             archive.addfile(member, io.BytesIO(data))
             names.add(member.name)
-    process = start("scan", tmp_path / "images.tar", "--out", tmp_path / "run", "--backbone", "embedded", "--offline", "--json")
+    process = start("scan", tmp_path / "images.tar", "--out", tmp_path / "run", "--backbone", "embedded-small", "--offline", "--json")
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err[-3000:]
     run = audit.open_run(tmp_path / "run")

@@ -19,7 +19,7 @@ SAMPLE = "train/cat/cat-06.jpg"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    assert invoke(["demo", "--out", str(folder / "run"), "--backbone", "embedded", "--offline", "--quiet"]) == 0
+    assert invoke(["demo", "--out", str(folder / "run"), "--backbone", "embedded-small", "--offline", "--quiet"]) == 0
     return folder / "run", folder / "run-images"
 
 
@@ -87,7 +87,7 @@ def test_invalid_file_is_reported_and_recreated(tmp_path, finished, command, nam
     assert all(answer.is_clean for answer in answers), [answer.err for answer in answers]
     refused = [" ".join(answer.err.split()) for answer in answers if answer.code == 2]
     assert any(": corrupt: " in error and name in error for error in refused), refused
-    answer = command("scan", finished[1], "--out", run, "--backbone", "embedded", "--offline")
+    answer = command("scan", finished[1], "--out", run, "--backbone", "embedded-small", "--offline")
     assert answer.code == 0, answer.err
     assert f"{name}: corrupt: " in " ".join(answer.err.split())
     assert command("explain", run, SAMPLE).code == 0
@@ -102,6 +102,6 @@ def test_scan_reports_invalid_file_without_recorded_checksums(tmp_path, finished
     (run / "run.json").write_text(json.dumps({**record, "files": {}}))
     name, change = {**TABLES, **ARRAYS}[what]
     put(run / name, change)
-    answer = command("scan", finished[1], "--out", run, "--backbone", "embedded", "--offline", *more)
+    answer = command("scan", finished[1], "--out", run, "--backbone", "embedded-small", "--offline", *more)
     assert (answer.code, answer.is_clean) == (2, True), answer.err
     assert f"{name}: corrupt: " in " ".join(answer.err.split())

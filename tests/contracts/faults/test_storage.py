@@ -17,7 +17,7 @@ import audit
 from audit import ScanOptions
 from audit.errors import SourceError
 
-OPTIONS = ScanOptions(backbone="embedded", device="cpu", offline=True)
+OPTIONS = ScanOptions(backbone="embedded-small", device="cpu", offline=True)
 ONLINE = dataclasses.replace(OPTIONS, offline=False)
 
 
@@ -44,7 +44,7 @@ def test_full_disk_is_one_line_and_the_scan_resumes(tmp_path, small_disk, datase
     free, times = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize, 0
     for share in (0.05, 0.6):
         (small_disk / "filler").write_bytes(b"x" * int(free - share * size))
-        process = start("scan", data, "--out", small_disk / "run", "--backbone", "embedded", "--offline", "--quiet")
+        process = start("scan", data, "--out", small_disk / "run", "--backbone", "embedded-small", "--offline", "--quiet")
         _, err = process.communicate(timeout=300)
         assert process.returncode == 2, (share, err)
         assert "the disk is full" in err.strip().splitlines()[-1]
@@ -60,7 +60,19 @@ def test_full_disk_is_one_line_and_the_scan_resumes(tmp_path, small_disk, datase
 def test_file_size_limit_is_one_line(tmp_path, dataset, tally):
     """Quotas and limits make writes fail; on a full disk the reservation fails."""
     data = dataset(per_class=12)
-    line = [sys.executable, "-m", "audit.cli", "scan", str(data), "--out", str(tmp_path / "run"), "--backbone", "embedded", "--offline", "--quiet"]
+    line = [
+        sys.executable,
+        "-m",
+        "audit.cli",
+        "scan",
+        str(data),
+        "--out",
+        str(tmp_path / "run"),
+        "--backbone",
+        "embedded-small",
+        "--offline",
+        "--quiet",
+    ]
     for limit in (2_000, 20_000, 100_000):
         done = subprocess.run(
             line,
@@ -157,7 +169,7 @@ def test_lost_network(tmp_path, flaky, dataset, tally):
 def test_concurrent_scans_into_one_directory(tmp_path, dataset, start, tally):
     """One of them does the work; the others are refused at once."""
     data = dataset(per_class=12)
-    line = ["scan", data, "--out", tmp_path / "run", "--backbone", "embedded", "--offline", "--quiet"]
+    line = ["scan", data, "--out", tmp_path / "run", "--backbone", "embedded-small", "--offline", "--quiet"]
     processes = [start(*line) for _ in range(3)]
     ends = [(process.communicate(timeout=600)[1], process.returncode) for process in processes]
     assert [code for _, code in ends].count(0) >= 1

@@ -60,7 +60,8 @@ def scanned(world, cases, secret):
         lines.append(f"{path.relative_to(data)},{path.parent.name},{split},{owner},{latitude},ACME")
     (data / "images.csv").write_text("\n".join(lines) + "\n")
     assert (
-        invoke(["scan", str(data / "images.csv"), "--out", str(run), "--backbone", "embedded", "--device", "cpu", "--workers", "1", "--quiet"]) == 0
+        invoke(["scan", str(data / "images.csv"), "--out", str(run), "--backbone", "embedded-small", "--device", "cpu", "--workers", "1", "--quiet"])
+        == 0
     )
     return run
 

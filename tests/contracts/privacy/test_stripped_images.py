@@ -270,7 +270,7 @@ def test_copies_dataset_without_metadata(dataset, tmp_path, kind, secret, capsys
         with tarfile.open(source, "w") as tar:
             tar.add(dataset, arcname=".")
     run, out = tmp_path / "run", tmp_path / "clean"
-    assert invoke(["scan", str(source), "--out", str(run), "--backbone", "embedded", "--device", "cpu", "--only", "privacy", "--quiet"]) == 0
+    assert invoke(["scan", str(source), "--out", str(run), "--backbone", "embedded-small", "--device", "cpu", "--only", "privacy", "--quiet"]) == 0
     capsys.readouterr()
     assert invoke(["export", str(run), "--strip-metadata", str(out)]) == 0
     printed = capsys.readouterr().out
@@ -293,7 +293,7 @@ def test_copies_dataset_without_metadata(dataset, tmp_path, kind, secret, capsys
 
 def test_refuses_to_write_into_the_dataset_or_the_run(dataset, tmp_path, capsys):
     run = tmp_path / "run"
-    assert invoke(["scan", str(dataset), "--out", str(run), "--backbone", "embedded", "--device", "cpu", "--only", "privacy", "--quiet"]) == 0
+    assert invoke(["scan", str(dataset), "--out", str(run), "--backbone", "embedded-small", "--device", "cpu", "--only", "privacy", "--quiet"]) == 0
     for place, what in ((dataset / "clean", "the dataset"), (run / "clean", "the run")):
         assert invoke(["export", str(run), "--strip-metadata", str(place)]) == 2
         assert f"is inside {what}" in capsys.readouterr().err
@@ -323,7 +323,7 @@ def write_images(folder, making, *names):
 
 def exported(tmp_path, table, out):
     run = tmp_path / "run"
-    assert invoke(["scan", str(table), "--out", str(run), "--backbone", "embedded", "--device", "cpu", "--only", "privacy", "--quiet"]) == 0
+    assert invoke(["scan", str(table), "--out", str(run), "--backbone", "embedded-small", "--device", "cpu", "--only", "privacy", "--quiet"]) == 0
     code = invoke(["export", str(run), "--strip-metadata", str(out)])
     return code, {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
 
@@ -368,7 +368,7 @@ def test_exits_with_1_if_a_file_is_refused(tmp_path, making, capsys):
 def test_refuses_a_moved_dataset(tmp_path, making, capsys, options):
     data, run = tmp_path / "data", str(tmp_path / "run")
     write_images(data, making, "1.png")
-    assert invoke(["scan", str(data), "--out", run, "--backbone", "embedded", "--device", "cpu", "--only", "privacy", "--quiet", *options]) == 0
+    assert invoke(["scan", str(data), "--out", run, "--backbone", "embedded-small", "--device", "cpu", "--only", "privacy", "--quiet", *options]) == 0
     data.rename(tmp_path / "moved")
     assert invoke(["export", run, "--strip-metadata", str(tmp_path / "clean")]) == 2
     printed = capsys.readouterr().err

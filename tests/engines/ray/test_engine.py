@@ -16,8 +16,8 @@ from audit.engines import LocalEngine, open_engine
 from audit.errors import AuditError, BackboneError, ConfigError
 from audit.neighbors import search as neighbors
 
-OPTIONS = ScanOptions(backbone="embedded", device="cpu", offline=True)
-ON_RAY = ScanOptions(backbone="embedded", device="cpu", offline=True, engine="ray", batch_size=2)
+OPTIONS = ScanOptions(backbone="embedded-small", device="cpu", offline=True)
+ON_RAY = ScanOptions(backbone="embedded-small", device="cpu", offline=True, engine="ray", batch_size=2)
 STORE = 100 * 2**20
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")  # Ray's own
@@ -155,7 +155,7 @@ def test_worker_with_another_dataset_refuses(tmp_path, data, cluster, monkeypatc
 @pytest.mark.slow
 def test_refuses_gpu_if_no_machine_has_one(tmp_path, data, cluster):
     with pytest.raises(BackboneError, match="the Ray cluster has no GPU"):
-        audit.scan(data, tmp_path / "run", options=ScanOptions(backbone="embedded", device="cuda", offline=True, engine="ray"))
+        audit.scan(data, tmp_path / "run", options=ScanOptions(backbone="embedded-small", device="cuda", offline=True, engine="ray"))
 
 
 def test_missing_ray_names_the_extra(tmp_path, data, monkeypatch):
@@ -182,7 +182,7 @@ def test_refuses_address_without_a_cluster(tmp_path, data, monkeypatch, address,
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(ConfigError, match=problem):
-        audit.scan(data, tmp_path / "run", options=ScanOptions(engine="ray", address=address, backbone="embedded"))
+        audit.scan(data, tmp_path / "run", options=ScanOptions(engine="ray", address=address, backbone="embedded-small"))
 
 
 @pytest.mark.slow
@@ -192,7 +192,20 @@ def test_local_ray_needs_no_network(tmp_path, data):
     apart = ["unshare", "--net", "--map-root-user", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*apart, "ip link set lo up"], check=False, capture_output=True).returncode:
         pytest.skip("this machine does not allow network namespaces")
-    scan = [sys.executable, "-m", "audit.cli", "scan", data, "--out", tmp_path / "run", "--backbone", "embedded", "--offline", "--engine", "ray"]
+    scan = [
+        sys.executable,
+        "-m",
+        "audit.cli",
+        "scan",
+        data,
+        "--out",
+        tmp_path / "run",
+        "--backbone",
+        "embedded-small",
+        "--offline",
+        "--engine",
+        "ray",
+    ]
     line = "ip link set lo up && exec " + shlex.join(str(word) for word in [*scan, "--only", "integrity", "--device", "cpu", "--workers", "1"])
     done = subprocess.run([*apart, line], check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]

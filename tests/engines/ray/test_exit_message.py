@@ -22,7 +22,7 @@ def test_lost_cluster_is_reported_and_the_scan_resumes_locally(tmp_path, data, s
         printed = list(notes)
         assert scan.wait(300) != 0
     assert printed[-1].startswith("error: --engine ray: the scan was killed (by Ray, if its cluster is gone); restart the cluster and run")
-    options = audit.ScanOptions(backbone="embedded", device="cpu", offline=True, only=("integrity",))
+    options = audit.ScanOptions(backbone="embedded-small", device="cpu", offline=True, only=("integrity",))
     assert len(audit.scan(data, out, options=options)) == 282
 
 

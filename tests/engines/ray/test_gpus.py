@@ -15,7 +15,7 @@ from audit.engines import open_engine
 from audit.errors import BackboneError
 from audit.neighbors import search as neighbors
 
-ON_RAY = ScanOptions(backbone="embedded", offline=True, engine="ray", batch_size=4)
+ON_RAY = ScanOptions(backbone="embedded-small", offline=True, engine="ray", batch_size=4)
 
 SIMULATION = """
 import faiss
@@ -78,7 +78,7 @@ def test_scan_on_gpus_equals_a_local_scan(tmp_path, data, cluster, monkeypatch):
     assert run.record["backbone"]["device"] == "cuda"
     assert run.record["stages"]["predictions"]["state"] == "done"
     monkeypatch.setattr(placement, "place", lambda *_, **__: Placement("PyTorch", "cpu", "float32"))
-    alone = audit.scan(data, tmp_path / "alone", options=ScanOptions(backbone="embedded", offline=True, batch_size=4))
+    alone = audit.scan(data, tmp_path / "alone", options=ScanOptions(backbone="embedded-small", offline=True, batch_size=4))
     pd.testing.assert_frame_equal(run.samples, alone.samples, rtol=1e-4)
     np.testing.assert_allclose(run.embeddings.astype(np.float32), alone.embeddings.astype(np.float32), atol=1e-3)
     found = [set(zip(one.findings["check"], one.findings["sample_id"], strict=True)) for one in (run, alone)]
