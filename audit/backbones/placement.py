@@ -132,9 +132,9 @@ class Timing:
 def fastest(backbone: Backbone, note: Callable[[str], None]) -> str:
     """Return the fastest precision of those that keep the embeddings; measured once, then read from the user's cache.
 
-    It is float32 if the cache cannot be written: preparing the model in each precision for every scan takes longer than it saves.
+    It is float32 if nothing was measured and the cache cannot be written: preparing every precision for each scan takes longer than it saves.
     """
-    if why_not_writable() is not None:
+    if not _timings_file(backbone).is_file() and why_not_writable() is not None:
         return PRECISIONS[0]
     return max((timing for timing in timings(backbone, note) if timing.is_faithful), key=lambda timing: timing.images_per_second).precision
 
@@ -149,11 +149,7 @@ def timings(backbone: Backbone, note: Callable[[str], None]) -> list[Timing]:
     Raises:
         BackboneError: the weights on this machine are not those of the backbone.
     """
-    import onnxruntime
-
-    machine = f"{_processor()}|{onnxruntime.__version__}|{onnxruntime.get_available_providers()}"
-    identity = f"{backbone.name}|{backbone.weights_id}|{backbone.preprocessing}|{machine}"
-    path = user_cache() / "onnx" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}-timings.json"
+    path = _timings_file(backbone)
     with suppress(Exception):  # anything else than an earlier measurement is measured again
         return [Timing(**row) for row in read_json(path)]
     found = _measured(backbone, note)
@@ -161,6 +157,14 @@ def timings(backbone: Backbone, note: Callable[[str], None]) -> list[Timing]:
     with suppress(OSError):
         write_json(path, [dataclasses.asdict(timing) for timing in found])
     return found
+
+
+def _timings_file(backbone: Backbone) -> Path:
+    import onnxruntime
+
+    machine = f"{_processor()}|{onnxruntime.__version__}|{onnxruntime.get_available_providers()}"
+    identity = f"{backbone.name}|{backbone.weights_id}|{backbone.preprocessing}|{machine}"
+    return user_cache() / "onnx" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}-timings.json"
 
 
 def _measured(backbone: Backbone, note: Callable[[str], None]) -> list[Timing]:

@@ -77,3 +77,10 @@ def test_nothing_is_measured_without_a_cache(backbone, monkeypatch):
     monkeypatch.setattr(placement, "why_not_writable", lambda: OSError("read-only"))
     monkeypatch.setattr(placement, "timings", lambda *_: pytest.fail("measured"))
     assert place(backbone, device="cpu", precision="auto", note=print).precision == "float32"
+
+
+def test_a_cache_that_is_now_read_only_is_read(backbone, monkeypatch):
+    expected = fastest(backbone, print)
+    monkeypatch.setattr(placement, "why_not_writable", lambda: OSError("read-only"))
+    monkeypatch.setattr(placement, "_measured", lambda *_: pytest.fail("measured"))
+    assert fastest(backbone, print) == expected
