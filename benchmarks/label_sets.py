@@ -55,7 +55,7 @@ def predict(name: str, embeddings: Array, labels: Array, seed: int, cache: Path 
 
 
 def field(runs: Path, name: str) -> tuple[Array, Array, pd.Series, list[str]] | None:
-    """Return embeddings, label codes, sample ids and classes of a scan's labelled images; None if there is no such scan."""
+    """Return embeddings, label codes, sample ids and classes of a scan's labelled images; None if the scan is missing."""
     if not (runs / name / "embeddings.npy").is_file():
         return None
     samples, embeddings = pd.read_parquet(runs / name / "samples.parquet"), np.load(runs / name / "embeddings.npy")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +19,6 @@ from audit.backbones.base import ONNX_BATCH
 from audit.images.photographs import parts_of_photographs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
 
     from audit.backbones.base import Preprocessing
@@ -67,12 +67,12 @@ def photographs(preprocessing: Preprocessing) -> Iterator[npt.NDArray[np.uint8]]
         yield np.stack([preprocessing.prepare(part) for part in parts[start : start + ONNX_BATCH]])
 
 
-class _quiet:  # noqa: N801
-    """Silences the root logger's warning that the model was not optimised first: the exporter has done that."""
-
-    def __enter__(self) -> None:
-        self._before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(self._before)
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the root logger's warning that the model was not optimised first: the exporter has done that."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
